@@ -1,0 +1,35 @@
+"""One family of errors. Each says what is wrong, about which thing, and what to do about it."""
+
+from __future__ import annotations
+
+
+class ChainruleError(Exception):
+    """Base of every error that chainrule raises for a user's mistake.
+
+    `about` is the offending equation, layer, shape or index; `fix` says what to write instead.
+    """
+
+    def __init__(self, problem: str, *, about: object = None, fix: str = "") -> None:
+        self.problem, self.about, self.fix = problem, about, fix
+        text = problem if about is None else f"{problem}\n  in: {about}"
+        super().__init__(f"{text}\n  fix: {fix}" if fix else text)
+
+
+class EquationError(ChainruleError, ValueError):
+    """A text that is no equation, or an equation that is not well formed."""
+
+
+class ShapeError(ChainruleError, ValueError):
+    """Extents or shapes that do not fit together."""
+
+
+class DerivationError(ChainruleError, ValueError):
+    """A derivative that the rules cannot reach."""
+
+
+class DataError(ChainruleError, ValueError):
+    """Training data that cannot be used: its shape, type, labels, or a NaN or infinity in it."""
+
+
+class ModelError(ChainruleError, ValueError):
+    """A model that cannot be built: an unknown name, a wrong option, an order that makes no sense."""

@@ -1,0 +1,210 @@
+"""The expression nodes: frozen, interned, inert.
+
+Interned: equal nodes are one object, so equality and hashing cost nothing and a walk meets shared
+parts once. Inert: a constructor builds exactly what it is given (x + 0 stays x + 0); only a named
+rule of a derivation changes an expression.
+
+The indices that a node leaves free are computed as it is built: `node.free`, in order of occurrence.
+"""
+
+from __future__ import annotations
+
+from abc import ABCMeta
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, TypeVar
+from weakref import WeakValueDictionary
+
+from chainrule.ir.index import Affine, Extent, Index
+
+_INTERNED: WeakValueDictionary[tuple[object, ...], Expr] = WeakValueDictionary()
+T = TypeVar("T")
+
+
+class _Interning(ABCMeta):
+    def __call__(cls: type[T], *arguments: Any) -> T:
+        missing = cls.__init__.__code__.co_argcount - 1 - len(arguments)
+        if missing:
+            arguments += (cls.__init__.__defaults__ or ())[-missing:]
+        key = (cls, *arguments)
+        node = _INTERNED.get(key)
+        if node is None:
+            node = super().__call__(*arguments)  # type: ignore[misc]
+            node = _INTERNED.setdefault(key, node)
+        return node  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named array: its extents, axis by axis, and what its entries are."""
+
+    name: str
+    shape: tuple[Extent, ...]
+    dtype: Literal["real", "integer"] = "real"
+
+
+@dataclass(frozen=True, eq=False)
+class Expr(metaclass=_Interning):
+    """Base of all nodes."""
+
+    free: tuple[Index, ...] = field(init=False, repr=False, default=())
+
+    def _set_free(self, indices: Iterable[Index]) -> None:
+        object.__setattr__(self, "free", tuple(dict.fromkeys(indices)))
+
+
+NamedReal = Literal["pi", "e"]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Expr):
+    """An exact rational number, or a named real number."""
+
+    value: Fraction | NamedReal
+
+
+@dataclass(frozen=True, eq=False)
+class Size(Expr):
+    """The value of a named extent: the N of a mean over N samples."""
+
+    extent: str
+
+
+Pad = Fraction | Literal["-inf"]
+
+
+@dataclass(frozen=True, eq=False)
+class Component(Expr):
+    """One component of a tensor, x[n, 2*i + p - 1]; with `pad`, what a read outside x gives."""
+
+    tensor: Tensor
+    subscripts: tuple[Affine, ...]
+    pad: Pad | None = None
+
+    def __post_init__(self) -> None:
+        self._set_free(index for s in self.subscripts for index in s.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Expr):
+    """A sum of two or more terms."""
+
+    terms: tuple[Expr, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.terms) >= 2
+        self._set_free(index for term in self.terms for index in term.free)
+
+
+@dataclass(frozen=True, eq=False)
+class Multiply(Expr):
+    """A product of two or more factors. Where a bracket among them is 0 the product is 0, whatever
+    the other factors are (Iverson's convention)."""
+
+    factors: tuple[Expr, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.factors) >= 2
+        self._set_free(index for factor in self.factors for index in factor.free)
+
+
+@dataclass(frozen=True, eq=False)
+class Power(Expr):
+    """A constant rational power; the exponent −1 is a reciprocal."""
+
+    base: Expr
+    exponent: Fraction
+
+    def __post_init__(self) -> None:
+        self._set_free(self.base.free)
+
+
+@dataclass(frozen=True, eq=False)
+class Apply(Expr):
+    """A scalar function of the catalogue applied to scalars. `d1_g` is the derivative of g by its
+    first argument, `d2_g` by its second."""
+
+    function: str
+    arguments: tuple[Expr, ...]
+
+    def __post_init__(self) -> None:
+        self._set_free(index for argument in self.arguments for index in argument.free)
+
+
+ReduceKind = Literal["sum", "max", "argmax", "logsumexp"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Expr):
+    """A reduction over bound indices. `argmax` gives the position of the first maximum, counted
+    with the last index running fastest."""
+
+    kind: ReduceKind
+    indices: tuple[Index, ...]
+    body: Expr
+
+    def __post_init__(self) -> None:
+        assert self.indices
+        self._set_free(index for index in self.body.free if index not in self.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Delta(Expr):
+    """The bracket [left = right]: 1 where they are equal, else 0. The right side may be a component
+    of an integer tensor."""
+
+    left: Affine
+    right: Affine | Component
+
+    def __post_init__(self) -> None:
+        right = self.right.free if isinstance(self.right, Component) else self.right.indices
+        self._set_free((*self.left.indices, *right))
+
+
+@dataclass(frozen=True, eq=False)
+class Guard(Expr):
+    """The bracket [0 ≤ subscript < extent]: 1 inside the range, else 0."""
+
+    subscript: Affine
+    extent: Extent
+
+    def __post_init__(self) -> None:
+        self._set_free(self.subscript.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Derivative(Expr):
+    """∂of/∂wrt, not yet evaluated. The indices of `wrt` are free in it."""
+
+    of: Expr
+    wrt: Component
+
+    def __post_init__(self) -> None:
+        self._set_free((*self.of.free, *self.wrt.free))
+
+
+ZERO = Constant(Fraction(0))
+ONE = Constant(Fraction(1))
+
+
+def constant(value: int | Fraction) -> Constant:
+    return Constant(Fraction(value))
+
+
+def add(terms: Iterable[Expr]) -> Expr:
+    """The sum of any number of terms: 0 of none, the term itself of one."""
+    terms = tuple(terms)
+    return Add(terms) if len(terms) > 1 else terms[0] if terms else ZERO
+
+
+def multiply(factors: Iterable[Expr]) -> Expr:
+    """The product of any number of factors: 1 of none, the factor itself of one."""
+    factors = tuple(factors)
+    return Multiply(factors) if len(factors) > 1 else factors[0] if factors else ONE
+
+
+def summed(indices: Iterable[Index], body: Expr) -> Expr:
+    """The sum over any number of indices: the body itself over none."""
+    indices = tuple(indices)
+    return Reduce("sum", indices, body) if indices else body

@@ -1,0 +1,81 @@
+"""Equations and programs.
+
+An equation `y[I] = E` defines the components of y. A program is an ordered list of them with the
+tensors it is given (inputs, parameters, random inputs, states) and those it is asked for (outputs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chainrule.ir.expr import Component, Expr, Tensor
+from chainrule.ir.index import Index
+from chainrule.ir.walk import Key, key, tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """target[I] = value. The subscripts of the target are mixed-radix numbers over distinct indices;
+    pieces of one tensor (the residue classes of a stride) may be defined by several equations."""
+
+    target: Component
+    value: Expr
+
+    @property
+    def indices(self) -> tuple[Index, ...]:
+        return self.target.free
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.target.tensor
+
+    @property
+    def key(self) -> Key:
+        return (key(self.target, self.indices), key(self.value, self.indices))
+
+    def __str__(self) -> str:
+        from chainrule.ir.print import to_text
+
+        return to_text(self)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A tensor that keeps its value between runs: `next` holds what it becomes after one."""
+
+    tensor: Tensor
+    next: Tensor
+
+
+@dataclass(frozen=True)
+class Program:
+    equations: tuple[Equation, ...]
+    inputs: tuple[Tensor, ...] = ()
+    parameters: tuple[Tensor, ...] = ()
+    random: tuple[Tensor, ...] = ()
+    states: tuple[State, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+
+    @property
+    def given(self) -> tuple[Tensor, ...]:
+        """Everything that must have a value before the first equation runs."""
+        return (*self.inputs, *self.parameters, *self.random, *(state.tensor for state in self.states))
+
+    @property
+    def defined(self) -> tuple[Tensor, ...]:
+        return tuple(dict.fromkeys(equation.tensor for equation in self.equations))
+
+    def tensor(self, name: str) -> Tensor:
+        for tensor in (*self.given, *self.defined):
+            if tensor.name == name:
+                return tensor
+        raise KeyError(name)
+
+    def __str__(self) -> str:
+        return "\n".join(str(equation) for equation in self.equations)
+
+
+def reads(equations: Iterable[Equation]) -> tuple[Tensor, ...]:
+    """The tensors that the right-hand sides read, in order."""
+    return tuple(dict.fromkeys(t for equation in equations for t in tensors(equation.value)))

@@ -1,0 +1,299 @@
+"""Walking expressions: children and rebuild, substitution, and identity up to renaming.
+
+A function that would recurse is written as a generator that yields the arguments of the inner call;
+`iterative` runs it on a stack of its own, so no depth of nesting can exhaust Python's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from functools import singledispatch, wraps
+from typing import Any, ParamSpec, TypeVar
+
+from chainrule.ir.expr import (
+    Add, Apply, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Power, Reduce, Size, Tensor,
+)
+from chainrule.ir.index import Affine, Extent, Index
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Steps = Generator[tuple[Any, ...], Any, T]
+
+
+def iterative(function: Callable[P, Steps[T]]) -> Callable[P, T]:
+    """Run a generator that yields argument tuples of its own recursive calls."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        stack: list[Steps[T]] = [function(*args, **kwargs)]
+        value: Any = None
+        while True:
+            try:
+                request = stack[-1].send(value)
+            except StopIteration as stop:
+                stack.pop()
+                value = stop.value
+                if not stack:
+                    return value
+            else:
+                stack.append(function(*request))  # type: ignore[call-arg]
+                value = None
+
+    return run
+
+
+@singledispatch
+def children(node: Expr) -> tuple[Expr, ...]:
+    """The expressions directly inside a node."""
+    raise TypeError(f"no children known for {type(node).__name__}")
+
+
+@singledispatch
+def rebuild(node: Expr, parts: tuple[Expr, ...]) -> Expr:
+    """The same node around other children."""
+    raise TypeError(f"no rebuild known for {type(node).__name__}")
+
+
+def _leaf(node: Expr) -> tuple[Expr, ...]:
+    return ()
+
+
+def _same(node: Expr, parts: tuple[Expr, ...]) -> Expr:
+    return node
+
+
+for leaf in (Constant, Size, Component, Guard):
+    children.register(leaf, _leaf)
+    rebuild.register(leaf, _same)
+
+
+@children.register
+def _(node: Add) -> tuple[Expr, ...]:
+    return node.terms
+
+
+@rebuild.register
+def _(node: Add, parts: tuple[Expr, ...]) -> Expr:
+    return Add(parts)
+
+
+@children.register
+def _(node: Multiply) -> tuple[Expr, ...]:
+    return node.factors
+
+
+@rebuild.register
+def _(node: Multiply, parts: tuple[Expr, ...]) -> Expr:
+    return Multiply(parts)
+
+
+@children.register
+def _(node: Power) -> tuple[Expr, ...]:
+    return (node.base,)
+
+
+@rebuild.register
+def _(node: Power, parts: tuple[Expr, ...]) -> Expr:
+    return Power(parts[0], node.exponent)
+
+
+@children.register
+def _(node: Apply) -> tuple[Expr, ...]:
+    return node.arguments
+
+
+@rebuild.register
+def _(node: Apply, parts: tuple[Expr, ...]) -> Expr:
+    return Apply(node.function, parts)
+
+
+@children.register
+def _(node: Reduce) -> tuple[Expr, ...]:
+    return (node.body,)
+
+
+@rebuild.register
+def _(node: Reduce, parts: tuple[Expr, ...]) -> Expr:
+    return Reduce(node.kind, node.indices, parts[0])
+
+
+@children.register
+def _(node: Delta) -> tuple[Expr, ...]:
+    return (node.right,) if isinstance(node.right, Component) else ()
+
+
+@rebuild.register
+def _(node: Delta, parts: tuple[Expr, ...]) -> Expr:
+    if parts:
+        assert isinstance(parts[0], Component)
+        return Delta(node.left, parts[0])
+    return node
+
+
+@children.register
+def _(node: Derivative) -> tuple[Expr, ...]:
+    return (node.of, node.wrt)
+
+
+@rebuild.register
+def _(node: Derivative, parts: tuple[Expr, ...]) -> Expr:
+    assert isinstance(parts[1], Component)
+    return Derivative(parts[0], parts[1])
+
+
+def nodes(root: Expr) -> Iterator[Expr]:
+    """Every distinct node, parents before children, in order of writing."""
+    seen: set[Expr] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            stack.extend(reversed(children(node)))
+
+
+def components(root: Expr) -> Iterator[Component]:
+    return (node for node in nodes(root) if isinstance(node, Component))
+
+
+def tensors(root: Expr) -> tuple[Tensor, ...]:
+    """The tensors read, in order of first occurrence."""
+    return tuple(dict.fromkeys(node.tensor for node in components(root)))
+
+
+def bound(root: Expr) -> Iterator[Index]:
+    return (index for node in nodes(root) if isinstance(node, Reduce) for index in node.indices)
+
+
+def transform(root: Expr, function: Callable[[Expr], Expr]) -> Expr:
+    """Apply `function` to every node, children first; a shared node is visited once."""
+    done: dict[Expr, Expr] = {}
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        if node in done:
+            stack.pop()
+            continue
+        parts = children(node)
+        missing = [part for part in parts if part not in done]
+        if missing:
+            stack.extend(reversed(missing))
+            continue
+        new = tuple(done[part] for part in parts)
+        done[node] = function(node if new == parts else rebuild(node, new))
+        stack.pop()
+    return done[root]
+
+
+def fresh(name: str, extent: Extent, taken: Iterable[Index]) -> Index:
+    """An index of this extent whose name no index in `taken` has: i, then i1, i2, …"""
+    names = {index.name for index in taken}
+    stem = name.rstrip("0123456789") or "i"
+    number, candidate = 0, name
+    while candidate in names:
+        number += 1
+        candidate = f"{stem}{number}"
+    return Index(candidate, extent)
+
+
+@iterative
+def substitute(node: Expr, mapping: Mapping[Index, Affine]) -> Steps[Expr]:
+    """Replace free indices by affine forms; a bound index that would capture one is renamed."""
+    mapping = {i: a for i, a in mapping.items() if i in node.free and a.plain != i}
+    if not mapping:
+        return node
+    match node:
+        case Component(tensor=tensor, subscripts=subscripts, pad=pad):
+            return Component(tensor, tuple(s.substitute(mapping) for s in subscripts), pad)
+        case Guard(subscript=subscript, extent=extent):
+            return Guard(subscript.substitute(mapping), extent)
+        case Delta(left=left, right=right):
+            if isinstance(right, Component):
+                right = yield right, mapping
+            else:
+                right = right.substitute(mapping)
+            return Delta(left.substitute(mapping), right)
+        case Reduce(kind=kind, indices=indices, body=body):
+            incoming = {j.name for a in mapping.values() for j in a.indices}
+            taken = [*body.free, *(j for a in mapping.values() for j in a.indices), *bound(body)]
+            renamed: dict[Index, Affine] = {}
+            for i in indices:
+                if i.name in incoming:
+                    new = fresh(i.name, i.extent, taken)
+                    taken.append(new)
+                    renamed[i] = Affine.of(new)
+            body = yield body, {**mapping, **renamed}
+            new_indices = tuple(renamed[i].indices[0] if i in renamed else i for i in indices)
+            return Reduce(kind, new_indices, body)
+        case _:
+            parts: list[Expr] = []
+            for child in children(node):
+                parts.append((yield child, mapping))
+            return rebuild(node, tuple(parts))
+
+
+def rename(node: Expr, mapping: Mapping[Index, Index]) -> Expr:
+    return substitute(node, {old: Affine.of(new) for old, new in mapping.items()})
+
+
+def replace_tensors(root: Expr, mapping: Mapping[Tensor, Tensor]) -> Expr:
+    """The same expression over other tensors."""
+
+    def swap(node: Expr) -> Expr:
+        if isinstance(node, Component) and node.tensor in mapping:
+            return Component(mapping[node.tensor], node.subscripts, node.pad)
+        return node
+
+    return transform(root, swap)
+
+
+Key = tuple[Any, ...]
+
+
+@iterative
+def _key(node: Expr, level: Mapping[Index, int], names: Callable[[Tensor], object], extents: bool) -> Steps[Key]:
+    def affine(a: Affine) -> Key:
+        named = sorted((str(level.get(i, i.name)), c) for i, c in a.terms)
+        return (*named, a.offset)
+
+    def extent(e: Extent) -> object:
+        return e if extents else None
+
+    match node:
+        case Constant(value=value):
+            return ("constant", value)
+        case Size(extent=name):
+            return ("size", name)
+        case Component(tensor=tensor, subscripts=subscripts, pad=pad):
+            return ("component", names(tensor), tuple(affine(s) for s in subscripts), pad)
+        case Guard(subscript=subscript, extent=e):
+            return ("guard", affine(subscript), extent(e))
+        case Delta(left=left, right=right):
+            if isinstance(right, Component):
+                return ("delta", affine(left), (yield right, level, names, extents))
+            return ("delta", affine(left), affine(right))
+        case Reduce(kind=kind, indices=indices, body=body):
+            inner = {**level, **{i: len(level) + n for n, i in enumerate(indices)}}
+            sizes = tuple(extent(i.extent) for i in indices)
+            return (kind, sizes, (yield body, inner, names, extents))
+        case _:
+            parts: list[Key] = []
+            for child in children(node):
+                parts.append((yield child, level, names, extents))
+            extra = node.exponent if isinstance(node, Power) else node.function if isinstance(node, Apply) else None
+            return (type(node).__name__, extra, *parts)
+
+
+def key(node: Expr, free: Iterable[Index] = ()) -> Key:
+    """A value that two expressions share exactly when they differ only in the names of bound indices
+    and of the indices listed in `free` (a de Bruijn key)."""
+    return _key(node, {i: n for n, i in enumerate(free)}, lambda tensor: tensor, True)
+
+
+def kind(node: Expr, free: Iterable[Index] = ()) -> Key:
+    """The key without tensor names and extents: what makes two equations instances of one lemma."""
+    numbers: dict[Tensor, int] = {}
+    return _key(
+        node, {i: n for n, i in enumerate(free)}, lambda t: (numbers.setdefault(t, len(numbers)), t.dtype), False
+    )
