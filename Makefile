@@ -1,0 +1,53 @@
+# Every target sets up what it needs: a virtual environment in .venv with the versions of constraints.txt.
+# Python 3.11 or later and make are all that a machine must have. Another Python: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+
+.PHONY: demo test lint bench campaign clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+demo: $(VENV)/ready-demo  ## train on handwritten digits with derived gradients; write the derivation
+	@mkdir -p build
+	$(BIN)/chainrule train digits
+	$(BIN)/chainrule derive mlp -o build/mlp.md
+	@echo "The derivation of the network's back-propagation is in build/mlp.md"
+
+test: $(VENV)/ready-test  ## the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready-lint  ## style, and types in strict mode
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/ready-bench  ## every benchmark, side by side with its peers
+	@set -e; for file in bench/*.py; do \
+	  test -e "$$file" || { echo "bench/ holds no benchmark"; exit 1; }; \
+	  echo "== $$file"; $(BIN)/python "$$file"; done
+
+campaign: $(VENV)/ready-test  ## the long randomised runs
+	$(BIN)/python -m pytest -m campaign --hypothesis-profile=campaign
+
+clean:
+	rm -rf $(VENV) build
+
+# A virtual environment holds its own path: a copied or moved one is made anew.
+ifneq ($(shell cat $(VENV)/path 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/path
+endif
+
+$(VENV)/path:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  found=$$($(PYTHON) --version 2>/dev/null) || found="no Python that runs here"; \
+	  echo "chainrule needs Python 3.11 or later; '$(PYTHON)' is $$found." >&2; \
+	  echo "Name a newer one, for example: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "$(CURDIR)" > $@
+
+$(VENV)/ready-%: $(VENV)/path pyproject.toml constraints.txt
+	@echo "Installing what 'make $*' needs into $(VENV) (a minute or two, once)"
+	@$(FIXED) $(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@

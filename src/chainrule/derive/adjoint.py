@@ -1,0 +1,256 @@
+"""The adjoint pass: from a forward program to its backward program, one lemma per use of a tensor.
+
+The equations of the backward program are the last lines of the lemmas, and one line that adds the
+contributions where a tensor is used more than once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from chainrule.derive.lemma import Lemma, adjoint_of, derive_lemma, instance, zero_gradient
+from chainrule.derive.trace import LOSS, Step
+from chainrule.errors import DerivationError
+from chainrule.ir.check import check_program
+from chainrule.ir.expr import ONE, Component, Expr, Tensor, add
+from chainrule.ir.parse import parse_equation
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import Key, key, replace_tensors, tensors
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of a tensor: the lemma it cites, the substitution, and the equations that come out."""
+
+    equation: Equation
+    tensor: Tensor
+    lemma: Lemma
+    mapping: Mapping[Tensor, Tensor]
+    equations: tuple[Equation, ...]
+
+    @property
+    def contribution(self) -> Tensor:
+        """The tensor that receives this use's share of the gradient."""
+        return self.equations[0].tensor
+
+    def carry(self, expr: Expr) -> Expr:
+        """An expression of the lemma, written in the tensors of this use."""
+        full = {**self.mapping, **{adjoint_of(a): adjoint_of(b) for a, b in self.mapping.items()}}
+        return replace_tensors(expr, full)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of one tensor: its uses, and the line that adds them where there are several."""
+
+    tensor: Tensor
+    uses: tuple[Use, ...]
+    sum: Equation | None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for use in self.uses for step in use.lemma.all_steps)
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The whole back-propagation of a program.
+
+    `forward` is the program with the auxiliary equations (arg-max positions) that the backward pass
+    reads; `backward` its adjoint; `joint` both, ready to run. `gradients` maps the name of each tensor
+    asked for to its gradient tensor. `layers` maps tensor names to the layers they belong to.
+    """
+
+    forward: Program
+    backward: Program
+    parts: Mapping[str, Gradient]
+    gradients: Mapping[str, Tensor]
+    loss: Tensor | None
+    layers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @cached_property
+    def joint(self) -> Program:
+        outputs = tuple(dict.fromkeys((*self.forward.outputs, *self.backward.outputs)))
+        signals = tuple(t for t in self.backward.inputs if t not in (*self.forward.given, *self.forward.defined))
+        return Program(
+            (*self.forward.equations, *self.backward.equations),
+            (*self.forward.inputs, *signals), self.forward.parameters, self.forward.random, self.forward.states,
+            outputs,
+        )
+
+    @cached_property
+    def lemmas(self) -> tuple[Lemma, ...]:
+        """One lemma of each kind, in the order in which the backward pass first needs them."""
+        first: dict[Key, Lemma] = {}
+        for part in self.parts.values():
+            for use in part.uses:
+                first.setdefault(use.lemma.kind, use.lemma)
+        return tuple(first.values())
+
+    def number(self, lemma: Lemma) -> int:
+        """The number, from 1, by which the document cites a lemma's kind."""
+        return next(n for n, other in enumerate(self.lemmas, 1) if other.kind == lemma.kind)
+
+    def __getitem__(self, name: str) -> Gradient:
+        if name not in self.parts:
+            known = ", ".join(self.parts)
+            raise DerivationError(f"no gradient of {name!r} is part of this derivation", fix=f"one of {known}")
+        return self.parts[name]
+
+
+class _Lemmas:
+    """Lemmas derived once and cited again: equal equations over other tensors share one derivation."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, tuple[Lemma, tuple[Tensor, ...]]] = {}
+
+    def find(self, equation: Equation, tensor: Tensor, facts: tuple[Equation, ...]) -> tuple[Lemma, dict[Tensor, Tensor]]:
+        names: dict[Tensor, int] = {}
+        for e in (equation, *facts):
+            for t in (e.tensor, *tensors(e.value)):
+                names.setdefault(t, len(names))
+        stand_ins = {t: Tensor(f"t{n}", t.shape, t.dtype) for t, n in names.items()}
+        name: Key = (
+            names[tensor],
+            *(_anonymous(e, stand_ins) for e in (equation, *facts)),
+        )
+        if name not in self._known:
+            self._known[name] = (derive_lemma(equation, tensor, facts), tuple(names))
+        lemma, originals = self._known[name]
+        return lemma, {a: b for a, b in zip(originals, names, strict=True) if a != b}
+
+
+def _anonymous(equation: Equation, stand_ins: Mapping[Tensor, Tensor]) -> Key:
+    target = replace_tensors(equation.target, stand_ins)
+    return (key(target, equation.indices), key(replace_tensors(equation.value, stand_ins), equation.indices))
+
+
+def derive_program(
+    program: Program, loss: Tensor | None, wrt: Sequence[Tensor], *, layers: Mapping[str, str] | None = None
+) -> Derivation:
+    """Derive the gradients of a program by the tensors `wrt`.
+
+    `loss` is a scalar that the program defines; with None, the derivation starts from a given error
+    signal of each output, an input named "δ" and the output's name. Raises EquationError for a program
+    that is not well formed, DerivationError where the loss is no scalar or a rule is missing.
+    """
+    check_program(program)
+    if loss is not None and loss.shape:
+        raise DerivationError(f"the loss {loss.name} has shape {loss.shape}", fix="a loss is a scalar: take its mean")
+    needed = _depending(program, wrt)
+    uses: dict[Tensor, list[Use]] = {}
+    lemmas = _Lemmas()
+    auxiliary: dict[Tensor, tuple[Equation, ...]] = {}
+    backward: list[Equation] = []
+    parts: dict[str, Gradient] = {}
+    seeds = (loss,) if loss is not None else tuple(o for o in program.outputs if o in needed)
+    live = set(seeds)
+    if loss is not None:
+        backward.append(Equation(Component(adjoint_of(loss), ()), ONE))
+
+    def finish(tensor: Tensor) -> None:
+        """Close the gradient of a tensor once all its uses are known."""
+        shares = uses.get(tensor, [])
+        renamed = [_as_share(u, i, len(shares)) for i, u in enumerate(shares, 1)]
+        backward.extend(e for u in renamed for e in u.equations)
+        total = _total(tensor, renamed) if len(renamed) > 1 else None
+        if total is not None:
+            backward.append(total)
+        elif not renamed:
+            backward.append(zero_gradient(tensor))
+        parts[tensor.name] = Gradient(tensor, tuple(renamed), total)
+
+    for equation in reversed(program.equations):
+        y = equation.tensor
+        if y not in needed or y not in live:
+            continue
+        if y not in seeds and y.name not in parts:
+            finish(y)
+        for x in tensors(equation.value):
+            if x in needed and x.dtype == "real":
+                live.add(x)
+                facts = _facts(program, equation)
+                lemma, mapping = lemmas.find(equation, x, facts)
+                carry = instance(lemma, mapping)
+                auxiliary.setdefault(y, tuple(carry(e) for e in lemma.auxiliary))
+                equations = tuple(carry(piece.equation) for piece in lemma.pieces)
+                uses.setdefault(x, []).append(Use(equation, x, lemma, mapping, equations))
+    for tensor in wrt:
+        if tensor.name not in parts and tensor not in seeds:
+            finish(tensor)
+
+    forward = _with_auxiliary(program, auxiliary)
+    gradients = {t.name: adjoint_of(t) for t in wrt}
+    given = [*forward.given, *forward.defined]
+    if loss is None:
+        given += [adjoint_of(o) for o in seeds]
+    body = Program(tuple(backward), tuple(given), outputs=tuple(gradients.values()))
+    return Derivation(forward, body, parts, gradients, loss, layers or {})
+
+
+def _depending(program: Program, wrt: Iterable[Tensor]) -> set[Tensor]:
+    """The tensors whose gradients are needed: those asked for, and all that are computed from them."""
+    result = set(wrt)
+    for equation in program.equations:
+        if any(t in result for t in tensors(equation.value)):
+            result.add(equation.tensor)
+    return result
+
+
+def _facts(program: Program, equation: Equation) -> tuple[Equation, ...]:
+    """Other forward equations over tensors of this one, whose values its lemmas may read."""
+    read = set(tensors(equation.value))
+    return tuple(
+        e for e in program.equations
+        if e is not equation and tensors(e.value) and set(tensors(e.value)) <= read and e.target.pad is None
+        and all(s.plain is not None for s in e.target.subscripts)
+    )
+
+
+def _as_share(use: Use, number: int, count: int) -> Use:
+    """A contribution goes straight into the gradient where it is the only one."""
+    if count == 1:
+        return use
+    gradient = adjoint_of(use.tensor)
+    share = Tensor(f"{gradient.name}.use{number}", gradient.shape)
+
+    def renamed(e: Equation) -> Equation:
+        return Equation(Component(share, e.target.subscripts), e.value)
+
+    return Use(use.equation, use.tensor, use.lemma, use.mapping, tuple(map(renamed, use.equations)))
+
+
+def _total(tensor: Tensor, uses: Iterable[Use]) -> Equation:
+    """∂ℓ/∂x is the sum of the contributions of all the uses of x."""
+    target = zero_gradient(tensor).target
+    return Equation(target, add(Component(use.contribution, target.subscripts) for use in uses))
+
+
+def _with_auxiliary(program: Program, auxiliary: Mapping[Tensor, tuple[Equation, ...]]) -> Program:
+    equations: list[Equation] = []
+    for equation in program.equations:
+        equations.append(equation)
+        equations.extend(auxiliary.get(equation.tensor, ()))
+    return Program(
+        tuple(equations), program.inputs, program.parameters, program.random, program.states, program.outputs
+    )
+
+
+def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Derivation:
+    """Derive one equation given as text, from a given error signal of its left-hand side.
+
+    `wrt` names the tensors to differentiate by; without it, all real tensors on the right.
+    """
+    equation = parse_equation(text)
+    given = tensors(equation.value)
+    names = [t.name for t in given if t.dtype == "real"] if wrt is None else [wrt] if isinstance(wrt, str) else list(wrt)
+    by_name = {t.name: t for t in given}
+    for name in names:
+        if name not in by_name:
+            raise DerivationError(f"{name} does not occur in the equation", about=text, fix="one of " + ", ".join(by_name))
+    program = Program((equation,), inputs=given, outputs=(equation.tensor,))
+    if equation.tensor == LOSS:
+        return derive_program(program, LOSS, [by_name[n] for n in names])
+    return derive_program(program, None, [by_name[n] for n in names])

@@ -1,0 +1,252 @@
+"""A lemma: the contribution of one use of a tensor to its gradient, derived from the error signal.
+
+For an equation y[I] = E and a tensor x in it, with δy = ∂ℓ/∂y known, the lemma is the trace that leads
+from ∂ℓ/∂x[J] to an expression without derivatives. Its last line is what the backward program runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from chainrule.derive import algebra, calculus
+from chainrule.derive.trace import LOSS, Setting, Step, Trace
+from chainrule.errors import DerivationError
+from chainrule.ir.expr import ZERO, Component, Derivative, Expr, Reduce, Tensor
+from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import Key, bound, components, fresh, kind, nodes, rename, replace_tensors, substitute, transform
+
+
+def adjoint_of(tensor: Tensor) -> Tensor:
+    """The tensor that holds the gradient of the loss by this one: of the same shape."""
+    return Tensor(f"δ{tensor.name}", tensor.shape)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One equation of the gradient and the steps that lead to it from where the pieces part."""
+
+    equation: Equation
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Lemma:
+    """∂ℓ/∂x through one equation. There is one piece, but for a stride, where each residue class of the
+    index has its own."""
+
+    equation: Equation
+    wrt: Component
+    steps: tuple[Step, ...]
+    pieces: tuple[Piece, ...]
+    auxiliary: tuple[Equation, ...]
+    facts: tuple[Equation, ...]
+
+    @property
+    def start(self) -> Expr:
+        return Derivative(Component(LOSS, ()), self.wrt)
+
+    @property
+    def error_signal(self) -> Tensor:
+        return adjoint_of(self.equation.tensor)
+
+    @property
+    def result(self) -> Expr:
+        """The last line, where there is one piece."""
+        assert len(self.pieces) == 1
+        return self.pieces[0].equation.value
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        return (*self.steps, *(step for piece in self.pieces for step in piece.steps))
+
+    @cached_property
+    def kind(self) -> Key:
+        """What makes lemmas instances of one: the equation without names and extents, and the use."""
+        uses = [c.tensor for c in components(self.equation.value)]
+        return (kind(self.equation.value, self.equation.indices), uses.index(self.wrt.tensor))
+
+    @cached_property
+    def sample(self) -> Lemma | None:
+        """The same lemma for one sample, derived by the same engine from the equation of one sample;
+        None where the equation couples samples, or has none."""
+        equation = one_sample(self.equation)
+        if equation is None:
+            return None
+        tensor = _drop_samples(self.wrt.tensor)
+        facts = tuple(f for f in map(one_sample, self.facts) if f is not None)
+        return derive_lemma(equation, tensor, facts)
+
+
+def one_sample(equation: Equation) -> Equation | None:
+    """The equation of one sample: the sample index dropped from every tensor that carries it."""
+    samples = [i for i in equation.indices if i.is_sample]
+    if len(samples) != 1 or any(i.is_sample for i in bound(equation.value)):
+        return None
+    n = samples[0]
+    for component in (equation.target, *components(equation.value)):
+        for s, extent in zip(component.subscripts, component.tensor.shape, strict=True):
+            if (extent == SAMPLES or n in s.indices) and s.plain != n:
+                return None
+
+    def drop(node: Expr) -> Expr:
+        if isinstance(node, Component):
+            subscripts = tuple(s for s in node.subscripts if s.plain != n)
+            return Component(_drop_samples(node.tensor), subscripts, node.pad)
+        return node
+
+    target, value = drop(equation.target), transform(equation.value, drop)
+    assert isinstance(target, Component)
+    return None if n in value.free else Equation(target, value)
+
+
+def _drop_samples(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.name, tuple(e for e in tensor.shape if e != SAMPLES), tensor.dtype)
+
+
+def derive_lemma(equation: Equation, tensor: Tensor, facts: Iterable[Equation] = ()) -> Lemma:
+    """Derive ∂ℓ/∂tensor through this equation.
+
+    `facts` are forward equations whose values the result may read. Raises DerivationError where a rule
+    is missing, naming the part that is left.
+    """
+    wrt = _target_component(equation, tensor)
+    taken = [*wrt.free]
+    renamed: dict[Index, Index] = {}
+    for index in equation.indices:
+        renamed[index] = fresh(index.name, index.extent, taken)
+        taken.append(renamed[index])
+    target = rename(equation.target, renamed)
+    assert isinstance(target, Component)
+    value = _rename_bound(rename(equation.value, renamed), taken)
+    setting = Setting(Equation(target, value), wrt, adjoint_of(equation.tensor), tuple(facts))
+
+    trace = Trace(Derivative(Component(LOSS, ()), wrt), setting)
+    for id in ("chain", "error_signal", "definition"):
+        trace.apply(id)
+    _differentiate(trace)
+    for id in ("zero", "unit", "distribute"):
+        trace.apply(id)
+    common = tuple(trace.steps)
+    pieces = tuple(_eliminate(trace.current, wrt, setting))
+    return Lemma(equation, wrt, common, pieces, tuple(setting.auxiliary), tuple(facts))
+
+
+def _target_component(equation: Equation, tensor: Tensor) -> Component:
+    """x[J], its indices named for reading: n for samples; for a vector i where it is read at an index of
+    the output, else j; (i, j) for a matrix; elsewhere the equation's own letters, and h, w for pixels."""
+    use = next((c for c in components(equation.value) if c.tensor == tensor), None)
+    if use is None:
+        raise DerivationError(f"{tensor.name} does not occur in the equation", about=equation)
+    axes = [(s, e) for s, e in zip(use.subscripts, tensor.shape, strict=True) if e != SAMPLES]
+    small = len(axes) <= 2 and all(s.plain is not None for s, _ in axes)
+    names: list[Index] = []
+    for s, extent in zip(use.subscripts, tensor.shape, strict=True):
+        if extent == SAMPLES:
+            name = "n"
+        elif small:
+            name = "i" if len(axes) == 2 or s.plain in equation.indices else "j"
+        else:
+            name = s.plain.name if s.plain is not None else "h"
+        names.append(_distinct(name, extent, names))
+    return Component(tensor, tuple(Affine.of(i) for i in names))
+
+
+def _distinct(name: str, extent: int | str, taken: list[Index]) -> Index:
+    alphabet = {"i": "ijk", "j": "jik", "h": "hwd"}.get(name, name)
+    for letter in alphabet:
+        if letter not in {i.name for i in taken}:
+            return Index(letter, extent)
+    return fresh(name, extent, taken)
+
+
+def _rename_bound(value: Expr, taken: list[Index]) -> Expr:
+    """Bound indices whose names the target or the output already has get others."""
+    names = {i.name for i in taken}
+
+    def visit(node: Expr) -> Expr:
+        if not isinstance(node, Reduce) or not any(i.name in names for i in node.indices):
+            return node
+        used = [*taken, *bound(value), *node.free]
+        new: dict[Index, Index] = {}
+        for i in node.indices:
+            new[i] = fresh(i.name, i.extent, used) if i.name in names else i
+            used.append(new[i])
+        return Reduce(node.kind, tuple(new.values()), rename(node.body, new))
+
+    return transform(value, visit)
+
+
+def _differentiate(trace: Trace) -> None:
+    while any(isinstance(node, Derivative) for node in nodes(trace.current)):
+        if not any([trace.apply(id) for id in calculus.MOVES]):
+            left = next(n for n in nodes(trace.current) if isinstance(n, Derivative))
+            raise DerivationError("no rule of differentiation fits", about=left)
+
+
+def _eliminate(expr: Expr, wrt: Component, setting: Setting) -> list[Piece]:
+    """Clear the brackets; where an index of the target must be split by a stride, once per class."""
+    waiting: list[tuple[Expr, Component, tuple[Step, ...]]] = [(expr, wrt, ())]
+    pieces: list[Piece] = []
+    while waiting:
+        current, target, steps = waiting.pop()
+        trace = Trace(current, setting, list(steps))
+        trace.apply("bracket")
+        while found := algebra.find_radix(trace.current, target.free):
+            trace.record("split", substitute(trace.current, {found[0]: found[1]}), found)
+            target = _at(target, found)
+            trace.apply("radix")
+            trace.apply("bracket")
+        stride = algebra.find_stride(trace.current, target.free, setting)
+        if stride is not None:
+            index, s = stride
+            assert isinstance(index.extent, int)
+            for r in reversed(range(min(s, index.extent))):
+                digit = Index(index.name, -((r - index.extent) // s))
+                split = (index, Affine.of(digit) * s + r)
+                branch = Trace(trace.current, setting, list(trace.steps))
+                branch.record("split", substitute(branch.current, {index: split[1]}), split)
+                branch.apply("residues")
+                branch.apply("zero")
+                waiting.append((branch.current, _at(target, split), tuple(branch.steps)))
+            continue
+        for id in algebra.ELIMINATE:
+            trace.apply(id)
+        while any([trace.apply(id) for id in algebra.TIDY]):
+            pass
+        pieces.append(Piece(Equation(_as_gradient(target), trace.current), tuple(trace.steps)))
+    return pieces
+
+
+def _at(component: Component, split: tuple[Index, Affine]) -> Component:
+    return Component(component.tensor, tuple(s.substitute({split[0]: split[1]}) for s in component.subscripts))
+
+
+def _as_gradient(component: Component) -> Component:
+    return Component(adjoint_of(component.tensor), component.subscripts)
+
+
+def instance(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> Callable[[Equation], Equation]:
+    """The function that carries an equation of a lemma over to other tensors: a citation's substitution."""
+    full = {**mapping, **{adjoint_of(a): adjoint_of(b) for a, b in mapping.items()}}
+    for equation in lemma.auxiliary:
+        suffix = equation.tensor.name.removeprefix(lemma.equation.tensor.name)
+        renamed = mapping.get(lemma.equation.tensor, lemma.equation.tensor).name + suffix
+        full[equation.tensor] = Tensor(renamed, equation.tensor.shape, equation.tensor.dtype)
+
+    def carry(equation: Equation) -> Equation:
+        target = replace_tensors(equation.target, full)
+        assert isinstance(target, Component)
+        return Equation(target, replace_tensors(equation.value, full))
+
+    return carry
+
+
+def zero_gradient(tensor: Tensor) -> Equation:
+    """The gradient of a tensor that the loss does not depend on."""
+    taken: list[Index] = []
+    for extent in tensor.shape:
+        taken.append(_distinct("n" if extent == SAMPLES else "i", extent, taken))
+    return Equation(Component(adjoint_of(tensor), tuple(Affine.of(i) for i in taken)), ZERO)

@@ -1,0 +1,25 @@
+"""What every test runs under: JAX on the CPU in float64, one BLAS thread per worker, repeatable hypothesis."""
+
+from __future__ import annotations
+
+import os
+
+# Read when NumPy and JAX are first imported, so they are set before anything else is.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_ENABLE_X64"] = "1"
+for _library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+# The same examples on every machine, and no verdict that depends on how fast it is.
+settings.register_profile(
+    "default",
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("campaign", settings.get_profile("default"), derandomize=False, max_examples=5000)
+settings.load_profile("default")
