@@ -21,5 +21,7 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("campaign", settings.get_profile("default"), derandomize=False, max_examples=5000)
+settings.register_profile(
+    "campaign", settings.get_profile("default"), derandomize=False, max_examples=5000, print_blob=True
+)
 settings.load_profile("default")

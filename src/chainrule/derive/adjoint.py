@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from chainrule.derive.lemma import Lemma, adjoint_of, derive_lemma, instance, zero_gradient
+from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, full_mapping, swap_equation, zero_gradient
 from chainrule.derive.trace import LOSS, Step
 from chainrule.errors import DerivationError
 from chainrule.ir.check import check_program
-from chainrule.ir.expr import ONE, Component, Expr, Tensor, add
+from chainrule.ir.expr import ONE, Component, Tensor, add
 from chainrule.ir.parse import parse_equation
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, key, replace_tensors, tensors
@@ -35,10 +35,10 @@ class Use:
         """The tensor that receives this use's share of the gradient."""
         return self.equations[0].tensor
 
-    def carry(self, expr: Expr) -> Expr:
-        """An expression of the lemma, written in the tensors of this use."""
-        full = {**self.mapping, **{adjoint_of(a): adjoint_of(b) for a, b in self.mapping.items()}}
-        return replace_tensors(expr, full)
+    @cached_property
+    def instance(self) -> Lemma:
+        """The cited lemma written in the tensors of this use."""
+        return carried(self.lemma, self.mapping)
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,7 @@ class _Lemmas:
             for t in (e.tensor, *tensors(e.value)):
                 names.setdefault(t, len(names))
         stand_ins = {t: Tensor(f"t{n}", t.shape, t.dtype) for t, n in names.items()}
-        name: Key = (
-            names[tensor],
-            *(_anonymous(e, stand_ins) for e in (equation, *facts)),
-        )
+        name: Key = (names[tensor], *(_anonymous(e, stand_ins) for e in (equation, *facts)))
         if name not in self._known:
             self._known[name] = (derive_lemma(equation, tensor, facts), tuple(names))
         lemma, originals = self._known[name]
@@ -173,9 +170,9 @@ def derive_program(
                 live.add(x)
                 facts = _facts(program, equation)
                 lemma, mapping = lemmas.find(equation, x, facts)
-                carry = instance(lemma, mapping)
-                auxiliary.setdefault(y, tuple(carry(e) for e in lemma.auxiliary))
-                equations = tuple(carry(piece.equation) for piece in lemma.pieces)
+                full = full_mapping(lemma, mapping)
+                auxiliary.setdefault(y, tuple(swap_equation(e, full) for e in lemma.auxiliary))
+                equations = tuple(swap_equation(piece.equation, full) for piece in lemma.pieces)
                 uses.setdefault(x, []).append(Use(equation, x, lemma, mapping, equations))
     for tensor in wrt:
         if tensor.name not in parts and tensor not in seeds:

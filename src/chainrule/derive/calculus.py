@@ -21,11 +21,13 @@ from chainrule.ir.parse import law
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, fresh, rename, tensors, transform
 
-# The order in which `adjoint.differentiate` tries the rules; each pass moves ∂ inwards, so it ends.
+# The order in which `lemma` tries the rules; each pass moves ∂ inwards, so it ends. The brackets come
+# when nothing else is left, so that one line of the document shows them all.
 MOVES = (
     "derivative.independent", "derivative.sum", "derivative.reduction", "derivative.product", "derivative.power",
-    "derivative.max", "derivative.logsumexp", "derivative.function", "derivative.component",
+    "derivative.max", "derivative.logsumexp", "derivative.function",
 )
+LAST = "derivative.component"
 
 
 def depends(expr: Expr, tensor: Tensor) -> bool:

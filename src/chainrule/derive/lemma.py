@@ -6,7 +6,7 @@ from ∂ℓ/∂x[J] to an expression without derivatives. Its last line is what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -181,7 +181,7 @@ def _rename_bound(value: Expr, taken: list[Index]) -> Expr:
 
 def _differentiate(trace: Trace) -> None:
     while any(isinstance(node, Derivative) for node in nodes(trace.current)):
-        if not any([trace.apply(id) for id in calculus.MOVES]):
+        if not any([trace.apply(id) for id in calculus.MOVES]) and not trace.apply(calculus.LAST):
             left = next(n for n in nodes(trace.current) if isinstance(n, Derivative))
             raise DerivationError("no rule of differentiation fits", about=left)
 
@@ -228,20 +228,41 @@ def _as_gradient(component: Component) -> Component:
     return Component(adjoint_of(component.tensor), component.subscripts)
 
 
-def instance(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> Callable[[Equation], Equation]:
-    """The function that carries an equation of a lemma over to other tensors: a citation's substitution."""
+def carried(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> Lemma:
+    """The lemma over other tensors, every step of it: what a citation with this substitution says."""
+    if not mapping:
+        return lemma
+    full = full_mapping(lemma, mapping)
+
+    def swap(expr: Expr) -> Expr:
+        return replace_tensors(expr, full)
+
+    def steps(old: Iterable[Step]) -> tuple[Step, ...]:
+        return tuple(Step(s.rule, swap(s.before), swap(s.after), s.split) for s in old)
+
+    wrt = swap(lemma.wrt)
+    assert isinstance(wrt, Component)
+    pieces = tuple(Piece(swap_equation(p.equation, full), steps(p.steps)) for p in lemma.pieces)
+    return Lemma(
+        swap_equation(lemma.equation, full), wrt, steps(lemma.steps), pieces,
+        tuple(swap_equation(e, full) for e in lemma.auxiliary), tuple(swap_equation(e, full) for e in lemma.facts),
+    )
+
+
+def full_mapping(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> dict[Tensor, Tensor]:
+    """The substitution of a citation, carried on to error signals and auxiliary tensors."""
     full = {**mapping, **{adjoint_of(a): adjoint_of(b) for a, b in mapping.items()}}
     for equation in lemma.auxiliary:
         suffix = equation.tensor.name.removeprefix(lemma.equation.tensor.name)
-        renamed = mapping.get(lemma.equation.tensor, lemma.equation.tensor).name + suffix
-        full[equation.tensor] = Tensor(renamed, equation.tensor.shape, equation.tensor.dtype)
+        name = mapping.get(lemma.equation.tensor, lemma.equation.tensor).name + suffix
+        full[equation.tensor] = Tensor(name, equation.tensor.shape, equation.tensor.dtype)
+    return full
 
-    def carry(equation: Equation) -> Equation:
-        target = replace_tensors(equation.target, full)
-        assert isinstance(target, Component)
-        return Equation(target, replace_tensors(equation.value, full))
 
-    return carry
+def swap_equation(equation: Equation, mapping: Mapping[Tensor, Tensor]) -> Equation:
+    target = replace_tensors(equation.target, mapping)
+    assert isinstance(target, Component)
+    return Equation(target, replace_tensors(equation.value, mapping))
 
 
 def zero_gradient(tensor: Tensor) -> Equation:

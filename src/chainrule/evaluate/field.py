@@ -14,13 +14,13 @@ selects one entry of the window, the first of equals, and argmax gives the posit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 from hashlib import blake2b
 from itertools import combinations, count
 from math import floor, prod
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeGuard, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +43,6 @@ _LIMB = np.uint64(2**21 - 1)
 _CHUNK = 2048 // 3  # 3 limb products below 2^42 for each term: a chunk's sum stays within float64's exact 2^53
 
 Words = NDArray[np.uint64]
-_wrapping = np.errstate  # numpy warns of wrap-around on 0-d operands only; here it is meant
 
 
 # Arithmetic: elements are uint64 arrays with entries below p.
@@ -63,7 +62,7 @@ def elements(values: ArrayLike) -> Words:
     return array % _P if array.dtype == np.uint64 else (array.astype(np.int64) % PRIME).astype(np.uint64)
 
 
-@_wrapping(over="ignore")
+@np.errstate(over="ignore")  # numpy warns of wrap-around on 0-d operands; here it is meant
 def _reduce(x: Words) -> Words:
     """x mod p for any 64-bit x: 2^61 = 1, and the smaller of x and x − p (which wraps where x < p)."""
     x = (x & _P) + (x >> np.uint64(61))
@@ -88,7 +87,9 @@ def multiply(a: Words, b: Words) -> Words:
     half = np.uint64(32)
     a1, a0, b1, b0 = a >> half, a & _LOW_BITS, b >> half, b & _LOW_BITS
     middle = a1 * b0 + a0 * b1
-    return _reduce(((a1 * b1) << np.uint64(3)) + _shift(_reduce(middle), 32) + _reduce(a0 * b0))
+    low = a0 * b0
+    middle = (middle >> np.uint64(29)) + ((middle & np.uint64(2**29 - 1)) << half)
+    return _reduce(((a1 * b1) << np.uint64(3)) + middle + (low & _P) + (low >> np.uint64(61)))
 
 
 def power(a: Words, exponent: int) -> Words:
@@ -150,7 +151,7 @@ def _key(seed: int, *names: object) -> int:
     return int.from_bytes(blake2b(repr((seed, *names)).encode(), digest_size=16).digest(), "little")
 
 
-@_wrapping(over="ignore")
+@np.errstate(over="ignore")  # numpy warns of wrap-around on 0-d operands; here it is meant
 def _mix(x: Words, key: int) -> Words:
     """A 64-bit hash of each word: two rounds of SplitMix64's finaliser (Steele, Lea, Flood 2014) under a key."""
     for half in (key & (2**64 - 1), key >> 64):
@@ -223,13 +224,14 @@ def _elementwise(function: Callable[..., NDArray[Any]], *arrays: Labelled) -> La
     return Labelled(axes, data, None if mask is None else np.broadcast_to(mask, data.shape))
 
 
+def _without(a: Labelled, summed: set[Index]) -> Labelled:
+    axes = tuple(n for n, axis in enumerate(a.axes) if axis in summed)
+    return Labelled(tuple(axis for axis in a.axes if axis not in summed), total(a.data, axes)) if axes else a
+
+
 def _pair(a: Labelled, b: Labelled, summed: set[Index]) -> Labelled:
     """Σ over `summed` of a·b: one batched matrix product where both have an index that is summed."""
-    for this, other in ((a, b), (b, a)):
-        alone = tuple(n for n, axis in enumerate(this.axes) if axis in summed and axis not in other.axes)
-        kept = tuple(axis for n, axis in enumerate(this.axes) if n not in alone)
-        short = Labelled(kept, total(this.data, alone)) if alone else this
-        a, b = (short, b) if this is a else (a, short)
+    a, b = _without(a, summed.difference(b.axes)), _without(b, summed.difference(a.axes))
     shared = tuple(axis for axis in a.axes if axis in b.axes and axis in summed)
     if not shared:
         return _elementwise(multiply, a, b)
@@ -266,6 +268,18 @@ def _bracket(axes: tuple[Index, ...], truth: NDArray[np.bool_], undefined: NDArr
 
 
 Tangent = Labelled | None  # None is 0
+T = TypeVar("T")
+_WINDOW = Index("", 0)  # labels a flattened window while its axes are put in order
+_UNIT = Labelled((), np.asarray(_ONE))
+
+
+@dataclass(frozen=True)
+class Direction:
+    """What tangents start from: `seed` gives a component's, unless `definitions` has the equation of its tensor."""
+
+    seed: Callable[[Component], Tangent]
+    definitions: Mapping[str, Equation] = field(default_factory=dict[str, Equation])
+    known: dict[Expr, Tangent] = field(default_factory=dict[Expr, Tangent])
 
 
 class Interpreter:
@@ -281,7 +295,8 @@ class Interpreter:
         self.given, self.extents, self.seed = values, extents, seed
         self.definitions = definitions or {}
         self.values: dict[Expr, Labelled] = {}
-        self._jacobians: dict[Component, tuple[tuple[Index, ...], dict[Expr, Tangent]]] = {}
+        self._jacobians: dict[Component, tuple[tuple[Index, ...], Direction]] = {}
+        self._outside: set[str] = set()
         self._numbers = count()
 
     def value(self, root: Expr) -> Labelled:
@@ -292,7 +307,7 @@ class Interpreter:
             case Constant(value=Fraction() as value):
                 return Labelled((), np.asarray(element(value)))
             case Constant(value=name):
-                return Labelled((), np.asarray(_reduce(_mix(np.uint64(0), _key(self.seed, "real", name)))))
+                return Labelled((), np.asarray(_reduce(_mix(np.zeros((), np.uint64), _key(self.seed, "real", name)))))
             case Size(extent=name):
                 return Labelled((), np.asarray(element(_size(name, self.extents))))
             case Component(pad="-inf"):
@@ -307,10 +322,12 @@ class Interpreter:
             case Reduce(kind="sum", indices=indices, body=body):
                 return self._contract(self._factors(body), indices)
             case Reduce(kind="logsumexp", indices=indices, body=body):
-                axes, window, mask = self._window(self.value(body), indices)
+                array = self.value(body)
+                axes, window = self._window(array, indices, array.words)
                 place = _mix(np.arange(window.shape[-1], dtype=np.uint64), _key(self.seed, "position"))
                 digest = _mix(window ^ place, _key(self.seed, "entry")).sum(-1, dtype=np.uint64)
-                return Labelled(axes, np.asarray(_reduce(_mix(digest, _key(self.seed, "logsumexp")))), mask)
+                data = _reduce(_mix(digest, _key(self.seed, "logsumexp")))
+                return Labelled(axes, np.asarray(data), self._hidden(array, indices))
             case Reduce(kind="argmax"):
                 return self._select(node)[0]
             case Reduce(kind="max"):
@@ -323,7 +340,9 @@ class Interpreter:
                 a = _ranges(left, self.extents)
                 b = self.value(right) if isinstance(right, Component) else _ranges(right, self.extents)
                 axes = _union((a, b))
-                return _bracket(axes, _onto(a.data, a.axes, axes) == _onto(b.data, b.axes, axes), _undefined((b,), axes))
+                equal = _onto(a.data, a.axes, axes) == _onto(b.data, b.axes, axes)
+                mask = _undefined((b,), axes)
+                return _bracket(axes, equal, None if mask is None else np.broadcast_to(mask, equal.shape))
             case Guard(subscript=subscript, extent=extent):
                 s = _ranges(subscript, self.extents)
                 return _bracket(s.axes, (s.data >= 0) & (s.data < _size(extent, self.extents)), None)
@@ -335,27 +354,41 @@ class Interpreter:
     # Reading.
 
     def _read(self, node: Component) -> Labelled:
+        """A component; outside its tensor the padding, or undefined where there is none (or −inf)."""
         name = node.tensor.name
         if name not in self.given:
-            raise EquationError("a tensor without a value", about=name, fix="define it or give it before it is read")
+            raise EquationError("a tensor without a value", about=_named(node.tensor), fix="define it before its use")
         data = _checked(node.tensor, self.given[name], self.extents)
-        fill = 0 if node.pad is None or node.pad == "-inf" else node.pad
+        fill = node.pad if isinstance(node.pad, Fraction) else 0
         return self._gather(data, node, element(fill) if data.dtype == np.uint64 else int(fill))
 
     def _gather(self, data: NDArray[Any], node: Component, fill: Any = 0, trailing: tuple[Index, ...] = ()) -> Labelled:
         """Entries of `data` at the node's subscripts, `fill` outside; further axes of `data` stay as they are."""
-        axes, grids, inside = node.free, list[NDArray[Any]](), np.asarray(True)
+        axes, inside, grids = node.free, np.asarray(True), list[NDArray[Any]]()
         for subscript, extent in zip(node.subscripts, data.shape, strict=False):
             s = _ranges(subscript, self.extents)
             grid = _onto(s.data, s.axes, axes)
             inside = inside & (grid >= 0) & (grid < extent)
             grids.append(np.clip(grid, 0, extent - 1))
-        inside = np.expand_dims(inside, tuple(range(-len(trailing), 0)))
         read = np.asarray(data[tuple(grids)])
         if inside.all():
             return Labelled(axes + trailing, read)
-        outside = np.broadcast_to(~inside, read.shape)
-        return Labelled(axes + trailing, np.where(inside, read, fill), outside if node.pad is None else None)
+        inside = np.broadcast_to(np.expand_dims(inside, tuple(range(-len(trailing), 0))), read.shape)
+        read = np.where(inside, read, np.asarray(fill, read.dtype))
+        if isinstance(node.pad, Fraction):
+            return Labelled(axes + trailing, read)
+        self._outside.add(_named(node.tensor))
+        return Labelled(axes + trailing, read, ~inside)
+
+    def direction(self, tangents: Mapping[str, NDArray[Any]]) -> Direction:
+        """Given tangents, tensor by tensor; those of other tensors are 0."""
+
+        def seed(node: Component) -> Tangent:
+            if node.tensor.name not in tangents or node.tensor.dtype == "integer":
+                return None
+            return self._gather(_checked(node.tensor, tangents[node.tensor.name], self.extents), node)
+
+        return Direction(seed)
 
     # Products, powers, functions.
 
@@ -365,7 +398,7 @@ class Interpreter:
     def _contract(self, arrays: list[Labelled], reduced: tuple[Index, ...]) -> Labelled:
         """Σ over `reduced` of the product of the arrays: pairwise, the pair with the smallest result first."""
         undefined = self._reaches(arrays, reduced)
-        repeated = prod(_size(i.extent, self.extents) for i in reduced if i not in _union(arrays))
+        repeated = prod(self._shape(tuple(i for i in reduced if i not in _union(arrays))))
         parts = [Labelled(a.axes, a.words) for a in arrays]
         parts += [Labelled((), np.asarray(element(repeated)))] if repeated != 1 or len(parts) == 1 else []
         while len(parts) > 1:
@@ -373,19 +406,14 @@ class Interpreter:
             for i, j in combinations(range(len(parts)), 2):
                 both, rest = _union((parts[i], parts[j])), _union(p for n, p in enumerate(parts) if n not in (i, j))
                 gone = {axis for axis in both if axis in reduced and axis not in rest}
-                plans.append((prod(_size(a.extent, self.extents) for a in both if a not in gone), i, j, gone))
+                plans.append((prod(self._shape(tuple(axis for axis in both if axis not in gone))), i, j, gone))
             _, i, j, gone = min(plans, key=lambda plan: plan[:3])
             b, a = parts.pop(j), parts.pop(i)
             parts.append(_pair(a, b, gone))
-        axes, mask = parts[0].axes, None
-        if undefined is not None:
-            axes = _union((parts[0], undefined))
-            mask = np.broadcast_to(_onto(undefined.data, undefined.axes, axes), [self._extent(a) for a in axes])
-        data = np.broadcast_to(_onto(parts[0].data, parts[0].axes, axes), [self._extent(a) for a in axes])
-        return Labelled(axes, data, mask)
-
-    def _extent(self, index: Index) -> int:
-        return _size(index.extent, self.extents)
+        axes, data = parts[0].axes, parts[0].data
+        if undefined is None:
+            return Labelled(axes, data)
+        return Labelled(axes, data, np.broadcast_to(_onto(undefined.data, undefined.axes, axes), data.shape))
 
     def _reaches(self, arrays: list[Labelled], reduced: tuple[Index, ...]) -> Labelled | None:
         """Where an undefined factor reaches the product: a bracket that is 0 hides it (Iverson's convention)."""
@@ -398,19 +426,19 @@ class Interpreter:
                 shown = a.data != 0 if a.undefined is None else (a.data != 0) | a.undefined
                 mask = mask & _onto(shown, a.axes, axes)
         summed = tuple(n for n, axis in enumerate(axes) if axis in reduced)
-        mask = mask.any(summed)
+        mask = np.asarray(mask.any(summed))
         return Labelled(tuple(a for a in axes if a not in reduced), mask) if mask.any() else None
 
     def _power(self, x: Labelled, exponent: Fraction) -> Labelled:
         """x^(n + r) = x^n · g with n = floor(exponent) and g keyed by x and the fraction r."""
         whole = floor(exponent)
         rest = exponent - whole
-        result = _elementwise(lambda a: power(a, whole), x)
+        result = _elementwise(partial(power, exponent=whole), x)
         return _elementwise(multiply, result, self._keyed(("power", rest), [x])) if rest else result
 
     def _keyed(self, name: object, arguments: list[Labelled]) -> Labelled:
         def value(*words: Words) -> Words:
-            digest = np.uint64(0)
+            digest: Words = np.zeros((), np.uint64)
             for n, word in enumerate(words):
                 digest = _mix(digest ^ word, _key(self.seed, "function", name, n))
             return _reduce(digest)
@@ -443,117 +471,336 @@ class Interpreter:
     # Windows.
 
     def _window(
-        self, array: Labelled, indices: tuple[Index, ...], words: bool = True
-    ) -> tuple[tuple[Index, ...], NDArray[Any], NDArray[np.bool_] | None]:
-        """Other axes, the data with the window's indices flattened into a last axis, and where any is undefined."""
-        axes = tuple(axis for axis in array.axes if axis not in indices)
-        shape = [self._extent(a) for a in axes + indices]
-        flat = (*shape[: len(axes)], prod(shape[len(axes) :]))
+        self, a: Labelled, indices: tuple[Index, ...], data: NDArray[Any]
+    ) -> tuple[tuple[Index, ...], NDArray[Any]]:
+        """The other axes, and data of `a` with the window's indices flattened into one last axis, _WINDOW."""
+        axes = tuple(axis for axis in a.axes if axis not in indices)
+        full = np.broadcast_to(_onto(data, a.axes, axes + indices), self._shape(axes + indices))
+        return axes, full.reshape(*self._shape(axes), prod(self._shape(indices)))
 
-        def flattened(data: NDArray[Any]) -> NDArray[Any]:
-            return np.broadcast_to(_onto(data, array.axes, axes + indices), shape).reshape(flat)
-
-        mask = None if array.undefined is None else flattened(array.undefined).any(-1)
-        return axes, flattened(array.words if words else array.data), mask
+    def _hidden(self, a: Labelled, indices: tuple[Index, ...]) -> NDArray[np.bool_] | None:
+        """The windows with an undefined entry."""
+        return None if a.undefined is None else np.asarray(self._window(a, indices, a.undefined)[1].any(-1))
 
     def _select(self, node: Reduce) -> tuple[Labelled, Labelled]:
         """The position selected in every window, and the value there."""
-        allowed: NDArray[np.bool_] | None = None
-        if _is_padded(node.body):
-            # Reading without the padding marks every entry outside as undefined: those are the ones never selected.
-            array = self._read(Component(node.body.tensor, node.body.subscripts, None))
-            if array.undefined is not None:
-                allowed = ~self._window(Labelled(array.axes, array.undefined), node.indices, words=False)[1]
-                array = replace(array, undefined=None)
-        else:
-            array = self.value(node.body)
-        axes, window, mask = self._window(array, node.indices)
+        indices, body = node.indices, node.body
+        array = self._read(body) if _is_padded(body) else self.value(body)
+        axes, window = self._window(array, indices, array.words)
         rank = _mix(window, _key(self.seed, "rank")) >> _ONE
-        if allowed is not None:
-            if not allowed.any(-1).all():
-                raise ShapeError("a maximum over a window of padding alone",
-                                 about=f"{walk.tensors(node.body)[0].name} of shape {walk.tensors(node.body)[0].shape}",
+        hidden = None
+        if not _is_padded(body):
+            hidden = self._hidden(array, indices)
+        elif array.undefined is not None:
+            outside = self._window(array, indices, array.undefined)[1]
+            if outside.all(-1).any():
+                raise ShapeError("a maximum over a window of padding alone", about=_named(body.tensor),
                                  fix="use less padding or fewer windows")
-            rank = np.where(allowed, rank + _ONE, np.uint64(0))
+            rank = np.where(outside, np.uint64(0), rank + _ONE)
         position = np.asarray(rank.argmax(-1))
         value = np.take_along_axis(window, position[..., None], -1)[..., 0]
-        return Labelled(axes, position, mask), Labelled(axes, value, mask)
+        return Labelled(axes, position, hidden), Labelled(axes, value, hidden)
 
     # Tangents.
 
-    def tangent(self, root: Expr, seed: Callable[[Component], Tangent], memo: dict[Expr, Tangent]) -> Tangent:
-        """The tangent of `root` where the tangent of each component is seed(component)."""
-
+    def tangent(self, root: Expr, direction: Direction) -> Tangent:
         def operands(node: Expr) -> tuple[Expr, ...]:
-            # A component leads to its definition where the seed needs that definition's tangent first.
-            definition = getattr(seed, "definition", lambda _: None)(node)
-            return _operands(node) if definition is None else (definition.value,)
+            read = node.body if isinstance(node, Reduce) and _is_padded(node.body) else node
+            if isinstance(read, Component):
+                definition = direction.definitions.get(read.tensor.name)
+                return () if definition is None else (definition.value,)
+            return () if isinstance(node, Delta) or _is_argmax(node) else _operands(node)
 
-        return _fill(root, memo, operands, lambda node: self._tangent(node, seed, memo))
+        return _fill(root, direction.known, operands, lambda node: self._tangent(node, direction))
 
-    def _tangent(self, node: Expr, seed: Callable[[Component], Tangent], memo: dict[Expr, Tangent]) -> Tangent:
+    def _tangent(self, node: Expr, direction: Direction) -> Tangent:
+        known = direction.known
         match node:
             case Constant() | Size() | Guard() | Delta() | Reduce(kind="argmax"):
                 return None
-            case Component():
-                return seed(node)
+            case Component(tensor=tensor):
+                definition = direction.definitions.get(tensor.name)
+                return direction.seed(node) if definition is None else self._through(definition, node, known)
             case Add(terms=terms):
-                return _sum(memo[term] for term in terms)
+                return _sum(known[term] for term in terms)
             case Multiply():
-                return self._product_rule(_flat(node), (), memo)
+                return self._product_rule(_flat(node), (), known)
             case Reduce(kind="sum", indices=indices, body=body):
-                return self._product_rule(_flat(body), indices, memo)
-            case Power(base=base, exponent=exponent):
-                slope = memo[base]
-                if slope is None or exponent == 0:
-                    return None
-                factor = Labelled((), np.asarray(element(exponent)))
-                return self._contract([factor, self._power(self.value(base), exponent - 1), slope], ())
-            case Apply(function=function, arguments=arguments):
-                return self._chain_rule(function, [self.value(a) for a in arguments], [memo[a] for a in arguments])
+                return self._product_rule(_flat(body), indices, known)
             case Reduce(kind="logsumexp", indices=indices, body=body):
-                slope = memo[body]
+                slope = known[body]
                 if slope is None:
                     return None
                 share = self._apply("exp", [_elementwise(subtract, self.value(body), self.value(node))])
                 return self._contract([share, slope], indices)
-            case Reduce(kind="max", indices=indices, body=body):
-                slope = seed(body) if _is_padded(body) else memo[body]
-                return None if slope is None else self._at(slope, indices, self._select(node)[0])
-            case Derivative():
-                raise DerivationError("the tangent of a derivative that is not evaluated", about=node.wrt.tensor.name,
+            case Reduce(indices=indices, body=body):
+                slope = self._tangent(body, direction) if _is_padded(body) else known[body]
+                return None if slope is None else self._selected(slope, indices, self._select(node)[0])
+            case Power(base=base, exponent=exponent):
+                slope = known[base]
+                if slope is None:
+                    return None
+                factor = Labelled((), np.asarray(element(exponent)))
+                return self._contract([factor, self._power(self.value(base), exponent - 1), slope], ())
+            case Apply(function=function, arguments=arguments):
+                return self._chain_rule(function, [self.value(a) for a in arguments], [known[a] for a in arguments])
+            case Derivative(wrt=wrt):
+                raise DerivationError("the tangent of a derivative that is not evaluated", about=_named(wrt.tensor),
                                       fix="evaluate the inner derivative first")
             case _:
                 raise TypeError(f"no tangent known for {type(node).__name__}")
 
-    def _product_rule(self, factors: tuple[Expr, ...], reduced: tuple[Index, ...], memo: dict[Expr, Tangent]) -> Tangent:
+    def _product_rule(
+        self, factors: tuple[Expr, ...], reduced: tuple[Index, ...], known: Mapping[Expr, Tangent]
+    ) -> Tangent:
         values = [self.value(factor) for factor in factors]
-        slopes = [memo[factor] for factor in factors]
-        return _sum(
-            self._contract([*values[:n], slope, *values[n + 1 :]], reduced)
-            for n, slope in enumerate(slopes)
-            if slope is not None
-        )
+        slopes = [(n, slope) for n, factor in enumerate(factors) if (slope := known[factor]) is not None]
+        return _sum(self._contract([*values[:n], slope, *values[n + 1 :]], reduced) for n, slope in slopes)
 
     def _chain_rule(self, function: str, arguments: list[Labelled], slopes: list[Tangent]) -> Tangent:
         base, argument = split_derivative(function)
         if argument is None:
-            return _sum(
-                self._contract([inner.value(expression), slope], ())
-                for n, slope in enumerate(slopes)
-                if slope is not None
-                for expression, inner in [self._law(base, n, arguments)]
-            )
+            parts = [(self._law(base, n, arguments), slope) for n, slope in enumerate(slopes) if slope is not None]
+            return _sum(self._contract([inner.value(expression), slope], ()) for (expression, inner), slope in parts)
         expression, inner = self._law(base, argument, arguments)
-        known = {"x": slopes[0], "y": slopes[-1], "f": self._chain_rule(base, arguments, slopes)}
-        return inner.tangent(expression, lambda component: known[component.tensor.name], {})
+        scalars = {"x": slopes[0], "y": slopes[-1], "f": self._chain_rule(base, arguments, slopes)}
+        return inner.tangent(expression, Direction(lambda component: scalars[component.tensor.name]))
 
-    def _at(self, array: Labelled, indices: tuple[Index, ...], position: Labelled) -> Labelled:
+    def _selected(self, slope: Labelled, indices: tuple[Index, ...], position: Labelled) -> Labelled:
         """The entry of every window at the selected position."""
-        others, window, _ = self._window(array, indices)
+        others, window = self._window(slope, indices, slope.words)
         axes = tuple(dict.fromkeys(position.axes + others))
-        shape = tuple(self._extent(a) for a in axes)
+        shape = self._shape(axes)
+        window = np.broadcast_to(_onto(window, (*others, _WINDOW), (*axes, _WINDOW)), (*shape, window.shape[-1]))
         last = np.broadcast_to(_onto(position.data, position.axes, axes), shape)[..., None]
-        data = np.moveaxis(_onto(np.moveaxis(window, -1, 0)[..., None], (Index("", 0), *others, Index("", 1)), (
-            *axes, Index("", 0), Index("", 1))), -1, -1)[..., 0]
-        return Labelled(axes, np.take_along_axis(np.broadcast_to(data, (*shape, window.shape[-1])), last, -1)[..., 0])
+        return Labelled(axes, np.take_along_axis(window, last, -1)[..., 0])
+
+    def _through(self, definition: Equation, node: Component, known: Mapping[Expr, Tangent]) -> Tangent:
+        """The tangent of a defined tensor's component: that of its definition, read at the node's subscripts."""
+        slope = known[definition.value]
+        if slope is None:
+            return None
+        targets = _plain(definition.target)
+        rest = tuple(axis for axis in slope.axes if axis not in targets)
+        data = np.broadcast_to(_onto(slope.words, slope.axes, targets + rest), self._shape(targets + rest))
+        return self._gather(data, node, trailing=rest)
+
+    def _jacobian(self, of: Expr, wrt: Component) -> Labelled:
+        """∂of/∂wrt over the free indices of both. The indices of wrt get labels of their own until the end, so that
+        no index of `of` is taken for one of them."""
+        indices = _plain(wrt)
+        if wrt not in self._jacobians:
+            own = tuple(Index(f"∂{next(self._numbers)}", index.extent) for index in indices)
+
+            def seed(node: Component) -> Tangent:
+                if node.tensor.name != wrt.tensor.name:
+                    return None
+                deltas = [self.value(Delta(s, Affine.of(j))) for s, j in zip(node.subscripts, own, strict=True)]
+                return self._contract([_UNIT, *deltas], ())
+
+            others = {name: d for name, d in self.definitions.items() if name != wrt.tensor.name}
+            self._jacobians[wrt] = own, Direction(seed, others)
+        own, direction = self._jacobians[wrt]
+        result = self.tangent(of, direction) or Labelled((), np.asarray(element(0)))
+        for label, index in zip(own, indices, strict=True):
+            result = _relabelled(result, label, index)
+        return result
+
+    def over(self, a: Labelled, indices: tuple[Index, ...]) -> NDArray[Any]:
+        """The data over exactly these indices, in their order."""
+        if a.undefined is not None and a.undefined.any():
+            raise ShapeError("a read outside a tensor", about=", ".join(sorted(self._outside)),
+                             fix="give the read a padding, pad(x, 0)[…], or the indices smaller extents")
+        if not set(a.axes) <= set(indices):
+            names = [i.name for i in a.axes if i not in indices]
+            raise EquationError("indices that the result lacks", about=", ".join(names), fix="sum over them")
+        return np.array(np.broadcast_to(_onto(a.data, a.axes, indices), self._shape(indices)))
+
+    def _shape(self, indices: tuple[Index, ...]) -> tuple[int, ...]:
+        return tuple(_size(index.extent, self.extents) for index in indices)
+
+
+def _fill(root: Expr, memo: dict[Expr, T], operands: Callable[[Expr], tuple[Expr, ...]], of: Callable[[Expr], T]) -> T:
+    """memo[root], computing first whatever it needs: no recursion, each node once."""
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        missing = [] if node in memo else [operand for operand in operands(node) if operand not in memo]
+        stack.extend(reversed(missing))
+        if not missing:
+            stack.pop()
+            if node not in memo:
+                memo[node] = of(node)
+    return memo[root]
+
+
+def _operands(node: Expr) -> tuple[Expr, ...]:
+    """The nodes whose values the node's value is made of."""
+    match node:
+        case Derivative():
+            return ()
+        case Multiply():
+            return _flat(node)
+        case Reduce(body=body):
+            return () if _is_padded(body) else _flat(body) if node.kind == "sum" else (body,)
+        case _:
+            return walk.children(node)
+
+
+def _flat(body: Expr) -> tuple[Expr, ...]:
+    """The factors of nested products."""
+    factors, stack = list[Expr](), [body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Multiply):
+            stack.extend(reversed(node.factors))
+        else:
+            factors.append(node)
+    return tuple(factors)
+
+
+def _is_padded(body: Expr) -> TypeGuard[Component]:
+    return isinstance(body, Component) and body.pad == "-inf"
+
+
+def _is_argmax(node: Expr) -> bool:
+    return isinstance(node, Reduce) and node.kind == "argmax"
+
+
+def _sum(tangents: Iterable[Tangent]) -> Tangent:
+    present = [t for t in tangents if t is not None]
+    return reduce(lambda a, b: _elementwise(add, a, b), present) if present else None
+
+
+def _plain(node: Component) -> tuple[Index, ...]:
+    plain = tuple(s.plain for s in node.subscripts)
+    indices = tuple(index for index in plain if index is not None)
+    if len(indices) < len(plain) or node.pad is not None:
+        raise DerivationError("subscripts that are no plain indices", about=_named(node.tensor),
+                              fix="give each axis an index of its own")
+    return indices
+
+
+def _relabelled(a: Labelled, old: Index, new: Index) -> Labelled:
+    """`new` in place of the axis `old`; where both are there, the entries at which they are equal."""
+    if old not in a.axes:
+        return a
+    if new not in a.axes:
+        return replace(a, axes=tuple(new if axis == old else axis for axis in a.axes))
+    first, second = a.axes.index(old), a.axes.index(new)
+    mask = None if a.undefined is None else np.diagonal(a.undefined, 0, first, second)
+    axes = (*(axis for axis in a.axes if axis not in (old, new)), new)
+    return Labelled(axes, np.diagonal(a.data, 0, first, second), mask)
+
+
+def _named(tensor: Tensor) -> str:
+    return f"{tensor.name} of shape ({', '.join(map(str, tensor.shape))})"
+
+
+def _checked(tensor: Tensor, array: NDArray[Any], extents: Mapping[str, int]) -> NDArray[Any]:
+    array = np.asarray(array)
+    shape = tuple(_size(extent, extents) for extent in tensor.shape)
+    if array.shape != shape:
+        raise ShapeError(f"an array of shape {array.shape}", about=_named(tensor), fix=f"give shape {shape}")
+    if tensor.dtype == "integer":
+        return array.astype(np.int64)
+    return array if array.dtype == np.uint64 else elements(array)
+
+
+# Evaluation.
+
+
+@overload
+def evaluate(
+    expr: Expr, values: Mapping[str, NDArray[Any]], indices: tuple[Index, ...], *, extents: Mapping[str, int],
+    seed: int, tangents: Mapping[str, NDArray[Any]] | None = None,
+    definitions: Mapping[str, Equation] | None = None, dual: Literal[False] = False,
+) -> NDArray[Any]: ...
+
+
+@overload
+def evaluate(
+    expr: Expr, values: Mapping[str, NDArray[Any]], indices: tuple[Index, ...], *, extents: Mapping[str, int],
+    seed: int, tangents: Mapping[str, NDArray[Any]] | None = None,
+    definitions: Mapping[str, Equation] | None = None, dual: Literal[True],
+) -> tuple[NDArray[Any], Words]: ...
+
+
+def evaluate(
+    expr: Expr,
+    values: Mapping[str, NDArray[Any]],
+    indices: tuple[Index, ...],
+    *,
+    extents: Mapping[str, int],
+    seed: int,
+    tangents: Mapping[str, NDArray[Any]] | None = None,
+    definitions: Mapping[str, Equation] | None = None,
+    dual: bool = False,
+) -> NDArray[Any] | tuple[NDArray[Any], Words]:
+    """The values of `expr` over `indices`, in their order; with `dual`, also its tangent along `tangents`.
+
+    `values` and `tangents` hold an array for each tensor by name; a tensor without a tangent is constant. Inside a
+    Derivative, a tensor in `definitions` depends on what its equation (of plain target indices) reads. Field elements
+    are uint64, integers (argmax, components of integer tensors) int64.
+
+    Raises EquationError (no value, indices left over), ShapeError (extents, a read outside), DerivationError.
+    """
+    interpreter = Interpreter(values, extents, seed, definitions)
+    value = interpreter.over(interpreter.value(expr), indices)
+    if not dual:
+        return value
+    slope = interpreter.tangent(expr, interpreter.direction(tangents or {}))
+    return value, np.zeros(value.shape, np.uint64) if slope is None else interpreter.over(slope, indices)
+
+
+def execute(
+    program: Program,
+    given: Mapping[str, NDArray[Any]],
+    *,
+    seed: int,
+    tangents: Mapping[str, NDArray[Any]] | None = None,
+    extents: Mapping[str, int] | None = None,
+) -> dict[str, tuple[NDArray[Any], Words]]:
+    """Run a program: each tensor's value and its tangent along `tangents`, given tensors included.
+
+    Named extents come from the shapes of the given arrays, or from `extents`. Raises what `evaluate` raises, and
+    EquationError where a component is bound twice or not at all.
+    """
+    sizes = dict(extents or {})
+    for tensor in program.given:
+        if tensor.name not in given:
+            raise EquationError("a given tensor without a value", about=_named(tensor), fix="give its array")
+        for extent, size in zip(tensor.shape, np.shape(given[tensor.name]), strict=False):
+            if isinstance(extent, str):
+                sizes.setdefault(extent, size)
+    values = {t.name: _checked(t, given[t.name], sizes) for t in program.given}
+    slopes = {t.name: np.zeros(values[t.name].shape, np.uint64) for t in program.given} | dict(tangents or {})
+    moving = set(tangents or {})
+    pieces: dict[str, tuple[NDArray[Any], Words, NDArray[np.int64]]] = {}
+    for equation in program.equations:
+        tensor, indices = equation.tensor, equation.indices
+        along = {name: slopes[name] for name in moving if name in values}
+        value, slope = evaluate(equation.value, values, indices, extents=sizes, seed=seed, tangents=along, dual=True)
+        if tensor.name not in pieces:
+            shape = tuple(_size(extent, sizes) for extent in tensor.shape)
+            empty = np.zeros(shape, np.int64 if tensor.dtype == "integer" else np.uint64)
+            pieces[tensor.name] = empty, np.zeros(shape, np.uint64), np.zeros(shape, np.int64)
+        whole, whole_slope, bound = pieces[tensor.name]
+        ranges = [_ranges(subscript, sizes) for subscript in equation.target.subscripts]
+        for s, extent in zip(ranges, whole.shape, strict=True):
+            if not np.all((s.data >= 0) & (s.data < extent)):
+                raise ShapeError("a component outside its tensor", about=_named(tensor), fix="use smaller extents")
+        place = tuple(_onto(s.data, s.axes, indices) for s in ranges)
+        whole[place] = value if tensor.dtype == "integer" or value.dtype == np.uint64 else elements(value)
+        whole_slope[place] = slope
+        np.add.at(bound, place, 1)
+        if bound.max(initial=0) > 1:
+            raise EquationError("a component bound twice", about=_named(tensor), fix="make the pieces disjoint")
+        if bound.all():
+            values[tensor.name], slopes[tensor.name] = whole, whole_slope
+            if slope.any() or whole_slope.any():
+                moving.add(tensor.name)
+    for tensor in program.defined:
+        if tensor.name not in values:
+            raise EquationError("components that no equation binds", about=_named(tensor), fix="add their piece")
+    return {name: (value, slopes[name]) for name, value in values.items()}

@@ -13,13 +13,13 @@ from itertools import combinations, product
 from math import prod
 
 from chainrule.errors import EquationError, ShapeError
-from chainrule.ir.expr import Apply, Component, Delta, Derivative, Expr, Multiply, Reduce, Size, Tensor
+from chainrule.ir.expr import Apply, Component, Delta, Derivative, Expr, Reduce, Size, Tensor
 from chainrule.ir.functions import CATALOGUE, arity, is_function
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.parse import shorten
-from chainrule.ir.print import to_text
+from chainrule.ir.print import affine_text, to_text
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import components, nodes, tensors
+from chainrule.ir.walk import children, components, nodes, tensors
 
 MAX_POSITIONS = 1_000_000
 
@@ -30,7 +30,6 @@ def check_equation(equation: Equation) -> None:
     about = shorten(str(equation), 200)
     _check_target(equation.target, about)
     _check_free(equation, about)
-    padded_windows: set[Expr] = set()
     for node in nodes(equation.value):
         match node:
             case Apply():
@@ -48,7 +47,6 @@ def check_equation(equation: Equation) -> None:
                         fix="give the indices different names",
                     )
                 if node.kind in ("max", "argmax") and isinstance(body, Component) and body.pad == "-inf":
-                    padded_windows.add(body)
                     _check_window(node, body, about)
             case Derivative(wrt=wrt):
                 if wrt.pad is not None or any(s.plain is None for s in wrt.subscripts):
@@ -76,7 +74,7 @@ def _check_target(target: Component, about: str) -> None:
             seen.add(index.name)
         if not _injective(subscript):
             raise EquationError(
-                f"the subscript {_affine(target, axis)} on the left is no mixed-radix number: two positions may meet",
+                f"the subscript {affine_text(subscript)} on the left is no mixed-radix number: two positions may meet",
                 about=about, fix="write c*H*W + i*W + j, each coefficient the product of the extents after it",
             )
         if not subscript.within(extent):
@@ -152,15 +150,13 @@ def _out_of_range(component: Component, axis: int, about: str, fix: str) -> Shap
         reach = f"with {sizes or 'no index'} is not known to stay inside extent {extent}"
     return ShapeError(
         f"axis {axis} of {component.tensor.name} {_shape(component.tensor)}: the subscript "
-        f"{_affine(component, axis)} {reach}", about=about, fix=fix,
+        f"{affine_text(subscript)} {reach}", about=about, fix=fix,
     )
 
 
 def _check_minus_infinity(value: Expr, about: str) -> None:
     """A padding of -inf is never selected, so it may stand only where something is selected. A node is shared, so
     every place where it stands is looked at, not every node."""
-    from chainrule.ir.walk import children
-
     seen: set[tuple[Expr, bool]] = set()
     stack = [(value, False)]
     while stack:
@@ -229,11 +225,6 @@ def _size(extent: Extent) -> int:
 
 def _value(subscript: Affine, at: dict[Index, int]) -> int:
     return subscript.offset + sum(c * at[index] for index, c in subscript.terms)
-
-
-def _affine(component: Component, axis: int) -> str:
-    subscript = component.subscripts[axis]
-    return to_text(Component(Tensor("", ("",)), (subscript,)))[1:-1]
 
 
 def _shape(tensor: Tensor) -> str:

@@ -57,7 +57,7 @@ def to_text(item: Equation | Expr) -> str:
         text = show(index)
         return f"({text})" if "<" in text else text
 
-    parts = [show(s.plain) if s.plain is not None else _affine(s, enclosed) for s in subscripts]
+    parts = [show(s.plain) if s.plain is not None else affine_text(s, enclosed) for s in subscripts]
     return f"{name}[{', '.join(parts)}] = {value.text}"
 
 
@@ -72,7 +72,8 @@ def _binder(index: Index, plain: frozenset[Index]) -> str:
     return f"{index.name}<{index.extent}"
 
 
-def _affine(subscript: Affine, show: Callable[[Index], str] = _name) -> str:
+def affine_text(subscript: Affine, show: Callable[[Index], str] = _name) -> str:
+    """2*i + p - 1, each index as `show` writes it."""
     text = ""
     for index, c in subscript.terms:
         sign = (" - " if c < 0 else " + ") if text else ("-" if c < 0 else "")
@@ -126,10 +127,11 @@ def _is_mean(node: Multiply) -> bool:
 def _component(node: Component) -> str:
     name = node.tensor.name
     if node.pad is not None:
-        name = f"pad({name}, {node.pad})"
+        pad = _number(node.pad)[0] if isinstance(node.pad, Fraction) else node.pad
+        name = f"pad({name}, {pad})"
     if not node.subscripts:
         return name if node.pad is None else f"{name}[()]"
-    return f"{name}[{', '.join(_affine(s) for s in node.subscripts)}]"
+    return f"{name}[{', '.join(affine_text(s) for s in node.subscripts)}]"
 
 
 def _reads_as_minus(parts: list[_Text]) -> bool:
@@ -151,7 +153,7 @@ def _product(parts: list[_Text], bases: dict[Expr, _Text]) -> str:
         base = bases.get(part.node)
         if base is not None:
             text += "/" + base.at(POWER)
-        elif isinstance(value, Fraction) and value.numerator == 1 and 1 < value.denominator and not (
+        elif isinstance(value, Fraction) and value.numerator == 1 and value.denominator > 1 and not (
             _is_number(before) or part.precedence == ATOM
         ):
             text += f"/{value.denominator}"
@@ -190,12 +192,12 @@ def _write(node: Expr) -> Steps[_Text]:
             plain = frozenset(s.plain for s in subscripts if s.plain is not None) if pad is None else frozenset[Index]()
             return _Text(node, _component(node), plain=plain)
         case Guard(subscript=subscript, extent=extent):
-            return _Text(node, f"[0 <= {_affine(subscript)} < {extent}]")
+            return _Text(node, f"[0 <= {affine_text(subscript)} < {extent}]")
         case Delta(left=left, right=right):
             if isinstance(right, Component):
                 inner: _Text = yield (right,)
-                return _Text(node, f"[{_affine(left)} == {inner.text}]", plain=inner.plain)
-            return _Text(node, f"[{_affine(left)} == {_affine(right)}]")
+                return _Text(node, f"[{affine_text(left)} == {inner.text}]", plain=inner.plain)
+            return _Text(node, f"[{affine_text(left)} == {affine_text(right)}]")
         case Power(base=base, exponent=exponent):
             inner = yield (base,)
             power = str(exponent) if exponent.denominator == 1 else f"({exponent})"

@@ -1,0 +1,89 @@
+"""Losses: equations over the last layer's output `u` and the target `t`, of one shape (N, …).
+
+Where a loss works on logits its link turns them into the probabilities that `predict` gives. The link's
+equation is part of the program, so a derivation can reuse its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from chainrule.errors import ModelError, ShapeError
+from chainrule.nn.layer import Shape, show
+from chainrule.nn.layers import axes
+
+Labels = Literal["classes", "binary", "numbers"]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`equation` and `link` take the subscripts of one sample, "k", and give text; `labels` says what targets
+    are: one of several classes, 0 or 1, or numbers. `included` names the activation that the loss contains."""
+
+    name: str
+    equation: Callable[[str], str]
+    link: Callable[[str], str] | None = None
+    labels: Labels = "numbers"
+    included: str = ""
+
+    def text(self, shape: Shape) -> str:
+        """The loss for outputs of this shape."""
+        if len(shape) < 2 or (self.labels == "classes" and len(shape) != 2):
+            raise ShapeError(
+                f"{self.name} takes outputs (N, m), but the last layer gives {show(shape)}", about=self.name,
+                fix="end the model with a Dense layer",
+            )
+        return self.equation(", ".join(axes(len(shape) - 1)))
+
+    def link_text(self, shape: Shape) -> str:
+        return self.link(", ".join(axes(len(shape) - 1))) if self.link else ""
+
+
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        Loss("half_squared_error", lambda k: f"loss = mean[n](1/2 * sum[{k}]((u[n, {k}] - t[n, {k}])**2))"),
+        Loss("mean_squared_error", lambda k: f"loss = mean[n, {k}]((u[n, {k}] - t[n, {k}])**2)"),
+        Loss(
+            "binary_cross_entropy",
+            lambda k: f"loss = mean[n, {k}](softplus(u[n, {k}]) - t[n, {k}] * u[n, {k}])",
+            lambda k: f"p[n, {k}] = sigmoid(u[n, {k}])",
+            "binary", "Sigmoid",
+        ),
+        Loss(
+            "softmax_cross_entropy",
+            lambda k: f"loss = mean[n](logsumexp[{k}](u[n, {k}]) - sum[{k}](t[n, {k}] * u[n, {k}]))",
+            lambda k: f"p[n, {k}] = exp(u[n, {k}] - logsumexp[h](u[n, h]))",
+            "classes", "Softmax",
+        ),
+    )
+}
+OTHERS = {
+    "crossentropyloss": "softmax_cross_entropy", "crossentropy": "softmax_cross_entropy",
+    "cross_entropy": "softmax_cross_entropy", "categorical_crossentropy": "softmax_cross_entropy",
+    "sparse_categorical_crossentropy": "softmax_cross_entropy", "log_loss": "softmax_cross_entropy",
+    "bce": "binary_cross_entropy", "binary_crossentropy": "binary_cross_entropy", "bceloss": "binary_cross_entropy",
+    "bcewithlogitsloss": "binary_cross_entropy", "mse": "mean_squared_error", "mseloss": "mean_squared_error",
+    "squared_error": "mean_squared_error", "mean_square_error": "mean_squared_error",
+}
+
+
+def loss_named(name: str) -> Loss:
+    """The loss of that name, or the user's own where `name` is an equation over u and t, "loss = …".
+
+    Raises ModelError with our name for another framework's, or the nearest name.
+    """
+    if "=" in name:
+        return Loss(name, lambda k: name)
+    if name in LOSSES:
+        return LOSSES[name]
+    if name.lower() in OTHERS:
+        ours = OTHERS[name.lower()]
+        raise ModelError(f"the loss {name!r} is called {ours!r} here", fix=f'write loss="{ours}"')
+    near = get_close_matches(name, LOSSES, 1, 0.5)
+    raise ModelError(
+        f"unknown loss {name!r}", fix=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(LOSSES)}"
+    )

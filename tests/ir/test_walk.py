@@ -1,0 +1,73 @@
+"""Nodes are interned, identity is up to the names of indices, and substitution captures nothing."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from chainrule.ir.expr import Add, Component, Constant, Power, Reduce, Tensor
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.parse import parse_equation, parse_expression
+from chainrule.ir.print import to_text
+from chainrule.ir.walk import key, kind, nodes, substitute, transform
+
+X, W = Tensor("x", (4, 4)), Tensor("W", (4, 4))
+I, J, K = Index("i", 4), Index("j", 4), Index("k", 4)
+FREE = {"i": I, "j": J, "k": K}
+
+
+def expression(text: str):  # noqa: ANN201
+    return parse_expression(text, tensors={"x": X, "W": W}, indices=FREE)
+
+
+def test_equal_nodes_are_one_object_and_constructors_are_inert() -> None:
+    assert expression("x[i, j] + 0") is expression("x[i, j] + 0")
+    assert expression("x[i, j] + 0") is not expression("x[i, j]")
+    assert Component(X, (Affine.of(I), Affine.of(J))) is Component(X, (Affine.of(I), Affine.of(J)), None)
+    assert isinstance(Add((Constant(Fraction(0)), Constant(Fraction(0)))), Add)
+
+
+def test_keys_ignore_the_names_of_bound_and_listed_indices_only() -> None:
+    one, other = expression("sum[p<4](W[i, p]*x[p, j])"), expression("sum[q<4](W[i, q]*x[q, j])")
+    assert one is not other
+    assert key(one) == key(other)
+    renamed = expression("sum[q<4](W[k, q]*x[q, j])")
+    assert key(one) != key(renamed)
+    assert key(one, (I, J)) == key(renamed, (K, J))
+    assert key(one) != key(expression("sum[q<4](W[i, q]*x[j, q])"))
+    assert key(one) != key(expression("max[q<4](W[i, q]*x[q, j])"))
+
+
+def test_kinds_ignore_tensor_names_and_extents_too() -> None:
+    one = parse_equation("y[i] = sum[j<4](W[i, j]*x[j])")
+    other = parse_equation("z[a] = sum[b<9](V[a, b]*u[b])")
+    assert kind(one.value, one.indices) == kind(other.value, other.indices)
+    assert key(one.value, one.indices) != key(other.value, other.indices)
+    twice = parse_equation("z[a] = sum[b<9](V[a, b]*V[b, b])")
+    assert kind(one.value, one.indices) != kind(twice.value, twice.indices)
+
+
+def test_substitution_renames_a_bound_index_that_would_capture() -> None:
+    body = expression("sum[j<4](W[i, j]*x[j, k])")
+    moved = substitute(body, {I: Affine.of(J)})
+    assert to_text(moved) == "sum[j1<4](W[j, j1]*x[j1, k])"
+    assert moved.free == (J, K)
+    assert substitute(body, {J: Affine.of(K)}) is body
+    shifted = substitute(body, {K: Affine(((I, 2), (J, 1)), -1)})
+    assert to_text(shifted) == "sum[j1<4](W[i, j1]*x[j1, 2*i + j - 1])"
+
+
+def test_substitution_is_simultaneous() -> None:
+    swapped = substitute(expression("x[i, j]"), {I: Affine.of(J), J: Affine.of(I)})
+    assert swapped is expression("x[j, i]")
+
+
+def test_no_depth_of_nesting_exhausts_the_stack() -> None:
+    deep = expression("x[i, j]")
+    for _ in range(5000):
+        deep = Reduce("sum", (K,), Power(Add((deep, Constant(Fraction(1)))), Fraction(2)))
+    moved = substitute(deep, {I: Affine.of(J)})
+    assert moved.free == (J,)
+    assert transform(moved, lambda node: node) is moved
+    assert key(moved, (J,)) == key(substitute(deep, {J: Affine.of(I)}), (I,))
+    assert len(list(nodes(deep))) == 15002
+    assert to_text(deep).startswith("sum[k<4]((sum[k<4]((")
