@@ -329,9 +329,9 @@ def test_the_tangent_of_padded_max_pooling() -> None:
 @pytest.mark.parametrize(
     "text, closed",
     [
-        ("D(sum[l](W[k, l] * x[l]), W[i, j])", "[k == i] * x[j]"),
+        ("D(sum[l](W[k, l] * x[l]), W[m, j]) * x[i]", "[k == m] * x[j] * x[i]"),
         ("D(sum[l](W[k, l] * x[l]), x[j]) * W[k, i]", "W[k, j] * W[k, i]"),
-        ("D(sigmoid(x[k]), x[j]) * W[k, i]", "sigmoid(x[k]) * (1 - sigmoid(x[k])) * [k == j] * W[k, i]"),
+        ("D(sigmoid(x[i]), x[j]) * W[k, i]", "sigmoid(x[i]) * (1 - sigmoid(x[i])) * [i == j] * W[k, i]"),
         ("D(sum[j](W[k, j] * x[j]), x[j]) * x[i]", "W[k, j] * x[i]"),
         ("D(x[j] * W[k, i], x[j])", "W[k, i]"),
         ("D(pad(x, 1)[2*k + i - 1], x[j])", "[2*k + i - 1 == j] * 1"),
@@ -347,7 +347,7 @@ def test_derivatives_inside_expressions(text: str, closed: str) -> None:
     v["z"] = evaluate(definition.value, v, definition.indices, extents={}, seed=SEED)
     results: list[NDArray[Any]] = []
     for side in (text, closed):
-        equation = parse_equation(f"y[k<4, i<5, j<5] = {side}", tensors=known(W, x, z))
+        equation = parse_equation(f"y[k<4, i<5, j<5, m<4] = {side}", tensors=known(W, x, z))
         results.append(
             evaluate(equation.value, v, equation.indices, extents={}, seed=SEED, definitions={"z": definition})
         )
@@ -376,7 +376,7 @@ WRONG = [
     ("/ 3", "/ 3.0000001"),
     ("z[n, k] * (1 - z[n, k])\n    g", "z[n, k] * (1 - z[n, k]) * (1 + 1e-7)\n    g"),
     (" + [k == a[n]] * 1", ""),
-    ("x[n, l])", "pad(x, 0)[n, l + 1])"),
+    ("g[k, l] = sum[n](d[n, k] * x[n, l])", "g[k, l<4] = sum[n](d[n, k] * pad(x, 0)[n, l + 1])"),
     ("(1 - z[n, k])", "(1 + z[n, k])"),
     ("d[n, k] * x", "d[n, k] * d[n, k] * x"),
 ]

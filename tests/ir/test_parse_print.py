@@ -119,7 +119,7 @@ def equations(draw: st.DrawFn) -> Equation:
     return Equation(target, draw(expressions(target.free, draw(st.integers(0, 3)))))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(equations())
 def test_printed_equation_reads_back_as_the_same_nodes(equation: Equation) -> None:
     text = to_text(equation)
@@ -129,7 +129,7 @@ def test_printed_equation_reads_back_as_the_same_nodes(equation: Equation) -> No
     assert to_text(again) == text
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(expressions(FREE, 2))
 def test_printed_expression_reads_back_as_the_same_node(expression: Expr) -> None:
     text = to_text(expression)

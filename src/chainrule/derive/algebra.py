@@ -137,7 +137,7 @@ def zero(expr: Expr, setting: Setting) -> Expr:
     return transform(expr, visit)
 
 
-@rule("bracket", "Σ_k [k = i]·a_k = a_i", ("sum[k<3](d[k]*[k == i<3])", "d[i]"))
+@rule("bracket", "Σ_k [k = i]·a_k = a_i", ("sum[k](d[k]*[k == i])", "d[i]"))
 def bracket(expr: Expr, setting: Setting) -> Expr:
     """A bracket that equates a summed index with another one of the same extent leaves one term."""
 
@@ -171,7 +171,7 @@ def single(expr: Expr, setting: Setting) -> Expr:
 
 @rule(
     "solve", "Σ_i [i + c = h]·a_i = [0 ≤ h − c < I]·a_(h−c)",
-    ("sum[i<4](d[i]*[i + 1 == h<6])", "d[h - 1]*[0 <= h - 1 < 4]"),
+    ("sum[g](c[g]*[g + 1 == h])", "c[h - 1]*[0 <= h - 1 < 4]"),
 )
 def solve(expr: Expr, setting: Setting) -> Expr:
     """A linear bracket leaves the one index that solves it, where that lies in range."""
@@ -212,7 +212,7 @@ def discharge_range(expr: Expr, setting: Setting) -> Expr:
 
 @rule(
     "padding", "[0 ≤ h < I]·a_h = a_h read as 0 outside its range",
-    ("[0 <= h - 1 < 4]*d[h - 1]", "1*pad(d, 0)[h - 1]"),
+    ("[0 <= h - 1 < 4]*c[h - 1]", "1*pad(c, 0)[h - 1]"),
 )
 def padding(expr: Expr, setting: Setting) -> Expr:
     """A range bracket becomes a read padded with zeros, where it stands beside a factor read there.
@@ -286,7 +286,7 @@ def find_radix(expr: Expr, target: Iterable[Index]) -> tuple[Index, Affine] | No
     return None
 
 
-@rule("radix", "[H·c + i = H·c′ + i′] = [c = c′][i = i′]", ("[3*(c<2) + (i<3) == 3*(c1<2) + (i1<3)]", "[c == c1]*[i == i1]"))
+@rule("radix", "[H·c + i = H·c′ + i′] = [c = c′][i = i′]", ("d[k]*[3*g + k == 3*j + i]", "d[k]*[k == i]*[g == j]"))
 def radix(expr: Expr, setting: Setting) -> Expr:
     """Two mixed-radix numbers are equal exactly when their digits are."""
 
@@ -338,7 +338,7 @@ def find_stride(expr: Expr, target: Iterable[Index], setting: Setting) -> tuple[
 
 @rule(
     "residues", "[s·i + p = s·h + r] = [i + p′ = h] with p = s·p′ + r",
-    ("sum[i<4, p<3](d[i]*w[p]*[2*i + p == 2*(h<4) + 1])", "sum[i<4, p<1](d[i]*w[2*p + 1]*[i + p + -1*h == 0])"),
+    ("sum[k, p<3](d[k]*w[p]*[2*k + p == 2*j + 1])", "sum[k, p<1](d[k]*w[2*p + 1]*[k + p - j == 0])"),
 )
 def residues(expr: Expr, setting: Setting) -> Expr:
     """Once h is split into residue classes of the stride, only one class of the window's index can
@@ -395,7 +395,7 @@ def _residue_class(
 # --- tidying ------------------------------------------------------------------------------------
 
 
-@rule("unit", "1·a = a and a^1 = a", ("1*d[i]*x[j]**1", "d[i]*x[j]"))
+@rule("unit", "1·a = a and a^1 = a", ("1*d[i]*x[k]**1", "d[i]*x[k]"))
 def unit(expr: Expr, setting: Setting) -> Expr:
     def visit(node: Expr) -> Expr:
         match node:

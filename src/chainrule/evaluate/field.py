@@ -28,7 +28,19 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.errors import DerivationError, EquationError, ShapeError
 from chainrule.ir import walk
 from chainrule.ir.expr import (
-    Add, Apply, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Power, Reduce, Size, Tensor,
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
 )
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Extent, Index

@@ -8,6 +8,7 @@ bracket is a boolean array until it meets a product, where it selects: false mak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -24,10 +25,10 @@ from chainrule.ir.contraction import contraction
 from chainrule.ir.expr import (
     Add, Apply, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Pad, Power, Reduce, Size, Tensor,
 )
-from chainrule.ir.functions import CATALOGUE, derivative_name, split_derivative
+from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.parse import law
-from chainrule.ir.program import Equation, Program, reads
+from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Steps, iterative, transform
 
 Array = NDArray[Any]
@@ -39,14 +40,26 @@ def _sigmoid(x: Array) -> Array:
     return np.where(x >= 0, 1, small) / (1 + small)
 
 
+def _softplus(x: Array) -> Array:
+    return np.logaddexp(x, 0)
+
+
+def _step(x: Array) -> Array:
+    return (x > 0).astype(x.dtype)
+
+
+def _relu(x: Array) -> Array:
+    return np.maximum(x, 0)
+
+
 FUNCTIONS: dict[str, Callable[..., Array]] = {
     "exp": np.exp,
     "log": np.log,
     "sigmoid": _sigmoid,
     "tanh": np.tanh,
-    "softplus": lambda x: np.logaddexp(x, 0),
-    "step": lambda x: (x > 0).astype(x.dtype),
-    "relu": lambda x: np.maximum(x, 0),
+    "softplus": _softplus,
+    "step": _step,
+    "relu": _relu,
     "max": np.maximum,
 }
 
@@ -102,7 +115,7 @@ class _Evaluation:
         if isinstance(extent, int):
             return extent
         if extent not in self.extents:
-            raise ShapeError(f"the extent {extent} has no number", fix=f"give an array that has an axis of extent {extent}")
+            raise ShapeError(f"the extent {extent} has no number", fix=f"give an array with an axis of extent {extent}")
         return self.extents[extent]
 
     def shape(self, axes: Iterable[Index]) -> tuple[int, ...]:
@@ -121,7 +134,8 @@ class _Evaluation:
         if 0 in shape:
             return Labelled(np.empty(shape, array.dtype), axes)
         origin = array[tuple(slice(s.offset, None) for s in subscripts)]
-        strides = [sum(s.coefficient(i) * step for s, step in zip(subscripts, array.strides, strict=True)) for i in axes]
+        steps = tuple(zip(subscripts, array.strides, strict=True))
+        strides = [sum(s.coefficient(i) * step for s, step in steps) for i in axes]
         return Labelled(as_strided(origin, shape, strides, writeable=writeable), axes)
 
     def read(self, array: Array, subscripts: Sequence[Affine], pad: Pad | None, name: str) -> Labelled:
@@ -158,7 +172,13 @@ class _Evaluation:
 
     # Values
 
-    def _evaluate(self, node: Expr) -> Steps[Labelled]:
+    def array(self, tensor: Tensor) -> Array:
+        if tensor.name not in self.values:
+            raise DataError(f"{tensor.name} has no value", fix=f"give an array for {tensor.name}")
+        return _typed(tensor, self.values[tensor.name], self.dtype)
+
+    @iterative
+    def value(self, node: Expr) -> Steps[Labelled]:
         if node in self.known:
             return self.known[node]
         match node:
@@ -168,61 +188,402 @@ class _Evaluation:
             case Size(extent=extent):
                 result = Labelled(np.asarray(self.size(extent), self.dtype), ())
             case Component(tensor=tensor, subscripts=subscripts, pad=pad):
-                result = self.read(self._array(tensor), subscripts, pad, tensor.name)
+                result = self.read(self.array(tensor), subscripts, pad, tensor.name)
             case Guard(subscript=subscript, extent=extent):
                 place = self.positions(subscript)
                 result = Labelled((place.array >= 0) & (place.array < self.size(extent)), place.axes)
-            case Delta(left=left, right=right):
-                if isinstance(right, Component):
-                    self._check_ids(left, right)
-                    ids = yield self, right
-                else:
-                    ids = self.positions(right)
-                result = self._equal(self.positions(left), ids)
+            case Delta(left=left, right=Component() as right):
+                self.check_ids(left, right)
+                result = _equal(self.positions(left), (yield self, right))
+            case Delta(left=left, right=Affine() as right):
+                result = _equal(self.positions(left), self.positions(right))
             case Add(terms=terms):
-                total: list[Array] = []
+                arrays: list[Array] = []
                 for term in terms:
-                    total.append(self.real((yield self, term)).over(node.free))
-                result = Labelled(reduce(np.add, total), node.free)
+                    arrays.append(self.real((yield self, term)).over(node.free))
+                result = Labelled(reduce(np.add, arrays), node.free)
             case Power(base=base, exponent=exponent):
                 inner = self.real((yield self, base))
                 result = Labelled(np.asarray(inner.array ** _number(exponent)), inner.axes)
             case Apply(function=function, arguments=arguments):
-                name, argument = split_derivative(function)
-                if argument is not None:
-                    result = yield self, _expand(node)
+                if split_derivative(function)[1] is not None:
+                    result = self.real((yield self, _expand(node)))
                 else:
-                    operands: list[Array] = []
-                    for operand in arguments:
-                        operands.append(self.real((yield self, operand)).over(node.free))
-                    result = Labelled(np.asarray(FUNCTIONS[name](*operands)), node.free)
+                    arrays = []
+                    for argument in arguments:
+                        arrays.append(self.real((yield self, argument)).over(node.free))
+                    result = Labelled(np.asarray(FUNCTIONS[function](*arrays)), node.free)
             case Multiply() | Reduce(kind="sum"):
                 product = contraction(node)
                 assert product is not None
-                factors: list[Labelled | _Pick] = []
                 for factor in product.factors:
-                    if self._picks(factor):
-                        self._check_ids(factor.left, factor.right)
-                        factors.append(_Pick(factor.left.indices[0], (yield self, factor.right)))
-                    else:
-                        factors.append((yield self, factor))
-                result = self.contract(factors, node.free, product.reduced)
-            case Reduce(indices=indices, body=body):
-                result = self._reduce(node, self.full((yield self, body), (*node.free, *indices)))
+                    yield self, _ids(factor) or factor
+                result = self.contract([self.factor(f) for f in product.factors], node.free, product.reduced)
+            case Reduce(body=body, indices=indices):
+                result = self.select(node, self.full((yield self, body), (*node.free, *indices)))
             case Derivative(of=of, wrt=wrt):
-                result = self._derivative(of, wrt)
+                result = self.derivative(of, wrt)
             case _:
                 raise TypeError(f"no value known for {type(node).__name__}")
         self.known[node] = result
         return result
 
-    value = iterative(_evaluate)
+    def factor(self, factor: Expr) -> Labelled | _Pick:
+        """The value of a factor of a product, a bracket [v = id[…]] as the index it picks."""
+        ids = _ids(factor)
+        if ids is None:
+            return self.value(factor)
+        assert isinstance(factor, Delta)
+        self.check_ids(factor.left, ids)
+        return _Pick(factor.left.indices[0], self.value(ids))
 
-    def _array(self, tensor: Tensor) -> Array:
-        if tensor.name not in self.values:
-            raise DataError(f"{tensor.name} has no value", fix=f"give an array for {tensor.name}")
-        return self.values[tensor.name]
+    def check_ids(self, left: Affine, ids: Component) -> None:
+        if left.plain is None:
+            return
+        array, extent = self.array(ids.tensor), self.size(left.plain.extent)
+        wrong = (array < 0) | (array >= extent)
+        if wrong.any():
+            position = tuple(int(p) for p in np.argwhere(wrong)[0])
+            raise DataError(
+                f"{ids.tensor.name}{list(position)} is {array[position]}, outside 0 … {extent - 1}",
+                fix=f"number the entries of {ids.tensor.name} from 0 to {extent - 1}",
+            )
 
-    @staticmethod
-    def _picks(factor: Expr) -> TypeGuard[_IntegerDelta]:
-        ...
+    def select(self, node: Reduce, body: Array) -> Labelled:
+        """max, argmax and logsumexp over the last axes of `body`."""
+        rows = body.reshape(*body.shape[: len(node.free)], prod(self.shape(node.indices)))
+        top = rows.max(-1)
+        if node.kind == "logsumexp":
+            rows = rows.astype(self.dtype, copy=False)
+            # Shifted by the maximum no exponential overflows; rows of -inf alone, or with +inf, need no shift.
+            shift = np.where(np.isfinite(top), top, 0)
+            with np.errstate(divide="ignore", over="ignore"):
+                return Labelled(np.log(np.exp(rows - shift[..., None]).sum(-1)) + shift, node.free)
+        first = rows.argmax(-1) if node.kind == "argmax" else top
+        if isinstance(node.body, Component) and node.body.pad == "-inf" and (top == -np.inf).any():
+            # Entries of -inf inside the tensor look like the padding, which is never selected.
+            tensor = np.ones(self.array(node.body.tensor).shape, bool)
+            inside = self.read(tensor, node.body.subscripts, Fraction(0), node.body.tensor.name)
+            eligible = self.full(inside, (*node.free, *node.indices)).reshape(rows.shape)
+            if not eligible.any(-1).all():
+                raise EquationError(
+                    f"a window over {node.body.tensor.name} is padding alone", fix="use less padding or fewer positions"
+                )
+            if node.kind == "argmax":
+                first = (eligible & (rows == top[..., None])).argmax(-1)
+        return Labelled(np.asarray(first), node.free)
+
+    def derivative(self, of: Expr, wrt: Component) -> Labelled:
+        """∂of/∂wrt: the Jacobian by all of the tensor, read at the subscripts of `wrt`."""
+        tangents = _Tangents(self, wrt.tensor)
+        tangent = tangents.of(of) or Labelled(np.zeros((), self.dtype), ())
+        jacobian = self.full(tangent, (*of.free, *tangents.axes))
+        return self.read(jacobian, (*map(Affine.of, of.free), *wrt.subscripts), None, wrt.tensor.name)
+
+    # Sums over products
+
+    def contract(self, factors: Iterable[Labelled | _Pick], kept: Axes, summed: Axes) -> Labelled:
+        """Σ over `summed` of the product of the factors, with the axes `kept`."""
+        arrays = [f for f in factors if isinstance(f, Labelled)]
+        picks = [f for f in factors if isinstance(f, _Pick)]
+        for number, pick in enumerate(picks):
+            v, ids, rest = pick.index, pick.ids, [*picks[:number], *picks[number + 1 :]]
+            if any(v == p.index or v in p.ids.axes for p in rest):
+                continue
+            if v in summed:
+                taken = [self.gather(f, pick) if v in f.axes else f for f in arrays]
+                return self.contract([*taken, *rest], kept, tuple(i for i in summed if i != v))
+            if not any(v in f.axes for f in arrays) and any(i in summed for i in ids.axes):
+                axes = _union(ids.axes, (i for i in kept if i != v))
+                inner = self.contract([*arrays, *rest], axes, tuple(i for i in summed if i not in ids.axes))
+                return self.scatter(inner, pick, kept)
+        arrays += [_equal(self.positions(Affine.of(p.index)), p.ids) for p in picks]
+        if not summed:
+            return self.multiply(arrays, kept, ())
+        if all(f.array.dtype != bool for f in arrays):
+            return self.chain(arrays, kept, summed)
+        # As zeros and ones the brackets join the matrix products. Where 0·∞ or 0·NaN makes that differ from
+        # selecting, the result has a NaN, and the product is made in full.
+        with np.errstate(invalid="ignore"):
+            result = self.chain(arrays, kept, summed)
+        return self.multiply(arrays, kept, summed) if np.isnan(result.array).any() else result
+
+    def multiply(self, factors: Sequence[Labelled], kept: Axes, summed: Axes) -> Labelled:
+        """The product term by term, brackets as a selection, then its sum."""
+        axes = (*kept, *summed)
+        brackets = [f.over(axes) for f in factors if f.array.dtype == bool]
+        others = [self.real(f).over(axes) for f in factors if f.array.dtype != bool]
+        with np.errstate(invalid="ignore") if brackets else nullcontext():
+            product = reduce(np.multiply, others, np.ones((), self.dtype))
+        if brackets:
+            product = np.where(reduce(np.logical_and, brackets), product, np.zeros((), self.dtype))
+        product = np.broadcast_to(product, self.shape(axes))
+        return Labelled(np.asarray(product.sum(tuple(range(len(kept), len(axes)))) if summed else product), kept)
+
+    def chain(self, factors: Sequence[Labelled], kept: Axes, summed: Axes) -> Labelled:
+        """The sum by products of two factors at a time, the smallest result first."""
+        work: list[Labelled] = []
+        for number, f in enumerate(map(self.real, factors)):
+            elsewhere = _union(kept, *(g.axes for g in (*factors[:number], *factors[number + 1 :])))
+            alone = tuple(axis for axis, i in enumerate(f.axes) if i not in elsewhere)
+            axes = tuple(i for i in f.axes if i in elsewhere)
+            work.append(Labelled(np.asarray(f.array.sum(alone)), axes) if alone else f)
+        while len(work) > 1:
+            options: list[tuple[int, int, int, Axes]] = []
+            for a, b in combinations(range(len(work)), 2):
+                needed = _union(kept, *(f.axes for n, f in enumerate(work) if n not in (a, b)))
+                axes = tuple(i for i in _union(work[a].axes, work[b].axes) if i in needed)
+                options.append((prod(self.shape(axes)), a, b, axes))
+            _, a, b, axes = min(options, key=lambda option: option[0])
+            right, left = work.pop(b), work.pop(a)
+            if any(i in right.axes and i not in left.axes for i in kept[:1]):
+                left, right = right, left  # the result's first index leads, so that fewer axes move at the end
+            work.append(self.product(left, right, axes))
+        absent = (i for i in summed if not any(i in f.axes for f in factors))
+        times = prod(self.shape(absent))
+        array = work[0].array if times == 1 else work[0].array * self.dtype.type(times)
+        return Labelled(self.full(Labelled(array, work[0].axes), kept), kept)
+
+    def product(self, a: Labelled, b: Labelled, needed: Axes) -> Labelled:
+        """Σ of a·b over the indices not needed, all of which both have: a batch of matrix products."""
+        summed = [i for i in (a if a.array.size > b.array.size else b).axes if i not in needed]
+        if not summed:
+            return Labelled(a.over(needed) * b.over(needed), needed)
+        batch = [i for i in a.axes if i in b.axes and i in needed]
+        left = [i for i in a.axes if i not in b.axes]
+        right = [i for i in b.axes if i not in a.axes]
+        stack, rows, terms, columns = map(self.shape, (batch, left, summed, right))
+        result = np.matmul(
+            a.over([*batch, *left, *summed]).reshape(*stack, prod(rows), prod(terms)),
+            b.over([*batch, *summed, *right]).reshape(*stack, prod(terms), prod(columns)),
+        )
+        return Labelled(result.reshape(*stack, *rows, *columns), (*batch, *left, *right))
+
+    def gather(self, factor: Labelled, pick: _Pick) -> Labelled:
+        """The factor at index = ids."""
+        axis, ids = factor.axes.index(pick.index), pick.ids
+        axes = _union(factor.axes[:axis], ids.axes, factor.axes[axis + 1 :])
+        if len(axes) == len(factor.axes) - 1 + len(ids.axes):
+            return Labelled(np.take(factor.array, ids.array, axis), axes)
+        places = (ids if i == pick.index else self.positions(Affine.of(i)) for i in factor.axes)
+        return Labelled(factor.array[tuple(place.over(axes) for place in places)], axes)
+
+    def scatter(self, terms: Labelled, pick: _Pick, kept: Axes) -> Labelled:
+        """Each term added at index = ids, in order; the axes of `ids` that are not kept are summed."""
+        ids = pick.ids
+        stays = tuple(i for i in ids.axes if i in kept)
+        others = tuple(i for i in terms.axes if i not in ids.axes)
+        place = np.zeros((), np.int64)
+        for i in stays:
+            place = place * self.size(i.extent) + self.positions(Affine.of(i)).over(ids.axes)
+        place = np.broadcast_to(place * self.size(pick.index.extent) + ids.array, ids.array.shape)
+        width = prod(self.shape(others))
+        axes = (*stays, pick.index, *others)
+        result = np.zeros(self.shape(axes), self.dtype)
+        np.add.at(
+            result.reshape(-1),
+            (place.reshape(-1, 1) * width + np.arange(width)).ravel(),
+            self.full(terms, (*ids.axes, *others)).ravel(),
+        )
+        return Labelled(Labelled(result, axes).over(kept), kept)
+
+
+class _Tangents:
+    """Forward mode: the tangent of a node has its axes and one more for each axis of the tensor `wrt`, or is None
+    where the node does not depend on it."""
+
+    def __init__(self, evaluation: _Evaluation, wrt: Tensor) -> None:
+        self.at, self.wrt = evaluation, wrt
+        # No index of an equation has such a name.
+        self.axes = tuple(Index(f"∂{axis}", extent) for axis, extent in enumerate(wrt.shape))
+        self.plain = tuple(map(Affine.of, self.axes))
+        self.known: dict[Expr, Labelled | None] = {}
+
+    @iterative
+    def of(self, node: Expr) -> Steps[Labelled | None]:
+        if node in self.known:
+            return self.known[node]
+        parts: list[Labelled | None] = []
+        kept = (*node.free, *self.axes)
+        match node:
+            case Component(tensor=tensor) if tensor == self.wrt:
+                pairs = zip(node.subscripts, self.plain, strict=True)
+                parts.append(self.product([_equal(self.at.positions(s), self.at.positions(j)) for s, j in pairs], kept))
+            case Component(tensor=tensor, subscripts=subscripts, pad=pad):
+                whole = np.zeros(tuple(map(self.at.size, (*tensor.shape, *self.wrt.shape))), self.at.dtype)
+                for equation in self.at.definitions.get(tensor.name, ()):
+                    tangent: Labelled | None = yield self, equation.value
+                    if tangent is not None:
+                        self.at.store(whole, (*equation.target.subscripts, *self.plain), tangent, tensor.name)
+                        zero = None if pad is None else Fraction(0)
+                        parts = [self.at.read(whole, (*subscripts, *self.plain), zero, tensor.name)]
+            case Add(terms=terms):
+                for term in terms:
+                    parts.append((yield self, term))
+            case Power(base=base, exponent=exponent):
+                slope = Multiply((Constant(exponent), Power(base, exponent - 1)))
+                parts.append(self.product([self.at.value(slope), (yield self, base)], kept))
+            case Apply(function=function, arguments=arguments):
+                if split_derivative(function)[1] is not None:
+                    parts.append((yield self, _expand(node)))
+                else:
+                    for number, argument in enumerate(arguments):
+                        slope = Apply(derivative_name(function, number), arguments)
+                        parts.append(self.product([self.at.value(slope), (yield self, argument)], kept))
+            case Multiply() | Reduce(kind="sum"):
+                product = contraction(node)
+                assert product is not None
+                for number, factor in enumerate(product.factors):
+                    tangent = yield self, factor
+                    others = (self.at.factor(f) for n, f in enumerate(product.factors) if n != number)
+                    parts.append(self.product([tangent, *others], kept, product.reduced))
+            case Reduce(kind="logsumexp", indices=indices, body=body):
+                weight = Apply("exp", (Add((body, Multiply((Constant(Fraction(-1)), node)))),))
+                parts.append(self.product([self.at.value(weight), (yield self, body)], kept, indices))
+            case Reduce(kind="max", indices=indices, body=body):
+                inner: Labelled | None = yield self, body
+                if inner is not None:
+                    rows = self.at.full(inner, (*kept, *indices)).reshape(*self.at.shape(kept), -1)
+                    first = self.at.value(Reduce("argmax", indices, body)).over(kept)[..., None]
+                    parts.append(Labelled(np.take_along_axis(rows, first, -1)[..., 0], kept))
+            case Derivative():
+                raise DerivationError("a derivative inside a derivative has no value", fix="derive the inner one first")
+            case _:  # constants, sizes, brackets and argmax
+                pass
+        present = [part.over(kept) for part in parts if part is not None]
+        self.known[node] = Labelled(np.asarray(reduce(np.add, present)), kept) if present else None
+        return self.known[node]
+
+    def product(self, factors: Sequence[Labelled | _Pick | None], kept: Axes, summed: Axes = ()) -> Labelled | None:
+        present = [f for f in factors if f is not None]
+        return self.at.contract(present, kept, summed) if len(present) == len(factors) else None
+
+
+def _equal(a: Labelled, b: Labelled) -> Labelled:
+    axes = _union(a.axes, b.axes)
+    return Labelled(np.asarray(a.over(axes) == b.over(axes)), axes)
+
+
+def _ids(factor: Expr) -> Component | None:
+    """id[…] where the factor is a bracket [v = id[…]] with a plain v: what a gather or scatter can stand for."""
+    match factor:
+        case Delta(left=left, right=Component(pad=None) as right) if left.plain and left.plain not in right.free:
+            return right
+        case _:
+            return None
+
+
+def _expand(node: Apply) -> Expr:
+    """d1_g(a) as the catalogue's law over a and g(a)."""
+    function, argument = split_derivative(node.function)
+    assert argument is not None
+    bindings = {**dict(zip("xy", node.arguments, strict=False)), "f": Apply(function, node.arguments)}
+
+    def bind(part: Expr) -> Expr:
+        return bindings[part.tensor.name] if isinstance(part, Component) else part
+
+    return transform(law(function, argument), bind)
+
+
+def _typed(tensor: Tensor, array: ArrayLike, dtype: DTypeLike) -> Array:
+    array = np.asarray(array)
+    if tensor.dtype == "real":
+        return array.astype(dtype, copy=False)
+    if array.dtype.kind not in "iub":
+        raise DataError(f"{tensor.name} holds integers, not {array.dtype}", fix="convert it with .astype(int)")
+    return array.astype(np.int64, copy=False)
+
+
+def bind_extents(tensors: Iterable[Tensor], arrays: Mapping[str, ArrayLike]) -> dict[str, int]:
+    """The numbers of the named extents, from the shapes of the arrays.
+
+    Raises ShapeError where an array does not fit its tensor or two arrays disagree, DataError where one is missing.
+    """
+    extents: dict[str, int] = {}
+    for tensor in tensors:
+        if tensor.name not in arrays:
+            raise DataError(f"{tensor.name} has no value", fix=f"give an array of shape {_text(tensor.shape)}")
+        shape = np.shape(arrays[tensor.name])
+        if len(shape) == len(tensor.shape):
+            for extent, size in zip(tensor.shape, shape, strict=True):
+                if isinstance(extent, str):
+                    extents.setdefault(extent, size)
+        wanted = tuple(extents.get(extent, extent) if isinstance(extent, str) else extent for extent in tensor.shape)
+        if shape != wanted:
+            named = "" if wanted == tensor.shape else f" = {_text(wanted)}"
+            raise ShapeError(
+                f"{tensor.name} has shape {_text(tensor.shape)}{named}, but the array given has shape {_text(shape)}",
+                fix=f"give an array of shape {_text(wanted)}",
+            )
+    return extents
+
+
+def _text(shape: Sequence[Extent]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def evaluate(
+    expr: Expr,
+    values: Mapping[str, Array],
+    indices: Sequence[Index],
+    *,
+    extents: Mapping[str, int] | None = None,
+    dtype: DTypeLike = np.float64,
+    definitions: Mapping[str, Equation] | None = None,
+) -> Array:
+    """The value of an expression, with one axis for each of `indices`: real in `dtype`, or integer for an argmax or
+    an integer tensor. Derivative nodes see through the tensors in `definitions`.
+
+    Raises ShapeError for a read outside a tensor, DataError for a missing value or an id out of range.
+    """
+    pieces = {name: (equation,) for name, equation in (definitions or {}).items()}
+    result = _Evaluation(values, extents or {}, dtype, pieces)
+    value = result.value(expr)
+    return np.array(result.full(value if value.array.dtype.kind == "i" else result.real(value), indices))
+
+
+def execute_equations(
+    equations: Iterable[Equation],
+    values: Mapping[str, Array],
+    *,
+    extents: Mapping[str, int] | None = None,
+    dtype: DTypeLike = np.float64,
+) -> dict[str, Array]:
+    """The tensors that the equations define, in order; several pieces write into one array.
+
+    Raises what `evaluate` raises, and EquationError where the pieces of a tensor leave components undefined.
+    """
+    known = dict(values)
+    defined: dict[str, Array] = {}
+    missing: dict[str, int] = {}
+    definitions: dict[str, list[Equation]] = {}
+    for equation in equations:
+        tensor, name = equation.tensor, equation.tensor.name
+        evaluation = _Evaluation(known, extents or {}, dtype, definitions)
+        value = evaluation.value(equation.value)
+        if tensor.dtype == "integer" and value.array.dtype.kind not in "iu":
+            raise EquationError(f"{name} holds integers, its value is real", about=equation, fix=f"make {name} real")
+        if name not in defined:
+            shape = tuple(map(evaluation.size, tensor.shape))
+            known[name] = defined[name] = np.empty(shape, np.int64 if tensor.dtype == "integer" else evaluation.dtype)
+            missing[name] = prod(shape)
+        evaluation.store(defined[name], equation.target.subscripts, value, name)
+        missing[name] -= prod(evaluation.shape(equation.indices))
+        definitions.setdefault(name, []).append(equation)
+    for name, count in missing.items():
+        if count:
+            raise EquationError(
+                f"the equations of {name} define {defined[name].size - count} of its {defined[name].size} components",
+                about=definitions[name][0], fix="define every component exactly once",
+            )
+    return defined
+
+
+def execute(program: Program, given: Mapping[str, ArrayLike], *, dtype: DTypeLike = np.float64) -> dict[str, Array]:
+    """Run the program: every tensor it defines, by name. Named extents take their numbers from the arrays given.
+
+    Raises ShapeError where an array does not fit its tensor, DataError where one is missing or of the wrong kind.
+    """
+    extents = bind_extents(program.given, given)
+    values = {tensor.name: _typed(tensor, given[tensor.name], dtype) for tensor in program.given}
+    return execute_equations(program.equations, values, extents=extents, dtype=dtype)

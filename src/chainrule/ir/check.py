@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from math import prod
 
 from chainrule.errors import EquationError, ShapeError
@@ -207,7 +207,10 @@ def _check_window(node: Reduce, body: Component, about: str) -> None:
         for position in product(*(range(_size(i.extent)) for i in outer)):
             at = dict(zip(outer, position, strict=True))
             if not any(
-                all(0 <= _value(s, at | dict(zip(inner, w, strict=True))) < e for s, e in zip(subscripts, limits, strict=True))
+                all(
+                    0 <= _value(s, at | dict(zip(inner, w, strict=True))) < e
+                    for s, e in zip(subscripts, limits, strict=True)
+                )
                 for w in product(*(range(_size(i.extent)) for i in inner))
             ):
                 where = ", ".join(f"{index.name} = {p}" for index, p in at.items()) or "everywhere"
@@ -276,7 +279,8 @@ def _check_given(program: Program) -> None:
     for output in program.outputs:
         if output.name not in available:
             raise EquationError(
-                f"the output {output.name} is neither given nor defined", about=output.name, fix=_suggest(output.name, available)
+                f"the output {output.name} is neither given nor defined", about=output.name,
+                fix=_suggest(output.name, available),
             )
     for state in program.states:
         if state.tensor.shape != state.next.shape or state.tensor.dtype != state.next.dtype:
@@ -403,9 +407,9 @@ def _check_bound_once(tensor: Tensor, pieces: Sequence[Equation]) -> None:
     about = shorten(" ; ".join(str(piece) for piece in pieces), 200)
     for one, other in combinations(pieces, 2):
         if not _disjoint(one.target, other.target):
-            whole = [all(s.radix(e) for s, e in zip(p.target.subscripts, tensor.shape, strict=True)) for p in (one, other)]
+            whole = all(_positions(p.target, axis) is None for p in (one, other) for axis in range(len(tensor.shape)))
             raise EquationError(
-                f"{tensor.name} is defined twice" if all(whole) else f"pieces of {tensor.name} overlap: "
+                f"{tensor.name} is defined twice" if whole else f"pieces of {tensor.name} overlap: "
                 f"{to_text(one.target)} and {to_text(other.target)}", about=about,
                 fix="define every component exactly once",
             )
@@ -422,7 +426,7 @@ def _check_bound_once(tensor: Tensor, pieces: Sequence[Equation]) -> None:
         covered = [[piece[axis] for axis in partial] for piece in positions]
         missing = next(
             (
-                spot for spot, _ in zip(spots, range(MAX_POSITIONS))
+                spot for spot in islice(spots, MAX_POSITIONS)
                 if not any(all(s is None or v in s for v, s in zip(spot, sets, strict=True)) for sets in covered)
             ),
             None,

@@ -216,13 +216,14 @@ def substitute(node: Expr, mapping: Mapping[Index, Affine]) -> Steps[Expr]:
             return Delta(left.substitute(mapping), right)
         case Reduce(kind=kind, indices=indices, body=body):
             incoming = {j.name for a in mapping.values() for j in a.indices}
-            taken = [*body.free, *(j for a in mapping.values() for j in a.indices), *bound(body)]
             renamed: dict[Index, Affine] = {}
-            for i in indices:
-                if i.name in incoming:
-                    new = fresh(i.name, i.extent, taken)
-                    taken.append(new)
-                    renamed[i] = Affine.of(new)
+            if any(i.name in incoming for i in indices):
+                taken = [*body.free, *(j for a in mapping.values() for j in a.indices), *bound(body)]
+                for i in indices:
+                    if i.name in incoming:
+                        new = fresh(i.name, i.extent, taken)
+                        taken.append(new)
+                        renamed[i] = Affine.of(new)
             body = yield body, {**mapping, **renamed}
             new_indices = tuple(renamed[i].indices[0] if i in renamed else i for i in indices)
             return Reduce(kind, new_indices, body)

@@ -20,9 +20,10 @@ from textwrap import dedent
 from typing import Any, ClassVar, Literal
 
 from chainrule.errors import ChainruleError, EquationError, ModelError, ShapeError
+from chainrule.ir.check import check_equation
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import SAMPLES, Extent
-from chainrule.ir.parse import parse_equation
+from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, State as ProgramState
 from chainrule.ir.walk import replace_tensors
 from chainrule.nn.initialisers import Initialiser
@@ -290,10 +291,12 @@ def _instantiate(
         return layer.options.get(probability) if isinstance(probability, str) else probability
 
     equations: list[Equation] = []
+    lines: list[str] = []
+    defined: dict[str, Tensor] = {}
     for statement in statements:
-        extents = _extents(statement, known)
+        extents = _extents(statement, known | defined)
         used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-        for name in used - known.keys():
+        for name in sorted(used - known.keys()):
             if name in initial:
                 tensor = resolve(name, initial[name].shape, extents)
                 fixed = tuple(axis for axis in tensor.shape if isinstance(axis, int))
@@ -305,10 +308,12 @@ def _instantiate(
             else:
                 continue
             known[name] = own[name] = tensor
-        extents = _extents(statement, known)
-        equation = parse_equation(ast.unparse(statement), tensors=known)
-        known[equation.tensor.name] = equation.tensor
-        equations.append(equation)
+        # All lines so far are read together: the pieces of one tensor fix its size jointly.
+        lines.append(ast.unparse(statement))
+        equations = parse_program("\n".join(lines), tensors=known)
+        defined = {equation.tensor.name: equation.tensor for equation in equations}
+    for equation in equations:
+        check_equation(equation)
 
     for name in initial:
         if name in own:
@@ -334,8 +339,8 @@ def _instantiate(
         assert isinstance(entry, State)
         if inference:
             continue
-        following = known.get(entry.next)
-        if following is None or all(e.tensor is not following for e in equations):
+        following = defined.get(entry.next)
+        if following is None:
             raise ModelError(
                 f"the state {name!r} has the next value {entry.next!r}, which no equation defines",
                 fix=f"add an equation for it, as in: {entry.next}[k] = 9/10*{name}[k] + 1/10*m[k]",

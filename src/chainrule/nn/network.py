@@ -30,6 +30,7 @@ class Network:
     layers: tuple[tuple[str, Layer], ...]
     blocks: tuple[Block, ...]
     logits: Tensor
+    inference_logits: Tensor
     prediction: Tensor
     target: Tensor | None
     loss: Tensor | None
@@ -149,6 +150,7 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
         layers=tuple((label, layer) for layer, label in labels.items()),
         blocks=tuple(training),
         logits=logits,
+        inference_logits=values[1][output],
         prediction=prediction,
         target=target,
         loss=end[-1].tensor if end else None,

@@ -1,0 +1,172 @@
+"""Data for training: checks that name the row and the column, labels as targets, and the digits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chainrule.errors import DataError, ShapeError
+from chainrule.ir.expr import Tensor
+from chainrule.nn.layer import show
+from chainrule.nn.losses import Labels
+
+Array = NDArray[Any]
+
+
+def _array(values: ArrayLike, what: str) -> Array:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} is no array: {error}", fix="give every row the same length") from None
+    if array.dtype.kind not in "biuf":
+        kind = "text" if array.dtype.kind in "US" else f"type {array.dtype}"
+        fix = "number the classes: classes, y = np.unique(y, return_inverse=True)" if what == "y" else f"convert {what} to numbers: {what}.astype(float)"
+        raise DataError(f"{what} holds {kind}, not numbers", fix=fix)
+    if array.ndim == 0:
+        raise DataError(f"{what} is a single number", fix="give one row for each sample")
+    return array
+
+
+def _finite(array: Array, what: str) -> None:
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    place = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+    where = f"row {place[0]}" + (f", column {', '.join(map(str, place[1:]))}" if place[1:] else "")
+    bad = int((~np.isfinite(array)).sum())
+    raise DataError(
+        f"{what} holds {array[tuple(place)]} at {where}" + (f" and {bad - 1} more values that are not finite" if bad > 1 else ""),
+        fix=f"remove such rows, or fill them: np.nan_to_num({what})",
+    )
+
+
+def as_input(values: ArrayLike, tensor: Tensor, reader: str, dtype: np.dtype[Any]) -> Array:
+    """The samples as an array of the input's shape. `reader` is the layer that reads it.
+
+    Raises ShapeError with both shapes, DataError for a NaN, an infinity or something that is no number.
+    """
+    x = _array(values, "x")
+    wanted = tensor.shape[1:]
+    if x.shape[1:] != wanted:
+        sample = ", ".join(map(str, wanted))
+        if x.shape == wanted:
+            fix = "this is one sample: give x[None]"
+        elif x.ndim and len(x) and math.prod(x.shape[1:]) == math.prod(int(e) for e in wanted):
+            fix = f"reshape it: x.reshape(len(x), {sample})"
+        elif x.ndim == len(tensor.shape):
+            fix = f"give samples of shape {show(wanted)}, or declare Input({', '.join(map(str, x.shape[1:]))})"
+        else:
+            fix = f"give one row of shape {show(wanted)} for each sample"
+        raise ShapeError(
+            f"x has the shape {x.shape}, but {tensor.name} takes {show(tensor.shape)}",
+            about=f"{reader}, which reads {tensor.name}", fix=fix,
+        )
+    if not len(x):
+        raise DataError("x has no samples", fix="give at least one row")
+    _finite(x, "x")
+    if tensor.dtype == "integer":
+        if x.dtype.kind == "f" and not (x == np.floor(x)).all():
+            raise DataError(f"{tensor.name} takes whole numbers, but x holds fractions", fix="round x first")
+        return x.astype(np.int64)
+    return np.ascontiguousarray(x, dtype)
+
+
+def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples: int, dtype: np.dtype[Any]) -> Array:
+    """Labels or numbers as an array of the output's shape. Whole numbers of shape (N,) are classes where the
+    output has several columns: they become rows with a single 1.
+
+    Raises DataError for a label out of range, a NaN, or a length that is not that of x; ShapeError otherwise.
+    """
+    y = _array(values, "y")
+    if len(y) != samples:
+        raise DataError(f"x has {samples} samples and y has {len(y)}", fix="give one label for each sample")
+    _finite(y, "y")
+    wanted = (samples, *shape[1:])
+    if len(shape) == 2 and (y.ndim == 1 or (y.shape == (samples, 1) and shape[1] > 1)):
+        y = y.reshape(samples)
+        classes = int(shape[1])
+        if classes > 1:
+            if y.dtype.kind == "f" and (labels == "numbers" or not (y == np.floor(y)).all()):
+                raise ShapeError(
+                    f"y has the shape {y.shape}, but the model's output has {show(shape)}",
+                    fix=f"give whole-number labels 0 … {classes - 1}, or one row of {classes} numbers for each sample",
+                )
+            if labels == "binary":
+                raise ShapeError(
+                    f"y has the shape {y.shape}, but the model's output has {show(shape)}",
+                    fix=f"give {classes} zeros and ones for each sample, or use the loss softmax_cross_entropy",
+                )
+            out = (y < 0) | (y >= classes)
+            if out.any():
+                row = int(np.argmax(out))
+                raise DataError(
+                    f"y holds the label {int(y[row])} in row {row}, but the last layer has {classes} outputs: "
+                    f"labels run from 0 to {classes - 1}",
+                    fix="number the classes from 0" if y.min() == 1 and y.max() == classes else f"give the last layer {int(y.max()) + 1} units, or correct the labels",
+                )
+            one_hot = np.zeros((samples, classes), dtype)
+            one_hot[np.arange(samples), y.astype(np.intp)] = 1
+            return one_hot
+        y = y.reshape(samples, 1)
+    if y.shape != wanted:
+        raise ShapeError(
+            f"y has the shape {y.shape}, but the model's output has {show(shape)}", fix=f"give y the shape {wanted}"
+        )
+    if labels == "binary" and ((y < 0) | (y > 1)).any():
+        row = int(np.argwhere((y < 0) | (y > 1))[0][0])
+        raise DataError(f"y holds {y[row].tolist()} in row {row}: binary labels are 0 or 1", fix="map the two classes to 0 and 1")
+    if labels == "classes":
+        sums = y.sum(axis=1)
+        wrong = (y < 0).any(axis=1) | (np.abs(sums - 1) > 1e-4)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise DataError(f"row {row} of y is no distribution over the classes: {y[row].tolist()}", fix="each row has one 1 and zeros, or sums to 1")
+    return np.ascontiguousarray(y, dtype)
+
+
+def is_one_hot(target: Array) -> bool:
+    return target.ndim == 2 and target.shape[1] > 1 and bool(((target == 0) | (target == 1)).all() and (target.sum(1) == 1).all())
+
+
+def hits(labels: Labels, logits: Array, target: Array, *, threshold: float = 0.0) -> int:
+    """How many samples are classified correctly."""
+    if labels == "binary":
+        return int(((logits > threshold) == (target > 0.5)).all(axis=tuple(range(1, target.ndim))).sum())
+    return int((logits.argmax(axis=1) == target.argmax(axis=1)).sum())
+
+
+def split(samples: int, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Two disjoint sets of rows, the second with this fraction of the samples."""
+    held = round(samples * fraction)
+    if not 0 < fraction < 1 or not 0 < held < samples:
+        raise DataError(
+            f"validation_split={fraction!r} leaves {samples - held} of {samples} samples for training and {held} for validation",
+            fix="choose a fraction between 0 and 1, as in validation_split=0.1",
+        )
+    order = rng.permutation(samples)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def digits(seed: int = 0, held_out: float = 0.2) -> tuple[Array, Array, Array, Array]:
+    """scikit-learn's 1,797 handwritten digits as (x, y, x_test, y_test): x is (samples, 64) in 0 … 1, y is 0 … 9.
+    The held-out rows are drawn with the same fraction of every class.
+
+    Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+    Raises DataError where scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+    except ImportError:
+        raise DataError(
+            "the digits come with scikit-learn, which is not installed", fix='pip install "chainrule[data]"'
+        ) from None
+    pixels, labels = load_digits(return_X_y=True)  # pyright: ignore[reportUnknownVariableType]
+    x, y = np.asarray(pixels, np.float64) / 16.0, np.asarray(labels, np.int64)  # pyright: ignore[reportUnknownArgumentType]
+    rng = np.random.default_rng(seed)
+    test = np.zeros(len(y), bool)
+    for label in range(10):
+        rows = rng.permutation(np.flatnonzero(y == label))
+        test[rows[: round(len(rows) * held_out)]] = True
+    return x[~test], y[~test], x[test], y[test]

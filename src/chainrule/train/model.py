@@ -1,0 +1,427 @@
+"""Models: a graph of layers with a loss, its parameters, and what one does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from chainrule.derive import Derivation, derive_program
+from chainrule.errors import DataError, ModelError
+from chainrule.evaluate.numpy import execute
+from chainrule.ir.expr import Tensor
+from chainrule.ir.program import Program
+from chainrule.nn.layer import Input, Layer, Node, show
+from chainrule.nn.layers import ACTIVATIONS, LAYERS
+from chainrule.nn.losses import Labels, Loss, loss_named
+from chainrule.nn.network import Network, assemble, needed, order
+from chainrule.optim.sgd import SGD
+from chainrule.train.data import as_input, as_target, hits, is_one_hot, split
+from chainrule.train.parameters import Parameters
+from chainrule.train.progress import progress
+
+Array = NDArray[Any]
+Path = str | PathLike[str]
+DTypes = ("float32", "float64")
+CHUNK = 1024  # samples in one pass of predict and evaluate
+
+
+@dataclass
+class History:
+    """What `fit` saw, one entry for each epoch. `interrupted`: Ctrl-C ended the run, and the progress was kept."""
+
+    loss: list[float] = field(default_factory=list[float])
+    accuracy: list[float] = field(default_factory=list[float])
+    val_loss: list[float] = field(default_factory=list[float])
+    val_accuracy: list[float] = field(default_factory=list[float])
+    interrupted: bool = False
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            getattr(self, name).append(value)
+
+
+class Model:
+    """A model from a graph: `h = Dense(8)(x); Model(x, Dense(2)(h + x), loss=…)`.
+
+    `loss` is the name of a loss, or an equation "loss = …" over the output u and the target t; without one the
+    model predicts only. `l2` adds (l2/2)·ΣW² over all weights, not biases. The same `seed` gives the same
+    initial values on every machine.
+
+    Raises ModelError, ShapeError or EquationError, each naming the layer.
+    """
+
+    def __init__(
+        self,
+        inputs: Input | Sequence[Input],
+        output: Node,
+        *,
+        loss: str | None = None,
+        l2: float = 0.0,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        self.inputs: tuple[Input, ...] = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
+        for value in (*self.inputs, output):
+            if not isinstance(value, Node):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ModelError(
+                    f"a model is made of cr.Input and the outputs of layers, not {value!r}",
+                    fix="x = cr.Input(64); model = cr.Model(x, cr.Dense(10)(x))",
+                )
+        if not self.inputs:
+            raise ModelError("a model needs an input", fix="start with cr.Input(64)")
+        if dtype not in DTypes:
+            raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
+        if not l2 >= 0:
+            raise ModelError(f"l2 must not be negative, but is {l2!r}")
+        self.output, self.l2, self.dtype = output, l2, np.dtype(dtype)
+        self.loss: Loss | None = None if loss is None else loss_named(loss)
+        self.network: Network = assemble(self.inputs, output, self.loss, l2)
+        rng = np.random.default_rng(seed)
+        self._values = self._start(rng, self.network.initial)
+        self._states = self._start(rng, self.network.initial_states)
+
+    def _start(self, rng: np.random.Generator, initial: Mapping[str, Any]) -> dict[str, Array]:
+        return {name: np.asarray(one.draw(rng, one.shape), self.dtype) for name, one in initial.items()}
+
+    # What the model is
+
+    @property
+    def parameters(self) -> Parameters:
+        """Name -> array, "dense1.W" (outputs, inputs). Values can be assigned; shapes are checked."""
+        return Parameters(self._values)
+
+    @property
+    def states(self) -> Parameters:
+        """What layers keep between training steps, such as running means: name -> array."""
+        return Parameters(self._states)
+
+    def __getitem__(self, label: str) -> Layer:
+        for name, layer in self.network.layers:
+            if name == label:
+                return layer
+        raise ModelError(f"no layer is called {label!r}", fix=f"there are {', '.join(n for n, _ in self.network.layers)}")
+
+    def summary(self) -> str:
+        """One line for each use of a layer: its name, output shape, and number of parameters."""
+        rows = [("layer", "output", "parameters")]
+        rows += [(t.name, show(t.shape), "") for t in self._input_tensors]
+        seen: set[str] = set()
+        for block in self.network.blocks:
+            count = 0 if block.label in seen else sum(self._values[t.name].size for t, _ in block.parameters)
+            seen.add(block.label)
+            rows.append((block.label, show(block.output.shape), f"{count:,}" if count else ""))
+        rows.append(("", "total", f"{sum(v.size for v in self._values.values()):,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows)
+
+    @cached_property
+    def _derivation(self) -> Derivation:
+        net = self.network
+        wrt = (*net.training.parameters, *(t for t in self._input_tensors if t.dtype == "real"))
+        return derive_program(net.training, net.loss, wrt, layers=net.labels)
+
+    def derive(self) -> Derivation:
+        """The derivation of the whole back-propagation; without a loss, from a given ∂L/∂output."""
+        return self._derivation
+
+    # Values
+
+    @property
+    def _input_tensors(self) -> tuple[Tensor, ...]:
+        return tuple(t for t in self.network.training.inputs if t is not self.network.target)
+
+    def _reader(self, tensor: Tensor) -> str:
+        """The layer that reads an input."""
+        for number, node in enumerate(self.inputs):
+            if self._input_tensors[number] is tensor:
+                for block, other in zip(self.network.blocks, self._layer_nodes, strict=True):
+                    if node in other.parents:
+                        return block.label
+        return "the model"
+
+    @cached_property
+    def _layer_nodes(self) -> list[Node]:
+        return [node for node in order(self.output) if node.layer is not None]
+
+    def _given(self, x: ArrayLike | Sequence[ArrayLike], dtype: np.dtype[Any]) -> dict[str, Array]:
+        tensors = self._input_tensors
+        if len(tensors) == 1:
+            several: Sequence[Any] = (x,)
+        elif isinstance(x, (tuple, list)) and len(x) == len(tensors):  # pyright: ignore[reportUnknownArgumentType]
+            several = x  # pyright: ignore[reportUnknownVariableType]
+        else:
+            raise DataError(f"the model has {len(tensors)} inputs", fix="give x as a tuple with one array for each")
+        given = {t.name: as_input(v, t, self._reader(t), dtype) for t, v in zip(tensors, several, strict=True)}
+        lengths = {len(v) for v in given.values()}
+        if len(lengths) > 1:
+            raise DataError(f"the inputs have different numbers of samples: {sorted(lengths)}")
+        return given
+
+    def _target(self, y: ArrayLike, samples: int, dtype: np.dtype[Any]) -> Array:
+        loss = self._need_loss()
+        return as_target(y, self.network.logits.shape, loss.labels, samples, dtype)
+
+    def _need_loss(self) -> Loss:
+        if self.loss is None:
+            raise ModelError("the model has no loss", fix='give it one: cr.Sequential(…, loss="softmax_cross_entropy")')
+        return self.loss
+
+    def _draw(self, rng: np.random.Generator, samples: int, dtype: np.dtype[Any]) -> dict[str, Array]:
+        drawn: dict[str, Array] = {}
+        for tensor in self.network.training.random:
+            shape = tuple(samples if isinstance(extent, str) else extent for extent in tensor.shape)
+            probability = self.network.random[tensor.name]
+            values = rng.random(shape)
+            drawn[tensor.name] = (values if probability is None else values < probability).astype(dtype)
+        return drawn
+
+    def _run(self, program: Program, given: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]:
+        values = {**given, **self._values, **self._states}
+        values = {t.name: values[t.name] for t in program.given}
+        if dtype != self.dtype:
+            values = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in values.items()}
+        return execute(program, values, dtype=dtype)
+
+    def _forward(self, x: ArrayLike | Sequence[ArrayLike], tensor: Tensor) -> Array:
+        given = self._given(x, self.dtype)
+        program = needed(self.network.inference, [tensor.name])
+        samples = len(next(iter(given.values())))
+        parts = [
+            self._run(program, {name: v[at : at + CHUNK] for name, v in given.items()}, self.dtype)[tensor.name]
+            for at in range(0, samples, CHUNK)
+        ]
+        return np.concatenate(parts)
+
+    def predict(self, x: ArrayLike | Sequence[ArrayLike]) -> Array:
+        """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid)."""
+        net = self.network
+        return self._forward(x, net.inference_logits if net.prediction is net.logits else net.prediction)
+
+    def logits(self, x: ArrayLike | Sequence[ArrayLike]) -> Array:
+        """The output of the last layer, before the loss's link."""
+        return self._forward(x, self.network.inference_logits)
+
+    def evaluate(self, x: ArrayLike | Sequence[ArrayLike], y: ArrayLike) -> dict[str, float]:
+        """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes."""
+        given = self._given(x, self.dtype)
+        samples = len(next(iter(given.values())))
+        target = self._target(y, samples, self.dtype)
+        return self._evaluate(given, target, self._classes(target))
+
+    def _classes(self, target: Array) -> Labels:
+        """How accuracy is counted: not at all for numbers, unless every target is a class."""
+        loss = self._need_loss()
+        return "classes" if loss.labels == "numbers" and is_one_hot(target) else loss.labels
+
+    def _evaluate(self, given: Mapping[str, Array], target: Array, labels: Labels) -> dict[str, float]:
+        net = self.network
+        assert net.target and net.loss
+        program = needed(net.inference, [net.loss.name, net.inference_logits.name])
+        total, right = 0.0, 0
+        for at in range(0, len(target), CHUNK):
+            batch = {name: v[at : at + CHUNK] for name, v in given.items()} | {net.target.name: target[at : at + CHUNK]}
+            values = self._run(program, batch, self.dtype)
+            size = len(batch[net.target.name])
+            total += float(values[net.loss.name]) * size
+            if labels != "numbers":
+                right += hits(labels, values[net.inference_logits.name], batch[net.target.name])
+        metrics = {"loss": total / len(target)}
+        return metrics if labels == "numbers" else {**metrics, "accuracy": right / len(target)}
+
+    def gradients(
+        self, x: ArrayLike | Sequence[ArrayLike], y: ArrayLike, *, dtype: str | None = None,
+        executor: Literal["numpy"] = "numpy", seed: int = 0,
+    ) -> tuple[float, dict[str, Array]]:
+        """(loss, name -> gradient): of every parameter and of "input", each of the shape of what it belongs to.
+        `dtype` is the model's unless given; `seed` draws the random tensors of layers that have some."""
+        if executor != "numpy":
+            raise ModelError(f"unknown executor {executor!r}", fix='write executor="numpy"')
+        if dtype is not None and dtype not in DTypes:
+            raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
+        kind = self.dtype if dtype is None else np.dtype(dtype)
+        given = self._given(x, kind)
+        samples = len(next(iter(given.values())))
+        net = self.network
+        target = self._target(y, samples, kind)
+        assert net.target and net.loss
+        derivation = self._derivation
+        names = {name: tensor.name for name, tensor in derivation.gradients.items()}
+        program = needed(derivation.joint, [net.loss.name, *names.values()])
+        drawn = self._draw(np.random.default_rng(seed), samples, kind)
+        values = self._run(program, {**given, net.target.name: target, **drawn}, kind)
+        return float(values[net.loss.name]), {name: values[gradient] for name, gradient in names.items()}
+
+    # Training
+
+    def fit(
+        self,
+        x: ArrayLike | Sequence[ArrayLike],
+        y: ArrayLike,
+        *,
+        epochs: int = 10,
+        batch_size: int = 32,
+        optimizer: SGD | str | None = None,
+        validation_split: float | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        seed: int = 0,
+        verbose: bool = True,
+    ) -> History:
+        """Train by mini-batches. `optimizer` is an SGD, or "sgd" (rate 0.1, momentum 0.9, as without one).
+        The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
+        what is learnt; the same seed and data give the same bits.
+
+        Raises DataError and ShapeError for the data, ModelError where the loss is no longer finite.
+        """
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=10")
+        sgd = _optimizer(optimizer)
+        rng = np.random.default_rng(seed)
+        given = self._given(x, self.dtype)
+        samples = len(next(iter(given.values())))
+        target = self._target(y, samples, self.dtype)
+        labels = self._classes(target)
+        held: tuple[dict[str, Array], Array] | None = None
+        if validation_data is not None and validation_split is not None:
+            raise ModelError("validation_data and validation_split are both given", fix="give one of them")
+        if validation_data is not None:
+            other = self._given(validation_data[0], self.dtype)
+            held = other, self._target(validation_data[1], len(next(iter(other.values()))), self.dtype)
+        elif validation_split is not None:
+            train, test = split(samples, validation_split, rng)
+            held = {name: v[test] for name, v in given.items()}, target[test]
+            given, target = {name: v[train] for name, v in given.items()}, target[train]
+
+        step = self._stepper(sgd, labels, rng)
+        history, samples, count = History(), len(target), 0
+        with progress(epochs, verbose) as report:
+            try:
+                for epoch in range(epochs):
+                    order = rng.permutation(samples)
+                    total, right = 0.0, 0
+                    for at in range(0, samples, batch_size):
+                        rows = order[at : at + batch_size]
+                        loss, correct = step({name: v[rows] for name, v in given.items()}, target[rows], count, epoch)
+                        total, right, count = total + loss * len(rows), right + correct, count + 1
+                        report.step(epoch, (at + len(rows)) / samples, loss)
+                    metrics = {"loss": total / samples}
+                    if labels != "numbers":
+                        metrics["accuracy"] = right / samples
+                    if held:
+                        metrics |= {f"val_{name}": v for name, v in self._evaluate(*held, labels).items()}
+                    history.add(metrics)
+                    report.epoch(epoch, metrics)
+            except KeyboardInterrupt:
+                history.interrupted = True
+        return history
+
+    def _stepper(
+        self, sgd: SGD, labels: Labels, rng: np.random.Generator
+    ) -> Callable[[Mapping[str, Array], Array, int, int], tuple[float, int]]:
+        """One training step: (inputs, target, number of the step, epoch) -> (loss, samples that were right)."""
+        net, derivation = self.network, self._derivation
+        assert net.target and net.loss
+        target_name, loss_name = net.target.name, net.loss.name
+        pairs = [(t, derivation.gradients[t.name]) for t in net.training.parameters]
+        wanted = [loss_name, net.logits.name, *(g.name for _, g in pairs), *(s.next.name for s in net.training.states)]
+        program = needed(derivation.joint, wanted)
+        update = sgd.program(pairs)
+        velocities = {
+            s.tensor.name: np.zeros(tuple(int(e) for e in s.tensor.shape), self.dtype)
+            for s in update.states if s.tensor.name not in self._values
+        }
+
+        def step(given: Mapping[str, Array], target: Array, number: int, epoch: int) -> tuple[float, int]:
+            drawn = self._draw(rng, len(target), self.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = self._run(program, {**given, target_name: target, **drawn}, self.dtype)
+            loss = float(values[loss_name])
+            if not np.isfinite(loss):
+                raise ModelError(
+                    f"the loss became {loss} in epoch {epoch + 1}", about=f"step {number + 1} of {sgd}",
+                    fix="choose a lower rate; the parameters are those before this step",
+                )
+            rate = np.asarray(sgd.rate_at(number), self.dtype)
+            changes = {g.name: values[g.name] for _, g in pairs}
+            new = execute(update, {"rate": rate, **changes, **self._values, **velocities}, dtype=self.dtype)
+            # Each update is one call, so that Ctrl-C falls before or after it, never between two parameters.
+            self._values.update({s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in self._values})
+            velocities.update({s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in velocities})
+            self._states.update({s.tensor.name: values[s.next.name] for s in net.training.states})
+            return loss, 0 if labels == "numbers" else hits(labels, values[net.logits.name], target)
+
+        return step
+
+    def save(self, path: Path) -> None:
+        """Write the architecture, the parameters and the states as a safetensors file."""
+        from chainrule.train.checkpoint import save
+
+        save(self, path)
+
+
+class Sequential(Model):
+    """Layers in a row, as arguments or one list: Sequential(Input(64), Dense(32), Sigmoid(), Dense(10), loss=…).
+    An activation may be given by its name, "sigmoid". The rest is as for `Model`."""
+
+    def __init__(
+        self,
+        *layers: Input | Layer | str | Iterable[Input | Layer | str],
+        loss: str | None = None,
+        l2: float = 0.0,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        items: list[Any] = []
+        for layer in layers:
+            if isinstance(layer, (Node, Layer, str)) or not isinstance(layer, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+                items.append(layer)
+            else:
+                items.extend(layer)
+        if not items or not isinstance(items[0], Input):
+            raise ModelError(
+                "a Sequential starts with the shape of one sample", about=", ".join(map(str, items)) or "Sequential()",
+                fix="put cr.Input(64) first",
+            )
+        if len(items) == 1:
+            raise ModelError("a Sequential needs a layer after its Input", fix="add cr.Dense(10)")
+        start: Input = items[0]
+        node: Node = start
+        for number, item in enumerate(items[1:], 2):
+            if isinstance(item, str):
+                item = _activation(item)()
+            if isinstance(item, type) and issubclass(item, Layer):
+                raise ModelError(f"{item.__name__} is a class", about=f"entry {number}", fix=f"call it: cr.{item.__name__}()")
+            if not isinstance(item, Layer):
+                raise ModelError(
+                    f"entry {number} is no layer: {item!r}", about="Sequential",
+                    fix="only the first entry is an Input" if isinstance(item, Input) else "give layers, as in cr.Dense(10)",
+                )
+            node = item(node)
+        super().__init__(start, node, loss=loss, l2=l2, seed=seed, dtype=dtype)
+
+
+def _activation(name: str) -> type[Layer]:
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]
+    if name.lower() in {layer.lower() for layer in LAYERS}:
+        ours = next(layer for layer in LAYERS if layer.lower() == name.lower())
+        raise ModelError(f"{ours} is not an activation", fix=f"write cr.{ours}(…)")
+    near = get_close_matches(name.lower(), ACTIVATIONS, 1, 0.5)
+    raise ModelError(
+        f"unknown activation {name!r}", fix=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ACTIVATIONS)}"
+    )
+
+
+def _optimizer(value: SGD | str | None) -> SGD:
+    if isinstance(value, SGD):
+        return value
+    if value is None or value == "sgd":
+        return SGD(0.1, momentum=0.9)
+    raise ModelError(f"unknown optimizer {value!r}", fix="write optimizer=cr.SGD(0.1, momentum=0.9)")

@@ -1,0 +1,86 @@
+"""Progress of a training run: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar, TaskID
+
+
+class Progress(Protocol):
+    """What the training loop reports to."""
+
+    def __enter__(self) -> Progress: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def step(self, epoch: int, fraction: float, loss: float) -> None: ...
+    def epoch(self, epoch: int, metrics: dict[str, float]) -> None: ...
+
+
+def _line(epoch: int, epochs: int, metrics: dict[str, float]) -> str:
+    parts = [f"{name.replace('_', ' ')} {value:.2%}" if "accuracy" in name else f"{name.replace('_', ' ')} {value:.4f}"
+             for name, value in metrics.items()]
+    return f"epoch {epoch + 1:{len(str(epochs))}d}/{epochs}  {'  '.join(parts)}"
+
+
+class Silent:
+    """Reports nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def step(self, epoch: int, fraction: float, loss: float) -> None:
+        pass
+
+    def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        pass
+
+
+class Lines(Silent):
+    """One line for each epoch on standard error."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        sys.stderr.write(_line(epoch, self.epochs, metrics) + "\n")
+        sys.stderr.flush()
+
+
+class Terminal(Silent):
+    """A bar that fills once over all epochs, with the latest numbers beside it."""
+
+    def __init__(self, epochs: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.epochs = epochs
+        self.bar: Bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+        )
+        self.task: TaskID = self.bar.add_task(f"epoch 1/{epochs}", total=float(epochs))
+
+    def __enter__(self) -> Terminal:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def step(self, epoch: int, fraction: float, loss: float) -> None:
+        self.bar.update(self.task, completed=epoch + fraction)
+
+    def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        self.bar.update(self.task, completed=epoch + 1.0, description=_line(epoch, self.epochs, metrics))
+
+
+def progress(epochs: int, verbose: bool) -> Progress:
+    """The report that suits where standard error goes."""
+    if not verbose:
+        return Silent()
+    return Terminal(epochs) if sys.stderr.isatty() else Lines(epochs)

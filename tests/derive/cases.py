@@ -1,0 +1,150 @@
+"""Programs that decide whether the mechanism is right, each with the shapes of what it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chainrule.derive import Derivation, derive_program
+from chainrule.ir.expr import Tensor
+from chainrule.ir.index import Extent
+from chainrule.ir.parse import parse_program
+from chainrule.ir.program import Program
+
+
+@dataclass(frozen=True)
+class Case:
+    """`ranges` gives the integer tensors and how many values they take."""
+
+    name: str
+    text: str
+    shapes: dict[str, tuple[Extent, ...]]
+    ranges: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def program(self) -> Program:
+        tensors = {
+            name: Tensor(name, shape, "integer" if name in self.ranges else "real")
+            for name, shape in self.shapes.items()
+        }
+        equations = tuple(parse_program(self.text, tensors=tensors))
+        return Program(equations, inputs=tuple(tensors.values()), outputs=(equations[-1].tensor,))
+
+    @property
+    def derivation(self) -> Derivation:
+        program = self.program
+        output = program.outputs[0]
+        wrt = [t for t in program.inputs if t.dtype == "real"]
+        return derive_program(program, output if output.shape == () else None, wrt)
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("dense", "u[n, k] = sum[l](W[k, l]*x[n, l]) + b[k]", {"W": (3, 4), "x": ("N", 4), "b": (3,)}),
+        Case("sigmoid", "z[n, k] = sigmoid(u[n, k])", {"u": ("N", 3)}),
+        Case("tanh", "z[n, k] = tanh(u[n, k])", {"u": ("N", 3)}),
+        Case("relu", "z[n, k] = relu(u[n, k])", {"u": ("N", 3)}),
+        Case("max_of_two", "z[n, k] = max(u[n, k], v[n, k])", {"u": ("N", 3), "v": ("N", 3)}),
+        Case("softplus", "z[n, k] = softplus(u[n, k])", {"u": ("N", 3)}),
+        Case("softmax", "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))", {"u": ("N", 4)}),
+        Case("logsumexp", "y[n] = logsumexp[k](3*u[n, k] + v[k])", {"u": ("N", 4), "v": (4,)}),
+        Case("log", "y[n, k] = log(x[n, k])*x[n, k]", {"x": ("N", 3)}),
+        Case("u_plus_u", "y[n, k] = u[n, k] + u[n, k]", {"u": ("N", 3)}),
+        Case("silu", "y[n, k] = x[n, k]*sigmoid(x[n, k])", {"x": ("N", 3)}),
+        Case("quotient", "y[n, k] = a[n, k]**2/(b[n, k] + 3) - a[n, k]/2", {"a": ("N", 3), "b": ("N", 3)}),
+        Case("powers", "y[n] = sum[k](x[n, k]**3)**(1/2) + sum[k](x[n, k])**-2", {"x": ("N", 3)}),
+        Case("mean", "y[k] = mean[n](x[n, k]*w[k])", {"x": ("N", 3), "w": (3,)}),
+        Case("quadratic_form", "y[n] = sum[i, j](x[n, i]*A[i, j]*x[n, j])", {"x": ("N", 4), "A": (4, 4)}),
+        Case("outer_product", "y[n, i, j] = a[n, i]*b[n, j]", {"a": ("N", 2), "b": ("N", 3)}),
+        Case(
+            "residual",
+            "u[n, k] = sum[l](W[k, l]*x[n, l])\nz[n, k] = relu(u[n, k])\ny[n, k] = z[n, k] + x[n, k]",
+            {"W": (3, 3), "x": ("N", 3)},
+        ),
+        Case(
+            "shared_weight",
+            "u[n, k] = sum[l](W[k, l]*x[n, l])\nz[n, k] = sigmoid(u[n, k])\nv[n, k] = sum[l](W[k, l]*z[n, l])",
+            {"W": (3, 3), "x": ("N", 3)},
+        ),
+        Case(
+            "mse_and_decay",
+            "u[n, k] = sum[l](W[k, l]*x[n, l])\n"
+            "loss = mean[n](mean[k]((u[n, k] - t[n, k])**2)) + r/2*sum[k, l](W[k, l]**2)",
+            {"W": (3, 4), "x": ("N", 4), "t": ("N", 3), "r": ()},
+        ),
+        Case(
+            "cross_entropy",
+            "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))\n"
+            "loss = mean[n](logsumexp[k](u[n, k]) - sum[k](t[n, k]*u[n, k]))",
+            {"u": ("N", 4), "t": ("N", 4)},
+        ),
+        Case(
+            "conv2d_stride_padding",
+            "y[n, o, i<3, j<4] = sum[c, p, q](W[o, c, p, q]*pad(x, 0)[n, c, 2*i + p - 1, 2*j + q - 1]) + b[o]",
+            {"x": ("N", 2, 5, 7), "W": (3, 2, 3, 3), "b": (3,)},
+        ),
+        Case(
+            "conv2d_valid", "y[n, o, i, j] = sum[c, p, q](W[o, c, p, q]*x[n, c, i + p, j + q])",
+            {"x": ("N", 2, 5, 4), "W": (3, 2, 3, 2)},
+        ),
+        Case(
+            "conv1d_stride_3_kernel_2", "y[n, o, i<3] = sum[c, p](W[o, c, p]*pad(x, 0)[n, c, 3*i + p])",
+            {"x": ("N", 2, 8), "W": (3, 2, 2)},
+        ),
+        Case(
+            "conv1d_dilated", "y[n, o, i<5] = sum[c, p](W[o, c, p]*pad(x, 0)[n, c, 2*i + 3*p - 2])",
+            {"x": ("N", 2, 9), "W": (3, 2, 3)},
+        ),
+        Case(
+            "conv1d_stride_and_dilation_share_a_factor",
+            "y[n, o, i<4] = sum[c, p](W[o, c, p]*pad(x, 0)[n, c, 4*i + 2*p - 3])",
+            {"x": ("N", 2, 11), "W": (2, 2, 3)},
+        ),
+        Case(
+            "conv_grouped", "y[n, g, o, i] = sum[c, p](W[g, o, c, p]*x[n, 2*g + c, i + p])",
+            {"x": ("N", 6, 5), "W": (3, 2, 2, 2)},
+        ),
+        Case(
+            "transposed_conv", "y[n, o, h<9] = sum[c, i, p]([h == 2*i + p - 1]*x[n, c, i]*W[c, o, p])",
+            {"x": ("N", 2, 5), "W": (2, 3, 3)},
+        ),
+        Case("max_pool", "y[n, c, i, j] = max[p<2, q<2](x[n, c, 2*i + p, 2*j + q])", {"x": ("N", 2, 4, 6)}),
+        Case(
+            "max_pool_overlapping_padded",
+            "y[n, c, i<4, j<3] = max[p<3, q<3](pad(x, -inf)[n, c, 2*i + p - 1, 2*j + q - 1])", {"x": ("N", 2, 7, 5)},
+        ),
+        Case("max_pool_gaps", "y[n, c, i<3] = max[p<2](x[n, c, 3*i + p])", {"x": ("N", 2, 9)}),
+        Case(
+            "mean_pool_overlapping_padded",
+            "y[n, c, i<4, j<3] = 1/9*sum[p<3, q<3](pad(x, 0)[n, c, 2*i + p - 1, 2*j + q - 1])", {"x": ("N", 2, 7, 5)},
+        ),
+        Case(
+            "mean_pool_real_cells",
+            "c[i<4] = sum[p<3]([0 <= 2*i + p - 1 < 7])\n"
+            "y[n, i] = sum[p<3](pad(x, 0)[n, 2*i + p - 1])/c[i]", {"x": ("N", 7)},
+        ),
+        Case("reshape", "y[n, 12*(c<2) + 4*(i<3) + (j<4)] = x[n, c, i, j]**2", {"x": ("N", 2, 3, 4)}),
+        Case(
+            "dense_over_a_group", "y[n, k] = sum[c, i, j](W[k, 6*c + 3*i + j]*x[n, c, i, j])",
+            {"W": (5, 12), "x": ("N", 2, 2, 3)},
+        ),
+        Case("concatenation", "y[n, k<5] = pad(a, 0)[n, k] + pad(b, 0)[n, k - 2]", {"a": ("N", 2), "b": ("N", 3)}),
+        Case(
+            "embedding", "e[n, t, d] = sum[v]([v == id[n, t]]*E[v, d])", {"id": ("N", 4), "E": (6, 3)}, {"id": 6}
+        ),
+        Case("reversal", "y[n, i<5] = x[n, 4 - i]*w[i]", {"x": ("N", 5), "w": (5,)}),
+        Case(
+            "batch_norm",
+            "m[k] = mean[n](x[n, k])\nv[k] = mean[n]((x[n, k] - m[k])**2)\n"
+            "y[n, k] = g[k]*(x[n, k] - m[k])*(v[k] + 1/1000)**(-1/2) + b[k]",
+            {"x": ("N", 3), "g": (3,), "b": (3,)},
+        ),
+        Case(
+            "attention",
+            "q[n, t, d] = sum[e](Q[d, e]*x[n, t, e])\nk[n, t, d] = sum[e](K[d, e]*x[n, t, e])\n"
+            "v[n, t, d] = sum[e](V[d, e]*x[n, t, e])\ns[n, t, r] = 1/2*sum[d](q[n, t, d]*k[n, r, d])\n"
+            "a[n, t, r] = exp(s[n, t, r] - logsumexp[j](s[n, t, j]))\ny[n, t, d] = sum[r](a[n, t, r]*v[n, r, d])",
+            {"x": ("N", 3, 4), "Q": (2, 4), "K": (2, 4), "V": (2, 4)},
+        ),
+    )
+}

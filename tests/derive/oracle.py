@@ -1,0 +1,84 @@
+"""The oracles that judge a derivation: exact identities over GF(p), and forward-mode dual numbers.
+
+Neither uses the adjoint rules: a gradient is compared with the tangent of the original program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.derive import Derivation, Lemma, Step
+from chainrule.derive.trace import LOSS
+from chainrule.evaluate import field
+from chainrule.ir.expr import Component, Multiply, summed
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import substitute
+
+Values = dict[str, NDArray[Any]]
+
+
+def point(program: Program, extents: Mapping[str, int], seed: int, ranges: Mapping[str, int] | None = None) -> Values:
+    """Random field values of what the program is given, and the values that it computes from them."""
+    given = field.random_values(program.given, extents, seed, ranges or {})
+    return {name: value for name, (value, _) in field.execute(program, given, seed=seed, extents=extents).items()}
+
+
+def gradients_are_exact(
+    derivation: Derivation, extents: Mapping[str, int], seed: int, ranges: Mapping[str, int] | None = None
+) -> bool:
+    """Whether ⟨gradient, direction⟩ equals the tangent of the loss along a random direction, in GF(p)."""
+    forward = derivation.forward
+    given = field.random_values(forward.given, extents, seed, ranges or {})
+    wrt = [forward.tensor(name) for name in derivation.gradients]
+    direction = field.random_values(wrt, extents, seed + 1)
+    run = field.execute(forward, given, seed=seed, tangents=direction, extents=extents)
+    loss = [derivation.loss] if derivation.loss is not None else list(forward.outputs)
+    signals = [t for t in derivation.joint.inputs if t.name.startswith("δ")]
+    drawn = field.random_values(signals, extents, seed + 2)
+    expected = 0
+    for tensor in loss:
+        value, tangent = run[tensor.name]
+        weight = drawn.get(f"δ{tensor.name}", field.elements(np.ones(value.shape, dtype=np.int64)))
+        expected += field.dot(weight, tangent)
+    joint = field.execute(derivation.joint, {**given, **drawn}, seed=seed, extents=extents)
+    found = sum(field.dot(joint[g.name][0], direction[name]) for name, g in derivation.gradients.items())
+    return expected % field.PRIME == found % field.PRIME
+
+
+def false_steps(
+    lemma: Lemma, forward: Program, extents: Mapping[str, int], seed: int, ranges: Mapping[str, int] | None = None
+) -> list[Step]:
+    """The steps of a lemma whose two sides differ at a random point of GF(p)."""
+    values = point(forward, extents, seed, ranges)
+    y, signal = lemma.equation.target, lemma.error_signal
+    if lemma.equation.tensor == LOSS:
+        values[signal.name] = field.elements(np.ones((), dtype=np.int64))
+        definitions = {LOSS.name: lemma.equation}
+    else:
+        values |= field.random_values([signal], extents, seed + 3)
+        total = summed(y.free, Multiply((Component(signal, y.subscripts), y)))
+        definitions = {LOSS.name: Equation(Component(LOSS, ()), total), y.tensor.name: lemma.equation}
+        values[LOSS.name] = field.elements(np.ones((), dtype=np.int64))
+    return [step for step in lemma.all_steps if not _holds(step, values, definitions, extents, seed)]
+
+
+def _holds(
+    step: Step, values: Values, definitions: Mapping[str, Equation], extents: Mapping[str, int], seed: int
+) -> bool:
+    before = substitute(step.before, {step.split[0]: step.split[1]}) if step.split else step.before
+    free = tuple(dict.fromkeys((*before.free, *step.after.free)))
+    sides = [
+        field.evaluate(side, values, free, extents=extents, seed=seed, definitions=definitions)
+        for side in (before, step.after)
+    ]
+    shape = tuple(extents[i.extent] if isinstance(i.extent, str) else i.extent for i in free)
+    return bool(np.array_equal(np.broadcast_to(sides[0], shape), np.broadcast_to(sides[1], shape)))
+
+
+def plain(equation: Equation) -> bool:
+    """Whether the target's subscripts are plain, as the interpreters' definitions need."""
+    return all(s.plain is not None for s in equation.target.subscripts)
