@@ -162,7 +162,7 @@ def test_recurrence_of_the_error_signal_is_one_for_all_blocks() -> None:
 
 def test_the_number_of_lemmas_does_not_grow_with_depth() -> None:
     assert len(mlp(3).lemmas) == len(mlp(50).lemmas)
-    assert [len(l.all_steps) for l in mlp(3).lemmas] == [len(l.all_steps) for l in mlp(50).lemmas]
+    assert [len(m.all_steps) for m in mlp(3).lemmas] == [len(m.all_steps) for m in mlp(50).lemmas]
 
 
 def test_last_layer_half_squared_error_with_sigmoid() -> None:

@@ -106,7 +106,9 @@ class _Lemmas:
     def __init__(self) -> None:
         self._known: dict[Key, tuple[Lemma, tuple[Tensor, ...]]] = {}
 
-    def find(self, equation: Equation, tensor: Tensor, facts: tuple[Equation, ...]) -> tuple[Lemma, dict[Tensor, Tensor]]:
+    def find(
+        self, equation: Equation, tensor: Tensor, facts: tuple[Equation, ...]
+    ) -> tuple[Lemma, dict[Tensor, Tensor]]:
         names: dict[Tensor, int] = {}
         for e in (equation, *facts):
             for t in (e.tensor, *tensors(e.value)):
@@ -242,11 +244,12 @@ def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Der
     """
     equation = parse_equation(text)
     given = tensors(equation.value)
-    names = [t.name for t in given if t.dtype == "real"] if wrt is None else [wrt] if isinstance(wrt, str) else list(wrt)
-    by_name = {t.name: t for t in given}
+    by_name = {t.name: t for t in given if t.dtype == "real"}
+    names = list(by_name) if wrt is None else [wrt] if isinstance(wrt, str) else list(wrt)
     for name in names:
         if name not in by_name:
-            raise DerivationError(f"{name} does not occur in the equation", about=text, fix="one of " + ", ".join(by_name))
+            known = ", ".join(by_name)
+            raise DerivationError(f"no real tensor {name} stands in the equation", about=text, fix=f"one of {known}")
     program = Program((equation,), inputs=given, outputs=(equation.tensor,))
     if equation.tensor == LOSS:
         return derive_program(program, LOSS, [by_name[n] for n in names])

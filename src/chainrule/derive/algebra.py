@@ -15,12 +15,37 @@ from math import gcd
 
 from chainrule.derive.trace import Setting, rule
 from chainrule.ir.expr import (
-    ONE, ZERO, Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, add, multiply, summed,
+    ONE,
+    ZERO,
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    add,
+    multiply,
+    summed,
 )
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, children, fresh, iterative, key, nodes, rebuild, rename, substitute, transform
-from chainrule.ir.walk import Steps
+from chainrule.ir.walk import (
+    Steps,
+    bound,
+    children,
+    fresh,
+    iterative,
+    key,
+    nodes,
+    rebuild,
+    rename,
+    substitute,
+    transform,
+)
 
 # Fixed orders of tidying: after differentiation, and after elimination.
 ELIMINATE = ("zero", "single", "bracket", "solve", "range", "padding", "zero")

@@ -12,7 +12,20 @@ from fractions import Fraction
 from chainrule.derive.trace import LOSS, Setting, rule
 from chainrule.errors import DerivationError
 from chainrule.ir.expr import (
-    ZERO, Add, Apply, Component, Constant, Delta, Derivative, Expr, Multiply, Power, Reduce, Tensor, add, multiply,
+    ZERO,
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Multiply,
+    Power,
+    Reduce,
+    Tensor,
+    add,
+    multiply,
     summed,
 )
 from chainrule.ir.functions import derivative_name, split_derivative

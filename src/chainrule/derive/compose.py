@@ -45,8 +45,7 @@ def compose(outer: Lemma, inner: Lemma) -> Composite:
     trace = Trace(Derivative(Component(LOSS, ()), inner.wrt), setting)
     trace.record("cite", inner.result)
     trace.record("cite", _cite(trace.current, outer))
-    for id in ("associate", *algebra.TIDY):
-        trace.apply(id)
+    trace.apply_each(("associate", *algebra.TIDY))
     return Composite(outer, inner, tuple(trace.steps), _jacobian(outer, inner))
 
 
@@ -135,9 +134,9 @@ def _adjacent(derivation: Derivation) -> Iterator[tuple[Use, Use]]:
         outer = gradient.uses[0]
         for other in derivation.parts.values():
             for inner in other.uses:
-                if inner.equation.tensor == gradient.tensor and len(other.uses) == 1 and _elementwise(inner):
-                    if not _elementwise(outer) and len(outer.lemma.pieces) == 1:
-                        yield outer, inner
+                meet = inner.equation.tensor == gradient.tensor and len(other.uses) == 1
+                if meet and _elementwise(inner) and not _elementwise(outer) and len(outer.lemma.pieces) == 1:
+                    yield outer, inner
 
 
 def _elementwise(use: Use) -> bool:

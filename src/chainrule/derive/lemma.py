@@ -124,11 +124,9 @@ def derive_lemma(equation: Equation, tensor: Tensor, facts: Iterable[Equation] =
     setting = Setting(Equation(target, value), wrt, adjoint_of(equation.tensor), tuple(facts))
 
     trace = Trace(Derivative(Component(LOSS, ()), wrt), setting)
-    for id in ("chain", "error_signal", "definition"):
-        trace.apply(id)
+    trace.apply_each(("chain", "error_signal", "definition"))
     _differentiate(trace)
-    for id in ("zero", "unit", "distribute"):
-        trace.apply(id)
+    trace.apply_each(("zero", "unit", "distribute"))
     common = tuple(trace.steps)
     pieces = tuple(_eliminate(trace.current, wrt, setting))
     return Lemma(equation, wrt, common, pieces, tuple(setting.auxiliary), tuple(facts))
@@ -181,7 +179,7 @@ def _rename_bound(value: Expr, taken: list[Index]) -> Expr:
 
 def _differentiate(trace: Trace) -> None:
     while any(isinstance(node, Derivative) for node in nodes(trace.current)):
-        if not any([trace.apply(id) for id in calculus.MOVES]) and not trace.apply(calculus.LAST):
+        if not trace.apply_each(calculus.MOVES) and not trace.apply(calculus.LAST):
             left = next(n for n in nodes(trace.current) if isinstance(n, Derivative))
             raise DerivationError("no rule of differentiation fits", about=left)
 
@@ -212,9 +210,8 @@ def _eliminate(expr: Expr, wrt: Component, setting: Setting) -> list[Piece]:
                 branch.apply("zero")
                 waiting.append((branch.current, _at(target, split), tuple(branch.steps)))
             continue
-        for id in algebra.ELIMINATE:
-            trace.apply(id)
-        while any([trace.apply(id) for id in algebra.TIDY]):
+        trace.apply_each(algebra.ELIMINATE)
+        while trace.apply_each(algebra.TIDY):
             pass
         pieces.append(Piece(Equation(_as_gradient(target), trace.current), tuple(trace.steps)))
     return pieces

@@ -30,7 +30,7 @@ class Symbol:
 
     @property
     def shape(self) -> Shape:
-        rows, columns = (*self.tensor.shape, 1, 1)[:2]
+        rows, columns, *_ = (*self.tensor.shape, 1, 1)
         return rows, columns
 
 
@@ -174,11 +174,11 @@ def recognise(value: Expr, target: Sequence[Index]) -> Matrix | None:
     rows, columns = (*target, None, None)[:2]
     try:
         return _form(value, rows, columns)
-    except _NoForm:
+    except _NoFormError:
         return None
 
 
-class _NoForm(Exception):
+class _NoFormError(Exception):
     """The expression is no matrix expression."""
 
 
@@ -194,14 +194,14 @@ def _form(expr: Expr, rows: Axis, columns: Axis) -> Matrix:
     """The matrix whose entry (rows, columns) the expression is. Depth is that of one equation."""
     for axis in expr.free:
         if axis not in (rows, columns):
-            raise _NoForm
+            raise _NoFormError
     shape = (_extent(rows), _extent(columns))
     match expr:
         case Constant(value=Fraction() as value):
             return Fill(value, shape)
         case Constant() | Size():
             if shape != (1, 1):
-                raise _NoForm
+                raise _NoFormError
             return Scalar(expr.extent if isinstance(expr, Size) else str(expr.value))
         case Component():
             return _symbol(expr, rows, columns)
@@ -219,40 +219,40 @@ def _form(expr: Expr, rows: Axis, columns: Axis) -> Matrix:
             factors = body.factors if isinstance(body, Multiply) else (body,)
             return _contraction(list(factors), indices, rows, columns)
         case _:
-            raise _NoForm
+            raise _NoFormError
 
 
 def _symbol(component: Component, rows: Axis, columns: Axis) -> Matrix:
     axes = [s.plain for s in component.subscripts]
     if None in axes or len(axes) > 2 or component.pad is not None:
-        raise _NoForm
+        raise _NoFormError
     if axes == [a for a in (rows, columns) if a is not None] or (axes == [rows] and columns is None):
         symbol = Symbol(component.tensor)
         return Transpose(symbol) if rows is None and columns is not None else symbol
     if axes == [columns, rows] and rows is not None:
         return Transpose(Symbol(component.tensor))
-    raise _NoForm
+    raise _NoFormError
 
 
 def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Matrix:
     if not isinstance(node.of, Component):
-        raise _NoForm
+        raise _NoFormError
     upper, lower = ([s.plain for s in c.subscripts] for c in (node.of, node.wrt))
     if len(upper) > 1 or len(lower) != 1:
-        raise _NoForm
+        raise _NoFormError
     form = Jacobian(node.of.tensor, node.wrt.tensor)
     axes = [*upper, *lower]
     if axes == [a for a in (rows, columns) if a is not None]:
         return Transpose(form) if rows is None and columns is not None else form
     if axes == [columns, rows]:
         return Transpose(form)
-    raise _NoForm
+    raise _NoFormError
 
 
 def _spread(expr: Expr, rows: Axis, columns: Axis) -> Matrix:
     """The form, repeated along an axis that the expression does not depend on: 1 bᵀ."""
     has_rows, has_columns = _axes(expr, rows, columns)
-    if isinstance(expr, Constant) or (has_rows or rows is None) and (has_columns or columns is None):
+    if isinstance(expr, Constant) or ((has_rows or rows is None) and (has_columns or columns is None)):
         return _form(expr, rows, columns)
     inner = _form(expr, rows if has_rows else None, columns if has_columns else None)
     if rows is not None and not has_rows:
@@ -288,9 +288,10 @@ def _product(factors: Sequence[Expr], rows: Axis, columns: Axis) -> Matrix:
         if right:
             form = Product(form, Diagonal(_hadamard([_form(f, columns, None) for f in right])))
     elif left and right:
-        form = Product(_hadamard([_form(f, rows, None) for f in left]), _hadamard([_form(f, None, columns) for f in right]))
+        column = _hadamard([_form(f, rows, None) for f in left])
+        form = Product(column, _hadamard([_form(f, None, columns) for f in right]))
     else:
-        raise _NoForm
+        raise _NoFormError
     return form if number == 1 and not scalars else Scale(number, tuple(scalars), form)
 
 
@@ -304,7 +305,7 @@ def _contraction(factors: list[Expr], indices: tuple[Index, ...], rows: Axis, co
     others = tuple(i for i in indices if i != k)
     left = [f for f in factors if k in f.free and (rows is not None and rows in f.free)]
     if any(i in f.free for f in left for i in (*others, columns) if i is not None and i != rows):
-        raise _NoForm
+        raise _NoFormError
     right = [f for f in factors if f not in left]
     if not left and columns is None and not others:
         left_form: Matrix = Fill(Fraction(1), (1, k.extent))
@@ -312,7 +313,7 @@ def _contraction(factors: list[Expr], indices: tuple[Index, ...], rows: Axis, co
         left_form = _product(left, rows, k)
     else:
         if rows is not None:
-            raise _NoForm
+            raise _NoFormError
         left, right = [f for f in right if f.free == (k,)], [f for f in right if f.free != (k,)]
         left_form = _product(left, None, k) if left else Fill(Fraction(1), (1, k.extent))
     if others:

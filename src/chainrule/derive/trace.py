@@ -6,7 +6,7 @@ by its id elsewhere. The trace is the computation: the result is the `after` of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from chainrule.ir.expr import Component, Expr, Tensor
@@ -79,6 +79,13 @@ class Trace:
     def apply(self, id: str) -> bool:
         """Apply one rule everywhere it fits; a step is recorded where it changed something."""
         return self.record(id, RULES[id].apply(self.current, self.setting))
+
+    def apply_each(self, ids: Iterable[str]) -> bool:
+        """Apply rules in order, each once; whether any changed something."""
+        changed = False
+        for id in ids:
+            changed |= self.apply(id)
+        return changed
 
     def record(self, id: str, after: Expr, split: tuple[Index, Affine] | None = None) -> bool:
         if after is self.current:

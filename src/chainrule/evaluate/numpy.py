@@ -133,7 +133,7 @@ class _Evaluation:
         shape = self.shape(axes)
         if 0 in shape:
             return Labelled(np.empty(shape, array.dtype), axes)
-        origin = array[tuple(slice(s.offset, None) for s in subscripts)]
+        origin = array[(*(slice(s.offset, None) for s in subscripts), ...)]  # `...` keeps a scalar a view
         steps = tuple(zip(subscripts, array.strides, strict=True))
         strides = [sum(s.coefficient(i) * step for s, step in steps) for i in axes]
         return Labelled(as_strided(origin, shape, strides, writeable=writeable), axes)
@@ -357,7 +357,7 @@ class _Evaluation:
             a.over([*batch, *left, *summed]).reshape(*stack, prod(rows), prod(terms)),
             b.over([*batch, *summed, *right]).reshape(*stack, prod(terms), prod(columns)),
         )
-        return Labelled(result.reshape(*stack, *rows, *columns), (*batch, *left, *right))
+        return Labelled(result.reshape((*stack, *rows, *columns)), (*batch, *left, *right))
 
     def gather(self, factor: Labelled, pick: _Pick) -> Labelled:
         """The factor at index = ids."""

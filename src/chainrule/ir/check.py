@@ -85,6 +85,8 @@ def _injective(subscript: Affine) -> bool:
     """Whether different positions of the indices give different values."""
     reach: int | None = 0
     for index, c in sorted(subscript.terms, key=lambda term: term[1]):
+        if index.extent == 1:
+            continue
         # Above an index of named extent nothing can be proven to stay clear of it.
         if reach is None or c <= reach:
             return False

@@ -9,25 +9,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from chainrule.ir.expr import Component, Delta, Expr, Guard, Multiply, Reduce
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import nodes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Contraction:
     """Σ over `reduced` of the product of `factors`.
 
     Every index of the result is in `free` (it occurs in one factor at most) or in `batch` (in two or more); the rest
-    are `reduced`. `windowed` cuts across: the index shares a subscript with another one, as i and p do in 2*i + p.
+    are `reduced`.
     """
 
     factors: tuple[Expr, ...]
     free: tuple[Index, ...]
     batch: tuple[Index, ...]
     reduced: tuple[Index, ...]
-    windowed: tuple[Index, ...]
+
+    @cached_property
+    def windowed(self) -> tuple[Index, ...]:
+        """The indices that share a subscript with another one, as i and p do in 2*i + p. They cut across the other
+        kinds. Found when first asked for, because it takes a walk through all of the factors."""
+        shared = {
+            index
+            for factor in self.factors
+            for subscript in _subscripts(factor)
+            if len(subscript.terms) > 1
+            for index in subscript.indices
+            if index in factor.free
+        }
+        return tuple(index for index in dict.fromkeys((*self.free, *self.batch, *self.reduced)) if index in shared)
 
 
 def contraction(expr: Expr, free: Iterable[Index] | None = None) -> Contraction | None:
@@ -45,20 +59,11 @@ def contraction(expr: Expr, free: Iterable[Index] | None = None) -> Contraction 
     factors = tuple(_factors(body))
     result = tuple(dict.fromkeys(expr.free if free is None else free))
     uses = Counter(index for factor in factors for index in factor.free)
-    shared = {
-        index
-        for factor in factors
-        for subscript in _subscripts(factor)
-        if len(subscript.terms) > 1
-        for index in subscript.indices
-        if index in factor.free
-    }
     return Contraction(
         factors,
         tuple(index for index in result if uses[index] < 2),
         tuple(index for index in result if uses[index] >= 2),
         reduced,
-        tuple(index for index in (*result, *reduced) if index in shared),
     )
 
 

@@ -11,7 +11,19 @@ from functools import singledispatch, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from chainrule.ir.expr import (
-    Add, Apply, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Power, Reduce, Size, Tensor,
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
 )
 from chainrule.ir.index import Affine, Extent, Index
 

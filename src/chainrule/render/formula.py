@@ -1,0 +1,584 @@
+"""Writing formulas: one walk over expressions and one over matrix forms, for any style.
+
+The walk knows precedence and nothing else; a style knows how a fraction, a script or a big operator
+looks. All tokens are Unicode; the LaTeX style translates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+from chainrule.derive import matrix as m
+from chainrule.ir.expr import (
+    Add, Apply, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Power, Reduce, Size, Tensor,
+)
+from chainrule.ir.functions import split_derivative
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.walk import Steps, components, iterative
+from chainrule.render.names import Names, Symbol
+
+SUM, NEGATIVE, PRODUCT, QUOTIENT, POWER, ATOM = range(1, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Written mathematics. `open`: a big operator in it takes in whatever follows; `unsigned`: of a
+    negative term, what stands after the minus sign."""
+
+    text: str
+    precedence: int = ATOM
+    open: bool = False
+    unsigned: str | None = None
+
+
+class Style(Protocol):
+    """What differs between the written forms of one formula."""
+
+    def token(self, text: str) -> str: ...
+    def name(self, stem: str) -> str: ...
+    def script(self, base: str, upper: Sequence[str], lower: str) -> str: ...
+    def fraction(self, above: Piece, below: Piece) -> Piece: ...
+    def power(self, base: str, exponent: str) -> Piece: ...
+    def root(self, body: Piece) -> Piece: ...
+    def exponential(self, body: Piece) -> Piece: ...
+    def operator(self, sign: str, lower: str, body: str) -> str: ...
+    def call(self, function: str, primes: str, arguments: Sequence[str]) -> str: ...
+    def parenthesise(self, text: str) -> str: ...
+    def bar(self, stem: str) -> str: ...
+    def bold_one(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Nabla:
+    """The gradient of the loss by a tensor, as a vector or a matrix."""
+
+    tensor: Tensor
+
+
+Part = Expr | m.Matrix | Nabla | str
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """Parts in a row: expressions, matrix forms, gradients, and tokens such as "=" between them."""
+
+    parts: tuple[Part, ...]
+    names: Names
+
+
+def write(formula: Formula, style: Style) -> str:
+    """The formula in one line."""
+    return " ".join(_part(part, formula.names, style).text for part in formula.parts).replace(" ,", ",")
+
+
+def _part(part: Part, names: Names, style: Style) -> Piece:
+    match part:
+        case str():
+            return Piece(style.token(part))
+        case Nabla(tensor=tensor):
+            return _nabla(tensor, names, style)
+        case Expr():
+            return _expression(part, names, style)
+        case _:
+            return _matrix(part, names, style)
+
+
+# --- parts that both walks share ----------------------------------------------------------------
+
+
+def _at(piece: Piece, precedence: int, style: Style) -> str:
+    """The piece as an operand that must bind at least this tightly."""
+    return piece.text if piece.precedence >= precedence else style.parenthesise(piece.text)
+
+
+def index_name(name: str) -> str:
+    """i, and i′, i″, i‴ for the i1, i2, i3 that the engine makes."""
+    stem = name.rstrip("0123456789")
+    digits = name[len(stem) :]
+    return stem + "′" * int(digits) if digits in ("1", "2", "3") else name
+
+
+def _affine(subscript: Affine) -> str:
+    """2i+p−1, as it stands in a subscript."""
+    text = ""
+    for index, c in subscript.terms:
+        sign = ("−" if c < 0 else "+") if text else ("−" if c < 0 else "")
+        text += sign + (str(abs(c)) if abs(c) != 1 else "") + index_name(index.name)
+    if not text:
+        return str(subscript.offset).replace("-", "−")
+    if subscript.offset:
+        text += f"{'−' if subscript.offset < 0 else '+'}{abs(subscript.offset)}"
+    return text
+
+
+def _subscripts(subscripts: Sequence[Affine]) -> str:
+    parts = [_affine(s) for s in subscripts]
+    single = all(len(p.rstrip("′")) == 1 for p in parts)
+    return ("" if single else ",").join(parts)
+
+
+def _script(symbol: Symbol, samples: Sequence[Affine], lower: str, style: Style, bar: bool = False) -> str:
+    base = style.bar(symbol.stem) if bar else style.name(symbol.stem)
+    upper = ([f"[{symbol.layer}]"] if symbol.layer else []) + [f"({_affine(s)})" for s in samples]
+    return style.script(base, [style.token(u) for u in upper], style.token(lower))
+
+
+def _number(value: Fraction, style: Style) -> Piece:
+    digits = str(abs(value.numerator))
+    if value.denominator == 1:
+        piece = Piece(digits)
+    else:
+        piece = style.fraction(Piece(digits), Piece(str(value.denominator)))
+    return Piece(style.token("−") + piece.text, NEGATIVE, False, piece.text) if value < 0 else piece
+
+
+def _coefficient(number: Fraction, below: Sequence[Piece], style: Style) -> Piece:
+    """|number| over a product of scalars."""
+    above = Piece(str(abs(number.numerator)))
+    under = ([Piece(str(number.denominator))] if number.denominator != 1 else []) + list(below)
+    return style.fraction(above, _row(under, style)) if under else above
+
+
+def _row(pieces: Sequence[Piece], style: Style) -> Piece:
+    """A product by juxtaposition; a dot stands before a number."""
+    if len(pieces) == 1:
+        return pieces[0]
+    text = ""
+    for position, piece in enumerate(pieces):
+        last = position == len(pieces) - 1
+        bare = (piece.precedence > QUOTIENT or piece.precedence == PRODUCT) and (last or not piece.open)
+        word = piece.text if bare else style.parenthesise(piece.text)
+        joint = f" {style.token('·')} " if text and word[:1].isdigit() else " " if text else ""
+        text += joint + word
+    return Piece(text, PRODUCT, pieces[-1].open)
+
+
+def _signed(negative: bool, piece: Piece, style: Style) -> Piece:
+    if not negative:
+        return piece
+    return Piece(style.token("−") + _at(piece, PRODUCT, style), NEGATIVE, piece.open, _at(piece, PRODUCT, style))
+
+
+def _total(pieces: Sequence[Piece], style: Style) -> Piece:
+    text = ""
+    for piece in pieces:
+        if not text:
+            text = _at(piece, NEGATIVE, style)
+        elif piece.unsigned is not None:
+            text += f" {style.token('−')} {piece.unsigned}"
+        else:
+            text += f" {style.token('+')} {_at(piece, PRODUCT, style)}"
+    return Piece(text, SUM, pieces[-1].open)
+
+
+def _power(base: Piece, exponent: Fraction, style: Style, sign: str = "") -> Piece:
+    if exponent < 0:
+        below = base if exponent == -1 else _power(base, -exponent, style, sign)
+        return style.fraction(Piece("1"), below)
+    if exponent == Fraction(1, 2) and not sign:
+        return style.root(base)
+    return style.power(_at(base, ATOM, style), sign + str(exponent))
+
+
+FUNCTIONS = {"sigmoid": "σ", "relu": "ReLU", "softplus": "softplus", "tanh": "tanh", "log": "log", "exp": "exp", "max": "max"}
+
+
+def _application(function: str, arguments: Sequence[Piece], style: Style, elementwise: bool = False) -> Piece:
+    base, argument = split_derivative(function)
+    if function == "step":
+        return Piece(f"[{arguments[0].text} {style.token('>')} 0]")
+    if function == "exp" and not elementwise:
+        return style.exponential(arguments[0])
+    primes = "" if argument is None else "′" if len(arguments) == 1 else f"′{argument + 1}"
+    return Piece(style.call(FUNCTIONS.get(base, base), primes, [a.text for a in arguments]))
+
+
+# --- expressions --------------------------------------------------------------------------------
+
+
+@iterative
+def _expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
+    match node:
+        case Constant(value=Fraction() as value):
+            return _number(value, style)
+        case Constant(value=value):
+            return Piece(style.name("π" if value == "pi" else str(value)))
+        case Size(extent=extent):
+            return Piece(style.name(extent))
+        case Component():
+            return _component(node, names, style)
+        case Delta(left=left, right=right):
+            other = _component(right, names, style).text if isinstance(right, Component) else style.token(_affine(right))
+            return Piece(f"[{style.token(_affine(left))} = {other}]")
+        case Guard(subscript=subscript, extent=extent):
+            return Piece(f"[0 {style.token('≤')} {style.token(_affine(subscript))} {style.token('<')} {extent}]")
+        case Derivative(of=of, wrt=wrt):
+            inner: Piece = yield of, names, style
+            above = inner.text if isinstance(of, Component) else style.parenthesise(inner.text)
+            return _partial(above, _component(wrt, names, style).text, style)
+        case Power(base=base, exponent=exponent):
+            inner = yield base, names, style
+            return _power(_plain_base(base, inner, names), exponent, style)
+        case Apply(function=function, arguments=arguments):
+            pieces: list[Piece] = []
+            for argument in arguments:
+                pieces.append((yield argument, names, style))
+            return _application(function, pieces, style)
+        case Reduce(kind=kind, indices=indices, body=body):
+            inner = yield body, names, style
+            lower = style.token(_binders(indices, body))
+            if kind == "sum":
+                return Piece(style.operator("Σ", lower, _at(inner, PRODUCT, style)), PRODUCT, True)
+            if kind == "logsumexp":
+                summand = style.exponential(inner)
+                return Piece(style.operator("log Σ", lower, summand.text), PRODUCT, True)
+            return Piece(style.operator(kind, lower, _at(inner, ATOM, style)), PRODUCT, True)
+        case Add(terms=terms):
+            pieces = []
+            for term in terms:
+                pieces.append((yield term, names, style))
+            return _total(pieces, style)
+        case Multiply(factors=factors):
+            pieces = []
+            for factor in factors:
+                inverse = isinstance(factor, Power) and factor.exponent < 0
+                pieces.append((yield (_reciprocal(factor) if inverse else factor), names, style))
+            return _product(factors, pieces, style)
+        case _:
+            raise TypeError(f"no formula known for {type(node).__name__}")
+
+
+def _plain_base(base: Expr, piece: Piece, names: Names) -> Piece:
+    """A component that has superscripts already is parenthesised before it gets an exponent."""
+    if isinstance(base, Component) and names.has_upper(base):
+        return Piece(piece.text, PRODUCT)
+    return piece
+
+
+def _reciprocal(factor: Expr) -> Expr:
+    assert isinstance(factor, Power)
+    return factor.base if factor.exponent == -1 else Power(factor.base, -factor.exponent)
+
+
+def _product(factors: Sequence[Expr], pieces: Sequence[Piece], style: Style) -> Piece:
+    """A leading number and the reciprocals of sizes become one coefficient; any other reciprocal goes
+    below the factor before it."""
+    first = factors[0]
+    number = first.value if isinstance(first, Constant) and isinstance(first.value, Fraction) else None
+    below: list[Piece] = []
+    row: list[Piece] = []
+    over: list[bool] = []
+    for factor, piece in list(zip(factors, pieces, strict=True))[0 if number is None else 1 :]:
+        if isinstance(factor, Power) and factor.exponent < 0:
+            if isinstance(factor.base, Size):
+                below.append(piece)
+            elif over and over[-1]:
+                row[-1] = style.fraction(row[-1], piece)
+                over[-1] = False
+            else:
+                row.append(style.fraction(Piece("1"), piece))
+                over.append(False)
+        else:
+            row.append(piece)
+            over.append(not isinstance(factor, Reduce | Derivative | Constant) and piece.precedence == ATOM)
+    minus = number is not None and number < 0
+    if below or (number is not None and not (number == -1 and row)):
+        row.insert(0, _coefficient(number or Fraction(1), below, style))
+    return _signed(minus, _row(row, style), style)
+
+
+def _partial(above: str, below: str, style: Style) -> Piece:
+    partial = style.token("∂")
+    return style.fraction(Piece(f"{partial}{above}"), Piece(f"{partial}{below}"))
+
+
+def _component(node: Component, names: Names, style: Style) -> Piece:
+    samples, subscripts = split_samples(node)
+    lower = _subscripts(subscripts)
+    signal = names.signal(node.tensor)
+    if signal is not None:
+        return Piece(_script(signal, samples, lower, style, node.pad is not None))
+    gradient = names.gradient(node.tensor)
+    if gradient is not None:
+        of, share = gradient
+        below = _script(of, samples, lower, style, node.pad is not None)
+        loss = _script(names.loss, (), "", style)
+        piece = _partial(loss, below, style)
+        return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else piece
+    return Piece(_script(names.symbol(node.tensor), samples, lower, style, node.pad is not None))
+
+
+def split_samples(node: Component) -> tuple[list[Affine], list[Affine]]:
+    """The subscripts on sample axes, which are written (n) above, and the others."""
+    samples = [s for s, e in zip(node.subscripts, node.tensor.shape, strict=True) if e == "N"]
+    return samples, [s for s, e in zip(node.subscripts, node.tensor.shape, strict=True) if e != "N"]
+
+
+def _binders(indices: Sequence[Index], body: Expr) -> str:
+    """The indices below a big operator; p<2 where no subscript in the body shows the extent."""
+    shown = {
+        s.plain
+        for c in components(body) if c.pad is None
+        for s, e in zip(c.subscripts, c.tensor.shape, strict=True)
+        if s.plain is not None and s.plain.extent == e
+    }
+    parts = [index_name(i.name) + ("" if i in shown else f"<{i.extent}") for i in indices]
+    return (", " if any(len(p.rstrip("′")) > 1 for p in parts) else ",").join(parts)
+
+
+# --- matrix forms -------------------------------------------------------------------------------
+
+
+def _nabla(tensor: Tensor, names: Names, style: Style) -> Piece:
+    signal = names.signal(names.adjoint(tensor))
+    if signal is not None:
+        return Piece(_script(signal, (), "", style))
+    share = names.gradient(tensor)
+    symbol = share[0] if share else names.symbol(tensor)
+    below = _script(names.matrix_symbol(tensor, symbol), (), "", style)
+    piece = Piece(f"{style.script(style.token('∇'), (), below)} {_script(names.loss, (), '', style)}")
+    return Piece(style.script(style.parenthesise(piece.text), (), share[1])) if share and share[1] else piece
+
+
+@iterative
+def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
+    match form:
+        case m.Symbol(tensor=tensor):
+            return _matrix_symbol(tensor, names, style)
+        case m.Jacobian(of=of, wrt=wrt):
+            if not of.shape:
+                return _nabla(wrt, names, style)
+            letter = names.jacobians.get((of.name, wrt.name))
+            if letter:
+                return Piece(style.script(style.name("J"), (), style.name(letter)))
+            return _partial(
+                _script(names.symbol(of), (), "", style), _script(names.symbol(wrt), (), "", style), style
+            )
+        case m.Fill(value=value, shape=shape):
+            if value == 1 and 1 in shape and shape != (1, 1):
+                column = style.bold_one()
+                return Piece(column if shape[1] == 1 else style.power(column, "ᵀ").text)
+            return _number(value, style)
+        case m.Scalar(name=name):
+            return Piece(style.name(name))
+        case m.Transpose(of=of):
+            inner: Piece = yield of, names, style
+            if isinstance(of, m.Symbol) and names.matrix_layer(of.tensor):
+                symbol = names.matrix_symbol(of.tensor, names.signal(of.tensor) or names.symbol(of.tensor))
+                return Piece(style.script(style.name(symbol.stem), [f"[{style.token(symbol.layer)}]", style.token("ᵀ")], ""))
+            return style.power(_at(inner, ATOM, style), "ᵀ")
+        case m.Product(left=left, right=right):
+            pieces = [(yield left, names, style), (yield right, names, style)]
+            forms = (left, right)
+            if isinstance(left, m.Fill) and left.shape == (1, 1):
+                return pieces[1]
+            words = [
+                _at(p, POWER, style) if not isinstance(f, m.Product) else p.text for p, f in zip(pieces, forms, strict=True)
+            ]
+            return Piece(" ".join(words), PRODUCT)
+        case m.Hadamard(factors=parts):
+            pieces = []
+            for part in parts:
+                pieces.append((yield part, names, style))
+            return Piece(f" {style.token('⊙')} ".join(_at(p, POWER, style) for p in pieces), PRODUCT)
+        case m.Plus(terms=parts):
+            pieces = []
+            for part in parts:
+                pieces.append((yield part, names, style))
+            return _total(pieces, style)
+        case m.Scale(number=number, scalars=scalars, of=of):
+            inner = yield of, names, style
+            below: list[Piece] = []
+            row: list[Piece] = []
+            for scalar, exponent in scalars:
+                piece: Piece = yield scalar, names, style
+                if exponent < 0:
+                    below.append(piece if exponent == -1 else _power(piece, -exponent, style))
+                else:
+                    row.append(piece if exponent == 1 else _power(piece, exponent, style))
+            if not (isinstance(of, m.Fill) and of.shape == (1, 1) and of.value == 1 and row):
+                row.append(inner)
+            if abs(number) != 1 or below:
+                row.insert(0, _coefficient(number, below, style))
+            return _signed(number < 0, _row(row, style), style)
+        case m.Diagonal(of=of):
+            inner = yield of, names, style
+            return Piece(style.call("diag", "", [inner.text]))
+        case m.Elementwise(function="power", arguments=(base,), exponent=Fraction() as exponent):
+            inner = yield base, names, style
+            return _elementwise_power(base, inner, exponent, names, style)
+        case m.Elementwise(function=function, arguments=arguments):
+            pieces = []
+            for argument in arguments:
+                pieces.append((yield argument, names, style))
+            return _application(function, pieces, style, elementwise=True)
+
+
+def _elementwise_power(base: m.Matrix, inner: Piece, exponent: Fraction, names: Names, style: Style) -> Piece:
+    scripted = isinstance(base, m.Symbol) and names.matrix_layer(base.tensor)
+    word = Piece(inner.text, PRODUCT) if scripted else inner
+    scalar = base.shape == (1, 1)
+    if scalar:
+        return _power(word, exponent, style)
+    return style.power(_at(word, ATOM, style), style.token("⊙") + str(exponent).replace("-", "−"))
+
+
+def _matrix_symbol(tensor: Tensor, names: Names, style: Style) -> Piece:
+    signal = names.signal(tensor)
+    if signal is not None:
+        return Piece(_script(signal, (), "", style))
+    if names.gradient(tensor) is not None:
+        return _nabla(tensor, names, style)
+    return Piece(_script(names.matrix_symbol(tensor, names.symbol(tensor)), (), "", style))
+
+
+def shape_check(form: m.Matrix) -> str | None:
+    """(3×1)(1×2) = 3×2 ✓ for a matrix product; the product's constructor has refused any other."""
+    if isinstance(form, m.Scale):
+        return shape_check(form.of)
+    if not isinstance(form, m.Product):
+        return None
+    shapes = "".join(f"({s})" for s in _shapes(form))
+    return f"{shapes} = {_shape(form)} ✓"
+
+
+def _shapes(form: m.Matrix) -> Iterable[str]:
+    if isinstance(form, m.Product):
+        yield from _shapes(form.left)
+        yield from _shapes(form.right)
+    else:
+        yield _shape(form)
+
+
+def _shape(form: m.Matrix) -> str:
+    return f"{form.shape[0]}×{form.shape[1]}"
+
+
+# --- the two styles -----------------------------------------------------------------------------
+
+SUPERSCRIPTS = dict(zip("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))
+VULGAR = {"1/2": "½", "1/3": "⅓", "2/3": "⅔", "1/4": "¼", "3/4": "¾", "1/8": "⅛"}
+
+
+class Unicode:
+    """Formulas for a terminal, in one line: Σ_k δ_k W_kj, (1/N) Σ_n x_j^(n)."""
+
+    def token(self, text: str) -> str:
+        return text
+
+    def name(self, stem: str) -> str:
+        return stem
+
+    def script(self, base: str, upper: Sequence[str], lower: str) -> str:
+        above = "".join(u if u == "ᵀ" else f"^{u}" for u in upper)
+        if not lower:
+            return base + above
+        short = lower.replace("′", "").isalnum() and "′" not in lower[:-1]
+        return f"{base}{above}_{lower if short else '{' + lower + '}'}"
+
+    def fraction(self, above: Piece, below: Piece) -> Piece:
+        text = f"{_at(above, ATOM, self)}/{_at(below, ATOM, self)}"
+        return Piece(VULGAR[text]) if text in VULGAR else Piece(text, QUOTIENT)
+
+    def power(self, base: str, exponent: str) -> Piece:
+        if exponent == "ᵀ":
+            return Piece(base + exponent)
+        raised = "".join(SUPERSCRIPTS.get(c, "") for c in exponent)
+        return Piece(base + raised if len(raised) == len(exponent) else f"{base}^({exponent})", POWER)
+
+    def root(self, body: Piece) -> Piece:
+        return Piece(f"√{_at(body, ATOM, self)}", POWER)
+
+    def exponential(self, body: Piece) -> Piece:
+        return Piece(f"exp({body.text})")
+
+    def operator(self, sign: str, lower: str, body: str) -> str:
+        *before, sign = sign.split()
+        return " ".join([*before, f"{self.script(sign, (), lower)} {body}"])
+
+    def call(self, function: str, primes: str, arguments: Sequence[str]) -> str:
+        return f"{function}{primes.replace('1', '₁').replace('2', '₂')}({', '.join(arguments)})"
+
+    def parenthesise(self, text: str) -> str:
+        return f"({text})"
+
+    def bar(self, stem: str) -> str:
+        return stem + "\u0304"
+
+    def bold_one(self) -> str:
+        return "1"
+
+
+COMMANDS = {
+    "∂": r"\partial ", "Σ": r"\sum", "δ": r"\delta", "Δ": r"\Delta", "σ": r"\sigma", "π": r"\pi", "ℓ": r"\ell",
+    "𝓛": r"\mathcal{L}", "⊙": r"\odot", "×": r"\times ", "·": r"\cdot", "≤": r"\le", "−": "-", "′": "'",
+    "ᵀ": r"\top", "✓": r"\checkmark", "…": r"\dots", "→": r"\to", "<": "<", "α": r"\alpha", "β": r"\beta",
+    "γ": r"\gamma", "ε": r"\varepsilon", "λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "τ": r"\tau", "θ": r"\theta",
+    "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla",
+}
+
+
+class Latex:
+    """LaTeX mathematics, for amsmath and for the mathematics of Markdown."""
+
+    def token(self, text: str) -> str:
+        result = ""
+        for character in text:
+            command = COMMANDS.get(character, character)
+            if result and result[-1].isalpha() and "\\" in result.rsplit(" ", 1)[-1] and command[:1].isalpha():
+                result += " "
+            result += command
+        return result
+
+    def name(self, stem: str) -> str:
+        if stem.endswith("*"):
+            return f"{self.name(stem[:-1])}^{{*}}"
+        if stem in COMMANDS or len(stem) == 1:
+            return COMMANDS.get(stem, stem)
+        return r"\mathrm{" + stem.replace("_", r"\_") + "}"
+
+    def script(self, base: str, upper: Sequence[str], lower: str) -> str:
+        if base.endswith("^{*}"):
+            base, upper = base.removesuffix("^{*}"), ["*", *upper]
+        above = "^{" + "".join(upper) + "}" if upper else ""
+        return base + above + (f"_{{{lower}}}" if lower else "")
+
+    def fraction(self, above: Piece, below: Piece) -> Piece:
+        return Piece(rf"\frac{{{above.text}}}{{{below.text}}}", POWER)
+
+    def power(self, base: str, exponent: str) -> Piece:
+        return Piece(f"{{{base}}}^{{{self.token(exponent)}}}", ATOM if exponent == "ᵀ" else POWER)
+
+    def root(self, body: Piece) -> Piece:
+        return Piece(rf"\sqrt{{{body.text}}}", POWER)
+
+    def exponential(self, body: Piece) -> Piece:
+        return Piece(f"e^{{{body.text}}}", POWER)
+
+    def operator(self, sign: str, lower: str, body: str) -> str:
+        words = {"Σ": r"\sum", "log": r"\log", "max": r"\max", "argmax": r"\operatorname*{argmax}"}
+        return "".join(words[w] for w in sign.split()) + f"_{{{lower}}} {body}"
+
+    def call(self, function: str, primes: str, arguments: Sequence[str]) -> str:
+        known = {"σ": r"\sigma", "tanh": r"\tanh", "log": r"\log", "exp": r"\exp", "max": r"\max"}
+        head = known.get(function) or rf"\operatorname{{{function}}}"
+        if primes:
+            head += "'" if len(primes) == 1 else f"'_{{{primes[1:]}}}"
+        return f"{head}{self.parenthesise(', '.join(arguments))}"
+
+    def parenthesise(self, text: str) -> str:
+        tall = r"\frac" in text or r"\sum" in text or r"\max" in text
+        return rf"\left({text}\right)" if tall else f"({text})"
+
+    def bar(self, stem: str) -> str:
+        return rf"\bar{{{self.name(stem)}}}"
+
+    def bold_one(self) -> str:
+        return r"\mathbf{1}"
+
+
+UNICODE = Unicode()
+LATEX = Latex()

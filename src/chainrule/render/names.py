@@ -1,0 +1,194 @@
+"""What a tensor is called in formulas.
+
+A tensor of layer ℓ is its letter with [ℓ], counted over the layers that have parameters: "dense1.W" is
+W^[1]. The error signal of a layer's linear part is δ^[ℓ]; any other gradient is written ∂ℓ/∂x. Within
+a lemma the numbers are left out where they tell nothing, and the one error signal is δ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from chainrule.derive.adjoint import Derivation
+from chainrule.derive.lemma import adjoint_of
+from chainrule.derive.trace import LOSS
+from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.index import SAMPLES
+from chainrule.ir.walk import tensors
+
+GREEK = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "epsilon": "ε", "lambda": "λ", "mu": "μ", "rho": "ρ", "sigma": "σ",
+    "tau": "τ", "theta": "θ", "phi": "φ", "omega": "ω", "eta": "η",
+}
+GIVEN = {"input": "x", "target": "t", "prediction": "p"}
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A letter and the layer in square brackets above it, if any."""
+
+    stem: str
+    layer: str = ""
+
+
+@dataclass(frozen=True)
+class Names:
+    """`symbols` by tensor name; `adjoints` from a gradient's name to the tensor's and the number of the
+    share; `signals` the gradients written δ. The other fields make a view: `batch` for capital letters
+    and 𝓛, `bare` tensors without their layer, `base` the number that is written ℓ."""
+
+    symbols: Mapping[str, Symbol]
+    adjoints: Mapping[str, tuple[str, str]]
+    signals: Mapping[str, Symbol]
+    given: bool
+    batch: bool = False
+    bare: frozenset[str] = frozenset()
+    base: int | None = None
+    jacobians: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+
+    @property
+    def loss(self) -> Symbol:
+        """f where the derivation starts from a given gradient; else 𝓛 of a batch, ℓ of one sample."""
+        return Symbol("f" if self.given else "𝓛" if self.batch else "ℓ")
+
+    def symbol(self, tensor: Tensor) -> Symbol:
+        if tensor == LOSS:
+            return self.loss
+        symbol = self.symbols[tensor.name]
+        return Symbol(symbol.stem) if tensor.name in self.bare else self._relative(symbol)
+
+    def _relative(self, symbol: Symbol) -> Symbol:
+        if self.base is None or not symbol.layer.isdigit():
+            return symbol
+        shift = int(symbol.layer) - self.base
+        return Symbol(symbol.stem, f"ℓ{'+' if shift > 0 else '−'}{abs(shift)}" if shift else "ℓ")
+
+    def adjoint(self, tensor: Tensor) -> Tensor:
+        return adjoint_of(tensor)
+
+    def signal(self, tensor: Tensor) -> Symbol | None:
+        """The δ (Δ of a batch of vectors) that a gradient tensor is written as, if it is."""
+        symbol = self.signals.get(tensor.name)
+        return self._relative(symbol) if symbol else None
+
+    def gradient(self, tensor: Tensor) -> tuple[Symbol, str] | None:
+        """The symbol of the tensor that this one is the gradient of, and the number of the share."""
+        known = self.adjoints.get(tensor.name)
+        if known is None:
+            return None
+        name, share = known
+        return self.symbol(LOSS if name == LOSS.name else Tensor(name, ())), share
+
+    def has_upper(self, component: Component) -> bool:
+        if self.signal(component.tensor) is None and self.gradient(component.tensor) is not None:
+            return True
+        symbol = self.signal(component.tensor) or self.symbol(component.tensor)
+        return bool(symbol.layer) or SAMPLES in component.tensor.shape or symbol.stem.endswith("*")
+
+    def matrix_layer(self, tensor: Tensor) -> bool:
+        """Whether the tensor's symbol in a matrix form has a layer above it."""
+        symbol = self.signal(tensor)
+        if symbol is None:
+            symbol = None if self.gradient(tensor) else self.symbol(tensor)
+        return symbol is not None and bool(symbol.layer)
+
+    def matrix_symbol(self, tensor: Tensor, symbol: Symbol) -> Symbol:
+        """A batch of vectors, its samples in rows, is a capital letter, where that is free."""
+        capital = symbol.stem.upper()
+        if not self.batch or SAMPLES not in tensor.shape or len(tensor.shape) < 2 or len(capital) > 1:
+            return symbol
+        if any(s.stem == capital for s in self.symbols.values()):
+            return symbol
+        return Symbol(capital, symbol.layer)
+
+    def of_batch(self) -> Names:
+        """𝓛, Δ with its 1/N inside, and capital letters in matrix forms."""
+        signals = {n: Symbol("Δ", s.layer) if s.stem == "δ" else s for n, s in self.signals.items()}
+        return replace(self, batch=True, signals=signals)
+
+    def relative(self, base: int) -> Names:
+        """Layer `base` is written ℓ, the one after it ℓ+1."""
+        return replace(self, base=base)
+
+    def local(self, involved: Iterable[Tensor], signal: Tensor) -> Names:
+        """Within one lemma: no layers where the letters differ, and `signal` is δ."""
+        own = list(dict.fromkeys(t.name for t in involved if t.name in self.symbols))
+        stems = [self.symbols[n].stem for n in own]
+        bare = frozenset(n for n, s in zip(own, stems, strict=True) if stems.count(s) == 1)
+        signals = {} if signal == adjoint_of(LOSS) else {signal.name: Symbol("δ")}
+        return replace(self, bare=bare, signals=signals)
+
+    def layer(self, tensor: Tensor) -> int | None:
+        """The number of the layer that a tensor belongs to."""
+        symbol = self.symbols.get(tensor.name)
+        return int(symbol.layer) if symbol and symbol.layer.isdigit() else None
+
+
+def names_of(derivation: Derivation) -> Names:
+    """The names for a derivation: every tensor has one, and no two have the same."""
+    program = derivation.forward
+    numbers = _numbers(derivation)
+    symbols: dict[str, Symbol] = {}
+    used: set[Symbol] = set()
+    for tensor in dict.fromkeys((*program.given, *program.defined)):
+        if tensor == LOSS:
+            continue
+        choices = _choices(tensor.name, derivation.layers, numbers)
+        chosen = next((s for s in choices if s not in used), Symbol(tensor.name))
+        symbols[tensor.name] = chosen
+        used.add(chosen)
+    adjoints: dict[str, tuple[str, str]] = {}
+    for tensor in (*program.given, *program.defined):
+        adjoints[adjoint_of(tensor).name] = (tensor.name, "")
+    for part in derivation.parts.values():
+        for number, use in enumerate(part.uses, 1):
+            if use.contribution != adjoint_of(part.tensor):
+                adjoints[use.contribution.name] = (part.tensor.name, str(number))
+    signals: dict[str, Symbol] = {}
+    for equation in program.equations:
+        symbol = symbols.get(equation.tensor.name)
+        weighted = any(t in program.parameters for t in tensors(equation.value))
+        signal = Symbol("δ", symbol.layer) if symbol and symbol.layer else None
+        if weighted and signal and signal not in signals.values() and signal not in used:
+            signals[adjoint_of(equation.tensor).name] = signal
+    return Names(symbols, adjoints, signals, derivation.loss is None)
+
+
+def _numbers(derivation: Derivation) -> dict[str, int]:
+    """Layers by number: those with parameters count, the others take the number of the one before."""
+    numbers: dict[str, int] = {}
+    count = 0
+    for equation in derivation.forward.equations:
+        label = derivation.layers.get(equation.tensor.name.removesuffix(".argmax"))
+        if label is None or label in numbers:
+            continue
+        if any(t in derivation.forward.parameters for t in tensors(equation.value)):
+            count += 1
+        numbers[label] = count
+    return numbers
+
+
+def _choices(name: str, layers: Mapping[str, str], numbers: Mapping[str, int]) -> Iterable[Symbol]:
+    """Symbols for a tensor, the best first."""
+    stem, chosen = name, re.sub(r"\.argmax\d*$", "", name)
+    argmax = chosen != name
+    label = layers.get(chosen)
+    layer = ""
+    if label is not None:
+        stem, layer = chosen.removeprefix(f"{label}."), str(numbers.get(label, ""))
+        layer = "" if layer == "0" else layer
+    elif found := re.fullmatch(r"([A-Za-z]+)(\d+)", chosen):
+        stem, layer = found[1], found[2]
+    else:
+        stem = chosen
+    stem, _, repeat = stem.partition("_") if re.fullmatch(r".+_\d+", stem) else (stem, "", "")
+    letter = "m*" if argmax else GIVEN.get(stem) or GREEK.get(stem) or stem
+    if repeat:
+        layer = f"{layer},{repeat}"
+    yield Symbol(letter, layer)
+    if label is not None:
+        yield Symbol(letter, label)
+    yield Symbol(letter, chosen)
+    yield Symbol(name)

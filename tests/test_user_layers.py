@@ -1,0 +1,160 @@
+"""Layers of one's own: equations, and everything else follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+
+
+class Scale(cr.Layer):
+    equation = "y[n, k] = g[k] * x[n, k]"
+    init = {"g": cr.ones("k")}
+
+
+class MyDense(cr.Layer):
+    equation = "u[n, k<units] = gain * sum[l](W[k, l] * x[n, l]) + b[k]"
+    init = {"W": cr.glorot("k", "l"), "b": cr.zeros("k")}
+
+
+class Centre(cr.Layer):
+    """Subtracts the mean of the batch; outside training, the running mean."""
+
+    equation = """
+        m[k] = mean[n](x[n, k])
+        running_next[k] = 9/10 * running[k] + 1/10 * m[k]
+        y[n, k] = s[k] * (x[n, k] - m[k])
+    """
+    inference = "y[n, k] = s[k] * (x[n, k] - running[k])"
+    init = {"s": cr.ones("k")}
+    state = {"running": cr.State("running_next", cr.zeros("k"))}
+
+
+class Dropout(cr.Layer):
+    equation = "y[n, k] = x[n, k] * mask[n, k] / keep"
+    inference = "y[n, k] = x[n, k]"
+    state = {"mask": cr.bernoulli("keep", "n", "k")}
+
+
+class Halves(cr.Layer):
+    """Two pieces of one tensor."""
+
+    equation = "y[n, 2*i] = x[n, i]\ny[n, 2*i + 1] = x[n, i]**2"
+
+
+def numeric(model: cr.Model, x: Any, y: Any, name: str) -> np.ndarray[Any, Any]:
+    """Central differences of the loss by a parameter."""
+    start = np.array(model.parameters[name])
+    result = np.zeros_like(start)
+    for place in np.ndindex(start.shape):
+        values: list[float] = []
+        for h in (1e-5, -1e-5):
+            moved = start.copy()
+            moved[place] += h
+            model.parameters[name] = moved
+            values.append(model.gradients(x, y)[0])
+        result[place] = (values[0] - values[1]) / 2e-5
+    model.parameters[name] = start
+    return result
+
+
+def model_of(*layers: Any, **options: Any) -> cr.Sequential:
+    return cr.Sequential(cr.Input(4), *layers, cr.Dense(3), loss="softmax_cross_entropy", dtype="float64", **options)
+
+
+@pytest.fixture
+def data() -> tuple[Any, Any]:
+    rng = np.random.default_rng(5)
+    return rng.normal(size=(6, 4)), rng.integers(0, 3, 6)
+
+
+@pytest.mark.parametrize("layer", [Scale, Centre, Halves, lambda: MyDense(units=5, gain=-0.5), lambda: Dropout(keep=0.75)])
+def test_the_gradients_of_a_users_layer_agree_with_differences(layer: Any, data: Any) -> None:
+    model = model_of(layer(), cr.Tanh())
+    _, gradients = model.gradients(*data)
+    assert set(gradients) == {*model.parameters, "input"}
+    for name in model.parameters:
+        np.testing.assert_allclose(gradients[name], numeric(model, *data, name), rtol=1e-6, atol=1e-9)
+
+
+def test_options_become_extents_and_numbers() -> None:
+    model = model_of(MyDense(units=5, gain=2))
+    assert model.parameters["mydense1.W"].shape == (5, 4)
+    x = np.ones((2, 4))
+    first = cr.Sequential(cr.Input(4), MyDense(units=5, gain=2), dtype="float64")
+    np.testing.assert_allclose(first.predict(x), 2 * x @ first.parameters["mydense1.W"].T)
+
+
+def test_a_state_follows_its_equation_and_serves_inference(data: Any) -> None:
+    x, y = data
+    model = cr.Sequential(cr.Input(4), Centre(), loss="mean_squared_error", dtype="float64")
+    for _ in range(2):
+        model.fit(x, x, epochs=1, batch_size=6, verbose=False, optimizer=cr.SGD(0.01))
+    np.testing.assert_allclose(model.states["centre1.running"], 0.19 * x.mean(0))
+    np.testing.assert_allclose(model.predict(x), model.parameters["centre1.s"] * (x - 0.19 * x.mean(0)))
+
+
+def test_random_inputs_act_in_training_only(data: Any) -> None:
+    x, _ = data
+    model = cr.Sequential(cr.Input(4), Dropout(keep=0.5), dtype="float64", loss="mean_squared_error")
+    np.testing.assert_array_equal(model.predict(x), x)
+    _, gradients = model.gradients(x, np.zeros_like(x), seed=3)
+    mask = gradients["input"] != 0
+    assert 0 < mask.sum() < mask.size
+    np.testing.assert_allclose(gradients["input"], np.where(mask, 8 * x / x.size, 0))
+
+
+def test_several_pieces_make_one_output(data: Any) -> None:
+    x, _ = data
+    result = cr.Sequential(cr.Input(4), Halves(), dtype="float64").predict(x)
+    np.testing.assert_array_equal(result[:, ::2], x)
+    np.testing.assert_allclose(result[:, 1::2], x**2)
+
+
+def test_a_users_layer_is_saved_and_loaded_by_its_class(tmp_path: Path, data: Any) -> None:
+    x, y = data
+    model = model_of(Scale(), MyDense(units=5, gain=0.25), Centre())
+    model.fit(x, y, epochs=2, verbose=False)
+    model.save(tmp_path / "m.safetensors")
+    custom = {"Scale": Scale, "MyDense": MyDense, "Centre": Centre}
+    np.testing.assert_array_equal(cr.load(tmp_path / "m.safetensors", custom=custom).predict(x), model.predict(x))
+    with pytest.raises(cr.ModelError, match="custom="):
+        cr.load(tmp_path / "m.safetensors")
+
+
+def broken(equation: str, init: dict[str, Any] | None = None, state: dict[str, Any] | None = None) -> type[cr.Layer]:
+    return type("Broken", (cr.Layer,), {"equation": equation, "init": init or {}, "state": state or {}})
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [
+        (broken("y[n, k] = q[k] * x[n, k]"), "q"),
+        (broken("y[n, k] = x[n, j]"), "j"),
+        (broken("y[n, k] = x[n, k, 0]"), "axes"),
+        (broken("y[n, k<4] = x[n, k + 1]"), "x"),
+        (broken("u[n, k] = sum[l](W[k, l]*x[n, l])", {"W": cr.glorot("k", "l")}), "'k'"),
+        (broken("y[n, k] = x[n, k]", {"g": cr.ones("k")}), "'g'"),
+        (broken("y[n, k] = x[n, k] +"), "read"),
+        (broken("print(x)"), "no equation"),
+        (broken("y[n, k] = x[n, k] - r[k]", {}, {"r": cr.State("r_next", cr.zeros("k"))}), "r_next"),
+        (broken(""), "no equations"),
+    ],
+)
+def test_a_mistake_in_a_users_equation_names_the_layer_and_the_shape(layer: type[cr.Layer], says: str) -> None:
+    with pytest.raises(cr.ChainruleError) as caught:
+        cr.Sequential(cr.Input(4), layer())
+    assert says in str(caught.value)
+    assert "broken1" in str(caught.value)
+    assert "(N, 4)" in str(caught.value)
+
+
+def test_an_unknown_option_is_answered_with_the_nearest() -> None:
+    with pytest.raises(cr.ModelError, match="units"):
+        MyDense(unit=5, gain=1)
+    with pytest.raises(cr.ModelError, match="activation"):
+        cr.Dense(8, activation="sigmoid")  # pyright: ignore[reportCallIssue]
