@@ -21,7 +21,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ir",),
     ("evaluate", "derive", "loops", "nn", "optim"),
     ("verify", "render", "targets", "runtime"),
-    ("compile",),
+    ("compile", "derivation"),
     ("train",),
     ("sklearn", "interop"),
     (FACADE,),

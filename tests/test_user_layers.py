@@ -1,5 +1,7 @@
 """Layers of one's own: equations, and everything else follows."""
 
+# ruff: noqa: RUF012 (layers are written here as users write them)
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -72,13 +74,15 @@ def data() -> tuple[Any, Any]:
     return rng.normal(size=(6, 4)), rng.integers(0, 3, 6)
 
 
-@pytest.mark.parametrize("layer", [Scale, Centre, Halves, lambda: MyDense(units=5, gain=-0.5), lambda: Dropout(keep=0.75)])
+@pytest.mark.parametrize(
+    "layer", [Scale, Centre, Halves, lambda: MyDense(units=5, gain=-0.5), lambda: Dropout(keep=0.75)]
+)
 def test_the_gradients_of_a_users_layer_agree_with_differences(layer: Any, data: Any) -> None:
     model = model_of(layer(), cr.Tanh())
     _, gradients = model.gradients(*data)
     assert set(gradients) == {*model.parameters, "input"}
     for name in model.parameters:
-        np.testing.assert_allclose(gradients[name], numeric(model, *data, name), rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(gradients[name], numeric(model, data[0], data[1], name), rtol=1e-6, atol=1e-9)
 
 
 def test_options_become_extents_and_numbers() -> None:
@@ -90,7 +94,7 @@ def test_options_become_extents_and_numbers() -> None:
 
 
 def test_a_state_follows_its_equation_and_serves_inference(data: Any) -> None:
-    x, y = data
+    x, _ = data
     model = cr.Sequential(cr.Input(4), Centre(), loss="mean_squared_error", dtype="float64")
     for _ in range(2):
         model.fit(x, x, epochs=1, batch_size=6, verbose=False, optimizer=cr.SGD(0.01))

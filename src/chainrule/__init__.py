@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from chainrule.derive import Derivation, derive_equation as derive
-    from chainrule.errors import (
-        ChainruleError, DataError, DerivationError, EquationError, ModelError, ShapeError,
-    )
+    from chainrule.derivation import Derivation, derive
+    from chainrule.errors import ChainruleError, DataError, DerivationError, EquationError, ModelError, ShapeError
     from chainrule.nn.initialisers import Initialiser, constant, glorot, he, lecun, normal, ones, zeros
     from chainrule.nn.layer import Input, Layer, State, bernoulli, uniform
     from chainrule.nn.layers import Add, Dense, Flatten, ReLU, Sigmoid, Softmax, Tanh
@@ -32,14 +30,44 @@ if TYPE_CHECKING:
     from chainrule.train.model import History, Model, Sequential
 
 __all__ = [
-    "SGD", "Add", "ChainruleError", "DataError", "Dense", "Derivation", "DerivationError", "EquationError", "Flatten",
-    "History", "Initialiser", "Input", "Layer", "Model", "ModelError", "ReLU", "Sequential", "ShapeError", "Sigmoid",
-    "Softmax", "State", "Tanh", "bernoulli", "constant", "derive", "digits", "glorot", "he", "lecun", "load", "normal",
-    "ones", "uniform", "zeros",
+    "SGD",
+    "Add",
+    "ChainruleError",
+    "DataError",
+    "Dense",
+    "Derivation",
+    "DerivationError",
+    "EquationError",
+    "Flatten",
+    "History",
+    "Initialiser",
+    "Input",
+    "Layer",
+    "Model",
+    "ModelError",
+    "ReLU",
+    "Sequential",
+    "ShapeError",
+    "Sigmoid",
+    "Softmax",
+    "State",
+    "Tanh",
+    "bernoulli",
+    "constant",
+    "derive",
+    "digits",
+    "glorot",
+    "he",
+    "lecun",
+    "load",
+    "normal",
+    "ones",
+    "uniform",
+    "zeros",
 ]
 
 _WHERE = {
-    "derive": ("Derivation",),
+    "derivation": ("Derivation",),
     "errors": ("ChainruleError", "DataError", "DerivationError", "EquationError", "ModelError", "ShapeError"),
     "nn.initialisers": ("Initialiser", "constant", "glorot", "he", "lecun", "normal", "ones", "zeros"),
     "nn.layer": ("Input", "Layer", "State", "bernoulli", "uniform"),
@@ -100,9 +128,9 @@ class _Facade(ModuleType):
 
     @property
     def derive(self) -> Any:
-        from chainrule.derive import derive_equation
+        from chainrule.derivation import derive
 
-        return derive_equation
+        return derive
 
     @derive.setter
     def derive(self, module: ModuleType) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 from chainrule.errors import ChainruleError
 
 if TYPE_CHECKING:
-    from chainrule.derive import Derivation
+    from chainrule.derivation import Derivation
     from chainrule.train.model import Model
 
-FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex"}
+FORMATS = ("text", "markdown", "latex")
 _SUFFIXES = {".txt": "text", ".md": "markdown", ".markdown": "markdown", ".tex": "latex"}
 MODELS = ("neuron", "mlp")
 
@@ -62,16 +62,24 @@ def parser() -> argparse.ArgumentParser:
 
     shape = argparse.RawDescriptionHelpFormatter
     top = _Parser(
-        prog="chainrule", description="Back-propagation you can read, trust and ship.", epilog=EXAMPLES, formatter_class=shape
+        prog="chainrule",
+        description="Back-propagation you can read, trust and ship.",
+        epilog=EXAMPLES,
+        formatter_class=shape,
     )
     top.add_argument("--version", action="version", version=f"chainrule {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     train = commands.add_parser(
-        "train", help="train a model on a data set and print its accuracy on held-out data", epilog=TRAIN_EXAMPLES,
-        formatter_class=shape, description="Train with the gradients that chainrule derives.",
+        "train",
+        help="train a model on a data set and print its accuracy on held-out data",
+        epilog=TRAIN_EXAMPLES,
+        formatter_class=shape,
+        description="Train with the gradients that chainrule derives.",
     )
-    train.add_argument("data", choices=["digits"], help="digits: 1,797 handwritten digits of 8x8 pixels, 20 %% held out")
+    train.add_argument(
+        "data", choices=["digits"], help="digits: 1,797 handwritten digits of 8x8 pixels, 20 %% held out"
+    )
     train.add_argument("--model", choices=["mlp"], default="mlp", help="mlp: 64-32-10, sigmoid, softmax cross-entropy")
     train.add_argument("--epochs", type=_positive, default=EPOCHS, help="default %(default)s")
     train.add_argument("--batch-size", type=_positive, default=BATCH, help="default %(default)s")
@@ -81,23 +89,30 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--save", type=Path, metavar="FILE", help="write the trained model, as in digits.safetensors")
 
     derive = commands.add_parser(
-        "derive", help="derive the back-propagation of a model or of one equation", epilog=DERIVE_EXAMPLES,
-        formatter_class=shape, description="Derive back-propagation, line by line.",
+        "derive",
+        help="derive the back-propagation of a model or of one equation",
+        epilog=DERIVE_EXAMPLES,
+        formatter_class=shape,
+        description="Derive back-propagation, line by line.",
     )
     derive.add_argument(
-        "what", metavar="neuron|mlp|EQUATION",
+        "what",
+        metavar="neuron|mlp|EQUATION",
         help="neuron: 5 inputs, 1 sigmoid output; mlp: a sigmoid network of two layers; both with half the squared "
         "error; or one equation, derived from a given gradient of its left side",
     )
-    derive.add_argument("--wrt", metavar="NAME", action="append", help="the tensor to differentiate by (may be repeated)")
-    derive.add_argument("--format", choices=list(FORMATS), help="default: by the suffix of the output file, else text")
+    derive.add_argument(
+        "--wrt", metavar="NAME", action="append", help="the tensor to differentiate by (may be repeated)"
+    )
+    derive.add_argument("--format", choices=FORMATS, help="default: by the suffix of the output file, else text")
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
     derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .txt, .md or .tex")
     return top
 
 
-EPOCHS, BATCH, RATE, MOMENTUM = 30, 32, 0.5, 0.9
+# Chosen by five-fold cross-validation over four fifths of the digits.
+EPOCHS, BATCH, RATE, MOMENTUM = 30, 64, 1.0, 0.9
 
 
 def digits_model(seed: int = 0) -> Model:
@@ -154,18 +169,17 @@ def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
     from chainrule.errors import DerivationError, EquationError
 
     if what in MODELS:
-        derivation = example_model(what).derive()
         if wrt:
-            raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all its parameters")
-        return derivation
+            raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
+        return example_model(what).derive()
     if "=" not in what:
         raise EquationError(
             f"{what[:60]!r} is neither a model nor an equation",
             fix='write neuron, mlp, or an equation such as "z[n, k] = sigmoid(u[n, k])"',
         )
-    from chainrule.derive import derive_equation
+    from chainrule.derivation import derive
 
-    return derive_equation(what, wrt=wrt)
+    return derive(what, wrt=wrt)
 
 
 def _derive(options: argparse.Namespace) -> int:
@@ -182,8 +196,12 @@ def _derive(options: argparse.Namespace) -> int:
                 )
                 return 2
     derivation = _derivation(options.what, options.wrt)
-    render = {"markdown": derivation.to_markdown, "latex": derivation.to_latex}.get(format_ or "text", derivation.to_text)
-    text: str = render(lang=options.lang, detail=options.detail)
+    if format_ == "markdown":
+        text = derivation.to_markdown(lang=options.lang, detail=options.detail)
+    elif format_ == "latex":
+        text = derivation.to_latex(lang=options.lang, detail=options.detail)
+    else:
+        text = derivation.to_text(lang=options.lang, detail=options.detail)
     text = text if text.endswith("\n") else text + "\n"
     if path is None:
         sys.stdout.write(text)

@@ -63,9 +63,9 @@ def test_ill_formed_equations_are_refused_with_their_reason(text: str) -> None:
         assert words in str(caught.value)
 
 
-I, J = Index("i", 4), Index("j", 4)
-v_i, v_j = Component(V, (Affine.of(I),)), Component(V, (Affine.of(J),))
-y_i = Component(Tensor("y", (4,)), (Affine.of(I),))
+i, j = Index("i", 4), Index("j", 4)
+v_i, v_j = Component(V, (Affine.of(i),)), Component(V, (Affine.of(j),))
+y_i = Component(Tensor("y", (4,)), (Affine.of(i),))
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ y_i = Component(Tensor("y", (4,)), (Affine.of(I),))
     [
         (Equation(y_i, v_j), "index j is free on the right"),
         (Equation(y_i, Component(V, (Affine.of(Index("i", 3)),))), "extent 4 on the left and 3 on the right"),
-        (Equation(y_i, Component(V, (Affine.of(I), Affine.of(I)))), "2 subscripts, but v has 1 axes (4)"),
+        (Equation(y_i, Component(V, (Affine.of(i), Affine.of(i)))), "2 subscripts, but v has 1 axes (4)"),
         (Equation(y_i, Apply("sigmoid", (v_i, v_i))), "sigmoid takes 1 arguments, not 2"),
         (Equation(y_i, Apply("sigmod", (v_i,))), "did you mean sigmoid"),
-        (Equation(y_i, Delta(Affine.of(I), v_i)), "real numbers"),
-        (Equation(y_i, Reduce("sum", (J, J), v_j)), "twice over one index"),
-        (Equation(Component(Tensor("y", (3,)), (Affine.of(I),)), v_i), "outside 0 … 2"),
+        (Equation(y_i, Delta(Affine.of(i), v_i)), "real numbers"),
+        (Equation(y_i, Reduce("sum", (j, j), v_j)), "twice over one index"),
+        (Equation(Component(Tensor("y", (3,)), (Affine.of(i),)), v_i), "outside 0 … 2"),
     ],
 )
 def test_ill_formed_nodes_are_refused(item: Equation, words: str) -> None:

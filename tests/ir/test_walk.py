@@ -11,8 +11,8 @@ from chainrule.ir.print import to_text
 from chainrule.ir.walk import key, kind, nodes, substitute, transform
 
 X, W = Tensor("x", (4, 4)), Tensor("W", (4, 4))
-I, J, K = Index("i", 4), Index("j", 4), Index("k", 4)
-FREE = {"i": I, "j": J, "k": K}
+i, j, k = Index("i", 4), Index("j", 4), Index("k", 4)
+FREE = {"i": i, "j": j, "k": k}
 
 
 def expression(text: str) -> Expr:
@@ -22,7 +22,7 @@ def expression(text: str) -> Expr:
 def test_equal_nodes_are_one_object_and_constructors_are_inert() -> None:
     assert expression("x[i, j] + 0") is expression("x[i, j] + 0")
     assert expression("x[i, j] + 0") is not expression("x[i, j]")
-    assert Component(X, (Affine.of(I), Affine.of(J))) is Component(X, (Affine.of(I), Affine.of(J)), None)
+    assert Component(X, (Affine.of(i), Affine.of(j))) is Component(X, (Affine.of(i), Affine.of(j)), None)
     assert isinstance(Add((Constant(Fraction(0)), Constant(Fraction(0)))), Add)
 
 
@@ -32,7 +32,7 @@ def test_keys_ignore_the_names_of_bound_and_listed_indices_only() -> None:
     assert key(one) == key(other)
     renamed = expression("sum[q<4](W[k, q]*x[q, j])")
     assert key(one) != key(renamed)
-    assert key(one, (I, J)) == key(renamed, (K, J))
+    assert key(one, (i, j)) == key(renamed, (k, j))
     assert key(one) != key(expression("sum[q<4](W[i, q]*x[j, q])"))
     assert key(one) != key(expression("max[q<4](W[i, q]*x[q, j])"))
 
@@ -48,25 +48,25 @@ def test_kinds_ignore_tensor_names_and_extents_too() -> None:
 
 def test_substitution_renames_a_bound_index_that_would_capture() -> None:
     body = expression("sum[j<4](W[i, j]*x[j, k])")
-    moved = substitute(body, {I: Affine.of(J)})
+    moved = substitute(body, {i: Affine.of(j)})
     assert to_text(moved) == "sum[j1<4](W[j, j1]*x[j1, k])"
-    assert moved.free == (J, K)
-    assert substitute(body, {J: Affine.of(K)}) is body
-    shifted = substitute(body, {K: Affine(((I, 2), (J, 1)), -1)})
+    assert moved.free == (j, k)
+    assert substitute(body, {j: Affine.of(k)}) is body
+    shifted = substitute(body, {k: Affine(((i, 2), (j, 1)), -1)})
     assert to_text(shifted) == "sum[j1<4](W[i, j1]*x[j1, 2*i + j - 1])"
 
 
 def test_substitution_is_simultaneous() -> None:
-    swapped = substitute(expression("x[i, j]"), {I: Affine.of(J), J: Affine.of(I)})
+    swapped = substitute(expression("x[i, j]"), {i: Affine.of(j), j: Affine.of(i)})
     assert swapped is expression("x[j, i]")
 
 
 def test_no_depth_of_nesting_exhausts_the_stack() -> None:
     deep = expression("x[i, j]")
     for _ in range(400):
-        deep = Reduce("sum", (K,), Power(Add((deep, Constant(Fraction(1)))), Fraction(2)))
-    moved = substitute(deep, {I: Affine.of(J)})
-    assert moved.free == (J,)
+        deep = Reduce("sum", (k,), Power(Add((deep, Constant(Fraction(1)))), Fraction(2)))
+    moved = substitute(deep, {i: Affine.of(j)})
+    assert moved.free == (j,)
     assert transform(moved, lambda node: node) is moved
     assert len(list(nodes(deep))) == 1202
     assert to_text(deep).startswith("sum[k<4]((sum[k<4]((")

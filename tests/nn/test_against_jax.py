@@ -35,8 +35,14 @@ def dense(p: Tree, name: str, x: Any) -> Any:
     return flat(x) @ p[f"{name}.W"].T + p.get(f"{name}.b", 0.0)
 
 
-def compare(model: cr.Model, forward: Callable[[Tree, Any], Any], loss: Callable[[Any, Any], Any], x: Any, y: Any,
-            t: Any | None = None) -> None:
+def compare(
+    model: cr.Model,
+    forward: Callable[[Tree, Any], Any],
+    loss: Callable[[Any, Any], Any],
+    x: Any,
+    y: Any,
+    t: Any | None = None,
+) -> None:
     target = y if t is None else t
     given = {**{n: jnp.asarray(v) for n, v in model.parameters.items()}, "input": jnp.asarray(x)}
     expected, gradients = jax.value_and_grad(lambda p: loss(forward(p, p["input"]), target))(given)
@@ -56,8 +62,11 @@ SHAPES = [(1, 1, 1), (1, 5, 3), (7, 4, 2), (3, 9, 6)]
 @pytest.mark.parametrize(
     ("layer", "function"),
     [
-        (cr.Sigmoid, jax.nn.sigmoid), (cr.Tanh, jnp.tanh), (cr.ReLU, jax.nn.relu),
-        (cr.Softmax, jax.nn.softmax), (cr.Flatten, flat),
+        (cr.Sigmoid, jax.nn.sigmoid),
+        (cr.Tanh, jnp.tanh),
+        (cr.ReLU, jax.nn.relu),
+        (cr.Softmax, jax.nn.softmax),
+        (cr.Flatten, flat),
     ],
 )
 def test_activations(layer: Any, function: Any, shape: tuple[int, int, int]) -> None:

@@ -120,7 +120,7 @@ def test_weights_can_be_assigned_with_the_right_shape_only() -> None:
     assert model.parameters["dense1.W"].dtype == np.float32
     with pytest.raises(cr.ShapeError, match=r"\(6, 4\)[\s\S]*\(4, 6\)[\s\S]*transpose"):
         model.parameters["dense1.W"] = np.ones((4, 6))
-    with pytest.raises(cr.ModelError, match="did you mean .dense1"):
+    with pytest.raises(cr.ModelError, match=r"did you mean .dense1"):
         model.parameters["dense1.w"] = np.ones((6, 4))
     with pytest.raises(cr.DataError, match="finite"):
         model.parameters["dense1.b"] = np.full(6, np.nan)

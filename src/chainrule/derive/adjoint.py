@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, full_mapping, swap_equation, zero_gradient
+from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, full_mapping, zero_gradient
 from chainrule.derive.trace import LOSS, Step
 from chainrule.errors import DerivationError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import ONE, Component, Tensor, add
 from chainrule.ir.parse import parse_equation
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import Key, key, replace_tensors, tensors
+from chainrule.ir.walk import Key, tensors
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,7 @@ class _Lemmas:
 
 
 def _anonymous(equation: Equation, stand_ins: Mapping[Tensor, Tensor]) -> Key:
-    target = replace_tensors(equation.target, stand_ins)
-    return (key(target, equation.indices), key(replace_tensors(equation.value, stand_ins), equation.indices))
+    return equation.over(stand_ins).key
 
 
 def derive_program(
@@ -173,8 +172,8 @@ def derive_program(
                 facts = _facts(program, equation)
                 lemma, mapping = lemmas.find(equation, x, facts)
                 full = full_mapping(lemma, mapping)
-                auxiliary.setdefault(y, tuple(swap_equation(e, full) for e in lemma.auxiliary))
-                equations = tuple(swap_equation(piece.equation, full) for piece in lemma.pieces)
+                auxiliary.setdefault(y, tuple(e.over(full) for e in lemma.auxiliary))
+                equations = tuple(piece.equation.over(full) for piece in lemma.pieces)
                 uses.setdefault(x, []).append(Use(equation, x, lemma, mapping, equations))
     for tensor in wrt:
         if tensor.name not in parts and tensor not in seeds:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from chainrule.derive import algebra, calculus
+from chainrule.derive import algebra, calculus, eliminate
 from chainrule.derive.trace import LOSS, Setting, Step, Trace
 from chainrule.errors import DerivationError
 from chainrule.ir.expr import ZERO, Component, Derivative, Expr, Reduce, Tensor
@@ -192,12 +192,12 @@ def _eliminate(expr: Expr, wrt: Component, setting: Setting) -> list[Piece]:
         current, target, steps = waiting.pop()
         trace = Trace(current, setting, list(steps))
         trace.apply("bracket")
-        while found := algebra.find_radix(trace.current, target.free):
+        while found := eliminate.find_radix(trace.current, target.free):
             trace.record("split", substitute(trace.current, {found[0]: found[1]}), found)
             target = _at(target, found)
             trace.apply("radix")
             trace.apply("bracket")
-        stride = algebra.find_stride(trace.current, target.free, setting)
+        stride = eliminate.find_stride(trace.current, target.free, setting)
         if stride is not None:
             index, s = stride
             assert isinstance(index.extent, int)
@@ -210,7 +210,7 @@ def _eliminate(expr: Expr, wrt: Component, setting: Setting) -> list[Piece]:
                 branch.apply("zero")
                 waiting.append((branch.current, _at(target, split), tuple(branch.steps)))
             continue
-        trace.apply_each(algebra.ELIMINATE)
+        trace.apply_each(eliminate.ELIMINATE)
         while trace.apply_each(algebra.TIDY):
             pass
         pieces.append(Piece(Equation(_as_gradient(target), trace.current), tuple(trace.steps)))
@@ -239,10 +239,10 @@ def carried(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> Lemma:
 
     wrt = swap(lemma.wrt)
     assert isinstance(wrt, Component)
-    pieces = tuple(Piece(swap_equation(p.equation, full), steps(p.steps)) for p in lemma.pieces)
+    pieces = tuple(Piece(p.equation.over(full), steps(p.steps)) for p in lemma.pieces)
     return Lemma(
-        swap_equation(lemma.equation, full), wrt, steps(lemma.steps), pieces,
-        tuple(swap_equation(e, full) for e in lemma.auxiliary), tuple(swap_equation(e, full) for e in lemma.facts),
+        lemma.equation.over(full), wrt, steps(lemma.steps), pieces,
+        tuple(e.over(full) for e in lemma.auxiliary), tuple(e.over(full) for e in lemma.facts),
     )
 
 
@@ -254,12 +254,6 @@ def full_mapping(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> dict[Tensor,
         name = mapping.get(lemma.equation.tensor, lemma.equation.tensor).name + suffix
         full[equation.tensor] = Tensor(name, equation.tensor.shape, equation.tensor.dtype)
     return full
-
-
-def swap_equation(equation: Equation, mapping: Mapping[Tensor, Tensor]) -> Equation:
-    target = replace_tensors(equation.target, mapping)
-    assert isinstance(target, Component)
-    return Equation(target, replace_tensors(equation.value, mapping))
 
 
 def zero_gradient(tensor: Tensor) -> Equation:

@@ -30,8 +30,8 @@ class Symbol:
 
     @property
     def shape(self) -> Shape:
-        rows, columns, *_ = (*self.tensor.shape, 1, 1)
-        return rows, columns
+        extents = self.tensor.shape
+        return extents[0] if extents else 1, extents[1] if len(extents) > 1 else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class Transpose:
 
     @property
     def shape(self) -> Shape:
-        return self.of.shape[::-1]
+        rows, columns = self.of.shape
+        return columns, rows
 
 
 @dataclass(frozen=True, slots=True)

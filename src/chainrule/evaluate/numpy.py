@@ -7,7 +7,7 @@ bracket is a boolean array until it meets a product, where it selects: false mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,9 +21,23 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from chainrule.errors import DataError, DerivationError, EquationError, ShapeError
+from chainrule.evaluate.functions import FUNCTIONS
 from chainrule.ir.contraction import contraction
 from chainrule.ir.expr import (
-    Add, Apply, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Pad, Power, Reduce, Size, Tensor,
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Pad,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
 )
 from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Extent, Index
@@ -33,35 +47,6 @@ from chainrule.ir.walk import Steps, iterative, transform
 
 Array = NDArray[Any]
 Axes = tuple[Index, ...]
-
-
-def _sigmoid(x: Array) -> Array:
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
-
-
-def _softplus(x: Array) -> Array:
-    return np.logaddexp(x, 0)
-
-
-def _step(x: Array) -> Array:
-    return (x > 0).astype(x.dtype)
-
-
-def _relu(x: Array) -> Array:
-    return np.maximum(x, 0)
-
-
-FUNCTIONS: dict[str, Callable[..., Array]] = {
-    "exp": np.exp,
-    "log": np.log,
-    "sigmoid": _sigmoid,
-    "tanh": np.tanh,
-    "softplus": _softplus,
-    "step": _step,
-    "relu": _relu,
-    "max": np.maximum,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +123,16 @@ class _Evaluation:
         strides = [sum(s.coefficient(i) * step for s, step in steps) for i in axes]
         return Labelled(as_strided(origin, shape, strides, writeable=writeable), axes)
 
+    def whole(self, array: Array, subscripts: Sequence[Affine]) -> Labelled | None:
+        """The array itself, where each subscript is an index of its own that runs over the whole axis."""
+        axes = tuple(i for s in subscripts if (i := s.plain) is not None)
+        if len(axes) < array.ndim or len(set(axes)) < len(axes) or self.shape(axes) != array.shape:
+            return None
+        return Labelled(array, axes)
+
     def read(self, array: Array, subscripts: Sequence[Affine], pad: Pad | None, name: str) -> Labelled:
+        if whole := self.whole(array, subscripts):
+            return whole
         widths: list[tuple[int, int]] = []
         for axis, (subscript, extent) in enumerate(zip(subscripts, array.shape, strict=True)):
             reaches = [c * (self.size(i.extent) - 1) for i, c in subscript.terms]
@@ -160,8 +154,10 @@ class _Evaluation:
 
     def store(self, array: Array, subscripts: Sequence[Affine], value: Labelled, name: str) -> None:
         """array[subscripts] = value; mixed-radix subscripts are strides like any other."""
-        self.read(array, subscripts, None, name)  # raises where the target is out of range
-        place = self.strided(array, subscripts, writeable=True)
+        place = self.whole(array, subscripts)
+        if place is None:
+            self.read(array, subscripts, None, name)  # raises where the target is out of range
+            place = self.strided(array, subscripts, writeable=True)
         place.array[...] = value.over(place.axes)
 
     def positions(self, subscript: Affine) -> Labelled:

@@ -16,9 +16,9 @@ from chainrule.errors import EquationError, ShapeError
 from chainrule.ir.expr import Apply, Component, Delta, Derivative, Expr, Reduce, Size, Tensor
 from chainrule.ir.functions import CATALOGUE, arity, is_function
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
-from chainrule.ir.parse import shorten
 from chainrule.ir.print import affine_text, to_text
 from chainrule.ir.program import Equation, Program
+from chainrule.ir.source import shorten
 from chainrule.ir.walk import children, components, nodes, tensors
 
 MAX_POSITIONS = 1_000_000

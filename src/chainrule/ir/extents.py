@@ -180,10 +180,11 @@ class Extents:
         """A plain subscript of a padded read, where nothing else fixes it. Declared extents may differ there."""
         for use in self.uses:
             plain = use.subscript.plain
-            if use.whole and plain is not None and self._find(plain.extent) != self._find(use.extent):
-                if self.get(plain.extent) is None or self.get(use.extent) is None:
-                    self.join(plain.extent, use.extent, use.place, f"index {plain.name}")
-                    return True
+            if not use.whole or plain is None or self._find(plain.extent) == self._find(use.extent):
+                continue
+            if self.get(plain.extent) is None or self.get(use.extent) is None:
+                self.join(plain.extent, use.extent, use.place, f"index {plain.name}")
+                return True
         return False
 
     def affine(self, subscript: Affine) -> Affine:

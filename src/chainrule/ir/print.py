@@ -12,11 +12,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chainrule.ir.expr import (
-    Add, Apply, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Power, Reduce, Size,
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
 )
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.parse import MAX_DIGITS, mean_factors
+from chainrule.ir.names import is_mean
 from chainrule.ir.program import Equation
+from chainrule.ir.source import MAX_DIGITS
 from chainrule.ir.walk import Steps, iterative
 
 SUM, PRODUCT, POWER, ATOM = 1, 2, 3, 4
@@ -119,11 +131,6 @@ def _is_minus_one(node: Expr) -> bool:
     return isinstance(node, Constant) and node.value == -1
 
 
-def _is_mean(node: Multiply) -> bool:
-    last = node.factors[-1]
-    return isinstance(last, Reduce) and last.kind == "sum" and node.factors[:-1] == mean_factors(last.indices)
-
-
 def _component(node: Component) -> str:
     name = node.tensor.name
     if node.pad is not None:
@@ -215,7 +222,7 @@ def _write(node: Expr) -> Steps[_Text]:
                     bases[factor] = yield (factor.base,)
             plain = frozenset[Index]().union(*(part.plain for part in parts))
             rest = parts[1:]
-            if _is_mean(node):
+            if is_mean(node):
                 return _Text(node, "mean" + parts[-1].text.removeprefix("sum"), plain=plain)
             negated = None
             if _is_minus_one(factors[0]) and _reads_as_minus(rest):

@@ -6,12 +6,12 @@ tensors it is given (inputs, parameters, random inputs, states) and those it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chainrule.ir.expr import Component, Expr, Tensor
 from chainrule.ir.index import Index
-from chainrule.ir.walk import Key, key, tensors
+from chainrule.ir.walk import Key, key, replace_tensors, tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Equation:
     @property
     def key(self) -> Key:
         return (key(self.target, self.indices), key(self.value, self.indices))
+
+    def over(self, mapping: Mapping[Tensor, Tensor]) -> Equation:
+        """The same equation over other tensors."""
+        target = Component(mapping.get(self.tensor, self.tensor), self.target.subscripts, self.target.pad)
+        return Equation(target, replace_tensors(self.value, mapping))
 
     def __str__(self) -> str:
         from chainrule.ir.print import to_text

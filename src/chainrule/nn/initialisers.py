@@ -40,7 +40,9 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * kernel, shape[0] * kernel
 
 
-def _scaled(shape: tuple[str | int, ...], distribution: Distribution, variance: Callable[[int, int], float]) -> Initialiser:
+def _scaled(
+    shape: tuple[str | int, ...], distribution: Distribution, variance: Callable[[int, int], float]
+) -> Initialiser:
     if distribution not in ("uniform", "normal"):
         raise ModelError(f"unknown distribution {distribution!r}", fix="choose 'uniform' or 'normal'")
 
@@ -100,8 +102,14 @@ NAMED: dict[str, Callable[..., Initialiser]] = {
     "zeros": zeros,
     "ones": ones,
 }
-OTHERS = {"xavier": "glorot", "xavier_uniform": "glorot_uniform", "xavier_normal": "glorot_normal", "kaiming": "he",
-          "kaiming_uniform": "he_uniform", "kaiming_normal": "he_normal"}
+OTHERS = {
+    "xavier": "glorot",
+    "xavier_uniform": "glorot_uniform",
+    "xavier_normal": "glorot_normal",
+    "kaiming": "he",
+    "kaiming_uniform": "he_uniform",
+    "kaiming_normal": "he_normal",
+}
 
 
 def named(name: str, *shape: str | int) -> Initialiser:
@@ -110,7 +118,6 @@ def named(name: str, *shape: str | int) -> Initialiser:
         raise ModelError(f"the initialiser {name!r} is called {OTHERS[name]!r} here", fix=f"write {OTHERS[name]!r}")
     if name not in NAMED:
         near = get_close_matches(name, NAMED, 1, 0.5)
-        raise ModelError(
-            f"unknown initialiser {name!r}", fix=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(NAMED)}"
-        )
+        fix = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(NAMED)}"
+        raise ModelError(f"unknown initialiser {name!r}", fix=fix)
     return NAMED[name](*shape)

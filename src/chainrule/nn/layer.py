@@ -21,11 +21,11 @@ from typing import Any, ClassVar, Literal
 
 from chainrule.errors import ChainruleError, EquationError, ModelError, ShapeError
 from chainrule.ir.check import check_equation
-from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES, Extent
 from chainrule.ir.parse import parse_program
-from chainrule.ir.program import Equation, State as ProgramState
-from chainrule.ir.walk import replace_tensors
+from chainrule.ir.program import Equation
+from chainrule.ir.program import State as ProgramState
 from chainrule.nn.initialisers import Initialiser
 
 Shape = tuple[Extent, ...]
@@ -78,7 +78,8 @@ class Input(Node):
         for extent in shape:
             if not isinstance(extent, int) or isinstance(extent, bool) or extent < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ModelError(
-                    f"an input extent must be a positive whole number, not {extent!r}", about=f"Input{shape!r}",
+                    f"an input extent must be a positive whole number, not {extent!r}",
+                    about=f"Input{shape!r}",
                     fix="give the shape of one sample, as in Input(64) or Input(1, 28, 28)",
                 )
         if dtype not in ("real", "integer"):
@@ -93,7 +94,7 @@ class Layer:
 
     equation: ClassVar[str] = ""
     inference: ClassVar[str] = ""
-    """Equations that take the place of `equation` outside training, where those differ (dropout, running statistics)."""
+    """What takes the place of `equation` outside training, where that differs (dropout, running statistics)."""
     init: Mapping[str, Initialiser] = {}
     state: Mapping[str, State | Random] = {}
     inputs: ClassVar[int] = 1
@@ -128,7 +129,8 @@ class Layer:
             if type(self).equations is Layer.equations and not _names(text, option):
                 near = get_close_matches(option, _all_names(text), 1, 0.5)
                 raise ModelError(
-                    f"{name} has no option {option!r}: its equations do not name it", about=name,
+                    f"{name} has no option {option!r}: its equations do not name it",
+                    about=name,
                     fix=f"did you mean {near[0]!r}?" if near else f"leave {option!r} out, or use it in the equations",
                 )
             if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -147,14 +149,16 @@ class Layer:
         if len(inputs) != self.inputs:
             plural = "input" if self.inputs == 1 else "inputs"
             raise ModelError(
-                f"{name} takes {self.inputs} {plural} and was given {len(inputs)}", about=name,
+                f"{name} takes {self.inputs} {plural} and was given {len(inputs)}",
+                about=name,
                 fix="call it on the outputs of other layers, as in h = cr.Dense(8)(x)",
             )
         for value in inputs:
             if not isinstance(value, Node):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ModelError(
                     f"{name} was called on a {type(value).__name__}, not on a cr.Input or another layer's output",
-                    about=name, fix="build a model from it first: model = cr.Sequential(cr.Input(64), …); model.predict(x)",
+                    about=name,
+                    fix="build a model first: model = cr.Sequential(cr.Input(64), …); model.predict(x)",
                 )
         return Node(self, inputs)
 
@@ -163,10 +167,10 @@ class Layer:
 
 
 def _usage(cls: type[Layer], signature: inspect.Signature) -> str:
-    if "activation" in signature.parameters or not [p for p in signature.parameters.values() if p.name != "self"]:
-        return f"write {cls.__name__}()"
-    return f"write {cls.__name__}({', '.join(str(p) for p in list(signature.parameters.values())[1:])}); " \
-           "an activation is a layer of its own, as in cr.Sigmoid()"
+    return (
+        f"write {cls.__name__}({', '.join(str(p) for p in list(signature.parameters.values())[1:])}); "
+        "an activation is a layer of its own, as in cr.Sigmoid()"
+    )
 
 
 def _all_names(text: str) -> list[str]:
@@ -183,7 +187,8 @@ def _statements(text: str, label: str) -> list[ast.Assign]:
         body = ast.parse(dedent(text)).body
     except SyntaxError as error:
         raise EquationError(
-            f"an equation cannot be read: {error.msg}", about=f"{label}: {(error.text or text).strip()}",
+            f"an equation cannot be read: {error.msg}",
+            about=f"{label}: {(error.text or text).strip()}",
             fix="write it as in: y[n, k] = g[k] * x[n, k]",
         ) from None
     for statement in body:
@@ -210,7 +215,9 @@ def _extents(statement: ast.Assign, known: Mapping[str, Tensor]) -> dict[str, Ex
     found: dict[str, Extent] = {}
     for node in ast.walk(statement):
         match node:
-            case ast.Compare(left=ast.Name(id=index), ops=[ast.Lt()], comparators=[ast.Constant(value=int() as extent)]):
+            case ast.Compare(
+                left=ast.Name(id=index), ops=[ast.Lt()], comparators=[ast.Constant(value=int() as extent)]
+            ):
                 found.setdefault(index, extent)
             case ast.Subscript(value=ast.Name(id=name), slice=subscripts) if name in known:
                 parts = subscripts.elts if isinstance(subscripts, ast.Tuple) else [subscripts]
@@ -234,7 +241,9 @@ class Block:
     output: Tensor
 
 
-def instantiate(layer: Layer, label: str, inputs: Sequence[Tensor], *, suffix: str = "", inference: bool = False) -> Block:
+def instantiate(
+    layer: Layer, label: str, inputs: Sequence[Tensor], *, suffix: str = "", inference: bool = False
+) -> Block:
     """A layer's equations for inputs of known shape, its tensors named "label.name".
 
     Raises ShapeError where shapes do not fit and EquationError where the equations are not well formed, each
@@ -301,7 +310,9 @@ def _instantiate(
                 tensor = resolve(name, initial[name].shape, extents)
                 fixed = tuple(axis for axis in tensor.shape if isinstance(axis, int))
                 if len(fixed) < len(tensor.shape):
-                    raise ModelError(f"the parameter {name!r} cannot have an axis of samples", fix="make it a state or random")
+                    raise ModelError(
+                        f"the parameter {name!r} has an axis of samples", fix="make it random, or an input"
+                    )
             elif name in layer.state:
                 entry = layer.state[name]
                 tensor = resolve(name, entry.init.shape if isinstance(entry, State) else entry.shape, extents)
@@ -331,7 +342,8 @@ def _instantiate(
         else:
             initial_states[name] = entry.init.with_shape(tuple(a for a in own[name].shape if isinstance(a, int)))
     for equation in equations:
-        final[equation.tensor] = Tensor(f"{label}.{equation.tensor.name}{suffix}", equation.tensor.shape, equation.tensor.dtype)
+        made = equation.tensor
+        final[made] = Tensor(f"{label}.{made.name}{suffix}", made.shape, made.dtype)
 
     states: list[tuple[ProgramState, Initialiser]] = []
     for name, init in initial_states.items():
@@ -351,12 +363,5 @@ def _instantiate(
                 fix="give both the same axes",
             )
         states.append((ProgramState(final[own[name]], final[following]), init))
-    placed = tuple(move(equation, final) for equation in equations)
+    placed = tuple(equation.over(final) for equation in equations)
     return Block(label, placed, tuple(parameters), tuple(states), tuple(random), placed[-1].tensor)
-
-
-def move(equation: Equation, mapping: Mapping[Tensor, Tensor]) -> Equation:
-    """The same equation over other tensors."""
-    target = equation.target
-    placed = Component(mapping.get(target.tensor, target.tensor), target.subscripts, target.pad)
-    return Equation(placed, replace_tensors(equation.value, mapping))

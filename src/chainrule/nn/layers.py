@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.initialisers import Initialiser, named, zeros
-from chainrule.nn.layer import Layer, Shape
+from chainrule.nn.layer import Layer, Shape, show
 
 _AXES = {1: ["k"], 2: ["i", "j"], 3: ["c", "i", "j"]}
 
@@ -44,7 +44,9 @@ class Dense(Layer):
     def __init__(self, units: int, bias: bool = True, init: str = "glorot", l2: float | None = None) -> None:
         super().__init__(l2=l2)
         if isinstance(units, bool) or not isinstance(units, int) or units < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ModelError(f"units must be a positive whole number, not {units!r}", about="Dense", fix="write Dense(10)")
+            raise ModelError(
+                f"units must be a positive whole number, not {units!r}", about="Dense", fix="write Dense(10)"
+            )
         named(init)
         self.units, self.bias, self.start = units, bias, init
 
@@ -133,7 +135,10 @@ class Add(Layer):
 
     def equations(self, *shapes: Shape) -> str:
         if shapes[0] != shapes[1]:
-            raise ShapeError("Add needs two inputs of one shape", fix="put a Dense layer of the other's width on one of them")
+            raise ShapeError(
+                f"Add needs two inputs of one shape, not {show(shapes[0])} and {show(shapes[1])}",
+                fix="put a Dense layer of the other's width on one of them",
+            )
         where = indices(shapes[0])
         return f"y[{where}] = x1[{where}] + x2[{where}]"
 
@@ -142,5 +147,9 @@ LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer for layer in (Dense, Sigmoid, Tanh, ReLU, Softmax, Flatten, Add)
 }
 ACTIVATIONS: dict[str, type[Layer]] = {
-    "sigmoid": Sigmoid, "tanh": Tanh, "relu": ReLU, "softmax": Softmax, "flatten": Flatten,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "relu": ReLU,
+    "softmax": Softmax,
+    "flatten": Flatten,
 }

@@ -20,8 +20,9 @@ Labels = Literal["classes", "binary", "numbers"]
 
 @dataclass(frozen=True)
 class Loss:
-    """`equation` and `link` take the subscripts of one sample, "k", and give text; `labels` says what targets
-    are: one of several classes, 0 or 1, or numbers. `included` names the activation that the loss contains."""
+    """`equation` and `link` take the subscripts of one sample, "k", and give text; an `equation` defines e[n], the
+    loss of each sample, and the model takes their mean, or it is a user's own and defines `loss`. `labels` says what
+    targets are: one of several classes, 0 or 1, or numbers. `included` names the activation that the loss contains."""
 
     name: str
     equation: Callable[[str], str]
@@ -33,10 +34,12 @@ class Loss:
         """The loss for outputs of this shape."""
         if len(shape) < 2 or (self.labels == "classes" and len(shape) != 2):
             raise ShapeError(
-                f"{self.name} takes outputs (N, m), but the last layer gives {show(shape)}", about=self.name,
+                f"{self.name} takes outputs (N, m), but the last layer gives {show(shape)}",
+                about=self.name,
                 fix="end the model with a Dense layer",
             )
-        return self.equation(", ".join(axes(len(shape) - 1)))
+        text = self.equation(", ".join(axes(len(shape) - 1)))
+        return f"{text}\nloss = mean[n](e[n])" if text.startswith("e[n]") else text
 
     def link_text(self, shape: Shape) -> str:
         return self.link(", ".join(axes(len(shape) - 1))) if self.link else ""
@@ -45,29 +48,39 @@ class Loss:
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss("half_squared_error", lambda k: f"loss = mean[n](1/2 * sum[{k}]((u[n, {k}] - t[n, {k}])**2))"),
-        Loss("mean_squared_error", lambda k: f"loss = mean[n, {k}]((u[n, {k}] - t[n, {k}])**2)"),
+        Loss("half_squared_error", lambda k: f"e[n] = 1/2 * sum[{k}]((u[n, {k}] - t[n, {k}])**2)"),
+        Loss("mean_squared_error", lambda k: f"e[n] = mean[{k}]((u[n, {k}] - t[n, {k}])**2)"),
         Loss(
             "binary_cross_entropy",
-            lambda k: f"loss = mean[n, {k}](softplus(u[n, {k}]) - t[n, {k}] * u[n, {k}])",
+            lambda k: f"e[n] = mean[{k}](softplus(u[n, {k}]) - t[n, {k}] * u[n, {k}])",
             lambda k: f"p[n, {k}] = sigmoid(u[n, {k}])",
-            "binary", "Sigmoid",
+            "binary",
+            "Sigmoid",
         ),
         Loss(
             "softmax_cross_entropy",
-            lambda k: f"loss = mean[n](logsumexp[{k}](u[n, {k}]) - sum[{k}](t[n, {k}] * u[n, {k}]))",
+            lambda k: f"e[n] = logsumexp[{k}](u[n, {k}]) - sum[{k}](t[n, {k}] * u[n, {k}])",
             lambda k: f"p[n, {k}] = exp(u[n, {k}] - logsumexp[h](u[n, h]))",
-            "classes", "Softmax",
+            "classes",
+            "Softmax",
         ),
     )
 }
 OTHERS = {
-    "crossentropyloss": "softmax_cross_entropy", "crossentropy": "softmax_cross_entropy",
-    "cross_entropy": "softmax_cross_entropy", "categorical_crossentropy": "softmax_cross_entropy",
-    "sparse_categorical_crossentropy": "softmax_cross_entropy", "log_loss": "softmax_cross_entropy",
-    "bce": "binary_cross_entropy", "binary_crossentropy": "binary_cross_entropy", "bceloss": "binary_cross_entropy",
-    "bcewithlogitsloss": "binary_cross_entropy", "mse": "mean_squared_error", "mseloss": "mean_squared_error",
-    "squared_error": "mean_squared_error", "mean_square_error": "mean_squared_error",
+    "crossentropyloss": "softmax_cross_entropy",
+    "crossentropy": "softmax_cross_entropy",
+    "cross_entropy": "softmax_cross_entropy",
+    "categorical_crossentropy": "softmax_cross_entropy",
+    "sparse_categorical_crossentropy": "softmax_cross_entropy",
+    "log_loss": "softmax_cross_entropy",
+    "bce": "binary_cross_entropy",
+    "binary_crossentropy": "binary_cross_entropy",
+    "bceloss": "binary_cross_entropy",
+    "bcewithlogitsloss": "binary_cross_entropy",
+    "mse": "mean_squared_error",
+    "mseloss": "mean_squared_error",
+    "squared_error": "mean_squared_error",
+    "mean_square_error": "mean_squared_error",
 }
 
 

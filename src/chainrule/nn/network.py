@@ -8,11 +8,12 @@ from fractions import Fraction
 
 from chainrule.errors import ModelError
 from chainrule.ir.expr import Tensor
-from chainrule.ir.parse import parse_equation
+from chainrule.ir.index import SAMPLES
+from chainrule.ir.parse import parse_equation, parse_program
 from chainrule.ir.program import Equation, Program, State
 from chainrule.ir.walk import tensors
 from chainrule.nn.initialisers import Initialiser
-from chainrule.nn.layer import Block, Input, Layer, Node, instantiate, move
+from chainrule.nn.layer import Block, Input, Layer, Node, instantiate
 from chainrule.nn.losses import Loss
 
 
@@ -61,7 +62,9 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
             )
     for number, node in enumerate(inputs):
         if node not in nodes:
-            raise ModelError(f"input {number + 1}, Input{node.shape[1:]!r}, does not reach the output", fix="leave it out")
+            raise ModelError(
+                f"input {number + 1}, Input{node.shape[1:]!r}, does not reach the output", fix="leave it out"
+            )
     names = ["input"] if len(inputs) == 1 else [f"input{i + 1}" for i in range(len(inputs))]
     given = {node: Tensor(name, node.shape, node.dtype) for name, node in zip(names, inputs, strict=True)}
 
@@ -82,7 +85,9 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
         uses[layer] = uses.get(layer, 0) + 1
         suffix = f"_{uses[layer]}" if uses[layer] > 1 else ""
         for blocks, value, outside in ((training, values[0], False), (inference, values[1], True)):
-            block = instantiate(layer, labels[layer], [value[p] for p in node.parents], suffix=suffix, inference=outside)
+            block = instantiate(
+                layer, labels[layer], [value[p] for p in node.parents], suffix=suffix, inference=outside
+            )
             if uses[layer] > 1 and block.states:
                 raise ModelError(f"{labels[layer]} has a state and is used twice", fix="make a layer for each use")
             blocks.append(block)
@@ -95,7 +100,8 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
             if known[0] != tensor:
                 raise ModelError(
                     f"{block.label} is used twice, with inputs that need {tensor.name} of shapes "
-                    f"{known[0].shape} and {tensor.shape}", fix="make a layer for each use",
+                    f"{known[0].shape} and {tensor.shape}",
+                    fix="make a layer for each use",
                 )
     logits = values[0][output]
     if values[1][output].shape != logits.shape:
@@ -104,14 +110,16 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
         (tensor, penalty)
         for layer, label in labels.items()
         for tensor, _ in parameters.values()
-        if tensor.name.startswith(f"{label}.") and len(tensor.shape) >= 2
+        if tensor.name.startswith(f"{label}.")
+        and len(tensor.shape) >= 2
         and (penalty := l2 if layer.l2 is None else layer.l2) > 0
     ]
     target = Tensor("target", logits.shape) if loss else None
     if loss and loss.included and type(output.layer).__name__ == loss.included:
         raise ModelError(
-            f"the loss {loss.name} contains the {loss.included.lower()}, and the model ends with {loss.included} as well",
-            about=labels[output.layer] if output.layer else None, fix=f"remove the last {loss.included}()",
+            f"the loss {loss.name} contains the {loss.included.lower()}, and so does the model",
+            about=labels[output.layer] if output.layer else None,
+            fix=f"remove the last {loss.included}()",
         )
 
     def ending(value: Tensor) -> tuple[Equation, ...]:
@@ -134,7 +142,8 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
                 random=tuple(tensor for block in blocks for tensor, _ in block.random),
                 states=tuple(
                     state if blocks is training else State(state.tensor, state.tensor)
-                    for block in training for state, _ in block.states
+                    for block in training
+                    for state, _ in block.states
                     if blocks is training or state.tensor in read
                 ),
                 outputs=(end[-1].tensor,) if end else (value,),
@@ -160,15 +169,15 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
 def _owned(blocks: Iterable[Block]) -> Iterable[tuple[Tensor, str]]:
     for block in blocks:
         for tensor in (
-            *(t for t, _ in block.parameters), *(s.tensor for s, _ in block.states), *(t for t, _ in block.random),
+            *(t for t, _ in block.parameters),
+            *(s.tensor for s, _ in block.states),
+            *(t for t, _ in block.random),
             *(e.tensor for e in block.equations),
         ):
             yield tensor, block.label
 
 
-def _ending(
-    output: Tensor, target: Tensor, loss: Loss, decay: Sequence[tuple[Tensor, float]]
-) -> tuple[Equation, ...]:
+def _ending(output: Tensor, target: Tensor, loss: Loss, decay: Sequence[tuple[Tensor, float]]) -> tuple[Equation, ...]:
     """The link's equation, where there is one, and the loss's with its weight decay (λ/2)·ΣW²."""
     local = {"u": Tensor("u", output.shape), "t": Tensor("t", output.shape)}
     mapping = {local["u"]: output, local["t"]: target}
@@ -183,12 +192,12 @@ def _ending(
     equations: list[Equation] = []
     if loss.link:
         link = parse_equation(loss.link_text(output.shape), tensors=local)
-        equations.append(move(link, {**mapping, link.tensor: Tensor("prediction", output.shape)}))
-    equation = parse_equation(text, tensors=local)
-    if equation.tensor != Tensor("loss", ()):
+        equations.append(link.over({**mapping, link.tensor: Tensor("prediction", output.shape)}))
+    mapping[Tensor("e", (SAMPLES,))] = Tensor("sample_loss", (SAMPLES,))
+    lines = parse_program(text, tensors=local)
+    if lines[-1].tensor != Tensor("loss", ()):
         raise ModelError("a loss of one's own defines the scalar `loss`", about=text, fix='write "loss = mean[n](…)"')
-    equations.append(move(equation, mapping))
-    return tuple(equations)
+    return (*equations, *(line.over(mapping) for line in lines))
 
 
 def needed(program: Program, outputs: Iterable[str]) -> Program:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chainrule.errors import ModelError
-from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.expr import Tensor
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program, State
-from chainrule.ir.walk import replace_tensors
 
 RATE = Tensor("rate", ())
 
@@ -31,10 +30,13 @@ class SGD:
 
     def __post_init__(self) -> None:
         if not callable(self.rate) and not (math.isfinite(self.rate) and self.rate > 0):
-            raise ModelError(f"the rate must be a positive number, not {self.rate!r}", about="SGD", fix="write SGD(0.1)")
+            raise ModelError(
+                f"the rate must be a positive number, not {self.rate!r}", about="SGD", fix="write SGD(0.1)"
+            )
         if not 0 <= self.momentum < 1:
             raise ModelError(
-                f"the momentum must be at least 0 and below 1, not {self.momentum!r}", about="SGD",
+                f"the momentum must be at least 0 and below 1, not {self.momentum!r}",
+                about="SGD",
                 fix="write SGD(0.1, momentum=0.9)",
             )
 
@@ -62,9 +64,8 @@ class SGD:
         equations: list[Equation] = []
         states: list[State] = []
         for value, gradient in parameters:
-            tensors = {
-                name: Tensor(name, value.shape) for name in ("value", "value_next", "gradient", "velocity", "velocity_next")
-            }
+            names = ("value", "value_next", "gradient", "velocity", "velocity_next")
+            tensors = {name: Tensor(name, value.shape) for name in names}
             final = {
                 tensors["value"]: value,
                 tensors["value_next"]: Tensor(f"{value.name}_next", value.shape),
@@ -73,12 +74,13 @@ class SGD:
                 tensors["velocity_next"]: Tensor(f"velocity.{value.name}_next", value.shape),
             }
             for equation in parse_program(self.equations(len(value.shape)), tensors={**tensors, "rate": RATE}):
-                target = Component(final[equation.tensor], equation.target.subscripts)
-                equations.append(Equation(target, replace_tensors(equation.value, final)))
+                equations.append(equation.over(final))
             states.append(State(value, final[tensors["value_next"]]))
             if self.momentum:
                 states.append(State(final[tensors["velocity"]], final[tensors["velocity_next"]]))
         return Program(
-            tuple(equations), inputs=(RATE, *(gradient for _, gradient in parameters)), states=tuple(states),
+            tuple(equations),
+            inputs=(RATE, *(gradient for _, gradient in parameters)),
+            states=tuple(states),
             outputs=tuple(state.next for state in states),
         )

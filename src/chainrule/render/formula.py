@@ -12,8 +12,21 @@ from fractions import Fraction
 from typing import Protocol
 
 from chainrule.derive import matrix as m
+from chainrule.derive.lemma import adjoint_of
 from chainrule.ir.expr import (
-    Add, Apply, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Power, Reduce, Size, Tensor,
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
 )
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Index
@@ -38,6 +51,7 @@ class Style(Protocol):
     """What differs between the written forms of one formula."""
 
     def token(self, text: str) -> str: ...
+    def join(self, before: str, after: str) -> str: ...
     def name(self, stem: str) -> str: ...
     def script(self, base: str, upper: Sequence[str], lower: str) -> str: ...
     def fraction(self, above: Piece, below: Piece) -> Piece: ...
@@ -53,9 +67,9 @@ class Style(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Nabla:
-    """The gradient of the loss by a tensor, as a vector or a matrix."""
+    """A gradient tensor as a whole: ∇_W ℓ, or the δ it is written as."""
 
-    tensor: Tensor
+    gradient: Tensor
 
 
 Part = Expr | m.Matrix | Nabla | str
@@ -71,15 +85,16 @@ class Formula:
 
 def write(formula: Formula, style: Style) -> str:
     """The formula in one line."""
-    return " ".join(_part(part, formula.names, style).text for part in formula.parts).replace(" ,", ",")
+    text = " ".join(_part(part, formula.names, style).text for part in formula.parts)
+    return text.replace(" ,", ",").replace("( ", "(").replace(" )", ")")
 
 
 def _part(part: Part, names: Names, style: Style) -> Piece:
     match part:
         case str():
             return Piece(style.token(part))
-        case Nabla(tensor=tensor):
-            return _nabla(tensor, names, style)
+        case Nabla(gradient=gradient):
+            return _nabla(gradient, names, style)
         case Expr():
             return _expression(part, names, style)
         case _:
@@ -94,14 +109,17 @@ def _at(piece: Piece, precedence: int, style: Style) -> str:
     return piece.text if piece.precedence >= precedence else style.parenthesise(piece.text)
 
 
+PRIMES = "′″‴"
+
+
 def index_name(name: str) -> str:
     """i, and i′, i″, i‴ for the i1, i2, i3 that the engine makes."""
     stem = name.rstrip("0123456789")
     digits = name[len(stem) :]
-    return stem + "′" * int(digits) if digits in ("1", "2", "3") else name
+    return stem + PRIMES[int(digits) - 1] if digits in ("1", "2", "3") else name
 
 
-def _affine(subscript: Affine) -> str:
+def affine_token(subscript: Affine) -> str:
     """2i+p−1, as it stands in a subscript."""
     text = ""
     for index, c in subscript.terms:
@@ -115,14 +133,14 @@ def _affine(subscript: Affine) -> str:
 
 
 def _subscripts(subscripts: Sequence[Affine]) -> str:
-    parts = [_affine(s) for s in subscripts]
-    single = all(len(p.rstrip("′")) == 1 for p in parts)
+    parts = [affine_token(s) for s in subscripts]
+    single = all(len(p.rstrip(PRIMES)) == 1 for p in parts)
     return ("" if single else ",").join(parts)
 
 
 def _script(symbol: Symbol, samples: Sequence[Affine], lower: str, style: Style, bar: bool = False) -> str:
     base = style.bar(symbol.stem) if bar else style.name(symbol.stem)
-    upper = ([f"[{symbol.layer}]"] if symbol.layer else []) + [f"({_affine(s)})" for s in samples]
+    upper = ([f"[{symbol.layer}]"] if symbol.layer else []) + [f"({affine_token(s)})" for s in samples]
     return style.script(base, [style.token(u) for u in upper], style.token(lower))
 
 
@@ -151,7 +169,7 @@ def _row(pieces: Sequence[Piece], style: Style) -> Piece:
         last = position == len(pieces) - 1
         bare = (piece.precedence > QUOTIENT or piece.precedence == PRODUCT) and (last or not piece.open)
         word = piece.text if bare else style.parenthesise(piece.text)
-        joint = f" {style.token('·')} " if text and word[:1].isdigit() else " " if text else ""
+        joint = f" {style.token('·')} " if text and word[:1].isdigit() else style.join(text, word) if text else ""
         text += joint + word
     return Piece(text, PRODUCT, pieces[-1].open)
 
@@ -183,7 +201,7 @@ def _power(base: Piece, exponent: Fraction, style: Style, sign: str = "") -> Pie
     return style.power(_at(base, ATOM, style), sign + str(exponent))
 
 
-FUNCTIONS = {"sigmoid": "σ", "relu": "ReLU", "softplus": "softplus", "tanh": "tanh", "log": "log", "exp": "exp", "max": "max"}
+FUNCTIONS = {"sigmoid": "σ", "relu": "ReLU"}
 
 
 def _application(function: str, arguments: Sequence[Piece], style: Style, elementwise: bool = False) -> Piece:
@@ -211,10 +229,11 @@ def _expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
         case Component():
             return _component(node, names, style)
         case Delta(left=left, right=right):
-            other = _component(right, names, style).text if isinstance(right, Component) else style.token(_affine(right))
-            return Piece(f"[{style.token(_affine(left))} = {other}]")
+            integer = isinstance(right, Component)
+            other = _component(right, names, style).text if integer else style.token(affine_token(right))
+            return Piece(f"[{style.token(affine_token(left))} = {other}]")
         case Guard(subscript=subscript, extent=extent):
-            return Piece(f"[0 {style.token('≤')} {style.token(_affine(subscript))} {style.token('<')} {extent}]")
+            return Piece(f"[0 {style.token('≤')} {style.token(affine_token(subscript))} {style.token('<')} {extent}]")
         case Derivative(of=of, wrt=wrt):
             inner: Piece = yield of, names, style
             above = inner.text if isinstance(of, Component) else style.parenthesise(inner.text)
@@ -283,7 +302,7 @@ def _product(factors: Sequence[Expr], pieces: Sequence[Piece], style: Style) -> 
                 over.append(False)
         else:
             row.append(piece)
-            over.append(not isinstance(factor, Reduce | Derivative | Constant) and piece.precedence == ATOM)
+            over.append(isinstance(factor, Component | Apply | Add | Size) and piece.precedence == ATOM)
     minus = number is not None and number < 0
     if below or (number is not None and not (number == -1 and row)):
         row.insert(0, _coefficient(number or Fraction(1), below, style))
@@ -326,21 +345,24 @@ def _binders(indices: Sequence[Index], body: Expr) -> str:
         if s.plain is not None and s.plain.extent == e
     }
     parts = [index_name(i.name) + ("" if i in shown else f"<{i.extent}") for i in indices]
-    return (", " if any(len(p.rstrip("′")) > 1 for p in parts) else ",").join(parts)
+    return (", " if any(len(p.rstrip(PRIMES)) > 1 for p in parts) else ",").join(parts)
 
 
 # --- matrix forms -------------------------------------------------------------------------------
 
 
-def _nabla(tensor: Tensor, names: Names, style: Style) -> Piece:
-    signal = names.signal(names.adjoint(tensor))
+def _nabla(gradient: Tensor, names: Names, style: Style) -> Piece:
+    signal = names.signal(gradient)
     if signal is not None:
         return Piece(_script(signal, (), "", style))
-    share = names.gradient(tensor)
-    symbol = share[0] if share else names.symbol(tensor)
-    below = _script(names.matrix_symbol(tensor, symbol), (), "", style)
+    known = names.gradient(gradient)
+    assert known is not None, f"{gradient.name} is no gradient"
+    symbol, share = known
+    if not gradient.shape:
+        return _component(Component(gradient, ()), names, style)
+    below = _script(names.matrix_symbol(gradient, symbol), (), "", style)
     piece = Piece(f"{style.script(style.token('∇'), (), below)} {_script(names.loss, (), '', style)}")
-    return Piece(style.script(style.parenthesise(piece.text), (), share[1])) if share and share[1] else piece
+    return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else Piece(piece.text, POWER, True)
 
 
 @iterative
@@ -350,7 +372,7 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
             return _matrix_symbol(tensor, names, style)
         case m.Jacobian(of=of, wrt=wrt):
             if not of.shape:
-                return _nabla(wrt, names, style)
+                return _nabla(adjoint_of(wrt), names, style)
             letter = names.jacobians.get((of.name, wrt.name))
             if letter:
                 return Piece(style.script(style.name("J"), (), style.name(letter)))
@@ -368,26 +390,32 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
             inner: Piece = yield of, names, style
             if isinstance(of, m.Symbol) and names.matrix_layer(of.tensor):
                 symbol = names.matrix_symbol(of.tensor, names.signal(of.tensor) or names.symbol(of.tensor))
-                return Piece(style.script(style.name(symbol.stem), [f"[{style.token(symbol.layer)}]", style.token("ᵀ")], ""))
+                upper = [f"[{style.token(symbol.layer)}]", style.token("ᵀ")]
+                return Piece(style.script(style.name(symbol.stem), upper, ""))
             return style.power(_at(inner, ATOM, style), "ᵀ")
         case m.Product(left=left, right=right):
-            pieces = [(yield left, names, style), (yield right, names, style)]
-            forms = (left, right)
-            if isinstance(left, m.Fill) and left.shape == (1, 1):
-                return pieces[1]
-            words = [
-                _at(p, POWER, style) if not isinstance(f, m.Product) else p.text for p, f in zip(pieces, forms, strict=True)
-            ]
-            return Piece(" ".join(words), PRODUCT)
+            if isinstance(left, m.Fill) and left.shape == (1, 1) and left.value == 1:
+                return (yield right, names, style)
+            (flip, left), (other, right) = _unsigned(left), _unsigned(right)
+            first: Piece = yield left, names, style
+            second: Piece = yield right, names, style
+            if isinstance(right, m.Product) and second.unsigned is not None:
+                other, second = not other, Piece(second.unsigned, PRODUCT, second.open)
+            bare = isinstance(left, m.Product) and first.precedence == PRODUCT and not first.open
+            before = first.text if bare else _at(first, ATOM, style)
+            bare = isinstance(right, m.Product) and second.precedence == PRODUCT
+            after = second.text if bare else _at(second, POWER, style)
+            return _signed(flip != other, Piece(f"{before} {after}", PRODUCT, second.open), style)
         case m.Hadamard(factors=parts):
-            pieces = []
+            pieces: list[Piece] = []
             for part in parts:
                 pieces.append((yield part, names, style))
             return Piece(f" {style.token('⊙')} ".join(_at(p, POWER, style) for p in pieces), PRODUCT)
         case m.Plus(terms=parts):
             pieces = []
             for part in parts:
-                pieces.append((yield part, names, style))
+                piece: Piece = _number(part.value, style) if isinstance(part, m.Fill) else (yield part, names, style)
+                pieces.append(piece)
             return _total(pieces, style)
         case m.Scale(number=number, scalars=scalars, of=of):
             inner = yield of, names, style
@@ -415,6 +443,13 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
             for argument in arguments:
                 pieces.append((yield argument, names, style))
             return _application(function, pieces, style, elementwise=True)
+
+
+def _unsigned(form: m.Matrix) -> tuple[bool, m.Matrix]:
+    """Whether the form is minus another, and that one."""
+    if isinstance(form, m.Scale) and form.number == -1 and not form.scalars:
+        return True, form.of
+    return False, form
 
 
 def _elementwise_power(base: m.Matrix, inner: Piece, exponent: Fraction, names: Names, style: Style) -> Piece:
@@ -469,18 +504,22 @@ class Unicode:
     def token(self, text: str) -> str:
         return text
 
+    def join(self, before: str, after: str) -> str:
+        return " "
+
     def name(self, stem: str) -> str:
         return stem
 
     def script(self, base: str, upper: Sequence[str], lower: str) -> str:
-        above = "".join(u if u == "ᵀ" else f"^{u}" for u in upper)
+        scripts = "".join(u for u in upper if u != "ᵀ")
+        above = (f"^{scripts}" if scripts else "") + ("ᵀ" if "ᵀ" in upper else "")
         if not lower:
             return base + above
-        short = lower.replace("′", "").isalnum() and "′" not in lower[:-1]
+        short = lower.rstrip(PRIMES).isalnum()
         return f"{base}{above}_{lower if short else '{' + lower + '}'}"
 
     def fraction(self, above: Piece, below: Piece) -> Piece:
-        text = f"{_at(above, ATOM, self)}/{_at(below, ATOM, self)}"
+        text = f"{_at(above, POWER, self)}/{_at(below, POWER, self)}"
         return Piece(VULGAR[text]) if text in VULGAR else Piece(text, QUOTIENT)
 
     def power(self, base: str, exponent: str) -> Piece:
@@ -490,7 +529,7 @@ class Unicode:
         return Piece(base + raised if len(raised) == len(exponent) else f"{base}^({exponent})", POWER)
 
     def root(self, body: Piece) -> Piece:
-        return Piece(f"√{_at(body, ATOM, self)}", POWER)
+        return Piece(f"√{_at(body, ATOM, self)}")
 
     def exponential(self, body: Piece) -> Piece:
         return Piece(f"exp({body.text})")
@@ -509,12 +548,13 @@ class Unicode:
         return stem + "\u0304"
 
     def bold_one(self) -> str:
-        return "1"
+        return "𝟏"
 
 
 COMMANDS = {
     "∂": r"\partial ", "Σ": r"\sum", "δ": r"\delta", "Δ": r"\Delta", "σ": r"\sigma", "π": r"\pi", "ℓ": r"\ell",
-    "𝓛": r"\mathcal{L}", "⊙": r"\odot", "×": r"\times ", "·": r"\cdot", "≤": r"\le", "−": "-", "′": "'",
+    "𝓛": r"\mathcal{L}", "⊙": r"\odot", "×": r"\times ", "·": r"\cdot", "≤": r"\le", "−": "-",
+    "′": "'", "″": "''", "‴": "'''",
     "ᵀ": r"\top", "✓": r"\checkmark", "…": r"\dots", "→": r"\to", "<": "<", "α": r"\alpha", "β": r"\beta",
     "γ": r"\gamma", "ε": r"\varepsilon", "λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "τ": r"\tau", "θ": r"\theta",
     "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla",
@@ -532,6 +572,9 @@ class Latex:
                 result += " "
             result += command
         return result
+
+    def join(self, before: str, after: str) -> str:
+        return r" \, " if after.startswith(r"\frac") or before.endswith("}}") else " "
 
     def name(self, stem: str) -> str:
         if stem.endswith("*"):

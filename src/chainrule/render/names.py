@@ -16,13 +16,13 @@ from chainrule.derive.lemma import adjoint_of
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import SAMPLES
-from chainrule.ir.walk import tensors
+from chainrule.ir.walk import components, tensors
 
 GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "epsilon": "ε", "lambda": "λ", "mu": "μ", "rho": "ρ", "sigma": "σ",
     "tau": "τ", "theta": "θ", "phi": "φ", "omega": "ω", "eta": "η",
 }
-GIVEN = {"input": "x", "target": "t", "prediction": "p"}
+GIVEN = {"sample_loss": "ℓ", "input": "x", "target": "t", "prediction": "p"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,6 @@ class Names:
             return symbol
         shift = int(symbol.layer) - self.base
         return Symbol(symbol.stem, f"ℓ{'+' if shift > 0 else '−'}{abs(shift)}" if shift else "ℓ")
-
-    def adjoint(self, tensor: Tensor) -> Tensor:
-        return adjoint_of(tensor)
 
     def signal(self, tensor: Tensor) -> Symbol | None:
         """The δ (Δ of a batch of vectors) that a gradient tensor is written as, if it is."""
@@ -117,8 +114,13 @@ class Names:
         own = list(dict.fromkeys(t.name for t in involved if t.name in self.symbols))
         stems = [self.symbols[n].stem for n in own]
         bare = frozenset(n for n, s in zip(own, stems, strict=True) if stems.count(s) == 1)
-        signals = {} if signal == adjoint_of(LOSS) else {signal.name: Symbol("δ")}
+        of = self.adjoints[signal.name][0]
+        signals = {} if self.is_loss(Tensor(of, ())) else {signal.name: Symbol("δ")}
         return replace(self, bare=bare, signals=signals)
+
+    def is_loss(self, tensor: Tensor) -> bool:
+        """Whether this is the loss of a batch, or that of each sample."""
+        return tensor == LOSS or (tensor.name in self.symbols and self.symbols[tensor.name].stem == "ℓ")
 
     def layer(self, tensor: Tensor) -> int | None:
         """The number of the layer that a tensor belongs to."""
@@ -153,6 +155,14 @@ def names_of(derivation: Derivation) -> Names:
         signal = Symbol("δ", symbol.layer) if symbol and symbol.layer else None
         if weighted and signal and signal not in signals.values() and signal not in used:
             signals[adjoint_of(equation.tensor).name] = signal
+    for equation in derivation.backward.equations:
+        for component in components(equation.value):
+            name = component.tensor.name
+            if component.pad is not None and name in adjoints and name not in signals:
+                # ∂ℓ/∂y read outside its range has no good form: it is δ̄.
+                own = symbols[adjoints[name][0]]
+                single = Symbol("δ") not in signals.values() and not own.layer
+                signals[name] = Symbol("δ", "" if single else ",".join(filter(None, (own.stem, own.layer))))
     return Names(symbols, adjoints, signals, derivation.loss is None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from os import fspath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ VERSION = 1
 
 def save(model: Model, path: Path) -> None:
     """Raises ModelError where an option of a layer cannot be written as JSON."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
     nodes = order(model.output)
     layers = [layer for _, layer in model.network.layers]
@@ -43,7 +43,9 @@ def save(model: Model, path: Path) -> None:
     try:
         text = json.dumps(architecture)
     except TypeError as error:
-        raise ModelError(f"an option of a layer cannot be saved: {error}", fix="give layers numbers, texts and lists") from None
+        raise ModelError(
+            f"an option of a layer cannot be saved: {error}", fix="give layers numbers, texts and lists"
+        ) from None
     arrays = {**dict(model.parameters), **dict(model.states)}
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, fspath(path), {KEY: text})
 
@@ -55,26 +57,32 @@ def load(path: Path, *, custom: Mapping[str, type[Layer]] | None = None) -> Mode
     """
     from safetensors import SafetensorError, safe_open
 
-    name = fspath(path)
+    name, opened = fspath(path), cast(Any, safe_open)
     with open(name, "rb"):
         pass
     try:
-        with safe_open(name, framework="numpy") as file:
-            text = (file.metadata() or {}).get(KEY)
+        with opened(name, framework="numpy") as file:
+            text: str | None = cast(dict[str, str], file.metadata() or {}).get(KEY)
             arrays: dict[str, Any] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ModelError(f"{name} is no safetensors file: {error}", fix="load a file that model.save wrote") from None
     if text is None:
-        raise ModelError(f"{name} holds arrays, but no architecture of chainrule", fix="load a file that model.save wrote")
+        raise ModelError(
+            f"{name} holds arrays, but no architecture of chainrule", fix="load a file that model.save wrote"
+        )
     try:
         architecture = json.loads(text)
         if architecture["version"] != VERSION:
-            raise ModelError(f"{name} has the format {architecture['version']}, not {VERSION}", fix="use the chainrule that wrote it")
+            found = architecture["version"]
+            raise ModelError(f"{name} has the format {found}, not {VERSION}", fix="use the chainrule that wrote it")
         model = _build(architecture, {**LAYERS, **(custom or {})})
         known = {**dict(model.parameters), **dict(model.states)}
         if known.keys() != arrays.keys():
             odd = sorted(known.keys() ^ arrays.keys())
-            raise ModelError(f"the arrays in {name} do not fit its architecture: {', '.join(odd)}", fix="was a layer's class changed?")
+            raise ModelError(
+                f"the arrays in {name} do not fit its architecture: {', '.join(odd)}",
+                fix="give the layer's class as it was when the model was saved",
+            )
         for target in (model.parameters, model.states):
             for key in target:
                 target[key] = arrays[key]
@@ -88,15 +96,20 @@ def _build(architecture: Mapping[str, Any], classes: Mapping[str, type[Layer]]) 
     for entry in architecture["layers"]:
         if entry["class"] not in classes:
             name = entry["class"]
-            raise ModelError(f"the model has a layer {name!r} of its author's own", fix=f'load(path, custom={{"{name}": {name}}})')
+            raise ModelError(
+                f"the model has a layer {name!r} of its author's own", fix=f'load(path, custom={{"{name}": {name}}})'
+            )
         layers.append(classes[entry["class"]](**entry["config"]))
     nodes: list[Node] = []
     for entry in architecture["graph"]:
         if "input" in entry:
-            nodes.append(Input(*entry["input"], dtype=entry["dtype"]))
+            shape: list[int] = entry["input"]
+            nodes.append(Input(*shape, dtype=entry["dtype"]))
         else:
-            nodes.append(layers[entry["layer"]](*(nodes[p] for p in entry["parents"])))
-    inputs = [node for node in (nodes[i] for i in architecture["inputs"]) if isinstance(node, Input)]
-    return Model(
-        inputs, nodes[-1], loss=architecture["loss"], l2=architecture["l2"], dtype=architecture["dtype"]
-    )
+            parents: list[int] = entry["parents"]
+            which: int = entry["layer"]
+            nodes.append(layers[which](*[nodes[place] for place in parents]))
+    places: list[int] = architecture["inputs"]
+    chosen: list[Node] = [nodes[place] for place in places]
+    inputs = [node for node in chosen if isinstance(node, Input)]
+    return Model(inputs, nodes[-1], loss=architecture["loss"], l2=architecture["l2"], dtype=architecture["dtype"])

@@ -23,7 +23,9 @@ def _array(values: ArrayLike, what: str) -> Array:
         raise DataError(f"{what} is no array: {error}", fix="give every row the same length") from None
     if array.dtype.kind not in "biuf":
         kind = "text" if array.dtype.kind in "US" else f"type {array.dtype}"
-        fix = "number the classes: classes, y = np.unique(y, return_inverse=True)" if what == "y" else f"convert {what} to numbers: {what}.astype(float)"
+        fix = f"convert {what} to numbers: {what}.astype(float)"
+        if what == "y":
+            fix = "number the classes: classes, y = np.unique(y, return_inverse=True)"
         raise DataError(f"{what} holds {kind}, not numbers", fix=fix)
     if array.ndim == 0:
         raise DataError(f"{what} is a single number", fix="give one row for each sample")
@@ -36,8 +38,9 @@ def _finite(array: Array, what: str) -> None:
     place = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
     where = f"row {place[0]}" + (f", column {', '.join(map(str, place[1:]))}" if place[1:] else "")
     bad = int((~np.isfinite(array)).sum())
+    more = f" and {bad - 1} more values that are not finite" if bad > 1 else ""
     raise DataError(
-        f"{what} holds {array[tuple(place)]} at {where}" + (f" and {bad - 1} more values that are not finite" if bad > 1 else ""),
+        f"{what} holds {array[tuple(place)]} at {where}{more}",
         fix=f"remove such rows, or fill them: np.nan_to_num({what})",
     )
 
@@ -61,7 +64,8 @@ def as_input(values: ArrayLike, tensor: Tensor, reader: str, dtype: np.dtype[Any
             fix = f"give one row of shape {show(wanted)} for each sample"
         raise ShapeError(
             f"x has the shape {x.shape}, but {tensor.name} takes {show(tensor.shape)}",
-            about=f"{reader}, which reads {tensor.name}", fix=fix,
+            about=f"{reader}, which reads {tensor.name}",
+            fix=fix,
         )
     if not len(x):
         raise DataError("x has no samples", fix="give at least one row")
@@ -101,10 +105,13 @@ def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples
             out = (y < 0) | (y >= classes)
             if out.any():
                 row = int(np.argmax(out))
+                fix = f"give the last layer {int(y.max()) + 1} units, or correct the labels"
+                if y.min() == 1 and y.max() == classes:
+                    fix = "number the classes from 0: y - 1"
                 raise DataError(
                     f"y holds the label {int(y[row])} in row {row}, but the last layer has {classes} outputs: "
                     f"labels run from 0 to {classes - 1}",
-                    fix="number the classes from 0" if y.min() == 1 and y.max() == classes else f"give the last layer {int(y.max()) + 1} units, or correct the labels",
+                    fix=fix,
                 )
             one_hot = np.zeros((samples, classes), dtype)
             one_hot[np.arange(samples), y.astype(np.intp)] = 1
@@ -116,24 +123,32 @@ def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples
         )
     if labels == "binary" and ((y < 0) | (y > 1)).any():
         row = int(np.argwhere((y < 0) | (y > 1))[0][0])
-        raise DataError(f"y holds {y[row].tolist()} in row {row}: binary labels are 0 or 1", fix="map the two classes to 0 and 1")
+        raise DataError(
+            f"y holds {y[row].tolist()} in row {row}: binary labels are 0 or 1", fix="map the two classes to 0 and 1"
+        )
     if labels == "classes":
         sums = y.sum(axis=1)
         wrong = (y < 0).any(axis=1) | (np.abs(sums - 1) > 1e-4)
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise DataError(f"row {row} of y is no distribution over the classes: {y[row].tolist()}", fix="each row has one 1 and zeros, or sums to 1")
+            raise DataError(
+                f"row {row} of y is no distribution over the classes: {y[row].tolist()}",
+                fix="each row has one 1 and zeros, or sums to 1",
+            )
     return np.ascontiguousarray(y, dtype)
 
 
 def is_one_hot(target: Array) -> bool:
-    return target.ndim == 2 and target.shape[1] > 1 and bool(((target == 0) | (target == 1)).all() and (target.sum(1) == 1).all())
+    """Whether every row is one class: a single 1, and zeros."""
+    if target.ndim != 2 or target.shape[1] < 2:
+        return False
+    return bool(((target == 0) | (target == 1)).all() and (target.sum(1) == 1).all())
 
 
-def hits(labels: Labels, logits: Array, target: Array, *, threshold: float = 0.0) -> int:
+def hits(labels: Labels, logits: Array, target: Array) -> int:
     """How many samples are classified correctly."""
     if labels == "binary":
-        return int(((logits > threshold) == (target > 0.5)).all(axis=tuple(range(1, target.ndim))).sum())
+        return int(((logits > 0) == (target > 0.5)).all(axis=tuple(range(1, target.ndim))).sum())
     return int((logits.argmax(axis=1) == target.argmax(axis=1)).sum())
 
 
@@ -142,31 +157,31 @@ def split(samples: int, fraction: float, rng: np.random.Generator) -> tuple[Arra
     held = round(samples * fraction)
     if not 0 < fraction < 1 or not 0 < held < samples:
         raise DataError(
-            f"validation_split={fraction!r} leaves {samples - held} of {samples} samples for training and {held} for validation",
+            f"validation_split={fraction!r} leaves {samples - held} of {samples} samples for training and {held} for "
+            "validation",
             fix="choose a fraction between 0 and 1, as in validation_split=0.1",
         )
     order = rng.permutation(samples)
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def digits(seed: int = 0, held_out: float = 0.2) -> tuple[Array, Array, Array, Array]:
+def digits(seed: int = 0) -> tuple[Array, Array, Array, Array]:
     """scikit-learn's 1,797 handwritten digits as (x, y, x_test, y_test): x is (samples, 64) in 0 … 1, y is 0 … 9.
-    The held-out rows are drawn with the same fraction of every class.
+    A fifth of every class is held out: scikit-learn's stratified split with random_state=seed.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     Raises DataError where scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+        from sklearn.model_selection import train_test_split  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
     except ImportError:
         raise DataError(
             "the digits come with scikit-learn, which is not installed", fix='pip install "chainrule[data]"'
         ) from None
     pixels, labels = load_digits(return_X_y=True)  # pyright: ignore[reportUnknownVariableType]
     x, y = np.asarray(pixels, np.float64) / 16.0, np.asarray(labels, np.int64)  # pyright: ignore[reportUnknownArgumentType]
-    rng = np.random.default_rng(seed)
-    test = np.zeros(len(y), bool)
-    for label in range(10):
-        rows = rng.permutation(np.flatnonzero(y == label))
-        test[rows[: round(len(rows) * held_out)]] = True
-    return x[~test], y[~test], x[test], y[test]
+    rows = np.arange(len(y))
+    _, test = train_test_split(rows, test_size=0.2, random_state=seed, stratify=y)  # pyright: ignore[reportUnknownVariableType]
+    held = np.isin(rows, test)  # pyright: ignore[reportUnknownArgumentType]
+    return x[~held], y[~held], x[held], y[held]

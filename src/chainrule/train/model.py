@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.derive import Derivation, derive_program
+from chainrule.derivation import Derivation, printable
+from chainrule.derive import derive_program
 from chainrule.errors import DataError, ModelError
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
@@ -28,6 +29,7 @@ from chainrule.train.progress import progress
 
 Array = NDArray[Any]
 Path = str | PathLike[str]
+Samples = Any  # what NumPy makes an array of; for several inputs, a tuple of such
 DTypes = ("float32", "float64")
 CHUNK = 1024  # samples in one pass of predict and evaluate
 
@@ -106,7 +108,8 @@ class Model:
         for name, layer in self.network.layers:
             if name == label:
                 return layer
-        raise ModelError(f"no layer is called {label!r}", fix=f"there are {', '.join(n for n, _ in self.network.layers)}")
+        labels = ", ".join(name for name, _ in self.network.layers)
+        raise ModelError(f"no layer is called {label!r}", fix=f"there are {labels}")
 
     def summary(self) -> str:
         """One line for each use of a layer: its name, output shape, and number of parameters."""
@@ -125,7 +128,7 @@ class Model:
     def _derivation(self) -> Derivation:
         net = self.network
         wrt = (*net.training.parameters, *(t for t in self._input_tensors if t.dtype == "real"))
-        return derive_program(net.training, net.loss, wrt, layers=net.labels)
+        return printable(derive_program(net.training, net.loss, wrt, layers=net.labels))
 
     def derive(self) -> Derivation:
         """The derivation of the whole back-propagation; without a loss, from a given ∂L/∂output."""
@@ -150,12 +153,13 @@ class Model:
     def _layer_nodes(self) -> list[Node]:
         return [node for node in order(self.output) if node.layer is not None]
 
-    def _given(self, x: ArrayLike | Sequence[ArrayLike], dtype: np.dtype[Any]) -> dict[str, Array]:
+    def _given(self, x: Samples, dtype: np.dtype[Any]) -> dict[str, Array]:
         tensors = self._input_tensors
+        several: list[Any]
         if len(tensors) == 1:
-            several: Sequence[Any] = (x,)
+            several = [x]
         elif isinstance(x, (tuple, list)) and len(x) == len(tensors):  # pyright: ignore[reportUnknownArgumentType]
-            several = x  # pyright: ignore[reportUnknownVariableType]
+            several = list(x)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         else:
             raise DataError(f"the model has {len(tensors)} inputs", fix="give x as a tuple with one array for each")
         given = {t.name: as_input(v, t, self._reader(t), dtype) for t, v in zip(tensors, several, strict=True)}
@@ -189,7 +193,7 @@ class Model:
             values = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in values.items()}
         return execute(program, values, dtype=dtype)
 
-    def _forward(self, x: ArrayLike | Sequence[ArrayLike], tensor: Tensor) -> Array:
+    def _forward(self, x: Samples, tensor: Tensor) -> Array:
         given = self._given(x, self.dtype)
         program = needed(self.network.inference, [tensor.name])
         samples = len(next(iter(given.values())))
@@ -199,16 +203,16 @@ class Model:
         ]
         return np.concatenate(parts)
 
-    def predict(self, x: ArrayLike | Sequence[ArrayLike]) -> Array:
+    def predict(self, x: Samples) -> Array:
         """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid)."""
         net = self.network
         return self._forward(x, net.inference_logits if net.prediction is net.logits else net.prediction)
 
-    def logits(self, x: ArrayLike | Sequence[ArrayLike]) -> Array:
+    def logits(self, x: Samples) -> Array:
         """The output of the last layer, before the loss's link."""
         return self._forward(x, self.network.inference_logits)
 
-    def evaluate(self, x: ArrayLike | Sequence[ArrayLike], y: ArrayLike) -> dict[str, float]:
+    def evaluate(self, x: Samples, y: ArrayLike) -> dict[str, float]:
         """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes."""
         given = self._given(x, self.dtype)
         samples = len(next(iter(given.values())))
@@ -236,8 +240,7 @@ class Model:
         return metrics if labels == "numbers" else {**metrics, "accuracy": right / len(target)}
 
     def gradients(
-        self, x: ArrayLike | Sequence[ArrayLike], y: ArrayLike, *, dtype: str | None = None,
-        executor: Literal["numpy"] = "numpy", seed: int = 0,
+        self, x: Samples, y: ArrayLike, *, dtype: str | None = None, executor: Literal["numpy"] = "numpy", seed: int = 0
     ) -> tuple[float, dict[str, Array]]:
         """(loss, name -> gradient): of every parameter and of "input", each of the shape of what it belongs to.
         `dtype` is the model's unless given; `seed` draws the random tensors of layers that have some."""
@@ -262,7 +265,7 @@ class Model:
 
     def fit(
         self,
-        x: ArrayLike | Sequence[ArrayLike],
+        x: Samples,
         y: ArrayLike,
         *,
         epochs: int = 10,
@@ -280,7 +283,8 @@ class Model:
         Raises DataError and ShapeError for the data, ModelError where the loss is no longer finite.
         """
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not whole or value < 1:
                 raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=10")
         sgd = _optimizer(optimizer)
         rng = np.random.default_rng(seed)
@@ -335,7 +339,8 @@ class Model:
         update = sgd.program(pairs)
         velocities = {
             s.tensor.name: np.zeros(tuple(int(e) for e in s.tensor.shape), self.dtype)
-            for s in update.states if s.tensor.name not in self._values
+            for s in update.states
+            if s.tensor.name not in self._values
         }
 
         def step(given: Mapping[str, Array], target: Array, number: int, epoch: int) -> tuple[float, int]:
@@ -345,14 +350,17 @@ class Model:
             loss = float(values[loss_name])
             if not np.isfinite(loss):
                 raise ModelError(
-                    f"the loss became {loss} in epoch {epoch + 1}", about=f"step {number + 1} of {sgd}",
+                    f"the loss became {loss} in epoch {epoch + 1}",
+                    about=f"step {number + 1} of {sgd}",
                     fix="choose a lower rate; the parameters are those before this step",
                 )
             rate = np.asarray(sgd.rate_at(number), self.dtype)
             changes = {g.name: values[g.name] for _, g in pairs}
             new = execute(update, {"rate": rate, **changes, **self._values, **velocities}, dtype=self.dtype)
             # Each update is one call, so that Ctrl-C falls before or after it, never between two parameters.
-            self._values.update({s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in self._values})
+            self._values.update(
+                {s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in self._values}
+            )
             velocities.update({s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in velocities})
             self._states.update({s.tensor.name: values[s.next.name] for s in net.training.states})
             return loss, 0 if labels == "numbers" else hits(labels, values[net.logits.name], target)
@@ -386,7 +394,8 @@ class Sequential(Model):
                 items.extend(layer)
         if not items or not isinstance(items[0], Input):
             raise ModelError(
-                "a Sequential starts with the shape of one sample", about=", ".join(map(str, items)) or "Sequential()",
+                "a Sequential starts with the shape of one sample",
+                about=", ".join(map(str, items)) or "Sequential()",
                 fix="put cr.Input(64) first",
             )
         if len(items) == 1:
@@ -397,11 +406,14 @@ class Sequential(Model):
             if isinstance(item, str):
                 item = _activation(item)()
             if isinstance(item, type) and issubclass(item, Layer):
-                raise ModelError(f"{item.__name__} is a class", about=f"entry {number}", fix=f"call it: cr.{item.__name__}()")
+                raise ModelError(
+                    f"{item.__name__} is a class", about=f"entry {number}", fix=f"call it: cr.{item.__name__}()"
+                )
             if not isinstance(item, Layer):
                 raise ModelError(
-                    f"entry {number} is no layer: {item!r}", about="Sequential",
-                    fix="only the first entry is an Input" if isinstance(item, Input) else "give layers, as in cr.Dense(10)",
+                    f"entry {number} is no layer: {item!r}",
+                    about="Sequential",
+                    fix="give layers, as in cr.Dense(10); only the first entry is an Input",
                 )
             node = item(node)
         super().__init__(start, node, loss=loss, l2=l2, seed=seed, dtype=dtype)
@@ -414,9 +426,8 @@ def _activation(name: str) -> type[Layer]:
         ours = next(layer for layer in LAYERS if layer.lower() == name.lower())
         raise ModelError(f"{ours} is not an activation", fix=f"write cr.{ours}(…)")
     near = get_close_matches(name.lower(), ACTIVATIONS, 1, 0.5)
-    raise ModelError(
-        f"unknown activation {name!r}", fix=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ACTIVATIONS)}"
-    )
+    fix = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ACTIVATIONS)}"
+    raise ModelError(f"unknown activation {name!r}", fix=fix)
 
 
 def _optimizer(value: SGD | str | None) -> SGD:

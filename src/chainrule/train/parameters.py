@@ -31,12 +31,17 @@ class Parameters(Mapping[str, NDArray[Any]]):
         if new.dtype.kind not in "biuf":
             raise DataError(f"{name} takes numbers, not {new.dtype}", about=name)
         if new.shape != old.shape:
+            transposed = new.shape == old.shape[::-1]
             raise ShapeError(
-                f"{name} has the shape {old.shape}, but the array has {new.shape}", about=name,
-                fix="transpose it: a weight is (outputs, inputs)" if new.shape == old.shape[::-1] else f"give an array of shape {old.shape}",
+                f"{name} has the shape {old.shape}, but the array has {new.shape}",
+                about=name,
+                fix="transpose it: a weight is (outputs, inputs)"
+                if transposed
+                else f"give an array of shape {old.shape}",
             )
         if not np.isfinite(new).all():
-            raise DataError(f"the array holds values that are not finite at {np.argwhere(~np.isfinite(new))[0].tolist()}", about=name)
+            place = np.argwhere(~np.isfinite(new))[0].tolist()
+            raise DataError(f"the array holds {new[tuple(place)]}, which is not finite, at {place}", about=name)
         self._values[name] = new.astype(old.dtype)
 
     def _known(self, name: str) -> None:

@@ -7,21 +7,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar, TaskID
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 
 class Progress(Protocol):
     """What the training loop reports to."""
 
     def __enter__(self) -> Progress: ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
     def step(self, epoch: int, fraction: float, loss: float) -> None: ...
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None: ...
 
 
 def _line(epoch: int, epochs: int, metrics: dict[str, float]) -> str:
-    parts = [f"{name.replace('_', ' ')} {value:.2%}" if "accuracy" in name else f"{name.replace('_', ' ')} {value:.4f}"
-             for name, value in metrics.items()]
+    parts = [
+        f"{name.replace('_', ' ')} {value:.2%}" if "accuracy" in name else f"{name.replace('_', ' ')} {value:.4f}"
+        for name, value in metrics.items()
+    ]
     return f"epoch {epoch + 1:{len(str(epochs))}d}/{epochs}  {'  '.join(parts)}"
 
 
@@ -31,7 +36,9 @@ class Silent:
     def __enter__(self) -> Silent:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         pass
 
     def step(self, epoch: int, fraction: float, loss: float) -> None:
@@ -69,7 +76,9 @@ class Terminal(Silent):
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
     def step(self, epoch: int, fraction: float, loss: float) -> None:

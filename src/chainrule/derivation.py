@@ -1,0 +1,54 @@
+"""A derivation as its user holds it: what `chainrule.derive` derives, and ways to print it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from chainrule import render
+from chainrule.derive import Derivation as Derived
+from chainrule.derive import derive_equation
+
+Language = Literal["en", "zh"]
+Detail = Literal["brief", "standard", "full"]
+
+
+@dataclass(frozen=True)
+class Derivation(Derived):
+    """The back-propagation of a program, line by line. `d["dense1.W"]` is one gradient with its lemmas.
+
+    `lang` is "en" or "zh"; `detail` is "brief", "standard" or "full".
+    """
+
+    def to_text(self, lang: Language = "en", detail: Detail = "standard", width: int = 100) -> str:
+        """Plain text with Unicode mathematics, at most `width` columns wide."""
+        return render.text(self, lang, detail, width)
+
+    def to_markdown(self, lang: Language = "en", detail: Detail = "standard") -> str:
+        """Markdown with LaTeX mathematics."""
+        return render.markdown(self, lang, detail)
+
+    def to_latex(self, lang: Language = "en", detail: Detail = "standard") -> str:
+        """A complete LaTeX document."""
+        return render.latex(self, lang, detail)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows."""
+        return self.to_markdown()
+
+
+def printable(derived: Derived) -> Derivation:
+    return Derivation(*(getattr(derived, field.name) for field in fields(derived)))
+
+
+def derive(text: str, *, wrt: str | Sequence[str] | None = None) -> Derivation:
+    """Derive one equation, given as text: `derive("u[n, k] = sum[l](W[k, l]*x[n, l])", wrt="W")`.
+
+    The derivation starts from a given gradient of the left side. `wrt` names the tensors to differentiate
+    by, by default all on the right. Raises EquationError, ShapeError or DerivationError.
+    """
+    return printable(derive_equation(text, wrt=wrt))

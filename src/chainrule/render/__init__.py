@@ -1,0 +1,30 @@
+"""A derivation, printed: plain text for a terminal, Markdown, LaTeX; in English and Chinese.
+
+`detail` is "brief" (each lemma's first and last line), "standard" (steps with one reason are one line)
+or "full" (every step of the trace).
+"""
+
+from __future__ import annotations
+
+from chainrule.derive.adjoint import Derivation
+from chainrule.render import latex as _latex
+from chainrule.render import markdown as _markdown
+from chainrule.render import text as _text
+from chainrule.render.document import Document, build
+
+__all__ = ["Document", "build", "latex", "markdown", "text"]
+
+
+def text(derivation: Derivation, lang: str = "en", detail: str = "standard", width: int = 100) -> str:
+    """Plain text with Unicode mathematics, in lines of at most `width` columns."""
+    return _text.render(build(derivation, lang, detail), width)
+
+
+def markdown(derivation: Derivation, lang: str = "en", detail: str = "standard") -> str:
+    """Markdown with LaTeX mathematics."""
+    return _markdown.render(build(derivation, lang, detail))
+
+
+def latex(derivation: Derivation, lang: str = "en", detail: str = "standard") -> str:
+    """A complete LaTeX document; the Chinese one is for XeLaTeX."""
+    return _latex.render(build(derivation, lang, detail))

@@ -1,0 +1,54 @@
+"""The document as Markdown with LaTeX mathematics between dollar signs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from chainrule.render.document import Cell, Code, Document, Heading, Items, Lines, Paragraph, Table, Text
+from chainrule.render.formula import LATEX, Formula, write
+
+
+def render(document: Document) -> str:
+    parts = [f"# {document.title}"]
+    for block in document.blocks:
+        match block:
+            case Heading(level=level, text=text):
+                parts.append(f"{'#' * (level + 1)} {flat(text)}")
+            case Paragraph(text=text):
+                parts.append(flat(text))
+            case Items(items=items):
+                parts.append("\n".join(f"- {flat(item)}" for item in items))
+            case Lines(lines=lines):
+                rows = [
+                    (f"({x.number})", _math(x.left) if x.left else "", _math(x.right), flat(x.reason)) for x in lines
+                ]
+                parts.append(grid(("", "", "", ""), rows))
+            case Table(header=header, rows=rows_):
+                parts.append(grid([flat(h) for h in header], [[cell_text(c) for c in row] for row in rows_]))
+    return "\n\n".join(parts) + "\n"
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cell_text(cell: Cell) -> str:
+    return "<br>".join(flat(line, display=True) for line in cell)
+
+
+def _math(formula: Formula) -> str:
+    return rf"$\displaystyle {write(formula, LATEX)}$"
+
+
+def flat(text: Text, display: bool = False) -> str:
+    result = ""
+    for part in text:
+        match part:
+            case Formula():
+                result += _math(part) if display else f"${write(part, LATEX)}$"
+            case Code(text=name):
+                result += f"`{name}`"
+            case str():
+                result += part.replace("|", r"\|").replace("*", r"\*")
+    return result

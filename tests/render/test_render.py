@@ -1,0 +1,244 @@
+"""What the printed derivation says: its lines, its numbers, its parentheses, in every format and language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+import pytest
+
+from chainrule import render
+from chainrule.derive.adjoint import Derivation, derive_equation, derive_program
+from chainrule.derive.trace import RULES
+from chainrule.errors import DerivationError
+from chainrule.ir.expr import Add, Component, Constant, Expr, Multiply, Power, Reduce, Tensor
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.parse import parse_program
+from chainrule.ir.program import Program
+from chainrule.render.document import GROUPS, Heading, Lines, build, formulas
+from chainrule.render.formula import LATEX, UNICODE, Formula, write
+from chainrule.render.names import Names, Symbol, names_of
+from chainrule.render.prose import LANGUAGES, pieces, sentences
+from chainrule.render.text import width_of
+
+EQUATIONS = [
+    "u[n, k] = sum[l](W[k, l] * x[n, l]) + b[k]",
+    "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))",
+    "y[n, o, i<7, j<7] = sum[c, p<3, q<3](W[o, c, p, q] * pad(x, 0)[n, c, 2*i + p - 1, 2*j + q - 1]) + b[o]",
+    "y[n, c, i<7, j<7] = max[p<2, q<2](x[n, c, 2*i + p, 2*j + q])",
+    "e[n, t, d] = sum[v]([v == id[n, t]] * E[v, d])",
+    "y[n, k] = g[k] * (x[n, k] - m[k]) * v[k]**(-1/2)",
+    "m[k] = mean[n](x[n, k])",
+    "y[i] = max(x[i], 0) + relu(x[i])",
+    "loss = mean[n](logsumexp[k](u[n, k]) - sum[k](t[n, k] * u[n, k]))",
+]
+
+
+def program(text: Sequence[str], wrt: Sequence[str], given: dict[str, Tensor], loss: bool = True) -> Derivation:
+    equations = tuple(parse_program("\n".join(text), tensors=given))
+    own = {t.name: t for t in given.values()}
+    parameters = tuple(t for t in given.values() if t.name[0] in "Wb")
+    inputs = tuple(t for t in given.values() if t not in parameters)
+    last = equations[-1].tensor
+    whole = Program(equations, inputs=inputs, parameters=parameters, outputs=(last,))
+    return derive_program(whole, last if loss else None, [own[name] for name in wrt])
+
+
+def mlp(depth: int) -> Derivation:
+    given = {"x": Tensor("x", ("N", 4)), "t": Tensor("t", ("N", 4))}
+    lines, before = list[str](), "x"
+    for layer in range(1, depth + 1):
+        given[f"W{layer}"], given[f"b{layer}"] = Tensor(f"W{layer}", (4, 4)), Tensor(f"b{layer}", (4,))
+        lines.append(f"u{layer}[n, k] = sum[l](W{layer}[k, l] * {before}[n, l]) + b{layer}[k]")
+        lines.append(f"z{layer}[n, k] = sigmoid(u{layer}[n, k])")
+        before = f"z{layer}"
+    lines.append(f"loss = mean[n](1/2 * sum[k](({before}[n, k] - t[n, k])**2))")
+    return program(lines, [name for name in given if name != "t"], given)
+
+
+def lemma_lines(derivation: Derivation, number: int, detail: str = "standard") -> list[tuple[str, str, str]]:
+    for block in build(derivation, "en", detail).blocks:
+        if isinstance(block, Lines) and block.lines[0].number.startswith(f"{number}."):
+            return [
+                (x.number, write(x.left, UNICODE) if x.left else "", write(x.right, UNICODE)) for x in block.lines
+            ]
+    raise AssertionError(f"no lemma {number}")
+
+
+def test_the_dense_lemma_has_the_lines_of_the_design():
+    lines = lemma_lines(derive_equation(EQUATIONS[0], wrt="W"), 1)
+    assert [left or right for _, left, right in lines[:1]] == ["∂f/∂W_ij"]
+    right = [r.removeprefix("= ") for _, _, r in lines]
+    assert right[0] == "Σ_k (∂f/∂u_k) (∂u_k/∂W_ij)"
+    assert right[1] == "Σ_k δ_k (∂(Σ_l W_kl x_l + b_k)/∂W_ij)"
+    assert right[2].startswith("Σ_k δ_k") and "Σ_l (∂W_kl/∂W_ij) x_l" in right[2] and "+ 0" not in right[2]
+    assert right[3:] == ["Σ_k δ_k Σ_l [k = i] [l = j] x_l", "δ_i x_j", "δ xᵀ", "Δᵀ X"]
+
+
+def test_the_matrix_line_carries_its_shape_check():
+    document = render.text(derive_equation("u[n, k<3] = sum[l<2](W[k, l] * x[n, l])", wrt="W"))
+    assert "(3×1)(1×2) = 3×2 ✓" in document
+
+
+@pytest.mark.parametrize("text", EQUATIONS)
+def test_a_lemma_has_at_most_seven_lines_with_stable_numbers(text: str):
+    derivation = derive_equation(text)
+    for number in range(1, len(derivation.lemmas) + 1):
+        lines = lemma_lines(derivation, number)
+        # A split by a stride has one line more for each residue class.
+        assert len(lines) <= 7 + 2 * (len(derivation.lemmas[number - 1].pieces) - 1)
+        assert [n for n, _, _ in lines] == [f"{number}.{i}" for i in range(1, len(lines) + 1)]
+
+
+def test_detail_groups_the_same_steps():
+    derivation = derive_equation(EQUATIONS[0], wrt="W")
+    brief, standard, full = (lemma_lines(derivation, 1, d) for d in ("brief", "standard", "full"))
+    assert len(brief) < len(standard) < len(full)
+    assert brief[0] == standard[0] == full[0]
+    assert brief[-1][1:] == standard[-1][1:] == full[-1][1:]
+    steps = derivation.lemmas[0].sample
+    assert steps is not None and len(full) == len(steps.all_steps) + 2
+
+
+def test_the_document_does_not_grow_with_depth():
+    short, long = (render.text(mlp(depth)).count("\n") for depth in (6, 12))
+    # Only the table of symbols and the titles may differ, not the lines of the layers.
+    assert abs(long - short) <= 4
+
+
+def test_a_run_of_equal_layers_is_printed_once():
+    text = render.text(mlp(6))
+    assert "ℓ = 2, …, 6" in text
+    assert "(Σ_k δ^[ℓ+1]_k W^[ℓ+1]_ki) z^[ℓ]_i (1 − z^[ℓ]_i)" in text
+    assert "(W^[ℓ+1]ᵀ δ^[ℓ+1]) ⊙ z^[ℓ] ⊙ (1 − z^[ℓ])" in text
+    assert "J_hᵀ J_gᵀ" in text
+
+
+def test_fan_out_prints_the_line_that_adds_the_uses():
+    given = {"x": Tensor("x", ("N", 3)), "W": Tensor("W", (3, 3))}
+    lines = ["u[n, k] = sum[l](W[k, l] * x[n, l])", "y[n, k] = u[n, k] + x[n, k]"]
+    derivation = program(lines, ["x", "W"], given, loss=False)
+    text = re.sub(r"\s+", " ", render.text(derivation, width=200))
+    assert "x is used 2 times" in text
+    assert "(∇_x f)_1 + (∇_x f)_2" in text
+
+
+# --- formulas -----------------------------------------------------------------------------------
+
+ROW, K = Index("i", 3), Index("k", 3)
+
+
+def vector(name: str, index: Index = ROW) -> Component:
+    return Component(Tensor(name, (3,)), (Affine.of(index),))
+
+
+A, B, C = vector("a"), vector("b"), vector("c")
+TWO, MINUS = Constant(Fraction(2)), Constant(Fraction(-1))
+NAMES = Names({name: Symbol(name) for name in "abc"}, {}, {}, True)
+
+
+def unicode(node: Expr) -> str:
+    return write(Formula((node,), NAMES), UNICODE)
+
+
+def latex(node: Expr) -> str:
+    return write(Formula((node,), NAMES), LATEX)
+
+
+@pytest.mark.parametrize(
+    ("node", "expected", "in_latex"),
+    [
+        (Multiply((Add((A, B)), Add((B, C)))), "(a_i + b_i) (b_i + c_i)", "(a_{i} + b_{i}) (b_{i} + c_{i})"),
+        (Add((A, Multiply((MINUS, B)))), "a_i − b_i", "a_{i} - b_{i}"),
+        (Add((A, Multiply((MINUS, Add((B, C)))))), "a_i − (b_i + c_i)", "a_{i} - (b_{i} + c_{i})"),
+        (Multiply((A, Multiply((MINUS, B)))), "a_i (−b_i)", "a_{i} (-b_{i})"),
+        (Power(Add((A, B)), Fraction(2)), "(a_i + b_i)²", "{(a_{i} + b_{i})}^{2}"),
+        (Power(Multiply((A, B)), Fraction(2)), "(a_i b_i)²", "{(a_{i} b_{i})}^{2}"),
+        (Multiply((A, Power(Add((B, C)), Fraction(-1)))), "a_i/(b_i + c_i)", r"\frac{a_{i}}{b_{i} + c_{i}}"),
+        (Multiply((C, A, Power(B, Fraction(-1)), C)), "c_i (a_i/b_i) c_i", r"c_{i} \, \frac{a_{i}}{b_{i}} \, c_{i}"),
+        (Multiply((A, TWO)), "a_i · 2", r"a_{i} \cdot 2"),
+        (
+            Multiply((Reduce("sum", (K,), vector("b", K)), A)), "(Σ_k b_k) a_i",
+            r"\left(\sum_{k} b_{k}\right) a_{i}",
+        ),
+        (Reduce("sum", (K,), Add((vector("b", K), A))), "Σ_k (b_k + a_i)", r"\sum_{k} (b_{k} + a_{i})"),
+        (Add((Reduce("sum", (K,), vector("b", K)), A)), "Σ_k b_k + a_i", r"\sum_{k} b_{k} + a_{i}"),
+    ],
+)
+def test_parentheses_stand_where_precedence_needs_them(node: Expr, expected: str, in_latex: str):
+    assert unicode(node) == expected
+    assert latex(node) == in_latex
+
+
+def test_a_product_of_sums_is_never_a_sum_of_products():
+    """Negative control: losing a parenthesis would print both alike."""
+    assert unicode(Multiply((Add((A, B)), C))) != unicode(Add((A, Multiply((B, C)))))
+    assert latex(Multiply((Add((A, B)), C))) != latex(Add((A, Multiply((B, C)))))
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def test_every_tensor_has_a_symbol_of_its_own():
+    derivation = mlp(3)
+    symbols = names_of(derivation).symbols
+    program_ = derivation.forward
+    assert {t.name for t in (*program_.given, *program_.defined)} <= {*symbols, "loss"}
+    assert len(set(symbols.values())) == len(symbols)
+
+
+# --- prose --------------------------------------------------------------------------------------
+
+
+def test_both_languages_have_the_same_sentences_with_the_same_places():
+    english, chinese = sentences("en"), sentences("zh")
+    assert english.keys() == chinese.keys()
+    for key, sentence in english.items():
+        places, others = (sorted(name for _, name in pieces(s) if name) for s in (sentence, chinese[key]))
+        assert places == others, key
+
+
+def test_every_rule_has_a_sentence_and_a_group():
+    for id in (*RULES, "split", "cite"):
+        assert f"rule.{id}" in sentences("en"), id
+        assert f"group.{GROUPS[id]}" in sentences("en"), id
+
+
+def test_an_unknown_language_or_detail_is_refused():
+    derivation = derive_equation(EQUATIONS[0])
+    with pytest.raises(DerivationError, match="language"):
+        render.text(derivation, "fr")
+    with pytest.raises(DerivationError, match="detail"):
+        render.text(derivation, detail="long")
+
+
+# --- formats ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", EQUATIONS)
+@pytest.mark.parametrize("detail", ["brief", "standard", "full"])
+def test_every_format_prints_in_both_languages(text: str, detail: str):
+    derivation = derive_equation(text)
+    counts = {len(list(formulas(build(derivation, lang, detail)))) for lang in LANGUAGES}
+    assert len(counts) == 1
+    for lang in LANGUAGES:
+        source = render.latex(derivation, lang, detail)
+        unescaped = source.replace(r"\{", "").replace(r"\}", "")
+        assert unescaped.count("{") == unescaped.count("}")
+        assert source.count(r"\left") == source.count(r"\right")
+        assert sorted(re.findall(r"\\begin\{(\w+)\}", source)) == sorted(re.findall(r"\\end\{(\w+)\}", source))
+        assert render.markdown(derivation, lang, detail).count("$") % 2 == 0
+        for line in render.text(derivation, lang, detail, width=100).splitlines():
+            assert width_of(line) <= 100, line
+
+
+def test_latex_holds_no_character_that_it_would_lose():
+    for text in EQUATIONS:
+        source = render.latex(derive_equation(text), "en", "full")
+        assert [c for c in source if ord(c) > 126] == []
+
+
+def test_headings_come_in_the_order_of_the_article():
+    titles = [b.text[0] for b in build(mlp(3), "en", "standard").blocks if isinstance(b, Heading) and b.level == 1]
+    assert titles == ["The network", "Notation", "The lemmas", "Lemmas put together", "The backward pass"]

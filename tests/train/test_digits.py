@@ -1,0 +1,28 @@
+"""Real handwritten digits: the split, and what the network learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.cli import BATCH, EPOCHS, MOMENTUM, RATE, digits_model
+
+
+def test_the_split_is_fixed_stratified_and_disjoint() -> None:
+    x, y, x_test, y_test = cr.digits()
+    again = cr.digits()
+    assert all(np.array_equal(a, b) for a, b in zip((x, y, x_test, y_test), again, strict=True))
+    assert (len(x) + len(x_test), x.shape[1]) == (1797, 64)
+    assert (x.min(), x.max()) == (0, 1)
+    assert len(x_test) / 1797 == pytest.approx(0.2, abs=0.01)
+    fractions = np.bincount(y_test) / (np.bincount(y) + np.bincount(y_test))
+    assert np.abs(fractions - 0.2).max() < 0.01
+
+
+def test_at_least_97_percent_of_the_held_out_digits_are_recognised() -> None:
+    x, y, x_test, y_test = cr.digits()
+    model = digits_model()
+    optimizer = cr.SGD(RATE, momentum=MOMENTUM)
+    model.fit(x, y, epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer, verbose=False)
+    assert model.evaluate(x_test, y_test)["accuracy"] >= 0.97
