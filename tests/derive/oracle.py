@@ -56,10 +56,12 @@ def false_steps(
     values = point(forward, extents, seed, ranges)
     y, signal = lemma.equation.target, lemma.error_signal
     if lemma.equation.tensor == LOSS:
-        values[signal.name] = field.elements(np.ones((), dtype=np.int64))
         definitions = {LOSS.name: lemma.equation}
     else:
         values |= field.random_values([signal], extents, seed + 3)
+        if lemma.signal is not None:
+            known = field.evaluate(lemma.signal, values, (), extents=extents, seed=seed)
+            values[signal.name] = np.full_like(values[signal.name], known)
         total = summed(y.free, Multiply((Component(signal, y.subscripts), y)))
         definitions = {LOSS.name: Equation(Component(LOSS, ()), total), y.tensor.name: lemma.equation}
         values[LOSS.name] = field.elements(np.ones((), dtype=np.int64))

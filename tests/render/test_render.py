@@ -16,10 +16,13 @@ from chainrule.ir.expr import Add, Component, Constant, Expr, Multiply, Power, R
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Program
-from chainrule.render.document import GROUPS, Heading, Lines, build, formulas
-from chainrule.render.formula import LATEX, UNICODE, Formula, write
+from chainrule.render.build import build
+from chainrule.render.document import Heading, Lines, formulas
+from chainrule.render.formula import Formula, write
+from chainrule.render.lines import GROUPS
 from chainrule.render.names import Names, Symbol, names_of
 from chainrule.render.prose import LANGUAGES, pieces, sentences
+from chainrule.render.styles import LATEX, UNICODE
 from chainrule.render.text import width_of
 
 EQUATIONS = [

@@ -14,7 +14,8 @@ from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, ful
 from chainrule.derive.trace import LOSS, Step
 from chainrule.errors import DerivationError
 from chainrule.ir.check import check_program
-from chainrule.ir.expr import ONE, Component, Tensor, add
+from chainrule.ir.expr import ONE, Add, Component, Expr, Multiply, Power, Reduce, Size, Tensor, add
+from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_equation
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, tensors
@@ -107,22 +108,20 @@ class _Lemmas:
         self._known: dict[Key, tuple[Lemma, tuple[Tensor, ...]]] = {}
 
     def find(
-        self, equation: Equation, tensor: Tensor, facts: tuple[Equation, ...]
+        self, equation: Equation, tensor: Tensor, facts: tuple[Equation, ...], signal: Expr | None, per_sample: bool
     ) -> tuple[Lemma, dict[Tensor, Tensor]]:
         names: dict[Tensor, int] = {}
         for e in (equation, *facts):
             for t in (e.tensor, *tensors(e.value)):
                 names.setdefault(t, len(names))
         stand_ins = {t: Tensor(f"t{n}", t.shape, t.dtype) for t, n in names.items()}
-        name: Key = (names[tensor], *(_anonymous(e, stand_ins) for e in (equation, *facts)))
+        keys = (e.over(stand_ins).key for e in (equation, *facts))
+        name: Key = (names[tensor], signal, per_sample, equation.tensor == LOSS, *keys)
         if name not in self._known:
-            self._known[name] = (derive_lemma(equation, tensor, facts), tuple(names))
+            lemma = derive_lemma(equation, tensor, facts, signal=signal, per_sample=per_sample)
+            self._known[name] = (lemma, tuple(names))
         lemma, originals = self._known[name]
         return lemma, {a: b for a, b in zip(originals, names, strict=True) if a != b}
-
-
-def _anonymous(equation: Equation, stand_ins: Mapping[Tensor, Tensor]) -> Key:
-    return equation.over(stand_ins).key
 
 
 def derive_program(
@@ -140,13 +139,15 @@ def derive_program(
     needed = _depending(program, wrt)
     uses: dict[Tensor, list[Use]] = {}
     lemmas = _Lemmas()
-    auxiliary: dict[Tensor, tuple[Equation, ...]] = {}
+    auxiliary: dict[Equation, dict[Tensor, Equation]] = {}
+    constants: dict[Tensor, Expr] = {}
     backward: list[Equation] = []
     parts: dict[str, Gradient] = {}
     seeds = (loss,) if loss is not None else tuple(o for o in program.outputs if o in needed)
     live = set(seeds)
-    if loss is not None:
+    if loss is not None and loss in wrt:
         backward.append(Equation(Component(adjoint_of(loss), ()), ONE))
+    per_sample = _loss_of_samples(program, loss)
 
     def finish(tensor: Tensor) -> None:
         """Close the gradient of a tensor once all its uses are known."""
@@ -159,6 +160,8 @@ def derive_program(
         elif not renamed:
             backward.append(zero_gradient(tensor))
         parts[tensor.name] = Gradient(tensor, tuple(renamed), total)
+        if len(renamed) == 1 and len(renamed[0].equations) == 1 and not tensors(renamed[0].equations[0].value):
+            constants[tensor] = renamed[0].equations[0].value
 
     for equation in reversed(program.equations):
         y = equation.tensor
@@ -169,10 +172,16 @@ def derive_program(
         for x in tensors(equation.value):
             if x in needed and x.dtype == "real":
                 live.add(x)
-                facts = _facts(program, equation)
-                lemma, mapping = lemmas.find(equation, x, facts)
-                full = full_mapping(lemma, mapping)
-                auxiliary.setdefault(y, tuple(e.over(full) for e in lemma.auxiliary))
+                if x in seeds:
+                    raise DerivationError(f"the output {x.name} is read by another", about=equation, fix="give a loss")
+                read = equation.over({y: LOSS}) if y == loss else equation
+                lemma, mapping = lemmas.find(
+                    read, x, _facts(program, equation), constants.get(y), y == per_sample
+                )
+                mapping = {**mapping, **({LOSS: y} if y == loss and y != LOSS else {})}
+                full = full_mapping(lemma, mapping, _piece(program, equation))
+                saved = (e.over(full) for e in lemma.auxiliary)
+                auxiliary.setdefault(equation, {}).update({e.tensor: e for e in saved})
                 equations = tuple(piece.equation.over(full) for piece in lemma.pieces)
                 uses.setdefault(x, []).append(Use(equation, x, lemma, mapping, equations))
     for tensor in wrt:
@@ -186,6 +195,26 @@ def derive_program(
         given += [adjoint_of(o) for o in seeds]
     body = Program(tuple(backward), tuple(given), outputs=tuple(gradients.values()))
     return Derivation(forward, body, parts, gradients, loss, layers or {})
+
+
+def _loss_of_samples(program: Program, loss: Tensor | None) -> Tensor | None:
+    """e where the loss is the mean over the samples of e[n], and perhaps more."""
+    for equation in program.equations:
+        if equation.tensor == loss:
+            for term in equation.value.terms if isinstance(equation.value, Add) else (equation.value,):
+                match term:
+                    case Multiply(factors=(Power(base=Size(), exponent=r), Reduce(kind="sum", body=Component() as e))):
+                        if r == -1 and e.tensor.shape == (SAMPLES,):
+                            return e.tensor
+                    case _:
+                        pass
+    return None
+
+
+def _piece(program: Program, equation: Equation) -> str:
+    """What tells the auxiliary tensors of one piece of a tensor from those of its other pieces."""
+    siblings = [e for e in program.equations if e.tensor == equation.tensor]
+    return "" if len(siblings) == 1 else f"_{siblings.index(equation) + 1}"
 
 
 def _depending(program: Program, wrt: Iterable[Tensor]) -> set[Tensor]:
@@ -226,11 +255,11 @@ def _total(tensor: Tensor, uses: Iterable[Use]) -> Equation:
     return Equation(target, add(Component(use.contribution, target.subscripts) for use in uses))
 
 
-def _with_auxiliary(program: Program, auxiliary: Mapping[Tensor, tuple[Equation, ...]]) -> Program:
+def _with_auxiliary(program: Program, auxiliary: Mapping[Equation, Mapping[Tensor, Equation]]) -> Program:
     equations: list[Equation] = []
     for equation in program.equations:
         equations.append(equation)
-        equations.extend(auxiliary.get(equation.tensor, ()))
+        equations.extend(auxiliary.get(equation, {}).values())
     return Program(
         tuple(equations), program.inputs, program.parameters, program.random, program.states, program.outputs
     )

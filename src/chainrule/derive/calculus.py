@@ -32,13 +32,13 @@ from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import law
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, fresh, rename, tensors, transform
+from chainrule.ir.walk import bound, fresh, nodes, rename, tensors, transform
 
 # The order in which `lemma` tries the rules; each pass moves ∂ inwards, so it ends. The brackets come
 # when nothing else is left, so that one line of the document shows them all.
 MOVES = (
-    "derivative.independent", "derivative.sum", "derivative.reduction", "derivative.product", "derivative.power",
-    "derivative.max", "derivative.logsumexp", "derivative.function",
+    "derivative.independent", "zero", "derivative.sum", "derivative.reduction", "derivative.product",
+    "derivative.power", "unit", "derivative.max", "derivative.logsumexp", "derivative.function",
 )
 LAST = "derivative.component"
 
@@ -60,6 +60,8 @@ def _on_derivatives(expr: Expr, rewrite: Callable[[Derivative], Expr | None]) ->
 def chain(expr: Expr, setting: Setting) -> Expr:
     """Every path from x to the loss through this equation runs through some component of y."""
     y = setting.equation.target
+    if y.tensor == LOSS:
+        return expr
 
     def rewrite(node: Derivative) -> Expr | None:
         if node.of is not Component(LOSS, ()) or node.wrt.tensor != setting.wrt.tensor:
@@ -71,11 +73,11 @@ def chain(expr: Expr, setting: Setting) -> Expr:
 
 @rule("error_signal", "∂ℓ/∂y_k = δ_k", ("D(loss, y[k]) * a[k]", "δy[k] * a[k]"))
 def error_signal(expr: Expr, setting: Setting) -> Expr:
-    """The error signal of y is known when the equation's turn comes."""
+    """The error signal of y is known when the equation's turn comes; a constant one is put in as it is."""
 
     def rewrite(node: Derivative) -> Expr | None:
         if node.of is Component(LOSS, ()) and node.wrt.tensor == setting.equation.tensor:
-            return Component(setting.adjoint, node.wrt.subscripts)
+            return setting.signal or Component(setting.adjoint, node.wrt.subscripts)
         return None
 
     return _on_derivatives(expr, rewrite)
@@ -208,7 +210,8 @@ def argmax_of(maximum: Reduce, setting: Setting) -> Component:
     for equation in setting.auxiliary:
         if equation.value is value:
             return equation.target
-    number = "" if not setting.auxiliary else str(len(setting.auxiliary) + 1)
+    maxima = [n for n in nodes(setting.equation.value) if isinstance(n, Reduce) and n.kind == "max"]
+    number = str(maxima.index(maximum) + 1) if len(maxima) > 1 else ""
     shape = tuple(index.extent for index in maximum.free)
     tensor = Tensor(f"{setting.equation.tensor.name}.argmax{number}", shape, "integer")
     target = Component(tensor, tuple(Affine.of(index) for index in maximum.free))

@@ -41,7 +41,7 @@ class Composite:
 def compose(outer: Lemma, inner: Lemma) -> Composite:
     """Compose two lemmas of one piece each; the tensor that `outer` is about is the one `inner` defines."""
     assert outer.wrt.tensor == inner.equation.tensor, "the lemmas do not meet"
-    setting = Setting(inner.equation, inner.wrt, inner.error_signal, (outer.equation,))
+    setting = Setting(inner.equation, inner.wrt, inner.error_signal, facts=(outer.equation,))
     trace = Trace(Derivative(Component(LOSS, ()), inner.wrt), setting)
     trace.record("cite", inner.result)
     trace.record("cite", _cite(trace.current, outer))

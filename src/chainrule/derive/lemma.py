@@ -35,7 +35,8 @@ class Piece:
 @dataclass(frozen=True)
 class Lemma:
     """∂ℓ/∂x through one equation. There is one piece, but for a stride, where each residue class of the
-    index has its own."""
+    index has its own. `signal` is the equation's error signal where that is a constant; `per_sample` says
+    that the equation gives the loss of each sample, whose mean is the loss."""
 
     equation: Equation
     wrt: Component
@@ -43,6 +44,8 @@ class Lemma:
     pieces: tuple[Piece, ...]
     auxiliary: tuple[Equation, ...]
     facts: tuple[Equation, ...]
+    signal: Expr | None = None
+    per_sample: bool = False
 
     @property
     def start(self) -> Expr:
@@ -77,6 +80,8 @@ class Lemma:
             return None
         tensor = _drop_samples(self.wrt.tensor)
         facts = tuple(f for f in map(one_sample, self.facts) if f is not None)
+        if self.per_sample:
+            equation = equation.over({equation.tensor: LOSS})
         return derive_lemma(equation, tensor, facts)
 
 
@@ -106,11 +111,14 @@ def _drop_samples(tensor: Tensor) -> Tensor:
     return Tensor(tensor.name, tuple(e for e in tensor.shape if e != SAMPLES), tensor.dtype)
 
 
-def derive_lemma(equation: Equation, tensor: Tensor, facts: Iterable[Equation] = ()) -> Lemma:
-    """Derive ∂ℓ/∂tensor through this equation.
+def derive_lemma(
+    equation: Equation, tensor: Tensor, facts: Iterable[Equation] = (), *, signal: Expr | None = None,
+    per_sample: bool = False,
+) -> Lemma:
+    """Derive ∂ℓ/∂tensor through this equation; the equation may define the loss itself.
 
-    `facts` are forward equations whose values the result may read. Raises DerivationError where a rule
-    is missing, naming the part that is left.
+    `facts` are forward equations whose values the result may read; `signal` and `per_sample` are the
+    lemma's. Raises DerivationError where a rule is missing, naming the part that is left.
     """
     wrt = _target_component(equation, tensor)
     taken = [*wrt.free]
@@ -121,7 +129,7 @@ def derive_lemma(equation: Equation, tensor: Tensor, facts: Iterable[Equation] =
     target = rename(equation.target, renamed)
     assert isinstance(target, Component)
     value = _rename_bound(rename(equation.value, renamed), taken)
-    setting = Setting(Equation(target, value), wrt, adjoint_of(equation.tensor), tuple(facts))
+    setting = Setting(Equation(target, value), wrt, adjoint_of(equation.tensor), signal, tuple(facts))
 
     trace = Trace(Derivative(Component(LOSS, ()), wrt), setting)
     trace.apply_each(("chain", "error_signal", "definition"))
@@ -129,7 +137,7 @@ def derive_lemma(equation: Equation, tensor: Tensor, facts: Iterable[Equation] =
     trace.apply_each(("zero", "unit", "distribute"))
     common = tuple(trace.steps)
     pieces = tuple(_eliminate(trace.current, wrt, setting))
-    return Lemma(equation, wrt, common, pieces, tuple(setting.auxiliary), tuple(facts))
+    return Lemma(equation, wrt, common, pieces, tuple(setting.auxiliary), setting.facts, signal, per_sample)
 
 
 def _target_component(equation: Equation, tensor: Tensor) -> Component:
@@ -243,15 +251,17 @@ def carried(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> Lemma:
     return Lemma(
         lemma.equation.over(full), wrt, steps(lemma.steps), pieces,
         tuple(e.over(full) for e in lemma.auxiliary), tuple(e.over(full) for e in lemma.facts),
+        lemma.signal, lemma.per_sample,
     )
 
 
-def full_mapping(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> dict[Tensor, Tensor]:
-    """The substitution of a citation, carried on to error signals and auxiliary tensors."""
+def full_mapping(lemma: Lemma, mapping: Mapping[Tensor, Tensor], piece: str = "") -> dict[Tensor, Tensor]:
+    """The substitution of a citation, carried on to error signals and auxiliary tensors (`piece` ends the
+    names of these, where the equation is one piece of a tensor)."""
     full = {**mapping, **{adjoint_of(a): adjoint_of(b) for a, b in mapping.items()}}
     for equation in lemma.auxiliary:
         suffix = equation.tensor.name.removeprefix(lemma.equation.tensor.name)
-        name = mapping.get(lemma.equation.tensor, lemma.equation.tensor).name + suffix
+        name = mapping.get(lemma.equation.tensor, lemma.equation.tensor).name + suffix + piece
         full[equation.tensor] = Tensor(name, equation.tensor.shape, equation.tensor.dtype)
     return full
 

@@ -200,9 +200,9 @@ def _form(expr: Expr, rows: Axis, columns: Axis) -> Matrix:
     match expr:
         case Constant(value=Fraction() as value):
             return Fill(value, shape)
+        case Constant() | Size() | Power() if not expr.free and shape != (1, 1):
+            return _product((expr,), rows, columns)
         case Constant() | Size():
-            if shape != (1, 1):
-                raise _NoFormError
             return Scalar(expr.extent if isinstance(expr, Size) else str(expr.value))
         case Component():
             return _symbol(expr, rows, columns)

@@ -20,13 +20,15 @@ LOSS = Tensor("loss", ())
 class Setting:
     """What a lemma is about: the use of `wrt.tensor` in `equation`, seen from ∂loss/∂wrt.
 
-    `facts` are forward equations whose values may be reused; `auxiliary` collects the equations that a
-    rule introduces (the argmax of a maximum).
+    `signal` is the error signal of the equation's left side where it is a known constant (the 1/N of a mean),
+    else None; `facts` are forward equations whose values may be reused; `auxiliary` collects the equations
+    that a rule introduces (the argmax of a maximum).
     """
 
     equation: Equation
     wrt: Component
     adjoint: Tensor
+    signal: Expr | None = None
     facts: tuple[Equation, ...] = ()
     auxiliary: list[Equation] = field(default_factory=list[Equation])
 

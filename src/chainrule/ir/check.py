@@ -320,7 +320,6 @@ def _suggest(name: str, names: Iterable[str]) -> str:
 def _check_order(program: Program) -> None:
     given = {tensor.name for tensor in program.given}
     last = {e.tensor.name: position for position, e in enumerate(program.equations)}
-    first = {e.tensor.name: position for position, e in reversed(list(enumerate(program.equations)))}
     for position, equation in enumerate(program.equations):
         about = shorten(str(equation), 200)
         for tensor in tensors(equation.value):
@@ -333,9 +332,6 @@ def _check_order(program: Program) -> None:
                 )
             if last[name] < position:
                 continue
-            if name == equation.tensor.name and first[name] < position:
-                _check_sibling_reads(program, position)
-                continue
             cycle = _path(program, name, equation.tensor.name)
             if cycle is not None:
                 raise EquationError(
@@ -345,19 +341,6 @@ def _check_order(program: Program) -> None:
             raise EquationError(
                 f"{equation.tensor.name} reads {name}, which is defined later", about=about,
                 fix=f"move the definition of {name} before it",
-            )
-
-
-def _check_sibling_reads(program: Program, position: int) -> None:
-    """A piece may read the pieces before it, but neither itself nor a later one."""
-    equation = program.equations[position]
-    unbound = [e.target for e in program.equations[position:] if e.tensor == equation.tensor]
-    for component in components(equation.value):
-        if component.tensor == equation.tensor and not all(_disjoint(component, target) for target in unbound):
-            raise EquationError(
-                f"cyclic equations: {equation.tensor.name} -> {equation.tensor.name}: {to_text(component)} may be a "
-                "component that is not bound yet", about=shorten(str(equation), 200),
-                fix="read only components that earlier pieces define",
             )
 
 

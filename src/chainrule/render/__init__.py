@@ -10,7 +10,8 @@ from chainrule.derive.adjoint import Derivation
 from chainrule.render import latex as _latex
 from chainrule.render import markdown as _markdown
 from chainrule.render import text as _text
-from chainrule.render.document import Document, build
+from chainrule.render.build import build
+from chainrule.render.document import Document
 
 __all__ = ["Document", "build", "latex", "markdown", "text"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
 
 from chainrule.derive import matrix as m
 from chainrule.derive.lemma import adjoint_of
@@ -32,37 +31,7 @@ from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import Steps, components, iterative
 from chainrule.render.names import Names, Symbol
-
-SUM, NEGATIVE, PRODUCT, QUOTIENT, POWER, ATOM = range(1, 7)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Written mathematics. `open`: a big operator in it takes in whatever follows; `unsigned`: of a
-    negative term, what stands after the minus sign."""
-
-    text: str
-    precedence: int = ATOM
-    open: bool = False
-    unsigned: str | None = None
-
-
-class Style(Protocol):
-    """What differs between the written forms of one formula."""
-
-    def token(self, text: str) -> str: ...
-    def join(self, before: str, after: str) -> str: ...
-    def name(self, stem: str) -> str: ...
-    def script(self, base: str, upper: Sequence[str], lower: str) -> str: ...
-    def fraction(self, above: Piece, below: Piece) -> Piece: ...
-    def power(self, base: str, exponent: str) -> Piece: ...
-    def root(self, body: Piece) -> Piece: ...
-    def exponential(self, body: Piece) -> Piece: ...
-    def operator(self, sign: str, lower: str, body: str) -> str: ...
-    def call(self, function: str, primes: str, arguments: Sequence[str]) -> str: ...
-    def parenthesise(self, text: str) -> str: ...
-    def bar(self, stem: str) -> str: ...
-    def bold_one(self) -> str: ...
+from chainrule.render.styles import ATOM, NEGATIVE, POWER, PRIMES, PRODUCT, QUOTIENT, SUM, Piece, Style, at
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +71,6 @@ def _part(part: Part, names: Names, style: Style) -> Piece:
 
 
 # --- parts that both walks share ----------------------------------------------------------------
-
-
-def _at(piece: Piece, precedence: int, style: Style) -> str:
-    """The piece as an operand that must bind at least this tightly."""
-    return piece.text if piece.precedence >= precedence else style.parenthesise(piece.text)
-
-
-PRIMES = "′″‴"
 
 
 def index_name(name: str) -> str:
@@ -177,18 +138,18 @@ def _row(pieces: Sequence[Piece], style: Style) -> Piece:
 def _signed(negative: bool, piece: Piece, style: Style) -> Piece:
     if not negative:
         return piece
-    return Piece(style.token("−") + _at(piece, PRODUCT, style), NEGATIVE, piece.open, _at(piece, PRODUCT, style))
+    return Piece(style.token("−") + at(piece, PRODUCT, style), NEGATIVE, piece.open, at(piece, PRODUCT, style))
 
 
 def _total(pieces: Sequence[Piece], style: Style) -> Piece:
     text = ""
     for piece in pieces:
         if not text:
-            text = _at(piece, NEGATIVE, style)
+            text = at(piece, NEGATIVE, style)
         elif piece.unsigned is not None:
             text += f" {style.token('−')} {piece.unsigned}"
         else:
-            text += f" {style.token('+')} {_at(piece, PRODUCT, style)}"
+            text += f" {style.token('+')} {at(piece, PRODUCT, style)}"
     return Piece(text, SUM, pieces[-1].open)
 
 
@@ -198,7 +159,7 @@ def _power(base: Piece, exponent: Fraction, style: Style, sign: str = "") -> Pie
         return style.fraction(Piece("1"), below)
     if exponent == Fraction(1, 2) and not sign:
         return style.root(base)
-    return style.power(_at(base, ATOM, style), sign + str(exponent))
+    return style.power(at(base, ATOM, style), sign + str(exponent))
 
 
 FUNCTIONS = {"sigmoid": "σ", "relu": "ReLU"}
@@ -250,11 +211,11 @@ def _expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
             inner = yield body, names, style
             lower = style.token(_binders(indices, body))
             if kind == "sum":
-                return Piece(style.operator("Σ", lower, _at(inner, PRODUCT, style)), PRODUCT, True)
+                return Piece(style.operator("Σ", lower, at(inner, PRODUCT, style)), PRODUCT, True)
             if kind == "logsumexp":
                 summand = style.exponential(inner)
                 return Piece(style.operator("log Σ", lower, summand.text), PRODUCT, True)
-            return Piece(style.operator(kind, lower, _at(inner, ATOM, style)), PRODUCT, True)
+            return Piece(style.operator(kind, lower, at(inner, ATOM, style)), PRODUCT, True)
         case Add(terms=terms):
             pieces = []
             for term in terms:
@@ -392,7 +353,7 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
                 symbol = names.matrix_symbol(of.tensor, names.signal(of.tensor) or names.symbol(of.tensor))
                 upper = [f"[{style.token(symbol.layer)}]", style.token("ᵀ")]
                 return Piece(style.script(style.name(symbol.stem), upper, ""))
-            return style.power(_at(inner, ATOM, style), "ᵀ")
+            return style.power(at(inner, ATOM, style), "ᵀ")
         case m.Product(left=left, right=right):
             if isinstance(left, m.Fill) and left.shape == (1, 1) and left.value == 1:
                 return (yield right, names, style)
@@ -402,15 +363,15 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
             if isinstance(right, m.Product) and second.unsigned is not None:
                 other, second = not other, Piece(second.unsigned, PRODUCT, second.open)
             bare = isinstance(left, m.Product) and first.precedence == PRODUCT and not first.open
-            before = first.text if bare else _at(first, ATOM, style)
+            before = first.text if bare else at(first, ATOM, style)
             bare = isinstance(right, m.Product) and second.precedence == PRODUCT
-            after = second.text if bare else _at(second, POWER, style)
+            after = second.text if bare else at(second, POWER, style)
             return _signed(flip != other, Piece(f"{before} {after}", PRODUCT, second.open), style)
         case m.Hadamard(factors=parts):
             pieces: list[Piece] = []
             for part in parts:
                 pieces.append((yield part, names, style))
-            return Piece(f" {style.token('⊙')} ".join(_at(p, POWER, style) for p in pieces), PRODUCT)
+            return Piece(f" {style.token('⊙')} ".join(at(p, POWER, style) for p in pieces), PRODUCT)
         case m.Plus(terms=parts):
             pieces = []
             for part in parts:
@@ -458,7 +419,7 @@ def _elementwise_power(base: m.Matrix, inner: Piece, exponent: Fraction, names: 
     scalar = base.shape == (1, 1)
     if scalar:
         return _power(word, exponent, style)
-    return style.power(_at(word, ATOM, style), style.token("⊙") + str(exponent).replace("-", "−"))
+    return style.power(at(word, ATOM, style), style.token("⊙") + str(exponent).replace("-", "−"))
 
 
 def _matrix_symbol(tensor: Tensor, names: Names, style: Style) -> Piece:
@@ -490,138 +451,3 @@ def _shapes(form: m.Matrix) -> Iterable[str]:
 
 def _shape(form: m.Matrix) -> str:
     return f"{form.shape[0]}×{form.shape[1]}"
-
-
-# --- the two styles -----------------------------------------------------------------------------
-
-SUPERSCRIPTS = dict(zip("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True))
-VULGAR = {"1/2": "½", "1/3": "⅓", "2/3": "⅔", "1/4": "¼", "3/4": "¾", "1/8": "⅛"}
-
-
-class Unicode:
-    """Formulas for a terminal, in one line: Σ_k δ_k W_kj, (1/N) Σ_n x_j^(n)."""
-
-    def token(self, text: str) -> str:
-        return text
-
-    def join(self, before: str, after: str) -> str:
-        return " "
-
-    def name(self, stem: str) -> str:
-        return stem
-
-    def script(self, base: str, upper: Sequence[str], lower: str) -> str:
-        scripts = "".join(u for u in upper if u != "ᵀ")
-        above = (f"^{scripts}" if scripts else "") + ("ᵀ" if "ᵀ" in upper else "")
-        if not lower:
-            return base + above
-        short = lower.rstrip(PRIMES).isalnum()
-        return f"{base}{above}_{lower if short else '{' + lower + '}'}"
-
-    def fraction(self, above: Piece, below: Piece) -> Piece:
-        text = f"{_at(above, POWER, self)}/{_at(below, POWER, self)}"
-        return Piece(VULGAR[text]) if text in VULGAR else Piece(text, QUOTIENT)
-
-    def power(self, base: str, exponent: str) -> Piece:
-        if exponent == "ᵀ":
-            return Piece(base + exponent)
-        raised = "".join(SUPERSCRIPTS.get(c, "") for c in exponent)
-        return Piece(base + raised if len(raised) == len(exponent) else f"{base}^({exponent})", POWER)
-
-    def root(self, body: Piece) -> Piece:
-        return Piece(f"√{_at(body, ATOM, self)}")
-
-    def exponential(self, body: Piece) -> Piece:
-        return Piece(f"exp({body.text})")
-
-    def operator(self, sign: str, lower: str, body: str) -> str:
-        *before, sign = sign.split()
-        return " ".join([*before, f"{self.script(sign, (), lower)} {body}"])
-
-    def call(self, function: str, primes: str, arguments: Sequence[str]) -> str:
-        return f"{function}{primes.replace('1', '₁').replace('2', '₂')}({', '.join(arguments)})"
-
-    def parenthesise(self, text: str) -> str:
-        return f"({text})"
-
-    def bar(self, stem: str) -> str:
-        return stem + "\u0304"
-
-    def bold_one(self) -> str:
-        return "𝟏"
-
-
-COMMANDS = {
-    "∂": r"\partial ", "Σ": r"\sum", "δ": r"\delta", "Δ": r"\Delta", "σ": r"\sigma", "π": r"\pi", "ℓ": r"\ell",
-    "𝓛": r"\mathcal{L}", "⊙": r"\odot", "×": r"\times ", "·": r"\cdot", "≤": r"\le", "−": "-",
-    "′": "'", "″": "''", "‴": "'''",
-    "ᵀ": r"\top", "✓": r"\checkmark", "…": r"\dots", "→": r"\to", "<": "<", "α": r"\alpha", "β": r"\beta",
-    "γ": r"\gamma", "ε": r"\varepsilon", "λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "τ": r"\tau", "θ": r"\theta",
-    "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla",
-}
-
-
-class Latex:
-    """LaTeX mathematics, for amsmath and for the mathematics of Markdown."""
-
-    def token(self, text: str) -> str:
-        result = ""
-        for character in text:
-            command = COMMANDS.get(character, character)
-            if result and result[-1].isalpha() and "\\" in result.rsplit(" ", 1)[-1] and command[:1].isalpha():
-                result += " "
-            result += command
-        return result
-
-    def join(self, before: str, after: str) -> str:
-        return r" \, " if after.startswith(r"\frac") or before.endswith("}}") else " "
-
-    def name(self, stem: str) -> str:
-        if stem.endswith("*"):
-            return f"{self.name(stem[:-1])}^{{*}}"
-        if stem in COMMANDS or len(stem) == 1:
-            return COMMANDS.get(stem, stem)
-        return r"\mathrm{" + stem.replace("_", r"\_") + "}"
-
-    def script(self, base: str, upper: Sequence[str], lower: str) -> str:
-        if base.endswith("^{*}"):
-            base, upper = base.removesuffix("^{*}"), ["*", *upper]
-        above = "^{" + "".join(upper) + "}" if upper else ""
-        return base + above + (f"_{{{lower}}}" if lower else "")
-
-    def fraction(self, above: Piece, below: Piece) -> Piece:
-        return Piece(rf"\frac{{{above.text}}}{{{below.text}}}", POWER)
-
-    def power(self, base: str, exponent: str) -> Piece:
-        return Piece(f"{{{base}}}^{{{self.token(exponent)}}}", ATOM if exponent == "ᵀ" else POWER)
-
-    def root(self, body: Piece) -> Piece:
-        return Piece(rf"\sqrt{{{body.text}}}", POWER)
-
-    def exponential(self, body: Piece) -> Piece:
-        return Piece(f"e^{{{body.text}}}", POWER)
-
-    def operator(self, sign: str, lower: str, body: str) -> str:
-        words = {"Σ": r"\sum", "log": r"\log", "max": r"\max", "argmax": r"\operatorname*{argmax}"}
-        return "".join(words[w] for w in sign.split()) + f"_{{{lower}}} {body}"
-
-    def call(self, function: str, primes: str, arguments: Sequence[str]) -> str:
-        known = {"σ": r"\sigma", "tanh": r"\tanh", "log": r"\log", "exp": r"\exp", "max": r"\max"}
-        head = known.get(function) or rf"\operatorname{{{function}}}"
-        if primes:
-            head += "'" if len(primes) == 1 else f"'_{{{primes[1:]}}}"
-        return f"{head}{self.parenthesise(', '.join(arguments))}"
-
-    def parenthesise(self, text: str) -> str:
-        tall = r"\frac" in text or r"\sum" in text or r"\max" in text
-        return rf"\left({text}\right)" if tall else f"({text})"
-
-    def bar(self, stem: str) -> str:
-        return rf"\bar{{{self.name(stem)}}}"
-
-    def bold_one(self) -> str:
-        return r"\mathbf{1}"
-
-
-UNICODE = Unicode()
-LATEX = Latex()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chainrule.render.document import Cell, Code, Document, Heading, Items, Lines, Paragraph, Table, Text
-from chainrule.render.formula import LATEX, Formula, write
+from chainrule.render.formula import Formula, write
+from chainrule.render.styles import LATEX
 
 PREAMBLE = r"""\documentclass[a4paper,11pt]{%s}
 %s\usepackage{amsmath,amssymb,array,longtable,booktabs}

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
 from chainrule.render.document import Cell, Code, Document, Heading, Items, Lines, Paragraph, Table, Text
-from chainrule.render.formula import UNICODE, Formula, write
+from chainrule.render.formula import Formula, write
+from chainrule.render.styles import UNICODE
 
 FIXED = "\u00a0"
 """A space at which a line does not break."""

@@ -1,0 +1,233 @@
+"""The backward pass from the loss to the input: explanation, detailed, concise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from chainrule.derive import matrix as m
+from chainrule.derive.adjoint import Gradient, Use
+from chainrule.derive.lemma import adjoint_of, full_mapping, one_sample
+from chainrule.derive.trace import LOSS
+from chainrule.ir.expr import Component, Delta, Derivative, Guard, Size, Tensor
+from chainrule.ir.index import SAMPLES, Affine
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import components, nodes, tensors
+from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
+from chainrule.render.formula import Nabla, affine_token
+from chainrule.render.names import Names
+from chainrule.render.writer import Writer, coupled, matrix_form, runs_of, tensors_of
+
+
+class Backward(Writer):
+    """The rows of the backward pass, one table for each layer or run of equal layers."""
+
+    def backward(self) -> Iterable[Block]:
+        derivation = self.derivation
+        single = len(derivation.forward.equations) == 1
+        yield Heading(1, self.say("backward.result" if single else "backward.heading"))
+        lead = "backward.lead_given" if derivation.loss is None else "backward.lead"
+        yield Paragraph(self.say(lead))
+        if derivation.loss is not None:
+            seed = Derivative(Component(LOSS, ()), Component(LOSS, ()))
+            seeds = [self.math(seed, names=self.batch)]
+            if any(self.names.is_loss(t) and t != LOSS for t in derivation.forward.defined):
+                seeds.append(self.math(seed))
+            yield Paragraph(self.say("backward.start", seed=self.join((s, " = 1") for s in seeds)))
+        header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
+        number = 0
+        for run in runs_of(self.pages(), self.page_signature):
+            page, rows = run[0]
+            names = self.names if len(run) == 1 else self.names.relative(page)
+            if len(run) > 1:
+                numbers = [p for p, _ in run]
+                yield Heading(2, self.say("backward.layers", range=self.range(min(numbers), max(numbers))))
+            elif page > 0 and self.layers:
+                yield Heading(2, (*self.say("backward.layer", number=str(page)), *self.labels(page)))
+            elif self.layers:
+                yield Heading(2, self.say("backward.others" if page == self.LAST else "backward.before"))
+            cells: list[tuple[Cell, ...]] = []
+            batch: list[Text] = []
+            for row in rows:
+                number += 1
+                cells.append(row.cells(self, f"({number}) ", names))
+                batch.extend(row.batch(self, names))
+            if batch:
+                cells.append(((self.say("backward.batch", N=self.math(Size(SAMPLES))),), (), tuple(batch)))
+            yield Table(header, tuple(cells))
+
+    def labels(self, number: int) -> Text:
+        """The names of the layers that share a number: · dense1 + sigmoid1."""
+        own = [e.tensor.name for e in self.derivation.forward.equations if self.names.layer(e.tensor) == number]
+        labels = dict.fromkeys(self.derivation.layers[name] for name in own if name in self.derivation.layers)
+        return tuple(part for n, label in enumerate(labels) for part in (" + " if n else " · ", Code(label)))
+
+    LAST = -1
+    """The page of equations that belong to no layer, such as the loss."""
+
+    def pages(self) -> list[tuple[int, list[_Row]]]:
+        """The rows of the backward pass, grouped by the layer of the equation they go through."""
+        order = {e.tensor: n for n, e in enumerate(self.derivation.forward.equations)}
+        parameters = self.derivation.forward.parameters
+        rows: list[tuple[int, tuple[int, int, int], _Row]] = []
+        for place, part in enumerate(self.derivation.parts.values()):
+            late = part.tensor not in parameters and part.tensor not in order
+            for share, use in enumerate(part.uses, 1):
+                key = (-order[use.equation.tensor], 2 if part.tensor not in parameters else 1, place)
+                rows.append((self.page(use.equation.tensor), key, _Row(part, use, share)))
+            if part.sum is not None or not part.uses:
+                last = part.uses[-1].equation.tensor if part.uses else part.tensor
+                key = (-order.get(last, -len(order)), 3 if late else 2, place + len(order))
+                rows.append((self.page(last), key, _Row(part, None, 0)))
+        pages: dict[int, list[_Row]] = {}
+        for page, _, row in sorted(rows, key=lambda r: r[1]):
+            pages.setdefault(page, []).append(row)
+        return list(pages.items())
+
+    def page(self, tensor: Tensor) -> int:
+        number = self.names.layer(tensor)
+        return self.LAST if number is None else number
+
+    def page_signature(self, entry: tuple[int, list[_Row]]) -> object:
+        page, rows = entry
+        result: list[object] = []
+        for row in rows:
+            involved = (row.part.tensor, *(tensors_of(row.use.equation) if row.use else ()))
+            cited = self.derivation.number(row.use.lemma) if row.use else len(row.part.uses)
+            result.append((cited, row.use is None, row.share, self.relative_names(involved, page)))
+        return page < 1 and page, tuple(result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of the backward pass: a use of a tensor, or (without one) the sum over its uses."""
+
+    part: Gradient
+    use: Use | None
+    share: int
+
+    def results(self, batch: bool) -> tuple[Equation, ...]:
+        """The last lines of the lemma in this use's tensors: for one sample where there is such a form."""
+        if self.use is None:
+            if self.part.sum is None:
+                return ()
+            sample = None if batch else one_sample(self.part.sum)
+            return (sample or self.part.sum,)
+        lemma = self.use.lemma.sample
+        if batch or lemma is None:
+            return self.use.equations
+        mapping = {_without_samples(a): _without_samples(b) for a, b in self.use.mapping.items()}
+        full = full_mapping(lemma, mapping)
+        gradient = _without_samples(self.use.contribution)
+        placed = (p.equation.over(full) for p in lemma.pieces)
+        return tuple(Equation(Component(gradient, e.target.subscripts), e.value) for e in placed)
+
+    def per_sample(self) -> bool:
+        if self.use is not None:
+            return self.use.lemma.sample is not None
+        return all(use.lemma.sample is not None for use in self.part.uses)
+
+    def cells(self, writer: Writer, number: str, names: Names) -> tuple[Cell, ...]:
+        per_sample = self.per_sample()
+        reads = self.use.equation if self.use else None
+        samples = any(coupled(e) for e in ((reads,) if reads else (use.equation for use in self.part.uses)))
+        view = names.of_batch() if samples else names
+        results = self.results(batch=not per_sample)
+        form = matrix_form(results[0]) if len(results) == 1 else None
+        detailed = tuple((writer.math(e.target, "=", e.value, names=view),) for e in results)
+        concise: Cell = ()
+        if form is not None:
+            concise = ((writer.math(Nabla(results[0].tensor), "=", form, names=view),),)
+        return ((number, *self.explanation(writer, results, form, view)),), detailed, concise
+
+    def batch(self, writer: Writer, names: Names) -> Iterable[Text]:
+        """The matrix form for all samples, where the row speaks of one."""
+        if not self.per_sample() or not (results := self.results(batch=True)):
+            return
+        form = matrix_form(results[0]) if len(results) == 1 else None
+        if form is not None:
+            yield (writer.math(Nabla(results[0].tensor), "=", form, names=names.of_batch()),)
+
+    def explanation(self, writer: Writer, results: Sequence[Equation], form: m.Matrix | None, names: Names) -> Text:
+        x = self.part.tensor
+        letter = writer.math(m.Symbol(x), names=names)
+        if self.use is None:
+            if not self.part.uses:
+                return writer.say("backward.unused", x=letter)
+            return writer.say("backward.sum", x=letter, count=str(len(self.part.uses)))
+        parts = [self.citation(writer, self.use, names)]
+        if len(self.part.uses) > 1:
+            parts.append(writer.say("backward.share", number=str(self.share), count=str(len(self.part.uses))))
+        if len(results) > 1:
+            parts.append(writer.say("backward.classes"))
+        parts.extend(self.paths(writer, self.use, results, names))
+        if form is not None and (weight := _transposed(form, self.use)) is not None:
+            parts.append(writer.say("backward.transpose", W=writer.math(m.Symbol(weight), names=names)))
+        return writer.join(parts, "document.semicolon")
+
+    def citation(self, writer: Writer, use: Use, names: Names) -> Text:
+        """Lemma 3 with W^[2] for W: the tensor differentiated by, and those that have another letter here."""
+        number = writer.derivation.number(use.lemma)
+        stated = writer.derivation.lemmas[number - 1]
+        local = writer.local(stated)
+        there = local.of_batch() if names.batch else local
+        swaps: list[Text] = []
+        read = {t for piece in stated.pieces for t in tensors(piece.equation.value)} | {stated.wrt.tensor}
+        for old, new in dict.fromkeys(zip(tensors_of(stated.equation), tensors_of(use.equation), strict=True)):
+            if old == LOSS or there.symbol(old) == names.symbol(new):
+                continue
+            own = new == self.part.tensor and new in writer.derivation.forward.parameters
+            if own or (old in read and there.symbol(old).stem != names.symbol(new).stem):
+                pair = {
+                    "old": writer.math(m.Symbol(old), names=there), "new": writer.math(m.Symbol(new), names=names),
+                }
+                swaps.append(writer.say("backward.for", **pair))
+        if not swaps:
+            return writer.say("backward.by", number=str(number))
+        return writer.say("backward.by_with", number=str(number), substitution=writer.join(swaps))
+
+    def paths(self, writer: Writer, use: Use, results: Sequence[Equation], names: Names) -> Iterable[Text]:
+        """Why a sum over components of y stands in the result, or none."""
+        if len(results) != 1:
+            return
+        (result,) = results
+        signal = adjoint_of(use.equation.tensor)
+        reads = [c for c in components(result.value) if c.tensor.name == signal.name]
+        if len(reads) != 1 or not reads[0].subscripts:
+            return
+        y = Component(Tensor(use.equation.tensor.name, reads[0].tensor.shape), reads[0].subscripts)
+        x = Component(Tensor(use.tensor.name, result.tensor.shape), result.target.subscripts)
+        summed = [i for i in reads[0].free if i not in result.indices]
+        places = {"x": writer.math(x, names=names), "y": writer.math(y, names=names)}
+        if not summed:
+            own = reads[0].subscripts == result.target.subscripts
+            yield writer.say("backward.own") if own else writer.say("backward.once", **places)
+            return
+        over = writer.math(",".join(affine_token(Affine.of(i)) for i in summed))
+        many = set(summed) == set(reads[0].free)
+        if many and use.tensor not in writer.derivation.forward.parameters:
+            sparse = any(
+                isinstance(node, Guard | Delta) or (isinstance(node, Component) and node.pad is not None)
+                for node in nodes(result.value)
+            )
+            yield writer.say("backward.some" if sparse else "backward.many", **places, k=over)
+        else:
+            yield writer.say("backward.windows", x=places["x"], k=over)
+
+
+def _without_samples(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.name, tuple(e for e in tensor.shape if e != SAMPLES), tensor.dtype)
+
+
+def _transposed(form: m.Matrix, use: Use) -> Tensor | None:
+    """The weight that the equation reads and the form reads transposed, if any."""
+    match form:
+        case m.Transpose(of=m.Symbol(tensor=tensor)):
+            weight = any(t.name == tensor.name and SAMPLES not in t.shape for t in tensors(use.equation.value))
+            return tensor if weight and len(tensor.shape) == 2 and tensor.name != use.tensor.name else None
+        case m.Product(left=left, right=right):
+            return _transposed(left, use) or _transposed(right, use)
+        case m.Scale(of=of):
+            return _transposed(of, use)
+        case _:
+            return None

@@ -1,0 +1,29 @@
+"""From a derivation to its document.
+
+Nothing is derived here: a printed line is a run of the trace's steps with one reason, a gradient is the
+last line of its lemma, a matrix form is what `derive.matrix` recognises.
+"""
+
+from __future__ import annotations
+
+from chainrule.derive.adjoint import Derivation
+from chainrule.errors import DerivationError
+from chainrule.render.backward import Backward
+from chainrule.render.document import Document
+from chainrule.render.lemmas import Lemmas
+from chainrule.render.lines import DETAILS
+from chainrule.render.overview import Overview
+from chainrule.render.prose import sentences
+
+
+def build(derivation: Derivation, language: str, detail: str) -> Document:
+    """The document of a derivation. Raises DerivationError for an unknown language or level of detail."""
+    if detail not in DETAILS:
+        raise DerivationError(f"there is no level of detail {detail!r}", fix="one of " + ", ".join(DETAILS))
+    overview = Overview(derivation, language, detail)
+    lemmas = Lemmas(derivation, language, detail)
+    backward = Backward(derivation, language, detail)
+    blocks = (
+        *overview.network(), *overview.notation(), *lemmas.lemmas(), *lemmas.composites(), *backward.backward(),
+    )
+    return Document(language, sentences(language)["document.title"], blocks)

@@ -1,0 +1,303 @@
+"""The lemmas of a derivation, line by line, and those that are put together from others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from chainrule.derive import matrix as m
+from chainrule.derive.calculus import apply_law
+from chainrule.derive.compose import Recurrence, compose, recurrences
+from chainrule.derive.lemma import Lemma, adjoint_of
+from chainrule.derive.trace import LOSS, RULES, Setting, Step
+from chainrule.ir.expr import Apply, Component, Derivative, Expr, Pad, Size, Tensor
+from chainrule.ir.functions import split_derivative
+from chainrule.ir.index import SAMPLES, Affine
+from chainrule.ir.walk import components, nodes, tensors
+from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.formula import Formula, Nabla, Part, affine_token, shape_check
+from chainrule.render.lines import ATTACHED, LIMIT, Run, group
+from chainrule.render.names import Names
+from chainrule.render.writer import Writer, coupled, matrix_form
+
+
+class Lemmas(Writer):
+    """Each lemma once, with the reason for every line; then the composites."""
+
+    def lemmas(self) -> Iterable[Block]:
+        if not self.derivation.lemmas:
+            return
+        yield Heading(1, self.say("lemma.heading"))
+        yield Paragraph(self.say("lemma.lead"))
+        for number, lemma in enumerate(self.derivation.lemmas, 1):
+            yield from self.lemma(number, lemma)
+
+    def lemma(self, number: int, lemma: Lemma) -> Iterable[Block]:
+        shown = lemma.sample or lemma
+        names = self.local(lemma)
+        y, x, equation = shown.equation.tensor, shown.wrt.tensor, shown.equation
+        ends = {"y": self.math(_symbol(y), names=names), "x": self.math(m.Symbol(x), names=names)}
+        yield Heading(2, self.say("lemma.title", number=str(number), **ends))
+        stated = self.math(equation.target, "=", equation.value, names=names)
+        wanted = self.math(shown.start, names=names)
+        if names.is_loss(y):
+            yield Paragraph(self.say("lemma.given_loss", equation=stated, gradient=wanted))
+        else:
+            signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
+            yield Paragraph(self.say("lemma.given", equation=stated, signal=signal, gradient=wanted))
+        if coupled(lemma.equation):
+            if y == LOSS:
+                yield Paragraph(self.say("lemma.batch_loss"))
+            else:
+                yield Paragraph(self.say("lemma.coupled", n=self.math("n")))
+        yield Lines(tuple(self.lemma_lines(str(number), lemma, shown, names)))
+        yield from map(Paragraph, self.notes(shown, names))
+
+    def lemma_lines(self, number: str, lemma: Lemma, shown: Lemma, names: Names) -> Iterable[Line]:
+        closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if lemma.sample else ())]
+        rows = [*self.proof(shown, names, LIMIT - len(closing)), *closing]
+        for position, (left, right, reason) in enumerate(rows, 1):
+            yield Line(f"{number}.{position}", left, right, reason)
+
+    def proof(self, shown: Lemma, names: Names, limit: int) -> Iterable[tuple[Formula | None, Formula, Text]]:
+        """The lines from ∂ℓ/∂x to the result, piece by piece where the gradient has several."""
+        single = len(shown.pieces) == 1
+        steps = shown.all_steps if single else shown.steps
+        runs = group(steps, self.detail, limit if single else max(limit - len(shown.pieces), 4))
+        target = shown.wrt
+        left: Formula | None = self.math(shown.start, names=names)
+        for position, run in enumerate(runs):
+            for step in run.steps:
+                target, changed = _split(target, step)
+                left = self.math(Derivative(Component(LOSS, ()), target), names=names) if changed else left
+            if self.detail != "brief" or position == 0 or (single and position == len(runs) - 1):
+                yield left, self.math("=", run.steps[-1].after, names=names), self.reason(run, shown, names)
+                left = None
+        if single:
+            return
+        for piece in shown.pieces:
+            left = self.math(piece.equation.target, names=names)
+            if self.detail == "full":
+                for run in group(piece.steps, self.detail, limit):
+                    yield left, self.math("=", run.steps[-1].after, names=names), self.reason(run, shown, names)
+                    left = None
+            else:
+                split = [affine_token(s) for s in piece.equation.target.subscripts if s.plain is None]
+                reason = self.say("lemma.piece_result", index=self.math(", ".join(split)))
+                yield left, self.math("=", piece.equation.value, names=names), reason
+
+    def matrix_line(self, shown: Lemma, names: Names) -> Iterable[tuple[Formula, Formula, Text]]:
+        if len(shown.pieces) != 1 or (form := matrix_form(shown.pieces[0].equation)) is None:
+            return
+        check = shape_check(form)
+        reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
+        yield self.math(Nabla(adjoint_of(shown.wrt.tensor)), names=names), self.math("=", form, names=names), reason
+
+    def batch_line(self, lemma: Lemma, names: Names) -> Iterable[tuple[Formula, Formula, Text]]:
+        if len(lemma.pieces) != 1:
+            return
+        batch = names.of_batch()
+        size = self.math(Size(SAMPLES))
+        signal = names.signal(lemma.error_signal)
+        capital = self.math(Nabla(lemma.error_signal), names=batch)
+        equation = lemma.pieces[0].equation
+        form = matrix_form(equation)
+        if form is not None and signal:
+            key = "lemma.batch_rows" if self.names.given else "lemma.batch_signal"
+            reason = self.say(key, N=size, capital=capital)
+        else:
+            reason = self.say("lemma.batch", N=size)
+        left, right = (equation.target, equation.value) if form is None else (Nabla(equation.tensor), form)
+        yield self.math(left, names=batch), self.math("=", right, names=batch), reason
+
+    # Reasons --------------------------------------------------------------------------------------
+
+    def reason(self, run: Run, shown: Lemma, names: Names) -> Text:
+        if self.detail == "full":
+            (step,) = run.steps
+            return self.rule_reason(step, shown, names)
+        return self.join((self.group_reason(g, run.steps, shown, names) for g in run.reasons), "document.semicolon")
+
+    def places(self, steps: Sequence[Step], shown: Lemma, names: Names) -> dict[str, Inline | Text]:
+        """What a sentence about steps of this lemma can name."""
+        y = _reached(shown)
+        x = shown.wrt
+        result: dict[str, Inline | Text] = {
+            "x": self.math(x, names=names), "X": self.math(m.Symbol(x.tensor), names=names),
+            "y": self.math(y, names=names),
+            "loss": self.math(Component(LOSS, ()), names=names),
+            "signal": self.math(Component(shown.error_signal, y.subscripts), names=names),
+            "dy": self.math(Derivative(Component(LOSS, ()), y), names=names),
+        }
+        setting = Setting(shown.equation, x, shown.error_signal)
+        for step in steps:
+            if step.rule == "derivative.component":
+                read = next(d for d in _derivatives(step.before) if _reads(d.of, x.tensor))
+                result["read"] = self.math(read, names=names)
+                result["bracket"] = self.math(RULES["derivative.component"].apply(read, setting), names=names)
+            elif step.rule == "law":
+                applied = [f for f in nodes(step.before) if isinstance(f, Apply)]
+                laws = {f.function: f for f in reversed(applied) if split_derivative(f.function)[1] is not None}
+                result["law"] = self.join((self.math(f, "=", apply_law(f), names=names),) for f in laws.values())
+            elif step.rule == "reuse":
+                before = set(components(step.before))
+                new = [c for c in components(step.after) if c not in before]
+                result["values"] = self.join((self.math(c, names=names),) for c in new)
+            elif step.split is not None:
+                index, affine = step.split
+                result["index"] = self.math(f"{affine_token(Affine.of(index))} = {affine_token(affine)}")
+        return result
+
+    def group_reason(self, name: str, steps: Sequence[Step], shown: Lemma, names: Names) -> Text:
+        places = self.places(steps, shown, names)
+        if name == "chain" and names.is_loss(shown.equation.tensor):
+            name = "chain_loss"
+        if name == "definition" and names.signal(shown.error_signal) is None:
+            name = "definition_plain"
+        if name == "linearity":
+            others = [t for t in tensors(shown.equation.value) if t != shown.wrt.tensor]
+            if others:
+                places["others"] = self.join((self.math(m.Symbol(t), names=names),) for t in others)
+                name = "linearity_others" if len(others) > 1 else "linearity_other"
+        return self.say(f"group.{name}", **places)
+
+    def rule_reason(self, step: Step, shown: Lemma, names: Names) -> Text:
+        return self.say(f"rule.{step.rule}", **self.places([step], shown, names))
+
+    def notes(self, shown: Lemma, names: Names) -> Iterable[Text]:
+        """Conventions that act in this lemma, and what a bar above a letter means."""
+        written = [s.after for s in shown.all_steps]
+        for equation in shown.auxiliary:
+            position = self.math(m.Symbol(equation.tensor), names=names)
+            stated = self.math(equation.target, "=", equation.value, names=names)
+            yield self.say("note.argmax", position=position, equation=stated)
+            yield self.say("note.window")
+        found = {f.function for e in written for f in nodes(e) if isinstance(f, Apply)}
+        for function, key in (("relu", "note.relu"), ("step", "note.step"), ("max", "note.max")):
+            if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
+                yield self.say(key)
+        padded: dict[tuple[Tensor, Pad], None] = dict.fromkeys(
+            (c.tensor, c.pad)
+            for e in (shown.equation.value, *written, *(a.value for a in shown.auxiliary))
+            for c in components(e) if c.pad is not None
+        )
+        for tensor, pad in padded:
+            letter = Tensor(tensor.name, ())
+            component, bare = Component(letter, (), pad), Component(letter, ())
+            if pad == "-inf":
+                yield self.say("note.never", read=self.math(component, names=names), x=self.math(bare, names=names))
+            else:
+                value = self.math(str(pad).replace("-", "−"))
+                yield self.say(
+                    "note.padding", read=self.math(component, names=names), x=self.math(bare, names=names), value=value
+                )
+        y = shown.equation.target
+        if names.is_loss(y.tensor) and not y.subscripts and shown.error_signal in tensors(written[-1]):
+            seed = Derivative(Component(LOSS, ()), y)
+            yield self.say("note.seed", seed=self.math(seed, names=names))
+
+    # Composites ------------------------------------------------------------------------------------
+
+    def composites(self) -> Iterable[Block]:
+        found = recurrences(self.derivation)
+        if not found:
+            return
+        yield Heading(1, self.say("composite.heading"))
+        yield Paragraph(self.say("composite.lead"))
+        for number, recurrence in enumerate(found, 1):
+            yield from self.composite(number, recurrence)
+
+    def composite(self, number: int, recurrence: Recurrence) -> Iterable[Block]:
+        (outer, inner), *_ = recurrence.uses
+        a, b = outer.instance.sample, inner.instance.sample
+        composite = compose(a, b) if a and b else recurrence.composite
+        ids = (self.derivation.number(outer.lemma), self.derivation.number(inner.lemma))
+        title = self.say("composite.title", number=str(number), outer=str(ids[0]), inner=str(ids[1]))
+        yield Heading(2, title)
+        numbers = [n for _, use in recurrence.uses if (n := self.names.layer(use.tensor)) is not None]
+        names = self.names
+        if len(numbers) > 1:
+            names = names.relative(self.names.layer(inner.tensor) or 0)
+            yield Paragraph(self.say("composite.lead_run", range=self.range(min(numbers), max(numbers))))
+        jacobians = {
+            (composite.outer.equation.tensor.name, composite.inner.equation.tensor.name): "g",
+            (composite.inner.equation.tensor.name, composite.inner.wrt.tensor.name): "h",
+        }
+        names = replace(names, jacobians=jacobians) if a and b else replace(names.of_batch(), jacobians=jacobians)
+        rows: list[tuple[Formula | None, Formula, Text]] = []
+        middle = self.math(composite.outer.pieces[0].equation.target, names=names)
+        for position, step in enumerate(composite.steps):
+            if position > 1 and step.rule in ATTACHED and self.detail != "full":
+                rows[-1] = (rows[-1][0], self.math("=", step.after, names=names), rows[-1][2])
+                continue
+            if position == 0:
+                reason = self.say("composite.inner", number=str(ids[1]))
+            elif position == 1:
+                reason = self.say("composite.outer", number=str(ids[0]), gradient=middle)
+            else:
+                reason = self.rule_reason(step, composite.inner, names)
+            left = self.math(Component(adjoint_of(composite.target.tensor), composite.target.subscripts), names=names)
+            rows.append((None if position else left, self.math("=", step.after, names=names), reason))
+        form = m.recognise(composite.result, composite.target.free)
+        if form is not None:
+            check = shape_check(form)
+            plain_reason = self.say("composite.matrix_plain")
+            reason = self.say("composite.matrix", check=self.math(check)) if check else plain_reason
+            left = self.math(Nabla(adjoint_of(composite.target.tensor)), names=names)
+            rows.append((left, self.math("=", form, names=names), reason))
+        yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(rows, 1)))
+        if not (a and b):
+            return
+        general = composite.jacobian[-1].after
+        general_form = m.recognise(general, composite.target.free)
+        if general_form is None:
+            return
+        z, u, x = composite.outer.equation.tensor, composite.inner.equation.tensor, composite.target.tensor
+        plain = replace(names, jacobians={}, signals={})
+        places = {
+            "jg": self.math(m.Jacobian(z, u), names=names), "dg": self.math(m.Jacobian(z, u), names=plain),
+            "jh": self.math(m.Jacobian(u, x), names=names), "dh": self.math(m.Jacobian(u, x), names=plain),
+        }
+        if any(not t.shape for t in (z, u, x)):
+            return
+        mapping = {
+            "g": self.math(m.Symbol(z), "=", "g(", m.Symbol(u), ")", names=names),
+            "h": self.math(m.Symbol(u), "=", "h(", m.Symbol(x), ")", names=names),
+        }
+        yield Paragraph(self.say("composite.jacobian", **mapping, **places))
+        start = self.math(composite.jacobian[0].before, names=plain)
+        nabla = self.math(Nabla(adjoint_of(x)), names=plain)
+        general_names = replace(plain, jacobians=jacobians)
+        further = (
+            (start, self.math("=", general, names=plain), self.say("composite.chain")),
+            (nabla, self.math("=", general_form, names=general_names), self.say("composite.matrix_plain")),
+        )
+        yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(further, len(rows) + 1)))
+
+
+def _symbol(tensor: Tensor) -> Part:
+    return Component(LOSS, ()) if tensor == LOSS else m.Symbol(tensor)
+
+
+def _derivatives(expr: Expr) -> Iterable[Derivative]:
+    return (node for node in nodes(expr) if isinstance(node, Derivative))
+
+
+def _reads(expr: Expr, tensor: Tensor) -> bool:
+    return isinstance(expr, Component) and expr.tensor == tensor
+
+
+def _reached(lemma: Lemma) -> Component:
+    """The component of y that the chain rule's line sums over."""
+    for node in _derivatives(lemma.steps[0].after):
+        if isinstance(node.of, Component) and node.of.tensor == lemma.equation.tensor and node.wrt == lemma.wrt:
+            return node.of
+    return lemma.equation.target
+
+
+def _split(target: Component, step: Step) -> tuple[Component, bool]:
+    """The component differentiated by, after a step that writes an index of it in another form."""
+    if step.split is None:
+        return target, False
+    index, affine = step.split
+    return Component(target.tensor, tuple(s.substitute({index: affine}) for s in target.subscripts)), True

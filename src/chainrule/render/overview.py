@@ -1,0 +1,149 @@
+"""The first part of a document: the network's equations and the notation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from chainrule.derive import matrix as m
+from chainrule.derive.lemma import adjoint_of, one_sample
+from chainrule.derive.trace import LOSS
+from chainrule.ir.expr import Component, Delta, Derivative, Size, Tensor
+from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import kind
+from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragraph, Table, Text
+from chainrule.render.formula import Nabla
+from chainrule.render.names import Names, Symbol
+from chainrule.render.writer import Writer, coupled, matrix_form, runs_of, tensors_of
+
+
+class Overview(Writer):
+    """The forward pass, layer by layer, and what the signs mean."""
+
+    def network(self) -> Iterable[Block]:
+        equations = self.derivation.forward.equations
+        single = len(equations) == 1
+        yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
+        yield Paragraph(self.say("network.equation_lead" if single else "network.lead"))
+        rows: list[tuple[Cell, ...]] = []
+        for first, last, members, names in self.blocks(equations):
+            for equation in members:
+                code: Text = (Code(equation.tensor.name),)
+                if last != first:
+                    code = self.say("network.layers", range=self.range(first, last))
+                rows.append(((code,), *self.both_forms(equation, names)))
+        yield Table((self.say("network.code"), self.say("network.components"), self.say("network.matrix")), tuple(rows))
+        if self.names.given:
+            for equation in equations:
+                if adjoint_of(equation.tensor) in self.derivation.backward.inputs:
+                    y = equation.target
+                    signal = Derivative(Component(LOSS, ()), y)
+                    yield Paragraph(
+                        self.say(
+                            "network.equation_signal", signal=self.math(signal), loss=self.math(Component(LOSS, ())),
+                            y=self.math(m.Symbol(y.tensor)),
+                        )
+                    )
+
+    def both_forms(self, equation: Equation, names: Names) -> tuple[Cell, Cell]:
+        """The equation by components and, where it has one, in matrix form; for one sample where it can be."""
+        sample = one_sample(equation)
+        view = names.of_batch() if coupled(equation) else names
+        shown = sample or equation
+        components_form = self.math(shown.target, "=", shown.value, names=view)
+        form = matrix_form(shown)
+        if form is None:
+            return ((components_form,),), ()
+        return ((components_form,),), ((self.math(m.Symbol(shown.tensor), "=", form, names=view),),)
+
+    def blocks(self, equations: Sequence[Equation]) -> Iterable[tuple[int, int, list[Equation], Names]]:
+        """The equations layer by layer; a run of equal layers once, with ℓ for their numbers."""
+        layers: list[tuple[int, list[Equation]]] = []
+        for equation in equations:
+            number = self.names.layer(equation.tensor) or 0
+            if layers and layers[-1][0] == number:
+                layers[-1][1].append(equation)
+            else:
+                layers.append((number, [equation]))
+
+        def signature(entry: tuple[int, list[Equation]]) -> object:
+            number, members = entry
+            return tuple((kind(e.value, e.indices), self.relative_names(tensors_of(e), number)) for e in members)
+
+        for run in runs_of(layers, signature):
+            first, last = run[0][0], run[-1][0]
+            if first != last:
+                yield first, last, run[0][1], self.names.relative(first)
+            else:
+                yield first, last, run[0][1], self.names
+
+    def notation(self) -> Iterable[Block]:
+        program = self.derivation.forward
+        yield Heading(1, self.say("notation.heading"))
+        scalar = Component(LOSS, ())
+        given = self.names.given
+        items: list[Text] = []
+        if any(SAMPLES in t.shape for t in (*program.given, *program.defined)):
+            n, size = self.math("n"), self.math(Size(SAMPLES))
+            if given or any(one_sample(e) for e in program.equations):
+                one, all_ = self.math(scalar), self.math(scalar, names=self.batch)
+                items.append(self.say("notation.samples", n=n, N=size, sample_loss=one, batch_loss=all_))
+            else:
+                items.append(self.say("notation.coupled", n=n, N=size))
+        if given:
+            items.append(self.say("notation.given", loss=self.math(scalar)))
+        if self.layers:
+            items.append(self.say("notation.layers", l=self.math("ℓ")))
+        v = Tensor("v", (1,))
+        view = replace(
+            self.names, symbols={**self.names.symbols, "v": Symbol("v")},
+            adjoints={**self.names.adjoints, adjoint_of(v).name: ("v", "")}, signals={}, bare=frozenset({"v"}),
+        )
+        items.append(
+            self.say(
+                "notation.gradient", nabla=self.math(Nabla(adjoint_of(v)), names=view),
+                v=self.math(m.Symbol(v), names=view), loss=self.math(scalar),
+            )
+        )
+        for equation in program.equations:
+            if self.layers and adjoint_of(equation.tensor).name in self.names.signals:
+                number = self.names.layer(equation.tensor)
+                gradient = Nabla(adjoint_of(equation.tensor))
+                local = self.names.relative(number or 0)
+                delta, loss = self.math(gradient, names=local), self.math(scalar)
+                items.append(self.say("notation.signal", delta=delta, l=self.math("ℓ"), loss=loss))
+                items.append(self.say("notation.signal_batch", capital=self.math(gradient, names=local.of_batch())))
+                break
+        i, k = Index("i", 2), Index("k", 2)
+        bracket = Delta(Affine.of(k), Affine.of(i))
+        items.append(self.say("notation.bracket", bracket=self.math(bracket), k=self.math("k"), i=self.math("i")))
+        items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
+        items.append(self.say("notation.hadamard"))
+        yield Items(tuple(items))
+        yield from self.symbols()
+
+    def symbols(self) -> Iterable[Block]:
+        """The table of given tensors: symbol, name in code, shape; many with one letter share a row."""
+        by_stem: dict[str, list[Tensor]] = {}
+        for tensor in self.derivation.forward.given:
+            by_stem.setdefault(self.names.symbol(tensor).stem, []).append(tensor)
+        rows: list[tuple[Cell, ...]] = []
+        for group_ in by_stem.values():
+            if len(group_) > 4:
+                ends = (group_[0], group_[-1])
+                symbol: Text = (self.math(m.Symbol(ends[0]), ", …, ", m.Symbol(ends[1])),)
+                code: Text = (Code(ends[0].name), ", …, ", Code(ends[1].name))
+                shapes = {t.shape for t in group_}
+                rows.append(((symbol,), (code,), ((shape_text(group_[0]) if len(shapes) == 1 else "…",),)))
+            else:
+                rows.extend(
+                    (((self.math(m.Symbol(t)),),), ((Code(t.name),),), ((shape_text(t),),)) for t in group_
+                )
+        if rows:
+            header = (self.say("notation.symbol"), self.say("notation.code"), self.say("notation.shape"))
+            yield Table(header, tuple(rows))
+
+
+def shape_text(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "1"
