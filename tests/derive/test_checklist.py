@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from chainrule.derive import Derivation, Lemma, derive_program
-from chainrule.derive.compose import compose, recurrences
+from chainrule.derive.compose import compose, composites
 from chainrule.derive.matrix import Matrix, evaluate, recognise
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
@@ -151,7 +151,7 @@ def mlp(depth: int, width: int = 3) -> Derivation:
 
 def test_recurrence_of_the_error_signal_is_one_for_all_blocks() -> None:
     d = mlp(4)
-    found = [r for r in recurrences(d) if len(r.uses) > 1]
+    found = [r for r in composites(d) if r.form == "recurrence"]
     assert len(found) == 1 and len(found[0].uses) == 3
     composite = found[0].composite
     assert to_text(composite.result) in (

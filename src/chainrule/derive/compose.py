@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from chainrule.derive import algebra
 from chainrule.derive.adjoint import Derivation, Use
@@ -15,7 +16,6 @@ from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import LOSS, Setting, Step, Trace
 from chainrule.ir.expr import Component, Derivative, Expr, Multiply, Reduce, Tensor, summed
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.program import Equation
 from chainrule.ir.walk import Key, bound, components, fresh, rename, substitute, transform
 
 
@@ -103,49 +103,58 @@ def _jacobian(outer: Lemma, inner: Lemma) -> tuple[Step, ...]:
     return (Step("chain", start, once), Step("chain", once, twice), Step("distribute", twice, flat))
 
 
+Form = Literal["map", "recurrence", "last"]
+
+
 @dataclass(frozen=True)
-class Recurrence:
-    """A run of blocks whose error signals obey one recurrence, and the lemma that says it."""
+class Repeated:
+    """A composite and every place where the derivation has one of its kind.
+
+    Its form: "map", z = g(W x), from ∂ℓ/∂z to ∂ℓ/∂x; "recurrence", the error signal of one block from that of
+    the next; "last", the error signal of the last layer, from the loss.
+    """
 
     composite: Composite
+    form: Form
     uses: tuple[tuple[Use, Use], ...]
 
 
-def recurrences(derivation: Derivation) -> tuple[Recurrence, ...]:
-    """The composites that the derivation repeats: δu of one block from δu of the next.
-
-    A block is an equation with a weight (its lemma by the input has a sum) whose only reader is
-    element-wise, or the reverse; equal kinds are one recurrence, however deep the network.
-    """
+def composites(derivation: Derivation) -> tuple[Repeated, ...]:
+    """The composites of an element-wise map and its neighbour before or after, one of each kind however deep
+    the network is."""
     groups: dict[Key, list[tuple[Use, Use]]] = {}
     for outer, inner in _adjacent(derivation):
-        name: Key = (outer.lemma.kind, inner.lemma.kind)
-        groups.setdefault(name, []).append((outer, inner))
+        groups.setdefault((outer.lemma.kind, inner.lemma.kind), []).append((outer, inner))
     return tuple(
-        Recurrence(compose(pairs[0][0].instance, pairs[0][1].instance), tuple(pairs)) for pairs in groups.values()
+        Repeated(compose(outer.instance, inner.instance), _form(outer), tuple(pairs))
+        for pairs in groups.values()
+        for outer, inner in pairs[:1]
     )
 
 
+def _form(outer: Use) -> Form:
+    if _elementwise(outer):
+        return "map"
+    return "last" if outer.lemma.per_sample or outer.equation.tensor == LOSS else "recurrence"
+
+
 def _adjacent(derivation: Derivation) -> Iterator[tuple[Use, Use]]:
-    """Pairs (δz from the next block's sum, δu = δz·g′) that meet in a tensor with one use."""
+    """Uses that meet in a tensor which is used once, one of them element-wise and the other not."""
+    parameters = derivation.forward.parameters
+    by_equation: dict[Tensor, list[Use]] = {}
     for gradient in derivation.parts.values():
-        if len(gradient.uses) != 1 or gradient.sum is not None:
-            continue
-        outer = gradient.uses[0]
-        for other in derivation.parts.values():
-            for inner in other.uses:
-                meet = inner.equation.tensor == gradient.tensor and len(other.uses) == 1
-                if meet and _elementwise(inner) and not _elementwise(outer) and len(outer.lemma.pieces) == 1:
+        for use in gradient.uses:
+            if use.tensor not in parameters and len(use.lemma.pieces) == 1:
+                by_equation.setdefault(use.equation.tensor, []).append(use)
+    for gradient in derivation.parts.values():
+        if len(gradient.uses) == 1 and len(gradient.uses[0].lemma.pieces) == 1:
+            outer = gradient.uses[0]
+            for inner in by_equation.get(gradient.tensor, ()):
+                if _elementwise(inner) != _elementwise(outer):
                     yield outer, inner
 
 
 def _elementwise(use: Use) -> bool:
     """Whether each component of y depends on the one component of x at the same indices."""
     indices = use.equation.target.subscripts
-    return all(
-        c.subscripts == indices for c in _reads(use.equation, use.tensor)
-    ) and len(use.lemma.pieces) == 1
-
-
-def _reads(equation: Equation, tensor: Tensor) -> list[Component]:
-    return [c for c in components(equation.value) if c.tensor == tensor]
+    return all(c.subscripts == indices for c in components(use.equation.value) if c.tensor == use.tensor)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from chainrule.derive import matrix as m
 from chainrule.derive.calculus import apply_law
-from chainrule.derive.compose import Recurrence, compose, recurrences
+from chainrule.derive.compose import Repeated, compose, composites
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import LOSS, RULES, Setting, Step
 from chainrule.ir.expr import Apply, Component, Derivative, Expr, Pad, Size, Tensor
@@ -191,30 +191,26 @@ class Lemmas(Writer):
                 yield self.say(
                     "note.padding", read=self.math(component, names=names), x=self.math(bare, names=names), value=value
                 )
-        y = shown.equation.target
-        if names.is_loss(y.tensor) and not y.subscripts and shown.error_signal in tensors(written[-1]):
-            seed = Derivative(Component(LOSS, ()), y)
-            yield self.say("note.seed", seed=self.math(seed, names=names))
 
     # Composites ------------------------------------------------------------------------------------
 
     def composites(self) -> Iterable[Block]:
-        found = recurrences(self.derivation)
+        found = composites(self.derivation)
         if not found:
             return
         yield Heading(1, self.say("composite.heading"))
         yield Paragraph(self.say("composite.lead"))
-        for number, recurrence in enumerate(found, 1):
-            yield from self.composite(number, recurrence)
+        for number, repeated in enumerate(found, 1):
+            yield from self.composite(number, repeated)
 
-    def composite(self, number: int, recurrence: Recurrence) -> Iterable[Block]:
-        (outer, inner), *_ = recurrence.uses
+    def composite(self, number: int, repeated: Repeated) -> Iterable[Block]:
+        (outer, inner), *_ = repeated.uses
         a, b = outer.instance.sample, inner.instance.sample
-        composite = compose(a, b) if a and b else recurrence.composite
+        composite = compose(a, b) if a and b else repeated.composite
         ids = (self.derivation.number(outer.lemma), self.derivation.number(inner.lemma))
-        title = self.say("composite.title", number=str(number), outer=str(ids[0]), inner=str(ids[1]))
+        title = self.say(f"composite.title_{repeated.form}", number=str(number), outer=str(ids[0]), inner=str(ids[1]))
         yield Heading(2, title)
-        numbers = [n for _, use in recurrence.uses if (n := self.names.layer(use.tensor)) is not None]
+        numbers = [n for _, use in repeated.uses if (n := self.names.layer(use.tensor)) is not None]
         names = self.names
         if len(numbers) > 1:
             names = names.relative(self.names.layer(inner.tensor) or 0)
@@ -246,7 +242,7 @@ class Lemmas(Writer):
             left = self.math(Nabla(adjoint_of(composite.target.tensor)), names=names)
             rows.append((left, self.math("=", form, names=names), reason))
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(rows, 1)))
-        if not (a and b):
+        if repeated.form != "map" or not (a and b):
             return
         general = composite.jacobian[-1].after
         general_form = m.recognise(general, composite.target.free)
