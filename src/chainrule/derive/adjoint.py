@@ -50,6 +50,11 @@ class Gradient:
     uses: tuple[Use, ...]
     sum: Equation | None
 
+    def __str__(self) -> str:
+        """The trace of every use, and the line that adds them."""
+        parts = [str(use.instance) for use in self.uses] + ([str(self.sum)] if self.sum else [])
+        return "\n\n".join(parts)
+
     @property
     def steps(self) -> tuple[Step, ...]:
         return tuple(step for use in self.uses for step in use.lemma.all_steps)

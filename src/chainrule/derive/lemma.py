@@ -65,6 +65,11 @@ class Lemma:
     def all_steps(self) -> tuple[Step, ...]:
         return (*self.steps, *(step for piece in self.pieces for step in piece.steps))
 
+    def __str__(self) -> str:
+        """The trace, a step on each line, with the rule of each."""
+        rows = [("", str(self.start)), *((step.rule, str(step.after)) for step in self.all_steps)]
+        return "\n".join(f"{rule:22} {text}" for rule, text in rows)
+
     @cached_property
     def kind(self) -> Key:
         """What makes lemmas instances of one: the equation without names and extents, and the use."""

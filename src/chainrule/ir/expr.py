@@ -50,6 +50,11 @@ class Expr(metaclass=_Interning):
 
     free: tuple[Index, ...] = field(init=False, repr=False, default=())
 
+    def __str__(self) -> str:
+        from chainrule.ir.print import to_text
+
+        return to_text(self)
+
     def _set_free(self, indices: Iterable[Index]) -> None:
         object.__setattr__(self, "free", tuple(dict.fromkeys(indices)))
 

@@ -1,0 +1,49 @@
+"""The README's code runs, and prints what the README says it prints."""
+
+from __future__ import annotations
+
+import re
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from runpy import run_path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def run(code: str, folder: Path) -> str:
+    file = folder / "example.py"
+    file.write_text(code, encoding="utf-8")
+    printed = StringIO()
+    with redirect_stdout(printed):
+        run_path(str(file))
+    return printed.getvalue()
+
+
+def stripped(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().split("\n"))
+
+
+def test_the_first_example_prints_what_stands_below_it(tmp_path: Path) -> None:
+    assert [kind for kind, _ in BLOCKS[:2]] == ["python", "text"]
+    assert stripped(run(BLOCKS[0][1], tmp_path)) == stripped(BLOCKS[1][1])
+
+
+def test_the_layers_of_the_second_example_train(tmp_path: Path) -> None:
+    kind, code = BLOCKS[2]
+    assert kind == "python"
+    code = f"import chainrule as cr\n{code}\nprint(*model.parameters)\n"
+    assert run(code, tmp_path).split() == ["scale1.g", "dense1.W", "dense1.b"]
+
+
+def test_the_picture_shows_what_is_printed_today(tmp_path: Path) -> None:
+    picture = (ROOT / "docs" / "lemma.svg").read_text(encoding="utf-8")
+    source = (ROOT / "tools" / "readme_picture.py").read_text(encoding="utf-8")
+    copy = tmp_path / "tools" / "readme_picture.py"
+    copy.parent.mkdir()
+    (tmp_path / "docs").mkdir()
+    copy.write_text(source, encoding="utf-8")
+    run_path(str(copy), run_name="__main__")
+    assert (tmp_path / "docs" / "lemma.svg").read_text(encoding="utf-8") == picture
