@@ -225,7 +225,8 @@ def _form(expr: Expr, rows: Axis, columns: Axis) -> Matrix:
 
 def _symbol(component: Component, rows: Axis, columns: Axis) -> Matrix:
     axes = [s.plain for s in component.subscripts]
-    if None in axes or len(axes) > 2 or component.pad is not None:
+    whole = all(a is not None and a.extent == e for a, e in zip(axes, component.tensor.shape, strict=True))
+    if not whole or len(axes) > 2 or component.pad is not None:
         raise _NoFormError
     if axes == [a for a in (rows, columns) if a is not None] or (axes == [rows] and columns is None):
         symbol = Symbol(component.tensor)

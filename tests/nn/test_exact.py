@@ -1,0 +1,59 @@
+"""Every layer and every loss: gradients exact in GF(p), by central differences, and every step an identity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.derive.oracle import false_steps, gradients_are_exact, plain
+
+import chainrule as cr
+from chainrule.evaluate.numpy import execute
+from chainrule.nn.layer import Layer
+from chainrule.nn.layers import LAYERS
+from chainrule.nn.losses import LOSSES
+
+
+def model_with(layer: type[Layer], loss: str) -> cr.Model:
+    x = cr.Input(2, 3)
+    match layer.__name__:
+        case "Add":
+            h = cr.Dense(4)(x)
+            return cr.Model(x, cr.Add()(h, cr.Sigmoid()(h)), loss=loss, l2=0.1)
+        case "Dense":
+            return cr.Sequential(x, cr.Dense(4), loss=loss, l2=0.1)
+        case _:
+            return cr.Sequential(x, cr.Dense(3), layer(), cr.Dense(4), loss=loss, l2=0.1)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("samples", [1, 3])
+def test_gradients_are_exact(layer: type[Layer], loss: str, samples: int) -> None:
+    assert gradients_are_exact(model_with(layer, loss).derive(), {"N": samples}, seed=samples)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_gradients_agree_with_central_differences(layer: type[Layer], loss: str) -> None:
+    derivation = model_with(layer, loss).derive()
+    rng = np.random.default_rng(3)
+    given = {
+        t.name: rng.standard_normal(tuple(2 if e == "N" else int(e) for e in t.shape)) for t in derivation.forward.given
+    }
+    run = execute(derivation.joint, given)
+    for name in derivation.gradients:
+        direction = rng.standard_normal(given[name].shape)
+        up, down = (
+            execute(derivation.forward, {**given, name: given[name] + h * direction})["loss"] for h in (1e-6, -1e-6)
+        )
+        slope = float(up - down) / 2e-6
+        assert abs(slope - float(np.sum(run[f"δ{name}"] * direction))) <= 1e-6 * max(1.0, abs(slope)), name
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_step_of_a_model_is_an_identity(loss: str) -> None:
+    derivation = cr.Sequential(cr.Input(2), cr.Dense(3), cr.Sigmoid(), cr.Dense(2), loss=loss, l2=0.1).derive()
+    for gradient in derivation.parts.values():
+        for use in gradient.uses:
+            assert plain(use.equation)
+            assert false_steps(use.instance, derivation.forward, {"N": 2}, 4) == []
