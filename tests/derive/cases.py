@@ -123,6 +123,15 @@ CASES = {
             "c[i<4] = sum[p<3]([0 <= 2*i + p - 1 < 7])\n"
             "y[n, i] = sum[p<3](pad(x, 0)[n, 2*i + p - 1])/c[i]", {"x": ("N", 7)},
         ),
+        Case(
+            "strided_side_reads",
+            "y[n, i<4] = sum[p](W[p]*pad(x, 0)[n, 2*i + p - 1])*v[2*i + 1]*log(w[i])",
+            {"x": ("N", 7), "W": (3,), "v": (8,), "w": (4,)},
+        ),
+        Case(
+            "window_over_its_own_norm",
+            "y[n, i<4] = sum[p<3](pad(x, 0)[n, 2*i + p - 1])/sum[q<3](pad(x, 0)[n, 2*i + q - 1]**2)", {"x": ("N", 7)},
+        ),
         Case("reshape", "y[n, 12*(c<2) + 4*(i<3) + (j<4)] = x[n, c, i, j]**2", {"x": ("N", 2, 3, 4)}),
         Case(
             "dense_over_a_group", "y[n, k] = sum[c, i, j](W[k, 6*c + 3*i + j]*x[n, c, i, j])",

@@ -185,6 +185,21 @@ def mean_pool(size: Callable[[int, int], int]) -> Peer:
 
 
 @peer
+def window_over_its_own_norm(size: Callable[[int, int], int]) -> Peer:
+    """Outside the range of i the norm is 0: the range bracket must keep 0/0 out of the gradient."""
+    text = (
+        "y[n, i<5] = sum[p](W[p]*pad(x, 0)[n, 2*i + p - 1])*v[2*i]*log(w[i])"
+        "/sum[q<3](pad(x, 0)[n, 2*i + q - 1]**2)"
+    )
+
+    def function(a: dict[str, Any]) -> Any:
+        windows = jnp.stack([jnp.pad(a["x"], ((0, 0), (1, 1)))[:, p : p + 9 : 2] for p in range(3)], axis=-1)
+        return (windows @ a["W"])*a["v"][::2]*jnp.log(a["w"])/jnp.sum(windows**2, axis=-1)
+
+    return Peer(text, {"x": ("N", 9), "W": (3,), "v": (10,), "w": (5,)}, function, positive=True)
+
+
+@peer
 def batch_norm(size: Callable[[int, int], int]) -> Peer:
     k = size(1, 4)
     text = (

@@ -227,21 +227,21 @@ def discharge_range(expr: Expr, setting: Setting) -> Expr:
 def padding(expr: Expr, setting: Setting) -> Expr:
     """A range bracket becomes a read padded with zeros, where it stands beside a factor read there.
 
-    It stays where the subscript also occurs inside a function or a reciprocal, which need not be finite
-    outside the range; the executors take a product with a false bracket as 0.
+    It stays where a function or a power that need not be finite outside the range depends on its index: the
+    executors take a product with a false bracket as 0. Beside it no read may be out of range either way, so
+    every other one that might be is padded too.
     """
 
     def clear(term: Term) -> Term:
-        for guard in term.factors:
-            if not isinstance(guard, Guard):
-                continue
-            if not any(_reads_at(f, guard) for f in term.factors):
-                continue
-            needed = [f for f in term.factors if f is not guard]
-            term = Term(term.indices, tuple(ONE if f is guard else _padded(f, guard) for f in term.factors))
-            if not all(_polynomial(f, guard) for f in needed):
-                term = term.replace(ONE, guard)
-        return term
+        guards = [f for f in term.factors if isinstance(f, Guard)]
+        if not guards:
+            return term
+        read = {f: _padded(f) for f in term.factors}
+        covered = [
+            g for g in guards
+            if any(_reads_at(f, g) for f in term.factors) and all(_finite(f, g) for f in term.factors)
+        ]
+        return Term(term.indices, tuple(ONE if f in covered else read[f] for f in term.factors))
 
     return _each_term(expr, map(clear, terms_of(expr)))
 
@@ -253,19 +253,24 @@ def _reads_at(expr: Expr, guard: Guard) -> bool:
     )
 
 
-def _polynomial(expr: Expr, guard: Guard) -> bool:
-    """Whether the padded expression is finite wherever the guard is false."""
+def _finite(expr: Expr, guard: Guard) -> bool:
+    """Whether a factor is finite also where the guard is false: a polynomial in its indices is."""
     return not any(
-        any(_reads_at(inner, guard) for inner in nodes(node))
+        isinstance(node, Apply)
+        or (isinstance(node, Reduce) and node.kind == "logsumexp")
+        or (isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator != 1))
         for node in nodes(expr)
-        if isinstance(node, Apply) or (isinstance(node, Power) and node.exponent < 0)
+        if any(i in node.free for i in guard.subscript.indices)
     )
 
 
-def _padded(expr: Expr, guard: Guard) -> Expr:
+def _padded(expr: Expr) -> Expr:
+    """Every read that is not provably in range gives 0 outside."""
+
     def visit(node: Expr) -> Expr:
-        if isinstance(node, Component) and node.pad is None and _reads_at(node, guard):
-            return Component(node.tensor, node.subscripts, Fraction(0))
+        if isinstance(node, Component) and node.pad is None:
+            inside = all(s.within(e) for s, e in zip(node.subscripts, node.tensor.shape, strict=True))
+            return node if inside else Component(node.tensor, node.subscripts, Fraction(0))
         return node
 
     return transform(expr, visit)
