@@ -132,6 +132,18 @@ CASES = {
             "window_over_its_own_norm",
             "y[n, i<4] = sum[p<3](pad(x, 0)[n, 2*i + p - 1])/sum[q<3](pad(x, 0)[n, 2*i + q - 1]**2)", {"x": ("N", 7)},
         ),
+        Case("two_reads_of_one_tensor", "y[i<3, j<3] = x[i + j]*x[2*i + j]", {"x": (7,)}),
+        Case("volterra", "y[n, i<4] = sum[p, q](h[p, q]*x[n, i + p]*x[n, i + q])", {"x": ("N", 6), "h": (3, 3)}),
+        Case("local_attention", "s[n, i<4] = logsumexp[p<3](q[n, i + 1]*k[n, i + p])", {"q": ("N", 6), "k": ("N", 6)}),
+        Case("max_beside_a_read", "y[n, i<4] = max[p<3](x[n, i + p])*x[n, i + 2]", {"x": ("N", 6)}),
+        Case(
+            "windows_into_a_reshape", "y[n, 6*(o<2) + 2*(i<3) + (j<2)] = sum[p](W[o, p]*x[n, i + p, j])",
+            {"W": (2, 3), "x": ("N", 5, 2)},
+        ),
+        Case("sum_beside_a_factor", "y[n, k] = sum[l](x[n, l])*v[n, k]", {"x": ("N", 5), "v": ("N", 4)}),
+        Case("broadcast_weight", "y[n, k] = sum[l](A[k, l])*x[n, k] + sum[l](x[n, k]*w[l])", {
+            "A": (4, 5), "x": ("N", 4), "w": (3,),
+        }),
         Case("reshape", "y[n, 12*(c<2) + 4*(i<3) + (j<4)] = x[n, c, i, j]**2", {"x": ("N", 2, 3, 4)}),
         Case(
             "dense_over_a_group", "y[n, k] = sum[c, i, j](W[k, 6*c + 3*i + j]*x[n, c, i, j])",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.derive.oracle import false_steps, gradients_are_exact, plain
+from tests.derive.oracle import false_steps, gradients_are_exact
 
 import chainrule as cr
 from chainrule.evaluate.numpy import execute
@@ -55,5 +55,4 @@ def test_every_step_of_a_model_is_an_identity(loss: str) -> None:
     derivation = cr.Sequential(cr.Input(2), cr.Dense(3), cr.Sigmoid(), cr.Dense(2), loss=loss, l2=0.1).derive()
     for gradient in derivation.parts.values():
         for use in gradient.uses:
-            assert plain(use.equation)
             assert false_steps(use.instance, derivation.forward, {"N": 2}, 4) == []

@@ -174,9 +174,11 @@ def recognise(value: Expr, target: Sequence[Index]) -> Matrix | None:
         return None
     rows, columns = (*target, None, None)[:2]
     try:
-        return _form(value, rows, columns)
+        form = _spread(value, rows, columns)
     except _NoFormError:
         return None
+    assert form.shape == (_extent(rows), _extent(columns)), "a form has the shape of its target"
+    return form
 
 
 class _NoFormError(Exception):
@@ -254,7 +256,8 @@ def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Matrix:
 def _spread(expr: Expr, rows: Axis, columns: Axis) -> Matrix:
     """The form, repeated along an axis that the expression does not depend on: 1 bᵀ."""
     has_rows, has_columns = _axes(expr, rows, columns)
-    if isinstance(expr, Constant) or ((has_rows or rows is None) and (has_columns or columns is None)):
+    constant = not expr.free and not isinstance(expr, Reduce)
+    if constant or ((has_rows or rows is None) and (has_columns or columns is None)):
         return _form(expr, rows, columns)
     inner = _form(expr, rows if has_rows else None, columns if has_columns else None)
     if rows is not None and not has_rows:
