@@ -34,7 +34,7 @@ from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import Steps, bound, fresh, iterative, nodes, rename, substitute, transform
 
 # The order in which the rules clear a line, once no index is left to split.
-ELIMINATE = ("zero", "single", "bracket", "solve", "range", "padding", "zero")
+ELIMINATE = ("zero", "bracket", "solve", "range", "padding", "zero")
 
 
 @dataclass(frozen=True, slots=True)

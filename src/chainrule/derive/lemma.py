@@ -219,8 +219,7 @@ def _eliminate(expr: Expr, wrt: Component, setting: Setting) -> list[Piece]:
                 split = (index, Affine.of(digit) * s + r)
                 branch = Trace(trace.current, setting, list(trace.steps))
                 branch.record("split", substitute(branch.current, {index: split[1]}), split)
-                branch.apply("residues")
-                branch.apply("zero")
+                branch.apply_each(("residues", "zero", "single"))
                 waiting.append((branch.current, _at(target, split), tuple(branch.steps)))
             continue
         trace.apply_each(eliminate.ELIMINATE)
