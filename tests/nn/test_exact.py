@@ -50,6 +50,14 @@ def test_gradients_agree_with_central_differences(layer: type[Layer], loss: str)
         assert abs(slope - float(np.sum(run[f"δ{name}"] * direction))) <= 1e-6 * max(1.0, abs(slope)), name
 
 
+def test_the_number_of_lemmas_does_not_grow_with_depth_under_weight_decay() -> None:
+    def lemmas(depth: int) -> int:
+        layers = [layer for _ in range(depth) for layer in (cr.Dense(3), cr.Sigmoid())]
+        return len(cr.Sequential(cr.Input(3), *layers, loss="half_squared_error", l2=0.1).derive().lemmas)
+
+    assert lemmas(4) == lemmas(12)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_step_of_a_model_is_an_identity(loss: str) -> None:
     derivation = cr.Sequential(cr.Input(2), cr.Dense(3), cr.Sigmoid(), cr.Dense(2), loss=loss, l2=0.1).derive()

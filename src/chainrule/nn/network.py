@@ -178,17 +178,22 @@ def _owned(blocks: Iterable[Block]) -> Iterable[tuple[Tensor, str]]:
 
 
 def _ending(output: Tensor, target: Tensor, loss: Loss, decay: Sequence[tuple[Tensor, float]]) -> tuple[Equation, ...]:
-    """The link's equation, where there is one, and the loss's with its weight decay (λ/2)·ΣW²."""
+    """The link's equation, where there is one, and the loss's with its weight decay (λ/2)·ΣW².
+
+    The decays are added up one by one, so that each is an instance of one lemma, however many there are.
+    """
     local = {"u": Tensor("u", output.shape), "t": Tensor("t", output.shape)}
     mapping = {local["u"]: output, local["t"]: target}
-    text = loss.text(output.shape)
-    for number, (weight, penalty) in enumerate(decay):
-        name = f"w{number + 1}"
-        local[name] = Tensor(name, weight.shape)
-        mapping[local[name]] = weight
+    text, before = "", ""
+    for number, (weight, penalty) in enumerate(decay, 1):
+        local[f"w{number}"] = Tensor(f"w{number}", weight.shape)
+        mapping[local[f"w{number}"]] = weight
+        mapping[Tensor(f"r{number}", ())] = Tensor(f"decay.{weight.name}", ())
         bound = ", ".join(("i", "j") if len(weight.shape) == 2 else (f"a{i + 1}" for i in range(len(weight.shape))))
         half = Fraction(str(penalty)) / 2
-        text += f" + {half.numerator}/{half.denominator} * sum[{bound}]({name}[{bound}]**2)"
+        text += f"r{number} = {before}{half.numerator}/{half.denominator} * sum[{bound}](w{number}[{bound}]**2)\n"
+        before = f"r{number} + "
+    text += loss.text(output.shape) + (f" + r{len(decay)}" if decay else "")
     equations: list[Equation] = []
     if loss.link:
         link = parse_equation(loss.link_text(output.shape), tensors=local)

@@ -16,7 +16,7 @@ from chainrule.ir.walk import components, nodes, tensors
 from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
 from chainrule.render.formula import Nabla, affine_token
 from chainrule.render.names import Names
-from chainrule.render.writer import Writer, coupled, matrix_form, runs_of, tensors_of
+from chainrule.render.writer import Writer, matrix_form, runs_of, tensors_of
 
 
 class Backward(Writer):
@@ -129,9 +129,7 @@ class _Row:
 
     def cells(self, writer: Writer, number: str, names: Names) -> tuple[Cell, ...]:
         per_sample = self.per_sample()
-        reads = self.use.equation if self.use else None
-        samples = any(coupled(e) for e in ((reads,) if reads else (use.equation for use in self.part.uses)))
-        view = names.of_batch() if samples else names
+        view = writer.view(names, per_sample)
         results = self.results(batch=not per_sample)
         form = matrix_form(results[0]) if len(results) == 1 else None
         detailed = tuple((writer.math(e.target, "=", e.value, names=view),) for e in results)

@@ -61,8 +61,12 @@ class Writer:
 
     def local(self, lemma: Lemma) -> Names:
         involved = (*tensors_of(lemma.equation), *(t for e in (*lemma.facts, *lemma.auxiliary) for t in tensors_of(e)))
-        names = self.names.local(involved, lemma.error_signal)
-        return names.of_batch() if coupled(lemma.equation) else names
+        return self.view(self.names.local(involved, lemma.error_signal), lemma.sample is not None)
+
+    def view(self, names: Names, per_sample: bool) -> Names:
+        """What has no form for one sample (batch statistics, weight decay and the sums it is in) is about 𝓛."""
+        samples = any(SAMPLES in tensor.shape for tensor in self.derivation.forward.given)
+        return names.of_batch() if samples and not per_sample else names
 
 
 def matrix_form(equation: Equation) -> m.Matrix | None:
