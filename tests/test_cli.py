@@ -105,3 +105,35 @@ def test_the_command_runs_as_a_module() -> None:
         [sys.executable, "-m", "chainrule.cli", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("chainrule ")
+
+
+@pytest.mark.parametrize("path", ["/proc/xx", "/tmp", "/nonexist/a"])
+def test_where_to_save_is_probed_before_training(
+    path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "digits_model", None)
+    assert run("train", "digits", "--save", path) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert "/" + path.split("/")[1] in err
+
+
+def test_probing_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert run("derive", "y[n, k<5] = x[n, j]", "-o", str(tmp_path / "a.md")) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_by_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.symlink_to("/dev/full")
+    assert run("derive", "neuron", "-o", str(path)) == 2
+    assert capsys.readouterr().err == f"chainrule derive: {path}: No space left on device\n"
+
+
+def test_a_full_disk_behind_standard_output_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "chainrule.cli", "derive", "y[i] = x[i]*x[i]", "--wrt", "x"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "chainrule derive: standard output: No space left on device\n"

@@ -162,3 +162,59 @@ def test_an_unknown_option_is_answered_with_the_nearest() -> None:
         MyDense(unit=5, gain=1)
     with pytest.raises(cr.ModelError, match="activation"):
         cr.Dense(8, activation="sigmoid")  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    "equation",
+    [
+        "y[n, k] = " + "-" * 3000 + "x[n, k]",
+        "y[n, k] = x[n, k]" + " + x[n, k]" * 300_000,
+        "y[n, k] = " + "(" * 3000 + "x[n, k]" + ")" * 3000,
+        "y[n, k] = x[n, k] + \ud800",
+        "y[n, k] = x[n, k] + '\0'",
+    ],
+)
+def test_a_layers_equation_is_read_under_the_parsers_guards(equation: str) -> None:
+    with pytest.raises(cr.EquationError) as caught:
+        cr.Sequential(cr.Input(4), broken(equation)())
+    assert len(str(caught.value)) < 500
+    with pytest.raises(cr.EquationError):
+        broken(equation + " + a")(a=1)
+
+
+def test_a_long_equation_takes_options() -> None:
+    layer = broken("y[n, k] = x[n, k]" + " + a*x[n, k]" * 600)
+    assert cr.Sequential(cr.Input(1), layer(a=-2), dtype="float64").predict([[1.0]])[0, 0] == -1199
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "a", None, True, np.float64("nan")])
+def test_an_option_is_a_finite_number(value: Any) -> None:
+    with pytest.raises(cr.ModelError, match="'gain' must be a"):
+        MyDense(units=5, gain=value)
+
+
+def test_options_are_numpys_numbers_too(tmp_path: Path) -> None:
+    model = cr.Sequential(cr.Input(4), MyDense(units=np.int64(5), gain=np.float32(0.5)))
+    model.save(tmp_path / "m")
+    assert cr.load(tmp_path / "m", custom={"MyDense": MyDense}).parameters["mydense1.W"].shape == (5, 4)
+    assert cr.Sequential(cr.Input(4), MyDense(units=5.0, gain=1)).parameters["mydense1.W"].shape == (5, 4)
+
+
+@pytest.mark.parametrize("units", [5.5, 0, -3])
+def test_an_option_that_is_an_extent_is_a_positive_whole_number(units: float) -> None:
+    with pytest.raises(cr.ModelError, match="'units' is an extent"):
+        cr.Sequential(cr.Input(4), MyDense(units=units, gain=1))
+
+
+@pytest.mark.parametrize("name", ["k", "n", "l", "x", "u", "W", "b", "sum"])
+def test_an_option_named_like_a_part_of_the_equation_is_refused(name: str) -> None:
+    with pytest.raises(cr.ModelError, match=f"option '{name}' has the name of"):
+        MyDense(units=5, gain=1, **{name: 2})
+
+
+def test_a_plain_axis_of_a_padded_tensor_fixes_an_extent() -> None:
+    class Convolve(cr.Layer):
+        equation = "y[n, o<2, i<2] = sum[c, p<3](W[o, c, p] * pad(x, 0)[n, c, 2*i + p - 1])"
+        init = {"W": cr.glorot("o", "c", "p")}
+
+    assert cr.Sequential(cr.Input(2, 4), Convolve()).parameters["convolve1.W"].shape == (2, 2, 3)

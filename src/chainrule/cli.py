@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,6 +165,22 @@ def _writable(path: Path) -> None:
         raise IsADirectoryError(21, "is a folder", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "there is no such folder", str(path.parent))
+    if path.exists() and not path.is_file():  # a device or a pipe: opening it could wait, or act
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "cannot be written", str(path))
+        return
+    new = not path.exists()
+    with path.open("ab"):  # what permissions say is not all: file systems refuse too
+        pass
+    if new:
+        path.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:  # a full disk is reported without its path
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
@@ -206,7 +224,7 @@ def _derive(options: argparse.Namespace) -> int:
     if path is None:
         sys.stdout.write(text)
     else:
-        path.write_text(text, encoding="utf-8")
+        _write(path, text)
     return 0
 
 
@@ -225,7 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     command = f"chainrule {options.command}"
     try:
-        return _train(options) if options.command == "train" else _derive(options)
+        code = _train(options) if options.command == "train" else _derive(options)
+        sys.stdout.flush()
+        return code
     except ChainruleError as error:
         print(f"{command}: {_sentence(error)}", file=sys.stderr)
         return 2
@@ -234,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 0
     except OSError as error:
-        print(f"{command}: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
+        print(f"{command}: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        if error.filename is None:
+            sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 2
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)

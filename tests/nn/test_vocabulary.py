@@ -132,3 +132,18 @@ def test_a_name_of_another_framework_is_answered_with_ours(name: str, ours: str)
 def test_every_public_name_can_be_imported() -> None:
     assert all(getattr(cr, name) is not None for name in cr.__all__)
     assert set(cr.__all__) <= set(dir(cr))
+
+
+@pytest.mark.parametrize("make", [cr.normal, cr.constant])
+@pytest.mark.parametrize("value", ["k", math.nan, math.inf, True, None])
+def test_the_first_argument_of_an_initialiser_is_a_number(make: Any, value: Any) -> None:
+    with pytest.raises(cr.ModelError, match=r"standard deviation|value"):
+        make(value)
+
+
+def test_numpy_scalars_are_extents_and_penalties() -> None:
+    model = cr.Sequential(cr.Input(np.int64(4)), cr.Dense(np.int64(3), l2=np.float32(0.5)))  # pyright: ignore[reportArgumentType]
+    assert model.parameters["dense1.W"].shape == (3, 4)
+    for l2 in (math.inf, math.nan, -1, "a"):
+        with pytest.raises(cr.ModelError, match="l2"):
+            cr.Dense(3, l2=l2)  # pyright: ignore[reportArgumentType]

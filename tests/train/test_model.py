@@ -256,3 +256,136 @@ def test_a_value_that_is_not_finite_is_named_by_row_and_column(value: float) -> 
 def test_bad_options_are_named(options: Any, data: Any) -> None:
     with pytest.raises(cr.ModelError, match=next(iter(options))):
         small().fit(*data, verbose=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"seed": "a"}, "seed"),
+        ({"validation_split": "a"}, "validation_split"),
+        ({"validation_split": float("nan")}, "validation_split"),
+    ],
+)
+def test_a_seed_and_a_split_are_numbers(options: Any, says: str, data: Any) -> None:
+    with pytest.raises(cr.ChainruleError, match=says):
+        small().fit(*data, verbose=False, **options)
+
+
+def test_a_number_that_the_models_dtype_cannot_hold_is_named_by_row_and_column() -> None:
+    x, y = np.ones((5, 4)), np.ones((5, 3))
+    x[2, 3] = y[4, 1] = 1e300
+    model = small(loss="mean_squared_error")
+    with pytest.raises(cr.DataError, match="x holds 1e\\+300 at row 2, column 3"):
+        model.predict(x)
+    with pytest.raises(cr.DataError, match="y holds 1e\\+300 at row 4, column 1"):
+        model.evaluate(np.ones((5, 4)), y)
+    with pytest.raises(cr.DataError, match="float32"):
+        model.parameters["dense1.W"] = np.full((6, 4), 1e300)
+    assert np.isfinite(small(dtype="float64").predict(x)).all()
+
+
+def test_a_negative_label_asks_for_labels_from_0() -> None:
+    with pytest.raises(cr.DataError, match="labels must be 0 … 2") as caught:
+        small().fit(np.ones((2, 4)), np.array([0, -1]), verbose=False)
+    assert "units" not in str(caught.value)
+
+
+def test_a_name_in_another_case_is_the_nearest() -> None:
+    with pytest.raises(cr.ModelError, match=r"did you mean .dense1\.W"):
+        small().parameters["dense1.w"]
+
+
+def test_a_loss_over_classes_refuses_a_single_output() -> None:
+    with pytest.raises(cr.ModelError, match="binary_cross_entropy"):
+        cr.Sequential(cr.Input(4), cr.Dense(1), loss="softmax_cross_entropy")
+
+
+def test_an_input_is_listed_once() -> None:
+    x = cr.Input(4)
+    with pytest.raises(cr.ModelError, match="twice"):
+        cr.Model([x, x], cr.Dense(1)(x))
+
+
+def test_what_does_not_fit_into_memory_is_refused() -> None:
+    for units in (10**13, 10**30):
+        with pytest.raises(cr.ModelError, match=r"dense1\.W of shape"):
+            cr.Sequential(cr.Input(4), cr.Dense(units))
+
+
+@pytest.mark.parametrize("path", ["/tmp", "/nonexist/a", "/proc/xx", "a\0b"])
+def test_a_path_that_cannot_be_written_is_named(path: str) -> None:
+    with pytest.raises(OSError) as caught:
+        small().save(path)
+    assert caught.value.filename == path
+    assert caught.value.strerror
+
+
+def test_a_full_disk_is_named_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.symlink_to("/dev/full")  # what replaces the file instead of writing to it would replace the device
+    with pytest.raises(OSError, match="No space left") as caught:
+        small().save(path)
+    assert caught.value.filename == str(path)
+
+
+def hostile(tmp_path: Path, change: Any) -> Path:
+    """A saved model whose architecture was changed."""
+    from safetensors.numpy import load_file, save_file
+
+    path = tmp_path / "m.safetensors"
+    small().save(path)
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    architecture = json.loads(header["__metadata__"]["chainrule"])
+    changed = change(architecture)
+    save_file(load_file(path), path, {"chainrule": changed if isinstance(changed, str) else json.dumps(architecture)})
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: "[" * 100_000,
+        lambda a: '{"version": ' + "1" * 10_000 + "}",
+        lambda a: a["layers"][0]["config"].update(units=10**12),
+        lambda a: a["layers"][0]["config"].update(units=10**30),
+        lambda a: a["layers"][0]["config"].update(units=10**60),
+        lambda a: a["layers"][0]["config"].update(units=5),
+        lambda a: a["layers"][0]["config"].update(init=5),
+        lambda a: a["layers"][0].update({"class": "\ud800"}),
+        lambda a: a["graph"][1].update(parents=[-1]),
+        lambda a: a["graph"][1].update(parents=[0, 0]),
+        lambda a: a["graph"][1].update(layer=-3),
+        lambda a: a["graph"][1].update(layer=True),
+        lambda a: a["graph"][0].update(input=[10**30]),
+        lambda a: a["graph"].insert(1, a["graph"][0]),
+        lambda a: a.update(inputs=[0, 0]),
+        lambda a: a.update(inputs=[-4]),
+        lambda a: a.update(inputs=[0, 1]),
+        lambda a: a.update(l2="a"),
+        lambda a: a.update(l2=float("inf")),
+        lambda a: a.update(loss=5),
+        lambda a: a.update(dtype=[]),
+        lambda a: a.update(layers=[*a["layers"], a["layers"][0]]),
+    ],
+)
+def test_a_hostile_architecture_is_refused(tmp_path: Path, change: Any) -> None:
+    with pytest.raises((cr.ModelError, cr.DataError, cr.ShapeError)) as caught:
+        cr.load(hostile(tmp_path, change))
+    assert isinstance(caught.value, (cr.ModelError, cr.DataError))
+    assert len(str(caught.value)) < 600
+
+
+def test_a_model_is_loaded_without_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small().save(tmp_path / "m")
+    monkeypatch.setattr(cr.Model, "_start", None)
+    assert cr.load(tmp_path / "m").parameters["dense1.W"].shape == (6, 4)
+
+
+def test_an_array_of_a_type_that_numpy_lacks_is_refused(tmp_path: Path) -> None:
+    entry = {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}
+    header = json.dumps({"a": entry, "__metadata__": {"chainrule": "{}"}}).encode()
+    (tmp_path / "m").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+    with pytest.raises(cr.ModelError, match="BF16"):
+        cr.load(tmp_path / "m")

@@ -72,7 +72,22 @@ def lecun(*shape: str | int, distribution: Distribution = "normal") -> Initialis
     return _scaled(shape, distribution, lambda fan_in, fan_out: 1.0 / fan_in)
 
 
+def _finite(value: float, what: str, example: str) -> float:
+    """The first argument of an initialiser, which is a number and no axis."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not number or not abs(value) < math.inf:
+        name = example.split("(", 1)[0]
+        raise ModelError(
+            f"the first argument of {name} is the {what}, a finite number, not {value!r}",
+            about=name,
+            fix=f"write cr.{example}",
+        )
+    return float(value)
+
+
 def constant(value: float, *shape: str | int) -> Initialiser:
+    """This value everywhere."""
+    value = _finite(value, "value", 'constant(0.5, "k")')
     return Initialiser(shape, lambda rng, extents: np.full(extents, value))
 
 
@@ -86,6 +101,13 @@ def ones(*shape: str | int) -> Initialiser:
 
 def normal(deviation: float, *shape: str | int) -> Initialiser:
     """Mean 0 and this standard deviation."""
+    deviation = _finite(deviation, "standard deviation", 'normal(0.1, "k")')
+    if deviation < 0:
+        raise ModelError(
+            f"a standard deviation is not negative, but this is {deviation!r}",
+            about="normal",
+            fix='write cr.normal(0.1, "k")',
+        )
     return Initialiser(shape, lambda rng, extents: rng.normal(0.0, deviation, extents))
 
 
@@ -114,6 +136,8 @@ OTHERS = {
 
 def named(name: str, *shape: str | int) -> Initialiser:
     """The initialiser of that name. Raises ModelError with the nearest name where there is none."""
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ModelError(f"an initialiser is named by a text, not by {name!r}", fix=f"choose from {', '.join(NAMED)}")
     if name in OTHERS:
         raise ModelError(f"the initialiser {name!r} is called {OTHERS[name]!r} here", fix=f"write {OTHERS[name]!r}")
     if name not in NAMED:

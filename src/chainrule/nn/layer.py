@@ -11,15 +11,13 @@ for numbers in the equations: `u[n, k<units] = …` with `Dense(units=8)`.
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from textwrap import dedent
 from typing import Any, ClassVar, Literal
 
-from chainrule.errors import ChainruleError, EquationError, ModelError, ShapeError
+from chainrule.errors import ChainruleError, ModelError, ShapeError
 from chainrule.ir.check import check_equation
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES, Extent
@@ -27,6 +25,7 @@ from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation
 from chainrule.ir.program import State as ProgramState
 from chainrule.nn.initialisers import Initialiser
+from chainrule.nn.text import Line, clash, extents, number, penalty, plain, read, whole, with_options
 
 Shape = tuple[Extent, ...]
 
@@ -75,6 +74,7 @@ class Input(Node):
     """The input of a model: the shape of one sample, Input(64) or Input(1, 28, 28)."""
 
     def __init__(self, *shape: int, dtype: Literal["real", "integer"] = "real") -> None:
+        shape = tuple(map(plain, shape))
         for extent in shape:
             if not isinstance(extent, int) or isinstance(extent, bool) or extent < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ModelError(
@@ -113,28 +113,28 @@ class Layer:
         layer.config = {}
         for name, value in values.items():
             if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-                layer.config.update(value)
+                layer.config.update({option: plain(given) for option, given in value.items()})
             else:
-                layer.config[name] = value
+                layer.config[name] = plain(value)
         return layer
 
     def __init__(self, *, l2: float | None = None, **options: float) -> None:
         name = type(self).__name__
-        self.l2 = l2
-        self.options = dict(options)
-        if l2 is not None and not l2 >= 0:
-            raise ModelError(f"l2 must not be negative, but is {l2!r}", about=name)
+        self.l2 = None if l2 is None else penalty(l2, name)
+        self.options = {option: number(option, value, name) for option, value in options.items()}
         text = f"{self.equation}\n{self.inference}"
-        for option, value in options.items():
-            if type(self).equations is Layer.equations and not _names(text, option):
-                near = get_close_matches(option, _all_names(text), 1, 0.5)
+        static = type(self).equations is Layer.equations
+        fixed = read(text) if options and static else []
+        known = sorted(set[str]().union(*(line.names for line in fixed)))
+        for option in options if static else ():
+            if option not in known:
+                near = get_close_matches(option, known, 1, 0.5)
                 raise ModelError(
                     f"{name} has no option {option!r}: its equations do not name it",
                     about=name,
                     fix=f"did you mean {near[0]!r}?" if near else f"leave {option!r} out, or use it in the equations",
                 )
-            if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ModelError(f"the option {option!r} must be a number, not {value!r}", about=name)
+        clash(options, fixed, input_names(self.inputs), (*self.init, *self.state))
 
     def equations(self, *shapes: Shape) -> str:
         """The equations, one on each line, for inputs of these shapes (each with the sample axis "N" first)."""
@@ -173,62 +173,6 @@ def _usage(cls: type[Layer], signature: inspect.Signature) -> str:
     )
 
 
-def _all_names(text: str) -> list[str]:
-    return sorted({node.id for s in _statements(text, "") for node in ast.walk(s) if isinstance(node, ast.Name)})
-
-
-def _names(text: str, name: str) -> bool:
-    return name in _all_names(text)
-
-
-def _statements(text: str, label: str) -> list[ast.Assign]:
-    """The equations of a layer as syntax trees. The text is a layer's source: code, not data."""
-    try:
-        body = ast.parse(dedent(text)).body
-    except SyntaxError as error:
-        raise EquationError(
-            f"an equation cannot be read: {error.msg}",
-            about=f"{label}: {(error.text or text).strip()}",
-            fix="write it as in: y[n, k] = g[k] * x[n, k]",
-        ) from None
-    for statement in body:
-        if not isinstance(statement, ast.Assign):
-            raise EquationError("this is no equation", about=f"{label}: {ast.unparse(statement)}")
-    return [statement for statement in body if isinstance(statement, ast.Assign)]
-
-
-class _Options(ast.NodeTransformer):
-    """Writes the values of options in place of their names."""
-
-    def __init__(self, options: Mapping[str, float]) -> None:
-        self.options = options
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        value = self.options.get(node.id)
-        if value is None:
-            return node
-        return ast.Constant(value) if value >= 0 else ast.UnaryOp(ast.USub(), ast.Constant(-value))
-
-
-def _extents(statement: ast.Assign, known: Mapping[str, Tensor]) -> dict[str, Extent]:
-    """The extents that an equation's text fixes: declared ones, and plain subscripts of known tensors."""
-    found: dict[str, Extent] = {}
-    for node in ast.walk(statement):
-        match node:
-            case ast.Compare(
-                left=ast.Name(id=index), ops=[ast.Lt()], comparators=[ast.Constant(value=int() as extent)]
-            ):
-                found.setdefault(index, extent)
-            case ast.Subscript(value=ast.Name(id=name), slice=subscripts) if name in known:
-                parts = subscripts.elts if isinstance(subscripts, ast.Tuple) else [subscripts]
-                for part, extent in zip(parts, known[name].shape, strict=False):
-                    if isinstance(part, ast.Name):
-                        found.setdefault(part.id, extent)
-            case _:
-                pass
-    return found
-
-
 @dataclass(frozen=True)
 class Block:
     """A layer's equations over the tensors of one model, for one of its uses."""
@@ -259,6 +203,11 @@ def instantiate(
         raise type(error)(error.problem, about=detail, fix=error.fix) from None
 
 
+def input_names(count: int) -> list[str]:
+    """What the equations call the inputs: x, or x1, x2, …"""
+    return ["x"] if count == 1 else [f"x{i + 1}" for i in range(count)]
+
+
 def show(shape: Shape) -> str:
     """(N, 64), as shapes are written in messages."""
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
@@ -267,101 +216,142 @@ def show(shape: Shape) -> str:
 def _instantiate(
     layer: Layer, label: str, inputs: Sequence[Tensor], shapes: tuple[Shape, ...], suffix: str, inference: bool
 ) -> Block:
-    names = ["x"] if len(inputs) == 1 else [f"x{i + 1}" for i in range(len(inputs))]
-    known = {name: Tensor(name, tensor.shape, tensor.dtype) for name, tensor in zip(names, inputs, strict=True)}
-    final = {known[name]: tensor for name, tensor in zip(names, inputs, strict=True)}
+    names = input_names(len(inputs))
+    given = {name: Tensor(name, tensor.shape, tensor.dtype) for name, tensor in zip(names, inputs, strict=True)}
     initial = layer.initial(*shapes)
     text = layer.inference if inference and layer.inference else layer.equations(*shapes)
-    statements = [_Options(layer.options).visit(statement) for statement in _statements(text, label)]
-    if not statements:
+    lines = _lines(layer, text, initial, names)
+    equations, own = _equations(layer, initial, lines, given)
+    if not inference:
+        _check_used(initial, own)
+
+    # The uses of a layer share its parameters and states, but not what they draw and compute.
+    named = {
+        name: Tensor(f"{label}.{name}{suffix if _is_random(layer, name) else ''}", tensor.shape)
+        for name, tensor in own.items()
+    }
+    final = dict(zip((*given.values(), *own.values()), (*inputs, *named.values()), strict=True))
+    for made in (equation.tensor for equation in equations):
+        final[made] = Tensor(f"{label}.{made.name}{suffix}", made.shape, made.dtype)
+    placed = tuple(equation.over(final) for equation in equations)
+    return Block(
+        label,
+        placed,
+        parameters=tuple((named[name], _sized(init, named[name])) for name, init in initial.items() if name in named),
+        states=() if inference else _states(layer, named, equations, final),
+        random=_random(layer, named),
+        output=placed[-1].tensor,
+    )
+
+
+def _lines(layer: Layer, text: str, initial: Mapping[str, Initialiser], inputs: Sequence[str]) -> list[Line]:
+    """The equations with the values of the options. Raises ModelError where there are none, or where a name has two
+    meanings."""
+    written = read(text)
+    clash(layer.options, written, inputs, (*initial, *layer.state))
+    lines = [with_options(line, layer.options) for line in written]
+    if not lines:
         raise ModelError(f"{type(layer).__name__} has no equations", fix='set equation = "y[n, k] = …" in the class')
     for name in (*initial, *layer.state):
-        if name in known:
+        if name in inputs:
             raise ModelError(f"{name!r} is the input and cannot be a parameter too", fix="rename the parameter")
+    return lines
 
-    parameters: list[tuple[Tensor, Initialiser]] = []
-    initial_states: dict[str, Initialiser] = {}
-    random: list[tuple[Tensor, float | None]] = []
+
+def _equations(
+    layer: Layer, initial: Mapping[str, Initialiser], lines: Sequence[Line], given: Mapping[str, Tensor]
+) -> tuple[list[Equation], dict[str, Tensor]]:
+    """The equations, and the layer's own tensors in them by name: its parameters, its states and what it draws."""
     own: dict[str, Tensor] = {}
-
-    def resolve(name: str, shape: tuple[str | int, ...], extents: Mapping[str, Extent]) -> Tensor:
-        axes: list[Extent] = []
-        for axis in shape:
-            extent = layer.options.get(axis, extents.get(axis)) if isinstance(axis, str) else axis
-            if extent is None or isinstance(extent, float):
-                raise ModelError(
-                    f"the shape of {name!r} names {axis!r}, whose extent nothing in the equation fixes",
-                    fix=f"declare it: {axis}<10, or {axis}<units with the option units",
-                )
-            axes.append(extent)
-        return Tensor(name, tuple(axes))
-
-    def number(probability: float | str | None) -> float | None:
-        return layer.options.get(probability) if isinstance(probability, str) else probability
-
     equations: list[Equation] = []
-    lines: list[str] = []
-    defined: dict[str, Tensor] = {}
-    for statement in statements:
-        extents = _extents(statement, known | defined)
-        used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
-        for name in sorted(used - known.keys()):
+    texts: list[str] = []
+    for line in lines:
+        fixed = extents(line, {**given, **own, **_defined(equations)})
+        for name in sorted(line.names - given.keys() - own.keys()):
             if name in initial:
-                tensor = resolve(name, initial[name].shape, extents)
-                fixed = tuple(axis for axis in tensor.shape if isinstance(axis, int))
-                if len(fixed) < len(tensor.shape):
-                    raise ModelError(
-                        f"the parameter {name!r} has an axis of samples", fix="make it random, or an input"
-                    )
+                own[name] = _parameter(layer, name, initial[name].shape, fixed)
             elif name in layer.state:
                 entry = layer.state[name]
-                tensor = resolve(name, entry.init.shape if isinstance(entry, State) else entry.shape, extents)
-            else:
-                continue
-            known[name] = own[name] = tensor
+                shape = entry.init.shape if isinstance(entry, State) else entry.shape
+                own[name] = _resolved(layer, name, shape, fixed)
         # All lines so far are read together: the pieces of one tensor fix its size jointly.
-        lines.append(ast.unparse(statement))
-        equations = parse_program("\n".join(lines), tensors=known)
-        defined = {equation.tensor.name: equation.tensor for equation in equations}
+        texts.append(line.source.text)
+        equations = parse_program("\n".join(texts), tensors={**given, **own})
     for equation in equations:
         check_equation(equation)
+    return equations, own
 
+
+def _defined(equations: Sequence[Equation]) -> dict[str, Tensor]:
+    return {equation.tensor.name: equation.tensor for equation in equations}
+
+
+def _parameter(layer: Layer, name: str, shape: tuple[str | int, ...], fixed: Mapping[str, Extent]) -> Tensor:
+    tensor = _resolved(layer, name, shape, fixed)
+    if not all(isinstance(axis, int) for axis in tensor.shape):
+        raise ModelError(f"the parameter {name!r} has an axis of samples", fix="make it random, or an input")
+    return tensor
+
+
+def _resolved(layer: Layer, name: str, shape: tuple[str | int, ...], fixed: Mapping[str, Extent]) -> Tensor:
+    """A tensor whose axes are numbers, names of options, or indices whose extents the equation has `fixed`."""
+    axes: list[Extent] = []
+    for axis in shape:
+        extent = fixed.get(axis) if isinstance(axis, str) else axis
+        if isinstance(axis, str) and axis in layer.options:
+            extent = whole(axis, layer.options[axis], f"the shape of {name!r}")
+        if extent is None:
+            raise ModelError(
+                f"the shape of {name!r} names {axis!r}, whose extent nothing in the equation fixes",
+                fix=f"declare it: {axis}<10, or {axis}<units with the option units",
+            )
+        axes.append(extent)
+    return Tensor(name, tuple(axes))
+
+
+def _check_used(initial: Mapping[str, Initialiser], own: Mapping[str, Tensor]) -> None:
     for name in initial:
-        if name in own:
-            final[own[name]] = Tensor(f"{label}.{name}", own[name].shape)
-            shape = tuple(axis for axis in own[name].shape if isinstance(axis, int))
-            parameters.append((final[own[name]], initial[name].with_shape(shape)))
-        elif not inference:
-            raise ModelError(f"the parameter {name!r} is in `init` but in no equation", fix="remove it, or use it")
-    for name, entry in layer.state.items():
         if name not in own:
-            continue
-        final[own[name]] = Tensor(f"{label}.{name}{suffix if isinstance(entry, Random) else ''}", own[name].shape)
-        if isinstance(entry, Random):
-            random.append((final[own[name]], number(entry.probability)))
-        else:
-            initial_states[name] = entry.init.with_shape(tuple(a for a in own[name].shape if isinstance(a, int)))
-    for equation in equations:
-        made = equation.tensor
-        final[made] = Tensor(f"{label}.{made.name}{suffix}", made.shape, made.dtype)
+            raise ModelError(f"the parameter {name!r} is in `init` but in no equation", fix="remove it, or use it")
 
+
+def _is_random(layer: Layer, name: str) -> bool:
+    return isinstance(layer.state.get(name), Random)
+
+
+def _sized(init: Initialiser, tensor: Tensor) -> Initialiser:
+    return init.with_shape(tuple(axis for axis in tensor.shape if isinstance(axis, int)))
+
+
+def _states(
+    layer: Layer, named: Mapping[str, Tensor], equations: Sequence[Equation], final: Mapping[Tensor, Tensor]
+) -> tuple[tuple[ProgramState, Initialiser], ...]:
+    """The states and how they start. Raises ModelError or ShapeError where a next value is missing or does not fit."""
+    defined = _defined(equations)
     states: list[tuple[ProgramState, Initialiser]] = []
-    for name, init in initial_states.items():
-        entry = layer.state[name]
-        assert isinstance(entry, State)
-        if inference:
+    for name, entry in layer.state.items():
+        if name not in named or isinstance(entry, Random):
             continue
-        following = defined.get(entry.next)
+        tensor, following = named[name], defined.get(entry.next)
         if following is None:
             raise ModelError(
                 f"the state {name!r} has the next value {entry.next!r}, which no equation defines",
                 fix=f"add an equation for it, as in: {entry.next}[k] = 9/10*{name}[k] + 1/10*m[k]",
             )
-        if following.shape != own[name].shape:
+        if following.shape != tensor.shape:
             raise ShapeError(
-                f"the state {name!r} has the shape {show(own[name].shape)} and its next value {show(following.shape)}",
+                f"the state {name!r} has the shape {show(tensor.shape)} and its next value {show(following.shape)}",
                 fix="give both the same axes",
             )
-        states.append((ProgramState(final[own[name]], final[following]), init))
-    placed = tuple(equation.over(final) for equation in equations)
-    return Block(label, placed, tuple(parameters), tuple(states), tuple(random), placed[-1].tensor)
+        states.append((ProgramState(tensor, final[following]), _sized(entry.init, tensor)))
+    return tuple(states)
+
+
+def _random(layer: Layer, named: Mapping[str, Tensor]) -> tuple[tuple[Tensor, float | None], ...]:
+    """What the layer draws, each with its probability: a number, or the value of an option."""
+    drawn: list[tuple[Tensor, float | None]] = []
+    for name, entry in layer.state.items():
+        if name in named and isinstance(entry, Random):
+            p = entry.probability
+            drawn.append((named[name], layer.options.get(p) if isinstance(p, str) else p))
+    return tuple(drawn)

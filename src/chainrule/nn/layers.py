@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.initialisers import Initialiser, named, zeros
 from chainrule.nn.layer import Layer, Shape, show
+from chainrule.nn.text import plain
 
 _AXES = {1: ["k"], 2: ["i", "j"], 3: ["c", "i", "j"]}
 
@@ -43,6 +44,7 @@ class Dense(Layer):
 
     def __init__(self, units: int, bias: bool = True, init: str = "glorot", l2: float | None = None) -> None:
         super().__init__(l2=l2)
+        units = plain(units)
         if isinstance(units, bool) or not isinstance(units, int) or units < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ModelError(
                 f"units must be a positive whole number, not {units!r}", about="Dense", fix="write Dense(10)"

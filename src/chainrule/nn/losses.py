@@ -38,6 +38,12 @@ class Loss:
                 about=self.name,
                 fix="end the model with a Dense layer",
             )
+        if self.labels == "classes" and shape[1] == 1:
+            raise ModelError(
+                f"{self.name} of a single output is always 0: it needs one output for each class",
+                about=f"the last layer, which gives {show(shape)}",
+                fix='for two classes write loss="binary_cross_entropy", or give the last layer 2 units',
+            )
         text = self.equation(", ".join(axes(len(shape) - 1)))
         return f"{text}\nloss = mean[n](e[n])" if text.startswith("e[n]") else text
 
@@ -89,6 +95,8 @@ def loss_named(name: str) -> Loss:
 
     Raises ModelError with our name for another framework's, or the nearest name.
     """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ModelError(f"a loss is named by a text, not by {name!r}", fix=f"choose from {', '.join(LOSSES)}")
     if "=" in name:
         return Loss(name, lambda k: name)
     if name in LOSSES:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from chainrule.errors import ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_equation, parse_program
-from chainrule.ir.program import Equation, Program, State
+from chainrule.ir.program import Equation, Program, State, reads
 from chainrule.ir.walk import tensors
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Block, Input, Layer, Node, instantiate
@@ -54,6 +55,43 @@ def order(output: Node) -> list[Node]:
 def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float) -> Network:
     """Build the programs. Raises ModelError, ShapeError or EquationError, each naming the layer."""
     nodes = order(output)
+    _check_inputs(inputs, nodes)
+    given = _given(inputs)
+    labels = _labels(nodes)
+    uses, inference_uses = _blocks(nodes, given, labels)
+    blocks, inference_blocks = tuple(uses.values()), tuple(inference_uses.values())
+    parameters = _parameters(blocks)
+    logits, inference_logits = _value(output, given, uses), _value(output, given, inference_uses)
+    if inference_logits.shape != logits.shape:
+        raise ModelError(f"training gives {logits.shape} and inference {inference_logits.shape}", about=labels)
+
+    target = end = inference_end = None
+    if loss:
+        _check_activation(loss, output, labels)
+        target, decay = Tensor("target", logits.shape), _decay(labels, parameters, l2)
+        end, inference_end = (_ending(value, target, loss, decay) for value in (logits, inference_logits))
+    known = (*given.values(), *([target] if target else []))
+    training = _program(blocks, end, known, parameters, logits)
+    inference = _program(inference_blocks, inference_end, known, parameters, inference_logits)
+    return Network(
+        training=training,
+        inference=replace(inference, states=_kept(training.states, inference.equations)),
+        initial={tensor.name: initial for tensor, initial in parameters.items()},
+        initial_states={state.tensor.name: initial for block in blocks for state, initial in block.states},
+        random={tensor.name: probability for block in blocks for tensor, probability in block.random},
+        labels=_owners(blocks),
+        layers=tuple((label, layer) for layer, label in labels.items()),
+        blocks=blocks,
+        logits=logits,
+        inference_logits=inference_logits,
+        prediction=end[0].tensor if end and loss and loss.link else logits,
+        target=target,
+        loss=end[-1].tensor if end else None,
+    )
+
+
+def _check_inputs(inputs: Sequence[Input], nodes: Sequence[Node]) -> None:
+    """Raises ModelError unless the inputs are exactly those that the output depends on."""
     for node in nodes:
         if isinstance(node, Input) and node not in inputs:
             raise ModelError(
@@ -65,116 +103,125 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
             raise ModelError(
                 f"input {number + 1}, Input{node.shape[1:]!r}, does not reach the output", fix="leave it out"
             )
-    names = ["input"] if len(inputs) == 1 else [f"input{i + 1}" for i in range(len(inputs))]
-    given = {node: Tensor(name, node.shape, node.dtype) for name, node in zip(names, inputs, strict=True)}
 
+
+def _given(inputs: Sequence[Input]) -> dict[Node, Tensor]:
+    """The tensor of each input: "input", or "input1", "input2", … where there are several."""
+    names = ["input"] if len(inputs) == 1 else [f"input{i + 1}" for i in range(len(inputs))]
+    return {node: Tensor(name, node.shape, node.dtype) for name, node in zip(names, inputs, strict=True)}
+
+
+def _labels(nodes: Iterable[Node]) -> dict[Layer, str]:
+    """A name for each layer: its class and a number, as in "dense2"."""
     labels: dict[Layer, str] = {}
-    uses: dict[Layer, int] = {}
-    counts: dict[str, int] = {}
-    training: list[Block] = []
-    inference: list[Block] = []
-    values: tuple[dict[Node, Tensor], dict[Node, Tensor]] = ({**given}, {**given})
+    counts: Counter[str] = Counter()
+    for node in nodes:
+        if node.layer is not None and node.layer not in labels:
+            stem = type(node.layer).__name__.lower()
+            counts[stem] += 1
+            labels[node.layer] = f"{stem}{counts[stem]}"
+    return labels
+
+
+def _blocks(
+    nodes: Iterable[Node], given: Mapping[Node, Tensor], labels: Mapping[Layer, str]
+) -> tuple[dict[Node, Block], dict[Node, Block]]:
+    """Every use of a layer, for training and for inference. From the second use on its tensors have a suffix."""
+    training: dict[Node, Block] = {}
+    inference: dict[Node, Block] = {}
+    uses: Counter[Layer] = Counter()
     for node in nodes:
         layer = node.layer
         if layer is None:
             continue
-        if layer not in labels:
-            stem = type(layer).__name__.lower()
-            counts[stem] = counts.get(stem, 0) + 1
-            labels[layer] = f"{stem}{counts[stem]}"
-        uses[layer] = uses.get(layer, 0) + 1
+        uses[layer] += 1
         suffix = f"_{uses[layer]}" if uses[layer] > 1 else ""
-        for blocks, value, outside in ((training, values[0], False), (inference, values[1], True)):
-            block = instantiate(
-                layer, labels[layer], [value[p] for p in node.parents], suffix=suffix, inference=outside
-            )
+        for blocks, outside in ((training, False), (inference, True)):
+            parents = [_value(parent, given, blocks) for parent in node.parents]
+            block = instantiate(layer, labels[layer], parents, suffix=suffix, inference=outside)
             if uses[layer] > 1 and block.states:
-                raise ModelError(f"{labels[layer]} has a state and is used twice", fix="make a layer for each use")
-            blocks.append(block)
-            value[node] = block.output
+                raise ModelError(f"{block.label} has a state and is used twice", fix="make a layer for each use")
+            blocks[node] = block
+    return training, inference
 
+
+def _value(node: Node, given: Mapping[Node, Tensor], blocks: Mapping[Node, Block]) -> Tensor:
+    return given[node] if node in given else blocks[node].output
+
+
+def _parameters(blocks: Iterable[Block]) -> dict[Tensor, Initialiser]:
+    """The parameters and how they start. Raises ModelError where two uses of a layer need different shapes."""
     parameters: dict[str, tuple[Tensor, Initialiser]] = {}
-    for block in training:
+    for block in blocks:
         for tensor, initial in block.parameters:
-            known = parameters.setdefault(tensor.name, (tensor, initial))
-            if known[0] != tensor:
+            known, _ = parameters.setdefault(tensor.name, (tensor, initial))
+            if known != tensor:
                 raise ModelError(
                     f"{block.label} is used twice, with inputs that need {tensor.name} of shapes "
-                    f"{known[0].shape} and {tensor.shape}",
+                    f"{known.shape} and {tensor.shape}",
                     fix="make a layer for each use",
                 )
-    logits = values[0][output]
-    if values[1][output].shape != logits.shape:
-        raise ModelError(f"training gives {logits.shape} and inference {values[1][output].shape}", about=labels)
-    decay = [
+    return dict(parameters.values())
+
+
+def _check_activation(loss: Loss, output: Node, labels: Mapping[Layer, str]) -> None:
+    """Raises ModelError where the model ends with the activation that the loss contains."""
+    if loss.included and output.layer and type(output.layer).__name__ == loss.included:
+        raise ModelError(
+            f"the loss {loss.name} contains the {loss.included.lower()}, and so does the model",
+            about=labels[output.layer],
+            fix=f"remove the last {loss.included}()",
+        )
+
+
+def _decay(labels: Mapping[Layer, str], parameters: Iterable[Tensor], l2: float) -> list[tuple[Tensor, float]]:
+    """The weights that decay, those of two axes or more, and how strongly: a layer's own l2 goes before the model's."""
+    return [
         (tensor, penalty)
         for layer, label in labels.items()
-        for tensor, _ in parameters.values()
+        for tensor in parameters
         if tensor.name.startswith(f"{label}.")
         and len(tensor.shape) >= 2
         and (penalty := l2 if layer.l2 is None else layer.l2) > 0
     ]
-    target = Tensor("target", logits.shape) if loss else None
-    if loss and loss.included and type(output.layer).__name__ == loss.included:
-        raise ModelError(
-            f"the loss {loss.name} contains the {loss.included.lower()}, and so does the model",
-            about=labels[output.layer] if output.layer else None,
-            fix=f"remove the last {loss.included}()",
-        )
 
-    def ending(value: Tensor) -> tuple[Equation, ...]:
-        return _ending(value, target, loss, decay) if loss and target else ()
 
-    end = ending(logits)
-    prediction = end[0].tensor if loss and loss.link else logits
-    owners = {tensor.name: label for tensor, label in _owned(training)}
-    states = {state.tensor.name: initial for block in training for state, initial in block.states}
-    base = (*given.values(), *([target] if target else []))
-    programs: list[Program] = []
-    for blocks, value in ((training, logits), (inference, values[1][output])):
-        equations = (*(e for block in blocks for e in block.equations), *ending(value))
-        read = {t for e in equations for t in tensors(e.value)}
-        programs.append(
-            Program(
-                equations,
-                inputs=base,
-                parameters=tuple(tensor for tensor, _ in parameters.values()),
-                random=tuple(tensor for block in blocks for tensor, _ in block.random),
-                states=tuple(
-                    state if blocks is training else State(state.tensor, state.tensor)
-                    for block in training
-                    for state, _ in block.states
-                    if blocks is training or state.tensor in read
-                ),
-                outputs=(end[-1].tensor,) if end else (value,),
-            )
-        )
-    return Network(
-        training=programs[0],
-        inference=programs[1],
-        initial={name: initial for name, (_, initial) in parameters.items()},
-        initial_states=states,
-        random={tensor.name: probability for block in training for tensor, probability in block.random},
-        labels=owners,
-        layers=tuple((label, layer) for layer, label in labels.items()),
-        blocks=tuple(training),
-        logits=logits,
-        inference_logits=values[1][output],
-        prediction=prediction,
-        target=target,
-        loss=end[-1].tensor if end else None,
+def _program(
+    blocks: Iterable[Block],
+    end: tuple[Equation, ...] | None,
+    inputs: tuple[Tensor, ...],
+    parameters: Iterable[Tensor],
+    logits: Tensor,
+) -> Program:
+    """The layers' equations and then those at the end. Its output is the loss, where there is one, or the logits."""
+    return Program(
+        (*(equation for block in blocks for equation in block.equations), *(end or ())),
+        inputs=inputs,
+        parameters=tuple(parameters),
+        random=tuple(tensor for block in blocks for tensor, _ in block.random),
+        states=tuple(state for block in blocks for state, _ in block.states),
+        outputs=(end[-1].tensor if end else logits,),
     )
 
 
-def _owned(blocks: Iterable[Block]) -> Iterable[tuple[Tensor, str]]:
+def _kept(states: Iterable[State], equations: Iterable[Equation]) -> tuple[State, ...]:
+    """The states that these equations read, each of which keeps its value."""
+    read = set(reads(equations))
+    return tuple(State(state.tensor, state.tensor) for state in states if state.tensor in read)
+
+
+def _owners(blocks: Iterable[Block]) -> dict[str, str]:
+    """The label of the layer that each tensor belongs to."""
+    owners: dict[str, str] = {}
     for block in blocks:
         for tensor in (
-            *(t for t, _ in block.parameters),
-            *(s.tensor for s, _ in block.states),
-            *(t for t, _ in block.random),
-            *(e.tensor for e in block.equations),
+            *(tensor for tensor, _ in block.parameters),
+            *(state.tensor for state, _ in block.states),
+            *(tensor for tensor, _ in block.random),
+            *(equation.tensor for equation in block.equations),
         ):
-            yield tensor, block.label
+            owners[tensor.name] = block.label
+    return owners
 
 
 def _ending(output: Tensor, target: Tensor, loss: Loss, decay: Sequence[tuple[Tensor, float]]) -> tuple[Equation, ...]:

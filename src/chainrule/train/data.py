@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,30 @@ def _finite(array: Array, what: str) -> None:
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
     place = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
-    where = f"row {place[0]}" + (f", column {', '.join(map(str, place[1:]))}" if place[1:] else "")
     bad = int((~np.isfinite(array)).sum())
     more = f" and {bad - 1} more values that are not finite" if bad > 1 else ""
     raise DataError(
-        f"{what} holds {array[tuple(place)]} at {where}{more}",
+        f"{what} holds {array[tuple(place)]} at {_place(place)}{more}",
         fix=f"remove such rows, or fill them: np.nan_to_num({what})",
     )
+
+
+def _cast(array: Array, dtype: np.dtype[Any], what: str) -> Array:
+    """The array in the model's dtype, in which a large number must still be finite."""
+    with np.errstate(over="ignore"):
+        made = np.ascontiguousarray(array, dtype)
+    lost = ~np.isfinite(made)
+    if lost.any():
+        place = tuple(int(i) for i in np.argwhere(lost)[0])
+        raise DataError(
+            f"{what} holds {array[place]} at {_place(place)}, which is more than {dtype} can hold",
+            fix=f"scale {what}, or build the model with dtype='float64'" if dtype.itemsize < 8 else f"scale {what}",
+        )
+    return made
+
+
+def _place(place: Sequence[int]) -> str:
+    return f"row {place[0]}" + (f", column {', '.join(map(str, place[1:]))}" if place[1:] else "")
 
 
 def as_input(values: ArrayLike, tensor: Tensor, reader: str, dtype: np.dtype[Any]) -> Array:
@@ -73,8 +91,15 @@ def as_input(values: ArrayLike, tensor: Tensor, reader: str, dtype: np.dtype[Any
     if tensor.dtype == "integer":
         if x.dtype.kind == "f" and not (x == np.floor(x)).all():
             raise DataError(f"{tensor.name} takes whole numbers, but x holds fractions", fix="round x first")
+        beyond = np.abs(x) >= 2.0**63 if x.dtype.kind == "f" else x > np.iinfo(np.int64).max
+        if beyond.any():
+            place = tuple(int(i) for i in np.argwhere(beyond)[0])
+            raise DataError(
+                f"x holds {x[place]} at {_place(place)}, which is more than a whole number of 64 bits",
+                fix="number the entries from 0",
+            )
         return x.astype(np.int64)
-    return np.ascontiguousarray(x, dtype)
+    return _cast(x, dtype, "x")
 
 
 def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples: int, dtype: np.dtype[Any]) -> Array:
@@ -106,7 +131,9 @@ def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples
             if out.any():
                 row = int(np.argmax(out))
                 fix = f"give the last layer {int(y.max()) + 1} units, or correct the labels"
-                if y.min() == 1 and y.max() == classes:
+                if y.min() < 0:
+                    fix = f"labels must be 0 … {classes - 1}: number the classes so, or leave such rows out"
+                elif y.min() == 1 and y.max() == classes:
                     fix = "number the classes from 0: y - 1"
                 raise DataError(
                     f"y holds the label {int(y[row])} in row {row}, but the last layer has {classes} outputs: "
@@ -135,7 +162,7 @@ def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples
                 f"row {row} of y is no distribution over the classes: {y[row].tolist()}",
                 fix="each row has one 1 and zeros, or sums to 1",
             )
-    return np.ascontiguousarray(y, dtype)
+    return _cast(y, dtype, "y")
 
 
 def is_one_hot(target: Array) -> bool:
@@ -154,6 +181,12 @@ def hits(labels: Labels, logits: Array, target: Array) -> int:
 
 def split(samples: int, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:
     """Two disjoint sets of rows, the second with this fraction of the samples."""
+    if isinstance(fraction, bool) or not isinstance(fraction, (int, float, np.integer, np.floating)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DataError(
+            f"validation_split must be a number between 0 and 1, not {fraction!r}", fix="write validation_split=0.1"
+        )
+    if not math.isfinite(fraction):
+        raise DataError(f"validation_split={fraction!r} is not between 0 and 1", fix="write validation_split=0.1")
     held = round(samples * fraction)
     if not 0 < fraction < 1 or not 0 < held < samples:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -18,13 +19,15 @@ from chainrule.errors import DataError, ModelError
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
 from chainrule.ir.program import Program
+from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Input, Layer, Node, show
 from chainrule.nn.layers import ACTIVATIONS, LAYERS
 from chainrule.nn.losses import Labels, Loss, loss_named
 from chainrule.nn.network import Network, assemble, needed, order
+from chainrule.nn.text import penalty
 from chainrule.optim.sgd import SGD
 from chainrule.train.data import as_input, as_target, hits, is_one_hot, split
-from chainrule.train.parameters import Parameters
+from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
 
 Array = NDArray[Any]
@@ -69,6 +72,43 @@ class Model:
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
+        seed = _seed(seed)
+        self._build(inputs, output, loss, l2, dtype)
+        rng = np.random.default_rng(seed)
+        self._values = self._start(rng, self.network.initial)
+        self._states = self._start(rng, self.network.initial_states)
+
+    @classmethod
+    def restored(
+        cls,
+        inputs: Sequence[Input],
+        output: Node,
+        arrays: Mapping[str, Array],
+        *,
+        loss: str | None,
+        l2: float,
+        dtype: str,
+    ) -> Model:
+        """The model whose parameters and states are these arrays. Nothing is drawn, and nothing is allocated for an
+        array that is missing or of another shape: that is a ModelError."""
+        model = Model.__new__(cls)
+        model._build(inputs, output, loss, l2, dtype)
+        wanted = {**model.network.initial, **model.network.initial_states}
+        if wanted.keys() != arrays.keys():
+            odd = [ascii(name)[1:-1] for name in sorted(wanted.keys() ^ arrays.keys())]
+            more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
+            raise ModelError(
+                f"the arrays do not fit the layers: {', '.join(odd[:5])}{more}",
+                fix="give the layer's class as it was when the model was saved",
+            )
+        values = {name: checked(name, arrays[name], _extents(one), model.dtype) for name, one in wanted.items()}
+        model._values = {name: values[name] for name in model.network.initial}
+        model._states = {name: values[name] for name in model.network.initial_states}
+        return model
+
+    def _build(
+        self, inputs: Input | Sequence[Input], output: Node, loss: str | None, l2: float, dtype: str
+    ) -> None:
         self.inputs: tuple[Input, ...] = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
         for value in (*self.inputs, output):
             if not isinstance(value, Node):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -78,19 +118,29 @@ class Model:
                 )
         if not self.inputs:
             raise ModelError("a model needs an input", fix="start with cr.Input(64)")
+        if len(set(self.inputs)) < len(self.inputs):
+            raise ModelError("an input is listed twice", about="Model", fix="list every cr.Input once")
         if dtype not in DTypes:
             raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
-        if not l2 >= 0:
-            raise ModelError(f"l2 must not be negative, but is {l2!r}")
+        l2 = penalty(l2, "Model")
         self.output, self.l2, self.dtype = output, l2, np.dtype(dtype)
         self.loss: Loss | None = None if loss is None else loss_named(loss)
         self.network: Network = assemble(self.inputs, output, self.loss, l2)
-        rng = np.random.default_rng(seed)
-        self._values = self._start(rng, self.network.initial)
-        self._states = self._start(rng, self.network.initial_states)
+        self._values: dict[str, Array] = {}
+        self._states: dict[str, Array] = {}
 
-    def _start(self, rng: np.random.Generator, initial: Mapping[str, Any]) -> dict[str, Array]:
-        return {name: np.asarray(one.draw(rng, one.shape), self.dtype) for name, one in initial.items()}
+    def _start(self, rng: np.random.Generator, initial: Mapping[str, Initialiser]) -> dict[str, Array]:
+        values: dict[str, Array] = {}
+        for name, one in initial.items():
+            # NumPy says ValueError or OverflowError of what no address could reach, MemoryError of what is not there.
+            shape = _extents(one)
+            if math.prod(shape) >= 2**60:
+                raise _too_large(name, shape)
+            try:
+                values[name] = np.asarray(one.draw(rng, shape), self.dtype)
+            except MemoryError:
+                raise _too_large(name, shape) from None
+        return values
 
     # What the model is
 
@@ -257,7 +307,7 @@ class Model:
         derivation = self._derivation
         names = {name: tensor.name for name, tensor in derivation.gradients.items()}
         program = needed(derivation.joint, [net.loss.name, *names.values()])
-        drawn = self._draw(np.random.default_rng(seed), samples, kind)
+        drawn = self._draw(np.random.default_rng(_seed(seed)), samples, kind)
         values = self._run(program, {**given, net.target.name: target, **drawn}, kind)
         return float(values[net.loss.name]), {name: values[gradient] for name, gradient in names.items()}
 
@@ -287,7 +337,7 @@ class Model:
             if not whole or value < 1:
                 raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=10")
         sgd = _optimizer(optimizer)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(_seed(seed))
         given = self._given(x, self.dtype)
         samples = len(next(iter(given.values())))
         target = self._target(y, samples, self.dtype)
@@ -368,7 +418,10 @@ class Model:
         return step
 
     def save(self, path: Path) -> None:
-        """Write the architecture, the parameters and the states as a safetensors file."""
+        """Write the architecture, the parameters and the states as a safetensors file.
+
+        Raises OSError, as `open` does, with the path, where it cannot be written.
+        """
         from chainrule.train.checkpoint import save
 
         save(self, path)
@@ -428,6 +481,24 @@ def _activation(name: str) -> type[Layer]:
     near = get_close_matches(name.lower(), ACTIVATIONS, 1, 0.5)
     fix = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ACTIVATIONS)}"
     raise ModelError(f"unknown activation {name!r}", fix=fix)
+
+
+def _extents(initial: Initialiser) -> tuple[int, ...]:
+    """The shape of a parameter, which `assemble` gives in numbers."""
+    return tuple(int(extent) for extent in initial.shape)
+
+
+def _seed(value: int) -> int:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not whole or value < 0:
+        raise ModelError(f"seed must be a whole number that is not negative, not {value!r}", fix="write seed=0")
+    return int(value)
+
+
+def _too_large(name: str, shape: tuple[int, ...]) -> ModelError:
+    return ModelError(
+        f"the parameter {name} of shape {shape} does not fit into memory", about=name, fix="give the layer fewer units"
+    )
 
 
 def _optimizer(value: SGD | str | None) -> SGD:

@@ -27,30 +27,18 @@ class Parameters(Mapping[str, NDArray[Any]]):
 
     def __setitem__(self, name: str, value: ArrayLike) -> None:
         self._known(name)
-        old, new = self._values[name], np.asarray(value)
-        if new.dtype.kind not in "biuf":
-            raise DataError(f"{name} takes numbers, not {new.dtype}", about=name)
-        if new.shape != old.shape:
-            transposed = new.shape == old.shape[::-1]
-            raise ShapeError(
-                f"{name} has the shape {old.shape}, but the array has {new.shape}",
-                about=name,
-                fix="transpose it: a weight is (outputs, inputs)"
-                if transposed
-                else f"give an array of shape {old.shape}",
-            )
-        if not np.isfinite(new).all():
-            place = np.argwhere(~np.isfinite(new))[0].tolist()
-            raise DataError(f"the array holds {new[tuple(place)]}, which is not finite, at {place}", about=name)
-        self._values[name] = new.astype(old.dtype)
+        old = self._values[name]
+        self._values[name] = checked(name, value, old.shape, old.dtype)
 
     def _known(self, name: str) -> None:
         if name not in self._values:
-            near = get_close_matches(name, self._values, 1, 0.4)
-            raise ModelError(
-                f"there is no parameter {name!r}",
-                fix=f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self._values) or 'none'}",
-            )
+            raise ModelError(f"there is no parameter {name!r}", fix=self._nearest(name))
+
+    def _nearest(self, name: str) -> str:
+        # Names differ in what they say, not in case: dense1.w means dense1.W, however near dense1.b is.
+        same = [known for known in self._values if known.lower() == str(name).lower()]
+        near = same or get_close_matches(str(name), self._values, 1, 0.4)
+        return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self._values) or 'none'}"
 
     def __contains__(self, name: object) -> bool:
         return name in self._values
@@ -63,3 +51,29 @@ class Parameters(Mapping[str, NDArray[Any]]):
 
     def __repr__(self) -> str:
         return "\n".join(f"{name}  {value.shape}  {value.dtype}" for name, value in self._values.items())
+
+
+def checked(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A copy of the values that a parameter is to take. Raises ShapeError with both shapes, DataError where they
+    are no numbers or not finite as `dtype`."""
+    new = np.asarray(value)
+    if new.dtype.kind not in "biuf":
+        raise DataError(f"{name} takes numbers, not {new.dtype}", about=name)
+    if new.shape != shape:
+        raise ShapeError(
+            f"{name} has the shape {shape}, but the array has {new.shape}",
+            about=name,
+            fix="transpose it: a weight is (outputs, inputs)"
+            if new.shape == shape[::-1]
+            else f"give an array of shape {shape}",
+        )
+    with np.errstate(over="ignore"):
+        made = new.astype(dtype)
+    if not np.isfinite(made).all():
+        place = np.argwhere(~np.isfinite(made))[0].tolist()
+        raise DataError(
+            f"the array holds {new[tuple(place)]}, which is not finite as {dtype}, at {place}",
+            about=name,
+            fix=f"give finite numbers of at most {np.finfo(dtype).max:.1e}",
+        )
+    return made
