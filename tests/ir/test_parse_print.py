@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.errors import EquationError, ShapeError
+from chainrule.ir.check import check_equation
 from chainrule.ir.expr import (
     Add,
     Apply,
@@ -317,6 +318,19 @@ REFUSED = {
     "y = x" + " " * MAX_LENGTH: "longer than",
     "y = " + "9" * 41: "too long",
     "y = 1e401": "exponent",
+    "y = 1e400": "too large for float64",
+    "y = 1.8e308*x": "too large for float64",
+    "y = 1e300/1e-300": "too large for float64",
+    "y[i<3] = pad(x, 1e309)[i]": "too large for float64",
+    "y = 1e-400": "too small for float64",
+    "y = x/1e400": "too large for float64",
+    "y = 1e-300/1e300": "too small for float64",
+    "y = nan": "nan is no number",
+    "y[n] = x[n] + inf": "-inf stands in pad",
+    "y = -inf": "-inf stands in pad",
+    "y[n] = inf[n]": "inf is no number",
+    "y = min(x, v)": "-max(-x, -y)",
+    "y = min[i](x[i])": "-max[i](-x[i])",
     "y = 1e99999999999999999": "exponent",
     "y = 1e-99999": "exponent",
     "y = 10**10**10": "is no number",
@@ -341,6 +355,21 @@ def test_a_dotted_name_is_read_only_where_declared() -> None:
     assert parse_equation(text, tensors=TENSORS).tensor.shape == (4, 5)
     with pytest.raises(EquationError, match="attribute access"):
         parse_equation(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("y[i<5] = x[i + 1] - x[i]", "x[i]"), ("y[n, k<3] = x[n, k] * sigmoid(x[n, k + 3])", "x[n, k]")],
+)
+def test_a_plain_read_of_a_part_of_an_axis_is_refused_with_the_way_to_write_it(text: str, part: str) -> None:
+    fix = part.replace("x", "pad(x, 0)")
+    for known in (None, {"x": Tensor("x", (6,) if part == "x[i]" else ("N", 6))}):
+        with pytest.raises(ShapeError) as caught:
+            parse_equation(text, tensors=known)
+        assert fix in str(caught.value)
+    left, _, right = text.partition("= ")
+    known = {"x": Tensor("x", (6,) if part == "x[i]" else ("N", 6))}
+    check_equation(parse_equation(f"{left}= {right.replace(part, fix)}", tensors=known))
 
 
 @pytest.mark.parametrize(

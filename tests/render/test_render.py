@@ -20,7 +20,7 @@ from chainrule.render.build import build
 from chainrule.render.document import Heading, Lines, formulas
 from chainrule.render.formula import Formula, write
 from chainrule.render.lines import GROUPS
-from chainrule.render.names import Names, Symbol, names_of
+from chainrule.render.names import TILDE, Names, Symbol, names_of
 from chainrule.render.prose import LANGUAGES, pieces, sentences
 from chainrule.render.styles import LATEX, UNICODE
 from chainrule.render.text import width_of
@@ -191,6 +191,58 @@ def test_every_tensor_has_a_symbol_of_its_own():
     assert len(set(symbols.values())) == len(symbols)
 
 
+def symbols_of(text: str) -> dict[str, str]:
+    """How each tensor is written, and how the arbitrary function is."""
+    names = names_of(derive_equation(text))
+    return {name: s.stem + (f"^[{s.layer}]" if s.layer else "") for name, s in names.symbols.items()} | {
+        "a function": names.loss.stem
+    }
+
+
+def test_no_tensor_has_a_letter_of_the_document():
+    symbols = symbols_of("y[n] = x[n] * f[n] * N[n] * δ[n] * sigma[n] * sample_loss[n]")
+    assert (symbols["f"], symbols["a function"]) == ("f", "q")
+    assert symbols["N"] == "N" + TILDE and symbols["δ"] == "δ" + TILDE and symbols["sigma"] == "sigma"
+    assert symbols["sample_loss"] == "sample_loss"
+    assert symbols_of("y[n] = x[n] * g[n]")["a function"] == "f"
+    latex_ = render.latex(derive_equation("y[n] = x[n] * N[n] * δ[n]"))
+    assert r"\tilde{N}" in latex_ and r"\tilde{\delta}" in latex_
+
+
+def test_no_tensor_has_the_capital_of_another_ones_batch():
+    derivation = derive_equation("y[n, i] = x[n, i] * X[n, i] * f[n, i] * F[n, i]")
+    names = names_of(derivation).of_batch()
+    x, capital, f = (next(t for t in derivation.forward.given if t.name == name) for name in ("x", "X", "f"))
+    assert names.matrix_symbol(x, names.symbol(x)) == Symbol("X")
+    assert names.symbol(capital) == Symbol("X" + TILDE) == names.matrix_symbol(capital, names.symbol(capital))
+    assert names.matrix_symbol(f, names.symbol(f)) == Symbol("F") and names.loss == Symbol("q")
+    assert symbols_of("y[n, i] = W[n, i] * b[n]")["W"] == "W"
+
+
+def test_names_with_underscores_and_digits_are_readable():
+    text = "u[n, k] = x_1[n] * x__2[k] * x1[n] * W_a[n, k] * alpha_12[k]"
+    symbols = symbols_of(text)
+    assert [symbols[n] for n in ("x_1", "x1", "alpha_12")] == ["x₁", "x^[1]", "α₁₂"]
+    assert (symbols["x__2"], symbols["W_a"]) == ("x__2", "W_a")
+    source = render.latex(derive_equation(text))
+    assert "[," not in source and r"{x_{\mathrm{1}}}" in source and r"{\alpha_{\mathrm{12}}}_{k}" in source
+    assert [c for c in source if ord(c) > 126] == []
+
+
+def test_each_maximum_has_one_name_in_the_whole_document():
+    text = render.text(derive_equation("y[n] = max[i](x[n, i]) * max[k](z[n, k])"), width=200)
+    assert "m* is the place of the maximum, saved by the forward pass: m* = argmax_i x_i." in text
+    assert "r* is the place of the maximum, saved by the forward pass: r* = argmax_k z_k." in text
+    assert "[j = r*]" in text and "*^[" not in text
+
+
+def test_a_sum_is_written_the_same_way_throughout_a_lemma():
+    mean = " ".join(r for _, _, r in lemma_lines(derive_equation("y[k] = mean[n](x[n, k])"), 1))
+    assert "[n′ = n]" in mean and "<" not in mean
+    window = lemma_lines(derive_equation("y[n, i<4] = max[p<2](x[n, 2*i + p])"), 1)
+    assert any("Σ_{p<2}" in right for _, _, right in window)  # no subscript shows this extent
+
+
 # --- prose --------------------------------------------------------------------------------------
 
 
@@ -214,6 +266,12 @@ def test_an_unknown_language_or_detail_is_refused():
         render.text(derivation, "fr")
     with pytest.raises(DerivationError, match="detail"):
         render.text(derivation, detail="long")
+
+
+def test_an_equation_without_a_real_tensor_on_the_right_is_refused():
+    for text in ("y[n] = 1", "y[n, k] = [k == id[n]]"):
+        with pytest.raises(DerivationError, match="nothing to differentiate by"):
+            derive_equation(text)
 
 
 # --- formats ------------------------------------------------------------------------------------

@@ -283,6 +283,11 @@ def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Der
         if name not in by_name:
             known = ", ".join(by_name)
             raise DerivationError(f"no real tensor {name} stands in the equation", about=text, fix=f"one of {known}")
+    if not names:
+        raise DerivationError(
+            "there is nothing to differentiate by", about=text,
+            fix="name a real tensor that stands on the right" if by_name else "write a real tensor on the right",
+        )
     program = Program((equation,), inputs=given, outputs=(equation.tensor,))
     if equation.tensor == LOSS:
         return derive_program(program, LOSS, [by_name[n] for n in names])

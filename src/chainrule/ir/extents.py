@@ -30,6 +30,13 @@ class Use:
     is_target: bool
     whole: bool
     """Plain in a padded read whose padding is for another axis: pad(x, 0)[n, i + p - 1] reads n unpadded."""
+    whole_place: str
+    """The text of the whole read."""
+
+
+def part_of_axis(tensor: str, read: str) -> str:
+    """How a plain read is written that means a part of the axis."""
+    return f"write {read.replace(tensor, f'pad({tensor}, 0)', 1)} to read a part of {tensor}"
 
 
 Found = dict[Extent, tuple[int, Use]]
@@ -57,20 +64,21 @@ class Extents:
         self.indices.append(index)
         return index
 
-    def fix(self, unknown: Extent, extent: Extent, place: str, what: str) -> None:
+    def fix(self, unknown: Extent, extent: Extent, place: str, what: str, part: str = "") -> None:
         root = self._find(unknown)
         if root not in self._value:
             self._value[root], self._place[root] = extent, place
         elif self._value[root] != extent:
-            self._conflict(what, self._value[root], self._place[root], extent, place)
+            self._conflict(what, self._value[root], self._place[root], extent, place, part)
 
-    def join(self, one: Extent, other: Extent, place: str, what: str) -> None:
+    def join(self, one: Extent, other: Extent, place: str, what: str, part: str = "") -> None:
+        """Index `one` reads axis `other`; `part` says how to read a part of the axis, where the index is shorter."""
         a, b = self._find(one), self._find(other)
         if a == b:
             return
         if b in self._value:
             # The place of an axis is the tensor's declared shape; the subscript says where the two meet.
-            self.fix(a, self._value[b], f"{place} ({self._place[b]})", what)
+            self.fix(a, self._value[b], f"{place} ({self._place[b]})", what, part)
         self._parent[b] = a
 
     def get(self, unknown: Extent) -> Extent | None:
@@ -114,10 +122,14 @@ class Extents:
             parent[unknown] = unknown = parent[parent[unknown]]
         return unknown
 
-    def _conflict(self, what: str, one: Extent, first: str, other: Extent, second: str) -> NoReturn:
+    def _conflict(
+        self, what: str, one: Extent, first: str, other: Extent, second: str, part: str = ""
+    ) -> NoReturn:
+        shorter = isinstance(one, int) and isinstance(other, int) and one < other
         raise ShapeError(
             f"{what} has extent {one} by {first}, but {other} by {second}", about=shorten(self.text),
-            fix="give the axes the same extent, or use two different indices",
+            fix="give the axes the same extent, or use two different indices"
+            + (f", or {part}" if part and shorter else ""),
         )
 
     def _open(self, what: str, fix: str) -> NoReturn:

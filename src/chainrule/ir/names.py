@@ -14,12 +14,13 @@ from typing import NoReturn
 
 from chainrule.errors import ShapeError
 from chainrule.ir.expr import Component, Constant, Delta, Expr, Guard, Multiply, Pad, Power, Reduce, Size, Tensor
-from chainrule.ir.extents import Extents, Use
+from chainrule.ir.extents import Extents, Use, part_of_axis
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.source import Source, shorten
 from chainrule.ir.walk import Steps, children, iterative, rebuild
 
 Scope = Mapping[str, Index]
+_NO_TENSORS = frozenset({"inf", "nan"})
 
 
 def parts(node: ast.expr) -> list[ast.expr]:
@@ -194,10 +195,12 @@ class Names:
         for axis, (subscript, extent, part) in enumerate(zip(subscripts, axes, written, strict=True)):
             plain = subscript.plain
             if plain is not None and pad is None:
-                self.extents.join(plain.extent, extent, place, f"index {plain.name}")
+                hint = "" if name == self.target else part_of_axis(name, place)
+                self.extents.join(plain.extent, extent, place, f"index {plain.name}", hint)
             whole = pad is not None and plain is not None and shifted
             text = self.source.of(part)
-            self.extents.uses.append(Use(name, axis, extent, subscript, text, pad is not None, is_target, whole))
+            use = Use(name, axis, extent, subscript, text, pad is not None, is_target, whole, place)
+            self.extents.uses.append(use)
         return Component(Tensor(name, axes), subscripts, pad)
 
     def _no_tensor(self, node: ast.expr, fix: str) -> NoReturn:
@@ -220,6 +223,11 @@ class Names:
             self.source.error(
                 f"the name {name} is not declared",
                 nearest(name, self.tensors) + f"declared: {shorten(', '.join(self.tensors), 200) or 'none'}",
+            )
+        if known is None and name in _NO_TENSORS:
+            self.source.error(
+                f"{name} is no number here",
+                "-inf stands in pad(x, -inf)[i] only; for a tensor of that name, choose another",
             )
         if known is not None and len(known.shape) != rank:
             self._wrong_rank(
@@ -252,6 +260,24 @@ class Names:
 
     def solve(self) -> None:
         self.extents.solve(self._declared_extents() | set(self.named))
+        for use in self.extents.uses:
+            if use.tensor not in self.tensors and not (use.is_target or use.padded) and use.subscript.plain is None:
+                self._refuse_beyond(use)
+
+    def _refuse_beyond(self, use: Use) -> None:
+        """A new tensor is as large as its plain reads say: another read that goes further shows that these were
+        meant for a part of it."""
+        extent, bounds = self.extents.get(use.extent), self.extents.affine(use.subscript).bounds()
+        if bounds is None or not isinstance(extent, int) or bounds[1] < extent:
+            return
+        for other in self.extents.uses:
+            plain = other.subscript.plain
+            if (other.tensor, other.axis, other.padded) == (use.tensor, use.axis, False) and plain is not None:
+                raise ShapeError(
+                    f"{use.place} reaches {bounds[1]}, but {other.whole_place} with {plain.name}<{extent} makes axis "
+                    f"{use.axis} of {use.tensor} as long as {extent}",
+                    about=shorten(self.source.text), fix=part_of_axis(other.tensor, other.whole_place),
+                )
 
     def _declared_extents(self) -> set[str]:
         return {e for tensor in self.tensors.values() for e in tensor.shape if isinstance(e, str)}

@@ -103,7 +103,7 @@ class Source:
             case ast.Constant(value=int(value)):
                 return Fraction(value)
             case ast.Constant(value=float()):
-                return Fraction(self.of(node).replace("_", ""))
+                return self._finite(Fraction(self.of(node).replace("_", "")), self.cut(node))
             case _:
                 return None
 
@@ -122,7 +122,17 @@ class Source:
     def quotient(self, one: Fraction, other: Fraction) -> Fraction:
         if other == 0:
             self.error("division by zero")
-        return one / other
+        return self._finite(one / other, "a quotient of numbers")
+
+    def _finite(self, value: Fraction, what: str) -> Fraction:
+        """The number, where float64 can hold it."""
+        try:
+            small = value != 0 and float(value) == 0
+        except OverflowError:
+            self.error(f"{what} is too large for float64", "numbers are less than 1.8e308 in size")
+        if small:
+            self.error(f"{what} is too small for float64, which takes it for 0", "write 0, or a number above 5e-324")
+        return value
 
 
 def guarded(text: str, read: Callable[[], T]) -> T:

@@ -209,7 +209,7 @@ def _expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
             return _application(function, pieces, style)
         case Reduce(kind=kind, indices=indices, body=body):
             inner = yield body, names, style
-            lower = style.token(_binders(indices, body))
+            lower = style.token(_binders(indices, body, names))
             if kind == "sum":
                 return Piece(style.operator("Σ", lower, at(inner, PRODUCT, style)), PRODUCT, True)
             if kind == "logsumexp":
@@ -297,14 +297,18 @@ def split_samples(node: Component) -> tuple[list[Affine], list[Affine]]:
     return samples, [s for s, e in zip(node.subscripts, node.tensor.shape, strict=True) if e != "N"]
 
 
-def _binders(indices: Sequence[Index], body: Expr) -> str:
-    """The indices below a big operator; p<2 where no subscript in the body shows the extent."""
-    shown = {
-        s.plain
-        for c in components(body) if c.pad is None
-        for s, e in zip(c.subscripts, c.tensor.shape, strict=True)
-        if s.plain is not None and s.plain.extent == e
-    }
+def bounded(expr: Expr) -> Iterable[Index]:
+    """The indices whose extents a subscript in the expression shows."""
+    for c in components(expr):
+        if c.pad is None:
+            for s, e in zip(c.subscripts, c.tensor.shape, strict=True):
+                if s.plain is not None and s.plain.extent == e:
+                    yield s.plain
+
+
+def _binders(indices: Sequence[Index], body: Expr, names: Names) -> str:
+    """The indices below a big operator; p<2 where no subscript shows the extent, here or in the same lemma."""
+    shown = {*names.bounded, *bounded(body)}
     parts = [index_name(i.name) + ("" if i in shown else f"<{i.extent}") for i in indices]
     return (", " if any(len(p.rstrip(PRIMES)) > 1 for p in parts) else ",").join(parts)
 

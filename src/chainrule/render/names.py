@@ -3,6 +3,9 @@
 A tensor of layer ℓ is its letter with [ℓ], counted over the layers that have parameters: "dense1.W" is
 W^[1]. The error signal of a layer's linear part is δ^[ℓ]; any other gradient is written ∂ℓ/∂x. Within
 a lemma the numbers are left out where they tell nothing, and the one error signal is δ.
+
+No tensor has a letter that the document itself uses (δ, N, ...) or that another tensor takes as the capital of its
+batch: it gets a tilde. "x_1" is x with a small 1 at its foot, other names with underscores stand upright.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from chainrule.derive.adjoint import Derivation
 from chainrule.derive.lemma import adjoint_of
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Tensor
-from chainrule.ir.index import SAMPLES
+from chainrule.ir.index import SAMPLES, Index
 from chainrule.ir.walk import components, tensors
 
 GREEK = {
@@ -23,6 +26,14 @@ GREEK = {
     "tau": "τ", "theta": "θ", "phi": "φ", "omega": "ω", "eta": "η",
 }
 GIVEN = {"sample_loss": "ℓ", "input": "x", "target": "t", "prediction": "p"}
+RESERVED = frozenset("ℓ𝓛NnδΔ∇∂σΣπ")
+"""Letters of the document's own: the losses, samples, error signals, signs and the sigmoid."""
+FUNCTIONS = ("f", "q", "r", "φ", "ω", "f\u0302")
+"""The arbitrary function of a derivation without a loss: the first that no tensor is written as."""
+POSITIONS = ("m*", "r*", "s*", "v*", "w*")
+"""The places of the maxima of one equation."""
+TILDE = "\u0303"
+FOOT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,8 @@ class Symbol:
 class Names:
     """`symbols` by tensor name; `adjoints` from a gradient's name to the tensor's and the number of the
     share; `signals` the gradients written δ. The other fields make a view: `batch` for capital letters
-    and 𝓛, `bare` tensors without their layer, `base` the number that is written ℓ."""
+    and 𝓛, `bare` tensors without their layer, `base` the number that is written ℓ, `bounded` the indices
+    whose extents another formula of the lemma shows. `function` is the letter of the arbitrary function."""
 
     symbols: Mapping[str, Symbol]
     adjoints: Mapping[str, tuple[str, str]]
@@ -46,12 +58,14 @@ class Names:
     batch: bool = False
     bare: frozenset[str] = frozenset()
     base: int | None = None
+    function: str = "f"
+    bounded: frozenset[Index] = frozenset()
     jacobians: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
     @property
     def loss(self) -> Symbol:
         """f where the derivation starts from a given gradient; else 𝓛 of a batch, ℓ of one sample."""
-        return Symbol("f" if self.given else "𝓛" if self.batch else "ℓ")
+        return Symbol(self.function if self.given else "𝓛" if self.batch else "ℓ")
 
     def symbol(self, tensor: Tensor) -> Symbol:
         if tensor == LOSS:
@@ -92,13 +106,9 @@ class Names:
         return symbol is not None and bool(symbol.layer)
 
     def matrix_symbol(self, tensor: Tensor, symbol: Symbol) -> Symbol:
-        """A batch of vectors, its samples in rows, is a capital letter, where that is free."""
-        capital = symbol.stem.upper()
-        if not self.batch or SAMPLES not in tensor.shape or len(tensor.shape) < 2 or len(capital) > 1:
-            return symbol
-        if any(s.stem == capital for s in self.symbols.values()):
-            return symbol
-        return Symbol(capital, symbol.layer)
+        """A batch of vectors, its samples in rows, is a capital letter."""
+        capital = _capital(tensor, symbol.stem) if self.batch else None
+        return Symbol(capital, symbol.layer) if capital else symbol
 
     def of_batch(self) -> Names:
         """𝓛, Δ with its 1/N inside, and capital letters in matrix forms."""
@@ -134,11 +144,16 @@ def names_of(derivation: Derivation) -> Names:
     numbers = _numbers(derivation)
     symbols: dict[str, Symbol] = {}
     used: set[Symbol] = set()
+    known = [t for t in dict.fromkeys((*program.given, *program.defined)) if t != LOSS]
+    firsts = {t: next(iter(_choices(t, derivation, numbers))).stem for t in known}
+    capitals = {c for t, stem in firsts.items() if (c := _capital(t, stem)) and c != stem}
     for tensor in dict.fromkeys((*program.given, *program.defined)):
         if tensor == LOSS:
             continue
-        choices = _choices(tensor.name, derivation.layers, numbers)
-        chosen = next((s for s in choices if s not in used), Symbol(tensor.name))
+        choices = list(_choices(tensor, derivation, numbers))
+        free = (s for s in choices if s not in used and s.stem not in RESERVED | capitals)
+        is_loss = tensor.name == "sample_loss" and derivation.loss is not None
+        chosen = choices[0] if is_loss else next(free, None) or _marked(choices[0], used)
         symbols[tensor.name] = chosen
         used.add(chosen)
     adjoints: dict[str, tuple[str, str]] = {}
@@ -163,7 +178,22 @@ def names_of(derivation: Derivation) -> Names:
                 own = symbols[adjoints[name][0]]
                 single = Symbol("δ") not in signals.values() and not own.layer
                 signals[name] = Symbol("δ", "" if single else ",".join(filter(None, (own.stem, own.layer))))
-    return Names(symbols, adjoints, signals, derivation.loss is None)
+    taken = {s.stem for s in symbols.values()} | capitals
+    function = next((f for f in FUNCTIONS if f not in taken), "f")
+    return Names(symbols, adjoints, signals, derivation.loss is None, function=function)
+
+
+def _capital(tensor: Tensor, stem: str) -> str | None:
+    """The letter of a batch of vectors."""
+    batch = SAMPLES in tensor.shape and len(tensor.shape) > 1
+    return stem.upper() if batch and len(stem) == 1 and stem.isascii() and stem not in RESERVED else None
+
+
+def _marked(symbol: Symbol, used: set[Symbol]) -> Symbol:
+    """The symbol with as many tildes as make it new."""
+    while symbol in used or not symbol.stem.endswith(TILDE):
+        symbol = Symbol(symbol.stem + TILDE, symbol.layer)
+    return symbol
 
 
 def _numbers(derivation: Derivation) -> dict[str, int]:
@@ -180,25 +210,33 @@ def _numbers(derivation: Derivation) -> dict[str, int]:
     return numbers
 
 
-def _choices(name: str, layers: Mapping[str, str], numbers: Mapping[str, int]) -> Iterable[Symbol]:
+def _choices(tensor: Tensor, derivation: Derivation, numbers: Mapping[str, int]) -> Iterable[Symbol]:
     """Symbols for a tensor, the best first."""
-    stem, chosen = name, re.sub(r"\.argmax\d*$", "", name)
-    argmax = chosen != name
-    label = layers.get(chosen)
-    layer = ""
+    name = tensor.name
+    position = re.fullmatch(r"(.+)\.argmax(\d*)(_\d+)?", name)
+    owner = position[1] if position else name
+    stem, layer = owner, ""
+    label = derivation.layers.get(owner)
     if label is not None:
-        stem, layer = chosen.removeprefix(f"{label}."), str(numbers.get(label, ""))
-        layer = "" if layer == "0" else layer
-    elif found := re.fullmatch(r"([A-Za-z]+)(\d+)", chosen):
+        stem, layer = owner.removeprefix(f"{label}."), str(numbers.get(label) or "")
+        if repeated := re.fullmatch(r"(.+?)_(\d+)", stem):
+            stem, layer = repeated[1], ",".join(filter(None, (layer, repeated[2])))
+    elif found := re.fullmatch(r"([A-Za-z]+)(\d+)", owner):
         stem, layer = found[1], found[2]
-    else:
-        stem = chosen
-    stem, _, repeat = stem.partition("_") if re.fullmatch(r".+_\d+", stem) else (stem, "", "")
-    letter = "m*" if argmax else GIVEN.get(stem) or GREEK.get(stem) or stem
-    if repeat:
-        layer = f"{layer},{repeat}"
+    letter = _letter(stem)
+    if position:
+        places = [t.name for t in derivation.forward.defined if re.fullmatch(rf"{re.escape(owner)}\.argmax.*", t.name)]
+        number = places.index(name) if name in places else 0
+        letter = POSITIONS[number] if number < len(POSITIONS) else "m" + str(number).translate(FOOT) + "*"
     yield Symbol(letter, layer)
     if label is not None:
         yield Symbol(letter, label)
-    yield Symbol(letter, chosen)
+    yield Symbol(letter, owner)
     yield Symbol(name)
+
+
+def _letter(name: str) -> str:
+    """A letter for a word; a number after its underscore stands at its foot."""
+    if indexed := re.fullmatch(r"([A-Za-z]+)_(0|[1-9]\d*)", name):
+        return _letter(indexed[1]) + indexed[2].translate(FOOT)
+    return GIVEN.get(name) or GREEK.get(name) or name

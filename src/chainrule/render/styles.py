@@ -116,6 +116,10 @@ COMMANDS = {
 }
 
 
+ACCENTS = {"\u0303": r"\tilde", "\u0302": r"\hat"}
+FEET = "₀₁₂₃₄₅₆₇₈₉"
+
+
 class Latex:
     """LaTeX mathematics, for amsmath and for the mathematics of Markdown."""
 
@@ -134,6 +138,13 @@ class Latex:
     def name(self, stem: str) -> str:
         if stem.endswith("*"):
             return f"{self.name(stem[:-1])}^{{*}}"
+        for mark, command in ACCENTS.items():
+            if stem.endswith(mark):
+                return rf"{command}{{{self.name(stem[:-1])}}}"
+        bare = stem.rstrip(FEET)
+        if bare and bare != stem:
+            foot = "".join(str(FEET.index(c)) for c in stem[len(bare) :])
+            return rf"{{{self.name(bare)}_{{\mathrm{{{foot}}}}}}}"
         if stem in COMMANDS or len(stem) == 1:
             return COMMANDS.get(stem, stem)
         return r"\mathrm{" + stem.replace("_", r"\_") + "}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from chainrule.derive import matrix as m
@@ -13,7 +14,7 @@ from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import tensors
 from chainrule.render.document import Inline, Text
-from chainrule.render.formula import Formula, Part
+from chainrule.render.formula import Formula, Part, bounded
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names, Symbol, names_of
 from chainrule.render.prose import pieces, sentences
@@ -61,7 +62,10 @@ class Writer:
 
     def local(self, lemma: Lemma) -> Names:
         involved = (*tensors_of(lemma.equation), *(t for e in (*lemma.facts, *lemma.auxiliary) for t in tensors_of(e)))
-        return self.view(self.names.local(involved, lemma.error_signal), lemma.sample is not None)
+        steps = (lemma.sample or lemma).all_steps
+        shown = frozenset(i for step in steps for e in (step.before, step.after) for i in bounded(e))
+        names = replace(self.names.local(involved, lemma.error_signal), bounded=shown)
+        return self.view(names, lemma.sample is not None)
 
     def view(self, names: Names, per_sample: bool) -> Names:
         """What has no form for one sample (batch statistics, weight decay and the sums it is in) is about 𝓛."""
