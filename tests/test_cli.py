@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -11,6 +13,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import cli
+
+README = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
 
 
 def run(*arguments: str) -> int:
@@ -65,6 +69,20 @@ def test_ten_megabytes_of_equation_are_refused(capsys: pytest.CaptureFixture[str
 def test_help_has_examples_that_work(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     assert f"chainrule {' '.join(command)}".strip() in capsys.readouterr().out.split("examples:")[1]
+
+
+EXAMPLES = re.findall(r"^ {2,}chainrule (derive .*)$", cli.EXAMPLES + cli.DERIVE_EXAMPLES + README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", dict.fromkeys(EXAMPLES))
+def test_every_example_of_derive_derives(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*shlex.split(example)) == 0
+    files = list(tmp_path.iterdir())
+    text = files[0].read_text(encoding="utf-8") if files else capsys.readouterr().out
+    assert "∂" in text or r"\partial" in text
 
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

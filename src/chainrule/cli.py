@@ -36,7 +36,7 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive neuron
   chainrule derive mlp --detail full -o mlp.tex
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
-  chainrule derive "y[n, i] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
+  chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
 """
 
 
