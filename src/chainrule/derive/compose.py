@@ -12,9 +12,9 @@ from typing import Literal
 
 from chainrule.derive import algebra
 from chainrule.derive.adjoint import Derivation, Use
-from chainrule.derive.lemma import Lemma, adjoint_of
+from chainrule.derive.lemma import Lemma, adjoint_of, rename_bound
 from chainrule.derive.trace import LOSS, Setting, Step, Trace
-from chainrule.ir.expr import Component, Derivative, Expr, Multiply, Reduce, Tensor, summed
+from chainrule.ir.expr import Component, Derivative, Expr, Multiply, Tensor, summed
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import Key, bound, components, fresh, rename, substitute, transform
 
@@ -61,19 +61,7 @@ def _cite(expr: Expr, outer: Lemma) -> Expr:
         for own, wanted in zip(gradient.subscripts, node.subscripts, strict=True):
             assert own.plain is not None
             mapping[own.plain] = wanted
-        taken = [*bound(expr), *expr.free, *outer.result.free]
-        clash = {i: fresh(i.name, i.extent, taken) for i in bound(outer.result)}
-        return substitute(_rename_binders(outer.result, clash), mapping)
-
-    return transform(expr, visit)
-
-
-def _rename_binders(expr: Expr, new: dict[Index, Index]) -> Expr:
-    def visit(node: Expr) -> Expr:
-        if isinstance(node, Reduce):
-            here = {i: new[i] for i in node.indices}
-            return Reduce(node.kind, tuple(here.values()), rename(node.body, here))
-        return node
+        return substitute(rename_bound(outer.result, [*bound(expr), *expr.free]), mapping)
 
     return transform(expr, visit)
 

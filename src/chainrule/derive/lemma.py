@@ -133,7 +133,7 @@ def derive_lemma(
         taken.append(renamed[index])
     target = rename(equation.target, renamed)
     assert isinstance(target, Component)
-    value = _rename_bound(rename(equation.value, renamed), taken)
+    value = rename_bound(rename(equation.value, renamed), taken)
     setting = Setting(Equation(target, value), wrt, adjoint_of(equation.tensor), signal, tuple(facts))
 
     trace = Trace(Derivative(Component(LOSS, ()), wrt), setting)
@@ -173,8 +173,8 @@ def _distinct(name: str, extent: int | str, taken: list[Index]) -> Index:
     return fresh(name, extent, taken)
 
 
-def _rename_bound(value: Expr, taken: list[Index]) -> Expr:
-    """Bound indices whose names the target or the output already has get others."""
+def rename_bound(value: Expr, taken: list[Index]) -> Expr:
+    """The same expression, with other names for the bound indices whose names are in `taken`."""
     names = {i.name for i in taken}
 
     def visit(node: Expr) -> Expr:
