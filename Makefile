@@ -28,7 +28,7 @@ bench: $(VENV)/ready-bench  ## every benchmark, side by side with its peers
 	  echo "== $$file"; $(BIN)/python "$$file"; done
 
 campaign: $(VENV)/ready-test  ## the long randomised runs
-	$(BIN)/python -m pytest -m campaign --hypothesis-profile=campaign
+	$(BIN)/python -m pytest -m "campaign or drawn" --hypothesis-profile=campaign
 
 clean:
 	rm -rf $(VENV) build

@@ -9,10 +9,16 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule import cli
+from chainrule.optim.named import OPTIMIZERS
+from chainrule.train import models
+from chainrule.train.files import NAMES
+from chainrule.train.models import BUILT_IN, Training
+from chainrule.train.run import Choices, merged, optimizer_for
 
 README = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
 
@@ -65,7 +71,7 @@ def test_ten_megabytes_of_equation_are_refused(capsys: pytest.CaptureFixture[str
     assert len(capsys.readouterr().err) < 700
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["derive"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["summary"], ["derive"]])
 def test_help_has_examples_that_work(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command, "--help") == 0
     assert f"chainrule {' '.join(command)}".strip() in capsys.readouterr().out.split("examples:")[1]
@@ -155,3 +161,233 @@ def test_a_full_disk_behind_standard_output_is_one_sentence() -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "chainrule derive: standard output: No space left on device\n"
+
+
+# Data, models and what is done with them
+
+IRIS = "a,b,c,d,kind\n"
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    """Iris as a CSV file in which the classes come in another order than their names."""
+    data = cr.read_data("iris")
+    names = ["zinnia", "aster", "lily"]
+    rows = [",".join(map(str, [*row, names[label]])) for row, label in zip(data.x * 100, data.y, strict=True)]
+    path = tmp_path / "flowers.csv"
+    path.write_text(IRIS + "\n".join(rows), encoding="utf-8")
+    return path
+
+
+def test_a_standardised_model_is_trained_saved_evaluated_and_predicts(
+    flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = str(tmp_path / "m.safetensors")
+    options = ["--standardise", "--optimizer", "adam", "--rate", "0.05", "--schedule", "one-cycle", "--warm-up", "3"]
+    assert run("train", str(flowers), "--save", saved, "--target", "kind", *options) == 0
+    out = capsys.readouterr().out
+    right = re.search(r"held-out accuracy .* \((\d+) of 24\)", out)
+    assert right
+    assert int(right[1]) >= 21
+    model = cr.load(saved)
+    assert model.classes == ("aster", "lily", "zinnia")
+    assert float(model.states["standardise1.mean"][0]) > 400
+
+    assert run("evaluate", saved, str(flowers)) == 0
+    found = re.match(r"accuracy (\S+)% \((\d+) of 120\), loss ", capsys.readouterr().out)
+    assert found
+    assert float(found[1]) > 90
+
+    # One class alone keeps its number, and a table without targets is predicted for.
+    lilies = [line for line in flowers.read_text(encoding="utf-8").splitlines() if line.endswith(",lily")]
+    part = tmp_path / "lilies.csv"
+    part.write_text(IRIS + "\n".join(lilies), encoding="utf-8")
+    assert run("evaluate", saved, str(part)) == 0
+    again = re.match(r"accuracy (\S+)% ", capsys.readouterr().out)
+    assert again
+    assert float(again[1]) > 80
+    bare = tmp_path / "bare.csv"
+    bare.write_text("\n".join(line.rsplit(",", 1)[0] for line in lilies), encoding="utf-8")
+    assert run("predict", saved, str(bare)) == 0
+    table = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert table[0] == ["class", "aster", "lily", "zinnia"]
+    assert sum(row[0] == "lily" for row in table[1:]) > 0.8 * len(lilies)
+    assert sum(map(float, table[1][1:])) == pytest.approx(1, abs=1e-4)
+
+    assert run("predict", saved, str(flowers), "-o", str(tmp_path / "p.npz")) == 0
+    with np.load(tmp_path / "p.npz") as file:
+        assert file["output"].shape == (120, 3)
+        assert file["names"].tolist() == ["aster", "lily", "zinnia"]
+        assert (file["output"].argmax(1) == file["class"]).all()
+
+    roses = tmp_path / "roses.csv"
+    roses.write_text(IRIS + "1,2,3,4,rose\n1,2,3,4,lily\n", encoding="utf-8")
+    assert run("evaluate", saved, str(roses)) == 2
+    assert "'rose'" in capsys.readouterr().err
+
+
+def test_numbers_are_learnt_by_a_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, saved = tmp_path / "net.toml", str(tmp_path / "m.safetensors")
+    file.write_text(
+        'loss = "mean_squared_error"\n[[layers]]\ntype = "Dense"\nunits = 1\n[training]\nrate = 0.001\nepochs = 2\n',
+        encoding="utf-8",
+    )
+    assert run("train", "diabetes", "--model", str(file), "--standardise", "--save", saved, "--limit", "50") == 0
+    out, err = capsys.readouterr()
+    assert re.search(r"^held-out loss [\d.]+ on 89 samples$", out, re.MULTILINE)
+    assert "epoch 2/2" in err
+    assert run("predict", saved, "diabetes", "-o", str(tmp_path / "p.csv")) == 0
+    lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "output 1"
+    assert len(lines) == 90
+    assert run("train", "diabetes") == 2
+    assert "mean_squared_error" in capsys.readouterr().err
+
+
+def test_samples_are_reshaped_where_that_is_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, saved = tmp_path / "net.toml", str(tmp_path / "m.safetensors")
+    file.write_text(
+        'input = [1, 8, 8]\nclasses = 10\nloss = "softmax_cross_entropy"\n[[layers]]\ntype = "MaxPool2d"\nsize = 2\n'
+        '[[layers]]\ntype = "Dense"\nunits = "classes"\n',
+        encoding="utf-8",
+    )
+    assert run("train", "digits", "--model", str(file), "--epochs", "1", "--save", saved) == 0
+    assert run("evaluate", saved, "digits") == 0
+    first, second = re.findall(r"accuracy .*", capsys.readouterr().out)
+    assert first == second
+    assert run("evaluate", saved, "iris") == 2
+    assert "[4]" in capsys.readouterr().err
+
+
+def test_a_built_in_model_takes_its_shape_from_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.npz"
+    rng = np.random.default_rng(0)
+    np.savez(path, x=rng.random((40, 12, 12)), y=np.arange(40) % 4)
+    assert run("train", str(path), "--model", "resnet-tiny", "--epochs", "1", "--batch-size", "16") == 0
+    out = capsys.readouterr().out
+    assert "(N, 1, 12, 12)" in out
+    assert re.search(r"dense1 +\(N, 4\)", out)
+
+
+def test_ctrl_c_in_training_saves_what_was_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rate_at(self: object, step: int) -> float:
+        if step == 30:
+            raise KeyboardInterrupt
+        return 1.0
+
+    monkeypatch.setattr(cr.SGD, "rate_at", rate_at)
+    saved = str(tmp_path / "m.safetensors")
+    assert run("train", "digits", "--save", saved) == 130
+    assert "held-out accuracy" in capsys.readouterr().out
+    start = cli.digits_model().parameters["dense1.W"]
+    assert not np.array_equal(cr.load(saved).parameters["dense1.W"], start)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "mlp-textbook"])
+def test_every_built_in_model_is_named_and_summed_up(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert name in cli.BUILT_IN.split(", ")
+    assert run("summary", name) == 0
+    assert "total" in capsys.readouterr().out
+
+
+def test_a_models_file_is_derived_and_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, saved = tmp_path / "net.toml", tmp_path / "m.safetensors"
+    file.write_text('input = [2]\n[[layers]]\ntype = "Dense"\nunits = 3\n', encoding="utf-8")
+    assert run("derive", str(file)) == 0
+    derived = capsys.readouterr().out
+    assert "∂" in derived
+    cr.read_model(file).save(saved)
+    assert run("derive", str(saved)) == 0
+    assert capsys.readouterr().out == derived
+    assert run("summary", str(saved)) == 0
+    assert "(N, 3)" in capsys.readouterr().out
+
+
+def test_the_choices_are_those_of_the_library() -> None:
+    assert cli.OPTIMIZERS == tuple(OPTIMIZERS)
+    assert cli.SCHEDULES == models.SCHEDULES
+    assert set(cli.DATA.split(";")[0].split(", ")) == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("choices", "file", "expected"),
+    [
+        (Choices(), Training(rate=1.0, momentum=0.9), cr.SGD(1.0, momentum=0.9)),
+        (Choices(), Training(), cr.SGD(0.1, momentum=0.9)),
+        (Choices(optimizer="adam"), Training(rate=1.0, momentum=0.5), cr.Adam()),
+        (Choices(momentum=0.0), Training(rate=1.0, momentum=0.5), cr.SGD(1.0)),
+        (Choices(rate=0.5), Training(optimizer="adamw", rate=1.0), cr.AdamW(0.5)),
+        (Choices(schedule="cosine"), Training(rate=1.0, momentum=0.0), cr.SGD(cr.cosine(1.0, 90))),
+        (Choices(schedule="step", optimizer="rmsprop"), Training(), cr.RMSProp(cr.step_decay(1e-3, 30))),
+        (
+            Choices(warm_up=9, optimizer="nesterov", schedule="one-cycle"),
+            Training(),
+            cr.SGD(cr.warm_up(cr.one_cycle(0.1, 81), 9), momentum=0.9, nesterov=True),
+        ),
+    ],
+)
+def test_choices_go_before_the_file_and_the_file_before_the_optimizer(
+    choices: Choices, file: Training, expected: object
+) -> None:
+    assert optimizer_for(merged(choices, file), 90) == expected
+
+
+TABLE = "a,b,kind\n1,2,u\n3,4,v\n" + "5,6,u\n" * 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "t.csv", "--target", "knd"], "'kind'"),
+        (["train", "ragged.csv"], "line 3"),
+        (["train", "few.csv"], "1 samples, too few"),
+        (["train", "none.csv"], "none.csv"),
+        (["train", "t.csv", "--model", "lenet"], "[1, 28, 28]"),
+        (["train", "digits", "--model", "resnet-tiny"], "[64]"),
+        (["train", "odd.npz", "--model", "lenet"], "[2, 2]"),
+        (["train", "digits", "--model", "lenett"], "'lenet'"),
+        (["train", "digits", "--model", "bad.toml"], "'unts'"),
+        (["train", "digits", "--model", "neuron.toml"], "neuron.toml"),
+        (["train", "digits", "--optimizer", "adam", "--momentum", "0.9"], "adam has no momentum"),
+        (["train", "digits", "--optimizer", "adm"], "adam"),
+        (["train", "digits", "--warm-up", "100000"], "warm-up"),
+        (["train", "digits", "--limit", "0"], "--limit"),
+        (["train", "digits", "--rate", "fast"], "'fast'"),
+        (["train", "digits", "--model", "bare.toml"], "no loss"),
+        (["evaluate", "none.safetensors", "digits"], "none.safetensors"),
+        (["evaluate", "t.csv", "digits"], "t.csv"),
+        (["predict", "m.safetensors", "t.csv", "-o", "p.xlsx"], ".npz"),
+        (["predict", "m.safetensors", "t.csv", "-o", "/no/such/p.csv"], "/no/such"),
+        (["predict", "m.safetensors", "digits"], "[64]"),
+        (["evaluate", "m.safetensors", "t.csv"], "no loss"),
+        (["summary", "lnet"], "'lenet'"),
+        (["summary", "bad.toml"], "layer 1 (Dense)"),
+        (["derive", "bad.toml"], "layer 1 (Dense)"),
+        (["derive", "bare.toml", "--wrt", "W"], "--wrt"),
+    ],
+)
+def test_bad_data_and_models_are_one_sentence_and_exit_code_2(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layers = '[[layers]]\ntype = "Dense"\nunits = 2\n'
+    files = {
+        "t.csv": TABLE,
+        "few.csv": "1,2,u\n",
+        "ragged.csv": TABLE.replace("3,4,v", "3,v"),
+        "bad.toml": f"input = [64]\n{layers.replace('units', 'unts')}",
+        "bare.toml": f"input = [64]\n{layers}",
+        "neuron.toml": f'input = [5]\nloss = "half_squared_error"\n{layers}',
+    }
+    for name, text in files.items():
+        Path(name).write_text(text, encoding="utf-8")
+    np.savez("odd.npz", x=np.zeros((9, 2, 2)), y=np.arange(9) % 2)
+    cr.Sequential(cr.Input(2), cr.Dense(2)).save("m.safetensors")
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1), err
+    assert says in err
+    assert err.startswith(f"chainrule {arguments[0]}: ")
+    assert len(err) < 700

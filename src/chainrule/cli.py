@@ -1,4 +1,4 @@
-"""The command line: `chainrule train`, `chainrule derive`."""
+"""The command line: `chainrule train`, `evaluate`, `predict`, `summary`, `derive`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 FORMATS = ("text", "markdown", "latex")
 _SUFFIXES = {".txt": "text", ".md": "markdown", ".markdown": "markdown", ".tex": "latex"}
-MODELS = ("neuron", "mlp")
+OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+TRAINED = ".safetensors"
 
 EXAMPLES = """examples:
   chainrule train digits
   chainrule train digits --epochs 20 --rate 0.2 --save digits.safetensors
+  chainrule evaluate digits.safetensors digits
+  chainrule summary lenet
   chainrule derive mlp
   chainrule derive neuron --lang zh -o neuron.md
   chainrule derive "u[n, k] = sum[l](W[k, l] * x[n, l]) + b[k]" --wrt W
@@ -31,6 +35,22 @@ TRAIN_EXAMPLES = """examples:
   chainrule train digits
   chainrule train digits --epochs 20 --batch-size 64 --seed 1
   chainrule train digits --save digits.safetensors
+  chainrule train fashion-mnist --model lenet
+  chainrule train iris.csv --target species --standardise --optimizer adam
+  chainrule train folder-of-idx-files --model network.toml --schedule cosine --warm-up 100
+"""
+EVALUATE_EXAMPLES = """examples:
+  chainrule evaluate digits.safetensors digits
+  chainrule evaluate iris.safetensors more.csv --target species
+"""
+PREDICT_EXAMPLES = """examples:
+  chainrule predict digits.safetensors digits
+  chainrule predict iris.safetensors new.csv -o answers.csv
+"""
+SUMMARY_EXAMPLES = """examples:
+  chainrule summary lenet
+  chainrule summary network.toml
+  chainrule summary digits.safetensors
 """
 DERIVE_EXAMPLES = """examples:
   chainrule derive neuron
@@ -38,6 +58,11 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
   chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
 """
+DATA = (
+    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a file .csv or .npz, a folder with MNIST's IDX files, "
+    "or one IDX file of images beside its labels"
+)
+BUILT_IN = "neuron, mlp, lenet, vgg-small, resnet-tiny, transformer-tiny"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,49 +84,118 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _rate(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
 def parser() -> argparse.ArgumentParser:
     from chainrule import __version__
 
-    shape = argparse.RawDescriptionHelpFormatter
     top = _Parser(
         prog="chainrule",
         description="Back-propagation you can read, trust and ship.",
         epilog=EXAMPLES,
-        formatter_class=shape,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"chainrule {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    train = commands.add_parser(
-        "train",
-        help="train a model on a data set and print its accuracy on held-out data",
-        epilog=TRAIN_EXAMPLES,
-        formatter_class=shape,
-        description="Train with the gradients that chainrule derives.",
+    def command(name: str, help: str, description: str, examples: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=help,
+            description=description,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    _train_options(
+        command(
+            "train",
+            "train a model on a data set and print its accuracy on held-out data",
+            "Train with the gradients that chainrule derives. Where the data have no test part, a fifth is held out.",
+            TRAIN_EXAMPLES,
+        )
+    )
+    _used_options(
+        command(
+            "evaluate",
+            "print the loss and the accuracy of a saved model",
+            "Evaluate a saved model on the test part of a data set, or on all of it where it has none.",
+            EVALUATE_EXAMPLES,
+        )
+    )
+    predict = command(
+        "predict",
+        "write what a saved model says about data",
+        "Predict for the test part of a data set, or for all of it where it has none. A CSV file may leave out the "
+        "target.",
+        PREDICT_EXAMPLES,
+    )
+    _used_options(predict)
+    predict.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="a file .csv or .npz; default: CSV on standard output"
+    )
+    command(
+        "summary", "print a model's layers, shapes and parameters", "Print a model, layer by layer.", SUMMARY_EXAMPLES
+    ).add_argument("what", metavar="FILE|NAME", help=f"a file .toml or {TRAINED}, or {BUILT_IN}")
+    _derive_options(
+        command(
+            "derive",
+            "derive the back-propagation of a model or of one equation",
+            "Derive back-propagation, line by line.",
+            DERIVE_EXAMPLES,
+        )
+    )
+    return top
+
+
+def _train_options(train: argparse.ArgumentParser) -> None:
+    train.add_argument("data", metavar="DATA", help=DATA)
+    train.add_argument(
+        "--model",
+        default="mlp",
+        metavar="FILE|NAME",
+        help=f"a file .toml, or {BUILT_IN}; default: mlp, one hidden layer of 32 sigmoids and softmax cross-entropy",
     )
     train.add_argument(
-        "data", choices=["digits"], help="digits: 1,797 handwritten digits of 8x8 pixels, 20 %% held out"
+        "--target", metavar="COL", help="the column of a CSV file to learn, by name or number from 1; default: the last"
     )
-    train.add_argument("--model", choices=["mlp"], default="mlp", help="mlp: 64-32-10, sigmoid, softmax cross-entropy")
-    train.add_argument("--epochs", type=_positive, default=EPOCHS, help="default %(default)s")
-    train.add_argument("--batch-size", type=_positive, default=BATCH, help="default %(default)s")
-    train.add_argument("--rate", type=float, default=RATE, help="learning rate, default %(default)s")
-    train.add_argument("--momentum", type=float, default=MOMENTUM, help="default %(default)s")
+    own = "default: what the model's file says"
+    train.add_argument("--epochs", type=_positive, help=f"{own}, or 10")
+    train.add_argument("--batch-size", type=_positive, help=f"{own}, or 32")
+    train.add_argument("--optimizer", choices=OPTIMIZERS, help=f"{own}, or sgd")
+    train.add_argument("--rate", type=_rate, help=f"learning rate; {own}, or the optimizer's")
+    train.add_argument("--momentum", type=_rate, help=f"of sgd, nesterov, rmsprop; {own}, or the optimizer's")
+    train.add_argument("--schedule", choices=SCHEDULES, help=f"of the rate over the whole run; {own}, or constant")
+    train.add_argument(
+        "--warm-up", type=_positive, metavar="STEPS", help="steps in which the rate rises from 0; default: none"
+    )
+    train.add_argument(
+        "--standardise",
+        action="store_true",
+        help="to mean 0 and deviation 1, for each column or channel; the model's first layer keeps both",
+    )
+    train.add_argument("--limit", type=_positive, metavar="N", help="train on N samples only")
     train.add_argument("--seed", type=_seed, default=0, help="of the initial values and the order, default %(default)s")
     train.add_argument("--save", type=Path, metavar="FILE", help="write the trained model, as in digits.safetensors")
 
-    derive = commands.add_parser(
-        "derive",
-        help="derive the back-propagation of a model or of one equation",
-        epilog=DERIVE_EXAMPLES,
-        formatter_class=shape,
-        description="Derive back-propagation, line by line.",
-    )
+
+def _used_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar=f"MODEL{TRAINED}", help="a model that train --save wrote")
+    command.add_argument("data", metavar="DATA", help=DATA)
+    command.add_argument("--target", metavar="COL", help="the column of a CSV file that holds the target")
+
+
+def _derive_options(derive: argparse.ArgumentParser) -> None:
     derive.add_argument(
         "what",
-        metavar="neuron|mlp|EQUATION",
+        metavar="FILE|NAME|EQUATION",
         help="neuron: 5 inputs, 1 sigmoid output; mlp: a sigmoid network of two layers; both with half the squared "
-        "error; or one equation, derived from a given gradient of its left side",
+        "error; another built-in model; a file .toml; or one equation, derived from a given gradient of its left side",
     )
     derive.add_argument(
         "--wrt", metavar="NAME", action="append", help="the tensor to differentiate by (may be repeated)"
@@ -110,53 +204,92 @@ def parser() -> argparse.ArgumentParser:
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
     derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .txt, .md or .tex")
-    return top
-
-
-# Chosen by five-fold cross-validation over four fifths of the digits.
-EPOCHS, BATCH, RATE, MOMENTUM = 30, 64, 1.0, 0.9
 
 
 def digits_model(seed: int = 0) -> Model:
     """The network that `train digits` trains: 64-32-10, sigmoid, softmax cross-entropy."""
-    from chainrule.nn.layer import Input
-    from chainrule.nn.layers import Dense, Sigmoid
-    from chainrule.train.model import Sequential
+    from chainrule.train.models import read_model
 
-    return Sequential(Input(64), Dense(32), Sigmoid(), Dense(10), loss="softmax_cross_entropy", seed=seed)
-
-
-def example_model(name: str) -> Model:
-    """The networks that `derive` knows: `neuron` is 5 -> 1, `mlp` 64 -> 32 -> 10; sigmoid, half the squared error."""
-    from chainrule.nn.layer import Input
-    from chainrule.nn.layers import Dense, Sigmoid
-    from chainrule.train.model import Sequential
-
-    if name == "neuron":
-        return Sequential(Input(5), Dense(1), Sigmoid(), loss="half_squared_error")
-    return Sequential(Input(64), Dense(32), Sigmoid(), Dense(10), Sigmoid(), loss="half_squared_error")
+    return read_model("mlp", seed=seed)
 
 
 def _train(options: argparse.Namespace) -> int:
-    from chainrule.optim.sgd import SGD
-    from chainrule.train.data import digits
+    from chainrule.train.files import read_data
+    from chainrule.train.models import read_model_file
+    from chainrule.train.run import Choices, limited, merged, model_for, optimizer_for, samples, scores, targets
 
-    optimizer = SGD(options.rate, momentum=options.momentum)
+    file = read_model_file(options.model)
+    plan = merged(Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__}), file.training)
+    optimizer_for(plan)
     if options.save:
         _writable(options.save)
-    x, y, x_test, y_test = digits()
-    model = digits_model(options.seed)
+    data = limited(read_data(options.data, target=options.target).held_out(), options.limit, options.seed)
+    optimizer = optimizer_for(plan, plan.epochs * -(-len(data.x) // plan.batch_size))
+    model = model_for(file, data, seed=options.seed, standardise=options.standardise)
     print(model.summary())
+    x = samples(model, data.x, data.name)
     history = model.fit(
-        x, y, epochs=options.epochs, batch_size=options.batch_size, optimizer=optimizer, seed=options.seed
+        x, data.y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed
     )
-    result = model.evaluate(x_test, y_test)
-    right = round(result["accuracy"] * len(y_test))
-    print(f"held-out accuracy {result['accuracy']:.2%} ({right} of {len(y_test)}), loss {result['loss']:.4f}")
     if options.save:
         model.save(options.save)
+    if data.x_test is not None and data.y_test is not None:
+        y_test = targets(model, data, data.y_test)
+        result = model.evaluate(samples(model, data.x_test, data.name), y_test)
+        print(f"held-out {scores(result, len(y_test))}")
+    if options.save:
         print(f"saved to {options.save}")
     return 130 if history.interrupted else 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from chainrule.train.checkpoint import load
+    from chainrule.train.files import read_data
+    from chainrule.train.run import samples, scores, targets
+
+    model = load(options.model)
+    data = read_data(options.data, target=options.target)
+    x, y = (data.x, data.y) if data.x_test is None or data.y_test is None else (data.x_test, data.y_test)
+    result = model.evaluate(samples(model, x, data.name), targets(model, data, y))
+    print(scores(result, len(y)))
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from chainrule.errors import DataError
+    from chainrule.train.checkpoint import load
+    from chainrule.train.files import read_samples
+    from chainrule.train.run import as_csv, input_size, predictions, samples, write_npz
+
+    path: Path | None = options.output
+    suffix = ".csv" if path is None else path.suffix.lower()
+    if suffix not in (".csv", ".npz"):
+        raise DataError(f"{path} ends in neither .csv nor .npz", fix="write -o answers.csv")
+    if path is not None:
+        _writable(path)
+    model = load(options.model)
+    x = samples(model, read_samples(options.data, input_size(model), target=options.target), options.data)
+    output, numbers = predictions(model, x)
+    if path is None:
+        sys.stdout.write(as_csv(model, output, numbers))
+    elif suffix == ".csv":
+        _write(path, as_csv(model, output, numbers))
+    else:
+        write_npz(path, model, output, numbers)
+    return 0
+
+
+def _summary(options: argparse.Namespace) -> int:
+    print(_model(options.what).summary())
+    return 0
+
+
+def _model(what: str) -> Model:
+    """A saved model, one of a TOML file, or a built-in one."""
+    from chainrule.train.checkpoint import load
+    from chainrule.train.models import read_model
+
+    return load(what) if what.lower().endswith(TRAINED) else read_model(what)
 
 
 def _writable(path: Path) -> None:
@@ -185,15 +318,17 @@ def _write(path: Path, text: str) -> None:
 
 def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
     from chainrule.errors import DerivationError, EquationError
+    from chainrule.train.models import is_model_file
 
-    if what in MODELS:
+    if is_model_file(what) or what.lower().endswith(TRAINED):
         if wrt:
             raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
-        return example_model(what).derive()
+        # The textbook's network ends with a sigmoid and half the squared error, the one that is trained with a softmax.
+        return _model("mlp-textbook" if what == "mlp" else what).derive()
     if "=" not in what:
         raise EquationError(
             f"{what[:60]!r} is neither a model nor an equation",
-            fix='write neuron, mlp, or an equation such as "z[n, k] = sigmoid(u[n, k])"',
+            fix=f'write {BUILT_IN}, a file .toml, or an equation such as "z[n, k] = sigmoid(u[n, k])"',
         )
     from chainrule.derivation import derive
 
@@ -243,7 +378,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     command = f"chainrule {options.command}"
     try:
-        code = _train(options) if options.command == "train" else _derive(options)
+        actions = {"train": _train, "evaluate": _evaluate, "predict": _predict, "summary": _summary, "derive": _derive}
+        code = actions[options.command](options)
         sys.stdout.flush()
         return code
     except ChainruleError as error:

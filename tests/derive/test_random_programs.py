@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.derive.cases import Case
 from tests.derive.oracle import gradients_are_exact
+from tests.examples import examples
 
 Draw = st.DataObject
 
@@ -87,11 +87,6 @@ def counterexample(data: Draw) -> str | None:
 
 
 @given(st.data())
+@examples(60, 5000)
 def test_gradients_of_random_programs_are_exact(data: Draw) -> None:
-    assert counterexample(data) is None
-
-
-@pytest.mark.campaign
-@given(st.data())
-def test_gradients_of_many_random_programs_are_exact(data: Draw) -> None:
     assert counterexample(data) is None

@@ -273,6 +273,8 @@ def test_renaming_bound_indices_changes_nothing() -> None:
         ("x[i]**(-1/2)", "x[i]**(1/2) / x[i]"),
         ("relu(x[i])", "x[i] * step(x[i])"),
         ("max(0, x[i])", "relu(x[i])"),
+        ("abs(x[i])", "x[i] * sign(x[i])"),
+        ("min(x[i], y[i])", "x[i] + (y[i] - x[i]) * step(x[i] - y[i])"),
         ("x[i]**-2", "1 / (x[i] * x[i])"),
         ("max(x[i], y[i])", "x[i] + (y[i] - x[i]) * step(y[i] - x[i])"),
     ],
@@ -299,6 +301,9 @@ def test_laws_of_powers_and_kinks(left: str, right: str) -> None:
         ("softplus(x[i])", "sigmoid(x[i]) * dx[i]"),
         ("relu(x[i])", "step(x[i]) * dx[i]"),
         ("step(x[i])", "0 * dx[i]"),
+        ("sign(x[i])", "0 * dx[i]"),
+        ("abs(x[i])", "sign(x[i]) * dx[i]"),
+        ("min(x[i], y[i])", "dx[i] + step(x[i] - y[i]) * (dy[i] - dx[i])"),
         ("max(x[i], y[i])", "dx[i] + step(y[i] - x[i]) * (dy[i] - dx[i])"),
         ("logsumexp[k](w[i, k])", "sum[k](exp(w[i, k] - logsumexp[m](w[i, m])) * dw[i, k])"),
         ("max[k](w[i, k])", "sum[k]([k == a[i]] * dw[i, k])"),
@@ -315,7 +320,7 @@ def test_tangents_obey_the_laws(text: str, law: str) -> None:
     values = {**at, **{"d" + name: a for name, a in along.items()}, "a": run("a[i] = argmax[k](w[i, k])", w, values=at)}
     expected = run(f"z[i<3] = {law}", x, y, w, *more, values=values)
     assert (slope == expected).all()
-    assert text.startswith("step") or (slope != 0).all()
+    assert text.startswith(("step", "sign")) or (slope != 0).all()
 
 
 def test_the_tangent_of_padded_max_pooling() -> None:

@@ -341,6 +341,8 @@ def test_kinks_follow_their_conventions() -> None:
     np.testing.assert_array_equal(run("y[i] = step(x[i])", x=x), [0, 0, 1])
     np.testing.assert_array_equal(run("y[i] = D(relu(x[i]), x[i])", x=x), [0, 0, 1])
     np.testing.assert_array_equal(run("y[i] = D(max(x[i], 0), x[i])", x=x), [0, 1, 1])
+    np.testing.assert_array_equal(run("y[i] = D(min(x[i], 0), x[i])", x=x), [1, 1, 0])
+    np.testing.assert_array_equal(run("y[i] = D(abs(x[i]), x[i])", x=x), [-1, 0, 1])
 
 
 def test_powers_and_named_numbers() -> None:

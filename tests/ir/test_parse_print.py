@@ -27,7 +27,7 @@ from chainrule.ir.expr import (
     Size,
     Tensor,
 )
-from chainrule.ir.functions import CATALOGUE
+from chainrule.ir.functions import CATALOGUE, arity
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.parse import law, mean_factors, parse_equation, parse_expression, parse_program
 from chainrule.ir.print import to_text
@@ -115,7 +115,7 @@ def expressions(draw: st.DrawFn, scope: Scope, depth: int) -> Expr:
             return Power(draw(part), draw(exponents))
         case "apply":
             name = draw(st.sampled_from([*CATALOGUE, "d1_sigmoid", "d2_max"]))
-            return Apply(name, tuple(draw(part) for _ in range(2 if name in ("max", "d2_max") else 1)))
+            return Apply(name, tuple(draw(part) for _ in range(arity(name))))
         case "derivative":
             return Derivative(draw(part), Component(TENSORS["s"], ()))
         case _:
@@ -329,7 +329,6 @@ REFUSED = {
     "y[n] = x[n] + inf": "-inf stands in pad",
     "y = -inf": "-inf stands in pad",
     "y[n] = inf[n]": "inf is no number",
-    "y = min(x, v)": "-max(-x, -y)",
     "y = min[i](x[i])": "-max[i](-x[i])",
     "y = 1e99999999999999999": "exponent",
     "y = 1e-99999": "exponent",

@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.nn.agreement import Tree, assert_agreement, dense, flat
 
 import chainrule as cr
-
-Tree = dict[str, Any]
 
 
 def softmax_loss(u: Any, t: Any) -> Any:
@@ -25,34 +24,6 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "binary_cross_entropy": lambda u, t: jnp.mean(jax.nn.softplus(u) - t * u),
     "softmax_cross_entropy": softmax_loss,
 }
-
-
-def flat(x: Any) -> Any:
-    return x.reshape(len(x), -1)
-
-
-def dense(p: Tree, name: str, x: Any) -> Any:
-    return flat(x) @ p[f"{name}.W"].T + p.get(f"{name}.b", 0.0)
-
-
-def assert_agreement(
-    model: cr.Model,
-    forward: Callable[[Tree, Any], Any],
-    loss: Callable[[Any, Any], Any],
-    x: Any,
-    y: Any,
-    t: Any | None = None,
-) -> None:
-    target = y if t is None else t
-    given = {**{n: jnp.asarray(v) for n, v in model.parameters.items()}, "input": jnp.asarray(x)}
-    expected, gradients = jax.value_and_grad(lambda p: loss(forward(p, p["input"]), target))(given)
-    value, ours = model.gradients(x, y)
-    assert abs(value - float(expected)) <= 1e-10 * max(1, abs(float(expected)))
-    assert ours.keys() == gradients.keys()
-    for name, gradient in gradients.items():
-        scale = max(float(jnp.abs(gradient).max()), 1e-12)
-        assert ours[name].shape == gradient.shape
-        assert float(np.abs(ours[name] - np.asarray(gradient)).max()) <= 1e-10 * scale, name
 
 
 SHAPES = [(1, 1, 1), (1, 5, 3), (7, 4, 2), (3, 9, 6)]
@@ -129,12 +100,13 @@ def test_squared_error_with_weight_decay() -> None:
         cr.Input(4), cr.Dense(3, l2=0.5), cr.Tanh(), cr.Dense(2), loss="mean_squared_error", l2=0.03, dtype="float64"
     )
 
-    def loss(p: Tree, x: Any) -> Any:
-        u = dense(p, "dense2", jnp.tanh(dense(p, "dense1", x)))
-        decay = 0.25 * jnp.sum(p["dense1.W"] ** 2) + 0.015 * jnp.sum(p["dense2.W"] ** 2)
-        return LOSSES["mean_squared_error"](u, t) + decay
+    def forward(p: Tree, x: Any) -> Any:
+        return dense(p, "dense2", jnp.tanh(dense(p, "dense1", x)))
 
-    assert_agreement(model, loss, lambda u, t: u, x, t)
+    def decay(p: Tree) -> Any:
+        return 0.25 * jnp.sum(p["dense1.W"] ** 2) + 0.015 * jnp.sum(p["dense2.W"] ** 2)
+
+    assert_agreement(model, forward, LOSSES["mean_squared_error"], x, t, penalty=decay)
 
 
 @pytest.mark.parametrize("samples", [1, 6])

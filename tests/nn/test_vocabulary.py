@@ -95,7 +95,8 @@ def test_links() -> None:
         (lambda: cr.SGD(0.1, momentum=1), "below 1"),
         (lambda: cr.Sequential(cr.Input(4), cr.Dense(2), dtype="float16"), "float32"),
         (lambda: cr.Sequential(cr.Input(4), cr.Dense(2), l2=-1), "negative"),
-        (lambda: cr.Sequential(cr.Input(2, 3), cr.Sigmoid(), loss="softmax_cross_entropy"), "(N, 2, 3)"),
+        (lambda: cr.Sequential(cr.Input(2), "sigmoid", loss=cr.softmax_cross_entropy(class_weights=[1])), "(N, 2)"),
+        (lambda: cr.Sequential(cr.Input(2), "sigmoid", loss=cr.huber), "cr.huber()"),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_a_mistake_is_answered_with_what_to_write(build: Any, says: str) -> None:
@@ -121,7 +122,7 @@ def test_a_graph_with_a_stray_input_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "ours"),
-    [("Linear", "Dense"), ("linear", "Dense"), ("CrossEntropyLoss", "loss="), ("Dens", "Dense"), ("Conv2d", "yet")],
+    [("Linear", "Dense"), ("linear", "Dense"), ("CrossEntropyLoss", "loss="), ("Dens", "Dense"), ("Conv2D", "Conv2d")],
 )
 def test_a_name_of_another_framework_is_answered_with_ours(name: str, ours: str) -> None:
     with pytest.raises(AttributeError, match=ours):

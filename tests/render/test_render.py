@@ -34,6 +34,7 @@ EQUATIONS = [
     "y[n, k] = g[k] * (x[n, k] - m[k]) * v[k]**(-1/2)",
     "m[k] = mean[n](x[n, k])",
     "y[i] = max(x[i], 0) + relu(x[i])",
+    "y[i] = abs(x[i]) + min(x[i], 0)*sign(x[i])",
     "loss = mean[n](logsumexp[k](u[n, k]) - sum[k](t[n, k] * u[n, k]))",
 ]
 

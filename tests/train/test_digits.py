@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.cli import BATCH, EPOCHS, MOMENTUM, RATE, digits_model
+from chainrule.train.models import read_model_file
+from chainrule.train.run import optimizer_for
 
 
 def test_the_split_is_fixed_stratified_and_disjoint() -> None:
@@ -22,7 +23,10 @@ def test_the_split_is_fixed_stratified_and_disjoint() -> None:
 
 def test_at_least_97_percent_of_the_held_out_digits_are_recognised() -> None:
     x, y, x_test, y_test = cr.digits()
-    model = digits_model()
-    optimizer = cr.SGD(RATE, momentum=MOMENTUM)
-    model.fit(x, y, epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer, verbose=False)
+    file = read_model_file("mlp")
+    plan, model = file.training, file.build()
+    assert (plan.epochs, plan.batch_size, plan.rate, plan.momentum) == (30, 64, 1.0, 0.9)
+    optimizer = optimizer_for(plan)
+    assert optimizer == cr.SGD(1.0, momentum=0.9)
+    model.fit(x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, verbose=False)
     assert model.evaluate(x_test, y_test)["accuracy"] >= 0.97

@@ -252,7 +252,7 @@ def test_a_value_that_is_not_finite_is_named_by_row_and_column(value: float) -> 
         small(loss="mean_squared_error").fit(np.ones((2, 4)), np.array([[0, 0, 0], [0, value, 0]]), verbose=False)
 
 
-@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}, {"batch_size": 2.5}, {"optimizer": "adam"}])
+@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}, {"batch_size": 2.5}, {"optimizer": "adamm"}])
 def test_bad_options_are_named(options: Any, data: Any) -> None:
     with pytest.raises(cr.ModelError, match=next(iter(options))):
         small().fit(*data, verbose=False, **options)

@@ -7,8 +7,9 @@ that are equal by algebra and those laws agree at every point and for every seed
 point, up to a chance of about degree/p.
 
 Kinks: step(x) is a keyed random field element (a 0/1 coin would miss wrong slopes half the time), relu(x) = x·step(x),
-max(x, y) = x + (y−x)·step(y−x). A reduction max orders the values of its window by a keyed random rank, so it
-selects one entry of the window, the first of equals, and argmax gives the position of that same entry.
+max(x, y) = x + (y−x)·step(y−x), min(x, y) = x + (y−x)·step(x−y); sign(x) is another, and abs(x) = x·sign(x). A
+reduction max orders the values of its window by a keyed random rank, so it selects one entry of the window, the first
+of equals, and argmax gives the position of that same entry.
 """
 
 from __future__ import annotations
@@ -217,10 +218,13 @@ class Interpreter:
         match function:
             case "relu":
                 return elementwise(multiply, arguments[0], self._keyed("step", arguments))
-            case "max":
+            case "abs":
+                return elementwise(multiply, arguments[0], self._keyed("sign", arguments))
+            case "max" | "min":
                 x, y = arguments
                 rise = elementwise(subtract, y, x)
-                return elementwise(add, x, elementwise(multiply, rise, self._keyed("step", [rise])))
+                above = rise if function == "max" else elementwise(subtract, x, y)
+                return elementwise(add, x, elementwise(multiply, rise, self._keyed("step", [above])))
             case _:
                 return self._keyed(function, arguments)
 

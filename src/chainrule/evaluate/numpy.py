@@ -8,7 +8,6 @@ bracket is a boolean array until it meets a product, where it selects: false mak
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -68,6 +67,12 @@ class _Pick:
 
     index: Index
     ids: Labelled
+
+
+def _selecting() -> np.errstate:
+    """Where a bracket is false the factor beside it may be infinite or no number, as 1/0 is in padding: it is not
+    selected, and nothing is said of it."""
+    return np.errstate(divide="ignore", invalid="ignore")
 
 
 def _union(*axes: Iterable[Index]) -> Axes:
@@ -189,7 +194,7 @@ class _Evaluation:
                 place = self.positions(subscript)
                 result = Labelled((place.array >= 0) & (place.array < self.size(extent)), place.axes)
             case Delta(left=left, right=Component() as right):
-                self.check_ids(left, right)
+                self.within(left, right)
                 result = _equal(self.positions(left), (yield self, right))
             case Delta(left=left, right=Affine() as right):
                 result = _equal(self.positions(left), self.positions(right))
@@ -230,20 +235,25 @@ class _Evaluation:
         if ids is None:
             return self.value(factor)
         assert isinstance(factor, Delta)
-        self.check_ids(factor.left, ids)
+        if not self.within(factor.left, ids):
+            return self.value(factor)
         return _Pick(factor.left.indices[0], self.value(ids))
 
-    def check_ids(self, left: Affine, ids: Component) -> None:
+    def within(self, left: Affine, ids: Component) -> bool:
+        """Whether each id is a value of the index. Raises DataError where one that was given is not; a computed one,
+        the position in a window whose index is split, may be."""
         if left.plain is None:
-            return
+            return True
         array, extent = self.array(ids.tensor), self.size(left.plain.extent)
         wrong = (array < 0) | (array >= extent)
-        if wrong.any():
+        found = bool(wrong.any())
+        if found and ids.tensor.name not in self.definitions:
             position = tuple(int(p) for p in np.argwhere(wrong)[0])
             raise DataError(
                 f"{ids.tensor.name}{list(position)} is {array[position]}, outside 0 … {extent - 1}",
                 fix=f"number the entries of {ids.tensor.name} from 0 to {extent - 1}",
             )
+        return not found
 
     def select(self, node: Reduce, body: Array) -> Labelled:
         """max, argmax and logsumexp over the last axes of `body`."""
@@ -300,8 +310,7 @@ class _Evaluation:
             return self.chain(arrays, kept, summed)
         # As zeros and ones the brackets join the matrix products. Where 0·∞ or 0·NaN makes that differ from
         # selecting, the result has a NaN, and the product is made in full.
-        with np.errstate(invalid="ignore"):
-            result = self.chain(arrays, kept, summed)
+        result = self.chain(arrays, kept, summed)
         return self.multiply(arrays, kept, summed) if np.isnan(result.array).any() else result
 
     def multiply(self, factors: Sequence[Labelled], kept: Axes, summed: Axes) -> Labelled:
@@ -309,8 +318,7 @@ class _Evaluation:
         axes = (*kept, *summed)
         brackets = [f.over(axes) for f in factors if f.array.dtype == bool]
         others = [self.real(f).over(axes) for f in factors if f.array.dtype != bool]
-        with np.errstate(invalid="ignore") if brackets else nullcontext():
-            product = reduce(np.multiply, others, np.ones((), self.dtype))
+        product = reduce(np.multiply, others, np.ones((), self.dtype))
         if brackets:
             product = np.where(reduce(np.logical_and, brackets), product, np.zeros((), self.dtype))
         product = np.broadcast_to(product, self.shape(axes))
@@ -534,7 +542,8 @@ def evaluate(
     """
     pieces = {name: (equation,) for name, equation in (definitions or {}).items()}
     result = _Evaluation(values, extents or {}, dtype, pieces)
-    value = result.value(expr)
+    with _selecting():
+        value = result.value(expr)
     return np.array(result.full(value if value.array.dtype.kind == "i" else result.real(value), indices))
 
 
@@ -556,7 +565,8 @@ def execute_equations(
     for equation in equations:
         tensor, name = equation.tensor, equation.tensor.name
         evaluation = _Evaluation(known, extents or {}, dtype, definitions)
-        value = evaluation.value(equation.value)
+        with _selecting():
+            value = evaluation.value(equation.value)
         if tensor.dtype == "integer" and value.array.dtype.kind not in "iu":
             raise EquationError(f"{name} holds integers, its value is real", about=equation, fix=f"make {name} real")
         if name not in defined:

@@ -200,8 +200,6 @@ class _Reader:
             self.error("pad without subscripts", "write pad(x, 0)[i]")
         if name in _OVER_INDICES:
             self.error(f"{name} without indices", f"write {name}[i](...)")
-        if name == "min":
-            self.error("the function min is unknown", "write -max(-x, -y)")
         self.error(
             f"the function {shorten(name, 40)} is unknown",
             nearest(name, _CALLABLE) + f"known: {', '.join(CATALOGUE)}, and over indices {', '.join(_OVER_INDICES)}",

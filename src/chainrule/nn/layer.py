@@ -65,7 +65,7 @@ class Node:
         self.layer, self.parents = layer, parents
 
     def __add__(self, other: Node) -> Node:
-        from chainrule.nn.layers import Add
+        from chainrule.nn.arrangement import Add
 
         return Add()(self, other)
 
@@ -90,14 +90,17 @@ class Input(Node):
 
 
 class Layer:
-    """Base of all layers, built in or a user's own. Override `equations` where they depend on the input's shape."""
+    """Base of all layers, built in or a user's own. What depends on the inputs' shapes is a method to override."""
 
     equation: ClassVar[str] = ""
     inference: ClassVar[str] = ""
     """What takes the place of `equation` outside training, where that differs (dropout, running statistics)."""
     init: Mapping[str, Initialiser] = {}
     state: Mapping[str, State | Random] = {}
-    inputs: ClassVar[int] = 1
+    inputs: ClassVar[int | None] = 1
+    """How many values it is called on; None stands for one or more."""
+    integer: ClassVar[bool] = False
+    """Whether it reads whole numbers, as an embedding does."""
 
     config: dict[str, Any]
     """The constructor's arguments, which a saved model keeps."""
@@ -134,22 +137,30 @@ class Layer:
                     about=name,
                     fix=f"did you mean {near[0]!r}?" if near else f"leave {option!r} out, or use it in the equations",
                 )
-        clash(options, fixed, input_names(self.inputs), (*self.init, *self.state))
+        clash(options, fixed, input_names(self.inputs or 1), (*self.init, *self.state))
 
     def equations(self, *shapes: Shape) -> str:
         """The equations, one on each line, for inputs of these shapes (each with the sample axis "N" first)."""
         return self.equation
 
+    def inference_equations(self, *shapes: Shape) -> str:
+        """What takes the place of `equations` outside training."""
+        return self.inference or self.equations(*shapes)
+
     def initial(self, *shapes: Shape) -> Mapping[str, Initialiser]:
         """The parameters and how they start, for inputs of these shapes."""
         return self.init
 
+    def states(self, *shapes: Shape) -> Mapping[str, State | Random]:
+        """What it keeps between steps and what it draws, for inputs of these shapes."""
+        return self.state
+
     def __call__(self, *inputs: Node) -> Node:
         name = type(self).__name__
-        if len(inputs) != self.inputs:
-            plural = "input" if self.inputs == 1 else "inputs"
+        if len(inputs) != self.inputs if self.inputs is not None else not inputs:
+            takes = "1 input" if self.inputs == 1 else f"{self.inputs or 'at least 1'} inputs"
             raise ModelError(
-                f"{name} takes {self.inputs} {plural} and was given {len(inputs)}",
+                f"{name} takes {takes} and was given {len(inputs)}",
                 about=name,
                 fix="call it on the outputs of other layers, as in h = cr.Dense(8)(x)",
             )
@@ -217,17 +228,22 @@ def _instantiate(
     layer: Layer, label: str, inputs: Sequence[Tensor], shapes: tuple[Shape, ...], suffix: str, inference: bool
 ) -> Block:
     names = input_names(len(inputs))
+    if layer.integer and any(tensor.dtype != "integer" for tensor in inputs):
+        raise ModelError(
+            f"{type(layer).__name__} takes whole numbers, and its input holds real ones",
+            fix=f'give it cr.Input({", ".join(map(str, shapes[0][1:]))}, dtype="integer")'.replace("(, ", "("),
+        )
     given = {name: Tensor(name, tensor.shape, tensor.dtype) for name, tensor in zip(names, inputs, strict=True)}
-    initial = layer.initial(*shapes)
-    text = layer.inference if inference and layer.inference else layer.equations(*shapes)
-    lines = _lines(layer, text, initial, names)
-    equations, own = _equations(layer, initial, lines, given)
+    initial, kept = layer.initial(*shapes), layer.states(*shapes)
+    text = layer.inference_equations(*shapes) if inference else layer.equations(*shapes)
+    lines = _lines(layer, text, (*initial, *kept), names)
+    equations, own = _equations(layer, initial, kept, lines, given)
     if not inference:
         _check_used(initial, own)
 
     # The uses of a layer share its parameters and states, but not what they draw and compute.
     named = {
-        name: Tensor(f"{label}.{name}{suffix if _is_random(layer, name) else ''}", tensor.shape)
+        name: Tensor(f"{label}.{name}{suffix if isinstance(kept.get(name), Random) else ''}", tensor.shape)
         for name, tensor in own.items()
     }
     final = dict(zip((*given.values(), *own.values()), (*inputs, *named.values()), strict=True))
@@ -238,28 +254,32 @@ def _instantiate(
         label,
         placed,
         parameters=tuple((named[name], _sized(init, named[name])) for name, init in initial.items() if name in named),
-        states=() if inference else _states(layer, named, equations, final),
-        random=_random(layer, named),
+        states=() if inference else _states(kept, named, equations, final),
+        random=_random(layer, kept, named),
         output=placed[-1].tensor,
     )
 
 
-def _lines(layer: Layer, text: str, initial: Mapping[str, Initialiser], inputs: Sequence[str]) -> list[Line]:
+def _lines(layer: Layer, text: str, own: Sequence[str], inputs: Sequence[str]) -> list[Line]:
     """The equations with the values of the options. Raises ModelError where there are none, or where a name has two
     meanings."""
     written = read(text)
-    clash(layer.options, written, inputs, (*initial, *layer.state))
+    clash(layer.options, written, inputs, own)
     lines = [with_options(line, layer.options) for line in written]
     if not lines:
         raise ModelError(f"{type(layer).__name__} has no equations", fix='set equation = "y[n, k] = …" in the class')
-    for name in (*initial, *layer.state):
+    for name in own:
         if name in inputs:
             raise ModelError(f"{name!r} is the input and cannot be a parameter too", fix="rename the parameter")
     return lines
 
 
 def _equations(
-    layer: Layer, initial: Mapping[str, Initialiser], lines: Sequence[Line], given: Mapping[str, Tensor]
+    layer: Layer,
+    initial: Mapping[str, Initialiser],
+    kept: Mapping[str, State | Random],
+    lines: Sequence[Line],
+    given: Mapping[str, Tensor],
 ) -> tuple[list[Equation], dict[str, Tensor]]:
     """The equations, and the layer's own tensors in them by name: its parameters, its states and what it draws."""
     own: dict[str, Tensor] = {}
@@ -270,8 +290,8 @@ def _equations(
         for name in sorted(line.names - given.keys() - own.keys()):
             if name in initial:
                 own[name] = _parameter(layer, name, initial[name].shape, fixed)
-            elif name in layer.state:
-                entry = layer.state[name]
+            elif name in kept:
+                entry = kept[name]
                 shape = entry.init.shape if isinstance(entry, State) else entry.shape
                 own[name] = _resolved(layer, name, shape, fixed)
         # All lines so far are read together: the pieces of one tensor fix its size jointly.
@@ -315,21 +335,20 @@ def _check_used(initial: Mapping[str, Initialiser], own: Mapping[str, Tensor]) -
             raise ModelError(f"the parameter {name!r} is in `init` but in no equation", fix="remove it, or use it")
 
 
-def _is_random(layer: Layer, name: str) -> bool:
-    return isinstance(layer.state.get(name), Random)
-
-
 def _sized(init: Initialiser, tensor: Tensor) -> Initialiser:
     return init.with_shape(tuple(axis for axis in tensor.shape if isinstance(axis, int)))
 
 
 def _states(
-    layer: Layer, named: Mapping[str, Tensor], equations: Sequence[Equation], final: Mapping[Tensor, Tensor]
+    kept: Mapping[str, State | Random],
+    named: Mapping[str, Tensor],
+    equations: Sequence[Equation],
+    final: Mapping[Tensor, Tensor],
 ) -> tuple[tuple[ProgramState, Initialiser], ...]:
     """The states and how they start. Raises ModelError or ShapeError where a next value is missing or does not fit."""
     defined = _defined(equations)
     states: list[tuple[ProgramState, Initialiser]] = []
-    for name, entry in layer.state.items():
+    for name, entry in kept.items():
         if name not in named or isinstance(entry, Random):
             continue
         tensor, following = named[name], defined.get(entry.next)
@@ -347,10 +366,12 @@ def _states(
     return tuple(states)
 
 
-def _random(layer: Layer, named: Mapping[str, Tensor]) -> tuple[tuple[Tensor, float | None], ...]:
+def _random(
+    layer: Layer, kept: Mapping[str, State | Random], named: Mapping[str, Tensor]
+) -> tuple[tuple[Tensor, float | None], ...]:
     """What the layer draws, each with its probability: a number, or the value of an option."""
     drawn: list[tuple[Tensor, float | None]] = []
-    for name, entry in layer.state.items():
+    for name, entry in kept.items():
         if name in named and isinstance(entry, Random):
             p = entry.probability
             drawn.append((named[name], layer.options.get(p) if isinstance(p, str) else p))

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import numpy as np
+
 from chainrule.errors import ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -21,7 +23,7 @@ from chainrule.nn.losses import Loss
 @dataclass(frozen=True)
 class Network:
     """What a graph means. `training` and `inference` hold the layers' equations, the link's and the loss's;
-    `labels` says which layer a tensor belongs to."""
+    `labels` says which layer a tensor belongs to; `weight` is the input that holds the weights of samples, if any."""
 
     training: Program
     inference: Program
@@ -36,6 +38,7 @@ class Network:
     prediction: Tensor
     target: Tensor | None
     loss: Tensor | None
+    weight: Tensor | None = None
 
 
 def order(output: Node) -> list[Node]:
@@ -52,8 +55,11 @@ def order(output: Node) -> list[Node]:
     return list(done)
 
 
-def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float) -> Network:
-    """Build the programs. Raises ModelError, ShapeError or EquationError, each naming the layer."""
+def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float, weight: int = 0) -> Network:
+    """Build the programs. `weight` is the number of axes of the weights that samples have, 0 where they have none.
+
+    Raises ModelError, ShapeError or EquationError, each naming the layer.
+    """
     nodes = order(output)
     _check_inputs(inputs, nodes)
     given = _given(inputs)
@@ -65,19 +71,22 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
     if inference_logits.shape != logits.shape:
         raise ModelError(f"training gives {logits.shape} and inference {inference_logits.shape}", about=labels)
 
-    target = end = inference_end = None
+    target = end = inference_end = weights = None
     if loss:
         _check_activation(loss, output, labels)
         target, decay = Tensor("target", logits.shape), _decay(labels, parameters, l2)
-        end, inference_end = (_ending(value, target, loss, decay) for value in (logits, inference_logits))
-    known = (*given.values(), *([target] if target else []))
-    training = _program(blocks, end, known, parameters, logits)
-    inference = _program(inference_blocks, inference_end, known, parameters, inference_logits)
+        weights = Tensor("weight", logits.shape[:weight]) if weight else None
+        end, inference_end = (_ending(value, target, weights, loss, decay) for value in (logits, inference_logits))
+    known = (*given.values(), *([target] if target else []), *([weights] if weights else []))
+    constants = _constants(loss)
+    training = _program(blocks, end, known, parameters, logits, constants)
+    inference = _program(inference_blocks, inference_end, known, parameters, inference_logits, constants)
     return Network(
         training=training,
         inference=replace(inference, states=_kept(training.states, inference.equations)),
         initial={tensor.name: initial for tensor, initial in parameters.items()},
-        initial_states={state.tensor.name: initial for block in blocks for state, initial in block.states},
+        initial_states={state.tensor.name: initial for block in blocks for state, initial in block.states}
+        | {tensor.name: initial for tensor, initial in constants.items()},
         random={tensor.name: probability for block in blocks for tensor, probability in block.random},
         labels=_owners(blocks),
         layers=tuple((label, layer) for layer, label in labels.items()),
@@ -87,6 +96,7 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
         prediction=end[0].tensor if end and loss and loss.link else logits,
         target=target,
         loss=end[-1].tensor if end else None,
+        weight=weights,
     )
 
 
@@ -192,6 +202,7 @@ def _program(
     inputs: tuple[Tensor, ...],
     parameters: Iterable[Tensor],
     logits: Tensor,
+    constants: Iterable[Tensor],
 ) -> Program:
     """The layers' equations and then those at the end. Its output is the loss, where there is one, or the logits."""
     return Program(
@@ -199,9 +210,21 @@ def _program(
         inputs=inputs,
         parameters=tuple(parameters),
         random=tuple(tensor for block in blocks for tensor, _ in block.random),
-        states=tuple(state for block in blocks for state, _ in block.states),
+        states=(
+            *(state for block in blocks for state, _ in block.states),
+            *(State(tensor, tensor) for tensor in constants),
+        ),
         outputs=(end[-1].tensor if end else logits,),
     )
+
+
+def _constants(loss: Loss | None) -> dict[Tensor, Initialiser]:
+    """The vector that the loss reads, if any: a state that keeps its value."""
+    if loss is None or loss.constant is None:
+        return {}
+    name, values = loss.constant
+    shape = (len(values),)
+    return {Tensor(name, shape): Initialiser(shape, lambda rng, extents: np.array(values))}
 
 
 def _kept(states: Iterable[State], equations: Iterable[Equation]) -> tuple[State, ...]:
@@ -224,13 +247,20 @@ def _owners(blocks: Iterable[Block]) -> dict[str, str]:
     return owners
 
 
-def _ending(output: Tensor, target: Tensor, loss: Loss, decay: Sequence[tuple[Tensor, float]]) -> tuple[Equation, ...]:
+def _ending(
+    output: Tensor, target: Tensor, weights: Tensor | None, loss: Loss, decay: Sequence[tuple[Tensor, float]]
+) -> tuple[Equation, ...]:
     """The link's equation, where there is one, and the loss's with its weight decay (λ/2)·ΣW².
 
     The decays are added up one by one, so that each is an instance of one lemma, however many there are.
     """
     local = {"u": Tensor("u", output.shape), "t": Tensor("t", output.shape)}
     mapping = {local["u"]: output, local["t"]: target}
+    others = [("w", weights)] if weights else []
+    others += [("v", tensor) for tensor in _constants(loss)]
+    for name, tensor in others:
+        local[name] = Tensor(name, tensor.shape)
+        mapping[local[name]] = tensor
     text, before = "", ""
     for number, (weight, penalty) in enumerate(decay, 1):
         local[f"w{number}"] = Tensor(f"w{number}", weight.shape)
@@ -240,7 +270,7 @@ def _ending(output: Tensor, target: Tensor, loss: Loss, decay: Sequence[tuple[Te
         half = Fraction(str(penalty)) / 2
         text += f"r{number} = {before}{half.numerator}/{half.denominator} * sum[{bound}](w{number}[{bound}]**2)\n"
         before = f"r{number} + "
-    text += loss.text(output.shape) + (f" + r{len(decay)}" if decay else "")
+    text += loss.text(output.shape, len(weights.shape) if weights else 0) + (f" + r{len(decay)}" if decay else "")
     equations: list[Equation] = []
     if loss.link:
         link = parse_equation(loss.link_text(output.shape), tensors=local)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chainrule.derive import matrix as m
+from chainrule.derive import window
 from chainrule.derive.adjoint import Gradient, Use
 from chainrule.derive.lemma import adjoint_of, full_mapping, one_sample
 from chainrule.derive.trace import LOSS
@@ -16,7 +17,7 @@ from chainrule.ir.walk import components, nodes, tensors
 from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
 from chainrule.render.formula import Nabla, affine_token
 from chainrule.render.names import Names
-from chainrule.render.writer import Writer, matrix_form, runs_of, tensors_of
+from chainrule.render.writer import Writer, matrix_form, runs_of, tensors_of, ways
 
 
 class Backward(Writer):
@@ -122,6 +123,21 @@ class _Row:
         placed = (p.equation.over(full) for p in lemma.pieces)
         return tuple(Equation(Component(gradient, e.target.subscripts), e.value) for e in placed)
 
+    def planes(self, results: Sequence[Equation], batch: bool) -> window.Concise | None:
+        """The form in planes of the results, in this use's tensors, where they have no matrix form."""
+        if not results or (len(results) == 1 and matrix_form(results[0]) is not None):
+            return None
+        if self.use is None:
+            return window.recognise(results[0].target, results[0].value)
+        lemma = self.use.lemma if batch else self.use.lemma.sample or self.use.lemma
+        form = window.concise(lemma)
+        if form is None:
+            return None
+        mapping = self.use.mapping
+        if not batch and lemma is self.use.lemma.sample:
+            mapping = {_without_samples(a): _without_samples(b) for a, b in mapping.items()}
+        return form.over(full_mapping(lemma, mapping), results[0].tensor)
+
     def per_sample(self) -> bool:
         if self.use is not None:
             return self.use.lemma.sample is not None
@@ -133,10 +149,25 @@ class _Row:
         results = self.results(batch=not per_sample)
         form = matrix_form(results[0]) if len(results) == 1 else None
         detailed = tuple((writer.math(e.target, "=", e.value, names=view),) for e in results)
+        planes = self.planes(results, batch=not per_sample)
         concise: Cell = ()
-        if form is not None:
+        if planes is not None:
+            concise = ((writer.math(planes.left, "=", planes.right, names=view),),)
+        elif form is not None:
             concise = ((writer.math(Nabla(results[0].tensor), "=", form, names=view),),)
-        return ((number, *self.explanation(writer, results, form, view)),), detailed, concise
+        why = self.explanation(writer, results, form, view)
+        if planes is not None and self.use is not None:
+            signal = adjoint_of(self.use.equation.tensor)
+            places = {"signal": writer.math(Nabla(signal), names=view)}
+            said = [writer.say(f"planes.{key}", **places) for key in ways(planes.right, signal.name) if key != "planes"]
+            why = writer.join([why, *said], "document.semicolon")
+            stated = writer.derivation.lemmas[writer.derivation.number(self.use.lemma) - 1]
+            if stated is not self.use.lemma:
+                # The lemma is stated for other extents, where its windows may have other weights.
+                law, there = (writer.conserved(e, writer.local(e)) for e in (self.use.lemma, stated))
+                if law is not None and law != there:
+                    why = writer.join([why, law], "document.semicolon")
+        return ((number, *why),), detailed, concise
 
     def batch(self, writer: Writer, names: Names) -> Iterable[Text]:
         """The matrix form for all samples, where the row speaks of one."""
@@ -145,6 +176,8 @@ class _Row:
         form = matrix_form(results[0]) if len(results) == 1 else None
         if form is not None:
             yield (writer.math(Nabla(results[0].tensor), "=", form, names=names.of_batch()),)
+        elif (planes := self.planes(results, batch=True)) is not None:
+            yield (writer.math(planes.left, "=", planes.right, names=names.of_batch()),)
 
     def explanation(self, writer: Writer, results: Sequence[Equation], form: m.Matrix | None, names: Names) -> Text:
         x = self.part.tensor

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from chainrule.derive import matrix as m
+from chainrule.derive import planes as pl
 from chainrule.derive.lemma import adjoint_of
 from chainrule.ir.expr import (
     Add,
@@ -41,7 +42,7 @@ class Nabla:
     gradient: Tensor
 
 
-Part = Expr | m.Matrix | Nabla | str
+Part = Expr | m.Matrix | pl.Form | Nabla | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def _part(part: Part, names: Names, style: Style) -> Piece:
         case Expr():
             return _expression(part, names, style)
         case _:
-            return _matrix(part, names, style)
+            return _planes(part, names, style) if isinstance(part, pl.Form) else _matrix(part, names, style)
 
 
 # --- parts that both walks share ----------------------------------------------------------------
@@ -163,12 +164,15 @@ def _power(base: Piece, exponent: Fraction, style: Style, sign: str = "") -> Pie
 
 
 FUNCTIONS = {"sigmoid": "σ", "relu": "ReLU"}
+"""Functions that are not written by their own names."""
 
 
 def _application(function: str, arguments: Sequence[Piece], style: Style, elementwise: bool = False) -> Piece:
     base, argument = split_derivative(function)
     if function == "step":
         return Piece(f"[{arguments[0].text} {style.token('>')} 0]")
+    if function == "abs":
+        return Piece(style.absolute(arguments[0].text))
     if function == "exp" and not elementwise:
         return style.exponential(arguments[0])
     primes = "" if argument is None else "′" if len(arguments) == 1 else f"′{argument + 1}"
@@ -455,3 +459,111 @@ def _shapes(form: m.Matrix) -> Iterable[str]:
 
 def _shape(form: m.Matrix) -> str:
     return f"{form.shape[0]}×{form.shape[1]}"
+
+
+# --- forms in planes ----------------------------------------------------------------------------
+
+
+@iterative
+def _planes(form: pl.Form, names: Names, style: Style) -> Steps[Piece]:
+    inner: list[Piece] = []
+    for part in pl.parts(form):
+        inner.append((yield part, names, style))
+    match form:
+        case pl.Plane():
+            return _plane(form, names, style)
+        case pl.Number(value=value):
+            return _expression(value, names, style)
+        case pl.Ones(shape=shape):
+            return Piece(style.script(style.bold_one(), (), style.token("×".join(map(str, shape)))))
+        case pl.Pad():
+            return _margin(form, inner[0], style)
+        case pl.Up(factors=factors) | pl.Down(factors=factors):
+            sign = "↑" if isinstance(form, pl.Up) else "↓"
+            same = len(set(factors)) == 1
+            steps = str(factors[0]) if same else f"({','.join(map(str, factors))})"
+            return Piece(style.sampled(at(inner[0], ATOM, style), sign, steps), POWER)
+        case pl.Correlate() | pl.Convolve():
+            sign = style.token("⋆" if isinstance(form, pl.Correlate) else "∗")
+            return Piece(f" {sign} ".join(at(p, POWER, style) for p in inner), PRODUCT, inner[-1].open)
+        case pl.Extreme(position=position, window=window, holes=holes):
+            apart = "" if set(holes) == {1} else "↑" + ",".join(map(str, holes))
+            return _map("argmaxpool" if position else "maxpool", "×".join(map(str, window)) + apart, inner[0], style)
+        case pl.Unpool():
+            word = style.script(style.word("unpool"), (), inner[1].text)
+            return Piece(word + style.parenthesise(inner[0].text))
+        case pl.Hadamard():
+            return Piece(f" {style.token('⊙')} ".join(at(p, POWER, style) for p in inner), PRODUCT, inner[-1].open)
+        case pl.Plus():
+            return _total(inner, style)
+        case pl.Scale(number=number, scalars=scalars, of=of):
+            below, row = list[Piece](), list[Piece]()
+            for scalar, piece in zip((*scalars, of), inner, strict=True):
+                match scalar:
+                    case pl.Entrywise(function="power", arguments=(pl.Number(value=size),), exponent=exponent) if (
+                        exponent == -1
+                    ):
+                        below.append(_expression(size, names, style))
+                    case _:
+                        row.append(piece)
+            if abs(number) != 1 or below:
+                row.insert(0, _coefficient(number, below, style))
+            return _signed(number < 0, _row(row, style), style)
+        case pl.Sum(indices=indices):
+            tokens = [index_name(i.name) for i in indices]
+            lower = (", " if any(len(t.rstrip(PRIMES)) > 1 for t in tokens) else ",").join(tokens)
+            return Piece(style.operator("Σ", style.token(lower), at(inner[0], PRODUCT, style)), PRODUCT, True)
+        case pl.Total(of=of):
+            rank = max((len(node.axes) for node in pl.walk(of) if isinstance(node, pl.Plane)), default=0)
+            if rank > 2:
+                return _map("sum", "", inner[0], style)
+            ones = style.power(style.bold_one(), "ᵀ").text
+            text = f"{ones} {at(inner[0], ATOM, style)}" + (f" {style.bold_one()}" if rank == 2 else "")
+            return Piece(text, PRODUCT)
+        case pl.Entrywise(function="power", exponent=Fraction() as exponent):
+            if not any(isinstance(node, pl.Plane) and node.axes for node in pl.walk(form)):
+                return _power(inner[0], exponent, style)
+            return style.power(at(inner[0], ATOM, style), style.token("⊙") + str(exponent).replace("-", "−"))
+        case pl.Entrywise(function=function):
+            return _application(function, inner, style, elementwise=True)
+
+
+def _map(word: str, lower: str, argument: Piece, style: Style) -> Piece:
+    return Piece(style.script(style.word(word), (), style.token(lower)) + style.parenthesise(argument.text))
+
+
+def _margin(form: pl.Pad, inner: Piece, style: Style) -> Piece:
+    """pad_1, or pad_{1|0} where other cells come after than before, axis by axis where they differ; crop for fewer."""
+    amounts = list(zip(form.before, form.after, strict=True))
+    known = [a for pair in amounts for a in pair if a is not None]
+    if form.idle:
+        return inner
+    cut = max(known) <= 0
+    sign = -1 if cut else 1
+    texts: list[str] = []
+    for pair in amounts:
+        ends = ["·" if a is None else str(sign * a).replace("-", "−") for a in pair]
+        texts.append(ends[0] if ends[0] == ends[1] else "|".join(ends))
+    return _map("crop" if cut else "pad", texts[0] if len(set(texts)) == 1 else ",".join(texts), inner, style)
+
+
+def _plane(plane: pl.Plane, names: Names, style: Style) -> Piece:
+    """The tensor with the subscripts that are left: x_c, and for a gradient ∇_{x_c} ℓ."""
+    tensor = plane.read.tensor
+    shape = tuple(e for k, e in enumerate(tensor.shape) if k not in plane.axes)
+    samples, subscripts = split_samples(Component(Tensor(tensor.name, shape), plane.subscripts))
+    lower = _subscripts(subscripts)
+    signal = names.signal(tensor)
+    if signal is not None:
+        return Piece(_script(signal, samples, lower, style))
+    gradient = names.gradient(tensor)
+    if gradient is not None and not plane.axes:
+        return _component(plane.read, names, style)
+    symbol, share = gradient or (names.symbol(tensor), "")
+    if not plane.subscripts:
+        symbol = names.matrix_symbol(tensor, symbol)
+    text = _script(symbol, samples, lower, style)
+    if gradient is None:
+        return Piece(text)
+    piece = Piece(f"{style.script(style.token('∇'), (), text)} {_script(names.loss, (), '', style)}", POWER, True)
+    return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else piece

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from chainrule.derive import matrix as m
+from chainrule.derive import window
 from chainrule.derive.calculus import apply_law
 from chainrule.derive.compose import Repeated, compose, composites
 from chainrule.derive.lemma import Lemma, adjoint_of
@@ -18,7 +19,7 @@ from chainrule.render.document import Block, Heading, Inline, Line, Lines, Parag
 from chainrule.render.formula import Formula, Nabla, Part, affine_token, shape_check
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
-from chainrule.render.writer import Writer, coupled, matrix_form
+from chainrule.render.writer import Writer, coupled, matrix_form, ways
 
 
 class Lemmas(Writer):
@@ -52,6 +53,9 @@ class Lemmas(Writer):
                 yield Paragraph(self.say("lemma.coupled", n=self.math("n")))
         yield Lines(tuple(self.lemma_lines(str(number), lemma, shown, names)))
         yield from map(Paragraph, self.notes(shown, names))
+        law = self.conserved(lemma, names)
+        if law is not None:
+            yield Paragraph(law)
 
     def lemma_lines(self, number: str, lemma: Lemma, shown: Lemma, names: Names) -> Iterable[Line]:
         closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if lemma.sample else ())]
@@ -87,16 +91,31 @@ class Lemmas(Writer):
                 yield left, self.math("=", piece.equation.value, names=names), reason
 
     def matrix_line(self, shown: Lemma, names: Names) -> Iterable[tuple[Formula, Formula, Text]]:
-        if len(shown.pieces) != 1 or (form := matrix_form(shown.pieces[0].equation)) is None:
+        form = matrix_form(shown.pieces[0].equation) if len(shown.pieces) == 1 else None
+        if form is None:
+            planes = window.concise(shown)
+            if planes is not None:
+                reason = self.planes_reason(planes, shown, names)
+                yield self.math(planes.left, names=names), self.math("=", planes.right, names=names), reason
             return
         check = shape_check(form)
         reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
         yield self.math(Nabla(adjoint_of(shown.wrt.tensor)), names=names), self.math("=", form, names=names), reason
 
+    def planes_reason(self, planes: window.Concise, shown: Lemma, names: Names) -> Text:
+        places = {"signal": self.math(Nabla(shown.error_signal), names=names)}
+        sentences = (self.say(f"planes.{key}", **places) for key in ways(planes.right, shown.error_signal.name))
+        return self.join(sentences, "document.semicolon")
+
     def batch_line(self, lemma: Lemma, names: Names) -> Iterable[tuple[Formula, Formula, Text]]:
+        batch = names.of_batch()
+        planes = None if len(lemma.pieces) == 1 and matrix_form(lemma.pieces[0].equation) else window.concise(lemma)
+        if planes is not None:
+            reason = self.say("lemma.batch", N=self.math(Size(SAMPLES)))
+            yield self.math(planes.left, names=batch), self.math("=", planes.right, names=batch), reason
+            return
         if len(lemma.pieces) != 1:
             return
-        batch = names.of_batch()
         size = self.math(Size(SAMPLES))
         signal = names.signal(lemma.error_signal)
         capital = self.math(Nabla(lemma.error_signal), names=batch)
@@ -173,9 +192,9 @@ class Lemmas(Writer):
             yield self.say("note.argmax", position=position, equation=stated)
             yield self.say("note.window")
         found = {f.function for e in written for f in nodes(e) if isinstance(f, Apply)}
-        for function, key in (("relu", "note.relu"), ("step", "note.step"), ("max", "note.max")):
+        for function in ("relu", "step", "max", "min", "sign", "abs"):
             if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
-                yield self.say(key)
+                yield self.say(f"note.{function}")
         padded: dict[tuple[Tensor, Pad], None] = dict.fromkeys(
             (c.tensor, c.pad)
             for e in (shown.equation.value, *written, *(a.value for a in shown.auxiliary))
@@ -241,6 +260,12 @@ class Lemmas(Writer):
             reason = self.say("composite.matrix", check=self.math(check)) if check else plain_reason
             left = self.math(Nabla(adjoint_of(composite.target.tensor)), names=names)
             rows.append((left, self.math("=", form, names=names), reason))
+        else:
+            gradient = Component(adjoint_of(composite.target.tensor), composite.target.subscripts)
+            planes = window.recognise(gradient, composite.result)
+            if planes is not None:
+                reason = self.planes_reason(planes, composite.outer, names)
+                rows.append((self.math(planes.left, names=names), self.math("=", planes.right, names=names), reason))
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(rows, 1)))
         if repeated.form != "map" or not (a and b):
             return

@@ -25,7 +25,10 @@ GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "epsilon": "ε", "lambda": "λ", "mu": "μ", "rho": "ρ", "sigma": "σ",
     "tau": "τ", "theta": "θ", "phi": "φ", "omega": "ω", "eta": "η",
 }
-GIVEN = {"sample_loss": "ℓ", "input": "x", "target": "t", "prediction": "p"}
+GIVEN = {
+    "sample_loss": "ℓ", "input": "x", "target": "t", "prediction": "p", "weight": "ω", "class_weights": "ρ",
+    "positive_weight": "ρ",
+}
 RESERVED = frozenset("ℓ𝓛NnδΔ∇∂σΣπ")
 """Letters of the document's own: the losses, samples, error signals, signs and the sigmoid."""
 FUNCTIONS = ("f", "q", "r", "φ", "ω", "f\u0302")

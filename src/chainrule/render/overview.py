@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from chainrule.derive import matrix as m
+from chainrule.derive import planes as pl
+from chainrule.derive import window
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Delta, Derivative, Size, Tensor
@@ -16,6 +18,11 @@ from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragra
 from chainrule.render.formula import Nabla
 from chainrule.render.names import Names, Symbol
 from chainrule.render.writer import Writer, coupled, matrix_form, runs_of, tensors_of
+
+SIGNS: dict[str, tuple[type, ...]] = {
+    "correlate": (pl.Correlate,), "convolve": (pl.Convolve,), "sampled": (pl.Up, pl.Down), "margin": (pl.Pad,),
+    "pool": (pl.Extreme,), "unpool": (pl.Unpool,),
+}
 
 
 class Overview(Writer):
@@ -53,6 +60,9 @@ class Overview(Writer):
         shown = sample or equation
         components_form = self.math(shown.target, "=", shown.value, names=view)
         form = matrix_form(shown)
+        planes = window.recognise(shown.target, shown.value) if form is None else None
+        if planes is not None:
+            return ((components_form,),), ((self.math(planes.left, "=", planes.right, names=view),),)
         if form is None:
             return ((components_form,),), ()
         return ((components_form,),), ((self.math(m.Symbol(shown.tensor), "=", form, names=view),),)
@@ -120,8 +130,28 @@ class Overview(Writer):
         items.append(self.say("notation.bracket", bracket=self.math(bracket), k=self.math("k"), i=self.math("i")))
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
+        items.extend(self.plane_notation())
         yield Items(tuple(items))
         yield from self.symbols()
+
+    def plane_notation(self) -> Iterable[Text]:
+        """The signs that forms in planes are written with, as far as this document has them."""
+        found: set[str] = set()
+        lemmas = self.derivation.lemmas
+        forms = [window.recognise(e.target, e.value) for e in self.derivation.forward.equations]
+        forms += [window.concise(shown) for lemma in lemmas for shown in (lemma, lemma.sample) if shown is not None]
+        for form in forms:
+            for node in pl.walk(form.right) if form is not None else ():
+                shown = not (isinstance(node, pl.Pad) and node.idle)
+                found |= {key for key, kinds in SIGNS.items() if shown and isinstance(node, kinds)}
+        if found & {"correlate", "convolve", "pool", "unpool"}:
+            c, h, w = (Affine.of(Index(name, 2)) for name in "chw")
+            x = Tensor("v", (2, 2, 2))
+            view = replace(self.names, symbols={**self.names.symbols, "v": Symbol("v")}, signals={})
+            plane = self.math(pl.Plane(Component(x, (c, h, w)), (1, 2)), names=view)
+            whole = self.math(Component(x, (c, h, w)), names=view)
+            yield self.say("notation.planes", plane=plane, whole=whole)
+            yield from (self.say(f"notation.{key}") for key in SIGNS if key in found)
 
     def symbols(self) -> Iterable[Block]:
         """The table of given tensors: symbol, name in code, shape; many with one letter share a row."""

@@ -37,8 +37,11 @@ class Style(Protocol):
     def operator(self, sign: str, lower: str, body: str) -> str: ...
     def call(self, function: str, primes: str, arguments: Sequence[str]) -> str: ...
     def parenthesise(self, text: str) -> str: ...
+    def absolute(self, text: str) -> str: ...
     def bar(self, stem: str) -> str: ...
     def bold_one(self) -> str: ...
+    def word(self, name: str) -> str: ...
+    def sampled(self, base: str, sign: str, factors: str) -> str: ...
 
 
 def at(piece: Piece, precedence: int, style: Style) -> str:
@@ -99,11 +102,20 @@ class Unicode:
     def parenthesise(self, text: str) -> str:
         return f"({text})"
 
+    def absolute(self, text: str) -> str:
+        return f"|{text}|"
+
     def bar(self, stem: str) -> str:
         return stem + "\u0304"
 
     def bold_one(self) -> str:
         return "𝟏"
+
+    def word(self, name: str) -> str:
+        return name
+
+    def sampled(self, base: str, sign: str, factors: str) -> str:
+        return base + sign + factors
 
 
 COMMANDS = {
@@ -113,6 +125,7 @@ COMMANDS = {
     "ᵀ": r"\top", "✓": r"\checkmark", "…": r"\dots", "→": r"\to", "<": "<", "α": r"\alpha", "β": r"\beta",
     "γ": r"\gamma", "ε": r"\varepsilon", "λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "τ": r"\tau", "θ": r"\theta",
     "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla",
+    "⋆": r"\star", "∗": r"\ast", "↑": r"\uparrow", "↓": r"\downarrow", "∞": r"\infty", "|": r"\mid ",
 }
 
 
@@ -172,7 +185,7 @@ class Latex:
         return "".join(words[w] for w in sign.split()) + f"_{{{lower}}} {body}"
 
     def call(self, function: str, primes: str, arguments: Sequence[str]) -> str:
-        known = {"σ": r"\sigma", "tanh": r"\tanh", "log": r"\log", "exp": r"\exp", "max": r"\max"}
+        known = {"σ": r"\sigma", "tanh": r"\tanh", "log": r"\log", "exp": r"\exp", "max": r"\max", "min": r"\min"}
         head = known.get(function) or rf"\operatorname{{{function}}}"
         if primes:
             head += "'" if len(primes) == 1 else f"'_{{{primes[1:]}}}"
@@ -182,11 +195,20 @@ class Latex:
         tall = r"\frac" in text or r"\sum" in text or r"\max" in text
         return rf"\left({text}\right)" if tall else f"({text})"
 
+    def absolute(self, text: str) -> str:
+        return rf"\left|{text}\right|"
+
     def bar(self, stem: str) -> str:
         return rf"\bar{{{self.name(stem)}}}"
 
     def bold_one(self) -> str:
         return r"\mathbf{1}"
+
+    def word(self, name: str) -> str:
+        return rf"\operatorname{{{name}}}"
+
+    def sampled(self, base: str, sign: str, factors: str) -> str:
+        return f"{base}{{{self.token(sign)}}}_{{{factors}}}"
 
 
 UNICODE = Unicode()

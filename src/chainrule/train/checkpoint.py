@@ -15,6 +15,7 @@ from chainrule.errors import ChainruleError, DataError, ModelError
 from chainrule.ir.source import shorten
 from chainrule.nn.layer import Input, Layer, Node
 from chainrule.nn.layers import LAYERS
+from chainrule.nn.losses import loss_saved
 from chainrule.nn.network import order
 from chainrule.train.model import Model, Path
 
@@ -44,9 +45,10 @@ def save(model: Model, path: Path) -> None:
         "layers": [{"class": type(layer).__name__, "config": layer.config} for layer in layers],
         "graph": graph,
         "inputs": [nodes.index(node) for node in model.inputs],
-        "loss": model.loss.name if model.loss else None,
+        "loss": model.loss.saved if model.loss else None,
         "l2": model.l2,
         "dtype": str(model.dtype),
+        "classes": list(model.classes),
     }
     try:
         text = json.dumps(architecture)
@@ -145,5 +147,10 @@ def _build(
     reached = order(nodes[-1])
     if len(inputs) < len(chosen) or len(reached) < len(nodes) or {n.layer for n in reached} - {None} != set(layers):
         raise ValueError("an input is no Input, or a layer does not reach the output")
-    loss, l2, dtype = architecture["loss"], architecture["l2"], architecture["dtype"]
-    return Model.restored(inputs, nodes[-1], arrays, loss=loss, l2=l2, dtype=dtype)
+    loss, l2, dtype = loss_saved(architecture["loss"]), architecture["l2"], architecture["dtype"]
+    model = Model.restored(inputs, nodes[-1], arrays, loss=loss, l2=l2, dtype=dtype)
+    names: list[Any] = architecture.get("classes", [])
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("a class is named by no text")
+    model.classes = tuple(names)
+    return model

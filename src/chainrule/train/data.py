@@ -1,9 +1,10 @@
-"""Data for training: checks that name the row and the column, labels as targets, and the digits."""
+"""Data for training: checks that name the row and the column, labels as targets, the digits, standardisation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from chainrule.nn.layer import show
 from chainrule.nn.losses import Labels
 
 Array = NDArray[Any]
+_PART = 4096  # samples at a time, where there is no room for a copy of all
 
 
 def _array(values: ArrayLike, what: str) -> Array:
@@ -30,6 +32,16 @@ def _array(values: ArrayLike, what: str) -> Array:
         raise DataError(f"{what} holds {kind}, not numbers", fix=fix)
     if array.ndim == 0:
         raise DataError(f"{what} is a single number", fix="give one row for each sample")
+    return array
+
+
+def numbers(values: ArrayLike, what: str, about: object = None) -> Array:
+    """The values as an array. Raises DataError for a NaN, an infinity, or something that is no number."""
+    try:
+        array = _array(values, what)
+        _finite(array, what)
+    except DataError as error:
+        raise DataError(error.problem, about=about, fix=error.fix) from None
     return array
 
 
@@ -104,7 +116,7 @@ def as_input(values: ArrayLike, tensor: Tensor, reader: str, dtype: np.dtype[Any
 
 def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples: int, dtype: np.dtype[Any]) -> Array:
     """Labels or numbers as an array of the output's shape. Whole numbers of shape (N,) are classes where the
-    output has several columns: they become rows with a single 1.
+    output has several columns, and of shape (N, …) where it has (N, …, m): they become rows with a single 1.
 
     Raises DataError for a label out of range, a NaN, or a length that is not that of x; ShapeError otherwise.
     """
@@ -113,6 +125,8 @@ def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples
         raise DataError(f"x has {samples} samples and y has {len(y)}", fix="give one label for each sample")
     _finite(y, "y")
     wanted = (samples, *shape[1:])
+    if len(shape) > 2 and labels == "classes" and y.shape == wanted[:-1] and (y == np.floor(y)).all():
+        return _one_hot(y, int(shape[-1]), dtype)
     if len(shape) == 2 and (y.ndim == 1 or (y.shape == (samples, 1) and shape[1] > 1)):
         y = y.reshape(samples)
         classes = int(shape[1])
@@ -127,22 +141,7 @@ def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples
                     f"y has the shape {y.shape}, but the model's output has {show(shape)}",
                     fix=f"give {classes} zeros and ones for each sample, or use the loss softmax_cross_entropy",
                 )
-            out = (y < 0) | (y >= classes)
-            if out.any():
-                row = int(np.argmax(out))
-                fix = f"give the last layer {int(y.max()) + 1} units, or correct the labels"
-                if y.min() < 0:
-                    fix = f"labels must be 0 … {classes - 1}: number the classes so, or leave such rows out"
-                elif y.min() == 1 and y.max() == classes:
-                    fix = "number the classes from 0: y - 1"
-                raise DataError(
-                    f"y holds the label {int(y[row])} in row {row}, but the last layer has {classes} outputs: "
-                    f"labels run from 0 to {classes - 1}",
-                    fix=fix,
-                )
-            one_hot = np.zeros((samples, classes), dtype)
-            one_hot[np.arange(samples), y.astype(np.intp)] = 1
-            return one_hot
+            return _one_hot(y, classes, dtype)
         y = y.reshape(samples, 1)
     if y.shape != wanted:
         raise ShapeError(
@@ -154,15 +153,34 @@ def as_target(values: ArrayLike, shape: tuple[Any, ...], labels: Labels, samples
             f"y holds {y[row].tolist()} in row {row}: binary labels are 0 or 1", fix="map the two classes to 0 and 1"
         )
     if labels == "classes":
-        sums = y.sum(axis=1)
-        wrong = (y < 0).any(axis=1) | (np.abs(sums - 1) > 1e-4)
+        wrong = (y < 0).any(axis=-1) | (np.abs(y.sum(axis=-1) - 1) > 1e-4)
         if wrong.any():
-            row = int(np.argmax(wrong))
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise DataError(
-                f"row {row} of y is no distribution over the classes: {y[row].tolist()}",
+                f"{_place(place)} of y is no distribution over the classes: {y[place].tolist()}",
                 fix="each row has one 1 and zeros, or sums to 1",
             )
     return _cast(y, dtype, "y")
+
+
+def _one_hot(y: Array, classes: int, dtype: np.dtype[Any]) -> Array:
+    """Labels as rows with a single 1. Raises DataError for a label out of range."""
+    out = (y < 0) | (y >= classes)
+    if out.any():
+        place = tuple(int(i) for i in np.argwhere(out)[0])
+        fix = f"give the last layer {int(y.max()) + 1} units, or correct the labels"
+        if y.min() < 0:
+            fix = f"labels must be 0 … {classes - 1}: number the classes so, or leave such rows out"
+        elif y.min() == 1 and y.max() == classes:
+            fix = "number the classes from 0: y - 1"
+        raise DataError(
+            f"y holds the label {int(y[place])} in {_place(place)}, but the last layer has {classes} outputs: "
+            f"labels run from 0 to {classes - 1}",
+            fix=fix,
+        )
+    one_hot = np.zeros((*y.shape, classes), dtype)
+    np.put_along_axis(one_hot, y.astype(np.intp)[..., None], 1, axis=-1)
+    return one_hot
 
 
 def is_one_hot(target: Array) -> bool:
@@ -172,11 +190,22 @@ def is_one_hot(target: Array) -> bool:
     return bool(((target == 0) | (target == 1)).all() and (target.sum(1) == 1).all())
 
 
-def hits(labels: Labels, logits: Array, target: Array) -> int:
-    """How many samples are classified correctly."""
+def hits(labels: Labels, logits: Array, target: Array, weight: Array | None = None) -> tuple[int, int]:
+    """How many samples are classified correctly, and of how many: those of weight 0 do not count. Where the output
+    is (N, …, m) with classes along the last axis, each position counts for itself."""
+    right: Array = (logits > 0) == (target > 0.5)
+    if labels == "classes":
+        right = logits.argmax(axis=-1) == target.argmax(axis=-1)
+    counted: Array = np.ones(right.shape, bool)
+    if weight is not None:
+        counts = weight > 0 if weight.ndim <= right.ndim else (weight > 0).any(axis=-1)
+        counted &= np.expand_dims(counts, tuple(range(counts.ndim, right.ndim)))
     if labels == "binary":
-        return int(((logits > 0) == (target > 0.5)).all(axis=tuple(range(1, target.ndim))).sum())
-    return int((logits.argmax(axis=1) == target.argmax(axis=1)).sum())
+        # A sample is right where each of its outputs that counts is.
+        rows = len(right), -1
+        right = np.asarray((right | ~counted).reshape(rows).all(1))
+        counted = np.asarray(counted.reshape(rows).any(1))
+    return int((right & counted).sum()), int(counted.sum())
 
 
 def split(samples: int, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -218,3 +247,46 @@ def digits(seed: int = 0) -> tuple[Array, Array, Array, Array]:
     _, test = train_test_split(rows, test_size=0.2, random_state=seed, stratify=y)  # pyright: ignore[reportUnknownVariableType]
     held = np.isin(rows, test)  # pyright: ignore[reportUnknownArgumentType]
     return x[~held], y[~held], x[held], y[held]
+
+
+@dataclass(frozen=True, eq=False)
+class Standardiser:
+    """The mean and the deviation of a data set: for each column of (N, F), each channel of (N, C, …), and once for
+    images (N, H, W). `apply` gives (x − mean)/deviation. A constant column has the deviation 1, so it becomes 0."""
+
+    mean: Array
+    deviation: Array
+
+    @classmethod
+    def fit(cls, x: ArrayLike) -> Standardiser:
+        """Raises DataError for a NaN, an infinity, no samples, or something that is no number."""
+        array = numbers(x, "x")
+        if array.ndim < 2:
+            raise DataError("x has one axis", fix="give one row for each sample: x[:, None]")
+        if not len(array):
+            raise DataError("x has no samples", fix="give at least one row")
+        over = (0, 1, 2) if array.ndim == 3 else (0, *range(2, array.ndim))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = array.mean(axis=over, dtype=np.float64, keepdims=True)
+            parts = (array[at : at + _PART] - mean for at in range(0, len(array), _PART))
+            squares = np.sum([(part * part).sum(axis=over) for part in parts], axis=0)
+            deviation = np.sqrt(squares * (mean.size / array.size))
+        mean, deviation = mean.reshape(-1), deviation.reshape(-1)
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+            raise DataError("x is too large for a mean and a deviation", fix="scale x")
+        # A constant column of 0.1 has a deviation of rounding errors.
+        constant = deviation <= 8 * np.finfo(np.float64).eps * np.abs(mean)
+        return cls(mean, np.where(constant, 1.0, deviation))
+
+    def apply(self, x: ArrayLike) -> Array:
+        """Raises ShapeError where x has not the columns or channels that were fitted."""
+        array = numbers(x, "x")
+        columns = 1 if array.ndim == 3 else array.shape[1] if array.ndim > 1 else 0
+        if columns != len(self.mean):
+            raise ShapeError(
+                f"x has the shape {array.shape}, but {len(self.mean)} columns or channels were fitted",
+                fix="give data of the shape that was fitted",
+            )
+        shape = (1, len(self.mean), *[1] * (array.ndim - 2)) if array.ndim != 3 else (1, 1, 1)
+        made = (array - self.mean.reshape(shape)) / self.deviation.reshape(shape)
+        return made.astype(array.dtype if array.dtype.kind == "f" else np.float64)

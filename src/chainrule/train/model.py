@@ -25,15 +25,18 @@ from chainrule.nn.layers import ACTIVATIONS, LAYERS
 from chainrule.nn.losses import Labels, Loss, loss_named
 from chainrule.nn.network import Network, assemble, needed, order
 from chainrule.nn.text import penalty
-from chainrule.optim.sgd import SGD
+from chainrule.optim.named import optimizer_named
+from chainrule.optim.optimizer import Optimizer
 from chainrule.train.data import as_input, as_target, hits, is_one_hot, split
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
+from chainrule.train.weights import as_weight, without_masked
 
 Array = NDArray[Any]
 Path = str | PathLike[str]
 Samples = Any  # what NumPy makes an array of; for several inputs, a tuple of such
 DTypes = ("float32", "float64")
+WEIGHT = "weight"  # the input that holds the weights of samples
 CHUNK = 1024  # samples in one pass of predict and evaluate
 
 
@@ -55,19 +58,22 @@ class History:
 class Model:
     """A model from a graph: `h = Dense(8)(x); Model(x, Dense(2)(h + x), loss=…)`.
 
-    `loss` is the name of a loss, or an equation "loss = …" over the output u and the target t; without one the
-    model predicts only. `l2` adds (l2/2)·ΣW² over all weights, not biases. The same `seed` gives the same
-    initial values on every machine.
+    `loss` is the name of a loss, or one with options, cr.huber(delta=2.0), or an equation "loss = …" or "e[n] = …" (the
+    loss of each sample) over the output u and the target t; without one the model predicts only. `l2` adds
+    (l2/2)·ΣW² over all weights, not biases. The same `seed` gives the same initial values on every machine.
 
     Raises ModelError, ShapeError or EquationError, each naming the layer.
     """
+
+    classes: tuple[str, ...] = ()
+    """Names of the classes that the outputs stand for, where they have names; a saved model keeps them."""
 
     def __init__(
         self,
         inputs: Input | Sequence[Input],
         output: Node,
         *,
-        loss: str | None = None,
+        loss: str | Loss | None = None,
         l2: float = 0.0,
         seed: int = 0,
         dtype: str = "float32",
@@ -85,7 +91,7 @@ class Model:
         output: Node,
         arrays: Mapping[str, Array],
         *,
-        loss: str | None,
+        loss: str | Loss | None,
         l2: float,
         dtype: str,
     ) -> Model:
@@ -107,7 +113,7 @@ class Model:
         return model
 
     def _build(
-        self, inputs: Input | Sequence[Input], output: Node, loss: str | None, l2: float, dtype: str
+        self, inputs: Input | Sequence[Input], output: Node, loss: str | Loss | None, l2: float, dtype: str
     ) -> None:
         self.inputs: tuple[Input, ...] = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
         for value in (*self.inputs, output):
@@ -126,6 +132,7 @@ class Model:
         self.output, self.l2, self.dtype = output, l2, np.dtype(dtype)
         self.loss: Loss | None = None if loss is None else loss_named(loss)
         self.network: Network = assemble(self.inputs, output, self.loss, l2)
+        self._weighted: dict[int, tuple[Network, Derivation]] = {}
         self._values: dict[str, Array] = {}
         self._states: dict[str, Array] = {}
 
@@ -176,7 +183,9 @@ class Model:
 
     @cached_property
     def _derivation(self) -> Derivation:
-        net = self.network
+        return self._derived(self.network)
+
+    def _derived(self, net: Network) -> Derivation:
         wrt = (*net.training.parameters, *(t for t in self._input_tensors if t.dtype == "real"))
         return printable(derive_program(net.training, net.loss, wrt, layers=net.labels))
 
@@ -218,22 +227,55 @@ class Model:
             raise DataError(f"the inputs have different numbers of samples: {sorted(lengths)}")
         return given
 
-    def _target(self, y: ArrayLike, samples: int, dtype: np.dtype[Any]) -> Array:
-        loss = self._need_loss()
-        return as_target(y, self.network.logits.shape, loss.labels, samples, dtype)
+    def _labelled(
+        self, x: Samples, y: ArrayLike, weight: ArrayLike | None, dtype: np.dtype[Any]
+    ) -> tuple[dict[str, Array], Array]:
+        """What a network with a loss is given, the weights "weight" among it where there are some, and the target."""
+        loss, shape = self._need_loss(), self.network.logits.shape
+        given = self._given(x, dtype)
+        samples = len(next(iter(given.values())))
+        if weight is not None:
+            given[WEIGHT] = as_weight(weight, loss.entries(shape), samples, dtype)
+            y = without_masked(y, given[WEIGHT], shape)
+        return given, as_target(y, shape, loss.labels, samples, dtype)
+
+    def _programs(self, given: Mapping[str, Array]) -> tuple[Network, Derivation]:
+        """The network and its derivation: those whose loss is weighted where weights are among what is given."""
+        rank = given[WEIGHT].ndim if WEIGHT in given else 0
+        if not rank:
+            return self.network, self._derivation
+        if rank not in self._weighted:
+            net = assemble(self.inputs, self.output, self.loss, self.l2, rank)
+            self._weighted[rank] = net, self._derived(net)
+        return self._weighted[rank]
 
     def _need_loss(self) -> Loss:
         if self.loss is None:
             raise ModelError("the model has no loss", fix='give it one: cr.Sequential(…, loss="softmax_cross_entropy")')
         return self.loss
 
-    def _draw(self, rng: np.random.Generator, samples: int, dtype: np.dtype[Any]) -> dict[str, Array]:
+    def _draw(self, seed: int, step: int, samples: int, dtype: np.dtype[Any]) -> dict[str, Array]:
+        """What the layers draw in one step: each entry depends on the seed, the tensor, the step and its place alone.
+
+        Philox4x64-10 (Salmon et al., SC 2011) maps a key and a counter to four words of 64 bits. Entry i of the
+        tensor, in row-major order, is made of word i mod 4 at the key (seed mod 2^64, number of the tensor among the
+        program's random ones, from 0) and the counter (1 + i div 4, 0, step, 0), lowest word first. A mask is 1 where
+        (word >> 11)/2^53 is less than the probability. A uniform number is (word >> 11)/2^53 in float64 and
+        (word >> 40)/2^24 in float32, each exact and less than 1.
+        """
         drawn: dict[str, Array] = {}
-        for tensor in self.network.training.random:
+        for number, tensor in enumerate(self.network.training.random):
             shape = tuple(samples if isinstance(extent, str) else extent for extent in tensor.shape)
             probability = self.network.random[tensor.name]
-            values = rng.random(shape)
-            drawn[tensor.name] = (values if probability is None else values < probability).astype(dtype)
+            # NumPy counts up before it draws: the first block has the counter 1.
+            key, counter = np.array([seed % 2**64, number], np.uint64), np.array([0, 0, step, 0], np.uint64)
+            bits = np.random.Philox(key=key, counter=counter)
+            words = bits.random_raw(math.prod(shape)).reshape(shape)
+            if probability is not None:
+                drawn[tensor.name] = ((words >> np.uint64(11)) * 2.0**-53 < probability).astype(dtype)
+            else:
+                kept = np.finfo(dtype).nmant + 1
+                drawn[tensor.name] = (words >> np.uint64(64 - kept)).astype(dtype) * dtype.type(2.0**-kept)
         return drawn
 
     def _run(self, program: Program, given: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]:
@@ -262,11 +304,10 @@ class Model:
         """The output of the last layer, before the loss's link."""
         return self._forward(x, self.network.inference_logits)
 
-    def evaluate(self, x: Samples, y: ArrayLike) -> dict[str, float]:
-        """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes."""
-        given = self._given(x, self.dtype)
-        samples = len(next(iter(given.values())))
-        target = self._target(y, samples, self.dtype)
+    def evaluate(self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+        """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes: of
+        those whose weight is not 0. `sample_weight` is as for `fit`."""
+        given, target = self._labelled(x, y, sample_weight, self.dtype)
         return self._evaluate(given, target, self._classes(target))
 
     def _classes(self, target: Array) -> Labels:
@@ -275,39 +316,45 @@ class Model:
         return "classes" if loss.labels == "numbers" and is_one_hot(target) else loss.labels
 
     def _evaluate(self, given: Mapping[str, Array], target: Array, labels: Labels) -> dict[str, float]:
-        net = self.network
+        net = self._programs(given)[0] if WEIGHT in given else self.network
         assert net.target and net.loss
         program = needed(net.inference, [net.loss.name, net.inference_logits.name])
-        total, right = 0.0, 0
+        total, right, counted = 0.0, 0, 0
         for at in range(0, len(target), CHUNK):
             batch = {name: v[at : at + CHUNK] for name, v in given.items()} | {net.target.name: target[at : at + CHUNK]}
             values = self._run(program, batch, self.dtype)
             size = len(batch[net.target.name])
             total += float(values[net.loss.name]) * size
             if labels != "numbers":
-                right += hits(labels, values[net.inference_logits.name], batch[net.target.name])
+                found = hits(labels, values[net.inference_logits.name], batch[net.target.name], batch.get(WEIGHT))
+                right, counted = right + found[0], counted + found[1]
         metrics = {"loss": total / len(target)}
-        return metrics if labels == "numbers" else {**metrics, "accuracy": right / len(target)}
+        return metrics if labels == "numbers" else {**metrics, "accuracy": right / max(counted, 1)}
 
     def gradients(
-        self, x: Samples, y: ArrayLike, *, dtype: str | None = None, executor: Literal["numpy"] = "numpy", seed: int = 0
+        self,
+        x: Samples,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        dtype: str | None = None,
+        executor: Literal["numpy"] = "numpy",
+        seed: int = 0,
     ) -> tuple[float, dict[str, Array]]:
         """(loss, name -> gradient): of every parameter and of "input", each of the shape of what it belongs to.
-        `dtype` is the model's unless given; `seed` draws the random tensors of layers that have some."""
+        `dtype` is the model's unless given; `seed` draws the random tensors of layers that have some;
+        `sample_weight` is as for `fit`."""
         if executor != "numpy":
             raise ModelError(f"unknown executor {executor!r}", fix='write executor="numpy"')
         if dtype is not None and dtype not in DTypes:
             raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
         kind = self.dtype if dtype is None else np.dtype(dtype)
-        given = self._given(x, kind)
-        samples = len(next(iter(given.values())))
-        net = self.network
-        target = self._target(y, samples, kind)
+        given, target = self._labelled(x, y, sample_weight, kind)
+        net, derivation = self._programs(given)
         assert net.target and net.loss
-        derivation = self._derivation
         names = {name: tensor.name for name, tensor in derivation.gradients.items()}
         program = needed(derivation.joint, [net.loss.name, *names.values()])
-        drawn = self._draw(np.random.default_rng(_seed(seed)), samples, kind)
+        drawn = self._draw(_seed(seed), 0, len(target), kind)
         values = self._run(program, {**given, net.target.name: target, **drawn}, kind)
         return float(values[net.loss.name]), {name: values[gradient] for name, gradient in names.items()}
 
@@ -320,13 +367,17 @@ class Model:
         *,
         epochs: int = 10,
         batch_size: int = 32,
-        optimizer: SGD | str | None = None,
+        optimizer: Optimizer | str | None = None,
+        sample_weight: ArrayLike | None = None,
         validation_split: float | None = None,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         seed: int = 0,
         verbose: bool = True,
     ) -> History:
-        """Train by mini-batches. `optimizer` is an SGD, or "sgd" (rate 0.1, momentum 0.9, as without one).
+        """Train by mini-batches. `optimizer` is one of cr.SGD, cr.Adam, … or a name: "sgd" (rate 0.1, momentum 0.9, as
+        without one), "nesterov" (the same), "adam", "adamw", "rmsprop", "adagrad" (as their classes without options).
+        `sample_weight` holds a weight of each sample's loss, (N,), or of each output's; the loss is still the mean
+        over N, and where a weight is 0 the target may be NaN. `validation_data` is (x, y) or (x, y, sample_weight).
         The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
         what is learnt; the same seed and data give the same bits.
 
@@ -336,38 +387,38 @@ class Model:
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
             if not whole or value < 1:
                 raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=10")
-        sgd = _optimizer(optimizer)
-        rng = np.random.default_rng(_seed(seed))
-        given = self._given(x, self.dtype)
-        samples = len(next(iter(given.values())))
-        target = self._target(y, samples, self.dtype)
-        labels = self._classes(target)
+        rule = optimizer_named(optimizer)
+        seed = _seed(seed)
+        rng = np.random.default_rng(seed)
+        given, target = self._labelled(x, y, sample_weight, self.dtype)
+        samples, labels = len(target), self._classes(target)
         held: tuple[dict[str, Array], Array] | None = None
         if validation_data is not None and validation_split is not None:
             raise ModelError("validation_data and validation_split are both given", fix="give one of them")
         if validation_data is not None:
-            other = self._given(validation_data[0], self.dtype)
-            held = other, self._target(validation_data[1], len(next(iter(other.values()))), self.dtype)
+            weight = validation_data[2] if len(validation_data) > 2 else None
+            held = self._labelled(validation_data[0], validation_data[1], weight, self.dtype)
         elif validation_split is not None:
             train, test = split(samples, validation_split, rng)
             held = {name: v[test] for name, v in given.items()}, target[test]
             given, target = {name: v[train] for name, v in given.items()}, target[train]
 
-        step = self._stepper(sgd, labels, rng)
+        step = self._stepper(rule, labels, seed, *self._programs(given))
         history, samples, count = History(), len(target), 0
         with progress(epochs, verbose) as report:
             try:
                 for epoch in range(epochs):
                     order = rng.permutation(samples)
-                    total, right = 0.0, 0
+                    total, right, counted = 0.0, 0, 0
                     for at in range(0, samples, batch_size):
                         rows = order[at : at + batch_size]
-                        loss, correct = step({name: v[rows] for name, v in given.items()}, target[rows], count, epoch)
-                        total, right, count = total + loss * len(rows), right + correct, count + 1
+                        loss, found = step({name: v[rows] for name, v in given.items()}, target[rows], count, epoch)
+                        total, right, counted = total + loss * len(rows), right + found[0], counted + found[1]
+                        count += 1
                         report.step(epoch, (at + len(rows)) / samples, loss)
                     metrics = {"loss": total / samples}
                     if labels != "numbers":
-                        metrics["accuracy"] = right / samples
+                        metrics["accuracy"] = right / max(counted, 1)
                     if held:
                         metrics |= {f"val_{name}": v for name, v in self._evaluate(*held, labels).items()}
                     history.add(metrics)
@@ -377,43 +428,42 @@ class Model:
         return history
 
     def _stepper(
-        self, sgd: SGD, labels: Labels, rng: np.random.Generator
-    ) -> Callable[[Mapping[str, Array], Array, int, int], tuple[float, int]]:
-        """One training step: (inputs, target, number of the step, epoch) -> (loss, samples that were right)."""
-        net, derivation = self.network, self._derivation
+        self, rule: Optimizer, labels: Labels, seed: int, net: Network, derivation: Derivation
+    ) -> Callable[[Mapping[str, Array], Array, int, int], tuple[float, tuple[int, int]]]:
+        """One training step: (inputs, target, number of the step, epoch) -> (loss, (right, of how many))."""
         assert net.target and net.loss
         target_name, loss_name = net.target.name, net.loss.name
         pairs = [(t, derivation.gradients[t.name]) for t in net.training.parameters]
         wanted = [loss_name, net.logits.name, *(g.name for _, g in pairs), *(s.next.name for s in net.training.states)]
         program = needed(derivation.joint, wanted)
-        update = sgd.program(pairs)
-        velocities = {
-            s.tensor.name: np.zeros(tuple(int(e) for e in s.tensor.shape), self.dtype)
-            for s in update.states
-            if s.tensor.name not in self._values
-        }
+        update, kept = rule.program(pairs), rule.start((t for t, _ in pairs), self.dtype)
 
-        def step(given: Mapping[str, Array], target: Array, number: int, epoch: int) -> tuple[float, int]:
-            drawn = self._draw(rng, len(target), self.dtype)
+        def step(given: Mapping[str, Array], target: Array, number: int, epoch: int) -> tuple[float, tuple[int, int]]:
+            drawn = self._draw(seed, number, len(target), self.dtype)
             with np.errstate(over="ignore", invalid="ignore"):
                 values = self._run(program, {**given, target_name: target, **drawn}, self.dtype)
             loss = float(values[loss_name])
             if not np.isfinite(loss):
                 raise ModelError(
                     f"the loss became {loss} in epoch {epoch + 1}",
-                    about=f"step {number + 1} of {sgd}",
+                    about=f"step {number + 1} of {rule}",
                     fix="choose a lower rate; the parameters are those before this step",
                 )
-            rate = np.asarray(sgd.rate_at(number), self.dtype)
+            rate = np.asarray(rule.rate_at(number), self.dtype)
             changes = {g.name: values[g.name] for _, g in pairs}
-            new = execute(update, {"rate": rate, **changes, **self._values, **velocities}, dtype=self.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                new = execute(update, {"rate": rate, **changes, **self._values, **kept}, dtype=self.dtype)
             # Each update is one call, so that Ctrl-C falls before or after it, never between two parameters.
             self._values.update(
                 {s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in self._values}
             )
-            velocities.update({s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in velocities})
-            self._states.update({s.tensor.name: values[s.next.name] for s in net.training.states})
-            return loss, 0 if labels == "numbers" else hits(labels, values[net.logits.name], target)
+            kept.update({s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in kept})
+            self._states.update(
+                {s.tensor.name: values[s.next.name] for s in net.training.states if s.next is not s.tensor}
+            )
+            return loss, (0, 0) if labels == "numbers" else hits(
+                labels, values[net.logits.name], target, given.get(WEIGHT)
+            )
 
         return step
 
@@ -434,7 +484,7 @@ class Sequential(Model):
     def __init__(
         self,
         *layers: Input | Layer | str | Iterable[Input | Layer | str],
-        loss: str | None = None,
+        loss: str | Loss | None = None,
         l2: float = 0.0,
         seed: int = 0,
         dtype: str = "float32",
@@ -499,11 +549,3 @@ def _too_large(name: str, shape: tuple[int, ...]) -> ModelError:
     return ModelError(
         f"the parameter {name} of shape {shape} does not fit into memory", about=name, fix="give the layer fewer units"
     )
-
-
-def _optimizer(value: SGD | str | None) -> SGD:
-    if isinstance(value, SGD):
-        return value
-    if value is None or value == "sgd":
-        return SGD(0.1, momentum=0.9)
-    raise ModelError(f"unknown optimizer {value!r}", fix="write optimizer=cr.SGD(0.1, momentum=0.9)")

@@ -1,0 +1,181 @@
+"""Activations: functions of each component, and softmax."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from chainrule.errors import ModelError, ShapeError
+from chainrule.nn.layer import Layer, Shape
+from chainrule.nn.shapes import axes, exact, indices, real
+
+
+class _Elementwise(Layer):
+    """z = g(x) for each component."""
+
+    function = ""
+
+    def formula(self, x: str) -> str:
+        """g of one component."""
+        return f"{self.function}({x})"
+
+    def equations(self, *shapes: Shape) -> str:
+        where = indices(shapes[0])
+        return f"z[{where}] = {self.formula(f'x[{where}]')}"
+
+
+class Sigmoid(_Elementwise):
+    """z = 1/(1 + exp(−x))."""
+
+    function = "sigmoid"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Tanh(_Elementwise):
+    """z = tanh(x)."""
+
+    function = "tanh"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class ReLU(_Elementwise):
+    """z = x where x > 0, else 0; the derivative at 0 is 0."""
+
+    function = "relu"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class LeakyReLU(_Elementwise):
+    """z = x where x > 0, else slope·x; the derivative at 0 is the slope."""
+
+    def __init__(self, slope: float = 0.01) -> None:
+        super().__init__()
+        self.slope = real("slope", slope, "LeakyReLU", "LeakyReLU(slope=0.01)")
+
+    def formula(self, x: str) -> str:
+        return f"relu({x}) + {exact(self.slope)}*min({x}, 0)"
+
+
+class ELU(_Elementwise):
+    """z = x where x > 0, else α·(exp(x) − 1); the derivative at 0 is α. Clevert et al., ICLR 2016."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = real("alpha", alpha, "ELU", "ELU(alpha=1.0)")
+
+    def formula(self, x: str) -> str:
+        return f"relu({x}) + {exact(self.alpha)}*expm1(min({x}, 0))"
+
+
+class SELU(_Elementwise):
+    """z = λ·x where x > 0, else λ·α·(exp(x) − 1); the derivative at 0 is λ·α. It keeps mean 0 and variance 1:
+    Klambauer et al., NeurIPS 2017, whose constants these are, to 31 digits."""
+
+    scale = "1.050700987355480493419334985294"
+    alpha = "1.673263242354377284817042991671"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def formula(self, x: str) -> str:
+        return f"{self.scale}*(relu({x}) + {self.alpha}*expm1(min({x}, 0)))"
+
+
+class GELU(_Elementwise):
+    """z = x·Φ(x) with the normal distribution Φ; the form "tanh" approximates Φ. Hendrycks & Gimpel, 2016."""
+
+    def __init__(self, form: Literal["exact", "tanh"] = "exact") -> None:
+        super().__init__()
+        if form not in ("exact", "tanh"):
+            raise ModelError(f"form must be 'exact' or 'tanh', not {form!r}", about="GELU", fix='write form="exact"')
+        self.form = form
+
+    def formula(self, x: str) -> str:
+        if self.form == "exact":
+            return f"{x}/2*(1 + erf({x}*2**(-1/2)))"
+        return f"{x}/2*(1 + tanh((2/pi)**(1/2)*({x} + 0.044715*{x}**3)))"
+
+
+class SiLU(_Elementwise):
+    """z = x·σ(x), also called swish."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def formula(self, x: str) -> str:
+        return f"{x}*sigmoid({x})"
+
+
+class Softplus(_Elementwise):
+    """z = log(1 + exp(x))."""
+
+    function = "softplus"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Softsign(_Elementwise):
+    """z = x/(1 + |x|)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def formula(self, x: str) -> str:
+        return f"{x}/(1 + abs({x}))"
+
+
+class Hardtanh(_Elementwise):
+    """z = x between low and high, else the nearer of them; the derivative at low and at high is 1."""
+
+    def __init__(self, low: float = -1.0, high: float = 1.0) -> None:
+        super().__init__()
+        self.low = real("low", low, "Hardtanh", "Hardtanh(low=-1.0)")
+        self.high = real("high", high, "Hardtanh", "Hardtanh(high=1.0)")
+        if not self.low < self.high:
+            raise ModelError(
+                f"low={low!r} is not less than high={high!r}", about="Hardtanh", fix="write Hardtanh(low=-1, high=1)"
+            )
+
+    def formula(self, x: str) -> str:
+        return f"max(min({x}, {exact(self.high)}), {exact(self.low)})"
+
+
+class _Normalised(Layer):
+    """Over the last axis."""
+
+    def parts(self, shape: Shape) -> tuple[str, str]:
+        """The subscripts, and log Σ exp(x) over the last of them."""
+        names = ["n", *axes(len(shape) - 1)]
+        if len(names) < 2:
+            raise ShapeError(
+                f"{type(self).__name__} needs an axis besides the samples", fix="give Input(3), not Input()"
+            )
+        return ", ".join(names), f"logsumexp[h](x[{', '.join([*names[:-1], 'h'])}])"
+
+
+class Softmax(_Normalised):
+    """p = exp(x)/Σ exp(x) over the last axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def equations(self, *shapes: Shape) -> str:
+        where, total = self.parts(shapes[0])
+        return f"p[{where}] = exp(x[{where}] - {total})"
+
+
+class LogSoftmax(_Normalised):
+    """z = x − log Σ exp(x) over the last axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def equations(self, *shapes: Shape) -> str:
+        where, total = self.parts(shapes[0])
+        return f"z[{where}] = x[{where}] - {total}"

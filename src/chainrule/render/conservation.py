@@ -1,0 +1,95 @@
+"""How much of the error signal a window hands on: the sum of the weights with which it reads its input.
+
+An equation that is linear in x window by window has y(x + t·1) = y(x) + t·w, so Σ_h ∂y_i/∂x_h = w_i, whatever x is.
+The weights are the equation's value at x = 1, computed, and not known from the name of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.evaluate.numpy import evaluate
+from chainrule.ir.expr import Add, Component, Expr, Multiply, Reduce, Tensor
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import nodes, tensors
+
+Values = dict[str, NDArray[Any]]
+LARGEST = 10**6
+
+
+def constants(equations: Iterable[Equation]) -> Values:
+    """The tensors that depend on no given one, such as the number of real cells of each window."""
+    known: Values = {}
+    for equation in equations:
+        read = tensors(equation.value)
+        whole = _sized(equation.tensor) and all(s.plain is not None for s in equation.target.subscripts)
+        if whole and all(t.name in known for t in read):
+            known[equation.tensor.name] = evaluate(equation.value, known, equation.target.free)
+    return known
+
+
+def shares(equation: Equation, x: Tensor, known: Mapping[str, NDArray[Any]]) -> list[Fraction] | None:
+    """The different sums of weights that the windows of an equation have, ascending; None where they depend on
+    more than the place, or nothing is summed."""
+    others = [t for t in tensors(equation.value) if t != x]
+    if not all(t.name in known for t in others) or not _shifts(equation.value, x):
+        return None
+    if not any(isinstance(n, Reduce) for n in nodes(equation.value)):
+        return None
+    if isinstance(equation.value, Reduce) and equation.value.kind == "max":
+        return [Fraction(1)]
+    use = next(n for n in nodes(equation.value) if isinstance(n, Component) and n.tensor == x)
+    pairs = list(zip(use.subscripts, x.shape, strict=True))
+    if any(isinstance(e, str) and s.plain not in equation.indices for s, e in pairs):
+        return None
+    # An axis of open extent that the windows do not run over: its entries are alike.
+    extents = {e: 1 for t in (x, equation.tensor, *others) for e in t.shape if isinstance(e, str)}
+    values = {**known, x.name: np.ones([extents.get(e, 1) if isinstance(e, str) else e for e in x.shape])}
+    found = np.unique(evaluate(equation.value, values, equation.target.free, extents=extents))
+    return sorted({Fraction(float(w)).limit_denominator(LARGEST) for w in found})
+
+
+def planes(equation: Equation, x: Tensor, wrt: Component) -> tuple[tuple[Index, ...], Component] | None:
+    """The indices of `wrt` that the windows run over, and y with the indices that it shares with x named alike."""
+    use = next(n for n in nodes(equation.value) if isinstance(n, Component) and n.tensor == x)
+    mapping: dict[Index, Affine] = {}
+    summed: list[Index] = []
+    for read, own in zip(use.subscripts, wrt.subscripts, strict=True):
+        if own.plain is None:
+            return None
+        if read.plain is not None and read.plain in equation.indices:
+            mapping[read.plain] = own
+        else:
+            summed.append(own.plain)
+    y = Component(equation.tensor, tuple(s.substitute(mapping) for s in equation.target.subscripts))
+    return (tuple(summed), y) if summed else None
+
+
+def _sized(tensor: Tensor) -> bool:
+    return not any(isinstance(e, str) for e in tensor.shape)
+
+
+def _shifts(expr: Expr, x: Tensor) -> bool:
+    """Whether adding a constant to x adds a multiple of it to the expression, for every x."""
+    if x not in tensors(expr):
+        return False
+    match expr:
+        case Component(pad=pad):
+            return pad in (None, 0)
+        case Add(terms=terms):
+            return all(_shifts(t, x) for t in terms)
+        case Multiply(factors=factors):
+            reading = [f for f in factors if x in tensors(f)]
+            return len(reading) == 1 and _shifts(reading[0], x)
+        case Reduce(kind="sum", body=body):
+            return _shifts(body, x)
+        case Reduce(kind="max", body=Component(pad=pad)):
+            return pad in (None, "-inf")
+        case _:
+            return False

@@ -1,0 +1,242 @@
+"""What the command line puts together: a model file, a data set and the choices of a training run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.errors import ChainruleError, DataError, ModelError, ShapeError
+from chainrule.nn.standardise import Standardise
+from chainrule.optim.named import OPTIMIZERS
+from chainrule.optim.optimizer import Optimizer, Rate
+from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
+from chainrule.train.data import Standardiser
+from chainrule.train.files import DataSet
+from chainrule.train.model import Model
+from chainrule.train.models import BUILT_IN, ModelFile, Training
+
+Array = NDArray[Any]
+DROPS = 3  # the schedule "step" has this many equal parts, each with a tenth of the rate before
+FEW = 20  # classes that need not be counted
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user asks for; None leaves it to the model's file."""
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: str | None = None
+    rate: float | None = None
+    momentum: float | None = None
+    schedule: str | None = None
+    warm_up: int | None = None
+
+
+def merged(choices: Choices, file: Training) -> Training:
+    """The choices, then the file's. The rate and the momentum of a file belong to its optimizer."""
+    same = choices.optimizer in (None, file.optimizer)
+    kept = file if same else replace(file, rate=None, momentum=None)
+    given = {name: value for name, value in vars(choices).items() if value is not None}
+    return replace(kept, **given)
+
+
+def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
+    """The optimizer of a run of that many steps. Raises ModelError where an option is out of its range."""
+    base = OPTIMIZERS[plan.optimizer]
+    given: dict[str, Any] = {}
+    if plan.momentum is not None:
+        if not hasattr(base, "momentum"):
+            several = [name for name, one in OPTIMIZERS.items() if hasattr(one, "momentum")]
+            raise ModelError(f"{plan.optimizer} has no momentum", fix=f"leave it out; it is for {', '.join(several)}")
+        given["momentum"] = plan.momentum
+    rate = cast(float, base.rate) if plan.rate is None else plan.rate
+    constant = replace(base, rate=rate, **given)  # which checks the rate before a schedule is made of it
+    if plan.warm_up >= steps:
+        raise ModelError(
+            f"the warm-up takes {plan.warm_up} steps, but the run has only {steps}", fix="choose a shorter warm-up"
+        )
+    rest = steps - plan.warm_up
+    scheduled: dict[str, Rate] = {
+        "constant": rate,
+        "step": step_decay(rate, math.ceil(rest / DROPS)),
+        "cosine": cosine(rate, rest),
+        "one-cycle": one_cycle(rate, rest),
+    }
+    chosen = scheduled[plan.schedule]
+    return replace(constant, rate=warm_up(chosen, plan.warm_up) if plan.warm_up else chosen)
+
+
+def limited(data: DataSet, limit: int | None, seed: int) -> DataSet:
+    """The data set with so many of its samples to train on, drawn by `seed`."""
+    if limit is None or limit >= len(data.x):
+        return data
+    rows = np.sort(np.random.default_rng(seed).permutation(len(data.x))[:limit])
+    return replace(data, x=data.x[rows], y=data.y[rows])
+
+
+def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool) -> Model:
+    """The model for these data. A built-in one takes the shape of a sample and the number of classes from them, as far
+    as its layers allow; a file of the user's says what it takes. With `standardise` its first layer carries the mean
+    and the deviation of the samples to train on.
+
+    Raises ShapeError with both shapes and the fix, DataError where there are no classes to learn.
+    """
+    shape = _input_shape(file, data)
+    classes = _classes(file, data)
+    try:
+        model = file.build(input=shape, classes=classes, seed=seed, standardise=standardise)
+    except ChainruleError as error:
+        if shape == file.input or file.name not in BUILT_IN or isinstance(error, DataError):
+            raise
+        raise _misfit(file, data, f": {error.problem}") from None
+    model.classes = tuple(data.classes or ())
+    if standardise:
+        fitted = Standardiser.fit(samples(model, data.x, data.name))
+        label = next(label for label, layer in model.network.layers if isinstance(layer, Standardise))
+        model.states[f"{label}.mean"] = fitted.mean
+        # What the model's dtype cannot hold is no deviation to divide by.
+        tiny = float(np.finfo(model.dtype).tiny)
+        model.states[f"{label}.deviation"] = np.where(fitted.deviation < tiny, 1.0, fitted.deviation)
+    return model
+
+
+def _input_shape(file: ModelFile, data: DataSet) -> tuple[int, ...]:
+    found = data.x.shape[1:]
+    if file.input is None:
+        return found
+    if math.prod(found) == math.prod(file.input):
+        return file.input
+    if file.name in BUILT_IN:
+        if len(file.input) == 1:
+            return (math.prod(found),)
+        if len(file.input) in (len(found), len(found) + 1):
+            return (1, *found)[-len(file.input) :]
+    raise _misfit(file, data)
+
+
+def _misfit(file: ModelFile, data: DataSet, why: str = "") -> ShapeError:
+    found = list(data.x.shape[1:])
+    fix = f"write input = {found} in {file.name}"
+    if file.name in BUILT_IN:
+        fix = f"choose a model for this shape, such as mlp, or write a model file with input = {found}"
+    return ShapeError(
+        f"{data.name} has samples of shape {found}, but {file.name} takes {list(file.input or ())}{why}", fix=fix
+    )
+
+
+def _classes(file: ModelFile, data: DataSet) -> int | None:
+    """How many classes the data have; None leaves it to the file."""
+    if file.loss is None:
+        raise ModelError(f"{file.name} has no loss", fix='write loss = "softmax_cross_entropy" on top of the file')
+    wanted = file.loss.labels == "classes"
+    if wanted and data.classes is None and data.y.ndim == 1 and not _are_classes(data.y):
+        raise DataError(
+            f"{data.name} has numbers to learn, but {file.name} learns classes: its loss is {file.loss.name}",
+            fix='write a model file with loss = "mean_squared_error" and units = 1 in its last layer; '
+            "if they are classes, name them by texts",
+        )
+    if file.classes is not None and file.name not in BUILT_IN:
+        return None
+    if data.classes is not None:
+        return len(data.classes)
+    if data.y.ndim > 1:
+        return data.y.shape[1]
+    return int(data.y.max()) + 1 if wanted else None
+
+
+def _are_classes(y: Array) -> bool:
+    """Whether numbers can be labels: whole, and few beside the number of samples."""
+    count = float(y.max()) + 1
+    return bool((y == np.floor(y)).all()) and (count <= FEW or 3 * count <= len(y))
+
+
+def input_size(model: Model) -> int:
+    """How many numbers a sample has."""
+    return math.prod(int(extent) for extent in model.inputs[0].shape[1:])
+
+
+def samples(model: Model, x: Array, name: str) -> Array:
+    """The samples in the shape that the model takes, where that is only another arrangement of theirs."""
+    shape = tuple(int(extent) for extent in model.inputs[0].shape[1:])
+    if len(model.inputs) > 1:
+        raise ModelError(f"the model has {len(model.inputs)} inputs", fix="use it from Python: model.predict((x1, x2))")
+    if x.ndim < 2 or math.prod(x.shape[1:]) != input_size(model):
+        raise ShapeError(
+            f"{name} has samples of shape {list(x.shape[1:])}, but the model takes {list(shape)}",
+            fix="give data such as the model was trained on",
+        )
+    return x.reshape(len(x), *shape)
+
+
+def targets(model: Model, data: DataSet, y: Array) -> Array:
+    """y with the classes numbered as the model has them. Raises DataError for a class that it does not know."""
+    if not model.classes or data.classes is None or list(model.classes) == data.classes:
+        return y
+    places = {name: number for number, name in enumerate(model.classes)}
+    for name in data.classes:
+        if name not in places:
+            raise DataError(
+                f"{data.name} has the class {name!r}, which the model does not know",
+                fix=f"it knows {', '.join(model.classes[:12])}{' …' if len(model.classes) > 12 else ''}",
+            )
+    return np.array([places[name] for name in data.classes], np.int64)[y]
+
+
+def scores(result: dict[str, float], count: int) -> str:
+    """What `evaluate` found, in words."""
+    loss = f"loss {result['loss']:.4f}"
+    if "accuracy" not in result:
+        return f"{loss} on {count} samples"
+    accuracy = result["accuracy"]
+    return f"accuracy {accuracy:.2%} ({round(accuracy * count)} of {count}), {loss}"
+
+
+def predictions(model: Model, x: Array) -> tuple[Array, Array | None]:
+    """(the output for each sample, the number of its class or None where the model learns numbers)."""
+    output = model.predict(x)
+    labels = model.loss.labels if model.loss else "numbers"
+    if labels == "classes" or (model.classes and output.ndim == 2 and output.shape[1] == len(model.classes)):
+        return output, output.argmax(axis=1)
+    if labels == "binary" and output.shape[1:] == (1,):
+        return output, (output[:, 0] > 0.5).astype(np.int64)
+    return output, None
+
+
+def write_npz(path: Path, model: Model, output: Array, numbers: Array | None) -> None:
+    arrays = {"output": output}
+    if numbers is not None:
+        arrays["class"] = numbers
+        if model.classes:
+            arrays["names"] = np.array(model.classes)
+    with path.open("wb") as file:
+        np.savez(file, **cast(Any, arrays))
+
+
+def as_csv(model: Model, output: Array, numbers: Array | None) -> str:
+    """A table with a line of names: the class, where there are classes, and every output."""
+    rows = output.reshape(len(output), -1)
+    names: Sequence[str] = [f"output {i + 1}" for i in range(rows.shape[1])]
+    if len(model.classes) == rows.shape[1]:
+        names = model.classes
+    elif numbers is not None and rows.shape[1] > 1:
+        names = [str(i) for i in range(rows.shape[1])]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*([] if numbers is None else ["class"]), *names])
+    for row, values in enumerate(rows):
+        label = [] if numbers is None else [_name(model, int(numbers[row]))]
+        writer.writerow([*label, *(f"{float(value):.6g}" for value in values)])
+    return text.getvalue()
+
+
+def _name(model: Model, number: int) -> str:
+    return model.classes[number] if number < len(model.classes) else str(number)

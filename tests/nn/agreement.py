@@ -1,0 +1,75 @@
+"""Whether a model's loss and gradients are those of JAX and of central differences, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import chainrule as cr
+from chainrule.evaluate.numpy import execute
+
+Tree = dict[str, Any]
+
+
+def flat(x: Any) -> Any:
+    return x.reshape(len(x), -1)
+
+
+def dense(p: Tree, name: str, x: Any) -> Any:
+    return flat(x) @ p[f"{name}.W"].T + p.get(f"{name}.b", 0.0)
+
+
+def assert_agreement(
+    model: cr.Model,
+    forward: Callable[[Tree, Any], Any],
+    loss: Callable[[Any, Any], Any],
+    x: Any,
+    y: Any,
+    t: Any | None = None,
+    penalty: Callable[[Tree], Any] = lambda p: 0.0,
+) -> None:
+    """The output, the loss and its gradients by every parameter and the input, to 1e-10 of their largest entry."""
+    target = y if t is None else t
+    given = {**{n: jnp.asarray(v) for n, v in model.parameters.items()}, "input": jnp.asarray(x)}
+
+    def run(p: Tree) -> Any:
+        u = forward(p, p["input"])
+        return loss(u, target) + penalty(p), u
+
+    (expected, outputs), gradients = jax.jit(jax.value_and_grad(run, has_aux=True))(given)
+    value, ours = model.gradients(x, y)
+    assert abs(value - float(expected)) <= 1e-10 * max(1, abs(float(expected)))
+    if not model.states and not model.network.random:  # otherwise `predict` is another program
+        assert model.logits(x).shape == outputs.shape
+        np.testing.assert_allclose(model.logits(x), outputs, rtol=1e-10, atol=1e-10 * max(1, float(abs(outputs).max())))
+    compare(ours, gradients)
+
+
+def compare(ours: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """To 1e-10 of the greatest entry. A gradient that is 0 by symmetry (of a key's bias, for example) is rounding in
+    both: it is held to 1e-12 of the greatest entry of all the gradients."""
+    assert ours.keys() == expected.keys()
+    top = max(float(jnp.abs(g).max()) for g in expected.values())
+    for name, gradient in expected.items():
+        assert ours[name].shape == gradient.shape
+        scale = max(float(jnp.abs(gradient).max()), 1e-3 * top, 1e-9)
+        assert float(np.abs(ours[name] - np.asarray(gradient)).max()) <= 1e-10 * scale, name
+
+
+def agree_with_differences(model: cr.Model, values: Mapping[str, Any], target: Any) -> None:
+    derivation = model.derive()
+    rng = np.random.default_rng(0)
+    given = {**values, "target": target, **dict(model.states), **model._draw(0, 0, len(target), np.dtype("float64"))}
+    given = {t.name: given[t.name] for t in derivation.forward.given}
+    run = execute(derivation.joint, given)
+    for name in derivation.gradients:
+        direction = rng.standard_normal(given[name].shape)
+        up, down = (
+            execute(derivation.forward, {**given, name: given[name] + h * direction})["loss"] for h in (1e-6, -1e-6)
+        )
+        slope = float(up - down) / 2e-6
+        assert abs(slope - float(np.sum(run[f"δ{name}"] * direction))) <= 1e-6 * max(1.0, abs(slope)), name

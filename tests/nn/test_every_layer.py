@@ -1,0 +1,116 @@
+"""Every layer of the registry, once: gradients exact in GF(p), every step an identity, and saved with its options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from tests.derive.oracle import false_steps, gradients_are_exact
+from tests.nn.agreement import agree_with_differences
+
+import chainrule as cr
+from chainrule.nn.layer import Layer, Node
+from chainrule.nn.layers import LAYERS
+
+Build = Callable[[Node], Node]
+# What each layer is applied to, and how: the shape of one sample, and a graph from it.
+MODELS: dict[str, tuple[tuple[int, ...], Build]] = {
+    "Dense": ((2, 3), cr.Dense(2, axes="last")),
+    "Conv1d": ((2, 5), cr.Conv1d(2, 3, stride=2, padding=1)),
+    "Conv2d": ((2, 4, 3), cr.Conv2d(2, (3, 2), stride=(2, 1), groups=2)),
+    "ConvTranspose2d": ((2, 2, 2), cr.ConvTranspose2d(1, 3, stride=2, padding=1, output_padding=1)),
+    "MaxPool1d": ((2, 5), cr.MaxPool1d(3, stride=2, padding=1)),
+    "MaxPool2d": ((1, 4, 4), cr.MaxPool2d(2)),
+    "MeanPool1d": ((2, 5), cr.MeanPool1d(3, stride=2, padding=1)),
+    "MeanPool2d": ((1, 4, 4), cr.MeanPool2d(2)),
+    "GlobalMaxPool": ((2, 3, 2), cr.GlobalMaxPool()),
+    "GlobalMeanPool": ((2, 3, 2), cr.GlobalMeanPool()),
+    **{
+        name: ((2, 3), LAYERS[name]())
+        for name in (
+            "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Softplus", "Softsign", "Hardtanh",
+            "Softmax", "LogSoftmax", "Flatten", "LayerNorm", "RMSNorm", "Dropout", "Standardise", "PositionEmbedding",
+        )
+    },
+    "BatchNorm": ((2, 3, 2), cr.BatchNorm(momentum=0.25)),
+    "Reshape": ((2, 3), cr.Reshape(3, -1)),
+    "Add": ((3,), lambda x: cr.Add()(x, cr.Tanh()(x))),
+    "Concat": ((2, 3), lambda x: cr.Concat(2)(x, cr.Tanh()(x), x)),
+    "Embedding": ((3,), cr.Embedding(5, 2)),
+    "MultiHeadAttention": ((3, 4), cr.MultiHeadAttention(2, 6, causal=True)),
+}  # fmt: skip
+
+
+def model_with(name: str) -> cr.Model:
+    if name not in MODELS:
+        pytest.fail(f"the layer {name} has no entry in MODELS: add one, with options that are not the defaults")
+    shape, build = MODELS[name]
+    x = cr.Input(*shape, dtype="integer" if LAYERS[name].integer else "real")
+    return cr.Model(x, cr.Dense(2)(build(x)), loss="half_squared_error", dtype="float64", l2=0.1)
+
+
+def ranges(model: cr.Model) -> dict[str, int]:
+    return {t.name: 5 for t in model.network.training.inputs if t.dtype == "integer"}
+
+
+def test_no_entry_is_left_over() -> None:
+    assert set(MODELS) == set(LAYERS)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_are_exact_and_every_step_is_an_identity(name: str) -> None:
+    model = model_with(name)
+    derivation = model.derive()
+    assert any(type(layer) is LAYERS[name] for _, layer in model.network.layers)
+    for samples in (1, 3):
+        assert gradients_are_exact(derivation, {"N": samples}, seed=samples, ranges=ranges(model))
+    for gradient in derivation.parts.values():
+        for use in gradient.uses:
+            assert false_steps(use.instance, derivation.forward, {"N": 2}, 4, ranges(model)) == []
+
+
+def samples_of(name: str) -> Any:
+    rng = np.random.default_rng(0)
+    shape = (3, *MODELS[name][0])
+    return rng.integers(0, 5, shape) if LAYERS[name].integer else rng.normal(size=shape)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_agree_with_central_differences(name: str) -> None:
+    model = model_with(name)
+    values = {**dict(model.parameters), "input": samples_of(name)}
+    agree_with_differences(model, values, np.random.default_rng(1).normal(size=(3, 2)))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_document_names_everything_that_is_computed(name: str, lang: Literal["en", "zh"]) -> None:
+    derivation = model_with(name).derive()
+    text = derivation.to_text(lang=lang)
+    assert [t.name for t in derivation.forward.defined if t.name not in text] == []
+    for formulas in (derivation.to_markdown(lang=lang), derivation.to_latex(lang=lang)):
+        assert formulas.count("{") == formulas.count("}")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_trained_and_saved_layer_is_the_same_layer(name: str, tmp_path: Path) -> None:
+    model, x = model_with(name), samples_of(name)
+    target = np.ones((3, 2))
+    model.fit(x, target, epochs=1, batch_size=2, optimizer=cr.SGD(0.01), verbose=False)
+    model.save(tmp_path / "m")
+    again = cr.load(tmp_path / "m")
+    assert {n: v.tobytes() for n, v in again.states.items()} == {n: v.tobytes() for n, v in model.states.items()}
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+    # A tuple comes back as a list.
+    options = [[json.dumps(layer.config) for _, layer in m.network.layers] for m in (again, model)]
+    assert options[0] == options[1]
+
+
+def test_a_layer_without_an_entry_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAYERS, "Another", Layer)
+    with pytest.raises(pytest.fail.Exception, match="Another has no entry"):
+        model_with("Another")
