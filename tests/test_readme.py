@@ -8,6 +8,10 @@ from io import StringIO
 from pathlib import Path
 from runpy import run_path
 
+import pytest
+
+from chainrule.cli import main
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -36,6 +40,21 @@ def test_the_layers_of_the_second_example_train(tmp_path: Path) -> None:
     assert kind == "python"
     code = f"import chainrule as cr\n{code}\nprint(*model.parameters)\n"
     assert run(code, tmp_path).split() == ["scale1.g", "dense1.W", "dense1.b"]
+
+
+def test_the_model_file_trains_on_the_commands_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ((kind, text),) = [block for block in BLOCKS if block[0] == "toml"]
+    name = text.split("\n", 1)[0].removeprefix("# ")
+    assert kind == "toml"
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    commands = [line.split()[1:] for line in README.split("\n") if line.startswith("    chainrule ")]
+    mine = [c for c in commands if name in c or "conv.safetensors" in c]
+    assert [c[0] for c in mine] == ["train", "evaluate", "derive"]
+    for command in mine:
+        short = ["--limit", "64"] if command[0] == "train" else []
+        assert main([*command, *short]) == 0
+    assert (tmp_path / "network.md").exists()
 
 
 def test_the_picture_shows_what_is_printed_today(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.layer import Shape, show
@@ -53,12 +53,13 @@ def _times(factor: int, index: str) -> str:
 
 def numbers(name: str, value: Any, rank: int, about: str, least: int = 1) -> tuple[int, ...]:
     """An option that is one whole number for all axes, or one for each. Raises ModelError otherwise."""
-    each: Sequence[Any] = value if isinstance(value, (tuple, list)) else (value,) * rank
+    each = cast("Sequence[Any]", value) if isinstance(value, (tuple, list)) else (value,) * rank
     given = tuple(plain(v) for v in each)
     if len(given) != rank or not all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in given):
         kind = "positive whole number" if least == 1 else f"whole number of at least {least}"
         several = f", or {rank} of them" if rank > 1 else ""
-        raise ModelError(f"{name} must be a {kind}{several}, not {value!r}", about=about, fix=f"write {name}={least + 1}")
+        fix = f"write {name}={least + 1}"
+        raise ModelError(f"{name} must be a {kind}{several}, not {value!r}", about=about, fix=fix)
     return given
 
 
