@@ -156,12 +156,10 @@ def _always_together(target: Component, value: Expr) -> set[Index]:
 
 
 def concise(lemma: Lemma) -> Concise | None:
-    """The form in planes of a lemma's result: of its last line, or where the result stands in pieces, or has none,
-    of the last line before it that is one expression and has one."""
-    for target, value in reversed(list(_lines(lemma))):
-        if form := recognise(target, value):
-            return form
-    return None
+    """The form in planes of a lemma's result: of the line that leaves the most axes whole, and of those the last. Where
+    the result stands in pieces, or its index was split, that is a line before the parting."""
+    forms = [form for target, value in _lines(lemma) if (form := recognise(target, value))]
+    return max(reversed(forms), key=lambda form: len(form.left.axes), default=None)
 
 
 def _lines(lemma: Lemma) -> Iterable[tuple[Component, Expr]]:
