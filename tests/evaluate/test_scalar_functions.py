@@ -1,4 +1,4 @@
-"""erf and expm1 against 40-digit arithmetic, from the smallest numbers to both ends."""
+"""erfc and expm1 against 40-digit arithmetic, from the smallest numbers to both ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from chainrule.evaluate.functions import FUNCTIONS
 
-TRUE = {"erf": mpmath.erf, "expm1": mpmath.expm1}
+TRUE = {"erfc": mpmath.erfc, "expm1": mpmath.expm1}
 
 
 @pytest.mark.parametrize("name", TRUE)
@@ -23,6 +23,8 @@ def test_the_relative_error_is_that_of_a_few_roundings(name: str) -> None:
     small = x.astype(np.float32)[np.abs(x) > 1e-30]
     with mpmath.workdps(40):
         true = np.array([float(TRUE[name](mpmath.mpf(float(v)))) for v in small])
+    held = np.abs(true) > 1.2e-38  # float32 rounds what is smaller to fewer digits
+    small, true = small[held], true[held]
     found = FUNCTIONS[name](small)
     assert found.dtype == np.float32
     assert float(np.max(np.abs(found - true) / np.abs(true))) <= 1e-6
@@ -30,23 +32,17 @@ def test_the_relative_error_is_that_of_a_few_roundings(name: str) -> None:
 
 def test_a_wrong_coefficient_would_be_seen() -> None:
     x = np.linspace(0.001, 7, 1500)
-    wrong = FUNCTIONS["erf"](x) * (1 + 1e-14)
+    wrong = FUNCTIONS["erfc"](x) * (1 + 1e-14)
     with mpmath.workdps(40):
-        true = np.array([float(mpmath.erf(mpmath.mpf(float(v)))) for v in x])
+        true = np.array([float(mpmath.erfc(mpmath.mpf(float(v)))) for v in x])
     assert float(np.max(np.abs(wrong - true) / true)) > 1e-15
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_erf_at_both_ends_and_at_0(dtype: type) -> None:
+def test_erfc_at_both_ends_and_at_0(dtype: type) -> None:
     x = np.array([-np.inf, -1000, -0.0, 0, 1000, np.inf, np.nan], dtype)
-    np.testing.assert_array_equal(FUNCTIONS["erf"](x), np.array([-1, -1, -0.0, 0, 1, 1, np.nan], dtype))
-    assert np.signbit(FUNCTIONS["erf"](x[2])) and not np.signbit(FUNCTIONS["erf"](x[3]))
-
-
-def test_erf_of_the_smallest_numbers_is_that_of_its_tangent() -> None:
-    x = np.array([5e-324, 1e-310, 2.3e-308])
-    np.testing.assert_allclose(FUNCTIONS["erf"](x), x * 2 / np.sqrt(np.pi), rtol=1e-14, atol=1e-323)
+    np.testing.assert_array_equal(FUNCTIONS["erfc"](x), np.array([2, 2, 1, 1, 0, 0, np.nan], dtype))
 
 
 def test_expm1_at_minus_1000_is_minus_1() -> None:

@@ -19,7 +19,7 @@ TRUE: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda x: 1/(1 + mpmath.exp(-x)),
     "tanh": mpmath.tanh,
     "softplus": lambda x: mpmath.log(1 + mpmath.exp(x)),
-    "erf": mpmath.erf,
+    "erfc": mpmath.erfc,
     "step": lambda x: mpmath.mpf(x > 0),
     "relu": lambda x: x if x > 0 else mpmath.mpf(0),
     "max": lambda x, y: x if x >= y else y,

@@ -4,7 +4,7 @@ A law is an expression of the language over the arguments `x`, `y` and the funct
 These are the only derivatives that are written down anywhere; the tests check each on its own at 50
 digits. `d1_g`, `d2_g` name the partial derivatives of g in expressions.
 
-Sources: Abramowitz & Stegun, Handbook of Mathematical Functions, §4 (exp, log, tanh), §7 (erf).
+Sources: Abramowitz & Stegun, Handbook of Mathematical Functions, §4 (exp, log, tanh), §7 (erfc).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ CATALOGUE: dict[str, ScalarFunction] = {
         ScalarFunction("sigmoid", 1, ("f*(1 - f)",), "1/(1 + exp(-x))"),
         ScalarFunction("tanh", 1, ("1 - f**2",), "the hyperbolic tangent"),
         ScalarFunction("softplus", 1, ("sigmoid(x)",), "log(1 + exp(x))"),
-        ScalarFunction("erf", 1, ("2*pi**(-1/2)*exp(-x**2)",), "the error function, 2/sqrt(pi) times the integral of "
-                       "exp(-s**2) from 0 to x"),
+        ScalarFunction("erfc", 1, ("-2*pi**(-1/2)*exp(-x**2)",), "the complementary error function, 2/sqrt(pi) times "
+                       "the integral of exp(-s**2) from x on"),
         ScalarFunction("step", 1, ("0",), "1 where x > 0, else 0", "constant on both sides of 0; step(0) = 0"),
         ScalarFunction("relu", 1, ("step(x)",), "x where x > 0, else 0", "relu'(0) = 0, a choice from [0, 1]"),
         ScalarFunction("max", 2, ("1 - step(y - x)", "step(y - x)"), "the greater of x and y", "the first wins a tie"),

@@ -97,7 +97,8 @@ class GELU(_Elementwise):
 
     def formula(self, x: str) -> str:
         if self.form == "exact":
-            return f"{x}/2*(1 + erf({x}*2**(-1/2)))"
+            # As 1 + erf the distribution would be lost to rounding in its lower tail.
+            return f"{x}/2*erfc(-{x}*2**(-1/2))"
         return f"{x}/2*(1 + tanh((2/pi)**(1/2)*({x} + 0.044715*{x}**3)))"
 
 
