@@ -78,11 +78,8 @@ def test_help_has_examples_that_work(command: list[str], capsys: pytest.CaptureF
 
 
 # A model of the README's own is tested beside it.
-EXAMPLES = [
-    example
-    for example in re.findall(r"^ {2,}chainrule (derive .*)$", cli.EXAMPLES + cli.DERIVE_EXAMPLES + README, re.MULTILINE)
-    if ".toml" not in example
-]
+WRITTEN = cli.EXAMPLES + cli.DERIVE_EXAMPLES + README
+EXAMPLES = [e for e in re.findall(r"^ {2,}chainrule (derive .*)$", WRITTEN, re.MULTILINE) if ".toml" not in e]
 
 
 @pytest.mark.parametrize("example", dict.fromkeys(EXAMPLES))

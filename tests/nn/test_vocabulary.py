@@ -148,3 +148,22 @@ def test_numpy_scalars_are_extents_and_penalties() -> None:
     for l2 in (math.inf, math.nan, -1, "a"):
         with pytest.raises(cr.ModelError, match="l2"):
             cr.Dense(3, l2=l2)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: cr.BatchNorm(epsilon=1e-300),
+        lambda: cr.RMSNorm(epsilon=1e300),
+        lambda: cr.LeakyReLU(1e300),
+        lambda: cr.Hardtanh(-1e300, 1.0),
+        lambda: cr.huber(delta=1e-60),
+        lambda: cr.softmax_cross_entropy(class_weights=[1, 1e308]),
+        lambda: cr.Dense(3, l2=1e300),
+        lambda: cr.Sequential(cr.Input(2), cr.Dense(3), loss="hinge", l2=1e-99),
+    ],
+)
+def test_an_option_that_float32_does_not_hold_is_refused(build: Any) -> None:
+    with pytest.raises(cr.ModelError, match="float32") as caught:
+        build()
+    assert caught.value.fix

@@ -389,3 +389,10 @@ def test_an_array_of_a_type_that_numpy_lacks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
     with pytest.raises(cr.ModelError, match="BF16"):
         cr.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("given", [(np.ones((2, 3)),), 3, [], "xy", (1, 2, 3, 4)])
+def test_validation_data_of_another_form_are_refused(given: Any) -> None:
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), loss="softmax_cross_entropy")
+    with pytest.raises(cr.DataError, match="x_val, y_val"):
+        model.fit(np.ones((2, 3)), [0, 1], validation_data=given, verbose=False)

@@ -22,7 +22,7 @@ import numpy as np
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.layer import Shape, show
 from chainrule.nn.shapes import axes
-from chainrule.nn.text import number
+from chainrule.nn.text import number, sized
 
 Labels = Literal["classes", "binary", "numbers"]
 Term = Callable[[str, str, int], str]
@@ -269,6 +269,7 @@ def _weights(name: str, values: Any, about: str) -> tuple[float, ...]:
                 about=about,
                 fix=f"write {example}",
             )
+        sized(name, value, about)
     return weights
 
 

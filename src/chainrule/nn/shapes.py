@@ -9,7 +9,7 @@ from typing import Any
 
 from chainrule.errors import ModelError
 from chainrule.nn.layer import Shape
-from chainrule.nn.text import plain
+from chainrule.nn.text import plain, sized
 
 _AXES = {1: ["k"], 2: ["i", "j"], 3: ["c", "i", "j"]}
 
@@ -58,7 +58,7 @@ def real(
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not abs(value) < math.inf or not holds(value):
         raise ModelError(f"{name} must be {what}, not {value!r}", about=about, fix=f"write {example}")
-    return value
+    return sized(name, value, about)
 
 
 def probability(name: str, value: Any, about: str, example: str) -> float:

@@ -17,12 +17,25 @@ from chainrule.ir.names import parts
 from chainrule.ir.source import Source, guarded, lines
 
 CONSTANTS = ("pi", "e")
+LEAST, MOST = 1e-37, 1e37
 _EXACT = 2**53  # every float of a whole number up to here is that number
 
 
 def plain(value: Any) -> Any:
     """A NumPy scalar as a number of Python's; anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
+def sized(name: str, value: float, about: str) -> float:
+    """The number. Raises ModelError where float32, in which models compute unless told otherwise, would make it 0 or
+    infinite: an epsilon would then be no guard."""
+    if value and not LEAST <= abs(value) <= MOST:
+        raise ModelError(
+            f"{name} must be 0 or of a size between {LEAST} and {MOST}, which float32 holds, not {value!r}",
+            about=about,
+            fix=f"choose a {'larger' if abs(value) < LEAST else 'smaller'} {name}",
+        )
+    return value
 
 
 def number(name: str, value: Any, about: str) -> int | float:
@@ -36,6 +49,7 @@ def number(name: str, value: Any, about: str) -> int | float:
         raise ModelError(
             f"the option {name!r} must be a finite number, not {value!r}", about=about, fix=f"write {about}({name}=1)"
         )
+    sized(name, value, about)
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT else value
 
 
@@ -46,7 +60,7 @@ def penalty(value: Any, about: str) -> float:
         raise ModelError(
             f"l2 must be a finite number that is not negative, but is {value!r}", about=about, fix="write l2=1e-4"
         )
-    return value
+    return sized("l2", value, about)
 
 
 @dataclass(frozen=True)

@@ -396,7 +396,13 @@ class Model:
         if validation_data is not None and validation_split is not None:
             raise ModelError("validation_data and validation_split are both given", fix="give one of them")
         if validation_data is not None:
-            weight = validation_data[2] if len(validation_data) > 2 else None
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise DataError(
+                    "validation_data is neither (x, y) nor (x, y, sample_weight)",
+                    about="validation_data",
+                    fix="write validation_data=(x_val, y_val)",
+                )
+            weight = validation_data[2] if len(validation_data) == 3 else None
             held = self._labelled(validation_data[0], validation_data[1], weight, self.dtype)
         elif validation_split is not None:
             train, test = split(samples, validation_split, rng)
