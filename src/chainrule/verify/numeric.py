@@ -1,0 +1,485 @@
+"""The second tier: expressions at 50 digits, at random points. What agrees there is evidence, not an exact identity.
+
+A third semantics of the language beside the two executors, the plainest: arrays of mpmath numbers whose axes are
+indices, forward mode for derivatives. It is slow, so it is given small shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.errors import ChainruleError, DerivationError
+from chainrule.evaluate.labelled import onto, ranges, size
+from chainrule.evaluate.prime import key
+from chainrule.ir import walk
+from chainrule.ir.expr import (
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+)
+from chainrule.ir.functions import split_derivative
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.parse import law
+from chainrule.ir.program import Equation, Program
+
+if TYPE_CHECKING:
+    from chainrule.verify.scene import Line, Scene
+
+Array = NDArray[Any]
+DIGITS = 50
+CLOSE = "1e-40"  # of the greater side, or of 1
+
+
+class MissingLibraryError(ChainruleError, ImportError):
+    """A check needs a library that only an extra installs."""
+
+
+def library() -> Any:
+    """mpmath, at 50 digits. Raises MissingLibraryError where it is not installed."""
+    try:
+        import mpmath
+    except ImportError:
+        raise MissingLibraryError(
+            "arithmetic at 50 digits needs mpmath", about="verify", fix="pip install 'chainrule[verify]'"
+        ) from None
+    context: Any = mpmath.MPContext()
+    context.dps = DIGITS
+    return context
+
+
+def functions(mp: Any) -> dict[str, Callable[..., Any]]:
+    """The scalar functions of the catalogue."""
+    one, zero = mp.mpf(1), mp.mpf(0)
+    return {
+        "exp": mp.exp,
+        "expm1": mp.expm1,
+        "log": mp.log,
+        "sigmoid": lambda x: one / (one + mp.exp(-x)),
+        "tanh": mp.tanh,
+        "erf": mp.erf,
+        "softplus": lambda x: mp.log1p(mp.exp(x)) if x < 0 else x + mp.log1p(mp.exp(-x)),
+        "step": lambda x: one if x > 0 else zero,
+        "sign": lambda x: one if x > 0 else -one if x < 0 else zero,
+        "relu": lambda x: x if x > 0 else zero,
+        "abs": abs,
+        "max": lambda x, y: x if x >= y else y,
+        "min": lambda x, y: x if x <= y else y,
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """Numbers with an index for each axis."""
+
+    axes: tuple[Index, ...]
+    data: Array
+
+
+Slope = Entries | None
+
+
+class Precise:
+    """Values and tangents at one point of real numbers."""
+
+    def __init__(
+        self, mp: Any, values: Mapping[str, Array], extents: Mapping[str, int],
+        definitions: Mapping[str, Equation] | None = None,
+    ) -> None:
+        self.mp, self.given, self.extents, self.definitions = mp, values, extents, definitions or {}
+        self.functions = functions(mp)
+        self._values: dict[Expr, Entries] = {}
+        self._numbers = count()
+
+    # Arrays.
+
+    def shape(self, axes: Iterable[Index]) -> tuple[int, ...]:
+        return tuple(size(i.extent, self.extents) for i in axes)
+
+    def over(self, a: Entries, axes: tuple[Index, ...]) -> Array:
+        return np.broadcast_to(onto(a.data, a.axes, axes), self.shape(axes))
+
+    def each(self, function: Callable[..., Any], *arrays: Entries) -> Entries:
+        axes = tuple(dict.fromkeys(axis for a in arrays for axis in a.axes))
+        data = np.frompyfunc(function, len(arrays), 1)(*(onto(a.data, a.axes, axes) for a in arrays))
+        return Entries(axes, np.asarray(data, object))
+
+    def _add(self, arrays: list[Entries]) -> Entries:
+        result = arrays[0]
+        for other in arrays[1:]:
+            result = self.each(lambda a, b: a + b, result, other)
+        return result
+
+    def _times(self, arrays: list[Entries]) -> Entries:
+        """A product; an entry that is 0 hides one that is no number, as a bracket does."""
+
+        def product(a: Any, b: Any) -> Any:
+            return a * b if a and b else self.mp.zero
+
+        result = arrays[0]
+        for other in arrays[1:]:
+            result = self.each(product, result, other)
+        return result
+
+    def _sum(self, a: Entries, indices: tuple[Index, ...]) -> Entries:
+        axes = tuple(axis for axis in a.axes if axis not in indices)
+        data = self.over(a, axes + indices).reshape(*self.shape(axes), -1)
+        total = data.sum(-1) if data.shape[-1] else np.full(self.shape(axes), self.mp.zero, object)
+        return Entries(axes, np.asarray(total, object))
+
+    def _read(self, data: Array, node: Component, trailing: tuple[Index, ...] = ()) -> Entries:
+        """A component; the padding outside, and no number where there is none."""
+        inside, grids = np.asarray(True), list[Array]()
+        for subscript, extent in zip(node.subscripts, data.shape, strict=False):
+            s = ranges(subscript, self.extents)
+            grid = onto(s.data, s.axes, node.free)
+            inside = inside & (grid >= 0) & (grid < extent)
+            grids.append(np.clip(grid, 0, extent - 1))
+        read = np.asarray(data[tuple(grids)], object)
+        if not inside.all():
+            outside = self.mp.nan if node.pad is None else self.mp.ninf
+            if isinstance(node.pad, Fraction):
+                outside = self.number(node.pad)
+            if trailing:
+                outside = self.mp.zero
+            inside = np.broadcast_to(np.expand_dims(inside, tuple(range(-len(trailing), 0))), read.shape)
+            read = np.where(inside, read, outside)
+        return Entries(node.free + trailing, read)
+
+    def number(self, value: Fraction) -> Any:
+        return self.mp.mpf(value.numerator) / value.denominator
+
+    # Values.
+
+    def value(self, root: Expr) -> Entries:
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            parts = () if isinstance(node, Derivative) else walk.children(node)
+            missing = [] if node in self._values else [c for c in parts if c not in self._values]
+            stack.extend(missing)
+            if not missing:
+                stack.pop()
+                if node not in self._values:
+                    self._values[node] = self._value(node)
+        return self._values[root]
+
+    def _value(self, node: Expr) -> Entries:
+        known = self._values
+        match node:
+            case Constant(value=Fraction() as value):
+                return Entries((), np.asarray(self.number(value), object))
+            case Constant(value=name):
+                return Entries((), np.asarray(+getattr(self.mp, str(name)), object))
+            case Size(extent=name):
+                return Entries((), np.asarray(self.mp.mpf(size(name, self.extents)), object))
+            case Component():
+                return self._read(self.given[node.tensor.name], node)
+            case Add(terms=terms):
+                return self._add([known[t] for t in terms])
+            case Multiply(factors=factors):
+                brackets = [known[f] for f in factors if isinstance(f, Delta | Guard)]
+                return self._times(brackets + [known[f] for f in factors if not isinstance(f, Delta | Guard)])
+            case Reduce(kind="sum", indices=indices, body=body):
+                return self._sum(known[body], indices)
+            case Reduce(kind="logsumexp", indices=indices, body=body):
+                window, axes = self._window(known[body], indices)
+                return Entries(axes, self._rows(self._logsumexp, window))
+            case Reduce(kind="argmax", indices=indices, body=body):
+                window, axes = self._window(known[body], indices)
+                return Entries(axes, self._rows(lambda row: max(range(len(row)), key=lambda n: (row[n], -n)), window))
+            case Reduce(indices=indices, body=body):
+                window, axes = self._window(known[body], indices)
+                return Entries(axes, self._rows(max, window))
+            case Power(base=base, exponent=exponent):
+                return self.each(lambda x: self._power(x, exponent), known[base])
+            case Apply(function=function, arguments=arguments):
+                return self.apply(function, [known[a] for a in arguments])
+            case Delta(left=left, right=right):
+                a = ranges(left, self.extents)
+                if isinstance(right, Affine):
+                    b = ranges(right, self.extents)
+                    return self._bracket(Entries(a.axes, a.data), Entries(b.axes, b.data), lambda x, y: x == y)
+                return self._bracket(Entries(a.axes, a.data), known[right], lambda x, y: x == y)
+            case Guard(subscript=subscript, extent=extent):
+                s, top = ranges(subscript, self.extents), size(extent, self.extents)
+                return self._bracket(Entries(s.axes, s.data), Entries((), np.asarray(top)), lambda x, e: 0 <= x < e)
+            case Derivative(of=of, wrt=wrt):
+                return self._jacobian(of, wrt)
+            case _:
+                raise TypeError(f"no value known for {type(node).__name__}")
+
+    def _bracket(self, a: Entries, b: Entries, holds: Callable[[Any, Any], bool]) -> Entries:
+        return self.each(lambda x, y: self.mp.one if holds(x, y) else self.mp.zero, a, b)
+
+    def _window(self, a: Entries, indices: tuple[Index, ...]) -> tuple[Array, tuple[Index, ...]]:
+        axes = tuple(axis for axis in a.axes if axis not in indices)
+        return self.over(a, axes + indices).reshape(*self.shape(axes), -1), axes
+
+    def _rows(self, function: Callable[[list[Any]], Any], window: Array) -> Array:
+        result = np.empty(window.shape[:-1], object)
+        for at in np.ndindex(*result.shape):
+            result[at] = function(list(window[at]))
+        return result
+
+    def _logsumexp(self, row: list[Any]) -> Any:
+        top = max(row)
+        return top + self.mp.log(self.mp.fsum(self.mp.exp(x - top) for x in row))
+
+    def _power(self, x: Any, exponent: Fraction) -> Any:
+        if exponent.denominator == 1 and (exponent >= 0 or x):
+            return x ** int(exponent)
+        return self.mp.nan if not x > 0 else x ** self.number(exponent)
+
+    def _safe(self, function: str, *arguments: Any) -> Any:
+        if any(self.mp.isnan(a) for a in arguments) or (function == "log" and not arguments[0] > 0):
+            return self.mp.nan
+        return self.functions[function](*arguments)
+
+    def apply(self, function: str, arguments: list[Entries]) -> Entries:
+        base, argument = split_derivative(function)
+        if argument is None:
+            return self.each(lambda *a: self._safe(base, *a), *arguments)
+        expression, inner = self._law(base, argument, arguments)
+        return inner.value(expression)
+
+    def _law(self, base: str, argument: int, arguments: list[Entries]) -> tuple[Expr, Precise]:
+        expression, inner = law(base, argument), Precise(self.mp, {}, self.extents)
+        for node in walk.components(expression):
+            name = node.tensor.name
+            inner._values[node] = self.apply(base, arguments) if name == "f" else arguments["xy".index(name)]
+        return expression, inner
+
+    # Tangents.
+
+    def tangent(self, root: Expr, seed: Callable[[Component], Slope], known: dict[Expr, Slope] | None = None) -> Slope:
+        known = {} if known is None else known
+        self.value(root)
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            parts = () if isinstance(node, Derivative | Delta) else walk.children(node)
+            missing = [] if node in known else [c for c in parts if c not in known]
+            stack.extend(missing)
+            if not missing:
+                stack.pop()
+                if node not in known:
+                    known[node] = self._tangent(node, seed, known)
+        return known[root]
+
+    def _tangent(self, node: Expr, seed: Callable[[Component], Slope], known: Mapping[Expr, Slope]) -> Slope:
+        match node:
+            case Component():
+                return None if node.tensor.dtype == "integer" else seed(node)
+            case Add(terms=terms):
+                return self._total([known[t] for t in terms])
+            case Multiply(factors=factors):
+                parts: list[Slope] = []
+                for n, factor in enumerate(factors):
+                    slope = known[factor]
+                    if slope is not None:
+                        others = [self.value(f) for m, f in enumerate(factors) if m != n]
+                        parts.append(self._times([*others, slope]))
+                return self._total(parts)
+            case Reduce(kind="sum", indices=indices, body=body):
+                slope = known[body]
+                return slope and self._sum(self._spread(slope, indices, body), indices)
+            case Reduce(kind="logsumexp", indices=indices, body=body):
+                slope = known[body]
+                if slope is None:
+                    return None
+                share = self.each(lambda a, b: self.mp.exp(a - b), self.value(body), self.value(node))
+                return self._sum(self._times([share, slope]), indices)
+            case Reduce(kind="max", indices=indices, body=body):
+                slope = known[body]
+                if slope is None:
+                    return None
+                first = self.value(Reduce("argmax", indices, body))
+                return self._selected(slope, indices, first)
+            case Power(base=base, exponent=exponent):
+                slope = known[base]
+                if slope is None:
+                    return None
+                factor = self.each(lambda x: self.number(exponent) * self._power(x, exponent - 1), self.value(base))
+                return self._times([factor, slope])
+            case Apply(function=function, arguments=arguments):
+                return self._chain(function, [self.value(a) for a in arguments], [known[a] for a in arguments])
+            case Derivative(wrt=wrt):
+                raise DerivationError("the tangent of a derivative that is not evaluated", about=wrt.tensor.name)
+            case _:
+                return None
+
+    def _spread(self, slope: Entries, indices: tuple[Index, ...], body: Expr) -> Entries:
+        """The slope over the summed indices too, where it lacks one: it counts once for each value."""
+        missing = tuple(i for i in indices if i not in slope.axes)
+        axes = slope.axes + missing
+        return Entries(axes, self.over(slope, axes)) if missing else slope
+
+    def _total(self, slopes: Iterable[Slope]) -> Slope:
+        present = [s for s in slopes if s is not None]
+        return self._add(present) if present else None
+
+    def _chain(self, function: str, arguments: list[Entries], slopes: list[Slope]) -> Slope:
+        base, argument = split_derivative(function)
+        if argument is None:
+            parts: list[Slope] = []
+            for n, slope in enumerate(slopes):
+                if slope is not None:
+                    expression, inner = self._law(base, n, arguments)
+                    parts.append(self._times([inner.value(expression), slope]))
+            return self._total(parts)
+        expression, inner = self._law(base, argument, arguments)
+        own = {"x": slopes[0], "y": slopes[-1], "f": self._chain(base, arguments, slopes)}
+        return inner.tangent(expression, lambda node: own[node.tensor.name])
+
+    def _selected(self, slope: Entries, indices: tuple[Index, ...], first: Entries) -> Entries:
+        window, others = self._window(slope, indices)
+        axes = tuple(dict.fromkeys(first.axes + others))
+        last = Index("·window", window.shape[-1])
+        spread = np.broadcast_to(onto(window, (*others, last), (*axes, last)), (*self.shape(axes), window.shape[-1]))
+        at = self.over(first, axes).astype(np.int64)[..., None]
+        return Entries(axes, np.take_along_axis(spread, at, -1)[..., 0])
+
+    def _jacobian(self, of: Expr, wrt: Component) -> Entries:
+        plain = [s.plain for s in wrt.subscripts]
+        indices = tuple(i for i in plain if i is not None)
+        assert len(indices) == len(plain), "a derivative by plain subscripts"
+        own = tuple(Index(f"∂{next(self._numbers)}", i.extent) for i in indices)
+        definitions = {name: e for name, e in self.definitions.items() if name != wrt.tensor.name}
+        memo: dict[Expr, Slope] = {}
+
+        def seed(node: Component) -> Slope:
+            if node.tensor.name == wrt.tensor.name:
+                pairs = zip(node.subscripts, own, strict=True)
+                one = Entries((), np.asarray(self.mp.one, object))
+                return self._times([one, *(self.value(Delta(s, Affine.of(j))) for s, j in pairs)])
+            definition = definitions.get(node.tensor.name)
+            if definition is None:
+                return None
+            slope = self.tangent(definition.value, seed, memo)
+            if slope is None:
+                return None
+            targets = tuple(i for i in (s.plain for s in definition.target.subscripts) if i is not None)
+            rest = tuple(axis for axis in slope.axes if axis not in targets)
+            return self._read(self.over(slope, targets + rest), node, rest)
+
+        result = self.tangent(of, seed) or Entries((), np.asarray(self.mp.zero, object))
+        for label, index in zip(own, indices, strict=True):
+            if label in result.axes and index in result.axes:
+                first, second = result.axes.index(label), result.axes.index(index)
+                axes = (*(a for a in result.axes if a not in (label, index)), index)
+                result = Entries(axes, np.diagonal(result.data, 0, first, second))
+            else:
+                result = Entries(tuple(index if a == label else a for a in result.axes), result.data)
+        return result
+
+
+# Programs and lines.
+
+
+def random_reals(
+    mp: Any, tensors: Iterable[Tensor], extents: Mapping[str, int], seed: int, integer: Mapping[str, int],
+    positive: bool = False,
+) -> dict[str, Array]:
+    """Numbers of full precision: between 1/4 and 5/4, with a random sign unless `positive`."""
+    values: dict[str, Array] = {}
+    for tensor in tensors:
+        rng = np.random.default_rng(key(seed, "reals", tensor.name))
+        shape = tuple(size(e, extents) for e in tensor.shape)
+        if tensor.dtype == "integer":
+            values[tensor.name] = rng.integers(0, integer.get(tensor.name, 2), shape)
+            continue
+        words = rng.integers(0, 2**62, (*shape, 3)).astype(object)
+        signs = np.where(rng.random(shape) < 0.5, 1, 1 if positive else -1).astype(object)
+        whole = words[..., 0] * 2**124 + words[..., 1] * 2**62 + words[..., 2]
+        real = np.frompyfunc(lambda w, s: s * (mp.mpf(w) / mp.mpf(2) ** 186 + mp.mpf(1) / 4), 2, 1)
+        values[tensor.name] = np.asarray(real(whole, signs), object)
+    return values
+
+
+def bind(values: dict[str, Array], precise: Precise, equation: Equation, entries: Entries) -> None:
+    """Put what an equation computes into its tensor's array, which is made if it is not there."""
+    tensor, extents = equation.tensor, precise.extents
+    if tensor.name not in values:
+        shape = tuple(size(e, extents) for e in tensor.shape)
+        values[tensor.name] = np.full(shape, precise.mp.mpf(1) / 3, object)
+    place: list[Array] = []
+    for subscript in equation.target.subscripts:
+        position = ranges(subscript, extents)
+        place.append(onto(position.data, position.axes, equation.indices))
+    values[tensor.name][tuple(place)] = precise.over(entries, equation.indices)
+
+
+def run(
+    mp: Any, program: Program, given: Mapping[str, Array], extents: Mapping[str, int],
+    tangents: Mapping[str, Array] | None = None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The values of a program's tensors, and their tangents along `tangents`."""
+    values, slopes = dict(given), dict(tangents or {})
+    for equation in program.equations:
+        precise = Precise(mp, values, extents)
+
+        def seed(node: Component, precise: Precise = precise) -> Slope:
+            slope = slopes.get(node.tensor.name)
+            if slope is None:
+                return None
+            read = Component(node.tensor, node.subscripts, node.pad and Fraction(0))
+            return precise._read(slope, read)  # pyright: ignore[reportPrivateUsage]
+
+        entries = precise.value(equation.value)
+        slope = precise.tangent(equation.value, seed) if slopes else None
+        bind(values, precise, equation, entries)
+        if slope is not None:
+            if equation.tensor.name not in slopes:
+                slopes[equation.tensor.name] = np.full(values[equation.tensor.name].shape, mp.zero, object)
+            bind(slopes, precise, equation, slope)
+    return values, slopes
+
+
+def line_differs(scene: Scene, line: Line, seed: int) -> tuple[str, str, str] | None:
+    """(point, left, right) where a line fails at 50 digits, at three points; None where it holds at all of them.
+
+    A component that is no real number on either side says nothing; at least one must be.
+    """
+    mp, seen = library(), 0
+    for trial in range(3):
+        values = random_reals(mp, scene.given, scene.extents, seed + trial, scene.ranges, positive=trial == 0)
+        for tensor, constant in scene.known.items():
+            number = Precise(mp, values, scene.extents).value(constant).data[()]
+            values[tensor.name] = np.full(tuple(size(e, scene.extents) for e in tensor.shape), number, object)
+        for equation in scene.equations:
+            if equation.tensor not in scene.known:
+                precise = Precise(mp, values, scene.extents)
+                bind(values, precise, equation, precise.value(equation.value))
+        values.setdefault("loss", np.asarray(mp.one, object))
+        precise = Precise(mp, values, scene.extents, scene.definitions)
+        left, right = (precise.over(precise.value(side), line.free) for side in (line.before, line.after))
+        for at in np.ndindex(*left.shape):
+            a, b = left[at], right[at]
+            if mp.isnan(a) or mp.isnan(b):
+                continue
+            seen += 1
+            if not close(mp, a, b):
+                where = ", ".join(f"{i.name} = {n}" for i, n in zip(line.free, at, strict=True))
+                return f"seed {seed + trial}" + (f", {where}" if where else ""), mp.nstr(a, 20), mp.nstr(b, 20)
+    return None if seen else ("three points", "no real number", "no real number")
+
+
+def close(mp: Any, a: Any, b: Any) -> bool:
+    return bool(abs(a - b) <= mp.mpf(CLOSE) * max(mp.one, abs(a), abs(b)))
