@@ -14,7 +14,7 @@ from chainrule.derive import algebra
 from chainrule.derive.adjoint import Derivation, Use
 from chainrule.derive.lemma import Lemma, adjoint_of, rename_bound
 from chainrule.derive.trace import LOSS, Setting, Step, Trace
-from chainrule.ir.expr import Component, Derivative, Expr, Multiply, Tensor, summed
+from chainrule.ir.expr import Component, Derivative, Expr, Guard, Multiply, Tensor, summed
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import Key, bound, components, fresh, rename, substitute, transform
 
@@ -39,18 +39,18 @@ class Composite:
 
 
 def compose(outer: Lemma, inner: Lemma) -> Composite:
-    """Compose two lemmas of one piece each; the tensor that `outer` is about is the one `inner` defines."""
+    """Compose two lemmas that are whole; the tensor that `outer` is about is the one `inner` defines."""
     assert outer.wrt.tensor == inner.equation.tensor, "the lemmas do not meet"
     setting = Setting(inner.equation, inner.wrt, inner.error_signal, facts=(outer.equation,))
     trace = Trace(Derivative(Component(LOSS, ()), inner.wrt), setting)
     trace.record("cite", inner.result)
     trace.record("cite", _cite(trace.current, outer))
-    trace.apply_each(("associate", *algebra.TIDY))
+    trace.apply_each(("associate", "padding", *algebra.TIDY))
     return Composite(outer, inner, tuple(trace.steps), _jacobian(outer, inner))
 
 
 def _cite(expr: Expr, outer: Lemma) -> Expr:
-    """The result of `outer` where its gradient is read."""
+    """The result of `outer` where its gradient is read; where that read is padded, 0 outside the gradient's range."""
     gradient = outer.pieces[0].equation.target
     signal = adjoint_of(outer.wrt.tensor)
 
@@ -58,10 +58,14 @@ def _cite(expr: Expr, outer: Lemma) -> Expr:
         if not isinstance(node, Component) or node.tensor != signal:
             return node
         mapping: dict[Index, Affine] = {}
+        ranges: list[Expr] = []
         for own, wanted in zip(gradient.subscripts, node.subscripts, strict=True):
             assert own.plain is not None
             mapping[own.plain] = wanted
-        return substitute(rename_bound(outer.result, [*bound(expr), *expr.free]), mapping)
+            if node.pad is not None and not wanted.within(own.plain.extent):
+                ranges.append(Guard(wanted, own.plain.extent))
+        cited = substitute(rename_bound(outer.result, [*bound(expr), *expr.free]), mapping)
+        return Multiply((*ranges, cited)) if ranges else cited
 
     return transform(expr, visit)
 
@@ -132,10 +136,10 @@ def _adjacent(derivation: Derivation) -> Iterator[tuple[Use, Use]]:
     by_equation: dict[Tensor, list[Use]] = {}
     for gradient in derivation.parts.values():
         for use in gradient.uses:
-            if use.tensor not in parameters and len(use.lemma.pieces) == 1:
+            if use.tensor not in parameters and use.lemma.whole:
                 by_equation.setdefault(use.equation.tensor, []).append(use)
     for gradient in derivation.parts.values():
-        if len(gradient.uses) == 1 and len(gradient.uses[0].lemma.pieces) == 1:
+        if len(gradient.uses) == 1 and gradient.uses[0].lemma.whole:
             outer = gradient.uses[0]
             for inner in by_equation.get(gradient.tensor, ()):
                 if _elementwise(inner) != _elementwise(outer):

@@ -153,14 +153,16 @@ def bracket(expr: Expr, setting: Setting) -> Expr:
 
     def clear(term: Term) -> Term:
         for delta, difference in term.brackets:
-            if not difference.terms:
-                return clear(term.replace(delta, *([ZERO] if difference.offset else [])))
-            if difference.offset or sorted(c for _, c in difference.terms) != [-1, 1]:
-                continue
             pair = [i for i, _ in difference.terms]
-            for index, other in (pair, pair[::-1]):
-                if index in term.indices and other.extent == index.extent:
-                    return clear(term.replace(delta).substitute({index: Affine.of(other)}))
+            if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
+                for index, other in (pair, pair[::-1]):
+                    if index in term.indices and other.extent == index.extent:
+                        return clear(term.replace(delta).substitute({index: Affine.of(other)}))
+            elif bounds := difference.bounds():
+                if bounds == (0, 0):
+                    return clear(term.replace(delta))
+                if bounds[0] > 0 or bounds[1] < 0:
+                    return clear(term.replace(delta, ZERO))
         return term
 
     return _each_term(expr, map(clear, terms_of(expr)))

@@ -56,6 +56,11 @@ class Lemma:
         return adjoint_of(self.equation.tensor)
 
     @property
+    def whole(self) -> bool:
+        """Whether one equation gives every component of the gradient at the lemma's own indices."""
+        return len(self.pieces) == 1 and self.pieces[0].equation.target.subscripts == self.wrt.subscripts
+
+    @property
     def result(self) -> Expr:
         """The last line, where there is one piece."""
         assert len(self.pieces) == 1
