@@ -1,4 +1,4 @@
-"""The command line: `chainrule train`, `chainrule derive`."""
+"""The command line: `chainrule train`, `chainrule derive`, `chainrule verify`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   chainrule derive mlp
   chainrule derive neuron --lang zh -o neuron.md
   chainrule derive "u[n, k] = sum[l](W[k, l] * x[n, l]) + b[k]" --wrt W
+  chainrule verify mlp
 """
 TRAIN_EXAMPLES = """examples:
   chainrule train digits
@@ -37,6 +38,11 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive mlp --detail full -o mlp.tex
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
   chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
+"""
+VERIFY_EXAMPLES = """examples:
+  chainrule verify mlp
+  chainrule verify digits.safetensors -o certificate.json
+  chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 
 
@@ -110,6 +116,26 @@ def parser() -> argparse.ArgumentParser:
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
     derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .txt, .md or .tex")
+
+    verify = commands.add_parser(
+        "verify",
+        help="check every line of a derivation as an exact identity",
+        epilog=VERIFY_EXAMPLES,
+        formatter_class=shape,
+        description="Check every line of a derivation at random points of the field GF(2^61 - 1), and print the "
+        "certificate. Exit code 0 where every line holds, 1 where one does not.",
+    )
+    verify.add_argument(
+        "what", metavar="neuron|mlp|MODEL|EQUATION", help="as for derive, or a file that a model was saved in"
+    )
+    verify.add_argument("--wrt", metavar="NAME", action="append", help="of an equation: the tensor to differentiate by")
+    verify.add_argument(
+        "--samples", type=_positive, default=2, help="samples of the whole gradient, default %(default)s"
+    )
+    verify.add_argument("--seed", type=_seed, default=0, help="of the random points, default %(default)s")
+    verify.add_argument("--full", action="store_true", help="one row for each line, not for each lemma")
+    verify.add_argument("--floats", action="store_true", help="measure the error in float32 and float64 too")
+    verify.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the certificate as JSON")
     return top
 
 
@@ -228,6 +254,31 @@ def _derive(options: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from chainrule.errors import VerificationError
+    from chainrule.verify.certificate import certify
+
+    path: Path | None = options.output
+    if path is not None:
+        _writable(path)
+    try:
+        if options.wrt is None and (options.what in MODELS or Path(options.what).is_file()):
+            from chainrule.train.checkpoint import load
+
+            model = example_model(options.what) if options.what in MODELS else load(options.what)
+            certificate = model.verify(samples=options.samples, seed=options.seed, floats=options.floats)
+        else:
+            derivation = _derivation(options.what, options.wrt)
+            certificate = certify(derivation, samples=options.samples, seed=options.seed, floats=options.floats)
+    except VerificationError as error:
+        print(f"chainrule verify: {_sentence(error)}", file=sys.stderr)
+        return 1
+    sys.stdout.write(certificate.to_text(full=options.full))
+    if path is not None:
+        _write(path, certificate.to_json() + "\n")
+    return 0
+
+
 def _sentence(error: ChainruleError) -> str:
     """The error on one line."""
     about = "" if error.about is None else " in " + " ".join(str(error.about).split())
@@ -243,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     command = f"chainrule {options.command}"
     try:
-        code = _train(options) if options.command == "train" else _derive(options)
+        code = {"train": _train, "derive": _derive, "verify": _verify}[options.command](options)
         sys.stdout.flush()
         return code
     except ChainruleError as error:

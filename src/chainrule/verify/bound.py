@@ -64,9 +64,8 @@ Slope = Degree | None  # None is 0
 def sum_of(terms: Sequence[Degree]) -> Degree:
     """Over the product of the denominators."""
     bottom = sum(t.bottom for t in terms)
-    return Degree(
-        max(t.top + bottom - t.bottom for t in terms), bottom, frozenset().union(*(t.axes for t in terms))
-    )
+    axes = frozenset[Index]().union(*(t.axes for t in terms))
+    return Degree(max(t.top + bottom - t.bottom for t in terms), bottom, axes)
 
 
 def either(cases: Iterable[Degree]) -> Degree:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from io import StringIO
@@ -14,13 +14,16 @@ from typing import Any, Literal
 
 from chainrule.derive import Derivation
 from chainrule.errors import DataError, VerificationError
-from chainrule.verify.exact import Check, Difference, GradientCheck, SceneCheck
+from chainrule.ir.program import Program
+from chainrule.verify.exact import Check, Difference, ProgramCheck, SceneCheck
 from chainrule.verify.laws import normal
-from chainrule.verify.plan import TARGET, Planned, broken_citation, checks_of, planned
+from chainrule.verify.plan import LEMMA_SAMPLES, Planned, broken_citation, checks_of, planned
 from chainrule.verify.reduce import RULE
 from chainrule.verify.scene import Line as SceneLine
+from chainrule.verify.scene import extents_for
 
 Tier = Literal["exact", "exact up to a constant", "evidence"]
+TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence")
 
 MEANING = (
     "exact: both sides were equal at random points of the field GF(2^61 − 1); `bound` limits the chance that a false "
@@ -73,7 +76,8 @@ class Certificate:
     @property
     def claim(self) -> str:
         exact, constant, evidence = (self.count(t) for t in ("exact", "exact up to a constant", "evidence"))
-        parts = [f"{exact} lines checked exactly" + (f", false with a chance of at most {_power(self.bound)}" * bool(exact))]
+        bound = f", a false one among them with a chance of at most {_power(self.bound)}" if exact else ""
+        parts = [f"{exact} lines checked exactly{bound}"]
         if constant:
             parts.append(f"{constant} checked exactly up to a constant, which agrees to 40 digits")
         if evidence:
@@ -86,8 +90,10 @@ class Certificate:
         from rich.table import Table
 
         table = Table(title="Certificate", title_justify="left")
-        for name, justify in (("line", "left"), ("rule", "left"), ("tier", "left"), ("bound", "right"), ("ms", "right")):
-            table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
+        for name in ("line", "rule", "tier"):
+            table.add_column(name)
+        for name in ("bound", "ms"):
+            table.add_column(name, justify="right")
         for what, rule, tier, bound, seconds in self._rows(full):
             table.add_row(what, rule, tier, _power(bound) if tier != "evidence" else "none", f"{1000 * seconds:.1f}")
         out = StringIO()
@@ -125,14 +131,15 @@ class Certificate:
         for entry in data["entries"]:
             entry["bound"] = str(entry["bound"])
         data["entries"] = list(data["entries"])
-        return json.dumps({"format": "chainrule certificate 1", "claim": self.claim, **data}, indent=1, ensure_ascii=False)
+        data = {"format": "chainrule certificate 1", "claim": self.claim, **data}
+        return json.dumps(data, indent=1, ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str) -> Certificate:
         """Raises DataError where the text is no certificate."""
         try:
             data: dict[str, Any] = json.loads(text)
-            entries = tuple(Entry(**{**e, "bound": Fraction(e["bound"])}) for e in data["entries"])
+            entries = tuple(_entry(e) for e in data["entries"])
             lists = {n: tuple(map(str, data[n])) for n in ("shapes", "notes", "exclusions", "floats")}
             return Certificate(entries, **lists, seconds=float(data["seconds"]))
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -140,6 +147,16 @@ class Certificate:
 
     def save(self, path: str | PathLike[str]) -> None:
         Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+
+
+def _entry(data: Mapping[str, Any]) -> Entry:
+    tier = data["tier"]
+    if tier not in TIERS:
+        raise ValueError(f"unknown tier {tier!r}")
+    return Entry(
+        str(data["what"]), str(data["rule"]), tier, Fraction(str(data["bound"])), int(data["trials"]),
+        float(data["seconds"]),
+    )
 
 
 def _power(bound: Fraction) -> str:
@@ -156,11 +173,22 @@ def _power(bound: Fraction) -> str:
 
 
 def certify(
-    derivation: Derivation, *, samples: int = 2, seed: int = 0, more: Sequence[Check] = (), floats: Sequence[str] = ()
+    derivation: Derivation, *, samples: int = 2, seed: int = 0, simplified: Program | None = None,
+    more: Sequence[Check] = (), floats: bool = False,
 ) -> Certificate:
-    """Check every line of a derivation, and `more`. Raises VerificationError for the first line that passes neither
-    tier, MissingLibraryError where the second tier is needed and mpmath is not installed."""
+    """Check every line of a derivation, the program that is run in its place (`simplified`), and `more`; with `floats`
+    measure the gradients' errors too. Raises VerificationError for the first line that passes neither tier,
+    MissingLibraryError where 50 digits are needed and mpmath is not installed."""
     start = perf_counter()
+    if simplified is not None:
+        outputs = tuple(t.name for t in simplified.outputs)
+        extents = extents_for(derivation.forward, min(samples, LEMMA_SAMPLES))
+        more = (*more, ProgramCheck(derivation.joint, simplified, extents, outputs, "the program that runs"))
+    measured = ()
+    if floats:
+        from chainrule.verify.floats import measure, summary
+
+        measured = summary(measure(derivation, seed=seed))
     broken = broken_citation(derivation)
     if broken:
         raise VerificationError("the backward program", "its text", broken, "the lemma's")
@@ -170,7 +198,7 @@ def certify(
         entries += settle(item, seed)
     shapes = tuple(dict.fromkeys(_shapes(item) for item in plan))
     notes = (f"reduced shapes: {RULE}",) if any(item.reduced for item in plan) else ()
-    return Certificate(tuple(entries), shapes, notes, floats=tuple(floats), seconds=perf_counter() - start)
+    return Certificate(tuple(entries), shapes, notes, floats=measured, seconds=perf_counter() - start)
 
 
 def _shapes(item: Planned) -> str:

@@ -1,16 +1,18 @@
 """The first tier: both sides of every line at random points of GF(2^61 − 1), where equal means equal.
 
-A *check* has lines, a chance for each that it passes though it is false, and `run`, one trial of it.
+A *check* has `lines`, each (what, rule); `chances`, for each line the chance that one trial passes it though it is
+false; `shapes`, those at which it is checked; and `run(seed, seconds)`, one trial: the lines that fail, by number, the
+time of each added to `seconds`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,29 +42,6 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.left} ≠ {self.right} at {self.point}"
-
-
-class Check(Protocol):
-    """Lines that are checked together."""
-
-    @property
-    def lines(self) -> Sequence[tuple[str, str]]:
-        """(what, rule) of each."""
-        ...
-
-    @property
-    def chances(self) -> Sequence[Fraction]:
-        """For each line, the chance that one trial passes it though it is false."""
-        ...
-
-    def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
-        """One trial: the lines that fail, by their number. The time that each took is added to `seconds`."""
-        ...
-
-    @property
-    def shapes(self) -> str:
-        """The shapes at which it is checked."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -261,7 +240,8 @@ class GradientCheck:
     def _trial(self, seed: int) -> dict[int, Difference]:
         forward, gradients = self.derivation.forward, self.derivation.gradients
         expressions = [e.value for e in self._joint.equations]
-        given = random_values(forward.given, self.extents, seed, integer_ranges(forward.given, expressions, self.extents))
+        tops = integer_ranges(forward.given, expressions, self.extents)
+        given = random_values(forward.given, self.extents, seed, tops)
         direction = random_values([forward.tensor(n) for n in gradients], self.extents, seed + 1)
         drawn = random_values(self._signals, self.extents, seed + 2)
         try:
@@ -330,8 +310,9 @@ class ProgramCheck:
     def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
         start = perf_counter()
         failed = self._trial(seed)
-        for number in range(len(self.names)) if seconds is not None else ():
-            seconds[number] += (perf_counter() - start) / len(self.names)
+        if seconds is not None:
+            for number in range(len(self.names)):
+                seconds[number] += (perf_counter() - start) / len(self.names)
         return failed
 
     def _trial(self, seed: int) -> dict[int, Difference]:
@@ -355,3 +336,6 @@ class ProgramCheck:
                 at = tuple(int(n) for n in np.argwhere(a != b)[0])
                 failed[number] = Difference(f"seed {seed}, {name}{list(at)}", str(a[at]), str(b[at]))
         return failed
+
+
+Check = SceneCheck | GradientCheck | ProgramCheck

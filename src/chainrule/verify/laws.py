@@ -11,19 +11,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from chainrule.ir.expr import (
-    ONE,
-    Add,
-    Apply,
-    Constant,
-    Derivative,
-    Expr,
-    Multiply,
-    Power,
-    Reduce,
-    multiply,
-    summed,
-)
+from chainrule.ir.expr import ONE, Add, Apply, Constant, Derivative, Expr, Multiply, Power, Reduce, multiply, summed
 from chainrule.ir.index import Index
 from chainrule.ir.walk import key, nodes, rename, transform
 
@@ -39,9 +27,8 @@ def normal(expr: Expr) -> Expr:
 
 def _expand(node: Expr) -> Expr:
     """a·(b + c) = a·b + a·c where a root or a step stands in both, and small whole powers of sums."""
-    if isinstance(node, Power) and node.exponent.denominator == 1 and 2 <= node.exponent <= 3:
-        if isinstance(node.base, Add) and _special(node.base):
-            return _expand(Multiply((node.base,) * int(node.exponent)))
+    if isinstance(node, Power) and node.exponent in (2, 3) and isinstance(node.base, Add) and _special(node.base):
+        return _expand(Multiply((node.base,) * int(node.exponent)))
     if not isinstance(node, Multiply) or not _special(node):
         return node
     factors = [g for f in node.factors for g in (f.factors if isinstance(f, Multiply) else (f,))]

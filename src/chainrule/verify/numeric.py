@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -67,20 +68,31 @@ def library() -> Any:
 def functions(mp: Any) -> dict[str, Callable[..., Any]]:
     """The scalar functions of the catalogue."""
     one, zero = mp.mpf(1), mp.mpf(0)
+
+    def sigmoid(x: Any) -> Any:
+        return one / (one + mp.exp(-x))
+
+    def softplus(x: Any) -> Any:
+        return mp.log1p(mp.exp(x)) if x < 0 else x + mp.log1p(mp.exp(-x))
+
+    def step(x: Any) -> Any:
+        return one if x > 0 else zero
+
+    def sign(x: Any) -> Any:
+        return one if x > 0 else -one if x < 0 else zero
+
+    def relu(x: Any) -> Any:
+        return x if x > 0 else zero
+
+    def greater(x: Any, y: Any) -> Any:
+        return x if x >= y else y
+
+    def lesser(x: Any, y: Any) -> Any:
+        return x if x <= y else y
+
     return {
-        "exp": mp.exp,
-        "expm1": mp.expm1,
-        "log": mp.log,
-        "sigmoid": lambda x: one / (one + mp.exp(-x)),
-        "tanh": mp.tanh,
-        "erf": mp.erf,
-        "softplus": lambda x: mp.log1p(mp.exp(x)) if x < 0 else x + mp.log1p(mp.exp(-x)),
-        "step": lambda x: one if x > 0 else zero,
-        "sign": lambda x: one if x > 0 else -one if x < 0 else zero,
-        "relu": lambda x: x if x > 0 else zero,
-        "abs": abs,
-        "max": lambda x, y: x if x >= y else y,
-        "min": lambda x, y: x if x <= y else y,
+        "exp": mp.exp, "expm1": mp.expm1, "log": mp.log, "sigmoid": sigmoid, "tanh": mp.tanh, "erf": mp.erf,
+        "softplus": softplus, "step": step, "sign": sign, "relu": relu, "abs": abs, "max": greater, "min": lesser,
     }
 
 
@@ -115,6 +127,12 @@ class Precise:
     def over(self, a: Entries, axes: tuple[Index, ...]) -> Array:
         return np.broadcast_to(onto(a.data, a.axes, axes), self.shape(axes))
 
+    def one(self, function: Callable[[Any], Any], a: Entries) -> Entries:
+        return self.each(function, a)
+
+    def two(self, function: Callable[[Any, Any], Any], a: Entries, b: Entries) -> Entries:
+        return self.each(function, a, b)
+
     def each(self, function: Callable[..., Any], *arrays: Entries) -> Entries:
         axes = tuple(dict.fromkeys(axis for a in arrays for axis in a.axes))
         data = np.frompyfunc(function, len(arrays), 1)(*(onto(a.data, a.axes, axes) for a in arrays))
@@ -123,7 +141,7 @@ class Precise:
     def _add(self, arrays: list[Entries]) -> Entries:
         result = arrays[0]
         for other in arrays[1:]:
-            result = self.each(lambda a, b: a + b, result, other)
+            result = self.two(lambda a, b: a + b, result, other)
         return result
 
     def _times(self, arrays: list[Entries]) -> Entries:
@@ -208,7 +226,7 @@ class Precise:
                 window, axes = self._window(known[body], indices)
                 return Entries(axes, self._rows(max, window))
             case Power(base=base, exponent=exponent):
-                return self.each(lambda x: self._power(x, exponent), known[base])
+                return self.one(lambda x: self._power(x, exponent), known[base])
             case Apply(function=function, arguments=arguments):
                 return self.apply(function, [known[a] for a in arguments])
             case Delta(left=left, right=right):
@@ -226,7 +244,7 @@ class Precise:
                 raise TypeError(f"no value known for {type(node).__name__}")
 
     def _bracket(self, a: Entries, b: Entries, holds: Callable[[Any, Any], bool]) -> Entries:
-        return self.each(lambda x, y: self.mp.one if holds(x, y) else self.mp.zero, a, b)
+        return self.two(lambda x, y: self.mp.one if holds(x, y) else self.mp.zero, a, b)
 
     def _window(self, a: Entries, indices: tuple[Index, ...]) -> tuple[Array, tuple[Index, ...]]:
         axes = tuple(axis for axis in a.axes if axis not in indices)
@@ -255,7 +273,7 @@ class Precise:
     def apply(self, function: str, arguments: list[Entries]) -> Entries:
         base, argument = split_derivative(function)
         if argument is None:
-            return self.each(lambda *a: self._safe(base, *a), *arguments)
+            return self.each(partial(self._safe, base), *arguments)
         expression, inner = self._law(base, argument, arguments)
         return inner.value(expression)
 
@@ -304,7 +322,7 @@ class Precise:
                 slope = known[body]
                 if slope is None:
                     return None
-                share = self.each(lambda a, b: self.mp.exp(a - b), self.value(body), self.value(node))
+                share = self.two(lambda a, b: self.mp.exp(a - b), self.value(body), self.value(node))
                 return self._sum(self._times([share, slope]), indices)
             case Reduce(kind="max", indices=indices, body=body):
                 slope = known[body]
@@ -316,7 +334,7 @@ class Precise:
                 slope = known[base]
                 if slope is None:
                     return None
-                factor = self.each(lambda x: self.number(exponent) * self._power(x, exponent - 1), self.value(base))
+                factor = self.one(lambda x: self.number(exponent) * self._power(x, exponent - 1), self.value(base))
                 return self._times([factor, slope])
             case Apply(function=function, arguments=arguments):
                 return self._chain(function, [self.value(a) for a in arguments], [known[a] for a in arguments])
@@ -423,7 +441,9 @@ def bind(values: dict[str, Array], precise: Precise, equation: Equation, entries
     for subscript in equation.target.subscripts:
         position = ranges(subscript, extents)
         place.append(onto(position.data, position.axes, equation.indices))
-    values[tensor.name][tuple(place)] = precise.over(entries, equation.indices)
+    computed = precise.over(entries, equation.indices)
+    # NumPy would store an object array of no axes as one entry.
+    values[tensor.name][tuple(place)] = computed if computed.ndim else computed[()]
 
 
 def run(

@@ -137,10 +137,8 @@ def _without_auxiliary(derivation: Derivation) -> Program:
     """The forward program without the positions that the backward pass saves."""
     saved = {e.tensor for g in derivation.parts.values() for u in g.uses for e in u.instance.auxiliary}
     forward = derivation.forward
-    kept = tuple(
-        e for e in forward.equations
-        if e.tensor not in saved and not (isinstance(e.value, Reduce) and e.value.kind == "argmax" and "argmax" in e.tensor.name)
-    )
+    pieces = {f"{t.name}_{n}" for t in saved for n in range(1, len(forward.equations) + 1)}
+    kept = tuple(e for e in forward.equations if e.tensor not in saved and e.tensor.name not in pieces)
     return replace(forward, equations=kept)
 
 

@@ -8,7 +8,7 @@ sides stay as they are. A mixed-radix number keeps its digits' order with places
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
@@ -93,7 +93,7 @@ class Reduction:
             if extent is not None and len({i in outer for i in a.indices}) == 1 < len(terms) and a.radix(extent):
                 place = 1
                 places: dict[Index, int] = {}
-                for i, c in sorted(terms, key=lambda t: (t[1], t[0].extent == 1)):
+                for i, _ in sorted(terms, key=lambda t: (t[1], t[0].extent == 1)):
                     new = index(i).extent
                     assert isinstance(new, int)
                     places[i], place = place, place * new
@@ -215,9 +215,9 @@ def _relate(
             pass
 
 
-def _pin(classes: _Classes, element: object, indices: Iterable[Index]) -> None:
+def _pin(classes: _Classes, element: Callable[[Index], Element | None], indices: Iterable[Index]) -> None:
     for index in indices:
-        e = element(index)  # type: ignore[operator]
+        e = element(index)
         if e is not None:
             classes.fixed.add(classes.find(e)[0])
 

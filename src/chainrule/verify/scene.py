@@ -135,7 +135,7 @@ def _matrix_lines(what: str, lemma: Lemma) -> list[Line]:
 
 class _Plain:
     """An equation over plain indices. Where the target's subscripts are mixed-radix numbers, or one piece of a tensor,
-    its derivatives speak of another tensor with one axis for each index: y[n, 12*c + 4*i + j] becomes y′[n, c, i, j]."""
+    its derivatives speak of another tensor with an axis for each index: y[n, 12*c + 4*i + j] becomes y′[n, c, i, j]."""
 
     def __init__(self, equation: Equation) -> None:
         self.target, self.equation = equation.target, equation
