@@ -106,6 +106,7 @@ class Degrees:
         self.tensors: dict[str, Degree] = {}
         self.slopes: dict[str, Slope] = {}
         self.definitions: Mapping[str, Equation] = {}
+        self._depends: dict[str, set[int]] = {}  # the axes of a tensor that its denominators depend on
         self._values: dict[Expr, Degree] = {}
 
     # Programs.
@@ -119,10 +120,20 @@ class Degrees:
             value = either((value, self.tensors[name]))
             slope = either([s for s in (slope, self.slopes.get(name)) if s]) if slope or self.slopes.get(name) else None
         self.tensors[name], self.slopes[name] = value, slope
+        axes = value.axes | (slope.axes if slope is not None else frozenset())
+        depends = {n for n, s in enumerate(equation.target.subscripts) if not axes.isdisjoint(s.indices)}
+        self._depends[name] = self._depends.get(name, set()) | depends
         self._values.clear()
 
     def _moving(self, node: Component) -> Slope:
-        return self.slopes.get(node.tensor.name)
+        slope = self.slopes.get(node.tensor.name)
+        return slope and self._at(slope, node)
+
+    def _at(self, degree: Degree, node: Component) -> Degree:
+        """The degree of a tensor's entries, read at these subscripts."""
+        depends = self._depends.get(node.tensor.name, range(len(node.subscripts)))
+        axes = frozenset(i for n in depends for i in node.subscripts[n].indices)
+        return Degree(degree.top, degree.bottom, axes if degree.bottom else frozenset())
 
     def count(self, indices: Iterable[Index]) -> int:
         return prod(size(i.extent, self.extents) for i in indices)
@@ -152,7 +163,7 @@ class Degrees:
                 return WORD
             case Component(tensor=tensor):
                 known = NUMBER if tensor.dtype == "integer" else self.tensors.get(tensor.name, WORD)
-                return Degree(known.top, known.bottom, frozenset(node.free) if known.bottom else frozenset())
+                return self._at(known, node)
             case Add(terms=terms):
                 return sum_of([self._values[t] for t in terms])
             case Multiply(factors=factors):
@@ -242,7 +253,8 @@ class Degrees:
                 if name not in known:
                     known[name] = None
                     known[name] = self.tangent(definitions[name].value, seed)
-                return known[name]
+                slope = known[name]
+                return slope and _over(slope, (*node.free, *wrt.free))
             return None
 
         return self.tangent(of, seed)

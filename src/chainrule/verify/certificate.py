@@ -17,7 +17,7 @@ from chainrule.errors import DataError, VerificationError
 from chainrule.ir.program import Program
 from chainrule.verify.exact import Check, Difference, ProgramCheck, SceneCheck
 from chainrule.verify.laws import normal
-from chainrule.verify.plan import LEMMA_SAMPLES, Planned, broken_citation, checks_of, planned
+from chainrule.verify.plan import LEMMA_SAMPLES, Planned, broken_citation, checks_of, exact_within, planned
 from chainrule.verify.reduce import RULE
 from chainrule.verify.scene import Line as SceneLine
 from chainrule.verify.scene import extents_for
@@ -28,15 +28,17 @@ TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence")
 MEANING = (
     "exact: both sides were equal at random points of the field GF(2^61 − 1); `bound` limits the chance that a false "
     "line is found equal, the keyed hash behind uninterpreted functions taken for a random function. evidence: both "
-    "sides agreed to 40 digits at random real points, in 50-digit arithmetic; that has no bound."
+    "sides agreed to 40 digits at random real points, in 50-digit arithmetic, or at random points of the field where the "
+    "degree is too high for a useful bound; the whole gradient of a deep network still follows from its lemmas, each "
+    "checked exactly, since every use of every tensor is cited and added."
 )
 EXCLUSIONS = (
     "rounding: floating point is measured apart and never part of an exact line",
     "ties and kinks: at x = 0 of a relu, or where entries of a maximum are equal, the convention decides, not algebra",
     "shapes other than those listed",
     "the scalar laws (σ′ = σ(1 − σ), …), which are tested one by one at 50 digits",
-    "selections of a maximum other than those drawn; trials are added until each position of its window has been "
-    "selected somewhere, but for a chance of 2^-60",
+    "selections of a maximum other than those drawn; trials are added, up to 64, until each position of its window has "
+    "been selected somewhere but for a chance of 2^-60",
 )
 
 
@@ -81,7 +83,7 @@ class Certificate:
         if constant:
             parts.append(f"{constant} checked exactly up to a constant, which agrees to 40 digits")
         if evidence:
-            parts.append(f"{evidence} with the evidence of 50-digit arithmetic")
+            parts.append(f"{evidence} with evidence, without a bound")
         return "; ".join(parts)
 
     def to_text(self, full: bool = False, width: int = 110) -> str:
@@ -216,8 +218,9 @@ def settle(item: Planned, seed: int) -> list[Entry]:
             break
     entries: list[Entry] = []
     for number, ((what, rule), chance) in enumerate(zip(check.lines, check.chances, strict=True)):
-        tier: Tier = "exact" if chance < 1 else "evidence"
-        bound = chance**item.trials if chance < 1 else Fraction(1)
+        bounded = exact_within(check.chances)
+        tier: Tier = "exact" if bounded else "evidence"
+        bound = chance**item.trials if bounded else Fraction(1)
         began = perf_counter()
         if number in failed:
             tier, bound = second_look(item, number, failed[number], seed)

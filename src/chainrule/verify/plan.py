@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, log, prod
@@ -11,9 +11,10 @@ from chainrule.derive import Derivation, Lemma, derive_program
 from chainrule.derive.compose import composites
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
-from chainrule.ir.expr import Expr, Reduce
-from chainrule.ir.program import Program
-from chainrule.ir.walk import kind, nodes
+from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor
+from chainrule.ir.index import SAMPLES
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import kind, nodes, tensors
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
 from chainrule.verify.reduce import reduced_composite, reduced_lemma, reduced_program
 from chainrule.verify.scene import Scene, extents_for, of_composite, of_lemma, work
@@ -21,7 +22,8 @@ from chainrule.verify.scene import Scene, extents_for, of_composite, of_lemma, w
 LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced
 PROGRAM_WORK = 4_000_000  # the same for whole programs
 TARGET = Fraction(1, 2**60)
-MOST_TRIALS = 64
+USEFUL = Fraction(1, 2**10)  # a check whose one trial says less than this is made at reduced shapes
+FEW_TRIALS, MOST_TRIALS = 8, 64
 LEMMA_SAMPLES = 2
 
 
@@ -41,7 +43,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     found: list[tuple[Check, bool]] = []
     for where, lemma in _lemmas(derivation):
         scene, small = of_lemma(lemma, few, where), None
-        if _work(scene) > LINE_WORK:
+        if _work(scene) > LINE_WORK or selections(SceneCheck(scene)) > FEW_TRIALS:
             small = reduced_lemma(lemma)
         found.append((SceneCheck(scene if small is None else of_lemma(small, few, where)), small is not None))
     for number, repeated in enumerate(composites(derivation), 1):
@@ -91,13 +93,34 @@ def broken_chain(lemma: Lemma) -> str:
 def broken_citation(derivation: Derivation) -> str:
     """Where the backward program is not made of the lemmas' last lines: in words, empty where it is."""
     equations = set(derivation.backward.equations)
+    cited = {(use.equation, name) for name, gradient in derivation.parts.items() for use in gradient.uses}
+    for equation in derivation.forward.equations:
+        for tensor in tensors(equation.value):
+            live = equation.tensor.name in derivation.parts or equation.tensor in (derivation.loss, *_seeds(derivation))
+            if live and tensor.name in derivation.parts and (equation, tensor.name) not in cited:
+                return f"no lemma is cited for {tensor.name} in {equation}"
+    for gradient in derivation.parts.values():
+        shares = [use.contribution for use in gradient.uses]
+        if gradient.sum is not None and (gradient.sum not in equations or _added(gradient.sum) != shares):
+            return f"{gradient.sum} does not add the contributions of all uses"
     for gradient in derivation.parts.values():
         for use in gradient.uses:
             for piece, equation in zip(use.lemma.pieces, use.equations, strict=True):
-                own, cited = piece.equation, equation
-                if kind(own.value, own.indices) != kind(cited.value, cited.indices) or cited not in equations:
-                    return f"δ{use.tensor.name} = {cited.value} is not the last line of its lemma"
+                own = piece.equation
+                if kind(own.value, own.indices) != kind(equation.value, equation.indices) or equation not in equations:
+                    return f"δ{use.tensor.name} = {equation.value} is not the last line of its lemma"
     return ""
+
+
+def _seeds(derivation: Derivation) -> tuple[Tensor, ...]:
+    return derivation.forward.outputs if derivation.loss is None else ()
+
+
+def _added(equation: Equation) -> list[Tensor]:
+    """The tensors whose sum, component by component, an equation is; none where it is something else."""
+    terms = equation.value.terms if isinstance(equation.value, Add) else ()
+    found = [t.tensor for t in terms if isinstance(t, Component) and t.subscripts == equation.target.subscripts]
+    return found if len(found) == len(terms) else []
 
 
 def _work(scene: Scene) -> int:
@@ -107,11 +130,12 @@ def _work(scene: Scene) -> int:
 def _gradient(derivation: Derivation, extents: Mapping[str, int]) -> tuple[Check, bool]:
     program = derivation.forward
     largest = max(work(e.value, extents) for e in derivation.joint.equations)
-    if largest > PROGRAM_WORK:
+    whole = GradientCheck(derivation, extents)
+    if largest > PROGRAM_WORK or max(whole.chances) > USEFUL:
         small = small_derivation(derivation)
         if small is not None:
-            return GradientCheck(small, extents), True
-    return GradientCheck(derivation, {**extents_for(program, 1), **extents}), False
+            return GradientCheck(small, extents_for(program, min(extents.get(SAMPLES, 1), LEMMA_SAMPLES))), True
+    return whole, False
 
 
 def small_derivation(derivation: Derivation) -> Derivation | None:
@@ -154,17 +178,18 @@ def planned(checks: Iterable[tuple[Check, bool]], target: Fraction = TARGET) -> 
     def share(n: int) -> Fraction:
         return sum((c ** trials[n] for c in chances[n]), Fraction(0))
 
-    shares = [share(n) for n in range(len(checks))]
-    while sum(shares) > target:
-        open_ = [n for n in range(len(checks)) if trials[n] < MOST_TRIALS and max(chances[n]) < 1]
-        if not open_:
-            break
-        worst = max(open_, key=lambda n: shares[n])
-        if shares[worst] == 0:
-            break
+    bounded = [n for n in range(len(checks)) if exact_within(chances[n], target)]
+    shares = {n: share(n) for n in bounded}
+    while sum(shares.values()) > target:
+        worst = max(bounded, key=lambda n: shares[n])
         trials[worst] += 1
         shares[worst] = share(worst)
     return [Planned(check, t, reduced) for (check, reduced), t in zip(checks, trials, strict=True)]
+
+
+def exact_within(chances: Sequence[Fraction], target: Fraction = TARGET) -> bool:
+    """Whether the most trials bring the chances so low that every plan of no more than 2^40 checks meets the target."""
+    return sum((c**MOST_TRIALS for c in chances), Fraction(0)) <= target / 2**40
 
 
 def selections(check: Check) -> int:

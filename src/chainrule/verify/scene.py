@@ -88,13 +88,18 @@ def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "") -> Scene
 
 
 def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -> Scene:
-    """The steps of two lemmas composed: u = h(x), z = g(u), the error signal of u being the outer lemma's result."""
+    """The steps of two lemmas composed: u = h(x), z = g(u), the error signal of u being the outer lemma's result.
+    Where z reads x itself too, it reads a copy: a composite is about the paths through u."""
     outer, inner = composite.outer, composite.inner
-    z, u = outer.equation, inner.equation
+    x, u = inner.wrt, inner.equation
+    copy = Component(Tensor(f"{x.tensor.name}′", x.tensor.shape, x.tensor.dtype), x.subscripts)
+    z = outer.equation.over({x.tensor: copy.tensor})
     signal_of_u = outer.pieces[0].equation
     lines = [_line(where, step) for step in (*composite.steps, *composite.jacobian)]
     definitions = {u.tensor.name: u, z.tensor.name: z}
-    computed = (*inner.facts, u, *outer.facts, z, *inner.auxiliary, *outer.auxiliary, signal_of_u)
+    computed = (
+        *inner.facts, u, *outer.facts, Equation(copy, x), z, *inner.auxiliary, *outer.auxiliary, signal_of_u
+    )
     if z.tensor == LOSS:
         return _scene(lines, computed, definitions, extents)
     signal = Component(adjoint_of(z.tensor), z.target.subscripts)
