@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from chainrule.derive import Derivation
-from chainrule.errors import DataError, VerificationError
+from chainrule.errors import ChainruleError, DataError, VerificationError
 from chainrule.ir.program import Program
 from chainrule.verify.exact import Check, Difference, ProgramCheck, SceneCheck
 from chainrule.verify.laws import normal
@@ -241,9 +241,14 @@ def second_look(item: Planned, number: int, difference: Difference, seed: int) -
         retried = planned([(alone, item.reduced)])[0]
         if not any(alone.run(seed + 1000 * t) for t in range(retried.trials)):
             return "exact", alone.chances[0] ** retried.trials
-    from chainrule.verify.numeric import line_differs
+    from chainrule.verify.numeric import MissingLibraryError, line_differs
 
-    found = line_differs(check.scene, line, seed)
+    try:
+        found = line_differs(check.scene, line, seed)
+    except MissingLibraryError:
+        raise
+    except ChainruleError as error:  # a side has no value at all
+        found = (difference.point, difference.left, f"no value: {error.problem}")
     if found is not None:
         raise VerificationError(f"{what}, {rule}", *found, about=_about(line))
     if check.tangents_agree(line, seed):

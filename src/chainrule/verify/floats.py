@@ -29,6 +29,7 @@ Array = NDArray[Any]
 Kind = Literal["random", "saturated", "tied"]
 KINDS: tuple[Kind, ...] = ("random", "saturated", "tied")
 Execute = Callable[..., Mapping[str, Array]]
+TIES = 3  # tied points
 WRONG = 2.0**-20  # a relative error at a tie that no rounding of float64 explains
 
 
@@ -67,16 +68,22 @@ def measure(
     joint, extents = derivation.joint, extents_for(derivation.forward, samples)
     top = integer_ranges(joint.given, (e.value for e in joint.equations), extents)
     found: list[Measured] = []
-    for kind in KINDS:
+    forward = {t.name for t in derivation.forward.given}
+    for kind, number in ((k, n) for k in KINDS for n in range(TIES if k == "tied" else 1)):
         for positive in (False, True):
-            given = {t.name: draw(t, extents, kind, seed, top.get(t.name, 2), positive) for t in joint.given}
+            given = {
+                # An error signal that is given is never 0, or a tie might not show.
+                t.name: draw(t, extents, kind if t.name in forward else "random", seed + number, top.get(t.name, 2),
+                             positive)
+                for t in joint.given
+            }
             exact, _ = run(mp, joint, {n: _lifted(mp, v) for n, v in given.items()}, extents)
             if all(not mp.isnan(x) for g in derivation.gradients.values() for x in _entries(exact[g.name])):
                 break
         else:
             continue  # no real gradient at either point
         if kind == "tied":
-            _conventions(mp, derivation, given, exact, extents, seed)
+            _conventions(mp, derivation, given, exact, extents, seed + number)
         for dtype in (np.float32, np.float64):
             with np.errstate(all="ignore"):
                 values = execute(joint, given, dtype=dtype)
@@ -87,7 +94,7 @@ def measure(
                 if kind == "tied" and dtype is np.float64 and not relative <= WRONG:
                     at = int(np.argmax(np.abs(values[gradient.name] - exact[gradient.name].astype(float))))
                     raise VerificationError(
-                        f"the gradient of {name} in float64", f"a tie, entry {at}, seed {seed}",
+                        f"the gradient of {name} in float64", f"a tie, entry {at}, seed {seed + number}",
                         str(_entries(values[gradient.name])[at]), mp.nstr(_entries(exact[gradient.name])[at], 20),
                     )
     return tuple(found)

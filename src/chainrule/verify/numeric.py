@@ -377,7 +377,8 @@ class Precise:
     def _jacobian(self, of: Expr, wrt: Component) -> Entries:
         plain = [s.plain for s in wrt.subscripts]
         indices = tuple(i for i in plain if i is not None)
-        assert len(indices) == len(plain), "a derivative by plain subscripts"
+        if len(indices) < len(plain):
+            raise DerivationError("a derivative by subscripts that are no plain indices", about=wrt.tensor.name)
         own = tuple(Index(f"∂{next(self._numbers)}", i.extent) for i in indices)
         definitions = {name: e for name, e in self.definitions.items() if name != wrt.tensor.name}
         memo: dict[Expr, Slope] = {}
