@@ -20,7 +20,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation, derive
-    from chainrule.errors import ChainruleError, DataError, DerivationError, EquationError, ModelError, ShapeError
+    from chainrule.errors import (
+        ChainruleError,
+        DataError,
+        DerivationError,
+        EquationError,
+        ModelError,
+        ShapeError,
+        VerificationError,
+    )
     from chainrule.nn.initialisers import Initialiser, constant, glorot, he, lecun, normal, ones, zeros
     from chainrule.nn.layer import Input, Layer, State, bernoulli, uniform
     from chainrule.nn.layers import Add, Dense, Flatten, ReLU, Sigmoid, Softmax, Tanh
@@ -28,10 +36,12 @@ if TYPE_CHECKING:
     from chainrule.train.checkpoint import load
     from chainrule.train.data import digits
     from chainrule.train.model import History, Model, Sequential
+    from chainrule.verify.certificate import Certificate
 
 __all__ = [
     "SGD",
     "Add",
+    "Certificate",
     "ChainruleError",
     "DataError",
     "Dense",
@@ -52,6 +62,7 @@ __all__ = [
     "Softmax",
     "State",
     "Tanh",
+    "VerificationError",
     "bernoulli",
     "constant",
     "derive",
@@ -68,7 +79,10 @@ __all__ = [
 
 _WHERE = {
     "derivation": ("Derivation",),
-    "errors": ("ChainruleError", "DataError", "DerivationError", "EquationError", "ModelError", "ShapeError"),
+    "errors": (
+        "ChainruleError", "DataError", "DerivationError", "EquationError", "ModelError", "ShapeError",
+        "VerificationError",
+    ),
     "nn.initialisers": ("Initialiser", "constant", "glorot", "he", "lecun", "normal", "ones", "zeros"),
     "nn.layer": ("Input", "Layer", "State", "bernoulli", "uniform"),
     "nn.layers": ("Add", "Dense", "Flatten", "ReLU", "Sigmoid", "Softmax", "Tanh"),
@@ -76,6 +90,7 @@ _WHERE = {
     "train.checkpoint": ("load",),
     "train.data": ("digits",),
     "train.model": ("History", "Model", "Sequential"),
+    "verify.certificate": ("Certificate",),
 }
 _MODULE = {name: f"chainrule.{module}" for module, names in _WHERE.items() for name in names}
 

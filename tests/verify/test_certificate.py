@@ -26,9 +26,8 @@ from chainrule.optim.sgd import SGD
 from chainrule.verify.certificate import Certificate, Entry, certify, settle
 from chainrule.verify.exact import GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.floats import measure
-from chainrule.verify.numeric import MissingLibraryError
+from chainrule.verify.numeric import MissingLibraryError, library
 from chainrule.verify.numeric import functions as precise_functions
-from chainrule.verify.numeric import library
 from chainrule.verify.plan import TARGET, planned
 from chainrule.verify.reduce import reduced_lemma, reduced_program
 from chainrule.verify.scene import Line, Scene

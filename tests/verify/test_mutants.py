@@ -1,4 +1,4 @@
-"""Negative controls: every mutant of a derived line is refused or shown to be equivalent; no reformulation is refused."""
+"""Negative controls: every mutant of a line is refused or shown to be equivalent, no reformulation is refused."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from chainrule.ir.expr import Expr
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import substitute
 from chainrule.verify.certificate import certify
+from chainrule.verify.evidence import line_differs
 from chainrule.verify.exact import Array, GradientCheck, SceneCheck
-from chainrule.verify.numeric import line_differs
 from chainrule.verify.scene import Line, Scene, of_lemma
 from tests.derive.cases import CASES, Case
 from tests.verify.mutants import canonical, mutants, reformulations
@@ -44,8 +44,10 @@ def in_floats(scene: Scene, seed: int) -> dict[str, Array]:
     values: dict[str, Array] = {}
     for tensor in scene.given:
         shape = tuple(EXTENTS[e] if isinstance(e, str) else e for e in tensor.shape)
-        whole = tensor.dtype == "integer"
-        values[tensor.name] = rng.integers(0, scene.ranges[tensor.name], shape) if whole else rng.uniform(0.25, 2, shape)
+        if tensor.dtype == "integer":
+            values[tensor.name] = rng.integers(0, scene.ranges[tensor.name], shape)
+        else:
+            values[tensor.name] = rng.uniform(0.25, 2, shape)
     for tensor, known in scene.known.items():
         constant = float(executor.evaluate(known, values, (), extents=EXTENTS))
         values[tensor.name] = np.full(tuple(EXTENTS[e] if isinstance(e, str) else e for e in tensor.shape), constant)

@@ -120,7 +120,7 @@ class Degrees:
             value = either((value, self.tensors[name]))
             slope = either([s for s in (slope, self.slopes.get(name)) if s]) if slope or self.slopes.get(name) else None
         self.tensors[name], self.slopes[name] = value, slope
-        axes = value.axes | (slope.axes if slope is not None else frozenset())
+        axes = value.axes if slope is None else value.axes | slope.axes
         depends = {n for n, s in enumerate(equation.target.subscripts) if not axes.isdisjoint(s.indices)}
         self._depends[name] = self._depends.get(name, set()) | depends
         self._values.clear()

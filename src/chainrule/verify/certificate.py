@@ -28,9 +28,9 @@ TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence")
 MEANING = (
     "exact: both sides were equal at random points of the field GF(2^61 − 1); `bound` limits the chance that a false "
     "line is found equal, the keyed hash behind uninterpreted functions taken for a random function. evidence: both "
-    "sides agreed to 40 digits at random real points, in 50-digit arithmetic, or at random points of the field where the "
-    "degree is too high for a useful bound; the whole gradient of a deep network still follows from its lemmas, each "
-    "checked exactly, since every use of every tensor is cited and added."
+    "sides agreed to 40 digits at random real points, in 50-digit arithmetic, or at random points of the field where "
+    "the degree is too high for a useful bound; the whole gradient of a deep network still follows from its lemmas, "
+    "each checked exactly, since every use of every tensor is cited and added."
 )
 EXCLUSIONS = (
     "rounding: floating point is measured apart and never part of an exact line",
@@ -241,7 +241,8 @@ def second_look(item: Planned, number: int, difference: Difference, seed: int) -
         retried = planned([(alone, item.reduced)])[0]
         if not any(alone.run(seed + 1000 * t) for t in range(retried.trials)):
             return "exact", alone.chances[0] ** retried.trials
-    from chainrule.verify.numeric import MissingLibraryError, line_differs
+    from chainrule.verify.evidence import line_differs
+    from chainrule.verify.numeric import MissingLibraryError
 
     try:
         found = line_differs(check.scene, line, seed)

@@ -21,7 +21,8 @@ from chainrule.evaluate import numpy as executor
 from chainrule.evaluate.labelled import size
 from chainrule.evaluate.prime import key
 from chainrule.ir.expr import Tensor
-from chainrule.verify.numeric import close, library, run
+from chainrule.verify.evidence import close, run
+from chainrule.verify.numeric import library
 from chainrule.verify.plan import small_derivation
 from chainrule.verify.scene import extents_for, integer_ranges
 
@@ -69,7 +70,8 @@ def measure(
     top = integer_ranges(joint.given, (e.value for e in joint.equations), extents)
     found: list[Measured] = []
     forward = {t.name for t in derivation.forward.given}
-    for kind, number in ((k, n) for k in KINDS for n in range(TIES if k == "tied" else 1)):
+    points: list[tuple[Kind, int]] = [(k, n) for k in KINDS for n in range(TIES if k == "tied" else 1)]
+    for kind, number in points:
         for positive in (False, True):
             given = {
                 # An error signal that is given is never 0, or a tie might not show.

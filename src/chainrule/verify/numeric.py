@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.evaluate.labelled import onto, ranges, size
-from chainrule.evaluate.prime import key
 from chainrule.ir import walk
 from chainrule.ir.expr import (
     Add,
@@ -33,19 +32,14 @@ from chainrule.ir.expr import (
     Power,
     Reduce,
     Size,
-    Tensor,
 )
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import law
-from chainrule.ir.program import Equation, Program
-
-if TYPE_CHECKING:
-    from chainrule.verify.scene import Line, Scene
+from chainrule.ir.program import Equation
 
 Array = NDArray[Any]
 DIGITS = 50
-CLOSE = "1e-40"  # of the greater side, or of 1
 
 
 class MissingLibraryError(ChainruleError, ImportError):
@@ -161,7 +155,7 @@ class Precise:
         total = data.sum(-1) if data.shape[-1] else np.full(self.shape(axes), self.mp.zero, object)
         return Entries(axes, np.asarray(total, object))
 
-    def _read(self, data: Array, node: Component, trailing: tuple[Index, ...] = ()) -> Entries:
+    def read(self, data: Array, node: Component, trailing: tuple[Index, ...] = ()) -> Entries:
         """A component; the padding outside, and no number where there is none."""
         inside, grids = np.asarray(True), list[Array]()
         for subscript, extent in zip(node.subscripts, data.shape, strict=False):
@@ -208,7 +202,7 @@ class Precise:
             case Size(extent=name):
                 return Entries((), np.asarray(self.mp.mpf(size(name, self.extents)), object))
             case Component():
-                return self._read(self.given[node.tensor.name], node)
+                return self.read(self.given[node.tensor.name], node)
             case Add(terms=terms):
                 return self._add([known[t] for t in terms])
             case Multiply(factors=factors):
@@ -396,7 +390,7 @@ class Precise:
                 return None
             targets = tuple(i for i in (s.plain for s in definition.target.subscripts) if i is not None)
             rest = tuple(axis for axis in slope.axes if axis not in targets)
-            return self._read(self.over(slope, targets + rest), node, rest)
+            return self.read(self.over(slope, targets + rest), node, rest)
 
         result = self.tangent(of, seed) or Entries((), np.asarray(self.mp.zero, object))
         for label, index in zip(own, indices, strict=True):
@@ -407,100 +401,3 @@ class Precise:
             else:
                 result = Entries(tuple(index if a == label else a for a in result.axes), result.data)
         return result
-
-
-# Programs and lines.
-
-
-def random_reals(
-    mp: Any, tensors: Iterable[Tensor], extents: Mapping[str, int], seed: int, integer: Mapping[str, int],
-    positive: bool = False,
-) -> dict[str, Array]:
-    """Numbers of full precision: between 1/4 and 5/4, with a random sign unless `positive`."""
-    values: dict[str, Array] = {}
-    for tensor in tensors:
-        rng = np.random.default_rng(key(seed, "reals", tensor.name))
-        shape = tuple(size(e, extents) for e in tensor.shape)
-        if tensor.dtype == "integer":
-            values[tensor.name] = rng.integers(0, integer.get(tensor.name, 2), shape)
-            continue
-        words = rng.integers(0, 2**62, (*shape, 3)).astype(object)
-        signs = np.where(rng.random(shape) < 0.5, 1, 1 if positive else -1).astype(object)
-        whole = words[..., 0] * 2**124 + words[..., 1] * 2**62 + words[..., 2]
-        real = np.frompyfunc(lambda w, s: s * (mp.mpf(w) / mp.mpf(2) ** 186 + mp.mpf(1) / 4), 2, 1)
-        values[tensor.name] = np.asarray(real(whole, signs), object)
-    return values
-
-
-def bind(values: dict[str, Array], precise: Precise, equation: Equation, entries: Entries) -> None:
-    """Put what an equation computes into its tensor's array, which is made if it is not there."""
-    tensor, extents = equation.tensor, precise.extents
-    if tensor.name not in values:
-        shape = tuple(size(e, extents) for e in tensor.shape)
-        values[tensor.name] = np.full(shape, precise.mp.mpf(1) / 3, object)
-    place: list[Array] = []
-    for subscript in equation.target.subscripts:
-        position = ranges(subscript, extents)
-        place.append(onto(position.data, position.axes, equation.indices))
-    computed = precise.over(entries, equation.indices)
-    # NumPy would store an object array of no axes as one entry.
-    values[tensor.name][tuple(place)] = computed if computed.ndim else computed[()]
-
-
-def run(
-    mp: Any, program: Program, given: Mapping[str, Array], extents: Mapping[str, int],
-    tangents: Mapping[str, Array] | None = None,
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The values of a program's tensors, and their tangents along `tangents`."""
-    values, slopes = dict(given), dict(tangents or {})
-    for equation in program.equations:
-        precise = Precise(mp, values, extents)
-
-        def seed(node: Component, precise: Precise = precise) -> Slope:
-            slope = slopes.get(node.tensor.name)
-            if slope is None:
-                return None
-            read = Component(node.tensor, node.subscripts, node.pad and Fraction(0))
-            return precise._read(slope, read)  # pyright: ignore[reportPrivateUsage]
-
-        entries = precise.value(equation.value)
-        slope = precise.tangent(equation.value, seed) if slopes else None
-        bind(values, precise, equation, entries)
-        if slope is not None:
-            if equation.tensor.name not in slopes:
-                slopes[equation.tensor.name] = np.full(values[equation.tensor.name].shape, mp.zero, object)
-            bind(slopes, precise, equation, slope)
-    return values, slopes
-
-
-def line_differs(scene: Scene, line: Line, seed: int) -> tuple[str, str, str] | None:
-    """(point, left, right) where a line fails at 50 digits, at three points; None where it holds at all of them.
-
-    A component that is no real number on either side says nothing; at least one must be.
-    """
-    mp, seen = library(), 0
-    for trial in range(3):
-        values = random_reals(mp, scene.given, scene.extents, seed + trial, scene.ranges, positive=trial == 0)
-        for tensor, constant in scene.known.items():
-            number = Precise(mp, values, scene.extents).value(constant).data[()]
-            values[tensor.name] = np.full(tuple(size(e, scene.extents) for e in tensor.shape), number, object)
-        for equation in scene.equations:
-            if equation.tensor not in scene.known:
-                precise = Precise(mp, values, scene.extents)
-                bind(values, precise, equation, precise.value(equation.value))
-        values.setdefault("loss", np.asarray(mp.one, object))
-        precise = Precise(mp, values, scene.extents, scene.definitions)
-        left, right = (precise.over(precise.value(side), line.free) for side in (line.before, line.after))
-        for at in np.ndindex(*left.shape):
-            a, b = left[at], right[at]
-            if mp.isnan(a) or mp.isnan(b):
-                continue
-            seen += 1
-            if not close(mp, a, b):
-                where = ", ".join(f"{i.name} = {n}" for i, n in zip(line.free, at, strict=True))
-                return f"seed {seed + trial}" + (f", {where}" if where else ""), mp.nstr(a, 20), mp.nstr(b, 20)
-    return None if seen else ("three points", "no real number", "no real number")
-
-
-def close(mp: Any, a: Any, b: Any) -> bool:
-    return bool(abs(a - b) <= mp.mpf(CLOSE) * max(mp.one, abs(a), abs(b)))
