@@ -86,7 +86,8 @@ def functions(mp: Any) -> dict[str, Callable[..., Any]]:
 
     return {
         "exp": mp.exp, "expm1": mp.expm1, "log": mp.log, "sigmoid": sigmoid, "tanh": mp.tanh, "erf": mp.erf,
-        "softplus": softplus, "step": step, "sign": sign, "relu": relu, "abs": abs, "max": greater, "min": lesser,
+        "erfc": mp.erfc, "softplus": softplus, "step": step, "sign": sign, "relu": relu, "abs": abs,
+        "max": greater, "min": lesser,
     }
 
 
@@ -262,6 +263,8 @@ class Precise:
     def _safe(self, function: str, *arguments: Any) -> Any:
         if any(self.mp.isnan(a) for a in arguments) or (function == "log" and not arguments[0] > 0):
             return self.mp.nan
+        if function not in self.functions:
+            raise DerivationError(f"no value of {function} at 50 digits", fix="add it to verify/numeric.py")
         return self.functions[function](*arguments)
 
     def apply(self, function: str, arguments: list[Entries]) -> Entries:

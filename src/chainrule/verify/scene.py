@@ -14,6 +14,7 @@ from chainrule.derive.compose import Composite
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.matrix import recognise
 from chainrule.derive.trace import LOSS, Step
+from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import Component, Delta, Derivative, Expr, Multiply, Reduce, Tensor, summed
 from chainrule.ir.index import SAMPLES, Affine, Index
@@ -169,7 +170,8 @@ class _Plain:
             return node
         mapping: dict[Index, Index] = {}
         for own, other in zip(self.target.subscripts, node.subscripts, strict=True):
-            assert [c for _, c in own.terms] == [c for _, c in other.terms], "a component at other positions"
+            if [c for _, c in own.terms] != [c for _, c in other.terms]:
+                raise DerivationError("a derivative at other positions than the equation's", about=node)
             mapping.update(zip(own.indices, other.indices, strict=True))
         return Component(self.equation.tensor, tuple(Affine.of(mapping[i]) for i in self.target.free))
 
