@@ -20,7 +20,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation, derive
-    from chainrule.errors import ChainruleError, DataError, DerivationError, EquationError, ModelError, ShapeError
+    from chainrule.errors import (
+        ChainruleError,
+        DataError,
+        DerivationError,
+        EquationError,
+        ModelError,
+        ShapeError,
+        VerificationError,
+    )
     from chainrule.nn.initialisers import Initialiser, constant, glorot, he, lecun, normal, ones, zeros
     from chainrule.nn.layer import Input, Layer, State, bernoulli, uniform
     from chainrule.nn.layers import (
@@ -81,6 +89,7 @@ if TYPE_CHECKING:
     from chainrule.train.files import DataSet, read_data
     from chainrule.train.model import History, Model, Sequential
     from chainrule.train.models import read_model
+    from chainrule.verify.certificate import Certificate
 
 __all__ = [
     "ELU",
@@ -92,6 +101,7 @@ __all__ = [
     "AdamW",
     "Add",
     "BatchNorm",
+    "Certificate",
     "ChainruleError",
     "Concat",
     "Conv1d",
@@ -140,6 +150,7 @@ __all__ = [
     "Standardiser",
     "State",
     "Tanh",
+    "VerificationError",
     "bernoulli",
     "binary_cross_entropy",
     "constant",
@@ -171,7 +182,10 @@ __all__ = [
 
 _WHERE = {
     "derivation": ("Derivation",),
-    "errors": ("ChainruleError", "DataError", "DerivationError", "EquationError", "ModelError", "ShapeError"),
+    "errors": (
+        "ChainruleError", "DataError", "DerivationError", "EquationError", "ModelError", "ShapeError",
+        "VerificationError",
+    ),
     "nn.initialisers": ("Initialiser", "constant", "glorot", "he", "lecun", "normal", "ones", "zeros"),
     "nn.layer": ("Input", "Layer", "State", "bernoulli", "uniform"),
     "nn.layers": (
@@ -232,6 +246,7 @@ _WHERE = {
     "train.files": ("DataSet", "read_data"),
     "train.model": ("History", "Model", "Sequential"),
     "train.models": ("read_model",),
+    "verify.certificate": ("Certificate",),
 }
 _MODULE = {name: f"chainrule.{module}" for module, names in _WHERE.items() for name in names}
 

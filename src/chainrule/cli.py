@@ -1,4 +1,4 @@
-"""The command line: `chainrule train`, `evaluate`, `predict`, `summary`, `derive`."""
+"""The command line: `chainrule train`, `evaluate`, `predict`, `summary`, `derive`, `verify`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   chainrule derive mlp
   chainrule derive neuron --lang zh -o neuron.md
   chainrule derive "u[n, k] = sum[l](W[k, l] * x[n, l]) + b[k]" --wrt W
+  chainrule verify mlp
 """
 TRAIN_EXAMPLES = """examples:
   chainrule train digits
@@ -57,6 +58,11 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive mlp --detail full -o mlp.tex
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
   chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
+"""
+VERIFY_EXAMPLES = """examples:
+  chainrule verify mlp
+  chainrule verify digits.safetensors -o certificate.json
+  chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 DATA = (
     "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a file .csv or .npz, a folder with MNIST's IDX files, "
@@ -150,6 +156,15 @@ def parser() -> argparse.ArgumentParser:
             DERIVE_EXAMPLES,
         )
     )
+    _verify_options(
+        command(
+            "verify",
+            "check every line of a derivation as an exact identity",
+            "Check every line of a derivation at random points of the field GF(2^61 - 1), and print the certificate. "
+            "Exit code 0 where every line holds, 1 where one does not.",
+            VERIFY_EXAMPLES,
+        )
+    )
     return top
 
 
@@ -204,6 +219,20 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
     derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .txt, .md or .tex")
+
+
+def _verify_options(verify: argparse.ArgumentParser) -> None:
+    verify.add_argument(
+        "what", metavar="FILE|NAME|EQUATION", help=f"as for derive, or a file {TRAINED} that a model was saved in"
+    )
+    verify.add_argument("--wrt", metavar="NAME", action="append", help="of an equation: the tensor to differentiate by")
+    verify.add_argument(
+        "--samples", type=_positive, default=2, help="samples of the whole gradient, default %(default)s"
+    )
+    verify.add_argument("--seed", type=_seed, default=0, help="of the random points, default %(default)s")
+    verify.add_argument("--full", action="store_true", help="one row for each line, not for each lemma")
+    verify.add_argument("--floats", action="store_true", help="measure the error in float32 and float64 too")
+    verify.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the certificate as JSON")
 
 
 def digits_model(seed: int = 0) -> Model:
@@ -316,15 +345,24 @@ def _write(path: Path, text: str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
-    from chainrule.errors import DerivationError, EquationError
+def _derived_model(what: str, wrt: Sequence[str] | None) -> Model | None:
+    """The model that `what` names, where it names one."""
+    from chainrule.errors import DerivationError
     from chainrule.train.models import is_model_file
 
-    if is_model_file(what) or what.lower().endswith(TRAINED):
-        if wrt:
-            raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
-        # The textbook's network ends with a sigmoid and half the squared error, the one that is trained with a softmax.
-        return _model("mlp-textbook" if what == "mlp" else what).derive()
+    if not is_model_file(what) and not what.lower().endswith(TRAINED):
+        return None
+    if wrt:
+        raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
+    # The textbook's network ends with a sigmoid and half the squared error, the one that is trained with a softmax.
+    return _model("mlp-textbook" if what == "mlp" else what)
+
+
+def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
+    from chainrule.errors import EquationError
+
+    if model := _derived_model(what, wrt):
+        return model.derive()
     if "=" not in what:
         raise EquationError(
             f"{what[:60]!r} is neither a model nor an equation",
@@ -363,6 +401,28 @@ def _derive(options: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from chainrule.errors import VerificationError
+    from chainrule.verify.certificate import certify
+
+    path: Path | None = options.output
+    if path is not None:
+        _writable(path)
+    try:
+        choices = {"samples": options.samples, "seed": options.seed, "floats": options.floats}
+        if model := _derived_model(options.what, options.wrt):
+            certificate = model.verify(**choices)
+        else:
+            certificate = certify(_derivation(options.what, options.wrt), **choices)
+    except VerificationError as error:
+        print(f"chainrule verify: {_sentence(error)}", file=sys.stderr)
+        return 1
+    sys.stdout.write(certificate.to_text(full=options.full))
+    if path is not None:
+        _write(path, certificate.to_json() + "\n")
+    return 0
+
+
 def _sentence(error: ChainruleError) -> str:
     """The error on one line."""
     about = "" if error.about is None else " in " + " ".join(str(error.about).split())
@@ -378,7 +438,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     command = f"chainrule {options.command}"
     try:
-        actions = {"train": _train, "evaluate": _evaluate, "predict": _predict, "summary": _summary, "derive": _derive}
+        actions = {
+            "train": _train,
+            "evaluate": _evaluate,
+            "predict": _predict,
+            "summary": _summary,
+            "derive": _derive,
+            "verify": _verify,
+        }
         code = actions[options.command](options)
         sys.stdout.flush()
         return code

@@ -33,3 +33,14 @@ class DataError(ChainruleError, ValueError):
 
 class ModelError(ChainruleError, ValueError):
     """A model that cannot be built: an unknown name, a wrong option, an order that makes no sense."""
+
+
+class VerificationError(ChainruleError, ValueError):
+    """A line that is no identity: `line` says where it stands, `point` where both sides differ, and the two values."""
+
+    def __init__(self, line: str, point: str, left: str, right: str, *, about: object = None) -> None:
+        self.line, self.point, self.left, self.right = line, point, left, right
+        super().__init__(
+            f"{line} is no identity: {left} ≠ {right} at {point}", about=about,
+            fix="the derivation is wrong in this line; nothing that follows from it may be trusted",
+        )

@@ -1,0 +1,262 @@
+"""The certificate: what was checked, how, at which shapes, with what chance of error, and what it does not say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from io import StringIO
+from os import PathLike
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+from chainrule.derive import Derivation
+from chainrule.errors import ChainruleError, DataError, VerificationError
+from chainrule.ir.program import Program
+from chainrule.verify.exact import Check, Difference, ProgramCheck, SceneCheck
+from chainrule.verify.laws import normal
+from chainrule.verify.plan import LEMMA_SAMPLES, Planned, broken_citation, checks_of, exact_within, planned
+from chainrule.verify.reduce import RULE
+from chainrule.verify.scene import Line as SceneLine
+from chainrule.verify.scene import extents_for
+
+Tier = Literal["exact", "exact up to a constant", "evidence"]
+TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence")
+
+MEANING = (
+    "exact: both sides were equal at random points of the field GF(2^61 − 1); `bound` limits the chance that a false "
+    "line is found equal, the keyed hash behind uninterpreted functions taken for a random function. evidence: both "
+    "sides agreed to 40 digits at random real points, in 50-digit arithmetic, or at random points of the field where "
+    "the degree is too high for a useful bound; the whole gradient of a deep network still follows from its lemmas, "
+    "each checked exactly, since every use of every tensor is cited and added."
+)
+EXCLUSIONS = (
+    "rounding: floating point is measured apart and never part of an exact line",
+    "ties and kinks: at x = 0 of a relu, or where entries of a maximum are equal, the convention decides, not algebra",
+    "shapes other than those listed",
+    "the scalar laws (σ′ = σ(1 − σ), …), which are tested one by one at 50 digits",
+    "selections of a maximum other than those drawn; trials are added, up to 64, until each position of its window has "
+    "been selected somewhere but for a chance of 2^-60",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a derivation: where it stands, its rule, its tier, the bound after all trials, and the time."""
+
+    what: str
+    rule: str
+    tier: Tier
+    bound: Fraction
+    trials: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Every line passed a tier. `bound` is the chance that any line counted as exact is false."""
+
+    entries: tuple[Entry, ...]
+    shapes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    exclusions: tuple[str, ...] = EXCLUSIONS
+    floats: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def bound(self) -> Fraction:
+        return sum((e.bound for e in self.entries if e.tier != "evidence"), Fraction(0))
+
+    def count(self, tier: Tier) -> int:
+        return sum(e.tier == tier for e in self.entries)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    @property
+    def claim(self) -> str:
+        exact, constant, evidence = (self.count(t) for t in ("exact", "exact up to a constant", "evidence"))
+        bound = f", a false one among them with a chance of at most {_power(self.bound)}" if exact else ""
+        parts = [f"{exact} lines checked exactly{bound}"]
+        if constant:
+            parts.append(f"{constant} checked exactly up to a constant, which agrees to 40 digits")
+        if evidence:
+            parts.append(f"{evidence} with evidence, without a bound")
+        return "; ".join(parts)
+
+    def to_text(self, full: bool = False, width: int = 110) -> str:
+        """A table with one row for each lemma, or for each line with `full`; then shapes and exclusions."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title="Certificate", title_justify="left")
+        for name in ("line", "rule", "tier"):
+            table.add_column(name)
+        for name in ("bound", "ms"):
+            table.add_column(name, justify="right")
+        for what, rule, tier, bound, seconds in self._rows(full):
+            table.add_row(what, rule, tier, _power(bound) if tier != "evidence" else "none", f"{1000 * seconds:.1f}")
+        out = StringIO()
+        console = Console(file=out, width=width, color_system=None, highlight=False, emoji=False, markup=False)
+        console.print(table)
+        console.print(f"{self.claim}.")
+        console.print(f"\n{MEANING}")
+        for title, items in (
+            ("Shapes checked", self.shapes), ("Notes", self.notes), ("Float behaviour", self.floats),
+            ("This says nothing about", self.exclusions),
+        ):
+            if items:
+                console.print(f"\n{title}:")
+                for item in items:
+                    console.print(f"  - {item}")
+        return out.getvalue()
+
+    def _rows(self, full: bool) -> Iterable[tuple[str, str, str, Fraction, float]]:
+        if full:
+            for e in self.entries:
+                yield e.what, e.rule, e.tier, e.bound, e.seconds
+            return
+        groups: dict[tuple[str, str], list[Entry]] = {}
+        for e in self.entries:
+            groups.setdefault((e.what, e.tier), []).append(e)
+        for (what, tier), lines in groups.items():
+            rule = lines[0].rule if len(lines) == 1 else f"{len(lines)} lines"
+            yield what, rule, tier, sum((e.bound for e in lines), Fraction(0)), sum(e.seconds for e in lines)
+
+    # JSON.
+
+    def to_json(self) -> str:
+        """Everything, the bounds as exact fractions."""
+        data = asdict(self)
+        for entry in data["entries"]:
+            entry["bound"] = str(entry["bound"])
+        data["entries"] = list(data["entries"])
+        data = {"format": "chainrule certificate 1", "claim": self.claim, **data}
+        return json.dumps(data, indent=1, ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str) -> Certificate:
+        """Raises DataError where the text is no certificate."""
+        try:
+            data: dict[str, Any] = json.loads(text)
+            entries = tuple(_entry(e) for e in data["entries"])
+            lists = {n: tuple(map(str, data[n])) for n in ("shapes", "notes", "exclusions", "floats")}
+            return Certificate(entries, **lists, seconds=float(data["seconds"]))
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise DataError(f"no certificate: {error}", fix="give what Certificate.to_json wrote") from None
+
+    def save(self, path: str | PathLike[str]) -> None:
+        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+
+
+def _entry(data: Mapping[str, Any]) -> Entry:
+    tier = data["tier"]
+    if tier not in TIERS:
+        raise ValueError(f"unknown tier {tier!r}")
+    return Entry(
+        str(data["what"]), str(data["rule"]), tier, Fraction(str(data["bound"])), int(data["trials"]),
+        float(data["seconds"]),
+    )
+
+
+def _power(bound: Fraction) -> str:
+    """The least power of two that is not below the bound: "2^-61"."""
+    if bound <= 0:
+        return "0"
+    exponent = bound.numerator.bit_length() - bound.denominator.bit_length() - 1
+    while bound > Fraction(2) ** exponent:
+        exponent += 1
+    return f"2^{exponent}"
+
+
+# Making one.
+
+
+def certify(
+    derivation: Derivation, *, samples: int = 2, seed: int = 0, simplified: Program | None = None,
+    more: Sequence[Check] = (), floats: bool = False,
+) -> Certificate:
+    """Check every line of a derivation, the program that is run in its place (`simplified`), and `more`; with `floats`
+    measure the gradients' errors too. Raises VerificationError for the first line that passes neither tier,
+    MissingLibraryError where 50 digits are needed and mpmath is not installed."""
+    start = perf_counter()
+    if simplified is not None:
+        outputs = tuple(t.name for t in simplified.outputs)
+        extents = extents_for(derivation.forward, min(samples, LEMMA_SAMPLES))
+        more = (*more, ProgramCheck(derivation.joint, simplified, extents, outputs, "the program that runs"))
+    measured = ()
+    if floats:
+        from chainrule.verify.floats import measure, summary
+
+        measured = summary(measure(derivation, seed=seed))
+    broken = broken_citation(derivation)
+    if broken:
+        raise VerificationError("the backward program", "its text", broken, "the lemma's")
+    plan = planned([*checks_of(derivation, samples), *((check, False) for check in more)])
+    entries: list[Entry] = []
+    for item in plan:
+        entries += settle(item, seed)
+    shapes = tuple(dict.fromkeys(_shapes(item) for item in plan))
+    notes = (f"reduced shapes: {RULE}",) if any(item.reduced for item in plan) else ()
+    return Certificate(tuple(entries), shapes, notes, floats=measured, seconds=perf_counter() - start)
+
+
+def _shapes(item: Planned) -> str:
+    return f"{item.check.lines[0][0]}: {item.check.shapes}" + (" (reduced)" if item.reduced else "")
+
+
+def settle(item: Planned, seed: int) -> list[Entry]:
+    """Run a check's trials; what the field refuses goes to the laws, then to tangents, then to the second tier."""
+    check = item.check
+    seconds = [0.0] * len(check.lines)
+    failed: dict[int, Difference] = {}
+    for trial in range(item.trials):
+        failed = {**check.run(seed + 1000 * trial, seconds), **failed}
+        if failed and not isinstance(check, SceneCheck):
+            break
+    entries: list[Entry] = []
+    for number, ((what, rule), chance) in enumerate(zip(check.lines, check.chances, strict=True)):
+        bounded = exact_within(check.chances)
+        tier: Tier = "exact" if bounded else "evidence"
+        bound = chance**item.trials if bounded else Fraction(1)
+        began = perf_counter()
+        if number in failed:
+            tier, bound = second_look(item, number, failed[number], seed)
+        entries.append(Entry(what, rule, tier, bound, item.trials, seconds[number] + perf_counter() - began))
+    return entries
+
+
+def second_look(item: Planned, number: int, difference: Difference, seed: int) -> tuple[Tier, Fraction]:
+    """A line that random field elements refuse. Raises VerificationError where the second tier does too."""
+    check = item.check
+    what, rule = check.lines[number]
+    if not isinstance(check, SceneCheck):
+        raise VerificationError(f"{what}, {rule}", difference.point, difference.left, difference.right)
+    line = check.scene.lines[number]
+    again = replace(line, before=normal(line.before), after=normal(line.after))
+    if again != line:
+        alone = SceneCheck(replace(check.scene, lines=(again,)))
+        retried = planned([(alone, item.reduced)])[0]
+        if not any(alone.run(seed + 1000 * t) for t in range(retried.trials)):
+            return "exact", alone.chances[0] ** retried.trials
+    from chainrule.verify.evidence import line_differs
+    from chainrule.verify.numeric import MissingLibraryError
+
+    try:
+        found = line_differs(check.scene, line, seed)
+    except MissingLibraryError:
+        raise
+    except ChainruleError as error:  # a side has no value at all
+        found = (difference.point, difference.left, f"no value: {error.problem}")
+    if found is not None:
+        raise VerificationError(f"{what}, {rule}", *found, about=_about(line))
+    if check.tangents_agree(line, seed):
+        chance = check.tangent_chance(line)
+        return "exact up to a constant", chance**2
+    return "evidence", Fraction(1)
+
+
+def _about(line: SceneLine) -> str:
+    return f"{line.before} = {line.after}"

@@ -1,0 +1,214 @@
+"""What is checked of a derivation, at which shapes, and how many trials it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, log, prod
+
+from chainrule.derive import Derivation, Lemma, derive_program
+from chainrule.derive.compose import composites
+from chainrule.errors import DerivationError
+from chainrule.evaluate.labelled import size
+from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor
+from chainrule.ir.index import SAMPLES
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import kind, nodes, tensors
+from chainrule.verify.exact import Check, GradientCheck, SceneCheck
+from chainrule.verify.reduce import reduced_composite, reduced_lemma, reduced_program
+from chainrule.verify.scene import Scene, extents_for, of_composite, of_lemma, work
+
+LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced
+PROGRAM_WORK = 4_000_000  # the same for whole programs
+TARGET = Fraction(1, 2**60)
+USEFUL = Fraction(1, 2**10)  # a check whose one trial says less than this is made at reduced shapes
+FEW_TRIALS, MOST_TRIALS = 8, 64
+LEMMA_SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A check, how often it is run, and whether its shapes are reduced ones."""
+
+    check: Check
+    trials: int
+    reduced: bool
+
+
+def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
+    """Every line of every lemma, for the batch and for one sample, of the composites, and the whole gradient."""
+    program = derivation.forward
+    few = extents_for(program, min(samples, LEMMA_SAMPLES))
+    found: list[tuple[Check, bool]] = []
+    for where, lemma in _lemmas(derivation):
+        scene, small = of_lemma(lemma, few, where), None
+        if _work(scene) > LINE_WORK or selections(SceneCheck(scene)) > FEW_TRIALS:
+            small = reduced_lemma(lemma)
+        found.append((SceneCheck(scene if small is None else of_lemma(small, few, where)), small is not None))
+    for number, repeated in enumerate(composites(derivation), 1):
+        where = f"composite {number}, {repeated.form}"
+        scene, less = of_composite(repeated.composite, few, where), None
+        if _work(scene) > LINE_WORK:
+            less = reduced_composite(repeated.composite)
+        found.append((SceneCheck(scene if less is None else of_composite(less, few, where)), less is not None))
+    found.append(_gradient(derivation, extents_for(program, samples)))
+    return found
+
+
+def _lemmas(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
+    """Each lemma that was derived, once; what it is called; and its form for one sample."""
+    seen: set[int] = set()
+    for gradient in derivation.parts.values():
+        for use in gradient.uses:
+            if id(use.lemma) not in seen:
+                seen.add(id(use.lemma))
+                name = f"∂{use.tensor.name} in {use.equation.tensor.name}"
+                broken = broken_chain(use.lemma)
+                if broken:
+                    raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=use.lemma)
+                yield name, use.lemma
+                if use.lemma.sample is not None:
+                    yield f"{name}, one sample", use.lemma.sample
+
+
+def broken_chain(lemma: Lemma) -> str:
+    """Where a lemma's steps do not lead from ∂loss/∂x to its result: in words, empty where they do."""
+    current: Expr = lemma.start
+    for number, step in enumerate(lemma.steps, 1):
+        if step.before is not current:
+            return f"step {number}, {step.rule}, starts elsewhere"
+        current = step.after
+    for piece in lemma.pieces:
+        here = current
+        for number, step in enumerate(piece.steps, 1):
+            if step.before is not here:
+                return f"step {number} of a piece, {step.rule}, starts elsewhere"
+            here = step.after
+        if piece.equation.value is not here:
+            return "the result is not the last line"
+    return ""
+
+
+def broken_citation(derivation: Derivation) -> str:
+    """Where the backward program is not made of the lemmas' last lines: in words, empty where it is."""
+    equations = set(derivation.backward.equations)
+    cited = {(use.equation, name) for name, gradient in derivation.parts.items() for use in gradient.uses}
+    for equation in derivation.forward.equations:
+        for tensor in tensors(equation.value):
+            live = equation.tensor.name in derivation.parts or equation.tensor in (derivation.loss, *_seeds(derivation))
+            if live and tensor.name in derivation.parts and (equation, tensor.name) not in cited:
+                return f"no lemma is cited for {tensor.name} in {equation}"
+    for gradient in derivation.parts.values():
+        shares = [use.contribution for use in gradient.uses]
+        if gradient.sum is not None and (gradient.sum not in equations or _added(gradient.sum) != shares):
+            return f"{gradient.sum} does not add the contributions of all uses"
+    for gradient in derivation.parts.values():
+        for use in gradient.uses:
+            for piece, equation in zip(use.lemma.pieces, use.equations, strict=True):
+                own = piece.equation
+                if kind(own.value, own.indices) != kind(equation.value, equation.indices) or equation not in equations:
+                    return f"δ{use.tensor.name} = {equation.value} is not the last line of its lemma"
+    return ""
+
+
+def _seeds(derivation: Derivation) -> tuple[Tensor, ...]:
+    return derivation.forward.outputs if derivation.loss is None else ()
+
+
+def _added(equation: Equation) -> list[Tensor]:
+    """The tensors whose sum, component by component, an equation is; none where it is something else."""
+    terms = equation.value.terms if isinstance(equation.value, Add) else ()
+    found = [t.tensor for t in terms if isinstance(t, Component) and t.subscripts == equation.target.subscripts]
+    return found if len(found) == len(terms) else []
+
+
+def _work(scene: Scene) -> int:
+    return max(work(side, scene.extents) for line in scene.lines for side in (line.before, line.after))
+
+
+def _gradient(derivation: Derivation, extents: Mapping[str, int]) -> tuple[Check, bool]:
+    program = derivation.forward
+    largest = max(work(e.value, extents) for e in derivation.joint.equations)
+    whole = GradientCheck(derivation, extents)
+    if largest > PROGRAM_WORK or max(whole.chances) > USEFUL:
+        small = small_derivation(derivation)
+        if small is not None:
+            return GradientCheck(small, extents_for(program, min(extents.get(SAMPLES, 1), LEMMA_SAMPLES))), True
+    return whole, False
+
+
+def small_derivation(derivation: Derivation) -> Derivation | None:
+    """The derivation of the program at reduced shapes, where it uses the same lemmas in the same order."""
+    original = _without_auxiliary(derivation)
+    program = reduced_program(original)
+    if program is None:
+        return None
+    loss = None if derivation.loss is None else program.tensor(derivation.loss.name)
+    small = derive_program(program, loss, [program.tensor(name) for name in derivation.gradients])
+    return small if _rules(small) == _rules(derivation) else None
+
+
+def _rules(derivation: Derivation) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [
+        (name, use.equation.tensor.name, tuple(step.rule for step in use.lemma.all_steps))
+        for name, gradient in derivation.parts.items()
+        for use in gradient.uses
+    ]
+
+
+def _without_auxiliary(derivation: Derivation) -> Program:
+    """The forward program without the positions that the backward pass saves."""
+    saved = {e.tensor for g in derivation.parts.values() for u in g.uses for e in u.instance.auxiliary}
+    forward = derivation.forward
+    pieces = {f"{t.name}_{n}" for t in saved for n in range(1, len(forward.equations) + 1)}
+    kept = tuple(e for e in forward.equations if e.tensor not in saved and e.tensor.name not in pieces)
+    return replace(forward, equations=kept)
+
+
+# Trials.
+
+
+def planned(checks: Iterable[tuple[Check, bool]], target: Fraction = TARGET) -> list[Planned]:
+    """Enough trials for each check that the chance of a false line passing, over all lines, is at most the target."""
+    checks = list(checks)
+    trials = [max(1, selections(check)) for check, _ in checks]
+    chances = [check.chances for check, _ in checks]
+
+    def share(n: int) -> Fraction:
+        return sum((c ** trials[n] for c in chances[n]), Fraction(0))
+
+    bounded = [n for n in range(len(checks)) if exact_within(chances[n], target)]
+    shares = {n: share(n) for n in bounded}
+    while sum(shares.values()) > target:
+        worst = max(bounded, key=lambda n: shares[n])
+        trials[worst] += 1
+        shares[worst] = share(worst)
+    return [Planned(check, t, reduced) for (check, reduced), t in zip(checks, trials, strict=True)]
+
+
+def exact_within(chances: Sequence[Fraction], target: Fraction = TARGET) -> bool:
+    """Whether the most trials bring the chances so low that every plan of no more than 2^40 checks meets the target."""
+    return sum((c**MOST_TRIALS for c in chances), Fraction(0)) <= target / 2**40
+
+
+def selections(check: Check) -> int:
+    """How many trials it takes until maxima have selected every position of their windows somewhere, but for a
+    chance of 2^-60."""
+    match check:
+        case SceneCheck(scene=scene):
+            values, extents = [e.value for e in scene.equations], scene.extents
+        case GradientCheck(derivation=derivation, extents=extents):
+            values = [e.value for e in derivation.forward.equations]
+        case _:
+            return 1
+    most = 1
+    for value in values:
+        for node in nodes(value):
+            if isinstance(node, Reduce) and node.kind == "max":
+                window = prod(size(i.extent, extents) for i in node.indices)
+                places = prod(size(i.extent, extents) for i in node.free)
+                if window > 1:
+                    needed = (60 * log(2) + log(window)) / (-places * log(1 - 1 / window))
+                    most = max(most, ceil(needed))
+    return min(most, MOST_TRIALS)

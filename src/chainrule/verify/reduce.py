@@ -1,0 +1,360 @@
+"""Smaller shapes for large programs, by a rule that keeps every code path.
+
+RULE states it. An index that only ever stands alone in a subscript (channels, features, positions of an element-wise
+map) may have any extent. Where a window slides, an output of extent I over an input of extent H by a stride s loses m
+positions while H loses s·m: stride, window, dilation, the remainder of H, and what is read of the padding on both
+sides stay as they are. A mixed-radix number keeps its digits' order with places that fit the new extents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import lcm
+
+from chainrule.derive.compose import Composite, compose
+from chainrule.derive.lemma import Lemma, derive_lemma
+from chainrule.derive.trace import Step
+from chainrule.errors import ChainruleError
+from chainrule.ir.check import check_equation, check_program
+from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
+from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.program import Equation, Program, State
+from chainrule.ir.walk import kind, nodes, transform
+
+RULE = (
+    "extents that only count things (channels, features) are cut to at most 3; where a window slides, its output "
+    "loses positions and its input the stride times as many, so that stride, window, dilation, the remainder and the "
+    "padding read on both sides stay; the places of a reshape follow"
+)
+SMALL = 3
+POSITIONS = 2  # windows that stay besides those that touch a padding
+
+Element = tuple[object, ...]  # ("axis", tensor name, axis) or ("index", equation number, Index)
+
+
+class _Classes:
+    """Extents that are one extent: a union-find with the ratio in which they shrink together."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Element, tuple[Element, Fraction]] = {}
+        self.extent: dict[Element, int] = {}
+        self.fixed: set[Element] = set()
+        self.slides: set[Element] = set()
+        self.least: dict[Element, int] = {}
+
+    def add(self, element: Element, extent: int) -> None:
+        if element not in self.parent:
+            self.parent[element], self.extent[element] = (element, Fraction(1)), extent
+
+    def find(self, element: Element) -> tuple[Element, Fraction]:
+        ratio = Fraction(1)
+        while self.parent[element][0] != element:
+            element, factor = self.parent[element][0], self.parent[element][1]
+            ratio *= factor
+        return element, ratio
+
+    def join(self, one: Element, other: Element, ratio: Fraction) -> None:
+        """`one` loses `ratio` times what `other` loses."""
+        (a, u), (b, v) = self.find(one), self.find(other)
+        if a == b:
+            if u != ratio * v:
+                self.fixed.add(a)
+            return
+        self.parent[a] = (b, ratio * v / u)
+        for marks in (self.fixed, self.slides):
+            if a in marks:
+                marks.add(b)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """New extents for the axes of tensors and for the indices of each equation."""
+
+    axes: Mapping[tuple[str, int], int]
+    indices: Mapping[tuple[int, Index], int]
+
+    def tensor(self, tensor: Tensor) -> Tensor:
+        shape = tuple(
+            self.axes.get((tensor.name, n), e) if isinstance(e, int) else e for n, e in enumerate(tensor.shape)
+        )
+        return Tensor(tensor.name, shape, tensor.dtype)
+
+    def equation(self, number: int, equation: Equation) -> Equation:
+        outer = frozenset(equation.indices)
+
+        def index(i: Index) -> Index:
+            return Index(i.name, self.indices.get((number, i), i.extent))
+
+        def affine(a: Affine, extent: Extent | None) -> Affine:
+            """The same form over the new indices; a mixed-radix number with its new places."""
+            terms = a.terms
+            if extent is not None and len({i in outer for i in a.indices}) == 1 < len(terms) and a.radix(extent):
+                place = 1
+                places: dict[Index, int] = {}
+                for i, _ in sorted(terms, key=lambda t: (t[1], t[0].extent == 1)):
+                    new = index(i).extent
+                    assert isinstance(new, int)
+                    places[i], place = place, place * new
+                terms = tuple((i, places[i]) for i, _ in terms)
+            return Affine(tuple((index(i), c) for i, c in terms), a.offset)
+
+        def component(c: Component) -> Component:
+            subscripts = tuple(affine(s, e) for s, e in zip(c.subscripts, c.tensor.shape, strict=True))
+            return Component(self.tensor(c.tensor), subscripts, c.pad)
+
+        def visit(node: Expr) -> Expr:
+            match node:
+                case Component():
+                    return component(node)
+                case Reduce(kind=kind, indices=indices, body=body):
+                    return Reduce(kind, tuple(index(i) for i in indices), body)
+                case Delta(left=left, right=right):
+                    # A component on the right is renewed already, as a child.
+                    other = right if isinstance(right, Component) else affine(right, None)
+                    return Delta(affine(left, None), other)
+                case Guard(subscript=s, extent=extent):
+                    new = self.indices.get((number, _guarded(node)), extent)
+                    return Guard(affine(s, None), new)
+                case _:
+                    return node
+
+        return Equation(component(equation.target), transform(equation.value, visit))
+
+
+def _guarded(guard: Guard) -> Index:
+    """Stands for the extent of a range bracket."""
+    return Index(f"[{guard.subscript}]", guard.extent)
+
+
+def reduction_of(equations: Sequence[Equation]) -> Reduction | None:
+    """The reduction of these equations together; None where nothing gets smaller."""
+    classes = _Classes()
+    digits: list[tuple[Element, list[Element]]] = []
+    for number, equation in enumerate(equations):
+        for node in (equation.target, *nodes(equation.value)):
+            _relate(classes, digits, number, node, frozenset(equation.indices))
+    new = _solve(classes, digits)
+    if new is None or all(new[e] == old for e, old in classes.extent.items()):
+        return None
+    return Reduction(
+        {(str(e[1]), int(str(e[2]))): n for e, n in new.items() if e[0] == "axis"},
+        {(int(str(e[1])), e[2]): n for e, n in new.items() if e[0] == "index" and isinstance(e[2], Index)},
+    )
+
+
+def _relate(
+    classes: _Classes, digits: list[tuple[Element, list[Element]]], number: int, node: Expr, outer: frozenset[Index]
+) -> None:
+    def element(index: Index) -> Element | None:
+        if not isinstance(index.extent, int):
+            return None
+        classes.add(("index", number, index), index.extent)
+        return ("index", number, index)
+
+    def slide(subscript: Affine, base: Element | None, base_extent: Extent) -> None:
+        """A window: the index with the most positions moves, the others stay."""
+        moving = sorted(subscript.terms, key=lambda t: -t[0].extent if isinstance(t[0].extent, int) else 0)
+        for index, _ in moving[1:]:
+            if (e := element(index)) is not None:
+                classes.fixed.add(classes.find(e)[0])
+        first = element(moving[0][0]) if moving else None
+        if base is None or first is None or not isinstance(base_extent, int):
+            for e in (base, first):
+                if e is not None:
+                    classes.fixed.add(classes.find(e)[0])
+            return
+        index, stride = moving[0]
+        for e in (base, first):
+            classes.slides.add(classes.find(e)[0])
+        classes.join(base, first, Fraction(abs(stride)))
+        assert isinstance(index.extent, int)
+        bounds = subscript.bounds()
+        assert bounds is not None
+        before, behind = max(0, -bounds[0]), max(0, bounds[1] - base_extent + 1)
+        touching = -(-before // abs(stride)) - (-behind // abs(stride))
+        rest = sum(abs(c) * (i.extent - 1) for i, c in moving[1:] if isinstance(i.extent, int))
+        classes.least[first] = max(classes.least.get(first, 0), min(index.extent, touching + POSITIONS))
+        classes.least[base] = max(classes.least.get(base, 0), min(base_extent, rest + 1))
+
+    match node:
+        case Component(tensor=tensor, subscripts=subscripts):
+            for axis, (s, extent) in enumerate(zip(subscripts, tensor.shape, strict=True)):
+                base: Element | None = None
+                if isinstance(extent, int):
+                    base = ("axis", tensor.name, axis)
+                    classes.add(base, extent)
+                if s.plain is not None and s.plain.extent == extent:
+                    if base is not None and (e := element(s.plain)) is not None:
+                        classes.join(base, e, Fraction(1))
+                elif base is not None and len({i in outer for i in s.indices}) == 1 < len(s.terms) and s.radix(extent):
+                    parts = [e for i in s.indices if (e := element(i)) is not None]
+                    digits.append((base, parts))
+                else:
+                    slide(s, base, extent)
+        case Reduce(indices=indices):
+            for index in indices:
+                element(index)
+        case Delta(left=left, right=Affine() as right):
+            difference = left - right
+            if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
+                one, other = (element(i) for i in difference.indices)
+                if one is not None and other is not None and len({i.extent for i in difference.indices}) == 1:
+                    classes.join(one, other, Fraction(1))
+                    return
+            _pin(classes, element, difference.indices)
+        case Delta(left=left):
+            if left.plain is None:
+                _pin(classes, element, left.indices)
+            else:
+                element(left.plain)
+        case Guard(subscript=subscript, extent=int() as extent):
+            slide(subscript, element(_guarded(node)), extent)
+        case _:
+            pass
+
+
+def _pin(classes: _Classes, element: Callable[[Index], Element | None], indices: Iterable[Index]) -> None:
+    for index in indices:
+        e = element(index)
+        if e is not None:
+            classes.fixed.add(classes.find(e)[0])
+
+
+def _solve(classes: _Classes, digits: Sequence[tuple[Element, list[Element]]]) -> dict[Element, int] | None:
+    roots = {e: classes.find(e) for e in classes.extent}
+    fixed = {roots[e][0] for e in classes.fixed}
+    slides = {roots[e][0] for e in classes.slides}
+    members: dict[Element, list[Element]] = {}
+    for e, (root, _) in roots.items():
+        members.setdefault(root, []).append(e)
+    for base, parts in digits:  # a reshape of an axis on which windows slide keeps its extents
+        if roots[base][0] in slides | fixed:
+            fixed.update(roots[e][0] for e in (base, *parts))
+    wholes = {roots[base][0] for base, _ in digits}
+    lost: dict[Element, int] = {}
+    for root, group in members.items():
+        ratios = {e: roots[e][1] for e in group}
+        if root in fixed or root in wholes:
+            lost.update(dict.fromkeys(group, 0))
+        elif root not in slides:
+            lost.update({e: max(0, classes.extent[e] - SMALL) for e in group})
+        else:
+            unit = lcm(*(r.denominator for r in ratios.values()))
+            least = {e: classes.least.get(e, min(classes.extent[e], 2)) for e in group}
+            times = min(int((classes.extent[e] - least[e]) / (r * unit)) for e, r in ratios.items())
+            lost.update({e: int(r * unit * max(0, times)) for e, r in ratios.items()})
+    new = {e: classes.extent[e] - lost[e] for e in classes.extent}
+    for _ in digits:  # a digit may itself be a mixed-radix number
+        for base, parts in digits:
+            product = 1
+            for part in parts:
+                product *= new[part]
+            for e in members[roots[base][0]]:
+                new[e] = product
+    if any(_product(new[p] for p in parts) != new[base] for base, parts in digits):
+        return None
+    return new
+
+
+def _product(numbers: Iterable[int]) -> int:
+    result = 1
+    for number in numbers:
+        result *= number
+    return result
+
+
+def reduced_program(program: Program) -> Program | None:
+    """The program at smaller shapes, or None where the rule makes none."""
+    reduction = reduction_of(program.equations)
+    if reduction is None:
+        return None
+
+    def tensors(old: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(map(reduction.tensor, old))
+
+    equations = tuple(reduction.equation(n, e) for n, e in enumerate(program.equations))
+    states = tuple(State(reduction.tensor(s.tensor), reduction.tensor(s.next)) for s in program.states)
+    small = replace(
+        program, equations=equations, inputs=tensors(program.inputs), parameters=tensors(program.parameters),
+        random=tensors(program.random), states=states, outputs=tensors(program.outputs),
+    )
+    try:
+        check_program(small)
+    except ChainruleError:
+        return None
+    return small
+
+
+def reduced_lemma(lemma: Lemma) -> Lemma | None:
+    """The lemma at smaller shapes, derived by the same rules, or None where the rule makes none or where a line of it
+    is not the lemma's own line with other extents."""
+    small = _derived_again((lemma,))
+    return small[0] if small and same_steps(lemma.all_steps, small[0].all_steps) else None
+
+
+def reduced_composite(composite: Composite) -> Composite | None:
+    """The same for two lemmas composed."""
+    small = _derived_again((composite.outer, composite.inner))
+    if small is None:
+        return None
+    again = compose(*small)
+    one, other = ((*c.steps, *c.jacobian) for c in (composite, again))
+    return again if same_steps(one, other) else None
+
+
+def _derived_again(lemmas: Sequence[Lemma]) -> list[Lemma] | None:
+    equations = tuple(e for lemma in lemmas for e in (*lemma.facts, lemma.equation))
+    reduction = reduction_of(equations)
+    if reduction is None:
+        return None
+    result: list[Lemma] = []
+    try:
+        numbered = iter([reduction.equation(n, e) for n, e in enumerate(equations)])
+        for lemma in lemmas:
+            facts = [next(numbered) for _ in lemma.facts]
+            equation, tensor = next(numbered), reduction.tensor(lemma.wrt.tensor)
+            for one in (*facts, equation):
+                check_equation(one)
+            result.append(derive_lemma(equation, tensor, facts, signal=lemma.signal, per_sample=lemma.per_sample))
+    except ChainruleError:
+        return None
+    return result
+
+
+def same_steps(steps: Sequence[Step], others: Sequence[Step]) -> bool:
+    """Whether these are the same steps but for extents and the places of mixed-radix numbers."""
+    return len(steps) == len(others) and all(map(_alike, steps, others))
+
+
+def _alike(one: Step, other: Step) -> bool:
+    return one.rule == other.rule and all(
+        kind(_placeless(a), a.free) == kind(_placeless(b), b.free)
+        for a, b in ((one.before, other.before), (one.after, other.after))
+    )
+
+
+def _placeless(expr: Expr) -> Expr:
+    """Mixed-radix numbers with the ranks of their digits in place of their places."""
+
+    def ranked(a: Affine) -> Affine:
+        product = 1
+        for index in a.indices:
+            product *= index.extent if isinstance(index.extent, int) else 0
+        if len(a.terms) < 2 or not product or not a.radix(product):
+            return a
+        order = sorted(a.terms, key=lambda t: (t[1], t[0].extent == 1))
+        ranks = {i: n + 1 for n, (i, _) in enumerate(order)}
+        return Affine(tuple((i, ranks[i]) for i, _ in a.terms))
+
+    def visit(node: Expr) -> Expr:
+        match node:
+            case Component():
+                return Component(node.tensor, tuple(map(ranked, node.subscripts)), node.pad)
+            case Delta(left=left, right=Affine() as right):
+                return Delta(ranked(left), ranked(right))
+            case _:
+                return node
+
+    return transform(expr, visit)

@@ -1,0 +1,204 @@
+"""Scenes: lines that are compared at the same random points, and how a point is made.
+
+A lemma is checked by itself. Its tensors are drawn at random; the equation it is about, the facts it may use and the
+positions it saves are computed; the loss is ⟨δ, y⟩ with δ random, so that ∂loss/∂y = δ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+from chainrule.derive.compose import Composite
+from chainrule.derive.lemma import Lemma, adjoint_of
+from chainrule.derive.matrix import recognise
+from chainrule.derive.trace import LOSS, Step
+from chainrule.errors import DerivationError
+from chainrule.evaluate.labelled import size
+from chainrule.ir.expr import Component, Delta, Derivative, Expr, Multiply, Reduce, Tensor, summed
+from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import nodes, substitute, tensors, transform
+from chainrule.verify.concise import component_form
+
+
+@dataclass(frozen=True)
+class Line:
+    """before = after, by a rule; `what` says where it stands."""
+
+    what: str
+    rule: str
+    before: Expr
+    after: Expr
+
+    @property
+    def free(self) -> tuple[Index, ...]:
+        return tuple(dict.fromkeys((*self.before.free, *self.after.free)))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Lines over one point: `given` is drawn, `equations` are run in order, `known` fills a tensor with a constant;
+    derivatives see through `definitions`."""
+
+    lines: tuple[Line, ...]
+    given: tuple[Tensor, ...]
+    equations: tuple[Equation, ...]
+    definitions: Mapping[str, Equation]
+    extents: Mapping[str, int]
+    known: Mapping[Tensor, Expr] = field(default_factory=dict[Tensor, Expr])
+
+    @property
+    def ranges(self) -> dict[str, int]:
+        expressions = [e.value for e in self.equations] + [s for line in self.lines for s in (line.before, line.after)]
+        return integer_ranges(self.given, expressions, self.extents)
+
+
+def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents: Mapping[str, int]) -> dict[str, int]:
+    """How many values each integer tensor takes: as many as the brackets that it stands in tell apart."""
+    found: dict[str, int] = {t.name: 2 for t in given if t.dtype == "integer"}
+    for expression in expressions:
+        for node in nodes(expression):
+            if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor.name in found:
+                reach = node.left.offset + sum(c * (size(i.extent, extents) - 1) for i, c in node.left.terms if c > 0)
+                found[node.right.tensor.name] = max(found[node.right.tensor.name], reach + 1)
+    return found
+
+
+# From derivations.
+
+
+def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "") -> Scene:
+    """Every step of a lemma, and the matrix form of its result beside the component form."""
+    name = where or f"∂{lemma.wrt.tensor.name} in {lemma.equation.tensor.name}"
+    y = lemma.equation.target
+    plain = _Plain(lemma.equation)
+    lines = [_line(name, step, plain) for step in lemma.all_steps]
+    lines += _matrix_lines(name, lemma)
+    computed = (*lemma.facts, lemma.equation, *lemma.auxiliary)
+    if y.tensor == LOSS:
+        definitions = {LOSS.name: lemma.equation}
+        return _scene(lines, computed, definitions, extents)
+    signal = Component(lemma.error_signal, y.subscripts)
+    loss = Equation(Component(LOSS, ()), summed(y.free, Multiply((signal, plain.equation.target))))
+    definitions = {LOSS.name: loss, plain.equation.tensor.name: plain.equation}
+    extra = () if plain.equation is lemma.equation else (plain.equation,)
+    known = {} if lemma.signal is None else {lemma.error_signal: lemma.signal}
+    return _scene(lines, (*computed, *extra, loss), definitions, extents, known)
+
+
+def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -> Scene:
+    """The steps of two lemmas composed: u = h(x), z = g(u), the error signal of u being the outer lemma's result.
+    Where z reads x itself too, it reads a copy: a composite is about the paths through u."""
+    outer, inner = composite.outer, composite.inner
+    x, u = inner.wrt, inner.equation
+    copy = Component(Tensor(f"{x.tensor.name}′", x.tensor.shape, x.tensor.dtype), x.subscripts)
+    z = outer.equation.over({x.tensor: copy.tensor})
+    signal_of_u = outer.pieces[0].equation
+    lines = [_line(where, step) for step in (*composite.steps, *composite.jacobian)]
+    definitions = {u.tensor.name: u, z.tensor.name: z}
+    computed = (
+        *inner.facts, u, *outer.facts, Equation(copy, x), z, *inner.auxiliary, *outer.auxiliary, signal_of_u
+    )
+    if z.tensor == LOSS:
+        return _scene(lines, computed, definitions, extents)
+    signal = Component(adjoint_of(z.tensor), z.target.subscripts)
+    loss = Equation(Component(LOSS, ()), summed(z.indices, Multiply((signal, z.target))))
+    known = {} if outer.signal is None else {adjoint_of(z.tensor): outer.signal}
+    return _scene(lines, (*computed, loss), {**definitions, LOSS.name: loss}, extents, known)
+
+
+def _scene(
+    lines: Iterable[Line], computed: Iterable[Equation], definitions: Mapping[str, Equation],
+    extents: Mapping[str, int], known: Mapping[Tensor, Expr] | None = None,
+) -> Scene:
+    lines, equations = tuple(lines), tuple(dict.fromkeys(computed))
+    read = [t for e in equations for t in tensors(e.value)]
+    read += [t for line in lines for side in (line.before, line.after) for t in tensors(side)]
+    defined = {e.tensor for e in equations}
+    given = tuple(t for t in dict.fromkeys(read) if t not in defined)
+    return Scene(lines, given, equations, definitions, extents, known or {})
+
+
+def _line(what: str, step: Step, plain: _Plain | None = None) -> Line:
+    before = substitute(step.before, {step.split[0]: step.split[1]}) if step.split else step.before
+    if plain is not None:
+        return Line(what, step.rule, plain.derivatives(before), plain.derivatives(step.after))
+    return Line(what, step.rule, before, step.after)
+
+
+def _matrix_lines(what: str, lemma: Lemma) -> list[Line]:
+    lines: list[Line] = []
+    for piece in lemma.pieces:
+        target = [s.plain for s in piece.equation.target.subscripts]
+        indices = tuple(i for i in target if i is not None)
+        form = recognise(piece.equation.value, indices) if len(indices) == len(target) else None
+        if form is not None:
+            lines.append(Line(what, "matrix form", piece.equation.value, component_form(form, indices)))
+    return lines
+
+
+class _Plain:
+    """An equation over plain indices. Where the target's subscripts are mixed-radix numbers, or one piece of a tensor,
+    its derivatives speak of another tensor with an axis for each index: y[n, 12*c + 4*i + j] becomes y′[n, c, i, j]."""
+
+    def __init__(self, equation: Equation) -> None:
+        self.target, self.equation = equation.target, equation
+        if any(s.plain is None for s in equation.target.subscripts) or any(
+            s.plain is not None and s.plain.extent != e
+            for s, e in zip(equation.target.subscripts, equation.tensor.shape, strict=True)
+        ):
+            tensor = Tensor(f"{equation.tensor.name}′", tuple(i.extent for i in equation.indices))
+            target = Component(tensor, tuple(Affine.of(i) for i in equation.indices))
+            self.equation = Equation(target, equation.value)
+
+    def derivatives(self, expr: Expr) -> Expr:
+        if self.equation.target is self.target:
+            return expr
+
+        def visit(node: Expr) -> Expr:
+            if not isinstance(node, Derivative):
+                return node
+            wrt = self._component(node.wrt)
+            return Derivative(self._component(node.of) if isinstance(node.of, Component) else node.of, wrt)
+
+        return transform(expr, visit)
+
+    def _component(self, node: Component) -> Component:
+        if node.tensor != self.target.tensor:
+            return node
+        mapping: dict[Index, Index] = {}
+        for own, other in zip(self.target.subscripts, node.subscripts, strict=True):
+            if [c for _, c in own.terms] != [c for _, c in other.terms]:
+                raise DerivationError("a derivative at other positions than the equation's", about=node)
+            mapping.update(zip(own.indices, other.indices, strict=True))
+        return Component(self.equation.tensor, tuple(Affine.of(mapping[i]) for i in self.target.free))
+
+
+# Shapes.
+
+
+def extents_for(program: Program, samples: int) -> dict[str, int]:
+    """Numbers for the named extents: `samples` for N, small distinct ones for others."""
+    shapes = [t.shape for t in (*program.given, *program.defined)]
+    names = sorted({e for shape in shapes for e in shape if isinstance(e, str)} - {SAMPLES})
+    return {SAMPLES: samples, **{name: 3 + n % 3 for n, name in enumerate(names)}}
+
+
+def work(expr: Expr, extents: Mapping[str, int]) -> int:
+    """How many entries the largest array is, that an interpreter of this expression builds. A product under a sum is
+    contracted and never built."""
+
+    def count(indices: Iterable[Index]) -> int:
+        return prod(size(i.extent, extents) for i in set(indices))
+
+    contracted = {node.body for node in nodes(expr) if isinstance(node, Reduce) and node.kind == "sum"}
+    largest = 1
+    for node in nodes(expr):
+        if isinstance(node, Derivative):
+            inner = max(count(part.free) for part in nodes(node.of))
+            largest = max(largest, inner * count(node.wrt.free))
+        elif not (isinstance(node, Multiply) and node in contracted):
+            largest = max(largest, count(node.free))
+    return largest

@@ -1,0 +1,316 @@
+"""The certificate: what it covers, what it claims, and that it refuses what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.cli import main
+from chainrule.derive import Derivation, derive_program
+from chainrule.errors import DataError, VerificationError
+from chainrule.evaluate import functions
+from chainrule.evaluate import numpy as executor
+from chainrule.ir.expr import Constant, Multiply, Reduce, Tensor
+from chainrule.ir.functions import CATALOGUE
+from chainrule.ir.index import Index
+from chainrule.ir.parse import parse_expression, parse_program
+from chainrule.ir.program import Equation, Program
+from chainrule.optim.sgd import SGD
+from chainrule.verify.certificate import Certificate, Entry, certify, settle
+from chainrule.verify.exact import GradientCheck, ProgramCheck, SceneCheck
+from chainrule.verify.floats import measure
+from chainrule.verify.numeric import MissingLibraryError, library
+from chainrule.verify.numeric import functions as precise_functions
+from chainrule.verify.plan import TARGET, planned
+from chainrule.verify.reduce import reduced_lemma, reduced_program
+from chainrule.verify.scene import Line, Scene
+from tests.derive.cases import CASES
+
+LENET = """u1[n,o,i<28,j<28] = sum[c,p,q](W1[o,c,p,q]*pad(x,0)[n,c,i+p-2,j+q-2]) + b1[o]
+z1[n,o,i,j] = relu(u1[n,o,i,j])
+y1[n,o,i<14,j<14] = max[p<2,q<2](z1[n,o,2*i+p,2*j+q])
+u2[n,o,i,j] = sum[c,p,q](W2[o,c,p,q]*y1[n,c,i+p,j+q]) + b2[o]
+z2[n,o,i,j] = relu(u2[n,o,i,j])
+y2[n,o,i<5,j<5] = mean[p<2,q<2](z2[n,o,2*i+p,2*j+q])
+u3[n,k] = sum[c,i,j](W3[k,25*c+5*i+j]*y2[n,c,i,j]) + b3[k]
+z3[n,k] = relu(u3[n,k])
+u4[n,k] = sum[l](W4[k,l]*z3[n,l]) + b4[k]
+z4[n,k] = relu(u4[n,k])
+u5[n,k] = sum[l](W5[k,l]*z4[n,l]) + b5[k]
+loss = mean[n](logsumexp[k](u5[n,k]) - sum[k](t[n,k]*u5[n,k]))"""
+SHAPES: dict[str, tuple[int | str, ...]] = {
+    "x": ("N", 1, 28, 28), "t": ("N", 10), "W1": (6, 1, 5, 5), "b1": (6,), "W2": (16, 6, 5, 5), "b2": (16,),
+    "W3": (120, 400), "b3": (120,), "W4": (84, 120), "b4": (84,), "W5": (10, 84), "b5": (10,),
+}
+
+
+def lenet() -> Program:
+    tensors = {name: Tensor(name, shape) for name, shape in SHAPES.items()}
+    equations = tuple(parse_program(LENET, tensors=tensors))
+    parameters = tuple(t for name, t in tensors.items() if name not in "xt")
+    return Program(equations, inputs=(tensors["x"], tensors["t"]), parameters=parameters,
+                   outputs=(equations[-1].tensor,))
+
+
+def mlp() -> cr.Model:
+    return cr.Sequential(cr.Input(6), cr.Dense(5), cr.Sigmoid(), cr.Dense(3), loss="softmax_cross_entropy")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_line_of_every_case_is_checked_exactly(name: str) -> None:
+    certificate = certify(CASES[name].derivation)
+    assert certificate.count("exact") == len(certificate.entries) > 3
+    assert 0 < certificate.bound <= TARGET
+    assert any(e.rule == "dual numbers" for e in certificate.entries)
+
+
+def test_lenet_is_checked_with_its_code_paths_at_reduced_shapes() -> None:
+    program = lenet()
+    derivation = derive_program(program, program.outputs[0], [*program.parameters, program.inputs[0]])
+    certificate = certify(derivation)
+    assert certificate.count("exact") == len(certificate.entries) > 400
+    assert certificate.bound <= TARGET
+    assert any("all gradients together: x 2×1×28×28" in s for s in certificate.shapes)
+    assert any("(reduced)" in s for s in certificate.shapes) and "stride" in certificate.notes[0]
+
+
+def test_a_network_is_checked_at_full_size_and_batch() -> None:
+    model = cr.Sequential(cr.Input(784), cr.Dense(128), cr.ReLU(), cr.Dense(10), loss="softmax_cross_entropy")
+    certificate = model.verify(samples=64)
+    assert certificate.bound <= TARGET
+    assert any(s.startswith("all gradients together: input 64×784, target 64×10") for s in certificate.shapes)
+    assert any(e.what.startswith("the program that runs") for e in certificate.entries)
+
+
+def test_a_certificate_says_what_it_means_and_survives_json(tmp_path: Path) -> None:
+    certificate = mlp().verify()
+    text = certificate.to_text()
+    for word in ("checked exactly", "2^-", "Shapes checked", "rounding", "ties", "shapes other than", "dense1.W"):
+        assert word in text
+    assert text.count("\n") < certificate.to_text(full=True).count("\n")
+    assert "derivative.product" in certificate.to_text(full=True)
+    certificate.save(tmp_path / "c.json")
+    again = Certificate.from_json((tmp_path / "c.json").read_text(encoding="utf-8"))
+    assert again == certificate and isinstance(again.entries[0], Entry)
+    for bad in ("", "[]", '{"entries": [{}]}', '{"entries": 3}'):
+        with pytest.raises(DataError):
+            Certificate.from_json(bad)
+
+
+# Refusals.
+
+
+def tampered(derivation: Derivation, where: str) -> Derivation:
+    """A derivation with one number changed: in a lemma's last line, in the backward program, or in both."""
+    slightly = Constant(Fraction(10_000_001, 10_000_000))
+    gradient = derivation.parts["dense1.W"]
+    (use,) = gradient.uses
+    old = use.equations[0]
+    new = Equation(old.target, Multiply((slightly, old.value)))
+    if where != "lemma":
+        equations = tuple(new if e is old else e for e in derivation.backward.equations)
+        derivation = replace(derivation, backward=replace(derivation.backward, equations=equations))
+    if where != "backward":
+        lemma = use.lemma
+        (piece,) = lemma.pieces
+        value = Multiply((slightly, piece.equation.value))
+        steps = (*piece.steps[:-1], replace(piece.steps[-1], after=value))
+        piece = replace(piece, equation=Equation(piece.equation.target, value), steps=steps)
+        use = replace(use, lemma=replace(lemma, pieces=(piece,)), equations=(new,))
+        derivation = replace(derivation, parts={**derivation.parts, "dense1.W": replace(gradient, uses=(use,))})
+    return derivation
+
+
+@pytest.mark.parametrize("where", ["lemma", "backward", "both"])
+def test_a_factor_of_one_in_ten_million_is_refused(where: str) -> None:
+    with pytest.raises(VerificationError) as caught:
+        certify(tampered(mlp().derive(), where))
+    error = caught.value
+    assert error.left != error.right and error.line and error.point
+    assert error.left in str(error) and error.right in str(error)
+
+
+def test_the_whole_gradient_names_the_wrong_one() -> None:
+    derivation = tampered(mlp().derive(), "backward")
+    failed = GradientCheck(derivation, {"N": 2}).run(0)
+    assert "the gradient of dense1.W" in failed[0].point
+
+
+def test_a_simplified_backward_program_is_compared_with_the_derived_one() -> None:
+    derivation = mlp().derive()
+    outputs = tuple(t.name for t in derivation.gradients.values())
+    wrong = tampered(derivation, "backward").joint
+    assert ProgramCheck(derivation.joint, derivation.joint, {"N": 2}, outputs).run(1) == {}
+    failed = ProgramCheck(derivation.joint, wrong, {"N": 2}, outputs).run(1)
+    assert [outputs[n] for n in failed] == ["δdense1.W"]
+
+
+def test_an_optimizers_step_is_compared_with_another_form_of_it() -> None:
+    value, gradient = Tensor("w", (3,)), Tensor("g", (3,))
+    program = SGD(0.1, momentum=0.9).program([(value, gradient)])
+    text = "a[i] = w[i] - rate*({0}*v[i] + g[i])"
+    tensors = {"w": value, "g": gradient, "rate": Tensor("rate", ()), "v": Tensor("velocity.w", (3,))}
+
+    def other(momentum: str) -> Program:
+        (line,) = parse_program(text.format(momentum), tensors=tensors)
+        velocity = next(s.tensor for s in program.states if s.tensor.name == "velocity.w")
+        over = line.over({line.tensor: Tensor("w_next", (3,)), tensors["v"]: velocity})
+        return Program((over,), inputs=program.given)
+
+    assert ProgramCheck(program, other("9/10"), {}, ("w_next",)).run(1) == {}
+    assert ProgramCheck(program, other("9/11"), {}, ("w_next",)).run(1) != {}
+
+
+# Lines that the field does not settle as they stand.
+
+
+def scene(before: str, after: str) -> SceneCheck:
+    names = {"x": Tensor("x", (3,)), "y": Tensor("y", (3,)), "v": Tensor("v", (2, 3))}
+    indices = {"i": Index("i", 3), "n": Index("n", 2)}
+    line = Line("a line", "by hand", *(parse_expression(t, tensors=names, indices=indices) for t in (before, after)))
+    return SceneCheck(Scene((line,), tuple(names.values()), (), {}, {}))
+
+
+def tier(before: str, after: str) -> str:
+    (plan,) = planned([(scene(before, after), False)])
+    (entry,) = settle(plan, 0)
+    return entry.tier
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("x[i]*(y[i] + 1)", "x[i]*y[i] + x[i]", "exact"),
+        ("(x[i]**(1/2))**2", "x[i]", "exact"),
+        ("x[i]**(1/3)*x[i]**(2/3)*y[i]", "y[i]*x[i]", "exact"),
+        ("(x[i]**(1/2) + 1)**2", "x[i] + 2*x[i]**(1/2) + 1", "exact"),
+        ("step(x[i])*step(x[i])", "step(x[i])", "exact"),
+        ("sum[k<3](y[i]*exp(v[n, k] - logsumexp[j](v[n, j])))", "y[i]", "exact"),
+        ("log(x[i]*y[i])", "log(x[i]) + log(y[i])", "exact up to a constant"),
+        ("exp(x[i] + y[i])", "exp(x[i])*exp(y[i])", "evidence"),
+        ("sigmoid(x[i])", "1/(1 + exp(-x[i]))", "evidence"),
+        ("logsumexp[k](v[n, k])", "log(sum[k](exp(v[n, k])))", "evidence"),
+    ],
+)
+def test_a_true_line_passes_a_tier_and_the_right_one(before: str, after: str, expected: str) -> None:
+    assert tier(before, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("(x[i]**(1/2))**2", "x[i] + 1/10000000"),
+        ("step(x[i])*step(x[i])", "2*step(x[i])"),
+        ("sum[k<3](y[i]*exp(v[n, k] - logsumexp[j](v[n, j])))", "3*y[i]"),
+        ("log(x[i]*y[i])", "log(x[i]) - log(y[i])"),
+        ("log(x[i]*y[i])", "log(x[i]) + log(y[i]) + 1/10000000"),
+        ("exp(x[i] + y[i])", "exp(x[i]) + exp(y[i])"),
+        ("sigmoid(x[i])", "1/(1 + exp(x[i]))"),
+    ],
+)
+def test_a_false_line_passes_neither_tier(before: str, after: str) -> None:
+    with pytest.raises(VerificationError):
+        tier(before, after)
+
+
+def test_the_second_tier_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mpmath", None)
+    with pytest.raises(MissingLibraryError, match=r"chainrule\[verify\]"):
+        tier("exp(x[i] + y[i])", "exp(x[i])*exp(y[i])")
+    assert mlp().verify().count("exact") > 50  # the first tier needs nothing
+
+
+def test_every_function_of_the_catalogue_has_a_value_at_50_digits() -> None:
+    known = precise_functions(library())
+    assert set(known) >= set(CATALOGUE)
+    for name, function in CATALOGUE.items():
+        arguments = [0.75, 0.5][: function.arity]
+        if name in functions.FUNCTIONS:
+            mine = functions.FUNCTIONS[name](*(np.asarray(a) for a in arguments))
+            assert float(known[name](*map(library().mpf, arguments))) == pytest.approx(float(mine), rel=1e-14)
+
+
+# Shapes.
+
+
+def test_reduced_shapes_keep_strides_remainders_windows_and_paddings() -> None:
+    small = reduced_program(lenet())
+    assert small is not None
+    shapes = {t.name: t.shape for t in (*small.given, *small.defined)}
+    assert shapes["W1"] == (3, 1, 5, 5) and shapes["W2"] == (3, 3, 5, 5)
+    assert shapes["u1"][2] == shapes["x"][2] == 2 * int(shapes["y1"][2]) < 28
+    assert shapes["W3"][1] == 3 * int(shapes["y2"][2]) ** 2
+
+
+def test_a_lemma_at_reduced_shapes_has_the_same_lines() -> None:
+    text = "y[n, o, i<15] = sum[c, p](W[o, c, p]*pad(x, 0)[n, c, 2*i + p - 1])"
+    tensors = {"W": Tensor("W", (9, 8, 3)), "x": Tensor("x", ("N", 8, 30))}
+    program = Program(tuple(parse_program(text, tensors=tensors)), inputs=tuple(tensors.values()))
+    program = replace(program, outputs=(program.equations[0].tensor,))
+    lemma = derive_program(program, None, [tensors["x"]]).parts["x"].uses[0].lemma
+    small = reduced_lemma(lemma)
+    assert small is not None and small.wrt.tensor.shape[2] in range(4, 12, 2)  # even, as 30 is
+    assert [s.rule for s in small.all_steps] == [s.rule for s in lemma.all_steps]
+    broken = replace(lemma, steps=(replace(lemma.steps[0], after=lemma.steps[0].before), *lemma.steps[1:]))
+    assert reduced_lemma(broken) is None  # a line that is not the rule's own is checked as it stands
+
+
+# Float behaviour.
+
+
+def test_the_errors_of_gradients_are_measured_in_ulps() -> None:
+    found = measure(mlp().derive())
+    assert {(m.kind, m.dtype) for m in found} == {
+        (kind, dtype) for kind in ("random", "saturated", "tied") for dtype in ("float32", "float64")
+    }
+    assert all(m.ulps is not None and m.ulps < 50 for m in found if m.kind == "random")
+
+
+@pytest.mark.parametrize("name", ["relu", "max_of_two", "max_pool"])
+def test_a_mask_that_takes_the_kink_for_positive_shows_at_ties_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derivation = CASES[name].derivation
+    measure(derivation, samples=4)
+    monkeypatch.setitem(functions.FUNCTIONS, "step", lambda x: (x >= 0).astype(x.dtype))
+    if name == "max_pool":  # the last maximum in place of the first
+        first = executor._Evaluation.select
+
+        def last(self: Any, node: Reduce, body: Any) -> Any:
+            found = first(self, node, body)
+            if node.kind != "argmax":
+                return found
+            rows = body.reshape(*found.array.shape, -1)
+            return executor.Labelled(rows.shape[-1] - 1 - rows[..., ::-1].argmax(-1), found.axes)
+
+        monkeypatch.setattr(executor._Evaluation, "select", last)
+    with pytest.raises(VerificationError, match="tie"):
+        measure(derivation, samples=4)
+
+
+# The command line.
+
+
+def test_the_command_prints_the_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "certificate.json"
+    assert main(["verify", "neuron", "-o", str(path)]) == 0
+    assert "checked exactly" in capsys.readouterr().out
+    assert Certificate.from_json(path.read_text(encoding="utf-8")).bound <= TARGET
+    assert main(["verify", "z[n, k] = sigmoid(u[n, k])", "--full"]) == 0
+    assert "derivative.function" in capsys.readouterr().out
+
+
+def test_the_command_exits_with_1_where_a_line_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tampered(mlp().derive(), "both")
+    monkeypatch.setattr("chainrule.cli._derivation", lambda what, wrt: wrong)
+    assert main(["verify", "y = x"]) == 1
+    assert "no identity" in capsys.readouterr().err
