@@ -393,3 +393,18 @@ def test_bad_data_and_models_are_one_sentence_and_exit_code_2(
     assert says in err
     assert err.startswith(f"chainrule {arguments[0]}: ")
     assert len(err) < 700
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [("0 0 0 0 0 0", "a single class"), ("-1 0 1 -1 0 1", "the label -1, but classes are numbered from 0")],
+)
+def test_labels_that_are_no_classes_are_named(
+    labels: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "\n".join(f"{n},{n % 3},{label}" for n, label in enumerate(labels.split()))
+    (tmp_path / "d.csv").write_text(f"a,b,c\n{rows}\n", encoding="utf-8")
+    assert run("train", str(tmp_path / "d.csv")) == 2
+    told = capsys.readouterr()
+    assert says in told.err and "such as mlp" not in told.err
+    assert not told.out

@@ -291,7 +291,7 @@ def test_a_corrupted_form_is_told_apart(name: str) -> None:
     corrupted = changed(form.right, change)
     assert corrupted != form.right
     try:
-        wrong = planes(Concise(form.left, corrupted), values)
+        wrong = planes(replace(form, right=corrupted), values)
     except ValueError:
         return  # The shapes do not even fit.
     assert not agree(wrong, right)

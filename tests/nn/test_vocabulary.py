@@ -167,3 +167,22 @@ def test_an_option_that_float32_does_not_hold_is_refused(build: Any) -> None:
     with pytest.raises(cr.ModelError, match="float32") as caught:
         build()
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: cr.Conv2d(2, 3, bias="no"),  # pyright: ignore[reportArgumentType]
+        lambda: cr.Dense(2, bias=None),  # pyright: ignore[reportArgumentType]
+        lambda: cr.MeanPool2d(2, count_include_pad="maybe"),  # pyright: ignore[reportArgumentType]
+        lambda: cr.MultiHeadAttention(2, causal=3),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_an_option_that_is_neither_true_nor_false_is_refused(build: Any) -> None:
+    with pytest.raises(cr.ModelError, match="True or False"):
+        build()
+
+
+def test_a_model_of_nothing_is_refused() -> None:
+    with pytest.raises(cr.ModelError, match=r"made of cr\.Input"):
+        cr.Model(None, None)  # pyright: ignore[reportArgumentType]

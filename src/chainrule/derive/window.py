@@ -60,22 +60,23 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.expr import Pad as PadValue
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.walk import components, fresh, nodes, rename
+from chainrule.ir.walk import components, fresh, nodes, rename, replace_tensors
 
 ONE = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Concise:
-    """left = right, in planes."""
+    """left = right, in planes; `detailed` is the component form that it was read from."""
 
     left: Plane
     right: Form
+    detailed: Expr
 
     def over(self, mapping: Mapping[Tensor, Tensor], gradient: Tensor) -> Concise:
         """The same over other tensors, as what `gradient` is."""
         left = Plane(Component(gradient, self.left.read.subscripts), self.left.axes)
-        return Concise(left, over(self.right, mapping))
+        return Concise(left, over(self.right, mapping), replace_tensors(self.detailed, mapping))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def recognise(target: Component, value: Expr) -> Concise | None:
         ones = Ones(tuple(i.extent for i in out))
         number, scalars = (form.number, (*form.scalars, form.of)) if isinstance(form, Scale) else (ONE, (form,))
         form = Scale(number, scalars, ones)
-    return Concise(Plane(target, axes), form)
+    return Concise(Plane(target, axes), form, value)
 
 
 def _always_together(target: Component, value: Expr) -> set[Index]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from chainrule.errors import ModelError
 from chainrule.nn.initialisers import Initialiser, named, zeros
 from chainrule.nn.layer import Layer, Shape
-from chainrule.nn.shapes import positive
+from chainrule.nn.shapes import positive, truth
 from chainrule.nn.window import OFFSETS, PLACES, Padding, Window, numbers, padding_of, space, windows
 
 Sizes = int | Sequence[int]
@@ -46,7 +46,7 @@ class _Convolution(Layer):
         self.padding = padding_of(padding, rank, name)
         self.dilation = numbers("dilation", dilation, rank, name)
         self.groups = positive("groups", groups, name, "groups=1")
-        self.bias, self.start = bias, init
+        self.bias, self.start = truth("bias", bias, name), init
 
     def _windows(self, shape: Shape) -> list[Window]:
         name = type(self).__name__
@@ -132,7 +132,7 @@ class ConvTranspose2d(Layer):
                     about=name,
                     fix="write output_padding=0: it tells apart the sizes that the stride makes one",
                 )
-        self.bias, self.start = bias, init
+        self.bias, self.start = truth("bias", bias, name), init
 
     def equations(self, *shapes: Shape) -> str:
         (shape,) = shapes

@@ -8,7 +8,7 @@ from typing import Literal
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.initialisers import Initialiser, named, zeros
 from chainrule.nn.layer import Layer, Shape
-from chainrule.nn.shapes import axes, flat, positive, size
+from chainrule.nn.shapes import axes, flat, positive, size, truth
 
 
 class Dense(Layer):
@@ -32,7 +32,7 @@ class Dense(Layer):
             raise ModelError(f"axes must be 'all' or 'last', not {axes!r}", about="Dense", fix='write axes="last"')
         self.axes = axes
         self.units = positive("units", units, "Dense", "Dense(10)")
-        self.bias, self.start = bias, init
+        self.bias, self.start = truth("bias", bias, "Dense"), init
 
     def equations(self, *shapes: Shape) -> str:
         (shape,) = shapes

@@ -7,7 +7,7 @@ from typing import ClassVar
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.convolution import Sizes
 from chainrule.nn.layer import Layer, Shape, show
-from chainrule.nn.shapes import axes
+from chainrule.nn.shapes import axes, truth
 from chainrule.nn.window import OFFSETS, PLACES, Padding, Window, numbers, padding_of, windows
 
 
@@ -70,7 +70,7 @@ class _MeanPool(_Pool):
         self, size: Sizes, stride: Sizes | None = None, padding: Padding = "valid", count_include_pad: bool = False
     ) -> None:
         super().__init__(size, stride, padding)
-        self.count_include_pad = count_include_pad
+        self.count_include_pad = truth("count_include_pad", count_include_pad, type(self).__name__)
 
     def equations(self, *shapes: Shape) -> str:
         places, where, bound, cells, found = self._parts(shapes[0])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.initialisers import Initialiser, named, normal, zeros
 from chainrule.nn.layer import Layer, Node, Shape, show
-from chainrule.nn.shapes import divided, positive
+from chainrule.nn.shapes import divided, positive, truth
 
 _FAR = 1_000_000_000  # exp(−10⁹ + s) is 0 in both precisions for every score s that is not of that size itself
 
@@ -78,7 +78,8 @@ class MultiHeadAttention(Layer):
         self.units = None if units is None else positive("units", units, "MultiHeadAttention", example)
         if self.units is not None:
             divided(self.units, self.heads, "MultiHeadAttention")
-        self.causal, self.bias, self.start = causal, bias, init
+        self.causal, self.bias = (truth(n, v, type(self).__name__) for n, v in (("causal", causal), ("bias", bias)))
+        self.start = init
 
     def __call__(self, *inputs: Node) -> Node:
         if len(inputs) > 2:

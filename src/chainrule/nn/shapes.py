@@ -45,6 +45,14 @@ def positive(name: str, value: Any, about: str, example: str) -> int:
     return value
 
 
+def truth(name: str, value: Any, about: str) -> bool:
+    """An option that is True or False. Raises ModelError otherwise."""
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise ModelError(f"{name} must be True or False, not {value!r}", about=about, fix=f"write {name}=True")
+    return value
+
+
 def real(
     name: str,
     value: Any,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chainrule.errors import ShapeError
 from chainrule.nn.initialisers import ones, zeros
 from chainrule.nn.layer import Layer, Random, Shape, State
 from chainrule.nn.shapes import axes, indices
@@ -26,6 +27,8 @@ class Standardise(Layer):
 
     def equations(self, *shapes: Shape) -> str:
         (shape,) = shapes
+        if len(shape) < 2:
+            raise ShapeError("Standardise needs an axis besides the samples", fix="give Input(3), not Input()")
         where = indices(shape)
         k = "0" if len(shape) == 3 else axes(len(shape) - 1)[0]
         extent = 1 if len(shape) == 3 else shape[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from chainrule.derive import matrix as m
 from chainrule.derive import window
@@ -43,10 +44,13 @@ class Backward(Writer):
             if len(run) > 1:
                 numbers = [p for p, _ in run]
                 yield Heading(2, self.say("backward.layers", range=self.range(min(numbers), max(numbers))))
-            elif page > 0 and self.layers:
-                yield Heading(2, (*self.say("backward.layer", number=str(page)), *self.labels(page)))
             elif self.layers:
-                yield Heading(2, self.say("backward.others" if page == self.LAST else "backward.before"))
+                labels = self.labels(rows)
+                if page > 0:
+                    yield Heading(2, (*self.say("backward.layer", number=str(page)), " · ", *labels))
+                else:
+                    said = self.say("backward.others" if page == self.LAST else "backward.before")
+                    yield Heading(2, labels if page == self.LAST and labels else said)
             cells: list[tuple[Cell, ...]] = []
             batch: list[Text] = []
             for row in rows:
@@ -57,17 +61,20 @@ class Backward(Writer):
                 cells.append(((self.say("backward.batch", N=self.math(Size(SAMPLES))),), (), tuple(batch)))
             yield Table(header, tuple(cells))
 
-    def labels(self, number: int) -> Text:
-        """The names of the layers that share a number: · dense1 + sigmoid1."""
-        own = [e.tensor.name for e in self.derivation.forward.equations if self.names.layer(e.tensor) == number]
-        labels = dict.fromkeys(self.derivation.layers[name] for name in own if name in self.derivation.layers)
-        return tuple(part for n, label in enumerate(labels) for part in (" + " if n else " · ", Code(label)))
+    def labels(self, rows: Iterable[_Row]) -> Text:
+        """The names of the layers that the rows go through, in the order of the network: dense1 + sigmoid1."""
+        through = {row.use.equation.tensor for row in rows if row.use}
+        layers = self.derivation.layers
+        own = [e.tensor.name for e in self.derivation.forward.equations if e.tensor in through]
+        labels = dict.fromkeys(layers[name] for name in own if name in layers)
+        return tuple(part for n, label in enumerate(labels) for part in ((" + ", Code(label)) if n else (Code(label),)))
 
     LAST = -1
-    """The page of equations that belong to no layer, such as the loss."""
+    """The page of equations that belong to no numbered layer: a normalisation, a sum, the loss."""
 
     def pages(self) -> list[tuple[int, list[_Row]]]:
-        """The rows of the backward pass, grouped by the layer of the equation they go through."""
+        """The rows of the backward pass in the order of computing, parted where the layer of the equation that they go
+        through changes."""
         order = {e.tensor: n for n, e in enumerate(self.derivation.forward.equations)}
         parameters = self.derivation.forward.parameters
         rows: list[tuple[int, tuple[int, int, int], _Row]] = []
@@ -80,10 +87,8 @@ class Backward(Writer):
                 last = part.uses[-1].equation.tensor if part.uses else part.tensor
                 key = (-order.get(last, -len(order)), 3 if late else 2, place + len(order))
                 rows.append((self.page(last), key, _Row(part, None, 0)))
-        pages: dict[int, list[_Row]] = {}
-        for page, _, row in sorted(rows, key=lambda r: r[1]):
-            pages.setdefault(page, []).append(row)
-        return list(pages.items())
+        ordered = sorted(rows, key=lambda r: r[1])
+        return [(page, [row for *_, row in group]) for page, group in groupby(ordered, key=lambda r: r[0])]
 
     def page(self, tensor: Tensor) -> int:
         number = self.names.layer(tensor)
@@ -96,7 +101,8 @@ class Backward(Writer):
             involved = (row.part.tensor, *(tensors_of(row.use.equation) if row.use else ()))
             cited = self.derivation.number(row.use.lemma) if row.use else len(row.part.uses)
             result.append((cited, row.use is None, row.share, self.relative_names(involved, page)))
-        return page < 1 and page, tuple(result)
+        # What belongs to no numbered layer is no repetition of another page.
+        return page < 1 and id(rows[0]), tuple(result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -427,7 +427,7 @@ def _elementwise_power(base: m.Matrix, inner: Piece, exponent: Fraction, names: 
     scalar = base.shape == (1, 1)
     if scalar:
         return _power(word, exponent, style)
-    return style.power(at(word, ATOM, style), style.token("⊙") + str(exponent).replace("-", "−"))
+    return style.power(at(word, ATOM, style), "⊙" + str(exponent).replace("-", "−"))
 
 
 def _matrix_symbol(tensor: Tensor, names: Names, style: Style) -> Piece:
@@ -523,7 +523,7 @@ def _planes(form: pl.Form, names: Names, style: Style) -> Steps[Piece]:
         case pl.Entrywise(function="power", exponent=Fraction() as exponent):
             if not any(isinstance(node, pl.Plane) and node.axes for node in pl.walk(form)):
                 return _power(inner[0], exponent, style)
-            return style.power(at(inner[0], ATOM, style), style.token("⊙") + str(exponent).replace("-", "−"))
+            return style.power(at(inner[0], ATOM, style), "⊙" + str(exponent).replace("-", "−"))
         case pl.Entrywise(function=function):
             return _application(function, inner, style, elementwise=True)
 

@@ -118,7 +118,8 @@ class Model:
     def _build(
         self, inputs: Input | Sequence[Input], output: Node, loss: str | Loss | None, l2: float, dtype: str
     ) -> None:
-        self.inputs: tuple[Input, ...] = (inputs,) if isinstance(inputs, Input) else tuple(inputs)
+        several = isinstance(inputs, Iterable)  # a mistake in place of an input is named below
+        self.inputs: tuple[Input, ...] = tuple(inputs) if several else (inputs,)
         for value in (*self.inputs, output):
             if not isinstance(value, Node):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ModelError(

@@ -144,13 +144,20 @@ def _classes(file: ModelFile, data: DataSet) -> int | None:
             fix='write a model file with loss = "mean_squared_error" and units = 1 in its last layer; '
             "if they are classes, name them by texts",
         )
+    labels = wanted and data.classes is None and data.y.ndim == 1
+    if labels and data.y.min() < 0:
+        raise DataError(
+            f"{data.name} holds the label {data.y.min():g}, but classes are numbered from 0",
+            fix="number the classes from 0, or name them by texts",
+        )
     if file.classes is not None and file.name not in BUILT_IN:
         return None
-    if data.classes is not None:
-        return len(data.classes)
-    if data.y.ndim > 1:
-        return data.y.shape[1]
-    return int(data.y.max()) + 1 if wanted else None
+    found = len(data.classes) if data.classes is not None else data.y.shape[1] if data.y.ndim > 1 else None
+    if labels:
+        found = int(data.y.max()) + 1
+    if wanted and found is not None and found < 2:
+        raise DataError(f"{data.name} has a single class, of which there is nothing to learn", fix="give two or more")
+    return found
 
 
 def _are_classes(y: Array) -> bool:

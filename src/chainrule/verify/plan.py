@@ -14,10 +14,10 @@ from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import kind, nodes, tensors
+from chainrule.ir.walk import Key, kind, nodes, tensors
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
 from chainrule.verify.reduce import reduced_composite, reduced_lemma, reduced_program
-from chainrule.verify.scene import Scene, extents_for, of_composite, of_lemma, work
+from chainrule.verify.scene import Scene, extents_for, of_composite, of_equation, of_lemma, work
 
 LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced
 PROGRAM_WORK = 4_000_000  # the same for whole programs
@@ -52,8 +52,20 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
         if _work(scene) > LINE_WORK:
             less = reduced_composite(repeated.composite)
         found.append((SceneCheck(scene if less is None else of_composite(less, few, where)), less is not None))
+    found += [(SceneCheck(scene), False) for scene in _forms(program, few)]
     found.append(_gradient(derivation, extents_for(program, samples)))
     return found
+
+
+def _forms(program: Program, extents: Mapping[str, int]) -> Iterable[Scene]:
+    """The concise forms of the forward equations, one of each kind."""
+    seen: set[Key] = set()
+    for equation in program.equations:
+        key = kind(equation.value, equation.indices)
+        if key not in seen:
+            seen.add(key)
+            if (scene := of_equation(equation, extents)).lines:
+                yield scene
 
 
 def _lemmas(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:

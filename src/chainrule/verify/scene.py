@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
+from chainrule.derive import window
 from chainrule.derive.compose import Composite
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.matrix import recognise
@@ -20,6 +21,7 @@ from chainrule.ir.expr import Component, Delta, Derivative, Expr, Multiply, Redu
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, tensors, transform
+from chainrule.verify import planes
 from chainrule.verify.concise import component_form
 
 
@@ -70,12 +72,14 @@ def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents
 
 
 def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "") -> Scene:
-    """Every step of a lemma, and the matrix form of its result beside the component form."""
+    """Every step of a lemma, and the concise forms of its result beside the component form."""
     name = where or f"∂{lemma.wrt.tensor.name} in {lemma.equation.tensor.name}"
     y = lemma.equation.target
     plain = _Plain(lemma.equation)
     lines = [_line(name, step, plain) for step in lemma.all_steps]
-    lines += _matrix_lines(name, lemma)
+    for piece in lemma.pieces:
+        lines += _matrix_lines(name, piece.equation)
+    lines += _plane_lines(name, window.concise(lemma), extents)
     computed = (*lemma.facts, lemma.equation, *lemma.auxiliary)
     if y.tensor == LOSS:
         definitions = {LOSS.name: lemma.equation}
@@ -128,15 +132,25 @@ def _line(what: str, step: Step, plain: _Plain | None = None) -> Line:
     return Line(what, step.rule, before, step.after)
 
 
-def _matrix_lines(what: str, lemma: Lemma) -> list[Line]:
-    lines: list[Line] = []
-    for piece in lemma.pieces:
-        target = [s.plain for s in piece.equation.target.subscripts]
-        indices = tuple(i for i in target if i is not None)
-        form = recognise(piece.equation.value, indices) if len(indices) == len(target) else None
-        if form is not None:
-            lines.append(Line(what, "matrix form", piece.equation.value, component_form(form, indices)))
-    return lines
+def of_equation(equation: Equation, extents: Mapping[str, int]) -> Scene:
+    """The concise forms of a forward equation, beside its components."""
+    name = f"{equation.tensor.name} itself"
+    lines = _matrix_lines(name, equation)
+    lines += _plane_lines(name, window.recognise(equation.target, equation.value), extents)
+    return _scene(lines, (), {}, extents)
+
+
+def _matrix_lines(what: str, equation: Equation) -> list[Line]:
+    target = [s.plain for s in equation.target.subscripts]
+    indices = tuple(i for i in target if i is not None)
+    form = recognise(equation.value, indices) if len(indices) == len(target) else None
+    return [] if form is None else [Line(what, "matrix form", equation.value, component_form(form, indices))]
+
+
+def _plane_lines(what: str, form: window.Concise | None, extents: Mapping[str, int]) -> list[Line]:
+    if form is None:
+        return []
+    return [Line(what, "form in planes", form.detailed, planes.component_form(form, extents))]
 
 
 class _Plain:

@@ -1,0 +1,70 @@
+"""The backward pass is printed in the order of computing, with macros that LaTeX knows."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import pytest
+
+import chainrule as cr
+from chainrule.derive import Derivation
+from chainrule.ir.expr import Tensor
+from chainrule.render.backward import Backward
+
+MODELS = ("lenet", "resnet-tiny", "transformer-tiny")
+# Every command that the documents may use: amsmath, amssymb, booktabs and longtable define them.
+WORDS = (
+    "Delta LTleft LTright Sigma arraybackslash arraystretch ast bar begin bottomrule cdot checkmark date delta "
+    "displaystyle documentclass dots downarrow ell end endhead exp frac infty item le left linewidth log maketitle "
+    "mathbf mathcal mathrm max midrule nabla newcolumntype newline odot operatorname parindent parskip partial pi "
+    "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt times title top toprule "
+    "uparrow usepackage "
+)
+KNOWN = set(WORDS.split())
+
+
+class Rows(Backward):
+    def first_uses(self) -> list[tuple[Tensor, bool]]:
+        """For each row: the tensor whose gradient it completes, or the one whose gradient it starts from."""
+        return [
+            entry
+            for _, rows in self.pages()
+            for row in rows
+            for entry in (
+                [(row.use.equation.tensor, False)] if row.use else []
+            ) + ([(row.part.tensor, True)] if row.use is None or len(row.part.uses) == 1 else [])
+        ]
+
+
+def out_of_order(derivation: Derivation, entries: list[tuple[Tensor, bool]]) -> list[str]:
+    done = {derivation.loss}
+    wrong: list[str] = []
+    for tensor, made in entries:
+        if made:
+            done.add(tensor)
+        elif tensor not in done:
+            wrong.append(tensor.name)
+    return wrong
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_row_reads_gradients_of_rows_before_it(name: str) -> None:
+    derivation = cr.read_model(name).derive()
+    rows = Rows(derivation, "en", "standard").first_uses()
+    assert len(rows) > 10
+    assert out_of_order(derivation, rows) == []
+    assert out_of_order(derivation, rows[::-1]) != []
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_command_is_one_that_latex_knows(name: str, lang: Literal["en", "zh"]) -> None:
+    derivation = cr.read_model(name).derive()
+    for text in (derivation.to_latex(lang=lang), derivation.to_markdown(lang=lang)):
+        assert set(re.findall(r"\\([A-Za-z]+)", text)) - KNOWN == set()
+
+
+def test_a_power_of_each_entry_is_written_with_its_sign() -> None:
+    text = cr.Sequential(cr.Input(1, 5, 5), cr.MeanPool2d(3, stride=2, padding=1)).derive().to_markdown()
+    assert r"^{\odot-1}" in text
