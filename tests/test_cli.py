@@ -408,3 +408,10 @@ def test_labels_that_are_no_classes_are_named(
     told = capsys.readouterr()
     assert says in told.err and "such as mlp" not in told.err
     assert not told.out
+
+
+def test_derive_with_a_check_ends_with_the_certificate(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("derive", "z[n, k] = sigmoid(u[n, k])", "--verify") == 0
+    assert "The certificate" in capsys.readouterr().out
+    assert run("derive", "neuron", "--verify", "--lang", "zh", "--detail", "brief") == 0
+    assert "校验证书" in capsys.readouterr().out

@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from chainrule.errors import ChainruleError
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
     from chainrule.train.model import Model
+    from chainrule.verify.certificate import Certificate
 
 FORMATS = ("text", "markdown", "latex")
 _SUFFIXES = {".txt": "text", ".md": "markdown", ".markdown": "markdown", ".tex": "latex"}
@@ -217,6 +218,7 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
     )
     derive.add_argument("--format", choices=FORMATS, help="default: by the suffix of the output file, else text")
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
+    derive.add_argument("--verify", action="store_true", help="check every line first; the last section says how")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
     derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .txt, .md or .tex")
 
@@ -386,19 +388,30 @@ def _derive(options: argparse.Namespace) -> int:
                     file=sys.stderr,
                 )
                 return 2
-    derivation = _derivation(options.what, options.wrt)
-    if format_ == "markdown":
-        text = derivation.to_markdown(lang=options.lang, detail=options.detail)
-    elif format_ == "latex":
-        text = derivation.to_latex(lang=options.lang, detail=options.detail)
+    if model := _derived_model(options.what, options.wrt):
+        derivation, certificate = model.derive(), model.verify() if options.verify else None
     else:
-        text = derivation.to_text(lang=options.lang, detail=options.detail)
+        derivation = _derivation(options.what, options.wrt)
+        certificate = _certified(derivation) if options.verify else None
+    choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
+    if format_ == "markdown":
+        text = derivation.to_markdown(**choices)
+    elif format_ == "latex":
+        text = derivation.to_latex(**choices)
+    else:
+        text = derivation.to_text(**choices)
     text = text if text.endswith("\n") else text + "\n"
     if path is None:
         sys.stdout.write(text)
     else:
         _write(path, text)
     return 0
+
+
+def _certified(derivation: Derivation) -> Certificate:
+    from chainrule.verify.certificate import certify
+
+    return certify(derivation)
 
 
 def _verify(options: argparse.Namespace) -> int:

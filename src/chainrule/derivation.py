@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from chainrule import render
 from chainrule.derive import Derivation as Derived
 from chainrule.derive import derive_equation
+
+if TYPE_CHECKING:
+    from chainrule.verify.certificate import Certificate
 
 Language = Literal["en", "zh"]
 Detail = Literal["brief", "standard", "full"]
@@ -18,20 +21,31 @@ Detail = Literal["brief", "standard", "full"]
 class Derivation(Derived):
     """The back-propagation of a program, line by line. `d["dense1.W"]` is one gradient with its lemmas.
 
-    `lang` is "en" or "zh"; `detail` is "brief", "standard" or "full".
+    `lang` is "en" or "zh"; `detail` is "brief", "standard" or "full". A `certificate`, as `model.verify()` gives it,
+    becomes the last section.
     """
 
-    def to_text(self, lang: Language = "en", detail: Detail = "standard", width: int = 100) -> str:
+    def to_text(
+        self,
+        lang: Language = "en",
+        detail: Detail = "standard",
+        width: int = 100,
+        certificate: Certificate | None = None,
+    ) -> str:
         """Plain text with Unicode mathematics, at most `width` columns wide."""
-        return render.text(self, lang, detail, width)
+        return render.text(self, lang, detail, width, _checked(certificate))
 
-    def to_markdown(self, lang: Language = "en", detail: Detail = "standard") -> str:
+    def to_markdown(
+        self, lang: Language = "en", detail: Detail = "standard", certificate: Certificate | None = None
+    ) -> str:
         """Markdown with LaTeX mathematics."""
-        return render.markdown(self, lang, detail)
+        return render.markdown(self, lang, detail, _checked(certificate))
 
-    def to_latex(self, lang: Language = "en", detail: Detail = "standard") -> str:
+    def to_latex(
+        self, lang: Language = "en", detail: Detail = "standard", certificate: Certificate | None = None
+    ) -> str:
         """A complete LaTeX document."""
-        return render.latex(self, lang, detail)
+        return render.latex(self, lang, detail, _checked(certificate))
 
     def __str__(self) -> str:
         return self.to_text()
@@ -39,6 +53,20 @@ class Derivation(Derived):
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
         return self.to_markdown()
+
+
+def _checked(certificate: Certificate | None) -> render.Checked | None:
+    """What a document says of a certificate."""
+    if certificate is None:
+        return None
+    return render.Checked(
+        exact=certificate.count("exact"),
+        constant=certificate.count("exact up to a constant"),
+        evidence=certificate.count("evidence"),
+        bound=certificate.power,
+        rows=certificate.rows,
+        shapes=certificate.shapes,
+    )
 
 
 def printable(derived: Derived) -> Derivation:

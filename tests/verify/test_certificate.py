@@ -22,7 +22,6 @@ from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import Index
 from chainrule.ir.parse import parse_expression, parse_program
 from chainrule.ir.program import Equation, Program
-from chainrule.optim.sgd import SGD
 from chainrule.verify.certificate import Certificate, Entry, certify, settle
 from chainrule.verify.exact import GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.floats import measure
@@ -150,22 +149,6 @@ def test_a_simplified_backward_program_is_compared_with_the_derived_one() -> Non
     assert ProgramCheck(derivation.joint, derivation.joint, {"N": 2}, outputs).run(1) == {}
     failed = ProgramCheck(derivation.joint, wrong, {"N": 2}, outputs).run(1)
     assert [outputs[n] for n in failed] == ["δdense1.W"]
-
-
-def test_an_optimizers_step_is_compared_with_another_form_of_it() -> None:
-    value, gradient = Tensor("w", (3,)), Tensor("g", (3,))
-    program = SGD(0.1, momentum=0.9).program([(value, gradient)])
-    text = "a[i] = w[i] - rate*({0}*v[i] + g[i])"
-    tensors = {"w": value, "g": gradient, "rate": Tensor("rate", ()), "v": Tensor("velocity.w", (3,))}
-
-    def other(momentum: str) -> Program:
-        (line,) = parse_program(text.format(momentum), tensors=tensors)
-        velocity = next(s.tensor for s in program.states if s.tensor.name == "velocity.w")
-        over = line.over({line.tensor: Tensor("w_next", (3,)), tensors["v"]: velocity})
-        return Program((over,), inputs=program.given)
-
-    assert ProgramCheck(program, other("9/10"), {}, ("w_next",)).run(1) == {}
-    assert ProgramCheck(program, other("9/11"), {}, ("w_next",)).run(1) != {}
 
 
 # Lines that the field does not settle as they stand.

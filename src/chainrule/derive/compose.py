@@ -136,14 +136,19 @@ def _adjacent(derivation: Derivation) -> Iterator[tuple[Use, Use]]:
     by_equation: dict[Tensor, list[Use]] = {}
     for gradient in derivation.parts.values():
         for use in gradient.uses:
-            if use.tensor not in parameters and use.lemma.whole:
+            if use.tensor not in parameters and _composes(use):
                 by_equation.setdefault(use.equation.tensor, []).append(use)
     for gradient in derivation.parts.values():
-        if len(gradient.uses) == 1 and gradient.uses[0].lemma.whole:
+        if len(gradient.uses) == 1 and _composes(gradient.uses[0]):
             outer = gradient.uses[0]
             for inner in by_equation.get(gradient.tensor, ()):
                 if _elementwise(inner) != _elementwise(outer):
                     yield outer, inner
+
+
+def _composes(use: Use) -> bool:
+    """Whether the lemma is one line over the equation's own indices: not a stride's residues, nor a reshape."""
+    return use.lemma.whole and all(s.plain is not None for s in use.equation.target.subscripts)
 
 
 def _elementwise(use: Use) -> bool:

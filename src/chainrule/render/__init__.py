@@ -1,7 +1,7 @@
 """A derivation, printed: plain text for a terminal, Markdown, LaTeX; in English and Chinese.
 
 `detail` is "brief" (each lemma's first and last line), "standard" (steps with one reason are one line)
-or "full" (every step of the trace).
+or "full" (every step of the trace). `checked` adds the certificate as the last section.
 """
 
 from __future__ import annotations
@@ -11,21 +11,28 @@ from chainrule.render import latex as _latex
 from chainrule.render import markdown as _markdown
 from chainrule.render import text as _text
 from chainrule.render.build import build
+from chainrule.render.certified import Checked
 from chainrule.render.document import Document
 
-__all__ = ["Document", "build", "latex", "markdown", "text"]
+__all__ = ["Checked", "Document", "build", "latex", "markdown", "text"]
 
 
-def text(derivation: Derivation, lang: str = "en", detail: str = "standard", width: int = 100) -> str:
+def text(
+    derivation: Derivation, lang: str = "en", detail: str = "standard", width: int = 100, checked: Checked | None = None
+) -> str:
     """Plain text with Unicode mathematics, in lines of at most `width` columns."""
-    return _text.render(build(derivation, lang, detail), width)
+    return _text.render(build(derivation, lang, detail, checked), width)
 
 
-def markdown(derivation: Derivation, lang: str = "en", detail: str = "standard") -> str:
+def markdown(
+    derivation: Derivation, lang: str = "en", detail: str = "standard", checked: Checked | None = None
+) -> str:
     """Markdown with LaTeX mathematics."""
-    return _markdown.render(build(derivation, lang, detail))
+    return _markdown.render(build(derivation, lang, detail, checked))
 
 
-def latex(derivation: Derivation, lang: str = "en", detail: str = "standard") -> str:
+def latex(
+    derivation: Derivation, lang: str = "en", detail: str = "standard", checked: Checked | None = None
+) -> str:
     """A complete LaTeX document; the Chinese one is for XeLaTeX."""
-    return _latex.render(build(derivation, lang, detail))
+    return _latex.render(build(derivation, lang, detail, checked))

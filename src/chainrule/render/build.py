@@ -9,6 +9,7 @@ from __future__ import annotations
 from chainrule.derive.adjoint import Derivation
 from chainrule.errors import DerivationError
 from chainrule.render.backward import Backward
+from chainrule.render.certified import Certified, Checked
 from chainrule.render.document import Document
 from chainrule.render.lemmas import Lemmas
 from chainrule.render.lines import DETAILS
@@ -16,7 +17,7 @@ from chainrule.render.overview import Overview
 from chainrule.render.prose import sentences
 
 
-def build(derivation: Derivation, language: str, detail: str) -> Document:
+def build(derivation: Derivation, language: str, detail: str, checked: Checked | None = None) -> Document:
     """The document of a derivation. Raises DerivationError for an unknown language or level of detail."""
     if detail not in DETAILS:
         raise DerivationError(f"there is no level of detail {detail!r}", fix="one of " + ", ".join(DETAILS))
@@ -25,5 +26,6 @@ def build(derivation: Derivation, language: str, detail: str) -> Document:
     backward = Backward(derivation, language, detail)
     blocks = (
         *overview.network(), *overview.notation(), *lemmas.lemmas(), *lemmas.composites(), *backward.backward(),
+        *Certified(derivation, language, detail).certificate(checked),
     )
     return Document(language, sentences(language)["document.title"], blocks)

@@ -34,6 +34,7 @@ from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
     from chainrule.verify.certificate import Certificate
+    from chainrule.verify.exact import ProgramCheck
 
 Array = NDArray[Any]
 Path = str | PathLike[str]
@@ -197,10 +198,13 @@ class Model:
         """The derivation of the whole back-propagation; without a loss, from a given ∂L/∂output."""
         return self._derivation
 
-    def verify(self, *, samples: int = 2, seed: int = 0, floats: bool = False) -> Certificate:
+    def verify(
+        self, *, samples: int = 2, seed: int = 0, floats: bool = False, optimizer: Optimizer | str | None = None
+    ) -> Certificate:
         """Check every line of the derivation as an exact identity, with a computed bound, and the whole gradient at
         `samples` samples against dual numbers of the original program. `floats` also measures the gradients' errors
-        in float32 and float64 against 50 digits, which needs the extra `verify`.
+        in float32 and float64 against 50 digits, which needs the extra `verify`. With an `optimizer` its step for all
+        the parameters is checked against its rule for one at a time.
 
         Raises VerificationError for the first line that is no identity.
         """
@@ -208,8 +212,14 @@ class Model:
 
         joint = self._derivation.joint
         wanted = [t.name for t in self._derivation.gradients.values()]
+        more: list[ProgramCheck] = []
+        if optimizer is not None:
+            from chainrule.verify.steps import step_check
+
+            pairs = [(t, self._derivation.gradients[t.name]) for t in self.network.training.parameters]
+            more.append(step_check(optimizer_named(optimizer), pairs))
         return certify(
-            self._derivation, samples=samples, seed=seed, simplified=needed(joint, wanted), floats=floats
+            self._derivation, samples=samples, seed=seed, simplified=needed(joint, wanted), more=more, floats=floats
         )
 
     # Values

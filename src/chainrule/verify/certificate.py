@@ -69,6 +69,25 @@ class Certificate:
     def bound(self) -> Fraction:
         return sum((e.bound for e in self.entries if e.tier != "evidence"), Fraction(0))
 
+    @property
+    def power(self) -> str:
+        """The bound as the least power of two that is not below it: "2^-61"."""
+        return _power(self.bound)
+
+    @property
+    def rows(self) -> tuple[tuple[str, int, Tier, str], ...]:
+        """For each lemma and tier: what it is, how many lines, the tier, and the bound over them."""
+        return tuple(
+            (what, len(lines), tier, _power(sum((e.bound for e in lines), Fraction(0))) if tier != "evidence" else "–")
+            for (what, tier), lines in self._groups().items()
+        )
+
+    def _groups(self) -> dict[tuple[str, Tier], list[Entry]]:
+        groups: dict[tuple[str, Tier], list[Entry]] = {}
+        for e in self.entries:
+            groups.setdefault((e.what, e.tier), []).append(e)
+        return groups
+
     def count(self, tier: Tier) -> int:
         return sum(e.tier == tier for e in self.entries)
 
@@ -118,10 +137,7 @@ class Certificate:
             for e in self.entries:
                 yield e.what, e.rule, e.tier, e.bound, e.seconds
             return
-        groups: dict[tuple[str, str], list[Entry]] = {}
-        for e in self.entries:
-            groups.setdefault((e.what, e.tier), []).append(e)
-        for (what, tier), lines in groups.items():
+        for (what, tier), lines in self._groups().items():
             rule = lines[0].rule if len(lines) == 1 else f"{len(lines)} lines"
             yield what, rule, tier, sum((e.bound for e in lines), Fraction(0)), sum(e.seconds for e in lines)
 

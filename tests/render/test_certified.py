@@ -1,0 +1,56 @@
+"""The certificate as the last section of a document."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+
+import chainrule as cr
+
+MODEL = cr.Sequential(cr.Input(3), cr.Dense(2), cr.Sigmoid(), loss="half_squared_error")
+CERTIFICATE = MODEL.verify()
+HEADINGS = {"en": "The certificate", "zh": "校验证书"}
+Language = Literal["en", "zh"]
+
+
+def written(lang: Language, certificate: cr.Certificate | None, detail: Literal["brief", "standard", "full"]) -> str:
+    return MODEL.derive().to_markdown(lang=lang, detail=detail, certificate=certificate)
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("detail", ["brief", "standard", "full"])
+def test_the_last_section_states_the_certificates_numbers(
+    lang: Language, detail: Literal["brief", "standard", "full"]
+) -> None:
+    plain, whole = written(lang, None, detail), written(lang, CERTIFICATE, detail)
+    assert whole.startswith(plain.rstrip("\n"))
+    section = whole[len(plain.rstrip("\n")) :]
+    assert HEADINGS[lang] in section
+    assert f"{CERTIFICATE.count('exact')} " in section and CERTIFICATE.power in section
+    assert HEADINGS[lang] not in plain
+
+
+def test_the_detail_sets_how_much_is_said() -> None:
+    sizes = [
+        len(written("en", CERTIFICATE, detail)) - len(written("en", None, detail))
+        for detail in ("brief", "standard", "full")
+    ]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[1] < sizes[2]
+    full = written("en", CERTIFICATE, "full")
+    assert all(what in full for what, *_ in CERTIFICATE.rows)
+    assert all(shape in full for shape in CERTIFICATE.shapes)
+
+
+def test_every_format_has_the_section() -> None:
+    derivation = MODEL.derive()
+    assert "The certificate" in derivation.to_text(certificate=CERTIFICATE)
+    assert r"\section*{The certificate}" in derivation.to_latex(certificate=CERTIFICATE)
+    # The proof of a kernel is another matter: the words claim a check, and a bound.
+    assert "证明" not in written("zh", CERTIFICATE, "full").split(HEADINGS["zh"])[1]
+
+
+def test_a_line_with_evidence_alone_is_said_to_have_no_bound() -> None:
+    entries = (replace(CERTIFICATE.entries[0], tier="evidence"), *CERTIFICATE.entries[1:])
+    assert "1 more agree by evidence, without a bound" in written("en", replace(CERTIFICATE, entries=entries), "brief")

@@ -1,0 +1,110 @@
+"""Optimizer steps in the certificate, and steps that are not the rule's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+
+import chainrule as cr
+from chainrule.errors import VerificationError
+from chainrule.ir.expr import Component, Constant, Expr, Multiply, Tensor
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import transform
+from chainrule.verify.certificate import settle
+from chainrule.verify.plan import planned
+from chainrule.verify.steps import Pair, step_check
+
+PAIRS: list[Pair] = [
+    (Tensor(f"p{n}", shape), Tensor(f"δp{n}", shape)) for n, shape in enumerate([(2, 3), (3,), (), (2, 1, 2)])
+]
+RULES: dict[str, cr.Optimizer] = {
+    str(rule): rule
+    for rule in (
+        cr.SGD(0.1), cr.SGD(0.1, momentum=0.9), cr.SGD(0.1, momentum=0.9, nesterov=True), cr.Adagrad(), cr.RMSProp(),
+        cr.RMSProp(momentum=0.5), cr.Adam(), cr.AdamW(), cr.SGD(0.1, clip_value=0.5), cr.Adam(clip_norm=2.0),
+        cr.AdamW(weight_decay=0.1, clip_value=1.0, clip_norm=0.25),
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_optimizers_step_is_exact_within_its_bound(name: str) -> None:
+    (plan,) = planned([(step_check(RULES[name], PAIRS), False)])
+    entries = settle(plan, 0)
+    assert {e.tier for e in entries} == {"exact"}
+    assert sum(e.bound for e in entries) <= 2**-60
+    assert {e.what.rsplit(": ", 1)[1] for e in entries} >= {f"value_next.{value.name}" for value, _ in PAIRS}
+
+
+def refused(rule: cr.Optimizer, program: Program) -> bool:
+    return bool(step_check(rule, PAIRS, program).run(1))
+
+
+def rewritten(program: Program, name: str, change: Callable[[Expr], Expr]) -> Program:
+    """The program with one equation's value changed."""
+    assert name in {e.tensor.name for e in program.equations}
+    equations = tuple(
+        Equation(e.target, transform(e.value, change)) if e.tensor.name == name else e for e in program.equations
+    )
+    assert equations != program.equations
+    return Program(equations, program.inputs, states=program.states, outputs=program.outputs)
+
+
+def scaled(node: Expr) -> Expr:
+    """Every broken number times 1 + 10⁻⁷."""
+    if isinstance(node, Constant) and not isinstance(node.value, str) and node.value.denominator > 1:
+        return Constant(node.value * (1 + Fraction(1, 10**7)))
+    return node
+
+
+def mixed_up(node: Expr) -> Expr:
+    """The state of one parameter read in another's step."""
+    if isinstance(node, Component) and node.tensor.name == "moment1.p0":
+        return Component(Tensor("moment2.p0", node.tensor.shape), node.subscripts)
+    return node
+
+
+def without_last(node: Expr) -> Expr:
+    return Multiply(node.factors[:-1]) if isinstance(node, Multiply) and len(node.factors) > 1 else node
+
+
+def test_a_step_that_is_not_the_rules_is_refused() -> None:
+    adam = cr.Adam()
+    program = adam.program(PAIRS)
+    assert not refused(adam, program)
+    assert refused(adam, rewritten(program, "moment1_next.p0", scaled))
+    assert refused(adam, rewritten(program, "moment1_next.p0", mixed_up))
+    assert refused(adam, rewritten(program, "value_next.p1", without_last))
+    assert refused(adam, cr.Adam(beta1=0.999, beta2=0.9).program(PAIRS))
+    assert refused(cr.AdamW(), adam.program(PAIRS))
+    assert refused(cr.Adam(clip_norm=1.0), cr.Adam(clip_norm=2.0).program(PAIRS))
+
+
+def test_a_norm_over_some_of_the_parameters_is_refused() -> None:
+    rule = cr.SGD(0.1, clip_norm=1.0)
+    program = rule.program(PAIRS)
+
+    def first_alone(node: Expr) -> Expr:
+        if isinstance(node, Component) and node.tensor.name == "squares4":
+            return Component(Tensor("squares1", ()), ())
+        return node
+
+    assert refused(rule, rewritten(program, "norm", first_alone))
+
+
+def test_a_models_certificate_names_the_step() -> None:
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), cr.Sigmoid(), loss="half_squared_error")
+    certificate = model.verify(optimizer=cr.AdamW(clip_norm=1.0))
+    named = [e.what for e in certificate.entries if e.what.startswith("the step of AdamW")]
+    assert "the step of AdamW: value_next.dense1.W" in named
+    assert certificate.count("exact") == len(certificate.entries)
+    assert not [e for e in model.verify().entries if e.what.startswith("the step")]
+
+
+def test_a_wrong_step_raises_with_the_values_of_both_sides() -> None:
+    (plan,) = planned([(step_check(cr.Adam(), PAIRS, cr.AdamW().program(PAIRS)), False)])
+    with pytest.raises(VerificationError) as caught:
+        settle(plan, 0)
+    assert "the step of Adam" in str(caught.value)

@@ -1,0 +1,70 @@
+"""Every line of the vocabulary's derivations passes a tier; the README states how many pass which."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import chainrule as cr
+from chainrule.nn.losses import LOSSES
+from chainrule.optim.named import OPTIMIZERS
+from tests.nn.test_every_layer import MODELS, model_with
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BUILT_IN = ("neuron", "mlp", "lenet", "vgg-small", "resnet-tiny", "transformer-tiny")
+FEW = ("Conv2d", "MaxPool1d", "LayerNorm", "GELU")
+
+
+def with_loss(loss: str) -> cr.Certificate:
+    model = cr.Sequential(cr.Input(3), cr.Dense(4), cr.Tanh(), cr.Dense(3), loss=loss, l2=0.01)
+    return model.verify()
+
+
+def step_of(optimizer: str) -> list[str]:
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), loss="half_squared_error")
+    rule = OPTIMIZERS[optimizer]
+    entries = model.verify(optimizer=rule).entries
+    return [e.tier for e in entries if e.what.startswith("the step of")]
+
+
+@pytest.mark.parametrize("layer", FEW)
+def test_every_line_of_a_layer_passes_a_tier(layer: str) -> None:
+    certificate = model_with(layer).verify()
+    assert certificate.count("exact") > 50
+    assert sum(map(certificate.count, ("exact", "exact up to a constant", "evidence"))) == len(certificate.entries)
+    assert certificate.bound <= 2**-60
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_line_of_a_loss_passes_a_tier(loss: str) -> None:
+    certificate = with_loss(loss)
+    assert certificate.count("exact") > 50
+    assert certificate.bound <= 2**-60
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizers_step_is_exact(optimizer: str) -> None:
+    tiers = step_of(optimizer)
+    assert tiers and set(tiers) == {"exact"}
+
+
+def counts() -> dict[str, int]:
+    """How many lines of the whole vocabulary pass each tier: every layer, loss, optimizer and built-in model."""
+    certificates = [model_with(name).verify() for name in MODELS]
+    certificates += [with_loss(loss) for loss in LOSSES]
+    certificates += [cr.read_model(name).verify() for name in BUILT_IN]
+    found = {tier: sum(c.count(tier) for c in certificates) for tier in ("exact", "exact up to a constant", "evidence")}
+    found["exact"] += sum(len(step_of(name)) for name in OPTIMIZERS)
+    return found
+
+
+STATED = re.compile(r"([\d,]+) lines are checked exactly, ([\d,]+) exactly up to a constant, ([\d,]+) by evidence")
+
+
+@pytest.mark.campaign
+def test_the_readme_states_the_counts_of_today() -> None:
+    stated = STATED.search(" ".join(README.split()))
+    assert stated
+    assert [int(number.replace(",", "")) for number in stated.groups()] == list(counts().values())
