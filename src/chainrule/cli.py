@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, VerificationError
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
@@ -415,21 +415,16 @@ def _certified(derivation: Derivation) -> Certificate:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from chainrule.errors import VerificationError
     from chainrule.verify.certificate import certify
 
     path: Path | None = options.output
     if path is not None:
         _writable(path)
-    try:
-        choices = {"samples": options.samples, "seed": options.seed, "floats": options.floats}
-        if model := _derived_model(options.what, options.wrt):
-            certificate = model.verify(**choices)
-        else:
-            certificate = certify(_derivation(options.what, options.wrt), **choices)
-    except VerificationError as error:
-        print(f"chainrule verify: {_sentence(error)}", file=sys.stderr)
-        return 1
+    choices = {"samples": options.samples, "seed": options.seed, "floats": options.floats}
+    if model := _derived_model(options.what, options.wrt):
+        certificate = model.verify(**choices)
+    else:
+        certificate = certify(_derivation(options.what, options.wrt), **choices)
     sys.stdout.write(certificate.to_text(full=options.full))
     if path is not None:
         _write(path, certificate.to_json() + "\n")
@@ -444,7 +439,7 @@ def _sentence(error: ChainruleError) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 done, 2 for bad input (with one sentence), 130 for Ctrl-C."""
+    """Run the command line: 0 done, 1 for a line that is false, 2 for bad input (with one sentence), 130 for Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
@@ -464,7 +459,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except ChainruleError as error:
         print(f"{command}: {_sentence(error)}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, VerificationError) else 2
     except BrokenPipeError:
         # The reader (head, less) has gone; what is left in the buffer must not raise once more at exit.
         sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]

@@ -54,3 +54,11 @@ def test_every_format_has_the_section() -> None:
 def test_a_line_with_evidence_alone_is_said_to_have_no_bound() -> None:
     entries = (replace(CERTIFICATE.entries[0], tier="evidence"), *CERTIFICATE.entries[1:])
     assert "1 more agree by evidence, without a bound" in written("en", replace(CERTIFICATE, entries=entries), "brief")
+
+
+@pytest.mark.parametrize("detail", ["brief", "standard", "full"])
+def test_latex_holds_no_character_that_it_would_lose(detail: Literal["brief", "standard", "full"]) -> None:
+    entries = (replace(CERTIFICATE.entries[0], tier="evidence"), *CERTIFICATE.entries[1:])
+    evidence = replace(CERTIFICATE, entries=entries)
+    source = MODEL.derive().to_latex(detail=detail, certificate=evidence)
+    assert [c for c in source if ord(c) > 126] == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 import chainrule as cr
 from chainrule.errors import VerificationError
 from chainrule.ir.expr import Component, Constant, Expr, Multiply, Tensor
-from chainrule.ir.program import Equation, Program
+from chainrule.ir.program import Equation, Program, State
 from chainrule.ir.walk import transform
+from chainrule.optim import optimizer
 from chainrule.verify.certificate import settle
 from chainrule.verify.plan import planned
 from chainrule.verify.steps import Pair, step_check
@@ -107,4 +109,49 @@ def test_a_wrong_step_raises_with_the_values_of_both_sides() -> None:
     (plan,) = planned([(step_check(cr.Adam(), PAIRS, cr.AdamW().program(PAIRS)), False)])
     with pytest.raises(VerificationError) as caught:
         settle(plan, 0)
-    assert "the step of Adam" in str(caught.value)
+    error = caught.value
+    assert "the step of Adam: value_next.p0" in error.line and "value_next.p0[0, 0]" in error.point
+    assert error.left != error.right and error.left in str(error) and error.right in str(error)
+
+
+def test_a_changed_sign_and_rates_of_decay_swapped_for_one_parameter_are_refused() -> None:
+    def negated(node: Expr) -> Expr:
+        return Constant(Fraction(1)) if isinstance(node, Constant) and node.value == -1 else node
+
+    def swapped(node: Expr) -> Expr:
+        other = {Fraction(9, 10): Fraction(999, 1000), Fraction(1, 10): Fraction(1, 1000)}
+        found = [value for number, value in other.items() if node == Constant(number)]
+        return Constant(found[0]) if found else node
+
+    adam = cr.Adam()
+    for name, change in (("value_next.p2", negated), ("moment1_next.p2", swapped)):
+        failed = step_check(adam, PAIRS, rewritten(adam.program(PAIRS), name, change)).run(1)
+        assert failed and all(".p2" in difference.point for difference in failed.values())
+
+
+def test_states_that_follow_one_another_wrongly_are_refused() -> None:
+    program = cr.Adam().program(PAIRS)
+    follows = {s.tensor.name: s.next for s in program.states}
+    other = {"moment1.p0": "moment2.p0", "moment2.p0": "moment1.p0"}
+    states = tuple(State(s.tensor, follows[other.get(s.tensor.name, s.tensor.name)]) for s in program.states)
+    for wrong in (states, program.states[:-1]):
+        with pytest.raises(VerificationError, match="its states"):
+            step_check(cr.Adam(), PAIRS, replace(program, states=wrong))
+
+
+def test_a_mistake_where_the_parameters_are_put_together_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = optimizer._instance  # pyright: ignore[reportPrivateUsage]
+
+    def wrong(
+        text: str, shared: Mapping[str, Tensor], given: Mapping[str, Tensor], parameter: Tensor
+    ) -> Sequence[Equation]:
+        return right(text, shared, {**given, "moment2": given["moment1"]}, parameter)
+
+    monkeypatch.setattr(optimizer, "_instance", wrong)
+    assert step_check(cr.Adam(), PAIRS).run(1)
+
+
+def test_the_step_of_a_large_model_is_checked_at_small_extents_and_says_so() -> None:
+    check = step_check(cr.Adam(clip_norm=1.0), [(Tensor("W", (1000, 1000)), Tensor("δW", (1000, 1000)))])
+    assert check.run(1) == {} and "W 3×3" in check.shapes
+    assert "at extents of at most 3" in check.what

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import chainrule as cr
+from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
 from chainrule.optim.named import OPTIMIZERS
 from tests.nn.test_every_layer import MODELS, model_with
+from tests.nn.test_losses import VARIANTS
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BUILT_IN = ("neuron", "mlp", "lenet", "vgg-small", "resnet-tiny", "transformer-tiny")
 FEW = ("Conv2d", "MaxPool1d", "LayerNorm", "GELU")
 
 
-def with_loss(loss: str) -> cr.Certificate:
-    model = cr.Sequential(cr.Input(3), cr.Dense(4), cr.Tanh(), cr.Dense(3), loss=loss, l2=0.01)
+def with_loss(loss: str, options: dict[str, Any]) -> cr.Certificate:
+    chosen = LOSSES[loss](**options)
+    model = cr.Sequential(cr.Input(3), cr.Dense(4), cr.Tanh(), cr.Dense(3), loss=chosen, l2=0.01)
     return model.verify()
 
 
@@ -39,7 +43,7 @@ def test_every_line_of_a_layer_passes_a_tier(layer: str) -> None:
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_line_of_a_loss_passes_a_tier(loss: str) -> None:
-    certificate = with_loss(loss)
+    certificate = with_loss(loss, {})
     assert certificate.count("exact") > 50
     assert certificate.bound <= 2**-60
 
@@ -50,10 +54,19 @@ def test_every_optimizers_step_is_exact(optimizer: str) -> None:
     assert tiers and set(tiers) == {"exact"}
 
 
+def test_what_passes_by_evidence_alone_is_the_whole_of_a_deep_network_and_no_line_of_a_lemma() -> None:
+    certificate = cr.read_model("resnet-tiny").verify()
+    evidence = {e.what.split(":")[0] for e in certificate.entries if e.tier == "evidence"}
+    assert evidence == {"all gradients together", "the program that runs"}
+    assert certificate.count("exact") > 400 and certificate.bound <= 2**-60
+
+
 def counts() -> dict[str, int]:
-    """How many lines of the whole vocabulary pass each tier: every layer, loss, optimizer and built-in model."""
+    """How many lines of the whole vocabulary pass each tier: every layer, every loss and its options, every optimizer
+    and built-in model."""
+    assert {loss for loss, _ in VARIANTS} == set(LOSSES) and set(MODELS) == set(LAYERS)
     certificates = [model_with(name).verify() for name in MODELS]
-    certificates += [with_loss(loss) for loss in LOSSES]
+    certificates += [with_loss(loss, options) for loss, options in VARIANTS]
     certificates += [cr.read_model(name).verify() for name in BUILT_IN]
     found = {tier: sum(c.count(tier) for c in certificates) for tier in ("exact", "exact up to a constant", "evidence")}
     found["exact"] += sum(len(step_of(name)) for name in OPTIMIZERS)

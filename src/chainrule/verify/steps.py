@@ -2,35 +2,82 @@
 
 The second program is put together apart from the first: each parameter's equations by themselves, over a gradient that
 is clipped as the definition has it, max(min(g, c), −c) and then g/max(‖g‖/c, 1) with ‖g‖² as one sum. So a state of
-another parameter, a wrong rank, a missing decay or a norm over some of the parameters is seen.
+another parameter, a wrong rank, a missing decay or a norm over some of the parameters is seen. Both read the rule's own
+texts: that those are the papers' is what the optimizers' tests say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from math import prod
 
+from chainrule.errors import VerificationError
 from chainrule.ir.expr import ONE, Apply, Component, Constant, Expr, Power, Tensor, add, multiply, summed
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.program import Equation, Program
-from chainrule.optim.optimizer import Optimizer
+from chainrule.ir.parse import parse_program
+from chainrule.ir.program import Equation, Program, State
+from chainrule.optim.optimizer import RATE, Optimizer
 from chainrule.verify.exact import ProgramCheck
 
 Pair = tuple[Tensor, Tensor]
+ENTRIES = 200_000  # of all parameters; beyond, axes are cut: a rule's text sees how many there are, never how long
+SMALL = 3
 
 
 def step_check(optimizer: Optimizer, pairs: Sequence[Pair], program: Program | None = None) -> ProgramCheck:
-    """The step for parameters, each with its gradient; `program` stands in for the one that the optimizer makes."""
-    one = program or optimizer.program(pairs)
+    """The step for parameters, each with its gradient; `program` stands in for the one that the optimizer makes.
+    Raises VerificationError where it keeps other states than the rule names."""
+    what = f"the step of {type(optimizer).__name__}"
+    if program is None and sum(prod(_shape(value)) for value, _ in pairs) > ENTRIES:
+        what += f" at extents of at most {SMALL}"
+        pairs = [(_cut(value), _cut(gradient)) for value, gradient in pairs]
+    one, other = program or optimizer.program(pairs), _one_at_a_time(optimizer, pairs)
+    kept, expected = ({f"{s.tensor.name} → {s.next.name}" for s in p.states} for p in (one, other))
+    if kept != expected:
+        left, right = (", ".join(sorted(names)) or "nothing" for names in (kept - expected, expected - kept))
+        raise VerificationError(what, "its states", left, right)
+    return ProgramCheck(one, other, {}, tuple(s.next.name for s in other.states), what)
+
+
+def _one_at_a_time(optimizer: Optimizer, pairs: Sequence[Pair]) -> Program:
+    """The rule for each parameter by itself; what belongs to no parameter is computed anew for each."""
+    numbers = {name: Tensor(name, ()) for name in optimizer.numbers}
+    following = {f"{name}_next": Tensor(f"{name}_next", ()) for name in numbers}
+    states = [State(tensor, following[f"{name}_next"]) for name, tensor in numbers.items()]
     equations, clipped = _clipped(optimizer, pairs)
-    alone = replace(optimizer, clip_value=None, clip_norm=None)
-    steps = [alone.program([(value, gradient)]) for (value, _), gradient in zip(pairs, clipped, strict=True)]
-    equations += [equation for step in steps for equation in step.equations]
-    # What belongs to no parameter, a step's count, stands in each of them.
-    other = Program(tuple(dict.fromkeys(equations)), inputs=one.given)
-    outputs = tuple(dict.fromkeys(t.name for step in steps for t in step.outputs))
-    return ProgramCheck(one, other, {}, outputs, f"the step of {type(optimizer).__name__}")
+    equations += _instance(optimizer.shared(), numbers, following, "").values()
+    for (value, _), gradient in zip(pairs, clipped, strict=True):
+        own = {"value": value, **{name: Tensor(f"{name}.{value.name}", value.shape) for name in optimizer.kept}}
+        after = {f"{name}_next": Tensor(f"{name}_next.{value.name}", value.shape) for name in own}
+        shared = _instance(optimizer.shared(), numbers, {}, value.name)
+        read = {"rate": RATE, **numbers, **{name: e.tensor for name, e in shared.items()}, **own, "gradient": gradient}
+        step = _instance(optimizer.equations(len(value.shape)), read, after, value.name)
+        equations += [*shared.values(), *step.values()]
+        states += [State(tensor, after[f"{name}_next"]) for name, tensor in own.items()]
+    return Program(tuple(equations), inputs=(RATE, *(gradient for _, gradient in pairs)), states=tuple(states))
+
+
+def _instance(
+    text: str, read: Mapping[str, Tensor], defined: Mapping[str, Tensor], owner: str
+) -> dict[str, Equation]:
+    """The equations of a text, by the names they define, over the tensors that are read and defined; any other that
+    the text defines is `owner`'s."""
+    local = {name: Tensor(name, tensor.shape) for name, tensor in read.items()}
+    lines = parse_program(text, tensors=local)
+    mapping = {local[name]: tensor for name, tensor in read.items()}
+    for line in lines:
+        name = line.tensor.name
+        mapping[line.tensor] = defined.get(name) or Tensor(f"·{name}.{owner}", line.tensor.shape)
+    return {line.tensor.name: line.over(mapping) for line in lines}
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in tensor.shape)
+
+
+def _cut(tensor: Tensor) -> Tensor:
+    return Tensor(tensor.name, tuple(min(extent, SMALL) for extent in _shape(tensor)))
 
 
 def _clipped(optimizer: Optimizer, pairs: Sequence[Pair]) -> tuple[list[Equation], list[Tensor]]:
