@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from chainrule import render
 from chainrule.derive import Derivation as Derived
 from chainrule.derive import derive_equation
+from chainrule.errors import DerivationError
 
 if TYPE_CHECKING:
     from chainrule.verify.certificate import Certificate
@@ -33,19 +34,19 @@ class Derivation(Derived):
         certificate: Certificate | None = None,
     ) -> str:
         """Plain text with Unicode mathematics, at most `width` columns wide."""
-        return render.text(self, lang, detail, width, _checked(certificate))
+        return render.text(self, lang, detail, width, _checked(self, certificate))
 
     def to_markdown(
         self, lang: Language = "en", detail: Detail = "standard", certificate: Certificate | None = None
     ) -> str:
         """Markdown with LaTeX mathematics."""
-        return render.markdown(self, lang, detail, _checked(certificate))
+        return render.markdown(self, lang, detail, _checked(self, certificate))
 
     def to_latex(
         self, lang: Language = "en", detail: Detail = "standard", certificate: Certificate | None = None
     ) -> str:
         """A complete LaTeX document."""
-        return render.latex(self, lang, detail, _checked(certificate))
+        return render.latex(self, lang, detail, _checked(self, certificate))
 
     def __str__(self) -> str:
         return self.to_text()
@@ -55,10 +56,14 @@ class Derivation(Derived):
         return self.to_markdown()
 
 
-def _checked(certificate: Certificate | None) -> render.Checked | None:
-    """What a document says of a certificate."""
+def _checked(derivation: Derived, certificate: Certificate | None) -> render.Checked | None:
+    """What a document says of a certificate. Raises DerivationError where that is another derivation's."""
     if certificate is None:
         return None
+    from chainrule.verify.certificate import digest
+
+    if certificate.program != digest(derivation):
+        raise DerivationError("the certificate is another derivation's", fix="give what this model's verify() returns")
     return render.Checked(
         exact=certificate.count("exact"),
         constant=certificate.count("exact up to a constant"),

@@ -43,6 +43,14 @@ def test_the_detail_sets_how_much_is_said() -> None:
     assert all(shape in full for shape in CERTIFICATE.shapes)
 
 
+def test_a_certificate_of_another_derivation_is_refused() -> None:
+    other = cr.Sequential(cr.Input(3), cr.Dense(2), cr.Tanh(), loss="half_squared_error")
+    with pytest.raises(cr.DerivationError, match="another derivation"):
+        other.derive().to_text(certificate=CERTIFICATE)
+    again = cr.Certificate.from_json(CERTIFICATE.to_json())
+    assert "The certificate" in MODEL.derive().to_text(certificate=again)
+
+
 def test_every_format_has_the_section() -> None:
     derivation = MODEL.derive()
     assert "The certificate" in derivation.to_text(certificate=CERTIFICATE)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from hashlib import sha256
 from io import StringIO
 from os import PathLike
 from pathlib import Path
@@ -64,6 +65,8 @@ class Certificate:
     exclusions: tuple[str, ...] = EXCLUSIONS
     floats: tuple[str, ...] = ()
     seconds: float = 0.0
+    program: str = ""
+    """The digest of the derivation that was checked."""
 
     @property
     def bound(self) -> Fraction:
@@ -159,7 +162,7 @@ class Certificate:
             data: dict[str, Any] = json.loads(text)
             entries = tuple(_entry(e) for e in data["entries"])
             lists = {n: tuple(map(str, data[n])) for n in ("shapes", "notes", "exclusions", "floats")}
-            return Certificate(entries, **lists, seconds=float(data["seconds"]))
+            return Certificate(entries, **lists, seconds=float(data["seconds"]), program=str(data["program"]))
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise DataError(f"no certificate: {error}", fix="give what Certificate.to_json wrote") from None
 
@@ -216,7 +219,14 @@ def certify(
         entries += settle(item, seed)
     shapes = tuple(dict.fromkeys(_shapes(item) for item in plan))
     notes = (f"reduced shapes: {RULE}",) if any(item.reduced for item in plan) else ()
-    return Certificate(tuple(entries), shapes, notes, floats=measured, seconds=perf_counter() - start)
+    seconds = perf_counter() - start
+    return Certificate(tuple(entries), shapes, notes, floats=measured, seconds=seconds, program=digest(derivation))
+
+
+def digest(derivation: Derivation) -> str:
+    """What tells one derivation from another: its forward and backward equations and the shapes that they name."""
+    shapes = "\n".join(f"{t.name} {t.shape}" for t in derivation.joint.given)
+    return sha256(f"{shapes}\n{derivation.joint}".encode()).hexdigest()
 
 
 def _shapes(item: Planned) -> str:
