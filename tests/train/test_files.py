@@ -416,7 +416,8 @@ def test_the_layer_does_what_the_standardiser_does(shape: tuple[int, ...], tmp_p
 def test_a_file_damaged_at_random_is_read_or_refused(tmp_path: Path, name: str) -> None:
     whole = io.BytesIO()
     np.savez_compressed(whole, x=RNG.random((5, 3)), y=np.arange(5))
-    good = {"train-images-idx3-ubyte": gzip.compress(GOOD, mtime=0), "a.npz": whole.getvalue(), "a.csv": FLOWERS.encode()}[name]
+    packed = gzip.compress(GOOD, mtime=0)
+    good = {"train-images-idx3-ubyte": packed, "a.npz": whole.getvalue(), "a.csv": FLOWERS.encode()}[name]
     write(tmp_path / "train-labels-idx1-ubyte", idx(LABELS))
     rng, refused = np.random.default_rng(1), 0
     for _ in range(300):
