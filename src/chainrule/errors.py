@@ -35,6 +35,10 @@ class ModelError(ChainruleError, ValueError):
     """A model that cannot be built: an unknown name, a wrong option, an order that makes no sense."""
 
 
+class BuildError(ChainruleError, RuntimeError):
+    """Native code that cannot be built: no compiler, one that fails or hangs, no folder to build in."""
+
+
 class VerificationError(ChainruleError, ValueError):
     """A line that is no identity: `line` says where it stands, `point` where both sides differ, and the two values."""
 
