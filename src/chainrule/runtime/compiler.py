@@ -104,10 +104,10 @@ def native() -> Target:
     architecture = _architecture()
     if architecture != "x86_64":
         return Target(architecture, (), 4)
-    features, cpu = _features()
-    if "avx512f" in features:
+    has, cpu = _processor()
+    if "avx512f" in has:
         lanes = 16
-    elif {"avx2", "fma"} <= features:
+    elif {"avx2", "fma"} <= has:
         lanes = 8
     else:
         lanes = 4
@@ -119,9 +119,14 @@ def _architecture() -> str:
     return {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
+def features() -> frozenset[str]:
+    """What this processor and its system can do, in Linux' words: "avx2", "fma", …"""
+    return _processor()[0]
+
+
 @lru_cache(maxsize=1)
-def _features() -> tuple[frozenset[str], str]:
-    """The processor's features in Linux' words, and a text that names the processor."""
+def _processor() -> tuple[frozenset[str], str]:
+    """The features, and a text that names the processor."""
     try:
         with _CPUINFO.open(encoding="utf-8", errors="replace") as file:
             return features_in(file.read(1 << 14))

@@ -25,6 +25,7 @@ typedef unsigned long long word;
 #define EACH_LANE(f, w) EACH_8(f, 0, w), EACH_8(f, 8, w)
 #endif
 #define LANE(n, w) n
+#define VALUE(n, w) w
 
 /* Gcc has a builtin for each width; clang has some for all; elsewhere there are loops. */
 #if !defined(__clang__) && LANES == 16 && defined(__AVX512F__)
@@ -36,8 +37,8 @@ typedef unsigned long long word;
 #endif
 #define LOWEST_BITS(k) (unsigned short)((k) < 16 ? (1u << (k)) - 1 : 0xffffu)
 
-INLINE vec splat(real a) { return (vec){} + a; }
-INLINE ints splat_ints(int a) { return (ints){} + a; }
+INLINE vec splat(real a) { return (vec){EACH_LANE(VALUE, a)}; } /* a sum with 0 would lose −0 */
+INLINE ints splat_ints(int a) { return (ints){EACH_LANE(VALUE, a)}; }
 INLINE mask splat_mask(int a) { return splat_ints(-(a != 0)); }
 INLINE real size_of_samples(long n) { return (real)n; }
 INLINE mask live(long k) { return (ints){EACH_LANE(LANE, 0)} < (int)(k < LANES ? k : LANES); }
