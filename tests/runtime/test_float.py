@@ -1,18 +1,20 @@
-"""The operations of float.h: against exact arithmetic and NumPy, and the same bits at every width and on every target."""
+"""The operations of float.h: against exact arithmetic and NumPy; the same bits at every width and on every target."""
 
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 from fractions import Fraction
 from functools import cache
 
 import numpy as np
 import pytest
+from tests.runtime.kernels import EXPORT, HERE, RUNNABLE, Array, Kernels, pointer
 
 from chainrule.runtime.build import build
 from chainrule.runtime.compiler import Target
 from chainrule.runtime.headers import header
-from tests.runtime.kernels import EXPORT, HERE, RUNNABLE, Array, Kernels, pointer
 
 TWO = {name: f"{name}(a, b)" for name in ("add", "sub", "mul", "div", "max_", "min_")}
 ONE = {name: f"{name}(a)" for name in ("neg", "square_root", "step_", "relu_", "sign_", "abs_")}
@@ -56,32 +58,25 @@ def test_results_are_those_of_numpy() -> None:
         wanted = {
             "add": a + b, "sub": a - b, "mul": a * b, "div": a / b, "neg": -a, "square_root": np.sqrt(a),
             "step_": (a > 0).astype(np.float32), "relu_": np.maximum(a, 0), "sign_": np.sign(a), "abs_": np.abs(a),
-            "max_": np.where(np.isnan(a + b), np.nan, np.where(b > a, b, a)),
-            "min_": np.where(np.isnan(a + b), np.nan, np.where(b < a, b, a)),
+            "max_": np.where(np.isnan(a) | np.isnan(b), np.nan, np.where(b > a, b, a)),
+            "min_": np.where(np.isnan(a) | np.isnan(b), np.nan, np.where(b < a, b, a)),
             "choose_greater": np.where(a > b, 1, 2),
             "choose_better": np.where((a > b) | (np.isnan(a) & ~np.isnan(b)), 1, 2),
         }
-    for name in ("max_", "min_"):  # ∞ − ∞ is no NaN here
-        numbers = ~np.isnan(a) & ~np.isnan(b)
-        chosen = np.where((b > a) if name == "max_" else (b < a), b, a)
-        wanted[name] = np.where(numbers, chosen, np.nan)
     for name, value in wanted.items():
         result = kernels(HERE)(name, a, b, c)
-        zero = (result == 0) & (value == 0) if name in ("relu_", "sign_") else np.zeros(len(a), bool)
-        assert alike(np.where(zero, np.float32(0), result), np.where(zero, 0, value).astype(np.float32)), name
+        if name in ("relu_", "sign_"):  # NumPy's zeros have other signs here
+            result, value = result + np.float32(0), value + np.float32(0)
+        assert alike(result, value.astype(np.float32)), name
 
 
 def rounded(x: Fraction) -> float:
     """The float32 nearest to x, of two the even one."""
-    if x == 0:
-        return 0.0
-    exponent = max(abs(x.numerator).bit_length() - x.denominator.bit_length(), -125) - 24
+    exponent = -149
     while abs(x) >= Fraction(2) ** (exponent + 24):
         exponent += 1
-    units = round(x / Fraction(2) ** exponent)
-    return float(np.inf if units > 0 else -np.inf) if abs(units) * Fraction(2) ** exponent >= 2**128 else float(
-        units * Fraction(2) ** exponent
-    )
+    nearest = round(x / Fraction(2) ** exponent) * Fraction(2) ** exponent
+    return float(nearest) if abs(nearest) < 2**128 else math.copysign(math.inf, nearest)
 
 
 @targets
@@ -172,8 +167,6 @@ def test_lanes_move_and_fold(target: Target) -> None:
 
 def test_parts_touch_nothing_beyond() -> None:
     """The last lanes of a part may lie on a page that is not there."""
-    import mmap
-
     library = ctypes.CDLL(str(build(header([]) + MEMORY, target=HERE)))
     page = mmap.PAGESIZE
     room = mmap.mmap(-1, 2 * page)

@@ -15,6 +15,7 @@ from chainrule.evaluate.prime import Words, key
 _FUNCTIONS = ("exp", "expm1", "log", "sigmoid", "tanh", "softplus", "erfc", "step", "sign")
 _NAMES = (
     ("rank",), ("position",), ("entry",), ("logsumexp",), *(("function", function, 0) for function in _FUNCTIONS),
+    ("real", "pi"), ("real", "e"),
 )
 _ROWS = 64
 

@@ -14,7 +14,7 @@ typedef ints mask; /* each lane all ones, or 0 */
 #define LOWEST (~0ull) /* no field element; any of them beats it */
 
 /* The keys, 128 bits each, and for those of powers the fraction that they belong to; Python gives them. */
-enum { RANK, POSITION, ENTRY, LOGSUMEXP, EXP, EXPM1, LOG, SIGMOID, TANH, SOFTPLUS, ERFC, STEP, SIGN, POWERS };
+enum { RANK, POSITION, ENTRY, LOGSUMEXP, EXP, EXPM1, LOG, SIGMOID, TANH, SOFTPLUS, ERFC, STEP, SIGN, PI, E, POWERS };
 static struct { long long numerator, denominator; word low, high; } keys[64];
 static long number_of_keys;
 __attribute__((visibility("default"))) int chainrule_set_keys(const void *rows, long count) {
@@ -38,6 +38,8 @@ INLINE real residue(word x) {
   return x < PRIME ? x : x - PRIME;
 }
 INLINE real keyed(real x, long key) { return residue(mix(x, key)); }
+#define named_pi keyed(0, PI)
+#define named_e keyed(0, E)
 
 /* Arithmetic on one number; the inverse of 0 is 0. */
 INLINE real add1(real a, real b) { return residue(a + b); }
@@ -56,6 +58,8 @@ INLINE real whole_power(real a, word exponent) {
 }
 INLINE real div1(real a, real b) { return mul1(a, whole_power(b, PRIME - 2)); }
 INLINE real size_of_samples(long n) { return (word)n % PRIME; }
+INLINE int inside(long position, long extent) { return position >= 0 && position < extent; }
+INLINE int finite1(real a) { return (void)a, 1; }
 
 /* x^(k + r) = x^k·g with k whole and g keyed by x and the fraction r, which is all of root. */
 INLINE real root1(real x, long n, long m) {
