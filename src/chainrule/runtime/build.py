@@ -143,8 +143,8 @@ def _compile(arguments: list[str], here: Path, folder: Path, time_limit: float) 
     if status < 0:
         problem = f"the C compiler died of {signal.Signals(-status).name}"
     elif status:
-        first = next((line for line in lines if "error" in line), lines[0] if lines else f"it exits {status}")
-        problem = f"the C compiler fails: {first[:300]}"
+        told = [line for line in lines if "error" in line or "undefined" in line] or lines or [f"it exits {status}"]
+        problem = f"the C compiler fails: {told[0][:300]}"
     elif not (here / "model.so").is_file():
         problem = "the C compiler made no object"
     else:
