@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -14,13 +15,12 @@ from tests.runtime.kernels import HERE, RUNNABLE, Array, Kernels
 from tests.runtime.test_float import EDGES, alike
 
 from chainrule.evaluate.functions import FUNCTIONS
+from chainrule.ir.functions import CATALOGUE
 from chainrule.runtime.compiler import Target
+from chainrule.runtime.headers import header
 
-# In units in the last place, over all 2^32 floats: what `test_errors_over_all_floats` measures, rounded up.
-BOUNDS = {
-    "exp": 1.1, "expm1": 1.6, "sigmoid": 1.6, "tanh": 1.4, "log": 0.9, "softplus": 1.7, "erfc": 0.54,
-    "power_1_3": 0.51, "power_-7_4": 0.51, "power_21_2": 0.51,
-}
+FUNCTIONS_TEXT = header([*CATALOGUE, "power"])
+BOUNDS = {name: float(bound) for name, bound in re.findall(r"(\w+) ≤ (\d\.\d+)", FUNCTIONS_TEXT)}
 
 
 def _power(n: int, m: int) -> Callable[[Array], Array]:
@@ -59,12 +59,15 @@ def apply(target: Target, name: str, x: Array, *, one: bool = False) -> Array:
 
 def errors(result: Array, true: Array) -> Array:
     """In units in the last place of the float32 below |true|; 0 where both are the same infinity or NaN."""
-    finite = np.isfinite(true) & (np.abs(true) < 2.0**128 * (1 - 2.0**-25))
-    unit = np.ldexp(1.0, np.maximum(np.frexp(np.where(finite, true, 1))[1] - 24, -149))
+    exponent = (true.view(np.int64) >> 52) & 0x7FF
+    unit = (np.clip(exponent - 23, 1023 - 149, 1023 + 104) << 52).view(np.float64)
     with np.errstate(all="ignore"):
-        right = (np.isnan(result) & np.isnan(true)) | (result == true.astype(np.float32))
-        far = np.abs(result.astype(np.float64) - true) / unit
-    return np.where(finite & ~np.isnan(result), np.where(np.isnan(far), np.inf, far), np.where(right, 0, np.inf))
+        far = np.abs(result - true) / unit
+        odd = ~np.isfinite(far) | ~np.isfinite(true)  # beyond what float32 holds, or no number
+        if odd.any():
+            right = (np.isnan(result) & np.isnan(true)) | (result == true.astype(np.float32))
+            far[odd] = np.where(right, 0, np.inf)[odd]
+    return far
 
 
 def worst(name: str, x: Array) -> float:
@@ -78,7 +81,7 @@ NEAR = np.random.default_rng(0).normal(scale=4, size=100_000).astype(np.float32)
 
 @pytest.mark.parametrize("name", TRUE)
 def test_errors_over_a_sample(name: str) -> None:
-    assert 0.3 < max(worst(name, SAMPLE), worst(name, NEAR)) <= BOUNDS[name]
+    assert 0.3 < max(worst(name, SAMPLE), worst(name, NEAR)) <= BOUNDS[name.split("_")[0]]
 
 
 @pytest.mark.campaign
@@ -87,7 +90,12 @@ def test_errors_over_all_floats(name: str) -> None:
     step = 2**24
     parts = (np.arange(at, at + step, dtype=np.uint32).view(np.float32) for at in range(0, 2**32, step))
     measured = max(worst(name, part) for part in parts)
-    assert measured <= BOUNDS[name], measured
+    assert measured <= BOUNDS[name.split("_")[0]], measured
+
+
+def test_every_function_states_a_bound_of_two_at_most() -> None:
+    assert BOUNDS.keys() == {name.split("_")[0] for name in TRUE}
+    assert max(BOUNDS.values()) <= 2
 
 
 def test_a_wrong_value_is_seen() -> None:
@@ -97,7 +105,7 @@ def test_a_wrong_value_is_seen() -> None:
     assert errors(result, true).max() < 1
     assert errors(np.nextafter(result, np.float32(np.inf)), true)[0] > 0.5
     assert errors(np.array([np.nan, 1e-45, 3e38], np.float32), true).tolist()[0] == np.inf
-    assert errors(np.array([3, 1, 3e38], np.float32), true)[2] == np.inf
+    assert errors(np.array([3, 1, 3e38], np.float32), true)[2] > 1e9
 
 
 @pytest.mark.parametrize("name", ["exp", "expm1", "sigmoid", "tanh", "log", "softplus", "erfc"])

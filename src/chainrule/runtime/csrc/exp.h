@@ -1,4 +1,5 @@
-/* exp, expm1, sigmoid and tanh, without branches.
+/* exp, expm1, sigmoid and tanh, without branches. Errors over all floats, in units in the last place (a test measures
+   them): exp ≤ 1.1, expm1 ≤ 1.6, sigmoid ≤ 1.6, tanh ≤ 1.4.
 
    e^r − 1 = r + r²·q(r) for |r| ≤ log(2)/2; q is a minimax fit of degree 4, wrong by at most 0.12 units in the last
    place of e^r − 1. */
@@ -24,16 +25,18 @@ INLINE vec reduced_exp(vec x, vec *n) {
 INLINE vec power_of_two(ints n) { return (vec)((n + 127) << 23); }
 
 /* x within bounds; NaN stays. */
-INLINE vec between(vec x, real low, real high) {
-  x = select(x < low, splat(low), x);
-  return select(x > high, splat(high), x);
-}
+INLINE vec between(vec x, real low, real high) { return smaller(splat(high), larger(splat(low), x)); }
 
-/* 2^n is the product of two factors, so that one rounding leads to infinity or to a denormal number. */
+/* 2^n is the product of two factors, so that one rounding leads to infinity or to a denormal number; AVX-512 has an
+   instruction for this. */
 INLINE vec exp_(vec x) {
   vec n, y = 1 + reduced_exp(between(x, -105, 90), &n);
+#if defined(BUILTIN) && LANES == 16
+  return (vec)__builtin_ia32_scalefps512_mask(y, n - SHIFT, y, LOWEST_BITS(16), 4);
+#else
   ints whole = (ints)n - (ints)splat(SHIFT), half = whole >> 1;
   return y * power_of_two(half) * power_of_two(whole - half);
+#endif
 }
 
 /* 2^n·(e^r − 1) + (2^n − 1), made at half its size so that 2^n does not overflow. */

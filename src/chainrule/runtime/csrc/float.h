@@ -185,19 +185,36 @@ INLINE mask both(mask a, mask b) { return a & b; }
 INLINE mask either(mask a, mask b) { return a | b; }
 INLINE vec select(mask m, vec a, vec b) { return (vec)((m & (ints)a) | (~m & (ints)b)); }
 INLINE ints select_ints(mask m, ints a, ints b) { return (m & a) | (~m & b); }
+/* The first where it is above (below) the second, else the second, also where one is NaN. */
+INLINE vec larger(vec a, vec b) {
+#ifdef BUILTIN
+  return (vec)BUILTIN(__builtin_ia32_maxps512_mask(a, b, a, LOWEST_BITS(16), 4), __builtin_ia32_maxps256(a, b),
+                      __builtin_ia32_maxps(a, b));
+#else
+  return select(a > b, a, b);
+#endif
+}
+INLINE vec smaller(vec a, vec b) {
+#ifdef BUILTIN
+  return (vec)BUILTIN(__builtin_ia32_minps512_mask(a, b, a, LOWEST_BITS(16), 4), __builtin_ia32_minps256(a, b),
+                      __builtin_ia32_minps(a, b));
+#else
+  return select(a < b, a, b);
+#endif
+}
 INLINE int greater1(real a, real b) { return a > b; }
 INLINE int better1(real a, real b) { return !(a <= b) && b == b; }
 INLINE real lowest(void) { return -__builtin_inff(); } /* what any other number beats */
 
 /* The functions of the catalogue that are piecewise. The first argument wins a tie; NaN gives NaN, save in step. */
 INLINE vec step_(vec x) { return (vec)((mask)(x > 0) & (ints)splat(1)); }
-INLINE vec relu_(vec x) { return (vec)(~(mask)(x <= 0) & (ints)x); }
+INLINE vec relu_(vec x) { return larger(splat(0), x); }
 INLINE vec sign_(vec x) { return select(x == x, step_(x) - step_(-x), x); }
 INLINE vec abs_(vec x) { return (vec)((ints)x & ~SIGN); }
-INLINE vec max_(vec x, vec y) { return select(better(y, x), y, x); }
-INLINE vec min_(vec x, vec y) { return select(~(mask)(y >= x) & (mask)(x == x), y, x); }
+INLINE vec max_(vec x, vec y) { return select(y == y, larger(y, x), y); }
+INLINE vec min_(vec x, vec y) { return select(y == y, smaller(y, x), y); }
 INLINE real step_1(real x) { return x > 0 ? 1 : 0; }
-INLINE real relu_1(real x) { return x <= 0 ? 0 : x; }
+INLINE real relu_1(real x) { return 0 > x ? 0 : x; }
 INLINE real sign_1(real x) { return x == x ? step_1(x) - step_1(-x) : x; }
 INLINE real abs_1(real x) { return __builtin_fabsf(x); }
 INLINE real max_1(real x, real y) { return better1(y, x) ? y : x; }

@@ -1,4 +1,5 @@
-/* log and softplus, over exp.h.
+/* log and softplus, over exp.h. Errors over all floats, in units in the last place (a test measures them): log ≤ 0.9,
+   softplus ≤ 1.7.
 
    log(1 + f) = f − f²/2 + f³·p(f) for 1 + f from √½ to √2; p is a minimax fit of degree 7. */
 
