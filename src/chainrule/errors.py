@@ -35,6 +35,10 @@ class ModelError(ChainruleError, ValueError):
     """A model that cannot be built: an unknown name, a wrong option, an order that makes no sense."""
 
 
+class CompileError(ChainruleError, ValueError):
+    """A program that the code generator has no loops for; the NumPy executor runs it."""
+
+
 class VerificationError(ChainruleError, ValueError):
     """A line that is no identity: `line` says where it stands, `point` where both sides differ, and the two values."""
 
