@@ -39,6 +39,10 @@ class CompileError(ChainruleError, ValueError):
     """A program that the code generator has no loops for; the NumPy executor runs it."""
 
 
+class BuildError(ChainruleError, RuntimeError):
+    """Native code that cannot be built: no compiler, one that fails or hangs, no folder to build in."""
+
+
 class VerificationError(ChainruleError, ValueError):
     """A line that is no identity: `line` says where it stands, `point` where both sides differ, and the two values."""
 

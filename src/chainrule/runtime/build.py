@@ -1,0 +1,162 @@
+"""From C source to a shared object, kept in a cache.
+
+The cache survives being killed, shared and damaged. A build happens in a folder of its own; its object is moved to
+objects/<digest of the object>, and only then a line with that digest to built/<digest of source, flags, processor and
+compiler>. Both moves are atomic, an object is read back only where its bytes still have the digest that names it, and
+what a killed build leaves behind is swept away a day later.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import warnings
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+from chainrule.errors import BuildError
+from chainrule.runtime.compiler import Target, find_compiler
+
+TIME_LIMIT = 300.0  # seconds
+_DAY = 86400.0
+
+
+def build(source: str, *, target: Target, time_limit: float = TIME_LIMIT) -> Path:
+    """The shared object of a C source, from the cache where it is there.
+
+    Raises BuildError where there is no compiler, or it fails, or takes longer than `time_limit` seconds.
+    """
+    compiler = find_compiler(target)
+    if compiler is None:
+        raise BuildError("there is no C compiler", fix='install gcc or clang, or: pip install "chainrule[compiler]"')
+    arguments = compiler.arguments(target, "model.c", "model.so")
+    name = sha256(repr((source, arguments, target.cpu, compiler.identity)).encode()).hexdigest()
+
+    def within(folder: Path) -> Path:
+        return _found(folder, name) or _made(folder, name, source, arguments, time_limit)
+
+    try:
+        return within(_cache())
+    except OSError as error:
+        _say_once(f"the cache of compiled models cannot be used ({error}); a temporary folder takes its place")
+    try:
+        return within(_temporary())
+    except OSError as error:
+        raise BuildError(f"there is no folder to build in: {error}", fix="make room in it, or set TMPDIR") from None
+
+
+def _cache() -> Path:
+    """$CHAINRULE_CACHE, else chainrule/ in the user's cache. Raises OSError where it is not the user's own to write to:
+    code is loaded from it."""
+    chosen, xdg = os.environ.get("CHAINRULE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if chosen:
+        folder = Path(chosen)
+    else:
+        folder = (Path(xdg) if xdg else Path(os.path.expanduser("~")) / ".cache") / "chainrule"
+    folder = folder.absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{folder} belongs to another user")
+    for name in ("objects", "built"):
+        (folder / name).mkdir(exist_ok=True)
+    return folder
+
+
+@lru_cache(maxsize=1)
+def _temporary() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="chainrule-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in ("objects", "built"):
+        (folder / name).mkdir()
+    return folder
+
+
+@lru_cache(maxsize=8)
+def _say_once(sentence: str) -> None:
+    warnings.warn(sentence, RuntimeWarning, stacklevel=3)
+
+
+def _object(folder: Path, digest: str) -> Path:
+    return folder / "objects" / f"{digest}.so"
+
+
+def _found(folder: Path, name: str) -> Path | None:
+    """The object built before, where both its entry and its bytes are whole."""
+    try:
+        digest = (folder / "built" / name).read_text(encoding="ascii")
+        path = _object(folder, digest)
+        return path if sha256(path.read_bytes()).hexdigest() == digest else None
+    except (OSError, ValueError):
+        return None
+
+
+def _made(folder: Path, name: str, source: str, arguments: list[str], time_limit: float) -> Path:
+    _sweep(folder)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=folder, ignore_cleanup_errors=True) as place:
+        here = Path(place)
+        (here / "model.c").write_text(source, encoding="utf-8")
+        _compile(arguments, here, folder, time_limit)
+        digest = sha256((here / "model.so").read_bytes()).hexdigest()
+        (here / "entry").write_text(digest, encoding="ascii")
+        os.replace(here / "model.so", _object(folder, digest))
+        os.replace(here / "entry", folder / "built" / name)
+    return _object(folder, digest)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds have left that were killed more than a day ago."""
+    for left in folder.glob("build-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _DAY:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _compile(arguments: list[str], here: Path, folder: Path, time_limit: float) -> None:
+    """Run the compiler in a session of its own, so that all of its processes can be ended together."""
+    environment = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"), "ZIG_LOCAL_CACHE_DIR": str(folder / "zig")}
+    environment |= {**os.environ, "LC_ALL": "C", "TMPDIR": str(here)}
+    command = " ".join(arguments)
+    with (here / "said").open("w+", encoding="utf-8", errors="replace") as said:
+        try:
+            process = subprocess.Popen(
+                arguments, cwd=here, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BuildError(f"the C compiler does not start: {error}", about=command) from None
+        try:
+            status = process.wait(time_limit)
+        except subprocess.TimeoutExpired:
+            problem = f"the C compiler took longer than {time_limit:g} s"
+            raise BuildError(problem, about=command, fix="check that it works, or set CC to another") from None
+        finally:
+            _end(process)
+        said.seek(0)
+        lines = [line.strip() for line in said if line.strip()]
+    if status < 0:
+        problem = f"the C compiler died of {signal.Signals(-status).name}"
+    elif status:
+        first = next((line for line in lines if "error" in line), lines[0] if lines else f"it exits {status}")
+        problem = f"the C compiler fails: {first[:300]}"
+    elif not (here / "model.so").is_file():
+        problem = "the C compiler made no object"
+    else:
+        return
+    raise BuildError(problem, about=command, fix="check that it works, or set CC to another")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+        process.wait()

@@ -1,0 +1,71 @@
+/* exp, expm1, sigmoid and tanh, without branches.
+
+   e^r − 1 = r + r²·q(r) for |r| ≤ log(2)/2; q is a minimax fit of degree 4, wrong by at most 0.12 units in the last
+   place of e^r − 1. */
+
+#define LOG2E 0x1.715476p+0f
+#define LOG2_HIGH 0x1.62e4p-1f
+#define LOG2_LOW 0x1.7f7d1cp-20f
+#define SHIFT 0x1.8p+23f /* adding it rounds to an integer, which stands in the low bits */
+
+/* e^x = 2^n·(1 + result); the low bits of *n hold the integer n. */
+INLINE vec reduced_exp(vec x, vec *n) {
+  *n = mac(x, splat(LOG2E), splat(SHIFT));
+  vec whole = *n - SHIFT, r = mac(whole, splat(-LOG2_HIGH), x);
+  r = mac(whole, splat(-LOG2_LOW), r);
+  vec q = mac(splat(0x1.6d722cp-10f), r, splat(0x1.122680p-7f));
+  q = mac(q, r, splat(0x1.5554c8p-5f));
+  q = mac(q, r, splat(0x1.5554b2p-3f));
+  q = mac(q, r, splat(0.5f));
+  return mac(r * r, q, r);
+}
+
+/* 2^n for n from −126 to 127; of n only the low bits count. */
+INLINE vec power_of_two(ints n) { return (vec)((n + 127) << 23); }
+
+/* x within bounds; NaN stays. */
+INLINE vec between(vec x, real low, real high) {
+  x = select(x < low, splat(low), x);
+  return select(x > high, splat(high), x);
+}
+
+/* 2^n is the product of two factors, so that one rounding leads to infinity or to a denormal number. */
+INLINE vec exp_(vec x) {
+  vec n, y = 1 + reduced_exp(between(x, -105, 90), &n);
+  ints whole = (ints)n - (ints)splat(SHIFT), half = whole >> 1;
+  return y * power_of_two(half) * power_of_two(whole - half);
+}
+
+/* 2^n·(e^r − 1) + (2^n − 1), made at half its size so that 2^n does not overflow. */
+INLINE vec expm1_(vec x) {
+  vec n, y = reduced_exp(between(x, -20, 89), &n);
+  vec half = power_of_two((ints)n - 1);
+  y = mac(y, half, half - 0.5f);
+  return select(x == 0, x, y + y);
+}
+
+/* With s = e^−|x|: 1/(1 + s) or s/(1 + s). The quotient is corrected by its remainder, which also sees what rounding
+   1 + s has lost. */
+INLINE vec sigmoid_(vec x) {
+  vec s = exp_(-abs_(x)), above = select(x >= 0, splat(1), s);
+  vec below = 1 + s, lost = s - (below - 1), inverse = 1 / below, y = above * inverse;
+  return mac(mac(-y, lost, mac(-y, below, above)), inverse, y);
+}
+
+/* Below 5/8, x + x³·t(x²) with a minimax fit t of degree 4; above, 1 − 2/(e^2|x| + 1) with the sign of x. */
+INLINE vec tanh_(vec x) {
+  vec n, size = abs_(x), s = x * x;
+  vec large = 1 + reduced_exp(between(size + size, 0, 40), &n);
+  large = 1 - 2 / mac(large, power_of_two((ints)n), splat(1));
+  vec small = mac(splat(-0x1.767a14p-8f), s, splat(0x1.524c40p-6f));
+  small = mac(small, s, splat(-0x1.b842c4p-5f));
+  small = mac(small, s, splat(0x1.11075ep-3f));
+  small = mac(small, s, splat(-0x1.555534p-2f));
+  small = mac(small * s, size, size);
+  return (vec)((ints)select(size < 0.625f, small, large) | ((ints)x & SIGN));
+}
+
+INLINE real exp_1(real x) { return exp_(splat(x))[0]; }
+INLINE real expm1_1(real x) { return expm1_(splat(x))[0]; }
+INLINE real sigmoid_1(real x) { return sigmoid_(splat(x))[0]; }
+INLINE real tanh_1(real x) { return tanh_(splat(x))[0]; }
