@@ -73,9 +73,9 @@ def _over(equation: Equation, mapping: Mapping[Index, Affine]) -> Equation:
     return Equation(new_target, substitute(value, back))
 
 
-def ordered(equations: Sequence[Equation], late: Iterable[Equation]) -> list[Equation]:
+def ordered(equations: Sequence[Equation], late: Iterable[Equation], after: Tensor | None) -> list[Equation]:
     """The equations with each of `late` moved up to just behind the one whose value it consumes, as soon as all that it
-    reads is there."""
+    reads is there, and `after` too."""
     waiting = list(late)
     rest = [e for e in equations if e not in set(waiting)]
     defined = {e.tensor for e in equations}
@@ -87,7 +87,7 @@ def ordered(equations: Sequence[Equation], late: Iterable[Equation]) -> list[Equ
         position = 0
         while position < len(waiting):
             candidate = waiting[position]
-            if all(t in done or t not in defined for t in tensors(candidate.value)):
+            if (after is None or after in done) and all(t in done or t not in defined for t in tensors(candidate.value)):
                 result.append(waiting.pop(position))
                 done.add(candidate.tensor)
                 position = 0

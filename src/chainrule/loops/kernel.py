@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from chainrule.ir.expr import Add, Apply, Component, Delta, Expr, Multiply, Power, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.walk import children
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import children, tensors
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.lower import ZERO, Env, Lowering, Place, Position, Sample, flat_factors, key_of
-from chainrule.loops.schedule import Schedule, reductions
-
-Inner = Callable[[list[Env]], None]
+from chainrule.loops.schedule import Schedule
 
 
 class Builder:
@@ -25,7 +25,7 @@ class Builder:
         self.group, self.schedule, self.stored = group, schedule, stored
         self.lanes, self.width = lanes, width
         self.low = Lowering(places, lanes, width, ids)
-        self.split: str | int | None = None
+        self.split: Literal["blocks"] | int | None = None
         self.unit = 1
 
     def build(self, name: str, comment: Sequence[str]) -> ir.Kernel:
@@ -59,7 +59,7 @@ class Builder:
         variable = self.low.variable("blocks", "b")
         for size in dict.fromkeys((tile, 1)):
             with self.low.inside() as statements:
-                points = [
+                points: list[Env] = [
                     {**env, sample: Sample(Affine.of(variable) + n, at)} for n in range(size) for env in envs
                 ]
                 self.hoist({sample}, points)
@@ -101,16 +101,15 @@ class Builder:
             if once:
                 here = [Affine((), start + n * unit) for n in range(size)]
             zero: Position = Affine()
-            points = [{**env, **dict.fromkeys(indices, zero), indices[-1]: p} for p in here for env in envs]
-            bound = {i for i, p in points[0].items() if p is not None}
-            self.hoist(bound, points)
+            points: list[Env] = [{**env, **dict.fromkeys(indices, zero), indices[-1]: p} for p in here for env in envs]
+            self.hoist(set(points[0]), points)
             self.nest(level + 1, points)
         if once:
             self.low.statements += statements
         else:
             first = ("from", start) if split else start
             last = ("to", stop) if split else stop
-            whole = size * unit if stop - start >= size * unit else 1
+            whole = size * unit if stop - start >= size * unit else stop - start
             self.low.statements.append(ir.For(variable, first, last, whole, tuple(statements)))
 
     def hoist(self, bound: set[Index], envs: list[Env] | None = None) -> None:
@@ -122,19 +121,22 @@ class Builder:
                 self.low.many(node, envs or [{}])
 
     def body(self, envs: list[Env]) -> None:
-        for equation in self.group.equations:
-            for node in outermost(equation.value):
-                self.low.many(node, envs)
-        for env in envs:
-            values: list[tuple[Component, ir.Atom]] = []
-            for equation in self.group.equations:
-                value = self.low.many(equation.value, [env])[0]
-                self.low.scopes[-1][key_of(equation.target, env)] = value
-                if equation.tensor in self.stored:
-                    values.append((equation.target, value))
-            # A new value of a parameter takes the old one's place only when all that reads it here has.
-            for target, value in values:
-                self.low.store(target, env, value)
+        """The values at the points of a tile: first sums, at all points together, then what is made of them, point by
+        point, so that few values wait in registers."""
+        for part in segments(self.group):
+            for equation in part:
+                for node in outermost(equation.value):
+                    self.low.many(node, envs)
+            for env in envs:
+                values: list[tuple[Component, ir.Atom]] = []
+                for equation in part:
+                    value = self.low.many(equation.value, [env])[0]
+                    self.low.scopes[-1][key_of(equation.target, env)] = value
+                    if equation.tensor in self.stored:
+                        values.append((equation.target, value))
+                # A new value of a parameter takes the old one's place only when all that reads it here has.
+                for target, value in values:
+                    self.low.store(target, env, value)
 
     # Sums that go where a bracket says
 
@@ -162,6 +164,19 @@ class Builder:
 
         self.low.loop(list(equation.indices), [{}], zero, None)
         self.low.loop(list(node.indices), [{}], add, None)
+
+
+def segments(group: Group) -> list[list[Equation]]:
+    """The equations of a group, cut before each sum that reads what the group has computed."""
+    parts: list[list[Equation]] = [[]]
+    defined: set[Tensor] = set()
+    for equation in group.equations:
+        sums = list(outermost(equation.value))
+        if any(not defined.isdisjoint(tensors(node)) for node in sums):
+            parts.append([])
+        parts[-1].append(equation)
+        defined.add(equation.tensor)
+    return parts
 
 
 def scattered(group: Group, ids: frozenset[Tensor]) -> tuple[Index, Component] | None:

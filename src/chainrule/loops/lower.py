@@ -8,7 +8,7 @@ of the equation, by fused multiply-add. That order is the same in every schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -73,6 +73,7 @@ class Lowering:
         self.places, self.lanes, self.width, self.ids = places, lanes, width, ids
         self.statements: list[ir.Statement] = []
         self.scopes: list[dict[object, Atom]] = [{}]
+        self.changing: set[Atom] = set()
         self.count = 0
         self.lane: Index | None = None
         """The loop whose neighbouring positions are in the lanes."""
@@ -90,6 +91,10 @@ class Lowering:
         """A name for a value; the same name where it is known already."""
         if isinstance(value, (ir.Local, ir.Number)):
             return value
+        if isinstance(value, ir.Call) and not self.changing.isdisjoint(value.arguments):
+            local = self.name(stem, value.kind)  # a variable has another value later
+            self.statements.append(ir.Let(local, value))
+            return local
         for scope in self.scopes:
             if value in scope:
                 return scope[value]
@@ -98,8 +103,16 @@ class Lowering:
         self.scopes[-1][value] = local
         return local
 
+    def variables(self, stem: str, kind: ir.Kind, start: Atom, count: int) -> list[ir.Local]:
+        """Locals that change, each with the same first value."""
+        locals_ = [self.name(stem, kind) for _ in range(count)]
+        first = self.lift(start) if kind in ("vec", "ints") else start
+        self.statements += [ir.Variable(local, first) for local in locals_]
+        self.changing.update(locals_)
+        return locals_
+
     @contextmanager
-    def inside(self) -> Iterator[list[ir.Statement]]:
+    def inside(self) -> Generator[list[ir.Statement]]:
         """A body of its own: what is named in it is unknown outside."""
         outer, self.statements = self.statements, []
         self.scopes.append({})
@@ -111,7 +124,8 @@ class Lowering:
         """An operation; where one argument is in the lanes, all are."""
         vector = any(a.kind in ("vec", "ints", "mask") for a in arguments)
         if vector:
-            arguments = tuple(self.lift(a) for a in arguments)
+            first = operation == "choose" and arguments[0].kind == "flag"  # one answer for all lanes stays one
+            arguments = tuple(a if first and n == 0 else self.lift(a) for n, a in enumerate(arguments))
         result = kind or ("real" if not vector else "vec")
         return self.let(ir.Call(operation, arguments, ir.IN_LANES[result] if vector else result))
 
@@ -267,12 +281,10 @@ class Lowering:
 
     def combined(self, operation: str, parts: Sequence[Sequence[Atom]]) -> list[Atom]:
         result: list[Atom] = []
-        for values in zip(*parts, strict=True):
+        for values in map(list[Atom], zip(*parts, strict=True)):
             total = values[0]
             for value in values[1:]:
-                match value:
-                    case ir.Local() | ir.Number() | ir.Whole():
-                        total = self.call(operation, total, value)
+                total = self.call(operation, total, value)
             result.append(total)
         return result
 
@@ -358,9 +370,7 @@ class Lowering:
         self.outside(node, envs)
         vector = lanes is not None or self.vector(node, envs[0])
         kind: ir.Kind = "vec" if vector else "real"
-        zero = self.lift(ZERO) if vector else ZERO
-        accumulators = [self.name("s", kind) for _ in envs]
-        self.statements += [ir.Variable(local, zero) for local in accumulators]
+        accumulators = self.variables("s", kind, ZERO, len(envs))
 
         def body(points: list[Env], alive: Atom | None) -> None:
             for v, ids in picks.items():
@@ -407,7 +417,6 @@ class Lowering:
             flag = self.every(flags)
             new = self.name("t", accumulator.kind)
             self.statements.append(ir.Let(new, value))
-            flag = self.lift(flag) if vector else flag
             value = ir.Call("choose", (flag, new, accumulator), accumulator.kind)
         self.statements.append(ir.Set(accumulator, value))
 
@@ -446,10 +455,8 @@ class Lowering:
         place: ir.Kind = "ints" if vector else "int"
         lowest = self.let(ir.Call("lowest", (), "real"))
         none: Atom = ir.Whole(Affine((), -1))
-        best = [self.name("m", kind) for _ in envs]
-        where = [self.name("p", place) for _ in envs] if node.kind == "argmax" else []
-        self.statements += [ir.Variable(m, self.lift(lowest) if vector else lowest) for m in best]
-        self.statements += [ir.Variable(p, self.lift(none) if vector else none) for p in where]
+        best = self.variables("m", kind, lowest, len(envs))
+        where = self.variables("p", place, none, len(envs)) if node.kind == "argmax" else []
         counted = place_in_window(node.indices)
 
         def choose(points: Sequence[Env], numbers: Sequence[int]) -> None:
@@ -492,10 +499,8 @@ class Lowering:
         vector = self.vector(node, envs[0])
         kind: ir.Kind = "vec" if vector else "real"
         start: Atom = self.let(ir.Call("lse_start", (), "real"))
-        top = [self.name("m", kind) for _ in envs]
-        sums = [self.name("s", kind) for _ in envs]
-        self.statements += [ir.Variable(m, self.lift(start) if vector else start) for m in top]
-        self.statements += [ir.Variable(s, self.lift(ZERO) if vector else ZERO) for s in sums]
+        top = self.variables("m", kind, start, len(envs))
+        sums = self.variables("s", kind, ZERO, len(envs))
 
         def first(points: list[Env], alive: Atom | None) -> None:
             for m, value in zip(top, self.many(node.body, points), strict=True):

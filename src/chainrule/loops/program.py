@@ -12,14 +12,14 @@ of memory. Three kinds of memory hold tensors:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from chainrule.ir.expr import Component, Delta, Tensor
+from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import components, nodes, tensors
+from chainrule.ir.walk import bound, components, tensors, transform
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
@@ -36,7 +36,9 @@ ALIGN = 16
 class Task:
     """What one step is: `equations` in order; `data`, the tensors that a batch is made of (inputs, targets, weights, what
     is drawn); `kept`, parameters, states and numbers such as the rate; `following`, what kept tensors become; `outputs`,
-    what is read afterwards; `loss`, the scalar that must be finite before anything kept changes."""
+    what is read afterwards; `loss`, the scalar that must be finite before anything kept changes. `drawn` are the data
+    that are not given but drawn, with the probability of a 1 or None for uniform numbers; `stepwise` the kept scalars
+    that have a value of their own at each step."""
 
     equations: tuple[Equation, ...]
     data: tuple[Tensor, ...]
@@ -44,6 +46,8 @@ class Task:
     following: Mapping[Tensor, Tensor]
     outputs: tuple[Tensor, ...]
     loss: Tensor | None = None
+    drawn: Mapping[Tensor, float | None] = field(default_factory=dict[Tensor, float | None])
+    stepwise: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,12 @@ class Check:
     loss: Tensor
 
 
-Stage = ir.Kernel | Rows | Check
+@dataclass(frozen=True, slots=True)
+class Meet:
+    """Between kernels: the workers wait for each other."""
+
+
+Stage = ir.Kernel | Rows | Check | Meet
 
 
 @dataclass(frozen=True)
@@ -131,11 +140,11 @@ class _Plan:
         if first_update is None:
             return [*self.task.equations]
         head, tail = self.task.equations[:first_update], self.task.equations[first_update:]
-        return ordered([*head, *tail], tail)
+        return ordered([*head, *tail], tail, self.task.loss)
 
     def with_halos(self, equations: Iterable[Equation]) -> dict[Tensor, Layout]:
         """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless that would more
-        than triple it."""
+        than quadruple it."""
         known = dict.fromkeys((*self.task.data, *self.task.kept, *(t for e in equations for t in (e.tensor, *tensors(e.value)))))
         halos = {t: [(0, 0)] * len(extents(t)) for t in known}
         for equation in equations:
@@ -149,7 +158,7 @@ class _Plan:
                     low, high = subscript.bounds() or (0, 0)
                     wider.append((max(before, -low), max(after, high - extent + 1)))
                 bare, grown = Layout(tensor, ((0, 0),) * len(wider), 1), Layout(tensor, tuple(wider), 1)
-                if grown.size <= 3 * bare.size:
+                if grown.size <= 4 * bare.size:
                     halos[tensor] = wider
         return {t: Layout(t, tuple(halo), self.width if sampled(t) else 1) for t, halo in halos.items()}
 
@@ -167,6 +176,10 @@ class _Plan:
                 return False
             if number == position and any(c.subscripts != target.subscripts for c in read):
                 return False
+            if number == position:
+                later = group.equations[[e.tensor for e in group.equations].index(new) + 1 :]
+                if any(old in tensors(e.value) for e in later):
+                    return False
         loss = self.task.loss
         checked = next((n for n, g in enumerate(self.groups) if loss in g.targets), -1)
         others = (n for n, g in enumerate(self.groups) for e in g.equations if e.tensor != new and new in tensors(e.value))
@@ -212,10 +225,26 @@ class _Plan:
         for old, new in self.in_place.items():
             places[new, False] = Stored("kept", 0, self.layouts[old])
         stride = spread(sizes["blocks"])
+        stages = met(self.stages(places, stride, rows, stored), self.memory(places))
         return Lowered(
-            self.task, self.machine.lanes, self.width, tuple(self.stages(places, stride, rows, stored)), places,
-            self.names, stride, sizes["common"], self.by_name,
+            self.task, self.machine.lanes, self.width, tuple(stages), places, self.names, stride, sizes["common"],
+            self.by_name,
         )
+
+    def memory(self, places: Mapping[tuple[Tensor, bool], Stored]) -> dict[str, tuple[str, int, int]]:
+        """For the name of each buffer the memory that it takes: where, from which entry to which."""
+        result: dict[str, tuple[str, int, int]] = {}
+        for (tensor, in_rows), where in places.items():
+            name = self.buffer(tensor, in_rows)
+            if where.region == "kept":
+                result[name] = (name, 0, 1)
+            else:
+                size = where.layout.size * (self.width if where.region == "blocks" else 1)
+                result[name] = (where.region, where.offset, where.offset + size)
+        return result
+
+    def buffer(self, tensor: Tensor, in_rows: bool = False) -> str:
+        return self.names[_old(tensor, self.in_place)] + ("r" if in_rows else "")
 
     def stored_targets(self) -> frozenset[Tensor]:
         """Targets that must be in memory: read outside of their group, or afterwards."""
@@ -249,7 +278,7 @@ class _Plan:
     ) -> Iterable[Stage]:
         places: dict[tuple[Tensor, bool], Place] = {}
         for (tensor, in_rows), where in stored.items():
-            name = self.names[_old(tensor, self.in_place)] + ("r" if in_rows else "")
+            name = self.buffer(tensor, in_rows)
             kind = "int" if tensor.dtype == "integer" else "real"
             places[tensor, in_rows] = Place(ir.Buffer(name, kind), where.layout, stride if where.region == "blocks" else 0)
         for tensor, layout in self.layouts.items():
@@ -272,8 +301,7 @@ class _Plan:
     def described(self, equation: Equation) -> str:
         """The equation in the names of the code: no name of a user's reaches it."""
         mapping = {t: Tensor(self.names[t], t.shape, t.dtype) for t in (equation.tensor, *tensors(equation.value))}
-        indices: dict[Index, str] = {}
-        return to_text(_plain(equation.over(mapping), indices))
+        return to_text(_plain(equation.over(mapping)))
 
 
 def _updates(equation: Equation, following: Mapping[Tensor, Tensor], task: Task) -> bool:
@@ -290,8 +318,72 @@ def _old(tensor: Tensor, in_place: Mapping[Tensor, Tensor]) -> Tensor:
     return next((old for old, new in in_place.items() if new == tensor), tensor)
 
 
-def _plain(equation: Equation, indices: dict[Index, str]) -> Equation:
-    return equation
+INDEX_NAMES = "ijklmnpqrstuvwabcdefgh"
+
+
+def _plain(equation: Equation) -> Equation:
+    """The equation with index names of the code's own, the samples' n."""
+    names: dict[Index, Index] = {}
+    free = iter(c for c in INDEX_NAMES if c != "n")
+    for index in dict.fromkeys((*equation.indices, *bound(equation.value))):
+        names[index] = Index("n" if index.is_sample and Index("n", index.extent) not in names.values() else next(free, f"i{len(names)}"), index.extent)
+
+    def affine(a: Affine) -> Affine:
+        return Affine(tuple((names.get(i, i), c) for i, c in a.terms), a.offset)
+
+    def renamed(node: Expr) -> Expr:
+        match node:
+            case Component(tensor=tensor, subscripts=subscripts, pad=pad):
+                return Component(tensor, tuple(map(affine, subscripts)), pad)
+            case Delta(left=left, right=right):
+                return Delta(affine(left), affine(right) if isinstance(right, Affine) else right)
+            case Guard(subscript=subscript, extent=extent):
+                return Guard(affine(subscript), extent)
+            case Reduce(kind=kind, indices=indices, body=body):
+                return Reduce(kind, tuple(names.get(i, i) for i in indices), body)
+            case _:
+                return node
+
+    target = renamed(equation.target)
+    assert isinstance(target, Component)
+    return Equation(target, transform(equation.value, renamed))
+
+
+def met(stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]]) -> Iterable[Stage]:
+    """The stages with a meeting wherever one touches memory that other workers write, or writes what they touch.
+    Stages that share out blocks of samples touch their own blocks only."""
+    since: list[tuple[bool, list[str], list[str]]] = []
+    for stage in stages:
+        match stage:
+            case ir.Kernel(buffers=buffers, written=written, split=split):
+                blocks, touched, changed = split == "blocks", [b.name for b in buffers], [b.name for b in written]
+            case Check():
+                yield Meet()
+                since = []
+                yield stage
+                continue
+            case _:
+                yield stage
+                continue
+        if any(
+            not (blocks and other_blocks) and (
+                _meet(touched, other_changed, memory) or _meet(changed, other_touched, memory)
+            )
+            for other_blocks, other_touched, other_changed in since
+        ):
+            yield Meet()
+            since = []
+        since.append((blocks, touched, changed))
+        yield stage
+
+
+def _meet(names: Iterable[str], others: Iterable[str], memory: Mapping[str, tuple[str, int, int]]) -> bool:
+    spans = [memory[name] for name in names]
+    return any(
+        region == where and start < end and first < last
+        for where, first, end in (memory[name] for name in others)
+        for region, start, last in spans
+    )
 
 
 def names_of(task: Task) -> dict[Tensor, str]:

@@ -9,10 +9,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 
+from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
+from chainrule.loops.layout import Layout
+from chainrule.loops.program import Check, Lowered, Meet, Rows, Stage
 
 PRIME = 2**61 - 1
 INFIX = {"plus": "+", "minus": "-", "times": "*"}
@@ -255,3 +260,186 @@ def _names(statements: Iterable[ir.Statement]) -> Iterator[str]:
             for bound in (statement.start, statement.stop):
                 if isinstance(bound, str):
                     yield bound
+
+
+# A step from its kernels
+
+
+HEAD = """
+/* m: memory, in the order of `slots`; n: {samples, batch, first step, last step, seed, steps before}. Returns the number
+   of the step whose loss was not finite, or -1. */
+__attribute__((visibility("default"))) long chainrule_run(void *const *m, const long *n, team *t, long worker)
+{
+    const long samples = n[0], batch = n[1], first = n[2], last = n[3], workers = t->workers;
+    real *const blocks_memory = m[0], *const common = m[1];
+    const long *const order = m[2];
+"""
+
+
+def slots(lowered: Lowered) -> dict[str, int]:
+    """Which entry of the table of memory each thing is: "blocks", "common" and "order", then the data's sources, the
+    kept tensors and, behind "out ", the outputs, by their names in the code."""
+    task, names = lowered.task, lowered.names
+    keys = ["blocks", "common", "order", *(names[t] for t in (*task.data, *task.kept)),
+            *(f"out {names[t]}" for t in task.outputs)]
+    return {key: number for number, key in enumerate(keys)}
+
+
+def source(lowered: Lowered) -> str:
+    """The C of one step and of the loop over steps; what it calls stands in the headers."""
+    return _Step(lowered).text()
+
+
+def functions(lowered: Lowered) -> set[str]:
+    """What the kernels call, as the headers name it."""
+    called: set[str] = {"barrier", "batch"}
+    for stage in lowered.stages:
+        if isinstance(stage, ir.Kernel):
+            for statement in _all(stage.body):
+                match statement:
+                    case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)):
+                        called.add("logsumexp" if name.startswith("lse_") else "power" if name == "root" else name.rstrip("_"))
+                    case _:
+                        pass
+    return called | ({"philox"} if lowered.task.drawn else set())
+
+
+class _Step:
+    def __init__(self, lowered: Lowered) -> None:
+        self.of, self.slots = lowered, slots(lowered)
+
+    def text(self) -> str:
+        kernels = [kernel(s, self.of.width) for s in self.of.stages if isinstance(s, ir.Kernel)]
+        parts = [*kernels, HEAD.strip()]
+        return "\n\n".join(parts) + "\n" + "\n".join(self.body()) + "\n}\n"
+
+    def body(self) -> Iterator[str]:
+        of = self.of
+        for tensor in (*of.task.data, *of.task.kept, *of.task.outputs):
+            name = of.names[tensor]
+            kind = "int" if tensor.dtype == "integer" else "real"
+            if tensor in of.task.kept:
+                if tensor not in of.task.stepwise:
+                    yield f"    real *const {name} = m[{self.slots[name]}];"
+            elif tensor in of.task.data:
+                const = "" if tensor in of.task.drawn else "const "
+                yield f"    {const}{kind} *const given_{name} = m[{self.slots[name]}];"
+        for tensor in of.task.outputs:
+            yield f"    real *const out_{of.names[tensor]} = m[{self.slots[f'out {of.names[tensor]}']}];"
+        for (tensor, rows), where in of.stored.items():
+            if where.region != "kept":
+                kind = "int" if tensor.dtype == "integer" else "real"
+                memory = "blocks_memory" if where.region == "blocks" else "common"
+                cast = "(int *)" if kind == "int" else ""
+                yield f"    {kind} *const {of.names[tensor]}{'r' if rows else ''} = {cast}({memory} + {where.offset});"
+        yield "    for (long step = first; step < last; step++) {"
+        yield "        const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;"
+        yield f"        const long blocks = (N + {of.width - 1}) / {of.width};"
+        yield "        const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;"
+        yield "        if (meet(t)) break;"
+        for tensor in of.task.stepwise:
+            yield f"        real *const {of.names[tensor]} = (real *)m[{self.slots[of.names[tensor]]}] + (step - first);"
+        for number, (tensor, probability) in enumerate(of.task.drawn.items()):
+            yield from self.draw(number, tensor, probability)
+        for tensor in of.task.data:
+            yield from self.gather(tensor)
+        for stage in of.stages:
+            yield from self.stage(stage)
+        for tensor in of.task.outputs:
+            yield from self.deliver(tensor)
+        yield "        if (worker == 0) count_step(t);"
+        yield "    }"
+        yield "    return -1;"
+
+    def size(self, tensor: Tensor) -> int:
+        return math.prod(self.of.stored[tensor, False].layout.extents)
+
+    def draw(self, number: int, tensor: Tensor, probability: float | None) -> Iterator[str]:
+        size, width = self.size(tensor), self.of.width
+        start = f"own * {width * size}"
+        count = f"((end * {width} < N ? end * {width} : N) - own * {width}) * {size}"
+        call = f"given_{self.of.names[tensor]} + {start}, {start}, {count}, (word)n[4], {number}, (word)(n[5] + step)"
+        yield f"        if (own < end) draw_{'uniform' if probability is None else 'mask'}({call}" + (
+            ");" if probability is None else f", {float(probability).hex()});"
+        )
+
+    def gather(self, tensor: Tensor) -> Iterator[str]:
+        """The samples of the batch into the worker's blocks; lanes behind the last sample repeat it."""
+        of, name, width = self.of, self.of.names[tensor], self.of.width
+        kind = "int" if tensor.dtype == "integer" else "real"
+        size, stored = self.size(tensor), of.stored[tensor, False]
+        drawn = tensor in of.task.drawn
+        yield "        for (long b = own; b < end; b++) {"
+        yield f"            const {kind} *row[{width}];"
+        yield f"            for (int s = 0; s < {width}; s++) {{"
+        yield f"                const long at = b * {width} + s < N ? b * {width} + s : N - 1;"
+        yield f"                row[s] = given_{name} + {'at' if drawn else 'order[begin + at]'} * {size};"
+        yield "            }"
+        for origin, place, count in _runs(stored.layout):
+            where = f"{name} + b * {of.stride} + {place * width}"
+            yield f"            take{'_ints' if kind == 'int' else ''}({where}, row, {origin}, {count});"
+        if (tensor, True) in of.stored:
+            layout = of.stored[tensor, True].layout
+            yield f"            for (int s = 0; s < {width}; s++) {{"
+            for origin, place, count in _runs(layout):
+                to = f"{name}r + b * {of.stride} + s * {layout.size} + {place}"
+                yield f"                copy({to}, row[s] + {origin}, {count});"
+            yield "            }"
+        yield "        }"
+
+    def stage(self, stage: Stage) -> Iterator[str]:
+        of = self.of
+        match stage:
+            case ir.Kernel(name=name, buffers=buffers, split=split, unit=unit):
+                arguments = ", ".join(b.name for b in buffers)
+                if split == "blocks":
+                    yield f"        {name}(N, own, end, {arguments});"
+                elif isinstance(split, int):
+                    yield "        {"
+                    yield "            long from, to;"
+                    yield f"            share({split}, {unit}, worker, workers, &from, &to);"
+                    yield f"            if (from < to) {name}(N, from, to, {arguments});"
+                    yield "        }"
+                else:
+                    yield f"        if (worker == 0) {name}(N, 0, 0, {arguments});"
+            case Rows(tensor=tensor):
+                if tensor not in of.task.data:
+                    name, layout = of.names[tensor], of.stored[tensor, False].layout
+                    yield "        for (long b = own; b < end; b++)"
+                    yield (
+                        f"            give({name}r + b * {of.stride}, {layout.size}, {name} + b * {of.stride}, "
+                        f"{layout.size}, {of.width});"
+                    )
+            case Check(loss=loss):
+                yield f"        if (!finite1({of.names[loss]}[0])) return step;"
+            case Meet():
+                yield "        meet(t);"
+
+    def deliver(self, tensor: Tensor) -> Iterator[str]:
+        of, name = self.of, self.of.names[tensor]
+        size, stored = self.size(tensor), of.stored[tensor, False]
+        if stored.region == "blocks":
+            yield "        for (long b = own; b < end; b++) {"
+            for origin, place, count in _runs(stored.layout):
+                to = f"out_{name} + (begin + b * {of.width}) * {size} + {origin}"
+                yield (
+                    f"            give({to}, {size}, {name} + b * {of.stride} + {place * of.width}, {count}, "
+                    f"N - b * {of.width});"
+                )
+            yield "        }"
+        else:
+            yield f"        if (worker == 0) copy(out_{name} + (step - first) * {size}, {name}, {size});"
+
+
+def _runs(layout: Layout) -> Iterator[tuple[int, int, int]]:
+    """Stretches of components that lie side by side with a halo and without: (first without, first with, count)."""
+    extents, bare = layout.extents, replace(layout, halo=((0, 0),) * len(layout.halo))
+    inner = len(extents)
+    while inner and not any(layout.halo[inner - 1]):
+        inner -= 1
+    # The innermost haloed axis is whole within itself: a run is one row of it, with all axes inside it.
+    axis = max(inner - 1, 0)
+    count = math.prod(extents[axis:])
+    for position in product(*(range(e) for e in extents[:axis])):
+        subscripts = [Affine((), p) for p in (*position, *([0] * (len(extents) - axis)))]
+        yield bare.flat(subscripts).offset, layout.flat(subscripts).offset, count

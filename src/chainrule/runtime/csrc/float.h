@@ -200,3 +200,4 @@ INLINE real sign_1(real x) { return x == x ? step_1(x) - step_1(-x) : x; }
 INLINE real abs_1(real x) { return __builtin_fabsf(x); }
 INLINE real max_1(real x, real y) { return better1(y, x) ? y : x; }
 INLINE real min_1(real x, real y) { return !(y >= x) && x == x ? y : x; }
+INLINE int finite1(real a) { return a - a == 0; }
