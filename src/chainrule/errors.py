@@ -35,6 +35,10 @@ class ModelError(ChainruleError, ValueError):
     """A model that cannot be built: an unknown name, a wrong option, an order that makes no sense."""
 
 
+class CompileError(ChainruleError, ValueError):
+    """A program that the code generator has no loops for; the NumPy executor runs it."""
+
+
 class BuildError(ChainruleError, RuntimeError):
     """Native code that cannot be built: no compiler, one that fails or hangs, no folder to build in."""
 

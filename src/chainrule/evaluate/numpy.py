@@ -40,9 +40,9 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.parse import law
+from chainrule.ir.laws import expanded
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import Steps, iterative, transform
+from chainrule.ir.walk import Steps, iterative
 
 Array = NDArray[Any]
 Axes = tuple[Index, ...]
@@ -208,7 +208,7 @@ class _Evaluation:
                 result = Labelled(np.asarray(inner.array ** _number(exponent)), inner.axes)
             case Apply(function=function, arguments=arguments):
                 if split_derivative(function)[1] is not None:
-                    result = self.real((yield self, _expand(node)))
+                    result = self.real((yield self, expanded(node)))
                 else:
                     arrays = []
                     for argument in arguments:
@@ -429,7 +429,7 @@ class _Tangents:
                 parts.append(self.product([self.at.value(slope), (yield self, base)], kept))
             case Apply(function=function, arguments=arguments):
                 if split_derivative(function)[1] is not None:
-                    parts.append((yield self, _expand(node)))
+                    parts.append((yield self, expanded(node)))
                 else:
                     for number, argument in enumerate(arguments):
                         slope = Apply(derivative_name(function, number), arguments)
@@ -475,18 +475,6 @@ def _ids(factor: Expr) -> Component | None:
             return right
         case _:
             return None
-
-
-def _expand(node: Apply) -> Expr:
-    """d1_g(a) as the catalogue's law over a and g(a)."""
-    function, argument = split_derivative(node.function)
-    assert argument is not None
-    bindings = {**dict(zip("xy", node.arguments, strict=False)), "f": Apply(function, node.arguments)}
-
-    def bind(part: Expr) -> Expr:
-        return bindings[part.tensor.name] if isinstance(part, Component) else part
-
-    return transform(law(function, argument), bind)
 
 
 def _typed(tensor: Tensor, array: ArrayLike, dtype: DTypeLike) -> Array:

@@ -13,9 +13,9 @@ PARTS = {
     "exp": "exp.h", "expm1": "exp.h", "sigmoid": "exp.h", "tanh": "exp.h",
     "log": "log.h", "softplus": "log.h", "logsumexp": "log.h",
     "erfc": "double.h", "power": "double.h",
-    "philox": "philox.h", "barrier": "barrier.h",
+    "philox": "philox.h", "barrier": "barrier.h", "batch": "batch.h",
 }
-_ORDER = ("exp.h", "log.h", "double.h", "philox.h", "barrier.h")
+_ORDER = ("exp.h", "log.h", "double.h", "philox.h", "barrier.h", "batch.h")
 _NEEDS = {"log.h": ("exp.h",)}
 _FUNCTIONS = frozenset({"exp.h", "log.h", "double.h"})  # one file holds them all for the field
 

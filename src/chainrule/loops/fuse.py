@@ -1,0 +1,107 @@
+"""Which equations share a kernel, and in what order the kernels run.
+
+An equation joins the one that it reads where it reads it only at the point that was just computed: a bias and an
+activation join their product, an optimizer's update joins the gradient that it consumes. Values go from one to the next
+in registers, and a tensor that nothing else reads never exists in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import bound, components, fresh, rename, substitute, tensors
+
+
+@dataclass(frozen=True)
+class Group:
+    """Equations over the same output indices; a tensor that a later one reads of an earlier one is at the same point."""
+
+    equations: tuple[Equation, ...]
+
+    @property
+    def indices(self) -> tuple[Index, ...]:
+        return self.equations[0].indices
+
+    @property
+    def targets(self) -> tuple[Tensor, ...]:
+        return tuple(dict.fromkeys(e.tensor for e in self.equations))
+
+    @property
+    def reads(self) -> tuple[Tensor, ...]:
+        return tuple(dict.fromkeys(t for e in self.equations for t in tensors(e.value)))
+
+
+def joined(group: Group, equation: Equation) -> Group | None:
+    """The group with one more equation, written over the group's indices; None where it does not fit."""
+    points = {e.tensor: e.target.subscripts for e in group.equations}
+    if len(points) < len(group.equations) or equation.tensor in points:
+        return None  # pieces of one tensor stay apart
+    own = [c for c in components(equation.value) if c.tensor in points]
+    mapping: dict[Index, Affine] = {}
+    for read in own:
+        for subscript, point in zip(read.subscripts, points[read.tensor], strict=True):
+            index = subscript.plain
+            if index is None or index not in equation.indices or mapping.setdefault(index, point) != point:
+                return None
+    if not own or set(mapping) != set(equation.indices):
+        return None
+    if len({i for a in mapping.values() for i in a.indices}) < len(group.indices):
+        return None
+    new = _over(equation, mapping)
+    same = all(c.pad is None and c.subscripts == points[c.tensor] for c in components(new.value) if c.tensor in points)
+    return Group((*group.equations, new)) if same and set(new.indices) == set(group.indices) else None
+
+
+def _over(equation: Equation, mapping: Mapping[Index, Affine]) -> Equation:
+    """The equation at other output indices; a bound index of one of their names gets another."""
+    taken = {i.name for a in mapping.values() for i in a.indices}
+    value = equation.value
+    clash = [i for i in dict.fromkeys(bound(value)) if i.name in taken]
+    # Two steps, by way of fresh names, so that an index may take the name of another.
+    away: dict[Index, Index] = {}
+    for index in mapping:
+        away[index] = fresh(f"{index.name}0", index.extent, [*bound(value), *away.values(), *mapping, *clash])
+    value = rename(value, away)
+    target = rename(equation.target, away)
+    back = {away[index]: form for index, form in mapping.items()}
+    new_target = substitute(target, back)
+    assert isinstance(new_target, Component)
+    return Equation(new_target, substitute(value, back))
+
+
+def ordered(equations: Sequence[Equation], late: Iterable[Equation], after: Tensor | None) -> list[Equation]:
+    """The equations with each of `late` moved up to just behind the one whose value it consumes, as soon as all that it
+    reads is there, and `after` too."""
+    waiting = list(late)
+    rest = [e for e in equations if e not in set(waiting)]
+    defined = {e.tensor for e in equations}
+    done: set[Tensor] = set()
+    result: list[Equation] = []
+    for equation in rest:
+        result.append(equation)
+        done.add(equation.tensor)
+        position = 0
+        while position < len(waiting):
+            candidate = waiting[position]
+            if (after is None or after in done) and all(t in done or t not in defined for t in tensors(candidate.value)):
+                result.append(waiting.pop(position))
+                done.add(candidate.tensor)
+                position = 0
+            else:
+                position += 1
+    return [*result, *waiting]
+
+
+def grouped(equations: Sequence[Equation]) -> list[Group]:
+    groups: list[Group] = []
+    for equation in equations:
+        longer = joined(groups[-1], equation) if groups else None
+        if longer is not None:
+            groups[-1] = longer
+        else:
+            groups.append(Group((equation,)))
+    return groups

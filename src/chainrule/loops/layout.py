@@ -1,0 +1,75 @@
+"""Where the components of a tensor lie in memory.
+
+A tensor without samples is row-major. One with samples lies in blocks of `width` samples: in a block, component f of
+sample s is at f·width + s (`rows` = False), so that one vector holds a component of `width` samples; or at
+s·size + f (`rows` = True), so that one vector holds neighbouring components of one sample. Axes that are read beyond
+their ends with padding 0 may have a halo of zeros around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from chainrule.errors import CompileError
+from chainrule.ir.expr import Tensor
+from chainrule.ir.index import SAMPLES, Affine
+
+
+def sampled(tensor: Tensor) -> bool:
+    return SAMPLES in tensor.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """`halo` has the zeros before and after each axis but the samples'."""
+
+    tensor: Tensor
+    halo: tuple[tuple[int, int], ...]
+    width: int
+    rows: bool = False
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        return extents(self.tensor)
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        return tuple(before + e + after for e, (before, after) in zip(self.extents, self.halo, strict=True))
+
+    @property
+    def size(self) -> int:
+        """Components of one sample, or of the tensor where it has none, the halo among them."""
+        return prod(self.padded)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(prod(self.padded[axis + 1 :]) for axis in range(len(self.extents)))
+
+    @property
+    def origin(self) -> int:
+        return sum(before * step for (before, _), step in zip(self.halo, self.strides, strict=True))
+
+    @property
+    def unhaloed(self) -> bool:
+        return not any(map(any, self.halo))
+
+    def flat(self, subscripts: Sequence[Affine]) -> Affine:
+        """The place of a component within its sample, from the subscripts of the axes but the samples'."""
+        result = Affine((), self.origin)
+        for subscript, step in zip(subscripts, self.strides, strict=True):
+            result = result + subscript * step
+        return result
+
+
+def extents(tensor: Tensor) -> tuple[int, ...]:
+    """The extents of the axes but the samples'. Raises CompileError where a tensor has an axis that no schedule knows."""
+    sizes = tensor.shape[1:] if sampled(tensor) else tensor.shape
+    numbers = tuple(e for e in sizes if isinstance(e, int))
+    if len(numbers) < len(sizes) or (sampled(tensor) and tensor.shape[0] != SAMPLES):
+        raise CompileError(
+            f"{tensor.name} has the shape {tensor.shape}", about=tensor.name,
+            fix="compiled programs have numbers for all extents, but N for the samples along the first axis",
+        )
+    return numbers

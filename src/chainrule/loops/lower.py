@@ -1,0 +1,723 @@
+"""From expressions to statements: the values of an expression at several points of its indices at once.
+
+The points are those of a register tile. A part of an expression that does not depend on an index of the tile has one
+value for all of its points, so a tile of 4 outputs and 3 blocks of samples loads 4 weights and 3 inputs for 12 products.
+A sum at several points is one nest of loops with one accumulator a point; each accumulator takes its terms in the order
+of the equation, by fused multiply-add. That order is the same in every schedule, and so are the bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor, prod
+
+from chainrule.errors import CompileError
+from chainrule.ir.expr import (
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+)
+from chainrule.ir.functions import split_derivative
+from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.laws import expanded
+from chainrule.ir.walk import children, nodes
+from chainrule.loops import nodes as ir
+from chainrule.loops.layout import Layout, sampled
+
+ZERO, ONE = ir.Number(Fraction(0)), ir.Number(Fraction(1))
+UNROLL = 9
+"""Innermost reductions of at most so many terms are written out: their loads are shared among the terms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Samples block·width + at; with `at` None, one in each lane."""
+
+    block: Affine
+    at: Affine | None
+
+
+Position = Affine | Sample | ir.Local
+Env = Mapping[Index, Position]
+Atom = ir.Atom
+Body = Callable[[list[Env], "Atom | None"], None]
+"""What stands inside the loops of a reduction, given its points there and a mask of the lanes that count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A tensor in memory: its buffer, its layout, and how far apart two blocks of samples are."""
+
+    buffer: ir.Buffer
+    layout: Layout
+    stride: int = 0
+
+
+class Lowering:
+    """Statements for one kernel. `places` gives each tensor's places, a second one with `rows`; `ids` are the integer
+    tensors whose entries are known to be valid positions."""
+
+    def __init__(self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor]):
+        self.places, self.lanes, self.width, self.ids = places, lanes, width, ids
+        self.statements: list[ir.Statement] = []
+        self.scopes: list[dict[object, Atom]] = [{}]
+        self.changing: set[Atom] = set()
+        self.count = 0
+        self.lane: Index | None = None
+        """The loop whose neighbouring positions are in the lanes."""
+        self.part: ir.Part = None
+        self.read: dict[ir.Buffer, None] = {}
+        self.written: dict[ir.Buffer, None] = {}
+
+    # Statements
+
+    def name(self, stem: str, kind: ir.Kind) -> ir.Local:
+        self.count += 1
+        return ir.Local(f"{stem}{self.count}", kind)
+
+    def let(self, value: ir.Value, stem: str = "v") -> Atom:
+        """A name for a value; the same name where it is known already."""
+        if isinstance(value, (ir.Local, ir.Number)):
+            return value
+        if isinstance(value, ir.Call) and not self.changing.isdisjoint(value.arguments):
+            local = self.name(stem, value.kind)  # a variable has another value later
+            self.statements.append(ir.Let(local, value))
+            return local
+        for scope in self.scopes:
+            if value in scope:
+                return scope[value]
+        local = self.name(stem, value.kind)
+        self.statements.append(ir.Let(local, value))
+        self.scopes[-1][value] = local
+        return local
+
+    def variables(self, stem: str, kind: ir.Kind, start: Atom, count: int) -> list[ir.Local]:
+        """Locals that change, each with the same first value."""
+        locals_ = [self.name(stem, kind) for _ in range(count)]
+        first = self.lift(start) if kind in ("vec", "ints") else start
+        self.statements += [ir.Variable(local, first) for local in locals_]
+        self.changing.update(locals_)
+        return locals_
+
+    @contextmanager
+    def inside(self) -> Generator[list[ir.Statement]]:
+        """A body of its own: what is named in it is unknown outside."""
+        outer, self.statements = self.statements, []
+        self.scopes.append({})
+        yield self.statements
+        self.scopes.pop()
+        self.statements = outer
+
+    def call(self, operation: str, *arguments: Atom, kind: ir.Kind | None = None) -> Atom:
+        """An operation; where one argument is in the lanes, all are."""
+        vector = any(a.kind in ("vec", "ints", "mask") for a in arguments)
+        if vector:
+            first = operation == "choose" and arguments[0].kind == "flag"  # one answer for all lanes stays one
+            arguments = tuple(a if first and n == 0 else self.lift(a) for n, a in enumerate(arguments))
+        result = kind or ("real" if not vector else "vec")
+        return self.let(ir.Call(operation, arguments, ir.IN_LANES[result] if vector else result))
+
+    def lift(self, atom: Atom) -> Atom:
+        """The same number in every lane."""
+        match atom.kind:
+            case "real":
+                return self.let(ir.Call("splat", (atom,), "vec"))
+            case "int":
+                return self.let(ir.Call("splat_ints", (atom,), "ints"))
+            case "flag":
+                return self.let(ir.Call("splat_mask", (atom,), "mask"))
+            case _:
+                return atom
+
+    # Reading and writing
+
+    def address(self, component: Component, env: Env, store: bool = False) -> tuple[ir.Buffer, ir.Address, bool]:
+        """Where a component lies, and whether it is a different one in each lane."""
+        tensor, subscripts = component.tensor, component.subscripts
+        sample: Sample | None = None
+        if sampled(tensor):
+            index = subscripts[0].plain
+            position = env.get(index) if index else None
+            if not isinstance(position, Sample):
+                raise CompileError(f"{tensor.name} is read at the samples {subscripts[0]}", about=component)
+            sample, subscripts = position, subscripts[1:]
+        layout = self.places[tensor, False].layout
+        flat, found = _placed(layout, subscripts, env)
+        rows = sample is not None and self.lane is not None and bool(flat.coefficient(self.lane))
+        if rows and self.width > 1:
+            if (tensor, True) not in self.places:
+                raise CompileError(f"{tensor.name} has no copy in rows", about=component)
+            layout = self.places[tensor, True].layout
+            flat, found = _placed(layout, subscripts, env)
+        place = self.places[tensor, rows and self.width > 1]
+        lanes = sample is not None and sample.at is None
+        if sample is not None:
+            step = 1 if rows and self.width > 1 else self.width
+            flat = flat * step + sample.block * place.stride
+            found = tuple((local, stride * step) for local, stride in found)
+            if sample.at is not None:
+                flat = flat + sample.at * (layout.size if rows and self.width > 1 else 1)
+        if self.lane is not None and (reach := flat.coefficient(self.lane)):
+            if reach != 1:
+                raise CompileError(f"{tensor.name} is read at a stride of {reach} in the lanes", about=component)
+            lanes = True
+        (self.written if store else self.read)[place.buffer] = None
+        return place.buffer, ir.Address(flat, found), lanes
+
+    def component(self, node: Component, env: Env) -> Atom:
+        forwarded = self.lookup(key_of(node, env))
+        if forwarded is not None:
+            return forwarded
+        inside = self.conditions(node, env) if node.pad is not None else ()
+        if inside is None:
+            assert isinstance(node.pad, Fraction)
+            return ir.Number(node.pad)
+        buffer, address, lanes = self.address(node, env)
+        kind: ir.Kind = "int" if buffer.kind == "int" else "real"
+        if any(local.kind == "ints" for local, _ in address.found):
+            lanes = True
+        if inside:
+            # Outside the tensor the address is one inside it, and what is read there is not taken.
+            where = self.call("choose", self.every(inside), ir.Whole(address.affine), ir.Whole(Affine()), kind="int")
+            assert isinstance(where, ir.Local)
+            address = ir.Address(Affine(), (*address.found, (where, 1)))
+        part = self.part if lanes and self.lane is not None else None
+        value = self.let(ir.Load(buffer, address, ir.IN_LANES[kind] if lanes else kind, part), "a")
+        if inside and isinstance(node.pad, Fraction):
+            pad: Atom = ir.Number(node.pad)
+            value = self.call("choose", self.every(inside), value, self.lift(pad) if lanes else pad, kind=value.kind)
+        return value
+
+    def lookup(self, key: object) -> Atom | None:
+        return next((scope[key] for scope in self.scopes if key in scope), None)
+
+    def store(self, target: Component, env: Env, value: Atom) -> None:
+        buffer, address, lanes = self.address(target, env, store=True)
+        self.statements.append(
+            ir.Store(buffer, address, self.lift(value) if lanes else value, self.part if lanes and self.lane else None)
+        )
+
+    def conditions(self, node: Component, env: Env) -> tuple[Atom, ...] | None:
+        """Flags that say whether a padded read is inside the tensor; None where it is outside whatever the loops do."""
+        subscripts = node.subscripts[1:] if sampled(node.tensor) else node.subscripts
+        layout = self.places[node.tensor, False].layout
+        flags: list[Atom] = []
+        for subscript, extent, (before, after) in zip(subscripts, layout.extents, layout.halo, strict=True):
+            reach = subscript.bounds()
+            if node.pad == 0 and reach and -before <= reach[0] and reach[1] < extent + after:
+                continue
+            now = _affine(subscript, env)
+            low, high = now.bounds() or (-1, extent)
+            if high < 0 or low >= extent:
+                return None
+            if low < 0 or high >= extent:
+                if self.lane is not None and now.coefficient(self.lane):
+                    raise CompileError(f"the padding of {node.tensor.name} cuts across the lanes", about=node)
+                flags.append(self.call("inside", ir.Whole(now), ir.Whole(Affine((), extent)), kind="flag"))
+        return tuple(flags)
+
+    def every(self, flags: Sequence[Atom]) -> Atom:
+        result = flags[0]
+        for flag in flags[1:]:
+            result = self.call("both", result, flag, kind="flag")
+        return result
+
+    # Values
+
+    def many(self, node: Expr, envs: Sequence[Env]) -> list[Atom]:
+        """The value of a node at each of the points."""
+        keys = [(node, *(_position(env[i]) for i in node.free)) for env in envs]
+        missing: dict[object, Env] = {}
+        for key, env in zip(keys, envs, strict=True):
+            if self.lookup(key) is None:
+                missing.setdefault(key, env)
+        if missing:
+            for key, atom in zip(missing, self.evaluate(node, list(missing.values())), strict=True):
+                self.scopes[-1][key] = atom
+        found = [self.lookup(key) for key in keys]
+        return [atom for atom in found if atom is not None]
+
+    def evaluate(self, node: Expr, envs: list[Env]) -> list[Atom]:
+        match node:
+            case Constant(value=value):
+                return [ir.Number(value)]
+            case Size():
+                return [ir.Number("samples")]
+            case Component():
+                return [self.component(node, env) for env in envs]
+            case Add(terms=terms):
+                return self.combined("add", [self.many(t, envs) for t in terms])
+            case Multiply():
+                return [self.product(*factors) for factors in self.factors(node, envs)]
+            case Power(base=base, exponent=exponent):
+                return [self.power(value, exponent) for value in self.many(base, envs)]
+            case Apply(function=function, arguments=arguments):
+                if split_derivative(function)[1] is not None:
+                    return self.many(expanded(node), envs)
+                parts = [self.many(a, envs) for a in arguments]
+                return [self.call(f"{function}_", *values) for values in zip(*parts, strict=True)]
+            case Delta() | Guard():
+                return [self.call("choose", self.bracket(node, env), ONE, ZERO, kind="real") for env in envs]
+            case Reduce(kind="sum"):
+                return self.total(node, envs)
+            case Reduce(kind="max" | "argmax"):
+                return self.extreme(node, envs)
+            case Reduce(kind="logsumexp"):
+                return self.logsumexp(node, envs)
+            case _:
+                raise CompileError(f"no loops for {type(node).__name__}", about=node)
+
+    def combined(self, operation: str, parts: Sequence[Sequence[Atom]]) -> list[Atom]:
+        result: list[Atom] = []
+        for values in map(list[Atom], zip(*parts, strict=True)):
+            total = values[0]
+            for value in values[1:]:
+                total = self.call(operation, total, value)
+            result.append(total)
+        return result
+
+    def factors(self, node: Expr, envs: Sequence[Env]) -> list[tuple[list[Atom], list[Atom]]]:
+        """For each point the factors of a product, and the brackets among them."""
+        plain: list[list[Atom]] = []
+        brackets: list[Delta | Guard] = []
+        for factor in flat_factors(node):
+            if isinstance(factor, (Delta, Guard)):
+                brackets.append(factor)
+            else:
+                plain.append(self.many(factor, envs))
+        return [
+            ([values[n] for values in plain], [self.bracket(b, env) for b in brackets]) for n, env in enumerate(envs)
+        ]
+
+    def product(self, factors: Sequence[Atom], brackets: Sequence[Atom]) -> Atom:
+        value: Atom = factors[0] if factors else ONE
+        for factor in factors[1:]:
+            value = self.call("mul", value, factor)
+        return self.call("choose", self.every(brackets), value, ZERO, kind="real") if brackets else value
+
+    def bracket(self, node: Delta | Guard, env: Env) -> Atom:
+        match node:
+            case Guard(subscript=subscript, extent=int() as extent):
+                limit = ir.Whole(Affine((), extent))
+                return self.call("inside", self.number(subscript, env), limit, kind="flag")
+            case Delta(left=left, right=Component() as right):
+                return self.call("same", self.component(right, env), self.number(left, env), kind="flag")
+            case Delta(left=left, right=Affine() as right):
+                return self.call("same", self.number(left, env), self.number(right, env), kind="flag")
+            case _:
+                raise CompileError("no loops for this bracket", about=node)
+
+    def number(self, subscript: Affine, env: Env) -> Atom:
+        """The value of a subscript, as a whole number."""
+        if any(isinstance(env[i], Sample) for i in subscript.indices):
+            raise CompileError("a bracket about the number of a sample", about=subscript)
+        now = _affine(subscript, env)
+        if self.lane is not None and now.coefficient(self.lane):
+            raise CompileError("a bracket about the position in the lanes", about=subscript)
+        result: Atom = ir.Whole(now)
+        for index, c in subscript.terms:
+            position = env[index]
+            if isinstance(position, ir.Local):
+                scaled = position if c == 1 else self.call("times", position, ir.Whole(Affine((), c)), kind="int")
+                result = self.call("plus", result, scaled, kind="int")
+        return result
+
+    def power(self, base: Atom, exponent: Fraction) -> Atom:
+        """x^(n + r) = x^n · x^r with a whole n and 0 ≤ r < 1; a square root is one operation."""
+        whole = floor(exponent)
+        rest = exponent - whole
+        value: Atom | None = None
+        if rest == Fraction(1, 2):
+            value = self.call("square_root", base)
+        elif rest:
+            value = self.call("root", base, ir.Number(rest))
+        if whole:
+            size = abs(whole)
+            raised: Atom | None = None
+            square = base
+            while size:
+                if size & 1:
+                    raised = square if raised is None else self.call("mul", raised, square)
+                size >>= 1
+                square = self.call("mul", square, square) if size else square
+            assert raised is not None
+            if whole > 0:
+                value = raised if value is None else self.call("mul", raised, value)
+            else:
+                value = self.call("div", value or ONE, raised)
+        return value or ONE
+
+    # Reductions
+
+    def total(self, node: Reduce, envs: list[Env]) -> list[Atom]:
+        """Σ over indices: an accumulator for each point, terms in the order of the equation."""
+        factors = list(flat_factors(node.body))
+        picks, brackets, rest = self.sort(factors, node.indices)
+        looped = [i for i in node.indices if i not in picks]
+        lanes = self.reduction_lane(node.body, looped) if self.lane is None and not _in_lanes(envs[0]) else None
+        self.outside(node, envs)
+        vector = lanes is not None or self.vector(node, envs[0])
+        kind: ir.Kind = "vec" if vector else "real"
+        accumulators = self.variables("s", kind, ZERO, len(envs))
+
+        def body(points: list[Env], alive: Atom | None) -> None:
+            for v, ids in picks.items():
+                points = [{**env, v: self.found(ids, env)} for env in points]
+            conditions = [[self.bracket(b, env) for b in brackets] for env in points]
+            values = [self.many(f, points) for f in rest]
+            for n, accumulator in enumerate(accumulators):
+                terms = [column[n] for column in values]
+                flags = conditions[n] + ([alive] if alive else [])
+                self.accumulate(accumulator, terms, flags)
+
+        self.loop(looped, envs, body, lanes)
+        if lanes is None:
+            return list(accumulators)
+        return [self.let(ir.Call("hsum", (a,), "real")) for a in accumulators]
+
+    def fresh_load(self, component: Component, env: Env) -> Atom:
+        """What a component holds now, whatever was read there before."""
+        buffer, address, lanes = self.address(component, env)
+        local = self.name("a", "vec" if lanes else "real")
+        self.statements.append(ir.Let(local, ir.Load(buffer, address, local.kind)))
+        return local
+
+    def added(self, total: Atom, terms: Sequence[Atom]) -> Atom:
+        """total + the product of the terms, rounded once."""
+        if not terms:
+            return self.call("add", total, ONE)
+        first = terms[0]
+        for factor in terms[1:-1]:
+            first = self.call("mul", first, factor)
+        return self.call("mac", first, terms[-1], total) if len(terms) > 1 else self.call("add", total, first)
+
+    def accumulate(self, accumulator: ir.Local, terms: Sequence[Atom], flags: Sequence[Atom]) -> None:
+        vector = accumulator.kind == "vec"
+        lifted = [self.lift(t) if vector else t for t in terms] or [self.lift(ONE) if vector else ONE]
+        if len(lifted) > 1:
+            first = lifted[0]
+            for factor in lifted[1:-1]:
+                first = self.let(ir.Call("mul", (first, factor), accumulator.kind))
+            value = ir.Call("mac", (first, lifted[-1], accumulator), accumulator.kind)
+        else:
+            value = ir.Call("add", (accumulator, lifted[0]), accumulator.kind)
+        if flags:
+            flag = self.every(flags)
+            new = self.name("t", accumulator.kind)
+            self.statements.append(ir.Let(new, value))
+            value = ir.Call("choose", (flag, new, accumulator), accumulator.kind)
+        self.statements.append(ir.Set(accumulator, value))
+
+    def sort(
+        self, factors: Sequence[Expr], indices: Sequence[Index]
+    ) -> tuple[dict[Index, Component], list[Delta | Guard], list[Expr]]:
+        """The factors of a sum's body: indices that a bracket [v = id[…]] picks, other brackets, and the rest."""
+        picks: dict[Index, Component] = {}
+        brackets: list[Delta | Guard] = []
+        rest: list[Expr] = []
+        for factor in factors:
+            match factor:
+                case Delta(left=left, right=Component(pad=None) as right) if (
+                    (v := left.plain) in indices and v not in picks and v not in right.free
+                    and right.tensor in self.ids and not any(i in picks for i in right.free)
+                ):
+                    assert v is not None
+                    picks[v] = right
+                case Delta() | Guard():
+                    brackets.append(factor)
+                case _:
+                    rest.append(factor)
+        return picks, brackets, rest
+
+    def found(self, ids: Component, env: Env) -> ir.Local:
+        value = self.component(ids, env)
+        assert isinstance(value, ir.Local)
+        return value
+
+    def extreme(self, node: Reduce, envs: list[Env]) -> list[Atom]:
+        """The greatest value, or the position of the first one that is: the last index runs fastest."""
+        body_node = node.body
+        self.outside(node, envs)
+        vector = self.vector(node, envs[0])
+        kind: ir.Kind = "vec" if vector else "real"
+        place: ir.Kind = "ints" if vector else "int"
+        lowest = self.let(ir.Call("lowest", (), "real"))
+        none: Atom = ir.Whole(Affine((), -1))
+        best = self.variables("m", kind, lowest, len(envs))
+        where = self.variables("p", place, none, len(envs)) if node.kind == "argmax" else []
+        counted = place_in_window(node.indices)
+
+        def choose(points: Sequence[Env], numbers: Sequence[int]) -> None:
+            values = self.many(body_node, points)
+            for env, n, value in zip(points, numbers, values, strict=True):
+                taken = self.lift(value) if vector else value
+                better = self.call("better", taken, best[n], kind="flag")
+                if where:
+                    unset = self.call("before", where[n], ir.Whole(Affine()), kind="flag")
+                    better = self.call("either", better, unset, kind="flag")
+                    position: Atom = self.number(counted, env)
+                    position = self.lift(position) if vector else position
+                    self.statements.append(ir.Set(where[n], ir.Call("choose", (better, position, where[n]), place)))
+                self.statements.append(ir.Set(best[n], ir.Call("choose", (better, taken, best[n]), kind)))
+
+        def body(points: list[Env], alive: Atom | None) -> None:
+            if not (isinstance(body_node, Component) and body_node.pad == "-inf"):
+                choose(points, range(len(points)))
+                return
+            for n, env in enumerate(points):
+                flags = self.conditions(body_node, env)
+                if flags is None:
+                    continue
+                bare = Component(body_node.tensor, body_node.subscripts)
+                if not flags:
+                    self.scopes[-1][(body_node, *(_position(env[i]) for i in body_node.free))] = self.component(bare, env)
+                    choose([env], [n])
+                    continue
+                with self.inside() as statements:
+                    self.scopes[-1][(body_node, *(_position(env[i]) for i in body_node.free))] = self.component(bare, env)
+                    choose([env], [n])
+                self.statements.append(ir.If(self.every(flags), tuple(statements)))
+
+        self.loop(list(node.indices), envs, body, None)
+        return list(where) if where else list(best)
+
+    def logsumexp(self, node: Reduce, envs: list[Env]) -> list[Atom]:
+        """log Σ exp, in two passes: the greatest value, and the sum of the others relative to it."""
+        self.outside(node, envs)
+        vector = self.vector(node, envs[0])
+        kind: ir.Kind = "vec" if vector else "real"
+        start: Atom = self.let(ir.Call("lse_start", (), "real"))
+        top = self.variables("m", kind, start, len(envs))
+        sums = self.variables("s", kind, ZERO, len(envs))
+
+        def first(points: list[Env], alive: Atom | None) -> None:
+            for m, value in zip(top, self.many(node.body, points), strict=True):
+                taken = self.lift(value) if vector else value
+                self.statements.append(ir.Set(m, ir.Call("lse_top", (m, taken), kind)))
+
+        def second(points: list[Env], alive: Atom | None) -> None:
+            for env, m, s, value in zip(points, top, sums, self.many(node.body, points), strict=True):
+                taken = self.lift(value) if vector else value
+                at = self.number(place_in_window(node.indices), env)
+                self.statements.append(ir.Set(s, ir.Call("lse_add", (s, taken, m, at), kind)))
+
+        self.loop(list(node.indices), envs, first, None)
+        self.loop(list(node.indices), envs, second, None)
+        return [self.let(ir.Call("lse_end", (m, s), kind)) for m, s in zip(top, sums, strict=True)]
+
+    def outside(self, node: Reduce, envs: list[Env]) -> None:
+        """Name what the body of a reduction does not take from its indices, before its loops begin."""
+        for part in invariant(node.body, node.indices):
+            self.many(part, envs)
+
+    def vector(self, node: Expr, env: Env) -> bool:
+        """Whether the value of a node may differ from lane to lane."""
+        if any(isinstance(p := env[i], Sample) and p.at is None for i in node.free):
+            return True
+        lane = self.lane
+        return lane is not None and any(isinstance(p := env[i], Affine) and p.coefficient(lane) for i in node.free)
+
+    def reduction_lane(self, body: Expr, indices: Sequence[Index]) -> Index | None:
+        """The index of a sum whose neighbouring terms go into the lanes: the samples, or the last one, where all that
+        depends on it lies side by side."""
+        for index in indices:
+            if index.is_sample and self.width > 1:
+                return index
+        last = indices[-1] if indices else None
+        if last is None or last.is_sample or not isinstance(last.extent, int) or 2 * last.extent <= self.lanes:
+            return None
+        return last if self.side_by_side(body, last) else None
+
+    def side_by_side(self, body: Expr, index: Index) -> bool:
+        """Whether neighbouring positions of an index are neighbours in memory, wherever `body` depends on it."""
+        moving = False
+        for node in nodes(body):
+            if index not in node.free:
+                continue
+            match node:
+                case Component(tensor=tensor, subscripts=subscripts):
+                    layout = self.places[tensor, False].layout
+                    own = subscripts[1:] if sampled(tensor) else subscripts
+                    if layout.flat(own).coefficient(index) != 1 or not (node.pad is None or within(node, layout)):
+                        return False
+                    moving = True
+                case Add() | Multiply() | Power() | Apply():
+                    pass
+                case _:
+                    return False
+        return moving
+
+    # Loops
+
+    def loop(self, indices: Sequence[Index], envs: list[Env], body: Body, lanes: Index | None) -> None:
+        """The loops of a reduction around `body`, which is given the points inside them."""
+        if not indices:
+            body(envs, None)
+            return
+        index, rest = indices[0], indices[1:]
+        if index.is_sample:
+            self.over_samples(index, rest, envs, body, lanes)
+        elif lanes is not None and index is lanes:
+            assert not rest and isinstance(index.extent, int)
+            self.over_lanes(index, index.extent, envs, body)
+        elif isinstance(index.extent, int) and prod(e for i in indices if isinstance(e := i.extent, int)) <= UNROLL and (
+            lanes not in indices
+        ):
+            for n in range(index.extent):
+                self.loop(rest, [{**env, index: Affine((), n)} for env in envs], body, lanes)
+        else:
+            variable = self.variable(index.extent)
+            with self.inside() as statements:
+                self.loop(rest, [{**env, index: Affine.of(variable)} for env in envs], body, lanes)
+            assert isinstance(index.extent, int)
+            self.statements.append(ir.For(variable, 0, index.extent, 1, tuple(statements)))
+
+    def over_samples(
+        self, index: Index, rest: Sequence[Index], envs: list[Env], body: Body, lanes: Index | None
+    ) -> None:
+        block = self.variable("blocks", "b")
+        at = Affine.of(block)
+
+        def loop(sample: Sample, start: int | str, stop: int | str, alive: bool) -> None:
+            with self.inside() as statements:
+                mask = self.let(ir.Call("live", (self.left(block),), "mask")) if alive else None
+
+                def guarded(points: list[Env], more: Atom | None) -> None:
+                    body(points, self.call("both", mask, more, kind="mask") if mask and more else mask or more)
+
+                self.loop(rest, [{**env, index: sample} for env in envs], guarded, lanes)
+            self.statements.append(ir.For(block, start, stop, 1, tuple(statements)))
+
+        if self.width == 1:
+            loop(Sample(at, Affine()), 0, "blocks", False)
+        elif lanes is not None and lanes is index:
+            loop(Sample(at, None), 0, "full", False)
+            loop(Sample(at, None), "full", "blocks", True)
+        else:
+            one = self.variable(self.width, "n")
+            with self.inside() as outer:
+                stop = self.let(ir.Call("least", (self.left(block), ir.Whole(Affine((), self.width))), "int"))
+                assert isinstance(stop, ir.Local)
+                with self.inside() as statements:
+                    self.loop(rest, [{**env, index: Sample(at, Affine.of(one))} for env in envs], body, lanes)
+                self.statements.append(ir.For(one, 0, stop, 1, tuple(statements)))
+            self.statements.append(ir.For(block, 0, "blocks", 1, tuple(outer)))
+
+    def left(self, block: Index) -> Atom:
+        """How many samples are left from a block on."""
+        return self.let(ir.Call("minus", (ir.Local("N", "int"), ir.Whole(Affine.of(block) * self.width)), "int"))
+
+    def over_lanes(self, index: Index, extent: int, envs: list[Env], body: Body) -> None:
+        """A reduction whose neighbouring terms are in the lanes: one partial sum a lane."""
+        full = extent - extent % self.lanes
+        variable = self.variable(extent, "l")
+        self.lane = variable
+        if full:
+            with self.inside() as statements:
+                body([{**env, index: Affine.of(variable)} for env in envs], None)
+            self.statements.append(ir.For(variable, 0, full, self.lanes, tuple(statements)))
+        if extent % self.lanes:
+            self.part = extent - full
+            with self.inside() as statements:
+                alive = self.let(ir.Call("live", (ir.Whole(Affine((), extent - full)),), "mask"))
+                body([{**env, index: Affine.of(variable)} for env in envs], alive)
+            self.statements.append(ir.For(variable, full, full + 1, 1, tuple(statements)))
+            self.part = None
+        self.lane = None
+
+    def variable(self, extent: Extent, stem: str = "r") -> Index:
+        self.count += 1
+        return Index(f"{stem}{self.count}", extent)
+
+
+
+def flat_factors(node: Expr) -> list[Expr]:
+    """The factors of a product, those of products inside it too; the node itself where it is none."""
+    if not isinstance(node, Multiply):
+        return [node]
+    return [factor for part in node.factors for factor in flat_factors(part)]
+
+
+def invariant(body: Expr, indices: Iterable[Index]) -> Iterator[Expr]:
+    """The largest parts of an expression that do not depend on the indices and take work to evaluate."""
+    moving = set(indices)
+    stack = [body]
+    while stack:
+        node = stack.pop()
+        if not moving.isdisjoint(node.free):
+            stack.extend(reversed(children(node)))
+        elif isinstance(node, (Add, Multiply, Power, Apply, Reduce)):
+            yield node
+
+
+def place_in_window(indices: Iterable[Index]) -> Affine:
+    """The number of an entry among those that a reduction runs over, the last index fastest."""
+    result = Affine()
+    for index in indices:
+        if not isinstance(index.extent, int):
+            raise CompileError("a maximum or a logarithm of a sum over samples", about=index.name)
+        result = result * index.extent + Affine.of(index)
+    return result
+
+
+def _in_lanes(env: Env) -> bool:
+    return any(isinstance(p, Sample) and p.at is None for p in env.values())
+
+
+def within(node: Component, layout: Layout) -> bool:
+    """Whether no position of a padded read lies outside the tensor and its halo of zeros."""
+    own = node.subscripts[1:] if sampled(node.tensor) else node.subscripts
+    reaches = [s.bounds() for s in own]
+    halo = layout.halo if node.pad == 0 else [(0, 0)] * len(layout.halo)
+    return all(
+        reach is not None and -before <= reach[0] and reach[1] < extent + after
+        for reach, extent, (before, after) in zip(reaches, layout.extents, halo, strict=True)
+    )
+
+
+def _affine(subscript: Affine, env: Env) -> Affine:
+    """The known part of a subscript: positions found at run time are left out."""
+    result = Affine((), subscript.offset)
+    for index, c in subscript.terms:
+        position = env[index]
+        if isinstance(position, Affine):
+            result = result + position * c
+    return result
+
+
+def _placed(layout: Layout, subscripts: Sequence[Affine], env: Env) -> tuple[Affine, tuple[tuple[ir.Local, int], ...]]:
+    flat = layout.flat(subscripts)
+    found = tuple((p, c) for i, c in flat.terms if isinstance(p := env[i], ir.Local))
+    return _affine(flat, env), found
+
+
+def _position(position: Position) -> object:
+    """A key of a position that does not depend on the order of terms."""
+    match position:
+        case Affine(terms=terms, offset=offset):
+            return frozenset(terms), offset
+        case Sample(block=block, at=at):
+            return _position(block), None if at is None else _position(at)
+        case ir.Local():
+            return position
+
+
+def key_of(component: Component, env: Env) -> tuple[object, ...]:
+    """What a component is at a point: the tensor, and where in it."""
+    places: list[object] = []
+    for subscript in component.subscripts:
+        found = frozenset((p, c) for i, c in subscript.terms if not isinstance(p := env[i], Affine))
+        places.append((_position(_affine(subscript, env)), found))
+    return (component.tensor, component.pad, *places)

@@ -1,0 +1,423 @@
+"""A program as kernels: what is stored where, which equations share a kernel, and the memory they need.
+
+`lower` takes the equations of one step (forward pass, backward pass, update), in order, and gives kernels with a plan
+of memory. Three kinds of memory hold tensors:
+
+- *kept*: parameters and states, arrays that outlive the step;
+- the *blocks*: for each block of samples one stretch of equal length that holds all tensors with samples, so that a
+  worker's samples are its own; tensors whose lifetimes do not meet share a place;
+- the *common* memory: tensors without samples, likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.print import to_text
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import bound, components, tensors, transform
+from chainrule.loops import nodes as ir
+from chainrule.loops.fuse import Group, grouped, ordered
+from chainrule.loops.kernel import Builder, scattered
+from chainrule.loops.layout import Layout, extents, sampled
+from chainrule.loops.lower import Place
+from chainrule.loops.schedule import Machine, Schedule, choose, needs_rows
+
+Region = Literal["kept", "blocks", "common"]
+ALIGN = 16
+"""Entries: every tensor begins at a whole vector of any width."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one step is: `equations` in order; `data`, the tensors that a batch is made of (inputs, targets, weights, what
+    is drawn); `kept`, parameters, states and numbers such as the rate; `following`, what kept tensors become; `outputs`,
+    what is read afterwards; `loss`, the scalar that must be finite before anything kept changes. `drawn` are the data
+    that are not given but drawn, with the probability of a 1 or None for uniform numbers; `stepwise` the kept scalars
+    that have a value of their own at each step."""
+
+    equations: tuple[Equation, ...]
+    data: tuple[Tensor, ...]
+    kept: tuple[Tensor, ...]
+    following: Mapping[Tensor, Tensor]
+    outputs: tuple[Tensor, ...]
+    loss: Tensor | None = None
+    drawn: Mapping[Tensor, float | None] = field(default_factory=dict[Tensor, float | None])
+    stepwise: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a tensor lies: in which memory, from which entry on."""
+
+    region: Region
+    offset: int
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Between kernels: the copy of a tensor in rows is made."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Between kernels: the step ends here unless the loss is a finite number."""
+
+    loss: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Meet:
+    """Between kernels: the workers wait for each other."""
+
+
+Stage = ir.Kernel | Rows | Check | Meet
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
+    block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code."""
+
+    task: Task
+    lanes: int
+    width: int
+    stages: tuple[Stage, ...]
+    stored: Mapping[tuple[Tensor, bool], Stored]
+    names: Mapping[Tensor, str]
+    stride: int
+    common: int
+    schedules: Mapping[str, Schedule]
+
+
+def lower(task: Task, machine: Machine, *, samples: int, scheduled: bool = True) -> Lowered:
+    """The kernels of a task. With 2 or more `samples` to a vector's lane expected at once the samples go into the lanes.
+    Without `scheduled` the loops are as the equations have them, one equation a kernel: what every schedule must equal
+    bit for bit. Raises CompileError where the program has no loops."""
+    width = machine.lanes if 2 * samples > machine.lanes else 1
+    return _Plan(task, machine, width, samples, scheduled).lowered()
+
+
+class _Plan:
+    def __init__(self, task: Task, machine: Machine, width: int, samples: int, scheduled: bool) -> None:
+        self.task, self.machine, self.width = task, machine, width
+        self.ids = frozenset(t for t in task.data if t.dtype == "integer")
+        equations = self.merged() if scheduled else [*task.equations]
+        self.names = names_of(task)
+        self.layouts = self.with_halos(equations)
+        self.groups = grouped(equations) if scheduled else [Group((e,)) for e in equations]
+        self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
+        if not scheduled:
+            self.schedules = [replace(s, tile=(1,) * len(s.tile)) for s in self.schedules]
+        self.in_place = {old: new for old, new in task.following.items() if old is not new and self.may_overwrite(old, new)}
+        copies = [
+            Equation(Component(old, plain), Component(new, plain))
+            for old, new in task.following.items()
+            if old is not new and old not in self.in_place
+            for plain in [tuple(Affine.of(Index(f"i{n}", e)) for n, e in enumerate(extents(old), 1))]
+        ]
+        for equation in copies:
+            group = Group((equation,))
+            self.groups.append(group)
+            self.schedules.append(choose(group, self.layouts, machine, width, samples))
+
+    def merged(self) -> list[Equation]:
+        """The equations in an order in which updates directly follow the gradients that they consume, where that is
+        allowed: everything that reads a kept tensor comes before its new value."""
+        new_to_old = {new: old for old, new in self.task.following.items() if new is not old}
+        reading: dict[Tensor, int] = {}
+        for number, equation in enumerate(self.task.equations):
+            for tensor in tensors(equation.value):
+                reading[tensor] = number
+        first_update = next((n for n, e in enumerate(self.task.equations) if _updates(e, new_to_old, self.task)), None)
+        if first_update is None:
+            return [*self.task.equations]
+        head, tail = self.task.equations[:first_update], self.task.equations[first_update:]
+        return ordered([*head, *tail], tail, self.task.loss)
+
+    def with_halos(self, equations: Iterable[Equation]) -> dict[Tensor, Layout]:
+        """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless that would more
+        than quadruple it."""
+        known = dict.fromkeys((*self.task.data, *self.task.kept, *(t for e in equations for t in (e.tensor, *tensors(e.value)))))
+        halos = {t: [(0, 0)] * len(extents(t)) for t in known}
+        for equation in equations:
+            for component in components(equation.value):
+                tensor = component.tensor
+                if component.pad != 0 or tensor in self.task.kept or tensor.dtype != "real":
+                    continue
+                own = component.subscripts[1:] if sampled(tensor) else component.subscripts
+                wider: list[tuple[int, int]] = []
+                for (before, after), subscript, extent in zip(halos[tensor], own, extents(tensor), strict=True):
+                    low, high = subscript.bounds() or (0, 0)
+                    wider.append((max(before, -low), max(after, high - extent + 1)))
+                bare, grown = Layout(tensor, ((0, 0),) * len(wider), 1), Layout(tensor, tuple(wider), 1)
+                if grown.size <= 4 * bare.size:
+                    halos[tensor] = wider
+        return {t: Layout(t, tuple(halo), self.width if sampled(t) else 1) for t, halo in halos.items()}
+
+    def may_overwrite(self, old: Tensor, new: Tensor) -> bool:
+        """Whether the new value of a kept tensor may take the old one's place as it is computed."""
+        for number, group in enumerate(self.groups):
+            if new in group.targets:
+                position, target = number, next(e.target for e in group.equations if e.tensor == new)
+                break
+        else:
+            return False
+        for number, group in enumerate(self.groups):
+            read = [c for e in group.equations for c in components(e.value) if c.tensor == old]
+            if number > position and read:
+                return False
+            if number == position and any(c.subscripts != target.subscripts for c in read):
+                return False
+            if number == position:
+                later = group.equations[[e.tensor for e in group.equations].index(new) + 1 :]
+                if any(old in tensors(e.value) for e in later):
+                    return False
+        loss = self.task.loss
+        checked = next((n for n, g in enumerate(self.groups) if loss in g.targets), -1)
+        others = (n for n, g in enumerate(self.groups) for e in g.equations if e.tensor != new and new in tensors(e.value))
+        return position > checked and new not in self.task.outputs and not any(n != position for n in others)
+
+    # Memory
+
+    def lowered(self) -> Lowered:
+        rows = self.rows()
+        last = len(self.groups)
+        born: dict[tuple[Tensor, bool], int] = {(t, False): -1 for t in self.task.data}
+        dies: dict[tuple[Tensor, bool], int] = {(t, False): -1 for t in self.task.data}
+        stored = self.stored_targets()
+        for number, group in enumerate(self.groups):
+            for tensor in group.targets:
+                if tensor in stored:
+                    born.setdefault((tensor, False), number)
+                    dies[tensor, False] = number
+            for tensor in group.reads:
+                dies[tensor, False] = number
+        for tensor, readers in rows.items():
+            at = born[tensor, False]
+            born[tensor, True], dies[tensor, True] = at, max(readers)
+            dies[tensor, False] = max(dies[tensor, False], at)
+        for tensor in self.task.outputs:
+            dies[tensor, False] = last
+        for key in born:
+            if not self.layouts[key[0]].unhaloed:  # its zeros are written once
+                born[key], dies[key] = -1, last
+        kept = set(self.task.kept)
+        places: dict[tuple[Tensor, bool], Stored] = {}
+        sizes: dict[Region, int] = {}
+        for region in ("blocks", "common"):
+            keys = [k for k in born if k[0] not in kept and k[0] not in self.in_place.values()
+                    and sampled(k[0]) == (region == "blocks")]
+            entries = {k: -(-self.layouts[k[0]].size * (self.width if region == "blocks" else 1) // ALIGN) * ALIGN for k in keys}
+            offsets, sizes[region] = packed([(k, born[k], dies[k], entries[k]) for k in keys])
+            for key in keys:
+                layout = replace(self.layouts[key[0]], rows=key[1])
+                places[key] = Stored(region, offsets[key], layout)
+        for tensor in self.task.kept:
+            places[tensor, False] = Stored("kept", 0, self.layouts[tensor])
+        for old, new in self.in_place.items():
+            places[new, False] = Stored("kept", 0, self.layouts[old])
+        stride = spread(sizes["blocks"])
+        stages = met(self.stages(places, stride, rows, stored), self.memory(places))
+        return Lowered(
+            self.task, self.machine.lanes, self.width, tuple(stages), places, self.names, stride, sizes["common"],
+            self.by_name,
+        )
+
+    def memory(self, places: Mapping[tuple[Tensor, bool], Stored]) -> dict[str, tuple[str, int, int]]:
+        """For the name of each buffer the memory that it takes: where, from which entry to which."""
+        result: dict[str, tuple[str, int, int]] = {}
+        for (tensor, in_rows), where in places.items():
+            name = self.buffer(tensor, in_rows)
+            if where.region == "kept":
+                result[name] = (name, 0, 1)
+            else:
+                size = where.layout.size * (self.width if where.region == "blocks" else 1)
+                result[name] = (where.region, where.offset, where.offset + size)
+        return result
+
+    def buffer(self, tensor: Tensor, in_rows: bool = False) -> str:
+        return self.names[_old(tensor, self.in_place)] + ("r" if in_rows else "")
+
+    def stored_targets(self) -> frozenset[Tensor]:
+        """Targets that must be in memory: read outside of their group, or afterwards."""
+        wanted = {*self.task.outputs, *self.in_place.values()}
+        if self.task.loss is not None:
+            wanted.add(self.task.loss)
+        for group in self.groups:
+            own = set(group.targets)
+            wanted.update(t for t in group.reads if t not in own)
+            if len(own) < len(group.equations):
+                wanted |= own
+            for equation in group.equations:
+                if scattered(group, self.ids):
+                    wanted.add(equation.tensor)
+        return frozenset(wanted)
+
+    def rows(self) -> dict[Tensor, list[int]]:
+        """The tensors of which a copy in rows is read, and by which groups."""
+        result: dict[Tensor, list[int]] = {}
+        if self.width == 1:
+            return result
+        for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True)):
+            if schedule.lanes == "outputs" and scattered(group, self.ids) is None:
+                for tensor in needs_rows(group, schedule.loops[-1]):
+                    result.setdefault(tensor, []).append(number)
+        return result
+
+    def stages(
+        self, stored: Mapping[tuple[Tensor, bool], Stored], stride: int, rows: Mapping[Tensor, Sequence[int]],
+        targets: frozenset[Tensor],
+    ) -> Iterable[Stage]:
+        places: dict[tuple[Tensor, bool], Place] = {}
+        for (tensor, in_rows), where in stored.items():
+            name = self.buffer(tensor, in_rows)
+            kind = "int" if tensor.dtype == "integer" else "real"
+            places[tensor, in_rows] = Place(ir.Buffer(name, kind), where.layout, stride if where.region == "blocks" else 0)
+        for tensor, layout in self.layouts.items():
+            places.setdefault((tensor, False), Place(ir.Buffer(self.names[tensor], "real"), layout, 0))
+        self.by_name: dict[str, Schedule] = {}
+        yield from (Rows(t) for t in rows if t in self.task.data)
+        for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True), 1):
+            name = f"k{number}"
+            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids)
+            self.by_name[name] = schedule
+            yield builder.build(name, [self.described(e) for e in group.equations])
+            yield from (Rows(t) for t in group.targets if t in rows and self.complete(t, number))
+            if self.task.loss is not None and self.task.loss in group.targets:
+                yield Check(self.task.loss)
+
+    def complete(self, tensor: Tensor, number: int) -> bool:
+        """Whether all pieces of a tensor are computed by the first `number` kernels."""
+        return not any(tensor in group.targets for group in self.groups[number:])
+
+    def described(self, equation: Equation) -> str:
+        """The equation in the names of the code: no name of a user's reaches it."""
+        mapping = {t: Tensor(self.names[t], t.shape, t.dtype) for t in (equation.tensor, *tensors(equation.value))}
+        return to_text(_plain(equation.over(mapping)))
+
+
+def _updates(equation: Equation, following: Mapping[Tensor, Tensor], task: Task) -> bool:
+    """Whether an equation belongs to the update: after the loss, where anything kept changes."""
+    return equation.tensor in following and task.loss is not None and _after(task, equation)
+
+
+def _after(task: Task, equation: Equation) -> bool:
+    targets = [e.tensor for e in task.equations]
+    return task.loss in targets and task.equations.index(equation) > targets.index(task.loss)
+
+
+def _old(tensor: Tensor, in_place: Mapping[Tensor, Tensor]) -> Tensor:
+    return next((old for old, new in in_place.items() if new == tensor), tensor)
+
+
+INDEX_NAMES = "ijklmnpqrstuvwabcdefgh"
+
+
+def _plain(equation: Equation) -> Equation:
+    """The equation with index names of the code's own, the samples' n."""
+    names: dict[Index, Index] = {}
+    free = iter(c for c in INDEX_NAMES if c != "n")
+    for index in dict.fromkeys((*equation.indices, *bound(equation.value))):
+        names[index] = Index("n" if index.is_sample and Index("n", index.extent) not in names.values() else next(free, f"i{len(names)}"), index.extent)
+
+    def affine(a: Affine) -> Affine:
+        return Affine(tuple((names.get(i, i), c) for i, c in a.terms), a.offset)
+
+    def renamed(node: Expr) -> Expr:
+        match node:
+            case Component(tensor=tensor, subscripts=subscripts, pad=pad):
+                return Component(tensor, tuple(map(affine, subscripts)), pad)
+            case Delta(left=left, right=right):
+                return Delta(affine(left), affine(right) if isinstance(right, Affine) else right)
+            case Guard(subscript=subscript, extent=extent):
+                return Guard(affine(subscript), extent)
+            case Reduce(kind=kind, indices=indices, body=body):
+                return Reduce(kind, tuple(names.get(i, i) for i in indices), body)
+            case _:
+                return node
+
+    target = renamed(equation.target)
+    assert isinstance(target, Component)
+    return Equation(target, transform(equation.value, renamed))
+
+
+def met(stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]]) -> Iterable[Stage]:
+    """The stages with a meeting wherever one touches memory that other workers write, or writes what they touch.
+    Stages that share out blocks of samples touch their own blocks only."""
+    since: list[tuple[bool, list[str], list[str]]] = []
+    for stage in stages:
+        match stage:
+            case ir.Kernel(buffers=buffers, written=written, split=split):
+                blocks, touched, changed = split == "blocks", [b.name for b in buffers], [b.name for b in written]
+            case Check():
+                yield Meet()
+                since = []
+                yield stage
+                continue
+            case _:
+                yield stage
+                continue
+        if any(
+            not (blocks and other_blocks) and (
+                _meet(touched, other_changed, memory) or _meet(changed, other_touched, memory)
+            )
+            for other_blocks, other_touched, other_changed in since
+        ):
+            yield Meet()
+            since = []
+        since.append((blocks, touched, changed))
+        yield stage
+
+
+def _meet(names: Iterable[str], others: Iterable[str], memory: Mapping[str, tuple[str, int, int]]) -> bool:
+    spans = [memory[name] for name in names]
+    return any(
+        region == where and start < end and first < last
+        for where, first, end in (memory[name] for name in others)
+        for region, start, last in spans
+    )
+
+
+def names_of(task: Task) -> dict[Tensor, str]:
+    """Names for the code, of numbers alone: x data, p kept, y computed."""
+    names = {t: f"x{n}" for n, t in enumerate(task.data, 1)}
+    names |= {t: f"p{n}" for n, t in enumerate(task.kept, 1)}
+    number = 0
+    for equation in task.equations:
+        if equation.tensor not in names:
+            number += 1
+            names[equation.tensor] = f"y{number}"
+    return names
+
+
+def packed(
+    items: Sequence[tuple[tuple[Tensor, bool], int, int, int]]
+) -> tuple[dict[tuple[Tensor, bool], int], int]:
+    """A place for each item (key, born, dies, size): the lowest at which none lies that lives at the same time; the
+    largest first."""
+    placed: list[tuple[int, int, int, int]] = []
+    offsets: dict[tuple[Tensor, bool], int] = {}
+    total = 0
+    for key, born, dies, size in sorted(items, key=lambda item: -item[3]):
+        offset = 0
+        for start, end, first, last in sorted(placed):
+            if first <= dies and born <= last and offset + size > start and offset < end:
+                offset = end
+        placed.append((offset, offset + size, born, dies))
+        offsets[key] = offset
+        total = max(total, offset + size)
+    return offsets, total
+
+
+def spread(stride: int) -> int:
+    """A length for blocks such that equal places in neighbouring blocks do not compete for the same lines of a cache."""
+    lines = -(-stride // ALIGN)
+    return (lines | 1) * ALIGN if lines else 0

@@ -1,0 +1,257 @@
+"""How a group of equations becomes a kernel: which index goes into the lanes, and the register tile.
+
+A schedule says where and when, never what: it orders and tiles output indices only, and every output component takes its
+terms in the order of its equation. It is chosen by a model of the machine that counts products, loads and the latency
+of a chain of additions; any other choice gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Literal
+
+from chainrule.ir.expr import Add, Apply, Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor
+from chainrule.ir.index import Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import nodes
+from chainrule.loops.fuse import Group
+from chainrule.loops.layout import Layout, sampled
+from chainrule.loops.lower import flat_factors, within
+
+Lanes = Literal["samples", "outputs", "terms"]
+SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`lanes` of a vector and the accumulators that fit into registers beside their operands."""
+
+    lanes: int
+    accumulators: int
+
+    @property
+    def latency(self) -> int:
+        """Additions that must be under way at once to keep the units busy."""
+        return 4 if self.lanes == 16 else 8
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Neighbouring output indices run through as one: positions of the last, the others at 0."""
+
+    indices: tuple[Index, ...]
+    extent: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`lanes`: samples, neighbouring outputs (positions of the last loop), or terms of the sums (which are split there)
+    go into the lanes. `tile` has the number of blocks of samples and then, for each loop, of positions (of vectors, for
+    a loop in the lanes) that are computed together."""
+
+    lanes: Lanes
+    loops: tuple[Loop, ...]
+    tile: tuple[int, ...]
+
+
+def loops(group: Group, layouts: Mapping[Tensor, Layout]) -> tuple[Loop, ...]:
+    """The output indices but the samples', neighbours that every component runs through alike taken together."""
+    parts = [c for e in group.equations for c in (e.target, *reads(e))]
+    barred = {i for e in group.equations for i in positional(e.value)}
+    result: list[Loop] = []
+    for index in reversed([i for i in group.indices if not i.is_sample]):
+        assert isinstance(index.extent, int)
+        last = result[0] if result else None
+        if last is not None and index not in barred and not barred.intersection(last.indices):
+            inner = last.indices[-1]
+            steps = [(step(c, index, layouts), step(c, inner, layouts)) for c in parts]
+            if all(a is not None and b is not None and a == b * last.extent for a, b in steps):
+                result[0] = Loop((index, *last.indices), index.extent * last.extent)
+                continue
+        result.insert(0, Loop((index,), index.extent))
+    return tuple(result)
+
+
+def reads(equation: Equation) -> Iterable[Component]:
+    return (node for node in nodes(equation.value) if isinstance(node, Component))
+
+
+def step(component: Component, index: Index, layouts: Mapping[Tensor, Layout]) -> int | None:
+    """How far apart in memory neighbouring positions of an index are; None where padding depends on it."""
+    layout = layouts[component.tensor]
+    own = component.subscripts[1:] if sampled(component.tensor) else component.subscripts
+    if component.pad is not None and index in component.free and not within(component, layout):
+        return None
+    return layout.flat(own).coefficient(index)
+
+
+def positional(value: Expr) -> Iterable[Index]:
+    """Indices whose very position matters, in brackets."""
+    for node in nodes(value):
+        if not isinstance(node, (Component, Constant, Size, Add, Multiply, Power, Apply, Reduce)):
+            yield from node.free
+
+
+def side_by_side(group: Group, loop: Loop, layouts: Mapping[Tensor, Layout]) -> bool:
+    """Whether neighbouring positions of a loop are neighbours in memory for all that depends on them."""
+    index = loop.indices[-1]
+    if any(i in loop.indices for e in group.equations for i in positional(e.value)):
+        return False
+    for equation in group.equations:
+        if step(equation.target, index, layouts) != 1:
+            return False
+        for component in reads(equation):
+            if component.tensor.dtype != "real" and index in component.free:
+                return False
+            if step(component, index, layouts) not in (0, 1):
+                return False
+    return True
+
+
+def needs_rows(group: Group, loop: Loop) -> list[Tensor]:
+    """The tensors with samples of which neighbouring components go into the lanes."""
+    own = set(loop.indices)
+    return list(dict.fromkeys(
+        c.tensor for e in group.equations for c in reads(e)
+        if sampled(c.tensor) and not own.isdisjoint(c.free) and c.tensor not in group.targets
+    ))
+
+
+def choose(
+    group: Group, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
+) -> Schedule:
+    """The cheapest schedule by the model; `samples` is how many are expected at once."""
+    found = loops(group, layouts)
+    blocks = -(-samples // width)
+    has_samples = any(i.is_sample for i in group.indices)
+    if has_samples and width > 1:
+        tile = best_tile(group, found, machine, "samples", blocks)
+        return Schedule("samples", found, tile)
+    options: list[tuple[float, Schedule]] = []
+    outer = samples if has_samples else 1
+    for lanes in ("outputs", "terms"):
+        if lanes == "outputs":
+            if not found or not side_by_side(group, found[-1], layouts):
+                continue
+            extra = sum(layouts[t].size for t in needs_rows(group, found[-1])) * blocks if width > 1 else 0
+        else:
+            extra = 0
+        tile = best_tile(group, found, machine, lanes, outer)
+        cost = total_cost(group, found, tile, machine, lanes, outer, samples, width) + extra
+        options.append((cost, Schedule(lanes, found, tile)))
+    return min(options, key=lambda option: option[0])[1]
+
+
+def reductions(group: Group) -> list[Reduce]:
+    return [n for e in group.equations for n in nodes(e.value) if isinstance(n, Reduce)]
+
+
+def best_tile(
+    group: Group, found: Sequence[Loop], machine: Machine, lanes: Lanes, blocks: int
+) -> tuple[int, ...]:
+    sums = reductions(group)
+    if not sums:
+        return (1,) * (len(found) + 1)
+    vectors = [_positions(loop, machine, lanes, loop is found[-1]) for loop in found]
+    options = [
+        [s for s in ((1, 2, 3, 4) if lanes == "samples" else (1,)) if s <= max(blocks, 1)],
+        *([s for s in SIZES if s <= count] for count in vectors),
+    ]
+    best, cheapest = (1,) * len(options), float("inf")
+    for tile in product(*options):
+        if prod(tile) > machine.accumulators or sum(t > 1 for t in tile) > 3:
+            continue
+        cost = 0.0
+        for part in product(*(_parts(count, t) for count, t in zip((blocks, *vectors), tile, strict=True))):
+            times = prod(n for n, _ in part)
+            if times:
+                cost += times * tile_cost(sums, found, [t for _, t in part], machine, lanes)
+        # Among equals: the tile with fewer loads that come from farther away, then the smaller program.
+        cost *= 1 + 0.001 * sum(t > 1 for t in tile)
+        if cost < cheapest:
+            best, cheapest = tile, cost
+    return best
+
+
+def _positions(loop: Loop, machine: Machine, lanes: Lanes, last: bool) -> int:
+    return -(-loop.extent // machine.lanes) if lanes == "outputs" and last else loop.extent
+
+
+def _parts(count: int, tile: int) -> list[tuple[int, int]]:
+    """How often the tile fits, and once what is left over."""
+    return [(count // tile, tile), (1 if count % tile else 0, count % tile)]
+
+
+def tile_cost(
+    sums: Sequence[Reduce], found: Sequence[Loop], tile: Sequence[int], machine: Machine, lanes: Lanes
+) -> float:
+    """Cycles for one term of every sum at all points of a tile."""
+    cost = 0.0
+    width = 2 if machine.lanes < 16 else 1  # vectors multiplied in one cycle
+    for node in sums:
+        points = _points(node, found, tile, lanes)
+        vector = scalar = 0
+        for component in nodes(node.body):
+            if isinstance(component, Component):
+                own = _points(component, found, tile, lanes)
+                if _moving(component, node, found, lanes):
+                    vector += own
+                else:
+                    scalar += own
+        products = points * max(1, len(flat_factors(node.body)) - 1)
+        busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
+        cost += busy + 0.05 * (vector + scalar)
+    return cost
+
+
+def _points(node: Expr, found: Sequence[Loop], tile: Sequence[int], lanes: Lanes) -> int:
+    """At how many points of a tile a node has different values."""
+    free = set(node.free)
+    result = tile[0] if any(i.is_sample for i in free) and lanes == "samples" else 1
+    for loop, size in zip(found, tile[1:], strict=True):
+        if not free.isdisjoint(loop.indices):
+            result *= size
+    return result
+
+
+def _moving(component: Component, node: Reduce, found: Sequence[Loop], lanes: Lanes) -> bool:
+    match lanes:
+        case "samples":
+            return any(i.is_sample for i in component.free)
+        case "outputs":
+            return not set(found[-1].indices).isdisjoint(component.free)
+        case "terms":
+            return any(i.is_sample for i in component.free) or node.indices[-1] in component.free
+
+
+def total_cost(
+    group: Group, found: Sequence[Loop], tile: Sequence[int], machine: Machine, lanes: Lanes, outer: int,
+    samples: int, width: int,
+) -> float:
+    """Cycles of a kernel, to compare ways to fill the lanes."""
+    vectors = [_positions(loop, machine, lanes, loop is found[-1]) for loop in found]
+    cost = 0.0
+    for part in product(*(_parts(c, t) for c, t in zip((outer, *vectors), tile, strict=True))):
+        times = prod(n for n, _ in part)
+        sizes = [t for _, t in part]
+        if not times:
+            continue
+        for node in reductions(group):
+            terms = prod(_terms(i, samples, width, lanes) for i in node.indices)
+            if lanes == "terms" and not any(i.is_sample for i in node.indices):
+                last = node.indices[-1].extent
+                terms = terms // last * -(-last // machine.lanes) if isinstance(last, int) else terms
+            cost += times * tile_cost([node], found, sizes, machine, lanes) * terms
+            if lanes == "terms":
+                cost += times * prod(sizes) * machine.lanes / 2  # the sum over the lanes
+        cost += times * prod(sizes) * len(group.equations)
+    return cost
+
+
+def _terms(index: Index, samples: int, width: int, lanes: Lanes) -> int:
+    if not isinstance(index.extent, int):
+        return -(-samples // width) if lanes == "terms" else samples
+    return index.extent

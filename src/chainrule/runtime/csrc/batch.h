@@ -1,0 +1,53 @@
+/* A batch into blocks and out of them. A block has WIDTH samples; in it component f of sample s is at f·WIDTH + s. */
+
+#if WIDTH > 1
+/* Components first … first + count − 1 of a block's samples, from rows that begin at row[s]. */
+static void __attribute__((unused)) take(real *to, const real *const row[], long first, long count) {
+  long f = 0;
+  for (; f + WIDTH <= count; f += WIDTH) {
+    vec part[WIDTH];
+    for (int s = 0; s < WIDTH; s++) part[s] = load(row[s] + first + f);
+    transpose(part);
+    for (int s = 0; s < WIDTH; s++) store(to + (f + s) * WIDTH, part[s]);
+  }
+  for (; f < count; f++)
+    for (int s = 0; s < WIDTH; s++) to[f * WIDTH + s] = row[s][first + f];
+}
+/* The same components of the first `live` samples, into rows that are `apart` entries apart. */
+static void __attribute__((unused)) give(real *to, long apart, const real *from, long count, long live) {
+  long f = 0;
+  for (; f + WIDTH <= count; f += WIDTH) {
+    vec part[WIDTH];
+    for (int s = 0; s < WIDTH; s++) part[s] = load(from + (f + s) * WIDTH);
+    transpose(part);
+    for (int s = 0; s < WIDTH; s++)
+      if (s < live) store(to + s * apart + f, part[s]);
+  }
+  for (; f < count; f++)
+    for (int s = 0; s < WIDTH && s < live; s++) to[s * apart + f] = from[f * WIDTH + s];
+}
+#else
+static void __attribute__((unused)) take(real *to, const real *const row[], long first, long count) {
+  for (long f = 0; f < count; f++) to[f] = row[0][first + f];
+}
+static void __attribute__((unused)) give(real *to, long apart, const real *from, long count, long live) {
+  for (long f = 0; f < count && live > 0; f++) to[f] = from[f];
+}
+#endif
+static void __attribute__((unused)) take_ints(int *to, const int *const row[], long first, long count) {
+  for (long f = 0; f < count; f++)
+    for (int s = 0; s < WIDTH; s++) to[f * WIDTH + s] = row[s][first + f];
+}
+INLINE void copy(real *to, const real *from, long count) {
+  for (long f = 0; f < count; f++) to[f] = from[f];
+}
+
+/* A worker's share of `count` positions, in whole units but for the last. */
+INLINE void share(long count, long unit, long worker, long workers, long *from, long *to) {
+  const long units = (count + unit - 1) / unit;
+  *from = units * worker / workers * unit;
+  *to = units * (worker + 1) / workers * unit;
+  if (*to > count) *to = count;
+}
+
+INLINE int inside(long position, long extent) { return (unsigned long)position < (unsigned long)extent; }

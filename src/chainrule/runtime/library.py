@@ -1,0 +1,149 @@
+"""A lowered program as something that runs: built, loaded, given memory, and called by its workers."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.ir.expr import Tensor
+from chainrule.loops.program import Lowered
+from chainrule.runtime.build import build
+from chainrule.runtime.compiler import Target
+from chainrule.runtime.headers import PARTS, header
+from chainrule.targets import c
+
+Array = NDArray[Any]
+ALIGNMENT = 64  # bytes
+
+
+class Team(ctypes.Structure):
+    """The `team` of barrier.h."""
+
+    _fields_ = (
+        ("workers", ctypes.c_int), ("leaving", ctypes.c_int), ("apart", ctypes.c_char * 56),
+        ("arrived", ctypes.c_int), ("from_", ctypes.c_char * 60),
+        ("phase", ctypes.c_int), ("each", ctypes.c_char * 60),
+        ("steps", ctypes.c_longlong), ("stop", ctypes.c_int), ("other", ctypes.c_char * 52),
+    )
+
+
+def text(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
+    """The whole C source of a program."""
+    front = f"#define WIDTH {lowered.width}\n"
+    return front + header(c.functions(lowered) & PARTS.keys(), over=over) + "\n" + c.source(lowered)
+
+
+@dataclass
+class Run:
+    """A call under way. `steps` are done so far; `stop` ends it at the next step."""
+
+    team: Team
+    calls: Sequence[Future[int]]
+    alive: object  # what the workers read and write
+
+    @property
+    def steps(self) -> int:
+        return int(self.team.steps)
+
+    def stop(self) -> None:
+        self.team.stop = 1
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The step whose loss was not finite, -1 where there was none, or None while workers are still busy."""
+        for call in self.calls:
+            try:
+                call.result(timeout)
+            except TimeoutError:
+                return None
+        return max(call.result() for call in self.calls)
+
+
+class Library:
+    """A built program. Its memory grows with the largest batch it has seen."""
+
+    def __init__(self, lowered: Lowered, target: Target, over: Literal["float", "field"] = "float") -> None:
+        self.lowered, self.over = lowered, over
+        self.real = np.dtype(np.float32 if over == "float" else np.uint64)
+        self.source = text(lowered, over)
+        self.handle = ctypes.CDLL(str(build(self.source, target=target)))
+        self.function = self.handle.chainrule_run
+        self.function.restype = ctypes.c_long
+        self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+        self.slots = c.slots(lowered)
+        self.blocks, self.common = _zeros(0, self.real), _zeros(lowered.common, self.real)
+        self.pool: ThreadPoolExecutor | None = None
+
+    def outputs(self, samples: int, steps: int) -> dict[Tensor, Array]:
+        """Arrays for the outputs: one row a sample, or one entry a step."""
+        result: dict[Tensor, Array] = {}
+        for tensor in self.lowered.task.outputs:
+            sized = tensor.shape and isinstance(tensor.shape[0], str)
+            shape = (samples, *tensor.shape[1:]) if sized else (steps, *tensor.shape)
+            result[tensor] = np.empty(tuple(int(e) for e in shape), self.real)
+        return result
+
+    def start(
+        self,
+        data: Mapping[Tensor, Array],
+        kept: Mapping[Tensor, Array],
+        outputs: Mapping[Tensor, Array],
+        order: NDArray[np.int64],
+        *,
+        batch: int,
+        first: int = 0,
+        last: int | None = None,
+        seed: int = 0,
+        before: int = 0,
+        workers: int = 1,
+    ) -> Run:
+        """Begin steps first … last − 1 over batches of the samples in `order`. Arrays must be contiguous, of the
+        library's type (int32 for whole numbers); those of `kept` are changed in place.
+        """
+        lowered, task = self.lowered, self.lowered.task
+        samples = len(order)
+        batch = min(batch, samples)
+        last = -(-samples // batch) if last is None else last
+        entries = -(-batch // lowered.width) * lowered.stride
+        if len(self.blocks) < entries:
+            self.blocks = _zeros(entries, self.real)
+        scratch = {t: np.empty(batch * prod(int(e) for e in t.shape[1:]), self.real) for t in task.drawn if t not in data}
+        table = (ctypes.c_void_p * len(self.slots))()
+        arrays: dict[str, Array] = {"blocks": self.blocks, "common": self.common, "order": order}
+        for tensor in task.data:
+            arrays[lowered.names[tensor]] = data[tensor] if tensor in data else scratch[tensor]
+        for tensor in task.kept:
+            arrays[lowered.names[tensor]] = kept[tensor]
+        for tensor, array in outputs.items():
+            arrays[f"out {lowered.names[tensor]}"] = array
+        for name, array in arrays.items():
+            assert array.flags.c_contiguous
+            table[self.slots[name]] = array.ctypes.data
+        numbers = np.array([samples, batch, first, last, np.int64(np.uint64(seed % 2**64)), before], np.int64)
+        team = Team(workers=workers)
+        alive = (table, numbers, team, arrays)
+        if workers > 1 and (self.pool is None or self.pool._max_workers < workers):
+            self.pool = ThreadPoolExecutor(workers)
+        calls: list[Future[int]] = []
+
+        def work(worker: int) -> int:
+            return int(self.function(table, numbers.ctypes.data, ctypes.byref(team), worker))
+
+        if self.pool is None:
+            self.pool = ThreadPoolExecutor(max(workers, 1))
+        calls = [self.pool.submit(work, worker) for worker in range(workers)]
+        return Run(team, calls, alive)
+
+
+def _zeros(entries: int, dtype: np.dtype[Any]) -> Array:
+    """Zeros that begin at a multiple of ALIGNMENT."""
+    spare = ALIGNMENT // dtype.itemsize
+    array = np.zeros(entries + spare, dtype)
+    skip = -array.ctypes.data % ALIGNMENT // dtype.itemsize
+    return array[skip : skip + entries]

@@ -1,0 +1,445 @@
+"""Kernels as C99 with GNU vectors: a printer, which knows the operations' names and C's precedence and nothing else.
+
+A kernel is a function of the number of samples, the worker's share (from, to) and its buffers. `program` puts one step
+together from kernels and copies, with barriers where one worker reads what another has written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+
+from chainrule.ir.expr import Tensor
+from chainrule.ir.index import Affine
+from chainrule.loops import nodes as ir
+from chainrule.loops.layout import Layout
+from chainrule.loops.program import Check, Lowered, Meet, Rows, Stage
+
+PRIME = 2**61 - 1
+INFIX = {"plus": "+", "minus": "-", "times": "*"}
+COMPARE = {"same": "==", "before": "<", "both": "&&", "either": "||"}
+TYPES: Mapping[ir.Kind, str] = {
+    "vec": "vec", "real": "real", "ints": "ints", "int": "long", "mask": "mask", "flag": "int"
+}
+VECTORS = ("vec", "ints", "mask")
+
+
+def kernel(of: ir.Kernel, width: int) -> str:
+    """The function of one kernel, below its equations."""
+    return _Printer(of, width).text()
+
+
+class _Printer:
+    def __init__(self, of: ir.Kernel, width: int) -> None:
+        self.kernel, self.width = of, width
+        self.uses = Counter[ir.Local]()
+        for statement in _all(of.body):
+            self.uses.update(_locals(statement))
+        self.inlined: dict[ir.Local, str] = {}
+        self.opened: set[str] = set()
+
+    def text(self) -> str:
+        body = list(self.block(self.kernel.body, 1))
+        named = [*_names(self.kernel.body)]
+        arguments = ["long N", "long from", "long to"]
+        for buffer in self.kernel.buffers:
+            const = "" if buffer in self.kernel.written else "const "
+            arguments.append(f"{const}{buffer.kind} *restrict {buffer.name}")
+        lines = [f"/* {self.kernel.comment[0]}", *(f"   {line}" for line in self.kernel.comment[1:])]
+        lines[-1] += " */"
+        lines.append(f"static void {self.kernel.name}({', '.join(arguments)})")
+        lines.append("{")
+        if "blocks" in named:
+            lines.append(f"    const long blocks = (N + {self.width - 1}) / {self.width};")
+        if "full" in named:
+            lines.append(f"    const long full = N / {self.width};")
+        return "\n".join([*lines, *body, "}"])
+
+    def block(self, statements: Sequence[ir.Statement], depth: int) -> Iterator[str]:
+        pad = "    " * depth
+        for number, statement in enumerate(statements):
+            match statement:
+                case ir.Let(local=local, value=value):
+                    if self.uses[local] == 1 and _next_to_use(local, value, statements[number + 1 :]):
+                        self.inlined[local] = self.value(value)
+                    elif self.uses[local]:
+                        yield f"{pad}const {TYPES[local.kind]} {local.name} = {self.value(value)};"
+                case ir.Variable(local=local, value=value):
+                    yield f"{pad}{TYPES[local.kind]} {local.name} = {self.value(value)};"
+                case ir.Set(local=local, value=value):
+                    yield f"{pad}{local.name} = {self.value(value)};"
+                case ir.Store():
+                    yield f"{pad}{self.store(statement)}"
+                case ir.For():
+                    yield from self.loop(statement, depth)
+                case ir.If(condition=condition, body=body):
+                    yield f"{pad}if ({self.value(condition)}) {{"
+                    yield from self.block(body, depth + 1)
+                    yield f"{pad}}}"
+
+    def loop(self, of: ir.For, depth: int) -> Iterator[str]:
+        pad, name = "    " * depth, of.loop.name
+        stop = self.bound(of.stop, "<")
+        last = f"{name} + {of.step - 1} < {stop}" if of.step > 1 else f"{name} < {stop}"
+        advance = f"{name} += {of.step}" if of.step > 1 else f"{name}++"
+        if of.start is None:
+            yield f"{pad}for (; {last}; {advance}) {{"
+        elif any(isinstance(s, ir.For) and s.loop is of.loop and s.start is None for s in _all(self.kernel.body)):
+            yield f"{pad}long {name} = {self.bound(of.start, '>')};"
+            yield f"{pad}for (; {last}; {advance}) {{"
+        else:
+            yield f"{pad}for (long {name} = {self.bound(of.start, '>')}; {last}; {advance}) {{"
+        yield from self.block(of.body, depth + 1)
+        yield f"{pad}}}"
+
+    def bound(self, of: int | str | tuple[str, int] | ir.Local | None, sign: str) -> str:
+        match of:
+            case (str() as name, int() as number):
+                return name if number == 0 and sign == ">" else f"({name} {sign} {number} ? {name} : {number})"
+            case ir.Local():
+                return self.value(of)
+            case _:
+                return str(of)
+
+    def store(self, of: ir.Store) -> str:
+        where, what = self.pointer(of.buffer, of.address), self.value(of.value)
+        suffix = "_ints" if of.value.kind == "ints" else ""
+        if of.part is not None:
+            return f"store_part({where}, {what}, {self.count(of.part)});"
+        if of.value.kind in VECTORS:
+            return f"store{suffix}({where}, {what});"
+        return f"{self.element(of.buffer, of.address)} = {what};"
+
+    def count(self, part: ir.Part) -> str:
+        return self.value(part) if isinstance(part, ir.Local) else str(part)
+
+    def pointer(self, buffer: ir.Buffer, address: ir.Address) -> str:
+        offset = self.offset(address)
+        return buffer.name if offset == "0" else f"{buffer.name} + {offset}"
+
+    def element(self, buffer: ir.Buffer, address: ir.Address) -> str:
+        return f"{buffer.name}[{self.offset(address)}]"
+
+    def offset(self, address: ir.Address) -> str:
+        parts = [affine(address.affine)] if address.affine != Affine() or not address.found else []
+        for local, stride in address.found:
+            parts.append(self.value(local) if stride == 1 else f"{self.value(local)} * {stride}")
+        return " + ".join(parts)
+
+    def value(self, of: ir.Value) -> str:
+        match of:
+            case ir.Local(name=name):
+                return self.inlined.get(of, name)
+            case ir.Number(value=value):
+                return literal(value)
+            case ir.Whole(value=value):
+                return affine(value) if len(value.terms) + bool(value.offset) < 2 else f"({affine(value)})"
+            case ir.Load():
+                return self.load(of)
+            case ir.Call():
+                return self.call(of)
+
+    def load(self, of: ir.Load) -> str:
+        lanes = [(local, stride) for local, stride in of.address.found if local.kind == "ints"]
+        if lanes:
+            (index, stride), = lanes
+            rest = ir.Address(of.address.affine, tuple(f for f in of.address.found if f[0].kind != "ints"))
+            return f"gather({self.pointer(of.buffer, rest)}, {self.value(index)}, {stride})"
+        if of.kind in VECTORS:
+            where = self.pointer(of.buffer, of.address)
+            if of.part is not None:
+                return f"load_part({where}, {self.count(of.part)})"
+            return f"load{'_ints' if of.kind == 'ints' else ''}({where})"
+        return self.element(of.buffer, of.address)
+
+    def call(self, of: ir.Call) -> str:
+        values = [self.value(a) for a in of.arguments]
+        name, kinds = of.operation, [a.kind for a in of.arguments]
+        if name == "choose":
+            if kinds[0] == "flag":
+                return f"({values[0]} ? {values[1]} : {values[2]})"
+            return f"select{'_ints' if of.kind == 'ints' else ''}({', '.join(values)})"
+        if name in INFIX:
+            return f"({values[0]} {INFIX[name]} {values[1]})"
+        if name == "least":
+            return f"({values[0]} < {values[1]} ? {values[0]} : {values[1]})"
+        if name in COMPARE and of.kind == "flag":
+            return f"({values[0]} {COMPARE[name]} {values[1]})"
+        if name == "root":
+            rest = of.arguments[1]
+            assert isinstance(rest, ir.Number) and isinstance(rest.value, Fraction)
+            values[1:] = [str(rest.value.numerator), str(rest.value.denominator)]
+        lanes = of.kind in VECTORS or "vec" in kinds
+        suffix = "" if lanes or name in ("lowest", "lse_start", "inside") else "1"
+        return f"{name}{suffix}({', '.join(values)})"
+
+
+def affine(of: Affine) -> str:
+    """b1*4096 + i2*16 + 3"""
+    parts = [index.name if c == 1 else f"{index.name} * {c}" for index, c in of.terms]
+    text = " + ".join(parts).replace("+ -", "- ")
+    if of.offset or not parts:
+        text = f"{text} {'-' if of.offset < 0 else '+'} {abs(of.offset)}" if parts else str(of.offset)
+    return text
+
+
+def literal(value: Fraction | str) -> str:
+    """A number for both arithmetics: the nearest float, written so that it reads back exactly, and the field element."""
+    if value == "samples":
+        return "size_of_samples(N)"
+    if isinstance(value, str):
+        return f"number({float({'pi': math.pi, 'e': math.e}[value]).hex()}f, named_{value})"
+    element = value.numerator * pow(value.denominator, -1, PRIME) % PRIME
+    plain = f"{value.numerator}.0f" if value.denominator == 1 and abs(value) < 2**24 else f"{float(value).hex()}f"
+    return f"number({plain}, {element}u)"
+
+
+def _all(statements: Iterable[ir.Statement]) -> Iterator[ir.Statement]:
+    for statement in statements:
+        yield statement
+        if isinstance(statement, (ir.For, ir.If)):
+            yield from _all(statement.body)
+
+
+def _value_locals(value: ir.Value) -> Iterator[ir.Local]:
+    match value:
+        case ir.Local():
+            yield value
+        case ir.Load(address=address, part=part):
+            yield from (local for local, _ in address.found)
+            if isinstance(part, ir.Local):
+                yield part
+        case ir.Call(operation=operation, arguments=arguments):
+            for argument in arguments:
+                yield from _value_locals(argument)
+                if operation == "least":  # written twice
+                    yield from _value_locals(argument)
+        case _:
+            pass
+
+
+def _locals(statement: ir.Statement) -> Iterator[ir.Local]:
+    match statement:
+        case ir.Let(value=value) | ir.Variable(value=value) | ir.Set(value=value):
+            yield from _value_locals(value)
+        case ir.Store(address=address, value=value, part=part):
+            yield from _value_locals(value)
+            yield from (local for local, _ in address.found)
+            if isinstance(part, ir.Local):
+                yield part
+        case ir.For(stop=stop):
+            if isinstance(stop, ir.Local):
+                yield stop
+        case ir.If(condition=condition):
+            yield from _value_locals(condition)
+
+
+def _next_to_use(local: ir.Local, value: ir.Value, rest: Sequence[ir.Statement]) -> bool:
+    """Whether the one use of a value follows in the same block, with nothing between that could change the value."""
+    depends = set(_value_locals(value))
+    for statement in rest:
+        if local in _locals(statement):
+            return not isinstance(statement, ir.For)
+        match statement:
+            case ir.Let():
+                continue
+            case ir.Set(local=changed) if changed not in depends:
+                continue
+            case _:
+                return False
+    return False
+
+
+def _names(statements: Iterable[ir.Statement]) -> Iterator[str]:
+    for statement in _all(statements):
+        if isinstance(statement, ir.For):
+            for bound in (statement.start, statement.stop):
+                if isinstance(bound, str):
+                    yield bound
+
+
+# A step from its kernels
+
+
+HEAD = """
+/* m: memory, in the order of `slots`; n: {samples, batch, first step, last step, seed, steps before}. Returns the number
+   of the step whose loss was not finite, or -1. */
+__attribute__((visibility("default"))) long chainrule_run(void *const *m, const long *n, team *t, long worker)
+{
+    const long samples = n[0], batch = n[1], first = n[2], last = n[3], workers = t->workers;
+    real *const blocks_memory = m[0], *const common = m[1];
+    const long *const order = m[2];
+"""
+
+
+def slots(lowered: Lowered) -> dict[str, int]:
+    """Which entry of the table of memory each thing is: "blocks", "common" and "order", then the data's sources, the
+    kept tensors and, behind "out ", the outputs, by their names in the code."""
+    task, names = lowered.task, lowered.names
+    keys = ["blocks", "common", "order", *(names[t] for t in (*task.data, *task.kept)),
+            *(f"out {names[t]}" for t in task.outputs)]
+    return {key: number for number, key in enumerate(keys)}
+
+
+def source(lowered: Lowered) -> str:
+    """The C of one step and of the loop over steps; what it calls stands in the headers."""
+    return _Step(lowered).text()
+
+
+def functions(lowered: Lowered) -> set[str]:
+    """What the kernels call, as the headers name it."""
+    called: set[str] = {"barrier", "batch"}
+    for stage in lowered.stages:
+        if isinstance(stage, ir.Kernel):
+            for statement in _all(stage.body):
+                match statement:
+                    case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)):
+                        called.add("logsumexp" if name.startswith("lse_") else "power" if name == "root" else name.rstrip("_"))
+                    case _:
+                        pass
+    return called | ({"philox"} if lowered.task.drawn else set())
+
+
+class _Step:
+    def __init__(self, lowered: Lowered) -> None:
+        self.of, self.slots = lowered, slots(lowered)
+
+    def text(self) -> str:
+        kernels = [kernel(s, self.of.width) for s in self.of.stages if isinstance(s, ir.Kernel)]
+        parts = [*kernels, HEAD.strip()]
+        return "\n\n".join(parts) + "\n" + "\n".join(self.body()) + "\n}\n"
+
+    def body(self) -> Iterator[str]:
+        of = self.of
+        for tensor in (*of.task.data, *of.task.kept, *of.task.outputs):
+            name = of.names[tensor]
+            kind = "int" if tensor.dtype == "integer" else "real"
+            if tensor in of.task.kept:
+                if tensor not in of.task.stepwise:
+                    yield f"    real *const {name} = m[{self.slots[name]}];"
+            elif tensor in of.task.data:
+                const = "" if tensor in of.task.drawn else "const "
+                yield f"    {const}{kind} *const given_{name} = m[{self.slots[name]}];"
+        for tensor in of.task.outputs:
+            yield f"    real *const out_{of.names[tensor]} = m[{self.slots[f'out {of.names[tensor]}']}];"
+        for (tensor, rows), where in of.stored.items():
+            if where.region != "kept":
+                kind = "int" if tensor.dtype == "integer" else "real"
+                memory = "blocks_memory" if where.region == "blocks" else "common"
+                cast = "(int *)" if kind == "int" else ""
+                yield f"    {kind} *const {of.names[tensor]}{'r' if rows else ''} = {cast}({memory} + {where.offset});"
+        yield "    for (long step = first; step < last; step++) {"
+        yield "        const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;"
+        yield f"        const long blocks = (N + {of.width - 1}) / {of.width};"
+        yield "        const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;"
+        yield "        if (meet(t)) break;"
+        for tensor in of.task.stepwise:
+            yield f"        real *const {of.names[tensor]} = (real *)m[{self.slots[of.names[tensor]]}] + (step - first);"
+        for number, (tensor, probability) in enumerate(of.task.drawn.items()):
+            yield from self.draw(number, tensor, probability)
+        for tensor in of.task.data:
+            yield from self.gather(tensor)
+        for stage in of.stages:
+            yield from self.stage(stage)
+        for tensor in of.task.outputs:
+            yield from self.deliver(tensor)
+        yield "        if (worker == 0) count_step(t);"
+        yield "    }"
+        yield "    return -1;"
+
+    def size(self, tensor: Tensor) -> int:
+        return math.prod(self.of.stored[tensor, False].layout.extents)
+
+    def draw(self, number: int, tensor: Tensor, probability: float | None) -> Iterator[str]:
+        size, width = self.size(tensor), self.of.width
+        start = f"own * {width * size}"
+        count = f"((end * {width} < N ? end * {width} : N) - own * {width}) * {size}"
+        call = f"given_{self.of.names[tensor]} + {start}, {start}, {count}, (word)n[4], {number}, (word)(n[5] + step)"
+        yield f"        if (own < end) draw_{'uniform' if probability is None else 'mask'}({call}" + (
+            ");" if probability is None else f", {float(probability).hex()});"
+        )
+
+    def gather(self, tensor: Tensor) -> Iterator[str]:
+        """The samples of the batch into the worker's blocks; lanes behind the last sample repeat it."""
+        of, name, width = self.of, self.of.names[tensor], self.of.width
+        kind = "int" if tensor.dtype == "integer" else "real"
+        size, stored = self.size(tensor), of.stored[tensor, False]
+        drawn = tensor in of.task.drawn
+        yield "        for (long b = own; b < end; b++) {"
+        yield f"            const {kind} *row[{width}];"
+        yield f"            for (int s = 0; s < {width}; s++) {{"
+        yield f"                const long at = b * {width} + s < N ? b * {width} + s : N - 1;"
+        yield f"                row[s] = given_{name} + {'at' if drawn else 'order[begin + at]'} * {size};"
+        yield "            }"
+        for origin, place, count in _runs(stored.layout):
+            where = f"{name} + b * {of.stride} + {place * width}"
+            yield f"            take{'_ints' if kind == 'int' else ''}({where}, row, {origin}, {count});"
+        if (tensor, True) in of.stored:
+            layout = of.stored[tensor, True].layout
+            yield f"            for (int s = 0; s < {width}; s++) {{"
+            for origin, place, count in _runs(layout):
+                to = f"{name}r + b * {of.stride} + s * {layout.size} + {place}"
+                yield f"                copy({to}, row[s] + {origin}, {count});"
+            yield "            }"
+        yield "        }"
+
+    def stage(self, stage: Stage) -> Iterator[str]:
+        of = self.of
+        match stage:
+            case ir.Kernel(name=name, buffers=buffers, split=split, unit=unit):
+                arguments = ", ".join(b.name for b in buffers)
+                if split == "blocks":
+                    yield f"        {name}(N, own, end, {arguments});"
+                elif isinstance(split, int):
+                    yield "        {"
+                    yield "            long from, to;"
+                    yield f"            share({split}, {unit}, worker, workers, &from, &to);"
+                    yield f"            if (from < to) {name}(N, from, to, {arguments});"
+                    yield "        }"
+                else:
+                    yield f"        if (worker == 0) {name}(N, 0, 0, {arguments});"
+            case Rows(tensor=tensor):
+                if tensor not in of.task.data:
+                    name, layout = of.names[tensor], of.stored[tensor, False].layout
+                    yield "        for (long b = own; b < end; b++)"
+                    yield (
+                        f"            give({name}r + b * {of.stride}, {layout.size}, {name} + b * {of.stride}, "
+                        f"{layout.size}, {of.width});"
+                    )
+            case Check(loss=loss):
+                yield f"        if (!finite1({of.names[loss]}[0])) return step;"
+            case Meet():
+                yield "        meet(t);"
+
+    def deliver(self, tensor: Tensor) -> Iterator[str]:
+        of, name = self.of, self.of.names[tensor]
+        size, stored = self.size(tensor), of.stored[tensor, False]
+        if stored.region == "blocks":
+            yield "        for (long b = own; b < end; b++) {"
+            for origin, place, count in _runs(stored.layout):
+                to = f"out_{name} + (begin + b * {of.width}) * {size} + {origin}"
+                yield (
+                    f"            give({to}, {size}, {name} + b * {of.stride} + {place * of.width}, {count}, "
+                    f"N - b * {of.width});"
+                )
+            yield "        }"
+        else:
+            yield f"        if (worker == 0) copy(out_{name} + (step - first) * {size}, {name}, {size});"
+
+
+def _runs(layout: Layout) -> Iterator[tuple[int, int, int]]:
+    """Stretches of components that lie side by side with a halo and without: (first without, first with, count)."""
+    extents, bare = layout.extents, replace(layout, halo=((0, 0),) * len(layout.halo))
+    inner = len(extents)
+    while inner and not any(layout.halo[inner - 1]):
+        inner -= 1
+    # The innermost haloed axis is whole within itself: a run is one row of it, with all axes inside it.
+    axis = max(inner - 1, 0)
+    count = math.prod(extents[axis:])
+    for position in product(*(range(e) for e in extents[:axis])):
+        subscripts = [Affine((), p) for p in (*position, *([0] * (len(extents) - axis)))]
+        yield bare.flat(subscripts).offset, layout.flat(subscripts).offset, count
