@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Literal
 
 from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
@@ -37,7 +38,7 @@ class Task:
     """What one step is: `equations` in order; `data`, the tensors that a batch is made of (inputs, targets, weights, what
     is drawn); `kept`, parameters, states and numbers such as the rate; `following`, what kept tensors become; `outputs`,
     what is read afterwards; `loss`, the scalar that must be finite before anything kept changes. `drawn` are the data
-    that are not given but drawn, with the probability of a 1 or None for uniform numbers; `stepwise` the kept scalars
+    that are not given but drawn: the number of its stream, and the probability of a 1 or None for uniform numbers; `stepwise` the kept scalars
     that have a value of their own at each step."""
 
     equations: tuple[Equation, ...]
@@ -46,8 +47,19 @@ class Task:
     following: Mapping[Tensor, Tensor]
     outputs: tuple[Tensor, ...]
     loss: Tensor | None = None
-    drawn: Mapping[Tensor, float | None] = field(default_factory=dict[Tensor, float | None])
+    drawn: Mapping[Tensor, tuple[int, float | None]] = field(default_factory=dict[Tensor, tuple[int, float | None]])
     stepwise: tuple[Tensor, ...] = ()
+
+
+    @property
+    def products(self) -> int:
+        """Products for one sample, roughly: the positions of all indices of each equation with samples."""
+        total = 0
+        for equation in self.equations:
+            every = dict.fromkeys((*equation.indices, *bound(equation.value)))
+            if any(i.is_sample for i in every):
+                total += prod(i.extent for i in every if isinstance(i.extent, int))
+        return total
 
 
 @dataclass(frozen=True, slots=True)

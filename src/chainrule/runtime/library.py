@@ -17,21 +17,11 @@ from chainrule.loops.program import Lowered
 from chainrule.runtime.build import build
 from chainrule.runtime.compiler import Target
 from chainrule.runtime.headers import PARTS, header
+from chainrule.runtime.workers import Team
 from chainrule.targets import c
 
 Array = NDArray[Any]
 ALIGNMENT = 64  # bytes
-
-
-class Team(ctypes.Structure):
-    """The `team` of barrier.h."""
-
-    _fields_ = (
-        ("workers", ctypes.c_int), ("leaving", ctypes.c_int), ("apart", ctypes.c_char * 56),
-        ("arrived", ctypes.c_int), ("from_", ctypes.c_char * 60),
-        ("phase", ctypes.c_int), ("each", ctypes.c_char * 60),
-        ("steps", ctypes.c_longlong), ("stop", ctypes.c_int), ("other", ctypes.c_char * 52),
-    )
 
 
 def text(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
@@ -126,7 +116,7 @@ class Library:
             assert array.flags.c_contiguous
             table[self.slots[name]] = array.ctypes.data
         numbers = np.array([samples, batch, first, last, np.int64(np.uint64(seed % 2**64)), before], np.int64)
-        team = Team(workers=workers)
+        team = Team(workers)
         alive = (table, numbers, team, arrays)
         if workers > 1 and (self.pool is None or self.pool._max_workers < workers):
             self.pool = ThreadPoolExecutor(workers)

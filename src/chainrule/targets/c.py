@@ -339,7 +339,7 @@ class _Step:
         yield "        if (meet(t)) break;"
         for tensor in of.task.stepwise:
             yield f"        real *const {of.names[tensor]} = (real *)m[{self.slots[of.names[tensor]]}] + (step - first);"
-        for number, (tensor, probability) in enumerate(of.task.drawn.items()):
+        for tensor, (number, probability) in of.task.drawn.items():
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
             yield from self.gather(tensor)
