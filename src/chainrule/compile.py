@@ -14,18 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
+
+import numpy as np
 
 from chainrule.derive import Derivation
 from chainrule.ir.expr import Tensor
 from chainrule.ir.program import Program
-from chainrule.loops.program import Task, lower
+from chainrule.loops.program import Lowered, Task, lower
 from chainrule.loops.schedule import Machine
 from chainrule.nn.losses import Labels
 from chainrule.nn.metrics import accuracy
 from chainrule.nn.network import Network, needed
 from chainrule.optim.optimizer import RATE, Optimizer
-from chainrule.runtime.compiler import native
+from chainrule.runtime.compiler import Target, native
+from chainrule.runtime.headers import PARTS, header
 from chainrule.runtime.library import Library
+from chainrule.targets import c
 
 
 def training(net: Network, derivation: Derivation, rule: Optimizer, labels: Labels) -> Task:
@@ -89,13 +94,21 @@ def with_accuracy(task: Task, net: Network, labels: Labels) -> Task:
     return replace(task, equations=equations, outputs=(*task.outputs, found.right, found.counted))
 
 
-def compiled(task: Task, *, samples: int, scheduled: bool = True) -> Library:
+def machine_of(target: Target) -> Machine:
+    return Machine(target.lanes, 24 if target.lanes == 16 else 12)
+
+
+def emit(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
+    """The C source of a program, over floats or over the field, from the same kernels."""
+    front = f"#define WIDTH {lowered.width}\n"
+    return front + header(c.functions(lowered) & PARTS.keys(), over=over) + "\n" + c.source(lowered)
+
+
+def compiled(task: Task, *, samples: int) -> Library:
     """A task as native code for this machine, laid out for batches of about so many samples.
 
     Raises CompileError where there are no loops for an equation, BuildError where it cannot be built.
     """
     target = native()
-    machine = Machine(target.lanes, 24 if target.lanes == 16 else 12)
-    return Library(lower(task, machine, samples=samples, scheduled=scheduled), target)
-
-
+    lowered = lower(task, machine_of(target), samples=samples)
+    return Library(lowered, emit(lowered), c.slots(lowered), target, np.dtype(np.float32))

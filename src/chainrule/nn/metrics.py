@@ -63,7 +63,8 @@ def _classes(axes: list[str], output: Tensor, weight: Tensor | None) -> str:
     whole = len(weight.shape) == len(axes)
     lines.append(f"counts[{own}] = " + (f"max[{k}](step(w[{over}]))" if whole else f"step(w[{own}])"))
     others = _number(output.shape[len(weight.shape) : -1])
-    return "\n".join([*lines, f"right = sum[{every}]({hit}*counts[{own}])", f"counted = {others}*sum[{own}](counts[{own}])"])
+    right, counted = f"sum[{every}]({hit}*counts[{own}])", f"{others}*sum[{own}](counts[{own}])"
+    return "\n".join([*lines, f"right = {right}", f"counted = {counted}"])
 
 
 def _number(extents: tuple[Extent, ...]) -> int:
@@ -79,5 +80,6 @@ def _yes_or_no(axes: list[str], weight: Tensor | None) -> str:
     if weight is None:
         return "\n".join([*lines, "right = sum[n](1 - wrong[n])", "counted = 1*N"])
     own = axes[1 : len(weight.shape)]
-    lines.append(f"has[n] = step(sum[{', '.join(own)}](step(w[n, {', '.join(own)}])))" if own else "has[n] = step(w[n])")
+    inner = ", ".join(own)
+    lines.append(f"has[n] = step(sum[{inner}](step(w[n, {inner}])))" if own else "has[n] = step(w[n])")
     return "\n".join([*lines, "right = sum[n](has[n]*(1 - wrong[n]))", "counted = sum[n](has[n])"])

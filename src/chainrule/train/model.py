@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +21,6 @@ from chainrule.ir.index import SAMPLES
 from chainrule.loops.program import Task
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Input, Layer, Node, show
-from chainrule.nn.layers import ACTIVATIONS, LAYERS
 from chainrule.nn.losses import Labels, Loss, loss_named
 from chainrule.nn.network import Network, assemble, needed, order
 from chainrule.nn.text import penalty
@@ -31,7 +29,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
-from chainrule.train.runners import Runner, rates, runner
+from chainrule.train.runners import Executor, Runner, check_executor, metrics_of, rates, runner
 from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
@@ -45,7 +43,6 @@ DTypes = ("float32", "float64")
 WEIGHT = "weight"  # the input that holds the weights of samples
 CHUNK = 1024  # samples in one pass of predict and evaluate
 FEW, MANY = 9, 64  # from so many samples on they go into the lanes of code that is laid out for so many at once
-Executor = Literal["native", "numpy"]
 
 
 @dataclass
@@ -347,7 +344,7 @@ class Model:
         made = self._runner(("evaluate", net.weight, labels), lambda: evaluation(net, labels), MANY, executor, workers)
         data = {t: ({**given, net.target.name: target})[t.name] for t in made.task.data}
         outputs, _ = made.run(data, self._kept(made.task), np.arange(len(target)), CHUNK)
-        return _metrics(made.task, outputs, len(target), CHUNK)
+        return metrics_of(made.task, outputs, len(target), CHUNK)
 
     def gradients(
         self,
@@ -363,7 +360,7 @@ class Model:
         `dtype` is the model's unless given; `seed` draws the random tensors of layers that have some;
         `sample_weight` is as for `fit`. `executor="native"` computes them, in float32, with the code that training
         runs."""
-        _check_executor(executor)
+        check_executor(executor)
         if dtype is not None and dtype not in DTypes:
             raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
         kind = self.dtype if dtype is None else np.dtype(dtype)
@@ -415,7 +412,7 @@ class Model:
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
             if not whole or value < 1:
                 raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=10")
-        _check_executor(executor)
+        check_executor(executor)
         rule = optimizer_named(optimizer)
         seed = _seed(seed)
         rng = np.random.default_rng(seed)
@@ -452,12 +449,11 @@ class Model:
         history, steps = History(), -(-samples // batch_size)
         with progress(epochs, verbose) as report:
             for epoch in range(epochs):
-                kept |= {t: rates(rule, epoch * steps, steps, self.dtype) for t in task.stepwise}
-
                 def tell(done: int, epoch: int = epoch) -> None:
                     report.step(epoch, min(done * batch_size / samples, 1.0))
 
                 try:
+                    kept |= {t: rates(rule, epoch * steps, steps, self.dtype) for t in task.stepwise}
                     outputs, failed = made.run(
                         data, kept, rng.permutation(samples), batch_size, seed=seed, before=epoch * steps, report=tell
                     )
@@ -473,7 +469,7 @@ class Model:
                         about=f"step {epoch * steps + failed + 1} of {rule}",
                         fix="choose a lower rate; the parameters are those before this step",
                     )
-                metrics = _metrics(task, outputs, samples, batch_size)
+                metrics = metrics_of(task, outputs, samples, batch_size)
                 if held:
                     found = self._evaluate(*held, labels, executor, workers)
                     metrics |= {f"val_{name}": v for name, v in found.items()}
@@ -495,78 +491,6 @@ class Model:
         from chainrule.train.checkpoint import save
 
         save(self, path)
-
-
-class Sequential(Model):
-    """Layers in a row, as arguments or one list: Sequential(Input(64), Dense(32), Sigmoid(), Dense(10), loss=…).
-    An activation may be given by its name, "sigmoid". The rest is as for `Model`."""
-
-    def __init__(
-        self,
-        *layers: Input | Layer | str | Iterable[Input | Layer | str],
-        loss: str | Loss | None = None,
-        l2: float = 0.0,
-        seed: int = 0,
-        dtype: str = "float32",
-    ) -> None:
-        items: list[Any] = []
-        for layer in layers:
-            if isinstance(layer, (Node, Layer, str)) or not isinstance(layer, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-                items.append(layer)
-            else:
-                items.extend(layer)
-        if not items or not isinstance(items[0], Input):
-            raise ModelError(
-                "a Sequential starts with the shape of one sample",
-                about=", ".join(map(str, items)) or "Sequential()",
-                fix="put cr.Input(64) first",
-            )
-        if len(items) == 1:
-            raise ModelError("a Sequential needs a layer after its Input", fix="add cr.Dense(10)")
-        start: Input = items[0]
-        node: Node = start
-        for number, item in enumerate(items[1:], 2):
-            if isinstance(item, str):
-                item = _activation(item)()
-            if isinstance(item, type) and issubclass(item, Layer):
-                raise ModelError(
-                    f"{item.__name__} is a class", about=f"entry {number}", fix=f"call it: cr.{item.__name__}()"
-                )
-            if not isinstance(item, Layer):
-                raise ModelError(
-                    f"entry {number} is no layer: {item!r}",
-                    about="Sequential",
-                    fix="give layers, as in cr.Dense(10); only the first entry is an Input",
-                )
-            node = item(node)
-        super().__init__(start, node, loss=loss, l2=l2, seed=seed, dtype=dtype)
-
-
-def _activation(name: str) -> type[Layer]:
-    if name in ACTIVATIONS:
-        return ACTIVATIONS[name]
-    if name.lower() in {layer.lower() for layer in LAYERS}:
-        ours = next(layer for layer in LAYERS if layer.lower() == name.lower())
-        raise ModelError(f"{ours} is not an activation", fix=f"write cr.{ours}(…)")
-    near = get_close_matches(name.lower(), ACTIVATIONS, 1, 0.5)
-    fix = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ACTIVATIONS)}"
-    raise ModelError(f"unknown activation {name!r}", fix=fix)
-
-
-def _metrics(task: Task, outputs: Mapping[Tensor, Array], samples: int, batch: int) -> dict[str, float]:
-    """The loss over all batches, and the accuracy where the task counts it: its outputs are the loss, and then how many
-    are right, of how many."""
-    loss, *counts = (outputs[tensor].astype(np.float64) for tensor in task.outputs)
-    sizes = np.minimum(batch, samples - batch * np.arange(len(loss)))
-    metrics = {"loss": float((loss * sizes).sum() / samples)}
-    if counts:
-        metrics["accuracy"] = float(counts[0].sum() / max(counts[1].sum(), 1.0))
-    return metrics
-
-
-def _check_executor(executor: object) -> None:
-    if executor not in (None, "native", "numpy"):
-        raise ModelError(f"unknown executor {executor!r}", fix='write executor="native" or executor="numpy"')
 
 
 def _extents(initial: Initialiser) -> tuple[int, ...]:

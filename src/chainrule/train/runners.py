@@ -11,13 +11,13 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.compile import compiled
-from chainrule.errors import BuildError, CompileError, DataError
+from chainrule.errors import BuildError, CompileError, DataError, ModelError
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Component, Delta, Tensor
 from chainrule.ir.program import Program
@@ -27,6 +27,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.library import Library
 
 Array = NDArray[Any]
+Executor = Literal["native", "numpy"]
 POLL = 0.05  # seconds between two looks at a run under way
 PARALLEL = 4e6  # products in a batch from which a second worker is worth its meetings
 
@@ -203,3 +204,19 @@ def rates(rule: Optimizer, first: int, count: int, dtype: np.dtype[Any]) -> Arra
     if not callable(rule.rate):
         return np.full(count, rule.rate_at(first), dtype)
     return np.array([rule.rate_at(step) for step in range(first, first + count)], dtype)
+
+
+def metrics_of(task: Task, outputs: Mapping[Tensor, Array], samples: int, batch: int) -> dict[str, float]:
+    """The loss over all batches, and the accuracy where the task counts it: its outputs are the loss, and then how many
+    are right, of how many."""
+    loss, *counts = (outputs[tensor].astype(np.float64) for tensor in task.outputs)
+    sizes = np.minimum(batch, samples - batch * np.arange(len(loss)))
+    metrics = {"loss": float((loss * sizes).sum() / samples)}
+    if counts:
+        metrics["accuracy"] = float(counts[0].sum() / max(counts[1].sum(), 1.0))
+    return metrics
+
+
+def check_executor(executor: object) -> None:
+    if executor not in (None, "native", "numpy"):
+        raise ModelError(f"unknown executor {executor!r}", fix='write executor="native" or executor="numpy"')
