@@ -83,6 +83,7 @@ def test_source_target_processor_and_compiler_decide(counted: Path) -> None:
         lambda: build(source(2), target=HERE),
         lambda: build(source(1), target=HERE.with_lanes(4 if HERE.lanes != 4 else 8)),
         lambda: build(source(1), target=replace(HERE, cpu="another")),
+        lambda: build(source(1), target=HERE, flags=("-O1",)),
         lambda: os.utime(wrapper, (1, 1)) or build(source(1), target=HERE),
     ):
         before = count(counted)

@@ -28,15 +28,16 @@ TIME_LIMIT = 300.0  # seconds
 _DAY = 86400.0
 
 
-def build(source: str, *, target: Target, time_limit: float = TIME_LIMIT) -> Path:
-    """The shared object of a C source, from the cache where it is there.
+def build(source: str, *, target: Target, flags: tuple[str, ...] = (), time_limit: float = TIME_LIMIT) -> Path:
+    """The shared object of a C source, from the cache where it is there. `flags` come after those of every build: "-O0"
+    compiles in a quarter of the time.
 
     Raises BuildError where there is no compiler, or it fails, or takes longer than `time_limit` seconds.
     """
     compiler = find_compiler(target)
     if compiler is None:
         raise BuildError("there is no C compiler", fix='install gcc or clang, or: pip install "chainrule[compiler]"')
-    arguments = compiler.arguments(target, "model.c", "model.so")
+    arguments = compiler.arguments(target, flags, "model.c", "model.so")
     name = sha256(repr((source, arguments, target.cpu, compiler.identity)).encode()).hexdigest()
 
     def within(folder: Path) -> Path:

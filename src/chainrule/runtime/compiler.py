@@ -51,14 +51,14 @@ class Compiler:
     identity: str
     is_zig: bool = False
 
-    def arguments(self, target: Target, source: str, output: str) -> list[str]:
+    def arguments(self, target: Target, more: tuple[str, ...], source: str, output: str) -> list[str]:
         """The whole command line. Zig spells the baseline of an architecture as a target."""
         flags, linking = target.flags, ()
         if self.is_zig and flags != ("-march=native",):
             flags = ("-target", f"{target.architecture}-linux-gnu", *(f for f in flags if f != "-march=x86-64"))
         if self.is_zig or platform.system() == "Linux":
             linking = ("-Wl,-z,defs",)  # a symbol that is missing is missed here, not when the object is loaded
-        return [*self.command, *FLAGS, *flags, f"-DLANES={target.lanes}", *linking, source, "-o", output]
+        return [*self.command, *FLAGS, *flags, f"-DLANES={target.lanes}", *linking, *more, source, "-o", output]
 
 
 def find_compiler(target: Target | None = None) -> Compiler | None:
