@@ -235,6 +235,18 @@ def test_the_cache_stands_where_the_system_says(tmp_path: Path, monkeypatch: pyt
     assert builds._cache() == tmp_path / "home" / ".cache" / "chainrule"
 
 
+def test_a_user_without_a_home_builds_in_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("CHAINRULE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    builds._say_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="home directory"):
+        assert answer(build(source(6), target=HERE)) == 6
+
+
 # Without a compiler that works
 
 

@@ -36,6 +36,11 @@ typedef unsigned long long word;
 #elif !defined(__clang__) && LANES == 4 && defined(__AVX2__) && defined(__FMA__)
 #define BUILTIN(of_16, of_8, of_4) of_4
 #endif
+#ifdef __clang__
+#define HAS(builtin) __has_builtin(builtin)
+#else
+#define HAS(builtin) 0
+#endif
 #define LOWEST_BITS(k) (unsigned short)((k) < 16 ? (1u << (k)) - 1 : 0xffffu)
 
 INLINE vec splat(real a) { return (vec){EACH_LANE(VALUE, a)}; } /* a sum with 0 would lose −0 */
@@ -144,7 +149,7 @@ INLINE vec mac(vec a, vec b, vec sum) {
 #if defined(BUILTIN)
   return (vec)BUILTIN(__builtin_ia32_vfmaddps512_mask(a, b, sum, LOWEST_BITS(16), 4),
                       __builtin_ia32_vfmaddps256(a, b, sum), __builtin_ia32_vfmaddps(a, b, sum));
-#elif FUSED && defined(__clang__) && __has_builtin(__builtin_elementwise_fma)
+#elif FUSED && HAS(__builtin_elementwise_fma)
   return __builtin_elementwise_fma(a, b, sum);
 #else
   vec result;
