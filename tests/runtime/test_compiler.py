@@ -46,6 +46,9 @@ def test_the_search_goes_from_cc_to_the_wheel(tmp_path: Path, monkeypatch: pytes
     own = program(tmp_path / "own", "my cc")
     monkeypatch.setenv("CC", f"{shlex.quote(str(own))} -m64")
     assert found() == (str(own), "-m64")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CC", "./gcc")
+    assert found() == (str(tmp_path / "gcc"),)
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(BuildError, match="CC names no program that is there: no-such-compiler"):
         find_compiler()

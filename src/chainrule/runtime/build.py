@@ -106,7 +106,7 @@ def _made(folder: Path, name: str, source: str, arguments: list[str], time_limit
     with tempfile.TemporaryDirectory(prefix="build-", dir=folder, ignore_cleanup_errors=True) as place:
         here = Path(place)
         (here / "model.c").write_text(source, encoding="utf-8")
-        _compile(arguments, here, folder, time_limit)
+        _compile(arguments, here, time_limit)
         digest = sha256((here / "model.so").read_bytes()).hexdigest()
         (here / "entry").write_text(digest, encoding="ascii")
         os.replace(here / "model.so", _object(folder, digest))
@@ -122,10 +122,11 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _compile(arguments: list[str], here: Path, folder: Path, time_limit: float) -> None:
-    """Run the compiler in a session of its own, so that all of its processes can be ended together."""
-    environment = {"ZIG_GLOBAL_CACHE_DIR": str(folder / "zig"), "ZIG_LOCAL_CACHE_DIR": str(folder / "zig")}
-    environment |= {**os.environ, "LC_ALL": "C", "TMPDIR": str(here)}
+def _compile(arguments: list[str], here: Path, time_limit: float) -> None:
+    """Run the compiler in a session of its own, so that all of its processes can be ended together. Whatever it writes
+    is within `here`."""
+    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(here)}
+    environment |= {f"ZIG_{kind}_CACHE_DIR": str(here / "zig") for kind in ("GLOBAL", "LOCAL")}
     command = " ".join(arguments)
     with (here / "said").open("w+", encoding="utf-8", errors="replace") as said:
         try:
@@ -145,7 +146,7 @@ def _compile(arguments: list[str], here: Path, folder: Path, time_limit: float) 
         said.seek(0)
         lines = [line.strip() for line in said if line.strip()]
     if status < 0:
-        problem = f"the C compiler died of {signal.Signals(-status).name}"
+        problem = f"the C compiler died of signal {-status}"
     elif status:
         told = [line for line in lines if "error" in line or "undefined" in line] or lines or [f"it exits {status}"]
         problem = f"the C compiler fails: {told[0][:300]}"

@@ -70,8 +70,10 @@ def find_compiler(target: Target | None = None) -> Compiler | None:
     if target is not None and target.architecture != _architecture():
         return _zig()
     if wanted := shlex.split(os.environ.get("CC", "")):
-        if shutil.which(wanted[0]) is None:
+        path = shutil.which(wanted[0])
+        if path is None:
             raise BuildError(f"CC names no program that is there: {wanted[0]}", fix="unset CC, or name a C compiler")
+        wanted[0] = os.path.abspath(path)  # it runs in another folder
         return Compiler(tuple(wanted), _identity(wanted), any(Path(w).stem in ("zig", "ziglang") for w in wanted))
     for name in ("cc", "gcc", "clang"):
         if path := shutil.which(name):
