@@ -44,6 +44,7 @@ class Kernels:
         over: Literal["float", "field"] = "float",
         more: str = "",
     ) -> None:
+        flags = () if over == "float" else ("-O0",)
         self.dtype = np.dtype(np.float32 if over == "float" else np.uint64)
         text = [header(names, over=over), more]
         for name, value in expressions.items():
@@ -56,7 +57,7 @@ class Kernels:
             text.append("  for (long i = 0; i < n; i++) {")
             text.append("    real a = x[i], b = y[i], c = z[i]; (void)b, (void)c;")
             text.append(f"    to[i] = {value};\n  }}\n}}")
-        self.library = ctypes.CDLL(str(build("\n".join(text), target=target)))
+        self.library = ctypes.CDLL(str(build("\n".join(text), target=target, flags=flags)))
 
     def __call__(self, name: str, *arrays: Array, one: bool = False) -> Array:
         """`arrays` of one length; the kernel sees them filled up with their last entry to a multiple of 16."""

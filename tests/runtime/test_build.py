@@ -63,7 +63,7 @@ def count(runs: Path) -> int:
 
 def left(folder: Path) -> list[str]:
     """What lies in the cache beside its objects and entries."""
-    return sorted({path.name for path in folder.iterdir()} - {"objects", "built", "zig"})
+    return sorted({path.name for path in folder.iterdir()} - {"objects", "built"})
 
 
 # Found again
@@ -83,6 +83,7 @@ def test_source_target_processor_and_compiler_decide(counted: Path) -> None:
         lambda: build(source(2), target=HERE),
         lambda: build(source(1), target=HERE.with_lanes(4 if HERE.lanes != 4 else 8)),
         lambda: build(source(1), target=replace(HERE, cpu="another")),
+        lambda: build(source(1), target=HERE, flags=("-O1",)),
         lambda: os.utime(wrapper, (1, 1)) or build(source(1), target=HERE),
     ):
         before = count(counted)
@@ -234,13 +235,25 @@ def test_the_cache_stands_where_the_system_says(tmp_path: Path, monkeypatch: pyt
     assert builds._cache() == tmp_path / "home" / ".cache" / "chainrule"
 
 
+def test_a_user_without_a_home_builds_in_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("CHAINRULE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    builds._say_once.cache_clear()
+    with pytest.warns(RuntimeWarning, match="home directory"):
+        assert answer(build(source(6), target=HERE)) == 6
+
+
 # Without a compiler that works
 
 
 BROKEN = {
     "fails": ("echo 'model.c:1: error: no such thing' >&2; exit 1", "fails: .*error: no such thing"),
     "says nothing": ("exit 3", "fails: it exits 3"),
-    "dies": ("kill -SEGV $$", "died of SIGSEGV"),
+    "dies": ("kill -SEGV $$", "died of signal 11"),
     "makes nothing": ("exit 0", "made no object"),
     "hangs": ("sleep 600 & echo $! > $PIDS; wait", "took longer than 1 s"),
 }

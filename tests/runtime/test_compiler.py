@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from chainrule.errors import BuildError
 from chainrule.ir.functions import CATALOGUE
 from chainrule.runtime import compiler as compilers
 from chainrule.runtime.build import build
-from chainrule.runtime.compiler import AVX2, AVX512, NEON, SSE2, Target, features_in, find_compiler, native
+from chainrule.runtime.compiler import AVX2, AVX512, NEON, SSE2, Compiler, Target, features_in, find_compiler, native
 from chainrule.runtime.headers import header
 
 INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\nmodel name\t: X: Y\nflags\t\t: "
@@ -44,6 +46,9 @@ def test_the_search_goes_from_cc_to_the_wheel(tmp_path: Path, monkeypatch: pytes
     own = program(tmp_path / "own", "my cc")
     monkeypatch.setenv("CC", f"{shlex.quote(str(own))} -m64")
     assert found() == (str(own), "-m64")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CC", "./gcc")
+    assert found() == (str(tmp_path / "gcc"),)
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(BuildError, match="CC names no program that is there: no-such-compiler"):
         find_compiler()
@@ -72,12 +77,31 @@ def test_lanes_follow_the_processor(flags: str, lanes: int, tmp_path: Path, monk
         assert native().lanes == lanes
     finally:
         compilers._processor.cache_clear()
-    assert features_in(text)[1] == f"GenuineIntel 6 85  {flags}"
+    assert features_in(text)[1] == f"GenuineIntel 6 85 {flags}"
 
 
 def test_arm_has_four_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers.platform, "machine", lambda: "arm64")
-    assert native() == Target("aarch64", (), 4)
+    here = native()
+    assert (here.architecture, here.flags, here.lanes) == ("aarch64", (), 4)
+    text = "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n"
+    assert features_in(text) == (frozenset(), "0x41 0xd0c fp asimd")
+
+
+def test_zig_is_told_a_target_only_where_it_is_not_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def targets(of: Target) -> list[str]:
+        arguments = zig.arguments(of, (), "model.c", "model.so")
+        return [after for before, after in pairwise(arguments) if before == "-target"]
+
+    zig = Compiler(("zig", "cc"), "", is_zig=True)
+    for machine, other in (("x86_64", NEON), ("aarch64", SSE2)):
+        monkeypatch.setattr(compilers.platform, "machine", lambda machine=machine: machine)
+        assert targets(native()) == []
+        assert targets(other) == [f"{other.architecture}-linux-gnu"]
+    assert targets(AVX2) == ["x86_64-linux-gnu"]
+    monkeypatch.setenv("CC", f"{shlex.quote(sys.executable)} -m ziglang cc")
+    wanted = find_compiler()
+    assert wanted is not None and wanted.is_zig
 
 
 def test_without_cpuinfo_the_compiler_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ REDUCTIONS = f"""
     store(to + i, lse_end(top, sum));
   }}
 }}
-{EXPORT} void greatest(const real *x, real *to, int *at, long from) {{
+{EXPORT} void greatest(const real *x, real *to, whole *at, long from) {{
   for (long i = 0; i < {COUNT}; i += LANES) {{
     vec best = splat(lowest());
     ints where = splat_ints(0);
@@ -124,11 +124,11 @@ REDUCTIONS = f"""
     store(to + i, best), store_ints(at + i, where);
   }}
 }}
-{EXPORT} void greatest1(const real *x, real *to, int *at, long from) {{
+{EXPORT} void greatest1(const real *x, real *to, whole *at, long from) {{
   for (long i = 0; i < {COUNT}; i++) {{
     real best = lowest();
     for (long w = from; w < {WINDOW}; w++)
-      if (better1(x[w * {COUNT} + i], best)) best = x[w * {COUNT} + i], at[i] = (int)w;
+      if (better1(x[w * {COUNT} + i], best)) best = x[w * {COUNT} + i], at[i] = w;
     to[i] = best;
   }}
 }}
@@ -151,7 +151,7 @@ def test_reductions_are_what_the_executor_computes(lanes: int) -> None:
     tensors = {"x": Tensor("x", (WINDOW, COUNT))}
     values = random_values(tensors.values(), {}, SEED)
     values["x"][3, ::2] = values["x"][1, ::2]  # ties
-    result, at = np.empty(COUNT, np.uint64), np.empty(COUNT, np.int32)
+    result, at = np.empty(COUNT, np.uint64), np.empty(COUNT, np.int64)
     wanted = executed(f"logsumexp[w<{WINDOW}](x[w, n])", values, tensors)
     for name in ("softly", "softly1"):
         getattr(library, name)(pointer(values["x"]), pointer(result))
@@ -184,12 +184,12 @@ def test_lanes_move_and_fold(lanes: int) -> None:
             result = np.full(lanes, 9, np.uint64)
             getattr(library, name)(pointer(result), pointer(row), ctypes.c_long(k))
             assert np.array_equal(result, value)
-        a, b = (rng.integers(0, 3, lanes).astype(np.int32) for _ in range(2))
+        a, b = (rng.integers(0, 3, lanes) for _ in range(2))
         for flag in (0, 5):
-            picked = np.empty(lanes, np.int32)
+            picked = np.empty(lanes, np.int64)
             library.chosen(pointer(picked), pointer(a), pointer(b), ctypes.c_long(k), ctypes.c_int(flag))
             assert np.array_equal(picked, np.where(((a < b) & live) | ((a == b) & (flag != 0)), a, -7))
-    index, result = rng.integers(0, lanes, lanes).astype(np.int32), np.empty(lanes, np.uint64)
+    index, result = rng.integers(0, lanes, lanes), np.empty(lanes, np.uint64)
     library.gathered(pointer(result), pointer(square), pointer(index), ctypes.c_long(lanes))
     assert np.array_equal(result, square[index, 0])
     library.summed(pointer(result), pointer(row))
@@ -207,7 +207,7 @@ def test_keys_are_refused_where_they_do_not_fit() -> None:
 
 def names(text: str) -> set[str]:
     """What a header defines: its functions, and the macros that stand for one."""
-    pattern = r"^(?:INLINE|#define) (?:\w+ )*?(\w+)\(|OF_(?:ONE|TWO)\((\w+)\)"
+    pattern = r"^(?:INLINE|CALLED|#define) (?:\w+ )*?(\w+)\(|OF_(?:ONE|TWO)\((\w+)\)"
     return {word for pair in re.findall(pattern, text, re.MULTILINE) for word in pair if word}
 
 

@@ -118,11 +118,11 @@ MEMORY = f"""
 }}
 {EXPORT} void part(real *to, const real *from, long k) {{ store_part(to, neg(load_part(from, k)), k); }}
 {EXPORT} void part_whole(real *to, const real *from, long k) {{ store(to, load_part(from, k)); }}
-{EXPORT} void gathered(real *to, const real *from, const int *index, long stride) {{
+{EXPORT} void gathered(real *to, const real *from, const whole *index, long stride) {{
   store(to, gather(from, load_ints(index), stride));
 }}
 {EXPORT} void summed(real *to, const real *from) {{ *to = hsum(load(from)); }}
-{EXPORT} void chosen(int *to, const int *a, const int *b, long k, int flag) {{
+{EXPORT} void chosen(whole *to, const whole *a, const whole *b, long k, int flag) {{
   ints x = load_ints(a), y = load_ints(b);
   mask m = either(both(before(x, y), live(k)), both(same(x, y), splat_mask(flag)));
   store_ints(to, select_ints(m, x, splat_ints(-7)));

@@ -37,9 +37,10 @@ class Target:
         return replace(self, lanes=lanes)
 
 
-SSE2 = Target("x86_64", ("-march=x86-64",), 4)
-AVX2 = Target("x86_64", ("-march=x86-64", "-mavx2", "-mfma"), 8)
-AVX512 = Target("x86_64", ("-march=x86-64", "-mavx2", "-mfma", "-mavx512f"), 16)
+_BASELINE = "-march=x86-64"
+SSE2 = Target("x86_64", (_BASELINE,), 4)
+AVX2 = Target("x86_64", (_BASELINE, "-mavx2", "-mfma"), 8)
+AVX512 = Target("x86_64", (_BASELINE, "-mavx2", "-mfma", "-mavx512f"), 16)
 NEON = Target("aarch64", (), 4)
 
 
@@ -51,14 +52,14 @@ class Compiler:
     identity: str
     is_zig: bool = False
 
-    def arguments(self, target: Target, source: str, output: str) -> list[str]:
-        """The whole command line. Zig spells the baseline of an architecture as a target."""
+    def arguments(self, target: Target, more: tuple[str, ...], source: str, output: str) -> list[str]:
+        """The whole command line. For zig another machine is a target, and so is the baseline of an architecture."""
         flags, linking = target.flags, ()
-        if self.is_zig and flags != ("-march=native",):
-            flags = ("-target", f"{target.architecture}-linux-gnu", *(f for f in flags if f != "-march=x86-64"))
+        if self.is_zig and (target.architecture != _architecture() or _BASELINE in flags):
+            flags = ("-target", f"{target.architecture}-linux-gnu", *(f for f in flags if f != _BASELINE))
         if self.is_zig or platform.system() == "Linux":
             linking = ("-Wl,-z,defs",)  # a symbol that is missing is missed here, not when the object is loaded
-        return [*self.command, *FLAGS, *flags, f"-DLANES={target.lanes}", *linking, source, "-o", output]
+        return [*self.command, *FLAGS, *flags, f"-DLANES={target.lanes}", *linking, *more, source, "-o", output]
 
 
 def find_compiler(target: Target | None = None) -> Compiler | None:
@@ -69,9 +70,11 @@ def find_compiler(target: Target | None = None) -> Compiler | None:
     if target is not None and target.architecture != _architecture():
         return _zig()
     if wanted := shlex.split(os.environ.get("CC", "")):
-        if shutil.which(wanted[0]) is None:
+        path = shutil.which(wanted[0])
+        if path is None:
             raise BuildError(f"CC names no program that is there: {wanted[0]}", fix="unset CC, or name a C compiler")
-        return Compiler(tuple(wanted), _identity(wanted), Path(wanted[0]).name == "zig")
+        wanted[0] = os.path.abspath(path)  # it runs in another folder
+        return Compiler(tuple(wanted), _identity(wanted), any(Path(w).stem in ("zig", "ziglang") for w in wanted))
     for name in ("cc", "gcc", "clang"):
         if path := shutil.which(name):
             return Compiler((path,), _identity((path,)))
@@ -102,9 +105,9 @@ def _identity(command: Sequence[str]) -> str:
 def native() -> Target:
     """This machine: 16 lanes with AVX-512, 8 with AVX2 and FMA, else 4."""
     architecture = _architecture()
-    if architecture != "x86_64":
-        return Target(architecture, (), 4)
     has, cpu = _processor()
+    if architecture != "x86_64":
+        return Target(architecture, (), 4, cpu)
     if "avx512f" in has:
         lanes = 16
     elif {"avx2", "fma"} <= has:
@@ -131,15 +134,15 @@ def _processor() -> tuple[frozenset[str], str]:
         with _CPUINFO.open(encoding="utf-8", errors="replace") as file:
             return features_in(file.read(1 << 14))
     except OSError:
-        return _predefined()
+        return _predefined() if _architecture() == "x86_64" else (frozenset(), platform.node())
 
 
 def features_in(text: str) -> tuple[frozenset[str], str]:
     """What /proc/cpuinfo says of the first processor."""
     first = text.split("\n\n")[0]
     fields = dict(re.findall(r"^(.*?)\s*: ?(.*)$", first, re.MULTILINE))
-    named = [fields.get(name, "") for name in ("vendor_id", "cpu family", "model", "stepping", "flags")]
-    return frozenset(fields.get("flags", "").split()), " ".join(named)
+    x86, arm = ("vendor_id", "cpu family", "model", "stepping", "flags"), ("CPU implementer", "CPU part", "Features")
+    return frozenset(fields.get("flags", "").split()), " ".join(fields[name] for name in (*x86, *arm) if name in fields)
 
 
 def _predefined() -> tuple[frozenset[str], str]:

@@ -4,11 +4,13 @@
 
 typedef unsigned long long word;
 typedef word real;
-typedef word vec __attribute__((vector_size(8 * LANES), may_alias));
+typedef long long whole; /* a whole number in memory */
+typedef struct { word lane[LANES]; } vec;
 typedef long long ints __attribute__((vector_size(8 * LANES), may_alias));
 typedef ints mask; /* each lane all ones, or 0 */
 
 #define INLINE static inline __attribute__((unused))
+#define CALLED static __attribute__((noinline, unused)) /* a vector's operation is code once: compiling is what costs */
 #define number(in_floats, in_the_field) ((real)(in_the_field))
 #define PRIME 0x1fffffffffffffffull
 #define LOWEST (~0ull) /* no field element; any of them beats it */
@@ -58,7 +60,6 @@ INLINE real whole_power(real a, word exponent) {
 }
 INLINE real div1(real a, real b) { return mul1(a, whole_power(b, PRIME - 2)); }
 INLINE real size_of_samples(long n) { return (word)n % PRIME; }
-INLINE int inside(long position, long extent) { return position >= 0 && position < extent; }
 INLINE int finite1(real a) { return (void)a, 1; }
 
 /* x^(k + r) = x^k·g with k whole and g keyed by x and the fraction r, which is all of root. */
@@ -101,56 +102,60 @@ INLINE real lse_add1(real sum, real x, real top, long at) {
 INLINE real lse_end1(real top, real sum) { return (void)top, keyed(sum, LOGSUMEXP); }
 
 /* All of it lane by lane. */
-#define EACH_LANE(type, value)                      \
-  type result;                                      \
+#define EACH_VEC(value)                                  \
+  vec result;                                            \
+  for (int i = 0; i < LANES; i++) result.lane[i] = value; \
+  return result;
+#define EACH_INT(value)                             \
+  ints result;                                      \
   for (int i = 0; i < LANES; i++) result[i] = value; \
   return result;
-#define OF_ONE(name) INLINE vec name(vec a) { EACH_LANE(vec, name##1(a[i])) }
-#define OF_TWO(name) INLINE vec name(vec a, vec b) { EACH_LANE(vec, name##1(a[i], b[i])) }
+#define OF_ONE(name) CALLED vec name(vec a) { EACH_VEC(name##1(a.lane[i])) }
+#define OF_TWO(name) CALLED vec name(vec a, vec b) { EACH_VEC(name##1(a.lane[i], b.lane[i])) }
 OF_ONE(neg) OF_ONE(square_root) OF_ONE(exp_) OF_ONE(expm1_) OF_ONE(log_) OF_ONE(sigmoid_) OF_ONE(tanh_)
 OF_ONE(softplus_) OF_ONE(erfc_) OF_ONE(step_) OF_ONE(sign_) OF_ONE(relu_) OF_ONE(abs_)
 OF_TWO(add) OF_TWO(sub) OF_TWO(mul) OF_TWO(div) OF_TWO(max_) OF_TWO(min_) OF_TWO(lse_top) OF_TWO(lse_end)
-INLINE vec mac(vec a, vec b, vec sum) { EACH_LANE(vec, mac1(a[i], b[i], sum[i])) }
-INLINE vec root(vec a, long n, long m) { EACH_LANE(vec, root1(a[i], n, m)) }
-INLINE vec vec_power_of(vec a, long n, long m) { EACH_LANE(vec, power_of(a[i], n, m)) }
-INLINE vec lse_add(vec sum, vec a, vec top, long at) { EACH_LANE(vec, lse_add1(sum[i], a[i], top[i], at)) }
+CALLED vec mac(vec a, vec b, vec sum) { EACH_VEC(mac1(a.lane[i], b.lane[i], sum.lane[i])) }
+CALLED vec root(vec a, long n, long m) { EACH_VEC(root1(a.lane[i], n, m)) }
+CALLED vec vec_power_of(vec a, long n, long m) { EACH_VEC(power_of(a.lane[i], n, m)) }
+CALLED vec lse_add(vec sum, vec a, vec top, long at) { EACH_VEC(lse_add1(sum.lane[i], a.lane[i], top.lane[i], at)) }
 #define power(x, in_floats, n, m) vec_power_of(x, n, m)
 #define power1(x, in_floats, n, m) power_of(x, n, m)
-INLINE real hsum(vec a) {
+CALLED real hsum(vec a) {
   real sum = 0;
-  for (int i = 0; i < LANES; i++) sum = add1(sum, a[i]);
+  for (int i = 0; i < LANES; i++) sum = add1(sum, a.lane[i]);
   return sum;
 }
 
-INLINE mask better(vec a, vec b) { EACH_LANE(mask, -better1(a[i], b[i])) }
+CALLED mask better(vec a, vec b) { EACH_INT(-better1(a.lane[i], b.lane[i])) }
 INLINE mask greater(vec a, vec b) { return better(a, b); }
-INLINE mask same(ints a, ints b) { EACH_LANE(mask, -(a[i] == b[i])) }
-INLINE mask before(ints a, ints b) { EACH_LANE(mask, -(a[i] < b[i])) }
-INLINE mask live(long k) { EACH_LANE(mask, -(i < k)) }
+CALLED mask same(ints a, ints b) { EACH_INT(-(a[i] == b[i])) }
+CALLED mask before(ints a, ints b) { EACH_INT(-(a[i] < b[i])) }
+CALLED mask live(long k) { EACH_INT(-(i < k)) }
 INLINE mask both(mask a, mask b) { return a & b; }
 INLINE mask either(mask a, mask b) { return a | b; }
-INLINE vec select(mask m, vec a, vec b) { EACH_LANE(vec, m[i] ? a[i] : b[i]) }
-INLINE ints select_ints(mask m, ints a, ints b) { EACH_LANE(ints, m[i] ? a[i] : b[i]) }
+CALLED vec select(mask m, vec a, vec b) { EACH_VEC(m[i] ? a.lane[i] : b.lane[i]) }
+CALLED ints select_ints(mask m, ints a, ints b) { EACH_INT(m[i] ? a[i] : b[i]) }
 
-INLINE vec splat(real a) { EACH_LANE(vec, a) }
-INLINE ints splat_ints(int a) { EACH_LANE(ints, a) }
-INLINE mask splat_mask(int a) { EACH_LANE(mask, -(a != 0)) }
-INLINE vec load_part(const real *from, long k) { EACH_LANE(vec, i < k ? from[i] : 0) }
+CALLED vec splat(real a) { EACH_VEC(a) }
+CALLED ints splat_ints(int a) { EACH_INT(a) }
+CALLED mask splat_mask(int a) { EACH_INT(-(a != 0)) }
+CALLED vec load_part(const real *from, long k) { EACH_VEC(i < k ? from[i] : 0) }
 INLINE vec load(const real *from) { return load_part(from, LANES); }
-INLINE void store_part(real *to, vec a, long k) {
-  for (int i = 0; i < LANES && i < k; i++) to[i] = a[i];
+CALLED void store_part(real *to, vec a, long k) {
+  for (int i = 0; i < LANES && i < k; i++) to[i] = a.lane[i];
 }
 INLINE void store(real *to, vec a) { store_part(to, a, LANES); }
-INLINE ints load_ints(const int *from) { EACH_LANE(ints, from[i]) }
-INLINE void store_ints(int *to, ints a) {
-  for (int i = 0; i < LANES; i++) to[i] = (int)a[i];
+CALLED ints load_ints(const whole *from) { EACH_INT(from[i]) }
+CALLED void store_ints(whole *to, ints a) {
+  for (int i = 0; i < LANES; i++) to[i] = a[i];
 }
-INLINE vec gather(const real *from, ints index, long stride) { EACH_LANE(vec, from[index[i] * stride]) }
-INLINE void transpose(vec rows[LANES]) {
+CALLED vec gather(const real *from, ints index, long stride) { EACH_VEC(from[index[i] * stride]) }
+CALLED void transpose(vec rows[LANES]) {
   for (int i = 0; i < LANES; i++)
     for (int j = 0; j < i; j++) {
-      real kept = rows[i][j];
-      rows[i][j] = rows[j][i];
-      rows[j][i] = kept;
+      real kept = rows[i].lane[j];
+      rows[i].lane[j] = rows[j].lane[i];
+      rows[j].lane[i] = kept;
     }
 }

@@ -3,6 +3,7 @@
    is off, so what is rounded once is written mac. */
 
 typedef float real;
+typedef int whole; /* a whole number in memory */
 typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef int ints __attribute__((vector_size(4 * LANES), may_alias));
 typedef ints mask; /* each lane all ones, or 0 */
@@ -35,20 +36,24 @@ typedef unsigned long long word;
 #elif !defined(__clang__) && LANES == 4 && defined(__AVX2__) && defined(__FMA__)
 #define BUILTIN(of_16, of_8, of_4) of_4
 #endif
+#ifdef __clang__
+#define HAS(builtin) __has_builtin(builtin)
+#else
+#define HAS(builtin) 0
+#endif
 #define LOWEST_BITS(k) (unsigned short)((k) < 16 ? (1u << (k)) - 1 : 0xffffu)
 
 INLINE vec splat(real a) { return (vec){EACH_LANE(VALUE, a)}; } /* a sum with 0 would lose −0 */
 INLINE ints splat_ints(int a) { return (ints){EACH_LANE(VALUE, a)}; }
 INLINE mask splat_mask(int a) { return splat_ints(-(a != 0)); }
 INLINE real size_of_samples(long n) { return (real)n; }
-INLINE int inside(long position, long extent) { return position >= 0 && position < extent; }
 INLINE mask live(long k) { return (ints){EACH_LANE(LANE, 0)} < (int)(k < LANES ? k : LANES); }
 
 /* Memory. Of a part, lanes from k on are neither read nor written, and read as 0. */
 INLINE vec load(const real *from) { return *(const vec_anywhere *)from; }
 INLINE void store(real *to, vec a) { *(vec_anywhere *)to = a; }
-INLINE ints load_ints(const int *from) { return *(const ints_anywhere *)from; }
-INLINE void store_ints(int *to, ints a) { *(ints_anywhere *)to = a; }
+INLINE ints load_ints(const whole *from) { return *(const ints_anywhere *)from; }
+INLINE void store_ints(whole *to, ints a) { *(ints_anywhere *)to = a; }
 INLINE vec load_part(const real *from, long k) {
 #ifdef BUILTIN
   return (vec)BUILTIN(__builtin_ia32_loadups512_mask(from, (vec){}, LOWEST_BITS(k)),
@@ -144,7 +149,7 @@ INLINE vec mac(vec a, vec b, vec sum) {
 #if defined(BUILTIN)
   return (vec)BUILTIN(__builtin_ia32_vfmaddps512_mask(a, b, sum, LOWEST_BITS(16), 4),
                       __builtin_ia32_vfmaddps256(a, b, sum), __builtin_ia32_vfmaddps(a, b, sum));
-#elif FUSED && defined(__clang__) && __has_builtin(__builtin_elementwise_fma)
+#elif FUSED && HAS(__builtin_elementwise_fma)
   return __builtin_elementwise_fma(a, b, sum);
 #else
   vec result;

@@ -3,6 +3,8 @@
 
    log(1 + f) = f − f²/2 + f³·p(f) for 1 + f from √½ to √2; p is a minimax fit of degree 7. */
 
+typedef unsigned words __attribute__((vector_size(4 * LANES)));
+
 INLINE vec reduced_log(vec f, vec n) {
   vec s = f * f, p = mac(splat(-0x1.41f888p-4f), f, splat(0x1.07ea9cp-3f));
   p = mac(p, f, splat(-0x1.0ce972p-3f));
@@ -20,8 +22,8 @@ INLINE vec reduced_log(vec f, vec n) {
 INLINE vec log_(vec x) {
   mask tiny = x < 0x1p-126f;
   vec y = select(tiny, x * 0x1p+23f, x);
-  ints n = ((ints)y - 0x3f3504f3) >> 23;
-  y = (vec)((ints)y - (n << 23)) - 1;
+  ints n = (ints)((words)y - 0x3f3504f3u) >> 23;
+  y = (vec)((words)y - ((words)n << 23)) - 1;
   y = reduced_log(y, __builtin_convertvector(n - (tiny & 23), vec));
   y = select(x < __builtin_inff(), y, x); /* of infinity and NaN, themselves */
   y = select(x == 0, splat(-__builtin_inff()), y);

@@ -26,24 +26,34 @@ INLINE void philox(word out[4], word seed, word tensor, word step, word block) {
   out[0] = a, out[1] = b, out[2] = c, out[3] = d;
 }
 
-/* Entries start … start + count − 1 of a mask: 1 where word·2^-64, cut to 53 bits, is less than the probability. */
+/* Entries start … start + count − 1, each made of its word w by the expression `entry`. */
+#define DRAW(entry)                                                                   \
+  word words[4];                                                                      \
+  long i = start, end = start + count;                                                \
+  while (i < end) {                                                                   \
+    philox(words, seed, tensor, step, (word)i / 4);                                   \
+    if (!(i & 3) && end - i >= 4) {                                                   \
+      for (int n = 0; n < 4; n++) {                                                   \
+        const word w = words[n];                                                      \
+        to[n] = entry;                                                                \
+      }                                                                               \
+      i += 4, to += 4;                                                                \
+    } else {                                                                          \
+      const word w = words[i & 3];                                                    \
+      *to = entry;                                                                    \
+      i++, to++;                                                                      \
+    }                                                                                 \
+  }
+
+/* A mask: 1 where word·2^-64, cut to 53 bits, is less than the probability. */
 static void __attribute__((unused)) draw_mask(real *to, long start, long count, word seed, word tensor, word step,
                                               double probability) {
-  double scaled = probability * 0x1p+53;
-  word limit = (word)scaled;
-  limit += (double)limit < scaled;
-  for (long i = start, end = start + count; i < end;) {
-    word words[4];
-    philox(words, seed, tensor, step, (word)i / 4);
-    for (long n = i & 3; n < 4 && i < end; n++, i++) *to++ = (real)(words[n] >> 11 < limit);
-  }
+  const double scaled = probability * 0x1p+53;
+  const word limit = (word)scaled + ((double)(word)scaled < scaled);
+  DRAW((real)((long)(w >> 11) < (long)limit))
 }
 
-/* Entries start … start + count − 1 of numbers from 0 to 1: the word's first 24 bits. */
+/* Numbers from 0 to 1: the word's first 24 bits. */
 static void __attribute__((unused)) draw_uniform(real *to, long start, long count, word seed, word tensor, word step) {
-  for (long i = start, end = start + count; i < end;) {
-    word words[4];
-    philox(words, seed, tensor, step, (word)i / 4);
-    for (long n = i & 3; n < 4 && i < end; n++, i++) *to++ = (real)(words[n] >> 40) * 0x1p-24f;
-  }
+  DRAW((real)(int)(w >> 40) * 0x1p-24f)
 }
