@@ -25,7 +25,7 @@ class Builder:
     ) -> None:
         self.group, self.schedule, self.stored = group, schedule, stored
         self.lanes, self.width = lanes, width
-        self.low = Lowering(places, lanes, width, ids)
+        self.low = Lowering(places, lanes, width, ids, schedule.lanes == "terms")
         self.split: Literal["blocks"] | int | None = None
         self.unit = 1
 

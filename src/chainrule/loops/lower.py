@@ -25,7 +25,6 @@ from chainrule.loops.places import (
     Place,
     Sample,
     flat_factors,
-    in_lanes,
     invariant,
     key_of,
     known_part,
@@ -48,10 +47,14 @@ Body = Callable[[list[Env], "Atom | None"], None]
 
 class Lowering(Writer):
     """Statements for one kernel. `places` gives each tensor's places, a second one with `rows`; `ids` are the integer
-    tensors whose entries are known to be valid positions."""
+    tensors whose entries are known to be valid positions. With `split` neighbouring terms of sums go into the lanes; those
+    of a sum that no output index moves do so anyway."""
 
-    def __init__(self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor]):
+    def __init__(
+        self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor], split: bool
+    ) -> None:
         super().__init__()
+        self.split = split
         self.places, self.lanes, self.width, self.ids = places, lanes, width, ids
         self.lane: Index | None = None
         """The loop whose neighbouring positions are in the lanes."""
@@ -275,7 +278,7 @@ class Lowering(Writer):
         factors = list(flat_factors(node.body))
         picks, brackets, rest = self.sort(factors, node.indices)
         looped = [i for i in node.indices if i not in picks]
-        lanes = self.reduction_lane(node.body, looped) if self.lane is None and not in_lanes(envs[0]) else None
+        lanes = self.reduction_lane(node.body, looped) if self.split or not node.free else None
         self.outside(node, envs)
         vector = lanes is not None or self.vector(node, envs[0])
         kind: ir.Kind = "vec" if vector else "real"

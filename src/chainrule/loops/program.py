@@ -27,7 +27,7 @@ from chainrule.loops.fuse import Group, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, sampled
 from chainrule.loops.places import Place
-from chainrule.loops.schedule import Machine, Schedule, choose, needs_rows
+from chainrule.loops.schedule import Machine, Schedule, choose, fits, lanes_of, needs_rows
 
 Region = Literal["kept", "blocks", "common"]
 ALIGN = 16
@@ -129,7 +129,10 @@ class _Plan:
         self.layouts = self.with_halos(equations)
         self.views = self.find_views(equations) if scheduled else {}
         equations = [e for e in equations if e.tensor not in self.views]
-        self.groups = grouped(equations) if scheduled else [Group((e,)) for e in equations]
+        lanes = {e: lanes_of(e, self.layouts, machine, width, samples) for e in equations}
+        self.groups = [Group((e,), lanes[e]) for e in equations]
+        if scheduled:
+            self.groups = grouped(equations, lanes.__getitem__, self.fits)
         self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
         if not scheduled:
             self.schedules = [replace(s, tile=(1,) * len(s.tile)) for s in self.schedules]
@@ -182,6 +185,11 @@ class _Plan:
             if one.size == other.size and set(one.flat(here).terms) == set(other.flat(there).terms):
                 views[target.tensor] = views.get(value.tensor, value.tensor)
         return views
+
+    def fits(self, group: Group) -> bool:
+        """Whether a group can have in the lanes what its sums ask for; what scatters its terms stays alone."""
+        alone = any(scattered(Group((e,)), self.ids) for e in group.equations)
+        return not alone and (group.lanes != "outputs" or fits(group, self.layouts))
 
     def with_halos(self, equations: Iterable[Equation]) -> dict[Tensor, Layout]:
         """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless that would more

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Literal
 
 from chainrule.ir.expr import Add, Apply, Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
-from chainrule.loops.fuse import Group
+from chainrule.loops.fuse import Group, Lanes
 from chainrule.loops.layout import Layout, sampled
 from chainrule.loops.places import flat_factors, within
 
-Lanes = Literal["samples", "outputs", "terms"]
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 
 
@@ -111,6 +109,21 @@ def side_by_side(group: Group, loop: Loop, layouts: Mapping[Tensor, Layout]) -> 
     return True
 
 
+def fits(group: Group, layouts: Mapping[Tensor, Layout]) -> bool:
+    """Whether neighbouring outputs of the group can be in the lanes."""
+    found = loops(group, layouts)
+    return bool(found) and side_by_side(group, found[-1], layouts)
+
+
+def lanes_of(
+    equation: Equation, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
+) -> Lanes | None:
+    """What the sums of an equation have in the lanes: decided by the equation alone."""
+    alone = Group((equation,))
+    sums = any(node.kind == "sum" for node in reductions(alone))
+    return choose(alone, layouts, machine, width, samples).lanes if sums else None
+
+
 def needs_rows(group: Group, loop: Loop) -> list[Tensor]:
     """The tensors with samples of which neighbouring components go into the lanes."""
     own = set(loop.indices)
@@ -123,7 +136,8 @@ def needs_rows(group: Group, loop: Loop) -> list[Tensor]:
 def choose(
     group: Group, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
 ) -> Schedule:
-    """The cheapest schedule by the model; `samples` is how many are expected at once."""
+    """The cheapest schedule by the model among those with the group's lanes; `samples` is how many are expected at
+    once."""
     found = loops(group, layouts)
     blocks = -(-samples // width)
     has_samples = any(i.is_sample for i in group.indices)
@@ -133,8 +147,10 @@ def choose(
     options: list[tuple[float, Schedule]] = []
     outer = samples if has_samples else 1
     for lanes in ("outputs", "terms"):
+        if group.lanes not in (None, lanes):
+            continue
         if lanes == "outputs":
-            if not found or not side_by_side(group, found[-1], layouts):
+            if not fits(group, layouts):
                 continue
             extra = sum(layouts[t].size for t in needs_rows(group, found[-1])) * blocks if width > 1 else 0
         else:
