@@ -66,7 +66,7 @@ class Kernel:
         self.bounds = {
             "N": samples, "blocks": -(-samples // width), "full": samples // width, "from": start, "to": stop
         }
-        self.locals: dict[ir.Local, Any] = {ir.Local("N", "int"): samples}
+        self.locals: dict[ir.Local, Any] = {ir.Local(name, "int"): value for name, value in self.bounds.items()}
         self.loops: dict[Index, int] = {}
         self.written = {b.name for b in kernel.written}
         self.block(kernel.body)
@@ -167,6 +167,8 @@ class Kernel:
             case "choose":
                 flag, first, second = values
                 return np.where(flag, first, second) if np.ndim(flag) else first if flag else second
+            case "not":
+                return not values[0]
             case "both":
                 return values[0] & values[1]
             case "either":
