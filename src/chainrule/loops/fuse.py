@@ -16,7 +16,6 @@ from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, fresh, rename, substitute, tensors
 
-
 Lanes = Literal["samples", "outputs", "terms"]
 
 
