@@ -47,8 +47,8 @@ Body = Callable[[list[Env], "Atom | None"], None]
 
 class Lowering(Writer):
     """Statements for one kernel. `places` gives each tensor's places, a second one with `rows`; `ids` are the integer
-    tensors whose entries are known to be valid positions. With `split` neighbouring terms of sums go into the lanes; those
-    of a sum that no output index moves do so anyway."""
+    tensors whose entries are known to be valid positions. With `split` neighbouring terms of sums go into the lanes;
+    those of a sum that no output index moves do so anyway."""
 
     def __init__(
         self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor], split: bool

@@ -23,7 +23,7 @@ from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, tensors, transform
 from chainrule.loops import nodes as ir
-from chainrule.loops.fuse import Group, grouped, ordered
+from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, sampled
 from chainrule.loops.places import Place
@@ -129,7 +129,9 @@ class _Plan:
         self.layouts = self.with_halos(equations)
         self.views = self.find_views(equations) if scheduled else {}
         equations = [e for e in equations if e.tensor not in self.views]
-        lanes = {e: lanes_of(e, self.layouts, machine, width, samples) for e in equations}
+        lanes: dict[Equation, Lanes | None] = {
+            e: lanes_of(e, self.layouts, machine, width, samples) for e in equations
+        }
         self.groups = [Group((e,), lanes[e]) for e in equations]
         if scheduled:
             self.groups = grouped(equations, lanes.__getitem__, self.fits)
