@@ -228,7 +228,8 @@ class Step:
                     memory = Memory(self.blocks_memory, where.offset, size, lowered.stride)
                     stretches = [b * lowered.stride for b in range(self.blocks)]
                 case "common":
-                    size, memory, stretches = where.layout.size, Memory(self.common, where.offset, where.layout.size), [0]
+                    size = where.layout.size
+                    memory, stretches = Memory(self.common, where.offset, size), [0]
             self.memory[lowered.names[tensor] + ("r" if rows else "")] = memory
             if not where.layout.unhaloed:
                 for start in stretches:
