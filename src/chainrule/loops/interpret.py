@@ -216,15 +216,19 @@ class Step:
         self.memory: dict[str, Memory] = {}
         self.blocks_memory = np.full(self.blocks * lowered.stride, arithmetic.unwritten, arithmetic.dtype)
         self.common = np.full(lowered.common, arithmetic.unwritten, arithmetic.dtype)
-        kept = {t: np.array(given[t], arithmetic.dtype).reshape(-1) for t in lowered.task.kept}
+        self.kept: dict[Tensor, Array] = {}
         for tensor in lowered.task.kept:
-            self.memory[lowered.names[tensor]] = Memory(kept[tensor], 0, kept[tensor].size)
+            layout = lowered.stored[tensor, False].layout
+            entries = np.full(layout.padded, arithmetic.number(Fraction(0)), arithmetic.dtype)
+            self.memory[lowered.names[tensor]] = Memory(entries.reshape(-1), 0, entries.size)
+            self.kept[tensor] = entries[_inner(layout)]
+            self.kept[tensor][...] = given[tensor]
         for (tensor, rows), where in lowered.stored.items():
             match where.region:
                 case "kept":
                     continue
                 case "blocks":
-                    size = where.layout.size * lowered.width
+                    size = _apart(where.layout) * lowered.width
                     memory = Memory(self.blocks_memory, where.offset, size, lowered.stride)
                     stretches = [b * lowered.stride for b in range(self.blocks)]
                 case "common":
@@ -238,7 +242,6 @@ class Step:
             self.gather(tensor, np.asarray(given[tensor]))
         self.failed = not self.run(workers)
         self.outputs = {t: self.taken(t) for t in lowered.task.outputs}
-        self.kept = {t: a.reshape([int(e) for e in t.shape]) for t, a in kept.items()}
 
     def run(self, workers: Sequence[int]) -> bool:
         """Whether the loss was finite."""
@@ -287,8 +290,10 @@ class Step:
         """A block's components with their halo: samples last, or first in rows."""
         layout, width = self.of.stored[tensor, rows].layout, self.of.width
         memory = self.memory[self.of.names[tensor] + ("r" if rows else "")]
-        entries = memory.entries[memory.place(block * self.of.stride, layout.size * width)]
-        return entries.reshape((width, *layout.padded) if rows else (*layout.padded, width))
+        entries = memory.entries[memory.place(block * self.of.stride, _apart(layout) * width)]
+        if rows:
+            return entries.reshape(width, -1)[:, : layout.size].reshape(width, *layout.padded)
+        return entries.reshape(*layout.padded, width)
 
     def gather(self, tensor: Tensor, given: Array) -> None:
         """The batch into blocks; lanes behind the last sample repeat it."""
@@ -310,6 +315,11 @@ class Step:
         memory = self.memory[self.of.names[tensor]]
         padded = memory.entries[memory.place(0, prod(layout.padded))].reshape(layout.padded)
         return np.array(padded[_inner(layout)])
+
+
+def _apart(layout: Layout) -> int:
+    """Entries of one sample."""
+    return layout.apart if layout.rows else layout.size
 
 
 def _inner(layout: Layout) -> tuple[slice, ...]:

@@ -63,6 +63,10 @@ def place_in_window(indices: Iterable[Index]) -> Affine:
     return result
 
 
+def in_lanes(env: Env) -> bool:
+    return any(isinstance(p, Sample) and p.at is None for p in env.values())
+
+
 def within(node: Component, layout: Layout) -> bool:
     """Whether no position of a padded read lies outside the tensor and its halo of zeros."""
     own = node.subscripts[1:] if sampled(node.tensor) else node.subscripts
