@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import chainrule as cr
+from chainrule import compile as compiling
 from chainrule.evaluate.numpy import execute
+from chainrule.train.runners import drawn
 
 Tree = dict[str, Any]
 
@@ -60,10 +62,16 @@ def compare(ours: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
         assert float(np.abs(ours[name] - np.asarray(gradient)).max()) <= 1e-10 * scale, name
 
 
+def draws(model: cr.Model, seed: int, step: int, samples: int, dtype: str) -> dict[str, Any]:
+    """What the model's layers draw in a step, by name."""
+    task = compiling.task_of(model.network.training, [], model.network)
+    return {t.name: a for t, a in drawn(task, seed, step, samples, np.dtype(dtype)).items()}
+
+
 def agree_with_differences(model: cr.Model, values: Mapping[str, Any], target: Any) -> None:
     derivation = model.derive()
     rng = np.random.default_rng(0)
-    given = {**values, "target": target, **dict(model.states), **model._draw(0, 0, len(target), np.dtype("float64"))}
+    given = {**values, "target": target, **dict(model.states), **draws(model, 0, 0, len(target), "float64")}
     given = {t.name: given[t.name] for t in derivation.forward.given}
     run = execute(derivation.joint, given)
     for name in derivation.gradients:

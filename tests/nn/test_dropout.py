@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.examples import examples
+from tests.nn.agreement import draws
 from tests.nn.layerwise import agrees, extents, model_of
 
 import chainrule as cr
@@ -46,7 +47,7 @@ def two(first: int, rate: float = 0.5, dtype: str = "float64") -> cr.Model:
 
 
 def drawn(model: cr.Model, seed: int, step: int, samples: int = 4, dtype: str = "float64") -> list[Any]:
-    return list(model._draw(seed, step, samples, np.dtype(dtype)).values())
+    return list(draws(model, seed, step, samples, dtype).values())
 
 
 @examples(30, 300)

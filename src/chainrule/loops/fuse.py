@@ -18,7 +18,7 @@ from chainrule.ir.walk import bound, components, fresh, rename, substitute, tens
 
 @dataclass(frozen=True)
 class Group:
-    """Equations over the same output indices; a tensor that a later one reads of an earlier one is at the same point."""
+    """Equations over the same output indices; what a later one reads of an earlier one is at the same point."""
 
     equations: tuple[Equation, ...]
 
@@ -87,7 +87,8 @@ def ordered(equations: Sequence[Equation], late: Iterable[Equation], after: Tens
         position = 0
         while position < len(waiting):
             candidate = waiting[position]
-            if (after is None or after in done) and all(t in done or t not in defined for t in tensors(candidate.value)):
+            ready = all(t in done or t not in defined for t in tensors(candidate.value))
+            if ready and (after is None or after in done):
                 result.append(waiting.pop(position))
                 done.add(candidate.tensor)
                 position = 0

@@ -11,7 +11,8 @@ from chainrule.ir.program import Equation
 from chainrule.ir.walk import children, tensors
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
-from chainrule.loops.lower import ZERO, Env, Lowering, Place, Position, Sample, flat_factors, key_of
+from chainrule.loops.lower import ZERO, Lowering
+from chainrule.loops.places import Env, Place, Position, Sample, flat_factors, key_of
 from chainrule.loops.schedule import Schedule
 
 

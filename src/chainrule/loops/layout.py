@@ -64,7 +64,7 @@ class Layout:
 
 
 def extents(tensor: Tensor) -> tuple[int, ...]:
-    """The extents of the axes but the samples'. Raises CompileError where a tensor has an axis that no schedule knows."""
+    """The extents of the axes but the samples'. Raises CompileError where one of them is no number."""
     sizes = tensor.shape[1:] if sampled(tensor) else tensor.shape
     numbers = tuple(e for e in sizes if isinstance(e, int))
     if len(numbers) < len(sizes) or (sampled(tensor) and tensor.shape[0] != SAMPLES):

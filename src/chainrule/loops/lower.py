@@ -1,145 +1,63 @@
 """From expressions to statements: the values of an expression at several points of its indices at once.
 
 The points are those of a register tile. A part of an expression that does not depend on an index of the tile has one
-value for all of its points, so a tile of 4 outputs and 3 blocks of samples loads 4 weights and 3 inputs for 12 products.
+value for all of its points: a tile of 4 outputs and 3 blocks of samples loads 4 weights and 3 inputs for 12 products.
 A sum at several points is one nest of loops with one accumulator a point; each accumulator takes its terms in the order
 of the equation, by fused multiply-add. That order is the same in every schedule, and so are the bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from math import floor, prod
 
 from chainrule.errors import CompileError
-from chainrule.ir.expr import (
-    Add,
-    Apply,
-    Component,
-    Constant,
-    Delta,
-    Expr,
-    Guard,
-    Multiply,
-    Power,
-    Reduce,
-    Size,
-    Tensor,
-)
+from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.functions import split_derivative
-from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.index import Affine, Index
 from chainrule.ir.laws import expanded
-from chainrule.ir.walk import children, nodes
+from chainrule.ir.walk import nodes
 from chainrule.loops import nodes as ir
-from chainrule.loops.layout import Layout, sampled
+from chainrule.loops.layout import sampled
+from chainrule.loops.places import (
+    Env,
+    Place,
+    Sample,
+    flat_factors,
+    in_lanes,
+    invariant,
+    key_of,
+    known_part,
+    place_in_window,
+    placed,
+    position_key,
+    within,
+)
+from chainrule.loops.writer import Writer
 
 ZERO, ONE = ir.Number(Fraction(0)), ir.Number(Fraction(1))
 UNROLL = 9
 """Innermost reductions of at most so many terms are written out: their loads are shared among the terms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Samples block·width + at; with `at` None, one in each lane."""
-
-    block: Affine
-    at: Affine | None
-
-
-Position = Affine | Sample | ir.Local
-Env = Mapping[Index, Position]
 Atom = ir.Atom
 Body = Callable[[list[Env], "Atom | None"], None]
 """What stands inside the loops of a reduction, given its points there and a mask of the lanes that count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A tensor in memory: its buffer, its layout, and how far apart two blocks of samples are."""
-
-    buffer: ir.Buffer
-    layout: Layout
-    stride: int = 0
-
-
-class Lowering:
+class Lowering(Writer):
     """Statements for one kernel. `places` gives each tensor's places, a second one with `rows`; `ids` are the integer
     tensors whose entries are known to be valid positions."""
 
     def __init__(self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor]):
+        super().__init__()
         self.places, self.lanes, self.width, self.ids = places, lanes, width, ids
-        self.statements: list[ir.Statement] = []
-        self.scopes: list[dict[object, Atom]] = [{}]
-        self.changing: set[Atom] = set()
-        self.count = 0
         self.lane: Index | None = None
         """The loop whose neighbouring positions are in the lanes."""
         self.part: ir.Part = None
         self.read: dict[ir.Buffer, None] = {}
         self.written: dict[ir.Buffer, None] = {}
-
-    # Statements
-
-    def name(self, stem: str, kind: ir.Kind) -> ir.Local:
-        self.count += 1
-        return ir.Local(f"{stem}{self.count}", kind)
-
-    def let(self, value: ir.Value, stem: str = "v") -> Atom:
-        """A name for a value; the same name where it is known already."""
-        if isinstance(value, (ir.Local, ir.Number)):
-            return value
-        if isinstance(value, ir.Call) and not self.changing.isdisjoint(value.arguments):
-            local = self.name(stem, value.kind)  # a variable has another value later
-            self.statements.append(ir.Let(local, value))
-            return local
-        for scope in self.scopes:
-            if value in scope:
-                return scope[value]
-        local = self.name(stem, value.kind)
-        self.statements.append(ir.Let(local, value))
-        self.scopes[-1][value] = local
-        return local
-
-    def variables(self, stem: str, kind: ir.Kind, start: Atom, count: int) -> list[ir.Local]:
-        """Locals that change, each with the same first value."""
-        locals_ = [self.name(stem, kind) for _ in range(count)]
-        first = self.lift(start) if kind in ("vec", "ints") else start
-        self.statements += [ir.Variable(local, first) for local in locals_]
-        self.changing.update(locals_)
-        return locals_
-
-    @contextmanager
-    def inside(self) -> Generator[list[ir.Statement]]:
-        """A body of its own: what is named in it is unknown outside."""
-        outer, self.statements = self.statements, []
-        self.scopes.append({})
-        yield self.statements
-        self.scopes.pop()
-        self.statements = outer
-
-    def call(self, operation: str, *arguments: Atom, kind: ir.Kind | None = None) -> Atom:
-        """An operation; where one argument is in the lanes, all are."""
-        vector = any(a.kind in ("vec", "ints", "mask") for a in arguments)
-        if vector:
-            first = operation == "choose" and arguments[0].kind == "flag"  # one answer for all lanes stays one
-            arguments = tuple(a if first and n == 0 else self.lift(a) for n, a in enumerate(arguments))
-        result = kind or ("real" if not vector else "vec")
-        return self.let(ir.Call(operation, arguments, ir.IN_LANES[result] if vector else result))
-
-    def lift(self, atom: Atom) -> Atom:
-        """The same number in every lane."""
-        match atom.kind:
-            case "real":
-                return self.let(ir.Call("splat", (atom,), "vec"))
-            case "int":
-                return self.let(ir.Call("splat_ints", (atom,), "ints"))
-            case "flag":
-                return self.let(ir.Call("splat_mask", (atom,), "mask"))
-            case _:
-                return atom
 
     # Reading and writing
 
@@ -154,13 +72,13 @@ class Lowering:
                 raise CompileError(f"{tensor.name} is read at the samples {subscripts[0]}", about=component)
             sample, subscripts = position, subscripts[1:]
         layout = self.places[tensor, False].layout
-        flat, found = _placed(layout, subscripts, env)
+        flat, found = placed(layout, subscripts, env)
         rows = sample is not None and self.lane is not None and bool(flat.coefficient(self.lane))
         if rows and self.width > 1:
             if (tensor, True) not in self.places:
                 raise CompileError(f"{tensor.name} has no copy in rows", about=component)
             layout = self.places[tensor, True].layout
-            flat, found = _placed(layout, subscripts, env)
+            flat, found = placed(layout, subscripts, env)
         place = self.places[tensor, rows and self.width > 1]
         lanes = sample is not None and sample.at is None
         if sample is not None:
@@ -200,9 +118,6 @@ class Lowering:
             value = self.call("choose", self.every(inside), value, self.lift(pad) if lanes else pad, kind=value.kind)
         return value
 
-    def lookup(self, key: object) -> Atom | None:
-        return next((scope[key] for scope in self.scopes if key in scope), None)
-
     def store(self, target: Component, env: Env, value: Atom) -> None:
         buffer, address, lanes = self.address(target, env, store=True)
         self.statements.append(
@@ -218,7 +133,7 @@ class Lowering:
             reach = subscript.bounds()
             if node.pad == 0 and reach and -before <= reach[0] and reach[1] < extent + after:
                 continue
-            now = _affine(subscript, env)
+            now = known_part(subscript, env)
             low, high = now.bounds() or (-1, extent)
             if high < 0 or low >= extent:
                 return None
@@ -228,17 +143,11 @@ class Lowering:
                 flags.append(self.call("inside", ir.Whole(now), ir.Whole(Affine((), extent)), kind="flag"))
         return tuple(flags)
 
-    def every(self, flags: Sequence[Atom]) -> Atom:
-        result = flags[0]
-        for flag in flags[1:]:
-            result = self.call("both", result, flag, kind="flag")
-        return result
-
     # Values
 
     def many(self, node: Expr, envs: Sequence[Env]) -> list[Atom]:
         """The value of a node at each of the points."""
-        keys = [(node, *(_position(env[i]) for i in node.free)) for env in envs]
+        keys = [(node, *(position_key(env[i]) for i in node.free)) for env in envs]
         missing: dict[object, Env] = {}
         for key, env in zip(keys, envs, strict=True):
             if self.lookup(key) is None:
@@ -323,7 +232,7 @@ class Lowering:
         """The value of a subscript, as a whole number."""
         if any(isinstance(env[i], Sample) for i in subscript.indices):
             raise CompileError("a bracket about the number of a sample", about=subscript)
-        now = _affine(subscript, env)
+        now = known_part(subscript, env)
         if self.lane is not None and now.coefficient(self.lane):
             raise CompileError("a bracket about the position in the lanes", about=subscript)
         result: Atom = ir.Whole(now)
@@ -366,7 +275,7 @@ class Lowering:
         factors = list(flat_factors(node.body))
         picks, brackets, rest = self.sort(factors, node.indices)
         looped = [i for i in node.indices if i not in picks]
-        lanes = self.reduction_lane(node.body, looped) if self.lane is None and not _in_lanes(envs[0]) else None
+        lanes = self.reduction_lane(node.body, looped) if self.lane is None and not in_lanes(envs[0]) else None
         self.outside(node, envs)
         vector = lanes is not None or self.vector(node, envs[0])
         kind: ir.Kind = "vec" if vector else "real"
@@ -481,12 +390,13 @@ class Lowering:
                 if flags is None:
                     continue
                 bare = Component(body_node.tensor, body_node.subscripts)
+                key = (body_node, *(position_key(env[i]) for i in body_node.free))
                 if not flags:
-                    self.scopes[-1][(body_node, *(_position(env[i]) for i in body_node.free))] = self.component(bare, env)
+                    self.scopes[-1][key] = self.component(bare, env)
                     choose([env], [n])
                     continue
                 with self.inside() as statements:
-                    self.scopes[-1][(body_node, *(_position(env[i]) for i in body_node.free))] = self.component(bare, env)
+                    self.scopes[-1][key] = self.component(bare, env)
                     choose([env], [n])
                 self.statements.append(ir.If(self.every(flags), tuple(statements)))
 
@@ -567,14 +477,13 @@ class Lowering:
             body(envs, None)
             return
         index, rest = indices[0], indices[1:]
+        sizes = [i.extent for i in indices if isinstance(i.extent, int)]
         if index.is_sample:
             self.over_samples(index, rest, envs, body, lanes)
         elif lanes is not None and index is lanes:
             assert not rest and isinstance(index.extent, int)
             self.over_lanes(index, index.extent, envs, body)
-        elif isinstance(index.extent, int) and prod(e for i in indices if isinstance(e := i.extent, int)) <= UNROLL and (
-            lanes not in indices
-        ):
+        elif isinstance(index.extent, int) and prod(sizes) <= UNROLL and lanes not in indices:
             for n in range(index.extent):
                 self.loop(rest, [{**env, index: Affine((), n)} for env in envs], body, lanes)
         else:
@@ -636,88 +545,3 @@ class Lowering:
             self.statements.append(ir.For(variable, full, full + 1, 1, tuple(statements)))
             self.part = None
         self.lane = None
-
-    def variable(self, extent: Extent, stem: str = "r") -> Index:
-        self.count += 1
-        return Index(f"{stem}{self.count}", extent)
-
-
-
-def flat_factors(node: Expr) -> list[Expr]:
-    """The factors of a product, those of products inside it too; the node itself where it is none."""
-    if not isinstance(node, Multiply):
-        return [node]
-    return [factor for part in node.factors for factor in flat_factors(part)]
-
-
-def invariant(body: Expr, indices: Iterable[Index]) -> Iterator[Expr]:
-    """The largest parts of an expression that do not depend on the indices and take work to evaluate."""
-    moving = set(indices)
-    stack = [body]
-    while stack:
-        node = stack.pop()
-        if not moving.isdisjoint(node.free):
-            stack.extend(reversed(children(node)))
-        elif isinstance(node, (Add, Multiply, Power, Apply, Reduce)):
-            yield node
-
-
-def place_in_window(indices: Iterable[Index]) -> Affine:
-    """The number of an entry among those that a reduction runs over, the last index fastest."""
-    result = Affine()
-    for index in indices:
-        if not isinstance(index.extent, int):
-            raise CompileError("a maximum or a logarithm of a sum over samples", about=index.name)
-        result = result * index.extent + Affine.of(index)
-    return result
-
-
-def _in_lanes(env: Env) -> bool:
-    return any(isinstance(p, Sample) and p.at is None for p in env.values())
-
-
-def within(node: Component, layout: Layout) -> bool:
-    """Whether no position of a padded read lies outside the tensor and its halo of zeros."""
-    own = node.subscripts[1:] if sampled(node.tensor) else node.subscripts
-    reaches = [s.bounds() for s in own]
-    halo = layout.halo if node.pad == 0 else [(0, 0)] * len(layout.halo)
-    return all(
-        reach is not None and -before <= reach[0] and reach[1] < extent + after
-        for reach, extent, (before, after) in zip(reaches, layout.extents, halo, strict=True)
-    )
-
-
-def _affine(subscript: Affine, env: Env) -> Affine:
-    """The known part of a subscript: positions found at run time are left out."""
-    result = Affine((), subscript.offset)
-    for index, c in subscript.terms:
-        position = env[index]
-        if isinstance(position, Affine):
-            result = result + position * c
-    return result
-
-
-def _placed(layout: Layout, subscripts: Sequence[Affine], env: Env) -> tuple[Affine, tuple[tuple[ir.Local, int], ...]]:
-    flat = layout.flat(subscripts)
-    found = tuple((p, c) for i, c in flat.terms if isinstance(p := env[i], ir.Local))
-    return _affine(flat, env), found
-
-
-def _position(position: Position) -> object:
-    """A key of a position that does not depend on the order of terms."""
-    match position:
-        case Affine(terms=terms, offset=offset):
-            return frozenset(terms), offset
-        case Sample(block=block, at=at):
-            return _position(block), None if at is None else _position(at)
-        case ir.Local():
-            return position
-
-
-def key_of(component: Component, env: Env) -> tuple[object, ...]:
-    """What a component is at a point: the tensor, and where in it."""
-    places: list[object] = []
-    for subscript in component.subscripts:
-        found = frozenset((p, c) for i, c in subscript.terms if not isinstance(p := env[i], Affine))
-        places.append((_position(_affine(subscript, env)), found))
-    return (component.tensor, component.pad, *places)

@@ -24,7 +24,9 @@ from chainrule.ir.expr import NamedReal
 from chainrule.ir.index import Affine, Index
 
 Kind = Literal["vec", "real", "ints", "int", "mask", "flag"]
-IN_LANES: dict[Kind, Kind] = {"real": "vec", "int": "ints", "flag": "mask", "vec": "vec", "ints": "ints", "mask": "mask"}
+IN_LANES: dict[Kind, Kind] = {
+    "real": "vec", "int": "ints", "flag": "mask", "vec": "vec", "ints": "ints", "mask": "mask"
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Literal
 
 from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
@@ -24,7 +25,7 @@ from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, sampled
-from chainrule.loops.lower import Place
+from chainrule.loops.places import Place
 from chainrule.loops.schedule import Machine, Schedule, choose, needs_rows
 
 Region = Literal["kept", "blocks", "common"]
@@ -34,11 +35,11 @@ ALIGN = 16
 
 @dataclass(frozen=True)
 class Task:
-    """What one step is: `equations` in order; `data`, the tensors that a batch is made of (inputs, targets, weights, what
-    is drawn); `kept`, parameters, states and numbers such as the rate; `following`, what kept tensors become; `outputs`,
-    what is read afterwards; `loss`, the scalar that must be finite before anything kept changes. `drawn` are the data
-    that are not given but drawn, with the probability of a 1 or None for uniform numbers; `stepwise` the kept scalars
-    that have a value of their own at each step."""
+    """What one step is: `equations` in order; `data`, the tensors that a batch is made of (inputs, targets, weights,
+    what is drawn); `kept`, parameters, states and numbers such as the rate; `following`, what kept tensors become;
+    `outputs`, what is read afterwards; `loss`, the scalar that must be finite before anything kept changes. `drawn` are
+    the data that are not given but drawn: the number of the stream, and the probability of a 1 or None for uniform
+    numbers; `stepwise` the kept scalars that have a value of their own at each step."""
 
     equations: tuple[Equation, ...]
     data: tuple[Tensor, ...]
@@ -46,8 +47,19 @@ class Task:
     following: Mapping[Tensor, Tensor]
     outputs: tuple[Tensor, ...]
     loss: Tensor | None = None
-    drawn: Mapping[Tensor, float | None] = field(default_factory=dict[Tensor, float | None])
+    drawn: Mapping[Tensor, tuple[int, float | None]] = field(default_factory=dict[Tensor, tuple[int, float | None]])
     stepwise: tuple[Tensor, ...] = ()
+
+
+    @property
+    def products(self) -> int:
+        """Products for one sample, roughly: the positions of all indices of each equation with samples."""
+        total = 0
+        for equation in self.equations:
+            every = dict.fromkeys((*equation.indices, *bound(equation.value)))
+            if any(i.is_sample for i in every):
+                total += prod(i.extent for i in every if isinstance(i.extent, int))
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +110,9 @@ class Lowered:
 
 
 def lower(task: Task, machine: Machine, *, samples: int, scheduled: bool = True) -> Lowered:
-    """The kernels of a task. With 2 or more `samples` to a vector's lane expected at once the samples go into the lanes.
-    Without `scheduled` the loops are as the equations have them, one equation a kernel: what every schedule must equal
-    bit for bit. Raises CompileError where the program has no loops."""
+    """The kernels of a task. Where more `samples` are expected at once than half a vector has lanes, they go into the
+    lanes. Without `scheduled` the loops are as the equations have them, one equation a kernel: what every schedule must
+    equal bit for bit. Raises CompileError where the program has no loops."""
     width = machine.lanes if 2 * samples > machine.lanes else 1
     return _Plan(task, machine, width, samples, scheduled).lowered()
 
@@ -116,7 +128,9 @@ class _Plan:
         self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
         if not scheduled:
             self.schedules = [replace(s, tile=(1,) * len(s.tile)) for s in self.schedules]
-        self.in_place = {old: new for old, new in task.following.items() if old is not new and self.may_overwrite(old, new)}
+        self.in_place = {
+            old: new for old, new in task.following.items() if old is not new and self.may_overwrite(old, new)
+        }
         copies = [
             Equation(Component(old, plain), Component(new, plain))
             for old, new in task.following.items()
@@ -145,7 +159,8 @@ class _Plan:
     def with_halos(self, equations: Iterable[Equation]) -> dict[Tensor, Layout]:
         """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless that would more
         than quadruple it."""
-        known = dict.fromkeys((*self.task.data, *self.task.kept, *(t for e in equations for t in (e.tensor, *tensors(e.value)))))
+        used = (t for e in equations for t in (e.tensor, *tensors(e.value)))
+        known = dict.fromkeys((*self.task.data, *self.task.kept, *used))
         halos = {t: [(0, 0)] * len(extents(t)) for t in known}
         for equation in equations:
             for component in components(equation.value):
@@ -182,8 +197,8 @@ class _Plan:
                     return False
         loss = self.task.loss
         checked = next((n for n, g in enumerate(self.groups) if loss in g.targets), -1)
-        others = (n for n, g in enumerate(self.groups) for e in g.equations if e.tensor != new and new in tensors(e.value))
-        return position > checked and new not in self.task.outputs and not any(n != position for n in others)
+        others = (n for n, g in enumerate(self.groups) if n != position and new in g.reads)
+        return position > checked and new not in self.task.outputs and not any(True for _ in others)
 
     # Memory
 
@@ -213,9 +228,12 @@ class _Plan:
         places: dict[tuple[Tensor, bool], Stored] = {}
         sizes: dict[Region, int] = {}
         for region in ("blocks", "common"):
-            keys = [k for k in born if k[0] not in kept and k[0] not in self.in_place.values()
-                    and sampled(k[0]) == (region == "blocks")]
-            entries = {k: -(-self.layouts[k[0]].size * (self.width if region == "blocks" else 1) // ALIGN) * ALIGN for k in keys}
+            keys = [
+                k for k in born
+                if k[0] not in kept and k[0] not in self.in_place.values() and sampled(k[0]) == (region == "blocks")
+            ]
+            times = self.width if region == "blocks" else 1
+            entries = {k: -(-self.layouts[k[0]].size * times // ALIGN) * ALIGN for k in keys}
             offsets, sizes[region] = packed([(k, born[k], dies[k], entries[k]) for k in keys])
             for key in keys:
                 layout = replace(self.layouts[key[0]], rows=key[1])
@@ -280,7 +298,8 @@ class _Plan:
         for (tensor, in_rows), where in stored.items():
             name = self.buffer(tensor, in_rows)
             kind = "int" if tensor.dtype == "integer" else "real"
-            places[tensor, in_rows] = Place(ir.Buffer(name, kind), where.layout, stride if where.region == "blocks" else 0)
+            apart = stride if where.region == "blocks" else 0
+            places[tensor, in_rows] = Place(ir.Buffer(name, kind), where.layout, apart)
         for tensor, layout in self.layouts.items():
             places.setdefault((tensor, False), Place(ir.Buffer(self.names[tensor], "real"), layout, 0))
         self.by_name: dict[str, Schedule] = {}
@@ -326,7 +345,8 @@ def _plain(equation: Equation) -> Equation:
     names: dict[Index, Index] = {}
     free = iter(c for c in INDEX_NAMES if c != "n")
     for index in dict.fromkeys((*equation.indices, *bound(equation.value))):
-        names[index] = Index("n" if index.is_sample and Index("n", index.extent) not in names.values() else next(free, f"i{len(names)}"), index.extent)
+        sample = index.is_sample and Index("n", index.extent) not in names.values()
+        names[index] = Index("n" if sample else next(free, f"i{len(names)}"), index.extent)
 
     def affine(a: Affine) -> Affine:
         return Affine(tuple((names.get(i, i), c) for i, c in a.terms), a.offset)
@@ -418,6 +438,6 @@ def packed(
 
 
 def spread(stride: int) -> int:
-    """A length for blocks such that equal places in neighbouring blocks do not compete for the same lines of a cache."""
+    """A length for blocks such that equal places in neighbouring blocks are not in the same lines of a cache."""
     lines = -(-stride // ALIGN)
     return (lines | 1) * ALIGN if lines else 0

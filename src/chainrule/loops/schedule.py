@@ -1,8 +1,8 @@
 """How a group of equations becomes a kernel: which index goes into the lanes, and the register tile.
 
-A schedule says where and when, never what: it orders and tiles output indices only, and every output component takes its
-terms in the order of its equation. It is chosen by a model of the machine that counts products, loads and the latency
-of a chain of additions; any other choice gives the same bits.
+A schedule says where and when, never what: it orders and tiles output indices only, and every output component takes
+its terms in the order of its equation. It is chosen by a model of the machine that counts products, loads and the
+latency of a chain of additions; any other choice gives the same bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout, sampled
-from chainrule.loops.lower import flat_factors, within
+from chainrule.loops.places import flat_factors, within
 
 Lanes = Literal["samples", "outputs", "terms"]
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +16,10 @@ from chainrule.ir.expr import Tensor
 from chainrule.loops.program import Lowered
 from chainrule.runtime.build import build
 from chainrule.runtime.compiler import Target
-from chainrule.runtime.headers import PARTS, header
-from chainrule.targets import c
+from chainrule.runtime.workers import Team
 
 Array = NDArray[Any]
 ALIGNMENT = 64  # bytes
-
-
-class Team(ctypes.Structure):
-    """The `team` of barrier.h."""
-
-    _fields_ = (
-        ("workers", ctypes.c_int), ("leaving", ctypes.c_int), ("apart", ctypes.c_char * 56),
-        ("arrived", ctypes.c_int), ("from_", ctypes.c_char * 60),
-        ("phase", ctypes.c_int), ("each", ctypes.c_char * 60),
-        ("steps", ctypes.c_longlong), ("stop", ctypes.c_int), ("other", ctypes.c_char * 52),
-    )
-
-
-def text(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
-    """The whole C source of a program."""
-    front = f"#define WIDTH {lowered.width}\n"
-    return front + header(c.functions(lowered) & PARTS.keys(), over=over) + "\n" + c.source(lowered)
 
 
 @dataclass
@@ -66,28 +48,19 @@ class Run:
 
 
 class Library:
-    """A built program. Its memory grows with the largest batch it has seen."""
+    """A built program. `slots` says which entry of the table of memory each thing is; `real` is the type of numbers.
+    Its memory grows with the largest batch it has seen."""
 
-    def __init__(self, lowered: Lowered, target: Target, over: Literal["float", "field"] = "float") -> None:
-        self.lowered, self.over = lowered, over
-        self.real = np.dtype(np.float32 if over == "float" else np.uint64)
-        self.source = text(lowered, over)
-        self.handle = ctypes.CDLL(str(build(self.source, target=target)))
+    def __init__(
+        self, lowered: Lowered, source: str, slots: Mapping[str, int], target: Target, real: np.dtype[Any]
+    ) -> None:
+        self.lowered, self.real, self.slots = lowered, real, slots
+        self.handle = ctypes.CDLL(str(build(source, target=target)))
         self.function = self.handle.chainrule_run
         self.function.restype = ctypes.c_long
         self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
-        self.slots = c.slots(lowered)
         self.blocks, self.common = _zeros(0, self.real), _zeros(lowered.common, self.real)
         self.pool: ThreadPoolExecutor | None = None
-
-    def outputs(self, samples: int, steps: int) -> dict[Tensor, Array]:
-        """Arrays for the outputs: one row a sample, or one entry a step."""
-        result: dict[Tensor, Array] = {}
-        for tensor in self.lowered.task.outputs:
-            sized = tensor.shape and isinstance(tensor.shape[0], str)
-            shape = (samples, *tensor.shape[1:]) if sized else (steps, *tensor.shape)
-            result[tensor] = np.empty(tuple(int(e) for e in shape), self.real)
-        return result
 
     def start(
         self,
@@ -113,7 +86,8 @@ class Library:
         entries = -(-batch // lowered.width) * lowered.stride
         if len(self.blocks) < entries:
             self.blocks = _zeros(entries, self.real)
-        scratch = {t: np.empty(batch * prod(int(e) for e in t.shape[1:]), self.real) for t in task.drawn if t not in data}
+        sizes = {t: batch * prod(int(e) for e in t.shape[1:]) for t in task.drawn if t not in data}
+        scratch = {t: np.empty(size, self.real) for t, size in sizes.items()}
         table = (ctypes.c_void_p * len(self.slots))()
         arrays: dict[str, Array] = {"blocks": self.blocks, "common": self.common, "order": order}
         for tensor in task.data:
@@ -126,7 +100,7 @@ class Library:
             assert array.flags.c_contiguous
             table[self.slots[name]] = array.ctypes.data
         numbers = np.array([samples, batch, first, last, np.int64(np.uint64(seed % 2**64)), before], np.int64)
-        team = Team(workers=workers)
+        team = Team(workers)
         alive = (table, numbers, team, arrays)
         if workers > 1 and (self.pool is None or self.pool._max_workers < workers):
             self.pool = ThreadPoolExecutor(workers)

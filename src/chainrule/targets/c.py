@@ -188,7 +188,7 @@ def affine(of: Affine) -> str:
 
 
 def literal(value: Fraction | str) -> str:
-    """A number for both arithmetics: the nearest float, written so that it reads back exactly, and the field element."""
+    """A number for both arithmetics: the nearest float, in a form that reads back exactly, and the field element."""
     if value == "samples":
         return "size_of_samples(N)"
     if isinstance(value, str):
@@ -266,8 +266,8 @@ def _names(statements: Iterable[ir.Statement]) -> Iterator[str]:
 
 
 HEAD = """
-/* m: memory, in the order of `slots`; n: {samples, batch, first step, last step, seed, steps before}. Returns the number
-   of the step whose loss was not finite, or -1. */
+/* m: memory, in the order of `slots`; n: {samples, batch, first step, last step, seed, steps before}. Returns the
+   number of the step whose loss was not finite, or -1. */
 __attribute__((visibility("default"))) long chainrule_run(void *const *m, const long *n, team *t, long worker)
 {
     const long samples = n[0], batch = n[1], first = n[2], last = n[3], workers = t->workers;
@@ -298,10 +298,14 @@ def functions(lowered: Lowered) -> set[str]:
             for statement in _all(stage.body):
                 match statement:
                     case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)):
-                        called.add("logsumexp" if name.startswith("lse_") else "power" if name == "root" else name.rstrip("_"))
+                        called.add(_part(name))
                     case _:
                         pass
     return called | ({"philox"} if lowered.task.drawn else set())
+
+
+def _part(operation: str) -> str:
+    return "logsumexp" if operation.startswith("lse_") else "power" if operation == "root" else operation.rstrip("_")
 
 
 class _Step:
@@ -338,8 +342,9 @@ class _Step:
         yield "        const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;"
         yield "        if (meet(t)) break;"
         for tensor in of.task.stepwise:
-            yield f"        real *const {of.names[tensor]} = (real *)m[{self.slots[of.names[tensor]]}] + (step - first);"
-        for number, (tensor, probability) in enumerate(of.task.drawn.items()):
+            name = of.names[tensor]
+            yield f"        real *const {name} = (real *)m[{self.slots[name]}] + (step - first);"
+        for tensor, (number, probability) in of.task.drawn.items():
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
             yield from self.gather(tensor)

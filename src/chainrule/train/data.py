@@ -190,24 +190,6 @@ def is_one_hot(target: Array) -> bool:
     return bool(((target == 0) | (target == 1)).all() and (target.sum(1) == 1).all())
 
 
-def hits(labels: Labels, logits: Array, target: Array, weight: Array | None = None) -> tuple[int, int]:
-    """How many samples are classified correctly, and of how many: those of weight 0 do not count. Where the output
-    is (N, …, m) with classes along the last axis, each position counts for itself."""
-    right: Array = (logits > 0) == (target > 0.5)
-    if labels == "classes":
-        right = logits.argmax(axis=-1) == target.argmax(axis=-1)
-    counted: Array = np.ones(right.shape, bool)
-    if weight is not None:
-        counts = weight > 0 if weight.ndim <= right.ndim else (weight > 0).any(axis=-1)
-        counted &= np.expand_dims(counts, tuple(range(counts.ndim, right.ndim)))
-    if labels == "binary":
-        # A sample is right where each of its outputs that counts is.
-        rows = len(right), -1
-        right = np.asarray((right | ~counted).reshape(rows).all(1))
-        counted = np.asarray(counted.reshape(rows).any(1))
-    return int((right & counted).sum()), int(counted.sum())
-
-
 def split(samples: int, fraction: float, rng: np.random.Generator) -> tuple[Array, Array]:
     """Two disjoint sets of rows, the second with this fraction of the samples."""
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float, np.integer, np.floating)):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chainrule.compile import evaluation, forward, gradients, training
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
 from chainrule.errors import DataError, ModelError
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
-from chainrule.ir.program import Program
+from chainrule.ir.index import SAMPLES
+from chainrule.loops.program import Task
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Input, Layer, Node, show
-from chainrule.nn.layers import ACTIVATIONS, LAYERS
 from chainrule.nn.losses import Labels, Loss, loss_named
 from chainrule.nn.network import Network, assemble, needed, order
 from chainrule.nn.text import penalty
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
-from chainrule.train.data import as_input, as_target, hits, is_one_hot, split
+from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
+from chainrule.train.runners import Executor, Runner, check_executor, metrics_of, rates, runner
 from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ Samples = Any  # what NumPy makes an array of; for several inputs, a tuple of su
 DTypes = ("float32", "float64")
 WEIGHT = "weight"  # the input that holds the weights of samples
 CHUNK = 1024  # samples in one pass of predict and evaluate
+FEW, MANY = 9, 64  # from so many samples on they go into the lanes of code that is laid out for so many at once
 
 
 @dataclass
@@ -138,6 +139,7 @@ class Model:
         self.loss: Loss | None = None if loss is None else loss_named(loss)
         self.network: Network = assemble(self.inputs, output, self.loss, l2)
         self._weighted: dict[int, tuple[Network, Derivation]] = {}
+        self._runners: dict[Hashable, Runner] = {}
         self._values: dict[str, Array] = {}
         self._states: dict[str, Array] = {}
 
@@ -283,82 +285,66 @@ class Model:
             raise ModelError("the model has no loss", fix='give it one: cr.Sequential(…, loss="softmax_cross_entropy")')
         return self.loss
 
-    def _draw(self, seed: int, step: int, samples: int, dtype: np.dtype[Any]) -> dict[str, Array]:
-        """What the layers draw in one step: each entry depends on the seed, the tensor, the step and its place alone.
+    def _kept(self, task: Task, dtype: np.dtype[Any] | None = None) -> dict[Tensor, Array]:
+        """The parameters and states of a task, in the model's type or another."""
+        values = {**self._values, **self._states}
+        kept = {t: values[t.name] for t in task.kept if t.name in values}
+        return {t: a.astype(dtype or self.dtype, copy=False) for t, a in kept.items()}
 
-        Philox4x64-10 (Salmon et al., SC 2011) maps a key and a counter to four words of 64 bits. Entry i of the
-        tensor, in row-major order, is made of word i mod 4 at the key (seed mod 2^64, number of the tensor among the
-        program's random ones, from 0) and the counter (1 + i div 4, 0, step, 0), lowest word first. A mask is 1 where
-        (word >> 11)/2^53 is less than the probability. A uniform number is (word >> 11)/2^53 in float64 and
-        (word >> 40)/2^24 in float32, each exact and less than 1.
-        """
-        drawn: dict[str, Array] = {}
-        for number, tensor in enumerate(self.network.training.random):
-            shape = tuple(samples if isinstance(extent, str) else extent for extent in tensor.shape)
-            probability = self.network.random[tensor.name]
-            # NumPy counts up before it draws: the first block has the counter 1.
-            key, counter = np.array([seed % 2**64, number], np.uint64), np.array([0, 0, step, 0], np.uint64)
-            bits = np.random.Philox(key=key, counter=counter)
-            words = bits.random_raw(math.prod(shape)).reshape(shape)
-            if probability is not None:
-                drawn[tensor.name] = ((words >> np.uint64(11)) * 2.0**-53 < probability).astype(dtype)
-            else:
-                kept = np.finfo(dtype).nmant + 1
-                drawn[tensor.name] = (words >> np.uint64(64 - kept)).astype(dtype) * dtype.type(2.0**-kept)
-        return drawn
+    def _runner(
+        self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
+        dtype: np.dtype[Any] | None = None,
+    ) -> Runner:
+        """What runs a task, made once for each kind of task."""
+        key = (what, samples, executor, workers, dtype)
+        if key not in self._runners:
+            self._runners[key] = runner(task(), dtype or self.dtype, samples, executor, workers)
+        return self._runners[key]
 
-    def _run(self, program: Program, given: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]:
-        values = {**given, **self._values, **self._states}
-        values = {t.name: values[t.name] for t in program.given}
-        if dtype != self.dtype:
-            values = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in values.items()}
-        return execute(program, values, dtype=dtype)
-
-    def _forward(self, x: Samples, tensor: Tensor) -> Array:
+    def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
         given = self._given(x, self.dtype)
-        program = needed(self.network.inference, [tensor.name])
         samples = len(next(iter(given.values())))
-        parts = [
-            self._run(program, {name: v[at : at + CHUNK] for name, v in given.items()}, self.dtype)[tensor.name]
-            for at in range(0, samples, CHUNK)
-        ]
-        return np.concatenate(parts)
+        made = self._runner(
+            ("forward", tensor), lambda: forward(self.network, tensor), MANY if samples >= FEW else 1, executor, workers
+        )
+        inputs = {t: given[t.name] for t in made.task.data}
+        outputs, _ = made.run(inputs, self._kept(made.task), np.arange(samples), CHUNK)
+        return outputs[tensor]
 
-    def predict(self, x: Samples) -> Array:
-        """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid)."""
+    def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
+        """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid). `executor`
+        and `workers` are as for `fit`."""
         net = self.network
-        return self._forward(x, net.inference_logits if net.prediction is net.logits else net.prediction)
+        tensor = net.inference_logits if net.prediction is net.logits else net.prediction
+        return self._forward(x, tensor, executor, workers)
 
-    def logits(self, x: Samples) -> Array:
+    def logits(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output of the last layer, before the loss's link."""
-        return self._forward(x, self.network.inference_logits)
+        return self._forward(x, self.network.inference_logits, executor, workers)
 
-    def evaluate(self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+    def evaluate(
+        self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None, executor: Executor | None = None,
+        workers: int | None = None,
+    ) -> dict[str, float]:
         """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes: of
-        those whose weight is not 0. `sample_weight` is as for `fit`."""
+        those whose weight is not 0. The options are as for `fit`."""
         given, target = self._labelled(x, y, sample_weight, self.dtype)
-        return self._evaluate(given, target, self._classes(target))
+        return self._evaluate(given, target, self._classes(target), executor, workers)
 
     def _classes(self, target: Array) -> Labels:
         """How accuracy is counted: not at all for numbers, unless every target is a class."""
         loss = self._need_loss()
         return "classes" if loss.labels == "numbers" and is_one_hot(target) else loss.labels
 
-    def _evaluate(self, given: Mapping[str, Array], target: Array, labels: Labels) -> dict[str, float]:
+    def _evaluate(
+        self, given: Mapping[str, Array], target: Array, labels: Labels, executor: Executor | None, workers: int | None
+    ) -> dict[str, float]:
         net = self._programs(given)[0] if WEIGHT in given else self.network
         assert net.target and net.loss
-        program = needed(net.inference, [net.loss.name, net.inference_logits.name])
-        total, right, counted = 0.0, 0, 0
-        for at in range(0, len(target), CHUNK):
-            batch = {name: v[at : at + CHUNK] for name, v in given.items()} | {net.target.name: target[at : at + CHUNK]}
-            values = self._run(program, batch, self.dtype)
-            size = len(batch[net.target.name])
-            total += float(values[net.loss.name]) * size
-            if labels != "numbers":
-                found = hits(labels, values[net.inference_logits.name], batch[net.target.name], batch.get(WEIGHT))
-                right, counted = right + found[0], counted + found[1]
-        metrics = {"loss": total / len(target)}
-        return metrics if labels == "numbers" else {**metrics, "accuracy": right / max(counted, 1)}
+        made = self._runner(("evaluate", net.weight, labels), lambda: evaluation(net, labels), MANY, executor, workers)
+        data = {t: ({**given, net.target.name: target})[t.name] for t in made.task.data}
+        outputs, _ = made.run(data, self._kept(made.task), np.arange(len(target)), CHUNK)
+        return metrics_of(made.task, outputs, len(target), CHUNK)
 
     def gradients(
         self,
@@ -367,25 +353,31 @@ class Model:
         *,
         sample_weight: ArrayLike | None = None,
         dtype: str | None = None,
-        executor: Literal["numpy"] = "numpy",
+        executor: Executor = "numpy",
         seed: int = 0,
     ) -> tuple[float, dict[str, Array]]:
         """(loss, name -> gradient): of every parameter and of "input", each of the shape of what it belongs to.
         `dtype` is the model's unless given; `seed` draws the random tensors of layers that have some;
-        `sample_weight` is as for `fit`."""
-        if executor != "numpy":
-            raise ModelError(f"unknown executor {executor!r}", fix='write executor="numpy"')
+        `sample_weight` is as for `fit`. `executor="native"` computes them, in float32, with the code that training
+        runs."""
+        check_executor(executor)
         if dtype is not None and dtype not in DTypes:
             raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
         kind = self.dtype if dtype is None else np.dtype(dtype)
         given, target = self._labelled(x, y, sample_weight, kind)
         net, derivation = self._programs(given)
         assert net.target and net.loss
-        names = {name: tensor.name for name, tensor in derivation.gradients.items()}
-        program = needed(derivation.joint, [net.loss.name, *names.values()])
-        drawn = self._draw(_seed(seed), 0, len(target), kind)
-        values = self._run(program, {**given, net.target.name: target, **drawn}, kind)
-        return float(values[net.loss.name]), {name: values[gradient] for name, gradient in names.items()}
+        made = self._runner(
+            ("gradients", net.weight), lambda: gradients(net, derivation), len(target), executor, None, kind
+        )
+        data = {t: ({**given, net.target.name: target})[t.name] for t in made.task.data if t not in made.task.drawn}
+        outputs, _ = made.run(
+            data, self._kept(made.task, kind), np.arange(len(target)), len(target), seed=_seed(seed)
+        )
+        found = {name: outputs[tensor] for name, tensor in derivation.gradients.items()}
+        return float(outputs[net.loss][0]), {
+            name: array if SAMPLES in derivation.gradients[name].shape else array[0] for name, array in found.items()
+        }
 
     # Training
 
@@ -402,13 +394,17 @@ class Model:
         validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         seed: int = 0,
         verbose: bool = True,
+        executor: Executor | None = None,
+        workers: int | None = None,
     ) -> History:
         """Train by mini-batches. `optimizer` is one of cr.SGD, cr.Adam, … or a name: "sgd" (rate 0.1, momentum 0.9, as
         without one), "nesterov" (the same), "adam", "adamw", "rmsprop", "adagrad" (as their classes without options).
         `sample_weight` holds a weight of each sample's loss, (N,), or of each output's; the loss is still the mean
         over N, and where a weight is 0 the target may be NaN. `validation_data` is (x, y) or (x, y, sample_weight).
         The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
-        what is learnt; the same seed and data give the same bits.
+        what is learnt; the same seed and data give the same bits. `executor` is "native", code made from the
+        derivation for this machine, or "numpy"; without one it is native where the model is of float32 and there is a C
+        compiler. `workers` is how many threads share the work, by default as many as it is worth; it changes no bit.
 
         Raises DataError and ShapeError for the data, ModelError where the loss is no longer finite.
         """
@@ -416,6 +412,7 @@ class Model:
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
             if not whole or value < 1:
                 raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=10")
+        check_executor(executor)
         rule = optimizer_named(optimizer)
         seed = _seed(seed)
         rng = np.random.default_rng(seed)
@@ -438,69 +435,53 @@ class Model:
             held = {name: v[test] for name, v in given.items()}, target[test]
             given, target = {name: v[train] for name, v in given.items()}, target[train]
 
-        step = self._stepper(rule, labels, seed, *self._programs(given))
-        history, samples, count = History(), len(target), 0
+        net, derivation = self._programs(given)
+        assert net.target
+        made = self._runner(
+            ("training", net.weight, labels, rule), lambda: training(net, derivation, rule, labels),
+            min(batch_size, len(target)), executor, workers,
+        )
+        task, samples = made.task, len(target)
+        kept = {t: a.copy() for t, a in self._kept(task).items()}
+        start = rule.start(net.training.parameters, self.dtype)
+        kept |= {t: start[t.name] for t in task.kept if t.name in start}
+        data = {t: {**given, net.target.name: target}[t.name] for t in task.data if t not in task.drawn}
+        history, steps = History(), -(-samples // batch_size)
         with progress(epochs, verbose) as report:
-            try:
-                for epoch in range(epochs):
-                    order = rng.permutation(samples)
-                    total, right, counted = 0.0, 0, 0
-                    for at in range(0, samples, batch_size):
-                        rows = order[at : at + batch_size]
-                        loss, found = step({name: v[rows] for name, v in given.items()}, target[rows], count, epoch)
-                        total, right, counted = total + loss * len(rows), right + found[0], counted + found[1]
-                        count += 1
-                        report.step(epoch, (at + len(rows)) / samples, loss)
-                    metrics = {"loss": total / samples}
-                    if labels != "numbers":
-                        metrics["accuracy"] = right / max(counted, 1)
-                    if held:
-                        metrics |= {f"val_{name}": v for name, v in self._evaluate(*held, labels).items()}
-                    history.add(metrics)
-                    report.epoch(epoch, metrics)
-            except KeyboardInterrupt:
-                history.interrupted = True
+            for epoch in range(epochs):
+                def tell(done: int, epoch: int = epoch) -> None:
+                    report.step(epoch, min(done * batch_size / samples, 1.0))
+
+                try:
+                    kept |= {t: rates(rule, epoch * steps, steps, self.dtype) for t in task.stepwise}
+                    outputs, failed = made.run(
+                        data, kept, rng.permutation(samples), batch_size, seed=seed, before=epoch * steps, report=tell
+                    )
+                except KeyboardInterrupt:
+                    history.interrupted = True
+                    break
+                finally:
+                    self._take(task, kept)
+                if failed >= 0:
+                    loss = float(outputs[task.outputs[0]][failed])
+                    raise ModelError(
+                        f"the loss became {loss} in epoch {epoch + 1}",
+                        about=f"step {epoch * steps + failed + 1} of {rule}",
+                        fix="choose a lower rate; the parameters are those before this step",
+                    )
+                metrics = metrics_of(task, outputs, samples, batch_size)
+                if held:
+                    found = self._evaluate(*held, labels, executor, workers)
+                    metrics |= {f"val_{name}": v for name, v in found.items()}
+                history.add(metrics)
+                report.epoch(epoch, metrics)
         return history
 
-    def _stepper(
-        self, rule: Optimizer, labels: Labels, seed: int, net: Network, derivation: Derivation
-    ) -> Callable[[Mapping[str, Array], Array, int, int], tuple[float, tuple[int, int]]]:
-        """One training step: (inputs, target, number of the step, epoch) -> (loss, (right, of how many))."""
-        assert net.target and net.loss
-        target_name, loss_name = net.target.name, net.loss.name
-        pairs = [(t, derivation.gradients[t.name]) for t in net.training.parameters]
-        wanted = [loss_name, net.logits.name, *(g.name for _, g in pairs), *(s.next.name for s in net.training.states)]
-        program = needed(derivation.joint, wanted)
-        update, kept = rule.program(pairs), rule.start((t for t, _ in pairs), self.dtype)
-
-        def step(given: Mapping[str, Array], target: Array, number: int, epoch: int) -> tuple[float, tuple[int, int]]:
-            drawn = self._draw(seed, number, len(target), self.dtype)
-            with np.errstate(over="ignore", invalid="ignore"):
-                values = self._run(program, {**given, target_name: target, **drawn}, self.dtype)
-            loss = float(values[loss_name])
-            if not np.isfinite(loss):
-                raise ModelError(
-                    f"the loss became {loss} in epoch {epoch + 1}",
-                    about=f"step {number + 1} of {rule}",
-                    fix="choose a lower rate; the parameters are those before this step",
-                )
-            rate = np.asarray(rule.rate_at(number), self.dtype)
-            changes = {g.name: values[g.name] for _, g in pairs}
-            with np.errstate(over="ignore", invalid="ignore"):
-                new = execute(update, {"rate": rate, **changes, **self._values, **kept}, dtype=self.dtype)
-            # Each update is one call, so that Ctrl-C falls before or after it, never between two parameters.
-            self._values.update(
-                {s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in self._values}
-            )
-            kept.update({s.tensor.name: new[s.next.name] for s in update.states if s.tensor.name in kept})
-            self._states.update(
-                {s.tensor.name: values[s.next.name] for s in net.training.states if s.next is not s.tensor}
-            )
-            return loss, (0, 0) if labels == "numbers" else hits(
-                labels, values[net.logits.name], target, given.get(WEIGHT)
-            )
-
-        return step
+    def _take(self, task: Task, kept: Mapping[Tensor, Array]) -> None:
+        """Make what a run has learnt the model's own."""
+        values = {t.name: kept[t] for t in task.kept}
+        self._values.update({name: values[name] for name in self._values if name in values})
+        self._states.update({name: values[name] for name in self._states if name in values})
 
     def save(self, path: Path) -> None:
         """Write the architecture, the parameters and the states as a safetensors file.
@@ -510,62 +491,6 @@ class Model:
         from chainrule.train.checkpoint import save
 
         save(self, path)
-
-
-class Sequential(Model):
-    """Layers in a row, as arguments or one list: Sequential(Input(64), Dense(32), Sigmoid(), Dense(10), loss=…).
-    An activation may be given by its name, "sigmoid". The rest is as for `Model`."""
-
-    def __init__(
-        self,
-        *layers: Input | Layer | str | Iterable[Input | Layer | str],
-        loss: str | Loss | None = None,
-        l2: float = 0.0,
-        seed: int = 0,
-        dtype: str = "float32",
-    ) -> None:
-        items: list[Any] = []
-        for layer in layers:
-            if isinstance(layer, (Node, Layer, str)) or not isinstance(layer, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-                items.append(layer)
-            else:
-                items.extend(layer)
-        if not items or not isinstance(items[0], Input):
-            raise ModelError(
-                "a Sequential starts with the shape of one sample",
-                about=", ".join(map(str, items)) or "Sequential()",
-                fix="put cr.Input(64) first",
-            )
-        if len(items) == 1:
-            raise ModelError("a Sequential needs a layer after its Input", fix="add cr.Dense(10)")
-        start: Input = items[0]
-        node: Node = start
-        for number, item in enumerate(items[1:], 2):
-            if isinstance(item, str):
-                item = _activation(item)()
-            if isinstance(item, type) and issubclass(item, Layer):
-                raise ModelError(
-                    f"{item.__name__} is a class", about=f"entry {number}", fix=f"call it: cr.{item.__name__}()"
-                )
-            if not isinstance(item, Layer):
-                raise ModelError(
-                    f"entry {number} is no layer: {item!r}",
-                    about="Sequential",
-                    fix="give layers, as in cr.Dense(10); only the first entry is an Input",
-                )
-            node = item(node)
-        super().__init__(start, node, loss=loss, l2=l2, seed=seed, dtype=dtype)
-
-
-def _activation(name: str) -> type[Layer]:
-    if name in ACTIVATIONS:
-        return ACTIVATIONS[name]
-    if name.lower() in {layer.lower() for layer in LAYERS}:
-        ours = next(layer for layer in LAYERS if layer.lower() == name.lower())
-        raise ModelError(f"{ours} is not an activation", fix=f"write cr.{ours}(…)")
-    near = get_close_matches(name.lower(), ACTIVATIONS, 1, 0.5)
-    fix = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ACTIVATIONS)}"
-    raise ModelError(f"unknown activation {name!r}", fix=fix)
 
 
 def _extents(initial: Initialiser) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ class Progress(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def step(self, epoch: int, fraction: float, loss: float) -> None: ...
+    def step(self, epoch: int, fraction: float) -> None: ...
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None: ...
 
 
@@ -41,7 +41,7 @@ class Silent:
     ) -> None:
         pass
 
-    def step(self, epoch: int, fraction: float, loss: float) -> None:
+    def step(self, epoch: int, fraction: float) -> None:
         pass
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -81,7 +81,7 @@ class Terminal(Silent):
     ) -> None:
         self.bar.stop()
 
-    def step(self, epoch: int, fraction: float, loss: float) -> None:
+    def step(self, epoch: int, fraction: float) -> None:
         self.bar.update(self.task, completed=epoch + fraction)
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:

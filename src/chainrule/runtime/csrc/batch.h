@@ -50,4 +50,3 @@ INLINE void share(long count, long unit, long worker, long workers, long *from, 
   if (*to > count) *to = count;
 }
 
-INLINE int inside(long position, long extent) { return (unsigned long)position < (unsigned long)extent; }

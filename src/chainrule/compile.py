@@ -1,0 +1,114 @@
+"""From a model's programs to something that runs, stage by stage.
+
+    stage      takes                                     gives
+    task       a network, its derivation, an optimizer   the equations of one step, in order, and what lives on after it
+    lower      a task                                    kernels over flat memory: fused, scheduled, placed
+    emit       kernels                                   one C source
+    build      a source                                  a shared object, from the cache where it is there
+    load       an object                                 a library that runs steps
+
+The derivation itself (check, derive) and its certificate (verify) come before: a task is made of its last lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from chainrule.derive import Derivation
+from chainrule.ir.expr import Tensor
+from chainrule.ir.program import Program
+from chainrule.loops.program import Lowered, Task, lower
+from chainrule.loops.schedule import Machine
+from chainrule.nn.losses import Labels
+from chainrule.nn.metrics import accuracy
+from chainrule.nn.network import Network, needed
+from chainrule.optim.optimizer import RATE, Optimizer
+from chainrule.runtime.compiler import Target, native
+from chainrule.runtime.headers import PARTS, header
+from chainrule.runtime.library import Library
+from chainrule.targets import c
+
+
+def training(net: Network, derivation: Derivation, rule: Optimizer, labels: Labels) -> Task:
+    """One step of training: loss, accuracy where there is one, gradients, update. Its outputs are scalars: the loss,
+    and how many are right of how many."""
+    assert net.loss
+    pairs = [(t, derivation.gradients[t.name]) for t in net.training.parameters]
+    wanted = [net.loss.name, net.logits.name, *(g.name for _, g in pairs), *(s.next.name for s in net.training.states)]
+    step, update = needed(derivation.joint, wanted), rule.program(pairs)
+    task = with_accuracy(task_of(step, [net.loss], net), net, labels)
+    numbers = tuple(t for t in update.inputs if t == RATE)
+    return replace(
+        task,
+        equations=(*task.equations, *update.equations),
+        kept=tuple(dict.fromkeys((*task.kept, *(s.tensor for s in update.states), *numbers))),
+        following={s.tensor: s.next for s in (*step.states, *update.states)},
+        loss=net.loss,
+        stepwise=numbers,
+    )
+
+
+def evaluation(net: Network, labels: Labels) -> Task:
+    """The loss, and the accuracy where there is one, of batches outside of training."""
+    assert net.loss
+    program = needed(net.inference, [net.loss.name, net.inference_logits.name])
+    return with_accuracy(task_of(program, [net.loss]), replace(net, logits=net.inference_logits), labels)
+
+
+def forward(net: Network, tensor: Tensor) -> Task:
+    """One tensor of the program for inference."""
+    return task_of(needed(net.inference, [tensor.name]), [tensor])
+
+
+def gradients(net: Network, derivation: Derivation) -> Task:
+    """The loss and all gradients."""
+    assert net.loss
+    outputs = [net.loss, *derivation.gradients.values()]
+    return task_of(needed(derivation.joint, [t.name for t in outputs]), outputs, net)
+
+
+def task_of(program: Program, outputs: Iterable[Tensor], net: Network | None = None) -> Task:
+    """A program as a task; the probabilities of what is drawn are the network's."""
+    return Task(
+        program.equations,
+        data=(*program.inputs, *program.random),
+        kept=(*program.parameters, *(s.tensor for s in program.states)),
+        following={},
+        outputs=tuple(outputs),
+        drawn={t: (net.training.random.index(t), net.random[t.name]) for t in program.random} if net else {},
+    )
+
+
+def with_accuracy(task: Task, net: Network, labels: Labels) -> Task:
+    """The task and the equations of accuracy, right behind the loss."""
+    assert net.target and net.loss
+    found = accuracy(labels, net.logits, net.target, net.weight)
+    if found is None:
+        return task
+    at = 1 + next(n for n, e in enumerate(task.equations) if e.tensor == net.loss)
+    equations = (*task.equations[:at], *found.equations, *task.equations[at:])
+    return replace(task, equations=equations, outputs=(*task.outputs, found.right, found.counted))
+
+
+def machine_of(target: Target) -> Machine:
+    return Machine(target.lanes, 24 if target.lanes == 16 else 12)
+
+
+def emit(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
+    """The C source of a program, over floats or over the field, from the same kernels."""
+    front = f"#define WIDTH {lowered.width}\n"
+    return front + header(c.functions(lowered) & PARTS.keys(), over=over) + "\n" + c.source(lowered)
+
+
+def compiled(task: Task, *, samples: int) -> Library:
+    """A task as native code for this machine, laid out for batches of about so many samples.
+
+    Raises CompileError where there are no loops for an equation, BuildError where it cannot be built.
+    """
+    target = native()
+    lowered = lower(task, machine_of(target), samples=samples)
+    return Library(lowered, emit(lowered), c.slots(lowered), target, np.dtype(np.float32))

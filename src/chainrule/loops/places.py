@@ -1,0 +1,114 @@
+"""Where a point of an equation's indices is: positions, and what lies there in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from chainrule.errors import CompileError
+from chainrule.ir.expr import Add, Apply, Component, Expr, Multiply, Power, Reduce
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.walk import children
+from chainrule.loops import nodes as ir
+from chainrule.loops.layout import Layout, sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Samples block·width + at; with `at` None, one in each lane."""
+
+    block: Affine
+    at: Affine | None
+
+
+Position = Affine | Sample | ir.Local
+Env = Mapping[Index, Position]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A tensor in memory: its buffer, its layout, and how far apart two blocks of samples are."""
+
+    buffer: ir.Buffer
+    layout: Layout
+    stride: int = 0
+
+
+def flat_factors(node: Expr) -> list[Expr]:
+    """The factors of a product, those of products inside it too; the node itself where it is none."""
+    if not isinstance(node, Multiply):
+        return [node]
+    return [factor for part in node.factors for factor in flat_factors(part)]
+
+
+def invariant(body: Expr, indices: Iterable[Index]) -> Iterator[Expr]:
+    """The largest parts of an expression that do not depend on the indices and take work to evaluate."""
+    moving = set(indices)
+    stack = [body]
+    while stack:
+        node = stack.pop()
+        if not moving.isdisjoint(node.free):
+            stack.extend(reversed(children(node)))
+        elif isinstance(node, (Add, Multiply, Power, Apply, Reduce)):
+            yield node
+
+
+def place_in_window(indices: Iterable[Index]) -> Affine:
+    """The number of an entry among those that a reduction runs over, the last index fastest."""
+    result = Affine()
+    for index in indices:
+        if not isinstance(index.extent, int):
+            raise CompileError("a maximum or a logarithm of a sum over samples", about=index.name)
+        result = result * index.extent + Affine.of(index)
+    return result
+
+
+def in_lanes(env: Env) -> bool:
+    return any(isinstance(p, Sample) and p.at is None for p in env.values())
+
+
+def within(node: Component, layout: Layout) -> bool:
+    """Whether no position of a padded read lies outside the tensor and its halo of zeros."""
+    own = node.subscripts[1:] if sampled(node.tensor) else node.subscripts
+    reaches = [s.bounds() for s in own]
+    halo = layout.halo if node.pad == 0 else [(0, 0)] * len(layout.halo)
+    return all(
+        reach is not None and -before <= reach[0] and reach[1] < extent + after
+        for reach, extent, (before, after) in zip(reaches, layout.extents, halo, strict=True)
+    )
+
+
+def known_part(subscript: Affine, env: Env) -> Affine:
+    """The known part of a subscript: positions found at run time are left out."""
+    result = Affine((), subscript.offset)
+    for index, c in subscript.terms:
+        position = env[index]
+        if isinstance(position, Affine):
+            result = result + position * c
+    return result
+
+
+def placed(layout: Layout, subscripts: Sequence[Affine], env: Env) -> tuple[Affine, tuple[tuple[ir.Local, int], ...]]:
+    flat = layout.flat(subscripts)
+    found = tuple((p, c) for i, c in flat.terms if isinstance(p := env[i], ir.Local))
+    return known_part(flat, env), found
+
+
+def position_key(position: Position) -> object:
+    """A key of a position that does not depend on the order of terms."""
+    match position:
+        case Affine(terms=terms, offset=offset):
+            return frozenset(terms), offset
+        case Sample(block=block, at=at):
+            return position_key(block), None if at is None else position_key(at)
+        case ir.Local():
+            return position
+
+
+def key_of(component: Component, env: Env) -> tuple[object, ...]:
+    """What a component is at a point: the tensor, and where in it."""
+    places: list[object] = []
+    for subscript in component.subscripts:
+        found = frozenset((p, c) for i, c in subscript.terms if not isinstance(p := env[i], Affine))
+        places.append((position_key(known_part(subscript, env)), found))
+    return (component.tensor, component.pad, *places)

@@ -1,0 +1,222 @@
+"""What runs the steps of a task: native code, or NumPy.
+
+Both take the same arrays and give the same outputs. What a task keeps (parameters, states) they change: native code in
+place, NumPy by putting new arrays into the dictionary.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.compile import compiled
+from chainrule.errors import BuildError, CompileError, DataError, ModelError
+from chainrule.evaluate.numpy import execute
+from chainrule.ir.expr import Component, Delta, Tensor
+from chainrule.ir.program import Program
+from chainrule.ir.walk import nodes
+from chainrule.loops.program import Task
+from chainrule.optim.optimizer import Optimizer
+from chainrule.runtime.library import Library
+
+Array = NDArray[Any]
+Executor = Literal["native", "numpy"]
+POLL = 0.05  # seconds between two looks at a run under way
+PARALLEL = 4e6  # products in a batch from which a second worker is worth its meetings
+
+
+class Runner(Protocol):
+    """Runs a task over batches."""
+
+    task: Task
+
+    def run(
+        self,
+        data: Mapping[Tensor, Array],
+        kept: dict[Tensor, Array],
+        order: NDArray[np.int64],
+        batch: int,
+        *,
+        seed: int = 0,
+        before: int = 0,
+        report: Callable[[int], None] | None = None,
+    ) -> tuple[dict[Tensor, Array], int]:
+        """All batches of the samples in `order`: the outputs, one row a sample or one entry a step, and the number of
+        the step whose loss was not finite, or -1. `before` steps were done earlier; `report` is told from time to time
+        how many are. KeyboardInterrupt comes between two steps, with whole steps done."""
+        ...
+
+
+def outputs_of(task: Task, samples: int, steps: int, dtype: np.dtype[Any]) -> dict[Tensor, Array]:
+    """Arrays for a task's outputs: one row a sample, or one entry a step."""
+    result: dict[Tensor, Array] = {}
+    for tensor in task.outputs:
+        sized = bool(tensor.shape) and isinstance(tensor.shape[0], str)
+        first = samples if sized else steps
+        rest = tensor.shape[1:] if sized else tensor.shape
+        result[tensor] = np.empty((first, *(int(e) for e in rest)), dtype)
+    return result
+
+
+class NumpyRunner:
+    """Each step executes the equations over NumPy arrays, in the dtype of what is kept."""
+
+    def __init__(self, task: Task, dtype: np.dtype[Any]) -> None:
+        self.task, self.dtype = task, dtype
+        self.program = Program(task.equations, inputs=(*task.data, *task.kept))
+
+    def run(
+        self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
+        seed: int = 0, before: int = 0, report: Callable[[int], None] | None = None,
+    ) -> tuple[dict[Tensor, Array], int]:
+        task, samples = self.task, len(order)
+        steps = -(-samples // batch)
+        outputs = outputs_of(task, samples, steps, self.dtype)
+        for step in range(steps):
+            rows = order[step * batch : (step + 1) * batch]
+            given = {t.name: a[rows] for t, a in data.items()}
+            given |= {t.name: a for t, a in drawn(task, seed, before + step, len(rows), self.dtype).items()}
+            given |= {t.name: a[step] if t in task.stepwise else a for t, a in kept.items()}
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = execute(self.program, given, dtype=self.dtype)
+            for tensor, array in outputs.items():
+                if tensor.shape and isinstance(tensor.shape[0], str):
+                    array[step * batch : step * batch + len(rows)] = values[tensor.name]
+                else:
+                    array[step] = values[tensor.name]
+            if task.loss is not None and not np.isfinite(values[task.loss.name]):
+                return outputs, step
+            following = {t: values[n.name] for t, n in task.following.items() if n is not t}
+            kept.update(following)  # one call, so that Ctrl-C falls before or after it, never between two parameters
+            if report:
+                report(step + 1)
+        return outputs, -1
+
+
+class NativeRunner:
+    """Native code, with as many workers as the work is worth."""
+
+    def __init__(self, task: Task, samples: int, workers: int | None) -> None:
+        self.task = task
+        self.library: Library = compiled(task, samples=samples)
+        self.workers = workers
+
+    def run(
+        self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
+        seed: int = 0, before: int = 0, report: Callable[[int], None] | None = None,
+    ) -> tuple[dict[Tensor, Array], int]:
+        check_ids(self.task, data)
+        given = {
+            t: np.ascontiguousarray(a, np.int32 if t.dtype == "integer" else np.float32) for t, a in data.items()
+        }
+        steps = -(-len(order) // batch)
+        outputs = outputs_of(self.task, len(order), steps, np.dtype(np.float32))
+        workers = self.workers or (cores() if self.task.products * min(batch, len(order)) >= PARALLEL else 1)
+        run = self.library.start(given, kept, outputs, order, batch=batch, seed=seed, before=before, workers=workers)
+        try:
+            while (failed := run.wait(POLL)) is None:
+                if report:
+                    report(run.steps)
+        except KeyboardInterrupt:
+            run.stop()
+            run.wait()
+            raise
+        if report:
+            report(steps)
+        return outputs, failed
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def runner(task: Task, dtype: np.dtype[Any], samples: int, executor: str | None, workers: int | None = None) -> Runner:
+    """Native code where that is possible, else NumPy, with a line that says why. With `executor` "numpy" or "native"
+    that one. Raises BuildError and CompileError for "native" where it is not possible."""
+    if executor == "numpy" or (executor is None and dtype != np.float32):
+        return NumpyRunner(task, dtype)
+    if dtype != np.float32:
+        raise CompileError(f"native code computes in float32, and the model in {dtype}", fix='write executor="numpy"')
+    try:
+        return NativeRunner(task, samples, workers)
+    except (BuildError, CompileError) as error:
+        if executor == "native":
+            raise
+        _say_once(f"{error.problem}; NumPy runs the model instead, slower")
+        return NumpyRunner(task, dtype)
+
+
+@lru_cache(maxsize=16)
+def _say_once(sentence: str) -> None:
+    warnings.warn(sentence, RuntimeWarning, stacklevel=4)
+
+
+def check_ids(task: Task, data: Mapping[Tensor, Array]) -> None:
+    """Raises DataError for a whole number among the data that is no position of the index it stands for."""
+    for equation in task.equations:
+        for node in nodes(equation.value):
+            match node:
+                case Delta(left=left, right=Component(tensor=tensor)) if tensor in data and left.plain is not None:
+                    ids, extent = data[tensor], left.plain.extent
+                    if isinstance(extent, int) and ids.size and (ids.min() < 0 or ids.max() >= extent):
+                        place = tuple(int(p) for p in np.argwhere((ids < 0) | (ids >= extent))[0])
+                        raise DataError(
+                            f"{tensor.name}{list(place)} is {ids[place]}, outside 0 … {extent - 1}",
+                            fix=f"number the entries of {tensor.name} from 0 to {extent - 1}",
+                        )
+                case _:
+                    pass
+
+
+def drawn(task: Task, seed: int, step: int, samples: int, dtype: np.dtype[Any]) -> dict[Tensor, Array]:
+    """What the layers draw in one step: each entry depends on the seed, the tensor, the step and its place alone.
+
+    Philox4x64-10 (Salmon et al., SC 2011) maps a key and a counter to four words of 64 bits. Entry i of the
+    tensor, in row-major order, is made of word i mod 4 at the key (seed mod 2^64, number of the tensor among the
+    program's random ones, from 0) and the counter (1 + i div 4, 0, step, 0), lowest word first. A mask is 1 where
+    (word >> 11)/2^53 is less than the probability. A uniform number is (word >> 11)/2^53 in float64 and
+    (word >> 40)/2^24 in float32, each exact and less than 1.
+    """
+    result: dict[Tensor, Array] = {}
+    for tensor, (number, probability) in task.drawn.items():
+        shape = tuple(samples if isinstance(extent, str) else extent for extent in tensor.shape)
+        # NumPy counts up before it draws: the first block has the counter 1.
+        key, counter = np.array([seed % 2**64, number], np.uint64), np.array([0, 0, step, 0], np.uint64)
+        words = np.random.Philox(key=key, counter=counter).random_raw(math.prod(shape)).reshape(shape)
+        if probability is not None:
+            result[tensor] = ((words >> np.uint64(11)) * 2.0**-53 < probability).astype(dtype)
+        else:
+            kept = np.finfo(dtype).nmant + 1
+            result[tensor] = (words >> np.uint64(64 - kept)).astype(dtype) * dtype.type(2.0**-kept)
+    return result
+
+
+def rates(rule: Optimizer, first: int, count: int, dtype: np.dtype[Any]) -> Array:
+    """The optimizer's rate at `count` steps from `first` on."""
+    if not callable(rule.rate):
+        return np.full(count, rule.rate_at(first), dtype)
+    return np.array([rule.rate_at(step) for step in range(first, first + count)], dtype)
+
+
+def metrics_of(task: Task, outputs: Mapping[Tensor, Array], samples: int, batch: int) -> dict[str, float]:
+    """The loss over all batches, and the accuracy where the task counts it: its outputs are the loss, and then how many
+    are right, of how many."""
+    loss, *counts = (outputs[tensor].astype(np.float64) for tensor in task.outputs)
+    sizes = np.minimum(batch, samples - batch * np.arange(len(loss)))
+    metrics = {"loss": float((loss * sizes).sum() / samples)}
+    if counts:
+        metrics["accuracy"] = float(counts[0].sum() / max(counts[1].sum(), 1.0))
+    return metrics
+
+
+def check_executor(executor: object) -> None:
+    if executor not in (None, "native", "numpy"):
+        raise ModelError(f"unknown executor {executor!r}", fix='write executor="native" or executor="numpy"')
