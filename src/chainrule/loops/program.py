@@ -11,6 +11,7 @@ of memory. Three kinds of memory hold tensors:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -96,7 +97,8 @@ Stage = ir.Kernel | Rows | Check | Meet
 @dataclass(frozen=True)
 class Lowered:
     """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
-    block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code."""
+    block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a view
+    is another tensor's memory."""
 
     task: Task
     lanes: int
@@ -107,6 +109,7 @@ class Lowered:
     stride: int
     common: int
     schedules: Mapping[str, Schedule]
+    views: Mapping[Tensor, Tensor]
 
 
 def lower(task: Task, machine: Machine, *, samples: int, scheduled: bool = True) -> Lowered:
@@ -124,6 +127,8 @@ class _Plan:
         equations = self.merged() if scheduled else [*task.equations]
         self.names = names_of(task)
         self.layouts = self.with_halos(equations)
+        self.views = self.find_views(equations) if scheduled else {}
+        equations = [e for e in equations if e.tensor not in self.views]
         self.groups = grouped(equations) if scheduled else [Group((e,)) for e in equations]
         self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
         if not scheduled:
@@ -155,6 +160,28 @@ class _Plan:
             return [*self.task.equations]
         head, tail = self.task.equations[:first_update], self.task.equations[first_update:]
         return ordered([*head, *tail], tail, self.task.loss)
+
+    def find_views(self, equations: Sequence[Equation]) -> dict[Tensor, Tensor]:
+        """Tensors that hold the components of another one in the order in which that lies in memory: a reshape is no
+        work. Each with the tensor whose memory it is."""
+        pieces = Counter(e.tensor for e in equations)
+        views: dict[Tensor, Tensor] = {}
+        for equation in equations:
+            target, value = equation.target, equation.value
+            if not isinstance(value, Component) or value.pad is not None or pieces[target.tensor] > 1:
+                continue
+            one, other = self.layouts[target.tensor], self.layouts[value.tensor]
+            lasting = {*self.task.kept, *self.task.outputs, *self.task.following.values()}
+            if target.tensor in lasting or value.tensor in self.task.kept or target.tensor.dtype != value.tensor.dtype:
+                continue
+            if sampled(target.tensor) != sampled(value.tensor) or not (one.unhaloed and other.unhaloed):
+                continue
+            here, there = (c.subscripts[1:] if sampled(c.tensor) else c.subscripts for c in (target, value))
+            if sampled(target.tensor) and target.subscripts[0] != value.subscripts[0]:
+                continue
+            if one.size == other.size and set(one.flat(here).terms) == set(other.flat(there).terms):
+                views[target.tensor] = views.get(value.tensor, value.tensor)
+        return views
 
     def with_halos(self, equations: Iterable[Equation]) -> dict[Tensor, Layout]:
         """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless that would more
@@ -214,7 +241,7 @@ class _Plan:
                     born.setdefault((tensor, False), number)
                     dies[tensor, False] = number
             for tensor in group.reads:
-                dies[tensor, False] = number
+                dies[self.views.get(tensor, tensor), False] = number
         for tensor, readers in rows.items():
             at = born[tensor, False]
             born[tensor, True], dies[tensor, True] = at, max(readers)
@@ -242,11 +269,16 @@ class _Plan:
             places[tensor, False] = Stored("kept", 0, self.layouts[tensor])
         for old, new in self.in_place.items():
             places[new, False] = Stored("kept", 0, self.layouts[old])
+        for view, of in self.views.items():
+            for in_rows in (False, True):
+                if (of, in_rows) in places:
+                    layout = replace(self.layouts[view], rows=in_rows)
+                    places[view, in_rows] = replace(places[of, in_rows], layout=layout)
         stride = spread(sizes["blocks"])
         stages = met(self.stages(places, stride, rows, stored), self.memory(places))
         return Lowered(
             self.task, self.machine.lanes, self.width, tuple(stages), places, self.names, stride, sizes["common"],
-            self.by_name,
+            self.by_name, self.views,
         )
 
     def memory(self, places: Mapping[tuple[Tensor, bool], Stored]) -> dict[str, tuple[str, int, int]]:
@@ -262,7 +294,7 @@ class _Plan:
         return result
 
     def buffer(self, tensor: Tensor, in_rows: bool = False) -> str:
-        return self.names[_old(tensor, self.in_place)] + ("r" if in_rows else "")
+        return self.names[_old(self.views.get(tensor, tensor), self.in_place)] + ("r" if in_rows else "")
 
     def stored_targets(self) -> frozenset[Tensor]:
         """Targets that must be in memory: read outside of their group, or afterwards."""
@@ -271,7 +303,7 @@ class _Plan:
             wanted.add(self.task.loss)
         for group in self.groups:
             own = set(group.targets)
-            wanted.update(t for t in group.reads if t not in own)
+            wanted.update(v for t in group.reads if (v := self.views.get(t, t)) not in own or t in self.views)
             if len(own) < len(group.equations):
                 wanted |= own
             for equation in group.equations:
@@ -287,7 +319,7 @@ class _Plan:
         for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True)):
             if schedule.lanes == "outputs" and scattered(group, self.ids) is None:
                 for tensor in needs_rows(group, schedule.loops[-1]):
-                    result.setdefault(tensor, []).append(number)
+                    result.setdefault(self.views.get(tensor, tensor), []).append(number)
         return result
 
     def stages(

@@ -152,7 +152,7 @@ def reductions(group: Group) -> list[Reduce]:
 def best_tile(
     group: Group, found: Sequence[Loop], machine: Machine, lanes: Lanes, blocks: int
 ) -> tuple[int, ...]:
-    sums = reductions(group)
+    sums = [node for node in reductions(group) if node.kind == "sum"]
     if not sums:
         return (1,) * (len(found) + 1)
     vectors = [_positions(loop, machine, lanes, loop is found[-1]) for loop in found]

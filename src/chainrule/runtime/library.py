@@ -75,9 +75,11 @@ class Library:
         seed: int = 0,
         before: int = 0,
         workers: int = 1,
+        ticks: NDArray[np.uint64] | None = None,
     ) -> Run:
         """Begin steps first … last − 1 over batches of the samples in `order`. Arrays must be contiguous, of the
-        library's type (int32 for whole numbers); those of `kept` are changed in place.
+        library's type (int32 for whole numbers); those of `kept` are changed in place. `ticks` are for a library built
+        to be profiled: a count for each mark.
         """
         lowered, task = self.lowered, self.lowered.task
         samples = len(order)
@@ -96,6 +98,8 @@ class Library:
             arrays[lowered.names[tensor]] = kept[tensor]
         for tensor, array in outputs.items():
             arrays[f"out {lowered.names[tensor]}"] = array
+        if ticks is not None:
+            arrays["ticks"] = ticks
         for name, array in arrays.items():
             assert array.flags.c_contiguous
             table[self.slots[name]] = array.ctypes.data

@@ -281,7 +281,7 @@ def slots(lowered: Lowered) -> dict[str, int]:
     kept tensors and, behind "out ", the outputs, by their names in the code."""
     task, names = lowered.task, lowered.names
     keys = ["blocks", "common", "order", *(names[t] for t in (*task.data, *task.kept)),
-            *(f"out {names[t]}" for t in task.outputs)]
+            *(f"out {names[t]}" for t in task.outputs), "ticks"]
     return {key: number for number, key in enumerate(keys)}
 
 
@@ -331,11 +331,12 @@ class _Step:
         for tensor in of.task.outputs:
             yield f"    real *const out_{of.names[tensor]} = m[{self.slots[f'out {of.names[tensor]}']}];"
         for (tensor, rows), where in of.stored.items():
-            if where.region != "kept":
+            if where.region != "kept" and tensor not in of.views:
                 kind = "int" if tensor.dtype == "integer" else "real"
                 memory = "blocks_memory" if where.region == "blocks" else "common"
                 cast = "(int *)" if kind == "int" else ""
                 yield f"    {kind} *const {of.names[tensor]}{'r' if rows else ''} = {cast}({memory} + {where.offset});"
+        yield f"    MARKS(m[{self.slots['ticks']}]);"
         yield "    for (long step = first; step < last; step++) {"
         yield "        const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;"
         yield f"        const long blocks = (N + {of.width - 1}) / {of.width};"
@@ -348,10 +349,14 @@ class _Step:
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
             yield from self.gather(tensor)
-        for stage in of.stages:
+        yield "        MARK(0);"
+        for number, stage in enumerate(of.stages, 1):
             yield from self.stage(stage)
+            if not isinstance(stage, Meet):
+                yield f"        MARK({number});"
         for tensor in of.task.outputs:
             yield from self.deliver(tensor)
+        yield f"        MARK({len(of.stages) + 1});"
         yield "        if (worker == 0) count_step(t);"
         yield "    }"
         yield "    return -1;"

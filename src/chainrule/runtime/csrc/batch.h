@@ -50,3 +50,18 @@ INLINE void share(long count, long unit, long worker, long workers, long *from, 
   if (*to > count) *to = count;
 }
 
+
+/* Where time goes: with PROFILED, ticks[n] grows by the ticks from the mark before to mark n. */
+#ifdef PROFILED
+#if defined(__x86_64__)
+#define TICKS __builtin_ia32_rdtsc()
+#else
+INLINE word ticks_now(void) { word t; __asm__ volatile("mrs %0, cntvct_el0" : "=r"(t)); return t; }
+#define TICKS ticks_now()
+#endif
+#define MARKS(table) word *const ticks = worker ? 0 : (word *)(table); word before = TICKS
+#define MARK(n) do { const word now = TICKS; if (ticks) ticks[n] += now - before; before = now; } while (0)
+#else
+#define MARKS(table)
+#define MARK(n)
+#endif
