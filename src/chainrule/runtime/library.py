@@ -52,10 +52,16 @@ class Library:
     Its memory grows with the largest batch it has seen."""
 
     def __init__(
-        self, lowered: Lowered, source: str, slots: Mapping[str, int], target: Target, real: np.dtype[Any]
+        self,
+        lowered: Lowered,
+        source: str,
+        slots: Mapping[str, int],
+        target: Target,
+        real: np.dtype[Any],
+        flags: tuple[str, ...] = (),
     ) -> None:
         self.lowered, self.real, self.slots = lowered, real, slots
-        self.handle = ctypes.CDLL(str(build(source, target=target)))
+        self.handle = ctypes.CDLL(str(build(source, target=target, flags=flags)))
         self.function = self.handle.chainrule_run
         self.function.restype = ctypes.c_long
         self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
@@ -78,8 +84,8 @@ class Library:
         ticks: NDArray[np.uint64] | None = None,
     ) -> Run:
         """Begin steps first … last − 1 over batches of the samples in `order`. Arrays must be contiguous, of the
-        library's type (int32 for whole numbers); those of `kept` are changed in place. `ticks` are for a library built
-        to be profiled: a count for each mark.
+        library's type (whole numbers: int32, over the field int64); those of `kept` are changed in place. `ticks` are
+        for a library built to be profiled: a count for each mark.
         """
         lowered, task = self.lowered, self.lowered.task
         samples = len(order)
