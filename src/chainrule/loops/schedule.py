@@ -8,20 +8,20 @@ latency of a chain of additions; any other choice gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import Literal
 
 from chainrule.ir.expr import Add, Apply, Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
-from chainrule.loops.fuse import Group
+from chainrule.loops.fuse import Group, Lanes
 from chainrule.loops.layout import Layout, sampled
 from chainrule.loops.places import flat_factors, within
 
-Lanes = Literal["samples", "outputs", "terms"]
+VECTOR = 64  # bytes
+FIRST_CACHE, SECOND_CACHE = 24 << 10, 1 << 20  # bytes that a pass may use
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 
 
@@ -50,11 +50,13 @@ class Loop:
 class Schedule:
     """`lanes`: samples, neighbouring outputs (positions of the last loop), or terms of the sums (which are split there)
     go into the lanes. `tile` has the number of blocks of samples and then, for each loop, of positions (of vectors, for
-    a loop in the lanes) that are computed together."""
+    a loop in the lanes) that are computed together. With a `chunk` the sum is made in passes over so many positions of
+    its first index (behind that of the samples), which stay in the cache while all outputs take their terms."""
 
     lanes: Lanes
     loops: tuple[Loop, ...]
     tile: tuple[int, ...]
+    chunk: int = 0
 
 
 def loops(group: Group, layouts: Mapping[Tensor, Layout]) -> tuple[Loop, ...]:
@@ -111,6 +113,21 @@ def side_by_side(group: Group, loop: Loop, layouts: Mapping[Tensor, Layout]) -> 
     return True
 
 
+def fits(group: Group, layouts: Mapping[Tensor, Layout]) -> bool:
+    """Whether neighbouring outputs of the group can be in the lanes."""
+    found = loops(group, layouts)
+    return bool(found) and side_by_side(group, found[-1], layouts)
+
+
+def lanes_of(
+    equation: Equation, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
+) -> Lanes | None:
+    """What the sums of an equation have in the lanes: decided by the equation alone."""
+    alone = Group((equation,))
+    sums = any(node.kind == "sum" for node in reductions(alone))
+    return choose(alone, layouts, machine, width, samples).lanes if sums else None
+
+
 def needs_rows(group: Group, loop: Loop) -> list[Tensor]:
     """The tensors with samples of which neighbouring components go into the lanes."""
     own = set(loop.indices)
@@ -123,18 +140,21 @@ def needs_rows(group: Group, loop: Loop) -> list[Tensor]:
 def choose(
     group: Group, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
 ) -> Schedule:
-    """The cheapest schedule by the model; `samples` is how many are expected at once."""
+    """The cheapest schedule by the model among those with the group's lanes; `samples` is how many are expected at
+    once."""
     found = loops(group, layouts)
     blocks = -(-samples // width)
     has_samples = any(i.is_sample for i in group.indices)
     if has_samples and width > 1:
         tile = best_tile(group, found, machine, "samples", blocks)
-        return Schedule("samples", found, tile)
+        return chunked(group, Schedule("samples", found, tile), layouts)
     options: list[tuple[float, Schedule]] = []
     outer = samples if has_samples else 1
     for lanes in ("outputs", "terms"):
+        if group.lanes not in (None, lanes):
+            continue
         if lanes == "outputs":
-            if not found or not side_by_side(group, found[-1], layouts):
+            if not fits(group, layouts):
                 continue
             extra = sum(layouts[t].size for t in needs_rows(group, found[-1])) * blocks if width > 1 else 0
         else:
@@ -142,7 +162,40 @@ def choose(
         tile = best_tile(group, found, machine, lanes, outer)
         cost = total_cost(group, found, tile, machine, lanes, outer, samples, width) + extra
         options.append((cost, Schedule(lanes, found, tile)))
-    return min(options, key=lambda option: option[0])[1]
+    return chunked(group, min(options, key=lambda option: option[0])[1], layouts)
+
+
+def chunked(group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) -> Schedule:
+    """The schedule with a chunk where the terms of its one sum do not fit into the cache that they are read from."""
+    sums = reductions(group)
+    if len(sums) != 1 or sums[0].kind != "sum" or any(True for _ in positional(sums[0].body)):
+        return schedule
+    node, (first, *others) = sums[0], sums[0].indices
+    if not isinstance(sums[0].body, Multiply) or not group.equations[0].value.free:
+        return schedule
+    match schedule.lanes:
+        case "samples" if not first.is_sample and isinstance(first.extent, int):
+            inner = prod(i.extent for i in others if isinstance(i.extent, int))
+            if first.extent * inner * schedule.tile[0] * VECTOR <= SECOND_CACHE // 3 or others:
+                return schedule
+            return replace(schedule, chunk=_divisor(first.extent, 256))
+        case "terms" if first.is_sample and len(others) > 1 and isinstance(others[0].extent, int):
+            inner = prod(i.extent for i in others[1:] if isinstance(i.extent, int))
+            row = 0
+            for component in nodes(node.body):
+                if isinstance(component, Component):
+                    row += _points(component, schedule.loops, schedule.tile, "terms") * inner * VECTOR
+            if row * others[0].extent <= 4 * FIRST_CACHE:
+                return schedule
+            return replace(schedule, chunk=_divisor(others[0].extent, max(1, FIRST_CACHE // row)))
+        case _:
+            return schedule
+
+
+def _divisor(extent: int, most: int) -> int:
+    """The largest divisor up to `most`, or no chunk where it would be too small to be worth the passes."""
+    size = max(d for d in range(1, min(most, extent) + 1) if extent % d == 0)
+    return size if size < extent else 0
 
 
 def reductions(group: Group) -> list[Reduce]:

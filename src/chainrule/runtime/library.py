@@ -28,6 +28,7 @@ class Run:
 
     team: Team
     calls: Sequence[Future[int]]
+    packed: Sequence[tuple[Array, Array]]  # arrays, and the same in the layout of the code
     alive: object  # what the workers read and write
 
     @property
@@ -44,6 +45,8 @@ class Run:
                 call.result(timeout)
             except TimeoutError:
                 return None
+        for array, packed in self.packed:
+            array[...] = packed
         return max(call.result() for call in self.calls)
 
 
@@ -100,8 +103,16 @@ class Library:
         arrays: dict[str, Array] = {"blocks": self.blocks, "common": self.common, "order": order}
         for tensor in task.data:
             arrays[lowered.names[tensor]] = data[tensor] if tensor in data else scratch[tensor]
+        packed: list[tuple[Array, Array]] = []
         for tensor in task.kept:
-            arrays[lowered.names[tensor]] = kept[tensor]
+            layout, array = lowered.stored[tensor, False].layout, kept[tensor]
+            if not layout.unhaloed:
+                room = _zeros(layout.size, self.real)
+                inner = room.reshape(layout.padded)[tuple(slice(a, a + e) for e, (a, _) in zip(layout.extents, layout.halo, strict=True))]
+                inner[...] = array
+                packed.append((array, inner))
+                array = room
+            arrays[lowered.names[tensor]] = array
         for tensor, array in outputs.items():
             arrays[f"out {lowered.names[tensor]}"] = array
         if ticks is not None:
@@ -122,7 +133,7 @@ class Library:
         if self.pool is None:
             self.pool = ThreadPoolExecutor(max(workers, 1))
         calls = [self.pool.submit(work, worker) for worker in range(workers)]
-        return Run(team, calls, alive)
+        return Run(team, calls, packed, alive)
 
 
 def _zeros(entries: int, dtype: np.dtype[Any]) -> Array:

@@ -54,7 +54,7 @@ class _Printer:
         lines[-1] += " */"
         lines.append(f"static void {self.kernel.name}({', '.join(arguments)})")
         lines.append("{")
-        if "blocks" in named:
+        if "blocks" in named or any("blocks" in line for line in body):
             lines.append(f"    const long blocks = (N + {self.width - 1}) / {self.width};")
         if "full" in named:
             lines.append(f"    const long full = N / {self.width};")
@@ -166,6 +166,8 @@ class _Printer:
             return f"select{'_ints' if of.kind == 'ints' else ''}({', '.join(values)})"
         if name in INFIX:
             return f"({values[0]} {INFIX[name]} {values[1]})"
+        if name == "not":
+            return f"!{values[0]}"
         if name == "least":
             return f"({values[0]} < {values[1]} ? {values[0]} : {values[1]})"
         if name in COMPARE and of.kind == "flag":
@@ -393,7 +395,7 @@ class _Step:
             layout = of.stored[tensor, True].layout
             yield f"            for (int s = 0; s < {width}; s++) {{"
             for origin, place, count in _runs(layout):
-                to = f"{name}r + b * {of.stride} + s * {layout.size} + {place}"
+                to = f"{name}r + b * {of.stride} + s * {layout.apart} + {place}"
                 yield f"                copy({to}, row[s] + {origin}, {count});"
             yield "            }"
         yield "        }"
@@ -418,7 +420,7 @@ class _Step:
                     name, layout = of.names[tensor], of.stored[tensor, False].layout
                     yield "        for (long b = own; b < end; b++)"
                     yield (
-                        f"            give({name}r + b * {of.stride}, {layout.size}, {name} + b * {of.stride}, "
+                        f"            give({name}r + b * {of.stride}, {layout.apart}, {name} + b * {of.stride}, "
                         f"{layout.size}, {of.width});"
                     )
             case Check(loss=loss):
