@@ -53,10 +53,16 @@ class Library:
     Its memory grows with the largest batch it has seen. One call at a time."""
 
     def __init__(
-        self, lowered: Lowered, source: str, slots: Mapping[str, int], target: Target, real: np.dtype[Any]
+        self,
+        lowered: Lowered,
+        source: str,
+        slots: Mapping[str, int],
+        target: Target,
+        real: np.dtype[Any],
+        flags: tuple[str, ...] = (),
     ) -> None:
         self.lowered, self.real = lowered, real
-        self.handle = ctypes.CDLL(str(build(source, target=target)))
+        self.handle = ctypes.CDLL(str(build(source, target=target, flags=flags)))
         self.function = self.handle.chainrule_run
         self.function.restype = ctypes.c_long
         self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
@@ -141,8 +147,8 @@ class Library:
         ticks: NDArray[np.uint64] | None = None,
     ) -> Run:
         """Begin the steps over batches of the samples in `order`. Arrays must be contiguous, of the library's type
-        (int32 for whole numbers); those of `kept` are changed in place. `ticks` are for a library built to be
-        profiled: a count for each mark.
+        (int32 for whole numbers, over the field int64); those of `kept` are changed in place. `ticks` are for a library
+        built to be profiled: a count for each mark.
         """
         batch = min(batch, len(order))
         self.prepare(data, kept, outputs, order, batch)
