@@ -53,8 +53,8 @@ class Compiler:
     is_zig: bool = False
 
     def arguments(self, target: Target, more: tuple[str, ...], source: str, output: str) -> list[str]:
-        """The whole command line. For zig another machine is a target, and so is the baseline of an architecture; without
-        optimisation it would add checks that call a library."""
+        """The whole command line. For zig another machine is a target, and so is the baseline of an architecture;
+        without optimisation it would add checks that call a library."""
         flags, linking = target.flags, ()
         if self.is_zig:
             more = ("-fno-sanitize=undefined", *more)
