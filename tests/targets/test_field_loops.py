@@ -6,10 +6,11 @@ the end are refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -182,11 +183,89 @@ KINDS: dict[str, tuple[tuple[int, ...], list[Callable[[], Any]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lanes", LANES)
-@pytest.mark.parametrize("kind", KINDS)
-def test_twenty_shapes_of_each_kind(kind: str, lanes: int) -> None:
+BATCHES = {4: 6, 8: 13, 16: 16}
+
+
+def twenty_shapes(kind: str, lanes: int, batch: int) -> list[str]:
     shape, layers = KINDS[kind]
     assert len(layers) == 20
-    task = gradients_of(branches(shape, layers))
-    batch = {4: 1, 8: 13, 16: 16}[lanes]
-    assert differing(task, lanes, batch, batch) == []
+    return differing(gradients_of(branches(shape, layers)), lanes, batch, batch)
+
+
+@pytest.mark.parametrize(("kind", "lanes"), zip(KINDS, LANES, strict=True))
+def test_twenty_shapes_of_each_kind(kind: str, lanes: int) -> None:
+    assert twenty_shapes(kind, lanes, BATCHES[lanes]) == []
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_twenty_shapes_of_each_kind_at_every_width(kind: str, lanes: int) -> None:
+    for batch in (1, 2, BATCHES[lanes], 37):
+        assert twenty_shapes(kind, lanes, batch) == []
+
+
+# Planted errors. Each reads or writes less than the sound text does, so that none leaves its memory.
+
+
+def shorter(found: re.Match[str]) -> str:
+    return f"{found[1]}{int(found[2]) - 1}{found[3]}"
+
+
+ERRORS: dict[str, tuple[str, str | Callable[[re.Match[str]], str]]] = {
+    "a loop ends early": (r"(for \([^;]*; \w+ < )([2-9]|\d\d+)(; \w+\+\+\))", shorter),
+    "a loop begins late": (r"(for \(long \w+ = )0(; \w+ < (?:[2-9]|\d\d+); \w+\+\+\))", r"\g<1>1\2"),
+    "a neighbour is read": (r"(\bload\([^()]* \+ )([1-9]\d*)(\))", shorter),
+    "weights of another place": (r"(\bp\d+\[[^\]]* \+ )([1-9]\d*)(\])", shorter),
+    "a stride too small": (r"(\bload\(\w+ \+ \w+ \* )([2-9]|\d\d+)(\b)", shorter),
+    "a term is left out": (r"\bmac\(\w+, \w+, (\w+)\)", r"\1"),
+    "another factor": (r"\bmac\((\w+), (\w+), (\w+)\)", r"mac(\1, \1, \3)"),
+    "an activation is left out": (r"\b(?:relu|tanh|step)_1?\((\w+)\)", r"\1"),
+    "a bias or a gradient is left out": (r"\badd1?\((\w+), \w+\)", r"\1"),
+    "lanes behind the last sample count": (r"\blive\([^()]*(?:\([^()]*\))?[^()]*\)", "live(LANES)"),
+    "samples out of order": (r"order\[begin \+ at\]", "order[at]"),
+}
+
+
+@cache
+def sound() -> tuple[Lowered, str, list[Point]]:
+    """A program, and points of 1, 2 and 5 to 8 blocks of samples: loops over several blocks run, and their rests."""
+    layers = (cr.Conv2d(3, 3, stride=2, padding=1), cr.ReLU(), cr.MaxPool2d(2), cr.Flatten(), cr.Dense(5), cr.Tanh())
+    model = cr.Sequential(cr.Input(2, 8, 7), *layers, cr.Dense(3), loss="half_squared_error")
+    task = training(model.network, model._derivation, cr.SGD(0.1), "numbers")
+    lowered = lowering(task, 8, 13)
+    return lowered, emit(lowered, "field"), [Point(task, 24, 13), *(Point(task, n, n) for n in (5, 35, 44, 53, 59))]
+
+
+def planted(kind: str) -> list[str]:
+    """The program with one error of this kind, at each place where there can be one."""
+    lowered, source, _ = sound()
+    start, (pattern, error) = source.index(c.source(lowered)), ERRORS[kind]
+    sites = [m for m in re.finditer(pattern, source) if m.start() >= start]
+    return [source[: m.start()] + re.sub(pattern, error, m[0], count=1) + source[m.end() :] for m in sites]
+
+
+def refused(source: str) -> bool:
+    lowered, _, points = sound()
+    built = library(lowered, source, 8)
+    return any(point.differing(built) for point in points)
+
+
+def test_the_sound_program_is_accepted() -> None:
+    assert not refused(sound()[1])
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_planted_errors_are_refused(kind: str) -> None:
+    """At three places. One may be no error: where a loop runs once, or padding is read."""
+    sources = planted(kind)
+    assert sources
+    some = [*dict.fromkeys(sources[len(sources) * quarter // 4] for quarter in (1, 2, 3))]
+    assert sum(map(refused, some)) >= max(1, len(some) - 1)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("kind", ERRORS)
+def test_planted_errors_are_refused_everywhere(kind: str) -> None:
+    sources = planted(kind)
+    assert sum(map(refused, sources)) >= 0.93 * len(sources)
