@@ -8,10 +8,11 @@ in registers, and a tensor that nothing else reads never exists in memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from heapq import heappop, heappush
+from math import prod
 from typing import Literal
 
 from chainrule.ir.expr import Component, Tensor
@@ -57,11 +58,30 @@ def joined(group: Group, equation: Equation) -> Group | None:
                 return None
     if not own or set(mapping) != set(equation.indices):
         return None
-    if len({i for a in mapping.values() for i in a.indices}) < len(group.indices):
+    if not _once_each(mapping, group.indices):
         return None
     new = _over(equation, mapping)
     same = all(c.pad is None and c.subscripts == points[c.tensor] for c in components(new.value) if c.tensor in points)
     return Group((*group.equations, new)) if same and set(new.indices) == set(group.indices) else None
+
+
+def _once_each(mapping: Mapping[Index, Affine], indices: Sequence[Index]) -> bool:
+    """Whether each point of the mapping's indices is that of one point of `indices`: a piece of a tensor is no place
+    for an equation over all of it. What is mapped to are subscripts of a target, so no point is reached twice."""
+    for index, point in mapping.items():
+        plain = point.plain
+        if plain is None and (isinstance(index.extent, str) or point.bounds() != (0, index.extent - 1)):
+            return False
+        if plain is not None and plain.extent != index.extent:
+            return False
+    reached = {i for point in mapping.values() for i in point.indices}
+    return len(reached) == len(indices) and _size(mapping) == _size(indices)
+
+
+def _size(indices: Iterable[Index]) -> tuple[int, list[str]]:
+    """How many points: a number, and the named extents that multiply it."""
+    extents = [i.extent for i in indices]
+    return prod(e for e in extents if isinstance(e, int)), sorted(e for e in extents if isinstance(e, str))
 
 
 def _over(equation: Equation, mapping: Mapping[Index, Affine]) -> Equation:
