@@ -45,8 +45,8 @@ class Layout:
 
     @property
     def apart(self) -> int:
-        """Entries between neighbouring samples in rows: no multiple of a kilobyte, or a column would keep to a few lines
-        of the cache."""
+        """Entries between neighbouring samples in rows: no multiple of a kilobyte, or a column would keep to a few
+        lines of the cache."""
         return self.size + (16 if self.size % 256 == 0 else 0)
 
     @property

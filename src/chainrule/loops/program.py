@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import Literal
 
@@ -52,7 +53,7 @@ class Task:
     stepwise: tuple[Tensor, ...] = ()
 
 
-    @property
+    @cached_property
     def products(self) -> int:
         """Products for one sample, roughly: the positions of all indices of each equation with samples."""
         total = 0
@@ -214,7 +215,7 @@ class _Plan:
                     halos[tensor] = wider
         for tensor in self.task.kept:
             own = halos[tensor]
-            if len(own) > 1 and extents(tensor)[-1] % 256 == 0:
+            if self.task.following and len(own) > 1 and extents(tensor)[-1] % 256 == 0:
                 own[-1] = (0, ALIGN)  # or a column would keep to a few lines of the cache
                 if (new := self.task.following.get(tensor, tensor)) in halos:
                     halos[new] = own
@@ -319,7 +320,8 @@ class _Plan:
             else:
                 tensor = Tensor(f"partial {number}", (*sizes, self.machine.lanes))
                 result[number] = Component(tensor, (*places, Affine()))
-            self.layouts[tensor] = Layout(tensor, ((0, 0),) * len(extents(tensor)), self.width if sampled(tensor) else 1)
+            bare = ((0, 0),) * len(extents(tensor))
+            self.layouts[tensor] = Layout(tensor, bare, self.width if sampled(tensor) else 1)
             self.names[tensor] = f"q{number + 1}"
         return result
 

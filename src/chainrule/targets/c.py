@@ -48,7 +48,8 @@ class _Printer:
         arguments = ["long N", "long from", "long to"]
         for buffer in self.kernel.buffers:
             const = "" if buffer in self.kernel.written else "const "
-            arguments.append(f"{const}{buffer.kind} *restrict {buffer.name}")
+            kind = "whole" if buffer.kind == "int" else "real"
+            arguments.append(f"{const}{kind} *restrict {buffer.name}")
         lines = [f"/* {self.kernel.comment[0]}", *(f"   {line}" for line in self.kernel.comment[1:])]
         lines[-1] += " */"
         lines.append(f"static void {self.kernel.name}({', '.join(arguments)})")
@@ -323,7 +324,7 @@ class _Step:
         of = self.of
         for tensor in (*of.task.data, *of.task.kept, *of.task.outputs):
             name = of.names[tensor]
-            kind = "int" if tensor.dtype == "integer" else "real"
+            kind = "whole" if tensor.dtype == "integer" else "real"
             if tensor in of.task.kept:
                 if tensor not in of.task.stepwise:
                     yield f"    real *const {name} = m[{self.slots[name]}];"
@@ -334,9 +335,9 @@ class _Step:
             yield f"    real *const out_{of.names[tensor]} = m[{self.slots[f'out {of.names[tensor]}']}];"
         for (tensor, rows), where in of.stored.items():
             if where.region != "kept" and tensor not in of.views:
-                kind = "int" if tensor.dtype == "integer" else "real"
+                kind = "whole" if tensor.dtype == "integer" else "real"
                 memory = "blocks_memory" if where.region == "blocks" else "common"
-                cast = "(int *)" if kind == "int" else ""
+                cast = "(whole *)" if kind == "whole" else ""
                 yield f"    {kind} *const {of.names[tensor]}{'r' if rows else ''} = {cast}({memory} + {where.offset});"
         yield f"    MARKS(m[{self.slots['ticks']}]);"
         yield "    for (long step = first; step < last; step++) {"
@@ -378,7 +379,7 @@ class _Step:
     def gather(self, tensor: Tensor) -> Iterator[str]:
         """The samples of the batch into the worker's blocks; lanes behind the last sample repeat it."""
         of, name, width = self.of, self.of.names[tensor], self.of.width
-        kind = "int" if tensor.dtype == "integer" else "real"
+        kind = "whole" if tensor.dtype == "integer" else "real"
         size, stored = self.size(tensor), of.stored[tensor, False]
         drawn = tensor in of.task.drawn
         yield "        for (long b = own; b < end; b++) {"
@@ -389,7 +390,7 @@ class _Step:
         yield "            }"
         for origin, place, count in _runs(stored.layout):
             where = f"{name} + b * {of.stride} + {place * width}"
-            yield f"            take{'_ints' if kind == 'int' else ''}({where}, row, {origin}, {count});"
+            yield f"            take{'_ints' if kind == 'whole' else ''}({where}, row, {origin}, {count});"
         if (tensor, True) in of.stored:
             layout = of.stored[tensor, True].layout
             yield f"            for (int s = 0; s < {width}; s++) {{"
