@@ -73,7 +73,7 @@ def networks(draw: st.DrawFn, dtype: str = "float32") -> tuple[cr.Model, Labels]
 
 def _shape(start: cr.Input, node: Node) -> tuple[int, ...]:
     if node is start:
-        return start.sample
+        return tuple(int(e) for e in start.shape[1:])
     return tuple(int(e) for e in cr.Model(start, node).network.logits.shape[1:])
 
 
