@@ -59,10 +59,10 @@ class Library:
         slots: Mapping[str, int],
         target: Target,
         real: np.dtype[Any],
-        flags: tuple[str, ...] = (),
+        flags: tuple[str, ...] = (), parts: int = 1,
     ) -> None:
         self.lowered, self.real = lowered, real
-        self.handle = ctypes.CDLL(str(build(source, target=target, flags=flags)))
+        self.handle = ctypes.CDLL(str(build(source, target=target, flags=flags, parts=parts)))
         self.function = self.handle.chainrule_run
         self.function.restype = ctypes.c_long
         self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]

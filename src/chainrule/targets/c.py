@@ -52,7 +52,7 @@ class _Printer:
             arguments.append(f"{const}{kind} *restrict {buffer.name}")
         lines = [f"/* {self.kernel.comment[0]}", *(f"   {line}" for line in self.kernel.comment[1:])]
         lines[-1] += " */"
-        lines.append(f"static void {self.kernel.name}({', '.join(arguments)})")
+        lines.append(f"KERNEL void {self.kernel.name}({', '.join(arguments)})")
         lines.append("{")
         if "blocks" in named or any("blocks" in line for line in body):
             lines.append(f"    const long blocks = (N + {self.width - 1}) / {self.width};")
@@ -268,6 +268,16 @@ def _names(statements: Iterable[ir.Statement]) -> Iterator[str]:
 # A step from its kernels
 
 
+PARTS = 2
+SPLIT = """
+#ifdef PART
+#define KERNEL __attribute__((visibility("hidden")))
+#define IN_PART(n) (PART == n)
+#else
+#define KERNEL static
+#define IN_PART(n) 1
+#endif
+"""
 HEAD = """
 /* m: memory, in the order of `slots`; n: {samples, batch, first step, last step, seed, steps before}. Returns the
    number of the step whose loss was not finite, or -1. */
@@ -316,9 +326,17 @@ class _Step:
         self.of, self.slots = lowered, slots(lowered)
 
     def text(self) -> str:
+        """The whole program is one text; with PART defined it compiles that part of the kernels alone, so that
+        compilers side by side make it and a linker joins it."""
         kernels = [kernel(s, self.of.width) for s in self.of.stages if isinstance(s, ir.Kernel)]
-        parts = [*kernels, HEAD.strip()]
-        return "\n\n".join(parts) + "\n" + "\n".join(self.body()) + "\n}\n"
+        weights, parts = [0] * PARTS, list[list[str]]()
+        for text in kernels:
+            lightest = min(range(PARTS), key=weights.__getitem__)
+            weights[lightest] += text.count("\n")
+            parts.append([f"#if IN_PART({lightest})", text, "#endif"])
+        prototypes = [text[: text.index("\n{")].partition("*/\n")[2] + ";" for text in kernels]
+        step = ["#if IN_PART(0)", HEAD.strip() + "\n" + "\n".join(self.body()) + "\n}", "#endif"]
+        return "\n\n".join([SPLIT.strip(), "\n".join(prototypes), *("\n".join(p) for p in (*parts, step))]) + "\n"
 
     def body(self) -> Iterator[str]:
         of = self.of
