@@ -82,6 +82,7 @@ def ordered(equations: Sequence[Equation], late: Iterable[Equation], after: Tens
     """The equations with each of `late` moved up to just behind the one whose value it consumes, as soon as all that it
     reads is there, and `after` too."""
     waiting = list(late)
+    needs = {e: tuple(tensors(e.value)) for e in waiting}
     rest = [e for e in equations if e not in set(waiting)]
     defined = {e.tensor for e in equations}
     done: set[Tensor] = set()
@@ -92,7 +93,7 @@ def ordered(equations: Sequence[Equation], late: Iterable[Equation], after: Tens
         position = 0
         while position < len(waiting):
             candidate = waiting[position]
-            ready = all(t in done or t not in defined for t in tensors(candidate.value))
+            ready = all(t in done or t not in defined for t in needs[candidate])
             if ready and (after is None or after in done):
                 result.append(waiting.pop(position))
                 done.add(candidate.tensor)

@@ -139,6 +139,13 @@ class _Plan:
         self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
         if not scheduled:
             self.schedules = [replace(s, tile=(1,) * len(s.tile), chunk=0) for s in self.schedules]
+        self.writing: dict[Tensor | None, int] = {}
+        self.reading: dict[Tensor, list[tuple[int, Component]]] = {}
+        for number, group in enumerate(self.groups):
+            for equation in group.equations:
+                self.writing.setdefault(equation.tensor, number)
+                for component in components(equation.value):
+                    self.reading.setdefault(component.tensor, []).append((number, component))
         self.in_place = {
             old: new for old, new in task.following.items() if old is not new and self.may_overwrite(old, new)
         }
@@ -223,26 +230,17 @@ class _Plan:
 
     def may_overwrite(self, old: Tensor, new: Tensor) -> bool:
         """Whether the new value of a kept tensor may take the old one's place as it is computed."""
-        for number, group in enumerate(self.groups):
-            if new in group.targets:
-                position, target = number, next(e.target for e in group.equations if e.tensor == new)
-                break
-        else:
+        position = self.writing.get(new, -1)
+        if position <= self.writing.get(self.task.loss, -1) or new in self.task.outputs:
             return False
-        for number, group in enumerate(self.groups):
-            read = [c for e in group.equations for c in components(e.value) if c.tensor == old]
-            if number > position and read:
-                return False
-            if number == position and any(c.subscripts != target.subscripts for c in read):
-                return False
-            if number == position:
-                later = group.equations[[e.tensor for e in group.equations].index(new) + 1 :]
-                if any(old in tensors(e.value) for e in later):
-                    return False
-        loss = self.task.loss
-        checked = next((n for n, g in enumerate(self.groups) if loss in g.targets), -1)
-        others = (n for n, g in enumerate(self.groups) if n != position and new in g.reads)
-        return position > checked and new not in self.task.outputs and not any(True for _ in others)
+        group = self.groups[position]
+        own = [e.tensor for e in group.equations].index(new)
+        target, later = group.equations[own].target, group.equations[own + 1 :]
+        reads = self.reading.get(old, ())
+        if any(n > position or (n == position and c.subscripts != target.subscripts) for n, c in reads):
+            return False
+        others = any(n != position for n, _ in self.reading.get(new, ()))
+        return not others and not any(old in tensors(e.value) for e in later)
 
     # Memory
 
