@@ -19,7 +19,7 @@ from chainrule.ir.expr import NamedReal, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout
-from chainrule.loops.program import Check, Lowered, Meet, Rows
+from chainrule.loops.task import Check, Lowered, Meet, Rows
 
 Array = NDArray[Any]
 
