@@ -149,7 +149,7 @@ def choose(
     has_samples = any(i.is_sample for i in group.indices)
     if has_samples and width > 1:
         tile = best_tile(group, found, machine, "samples", blocks)
-        return chunked(group, Schedule("samples", found, tile), layouts)
+        return chunked(group, Schedule("samples", found, tile), width)
     options: list[tuple[float, Schedule]] = []
     outer = samples if has_samples else 1
     for lanes in ("outputs", "terms"):
@@ -165,10 +165,10 @@ def choose(
         tile = best_tile(group, found, machine, lanes, outer)
         cost = total_cost(group, found, tile, machine, lanes, outer, samples, width) + extra
         options.append((cost, Schedule(lanes, found, tile)))
-    return chunked(group, min(options, key=lambda option: option[0])[1], layouts)
+    return chunked(group, min(options, key=lambda option: option[0])[1], width)
 
 
-def chunked(group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) -> Schedule:
+def chunked(group: Group, schedule: Schedule, width: int) -> Schedule:
     """The schedule with a chunk where the terms of its one sum do not fit into the cache that they are read from."""
     sums = reductions(group)
     if len(sums) != 1 or sums[0].kind != "sum" or any(True for _ in positional(sums[0].body)):
@@ -182,7 +182,7 @@ def chunked(group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) 
             if first.extent * inner * schedule.tile[0] * VECTOR <= SECOND_CACHE // 3 or others:
                 return schedule
             return replace(schedule, chunk=_divisor(first.extent, 256))
-        case "terms" if first.is_sample and len(others) > 1 and isinstance(others[0].extent, int):
+        case "terms" if width > 1 and first.is_sample and len(others) > 1 and isinstance(others[0].extent, int):
             inner = prod(i.extent for i in others[1:] if isinstance(i.extent, int))
             row = 0
             for component in nodes(node.body):
