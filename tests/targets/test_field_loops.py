@@ -88,8 +88,9 @@ class Point:
         outputs = self.arrays()
         kept = {t: np.array(self.given[t.name], order="C") for t in self.kept} | dict(self.stepwise)
         data = {t: self.given[t.name] for t in self.task.data}
-        run = built.start(data, kept, outputs, self.order, batch=self.batch, workers=workers)
-        assert run.wait() == -1
+        built.prepare(data, kept, outputs, self.order, self.batch)
+        assert built.steps(self.samples, self.batch, 0, self.steps, workers=workers) == -1
+        built.unpack()
         wrong = [t.name for t, array in outputs.items() if not np.array_equal(array, self.outputs[t])]
         return wrong + [t.name for t, value in self.kept.items() if not np.array_equal(kept[t], value)]
 
