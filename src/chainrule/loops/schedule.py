@@ -158,7 +158,8 @@ def choose(
         if lanes == "outputs":
             if not fits(group, layouts):
                 continue
-            extra = sum(layouts[t].size for t in needs_rows(group, found[-1])) * blocks if width > 1 else 0
+            copied = [t for t in needs_rows(group, found[-1]) if width > 1]
+            extra = sum(layouts[t].size for t in copied) * blocks * width / 2  # a copy in rows is a transpose
         else:
             extra = 0
         tile = best_tile(group, found, machine, lanes, outer)
@@ -208,8 +209,8 @@ def reductions(group: Group) -> list[Reduce]:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one term of a sum takes at each point of a tile: `products`, and loads of vectors and of single numbers, each
-    with the loops (0 for the blocks of samples) at whose positions it is another one."""
+    """What one term of a sum takes at each point of a tile: `products`, and loads of vectors and of single numbers,
+    each with the loops (0 for the blocks of samples) at whose positions it is another one."""
 
     own: tuple[int, ...]
     products: int
