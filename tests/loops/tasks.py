@@ -93,7 +93,7 @@ def floats(task: Task, samples: int, seed: int = 0) -> dict[Tensor, Array]:
         elif name == "target" and len(shape) > 1:
             given[tensor] = rng.dirichlet(np.ones(shape[-1]), shape[:-1])
         else:
-            given[tensor] = rng.normal(size=shape)
+            given[tensor] = rng.normal(size=shape) * (0.4 if tensor in task.kept else 1.0)
     return given
 
 

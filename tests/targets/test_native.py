@@ -5,10 +5,12 @@ The bound: after three steps each entry is within BOUND of its tensor's largest 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.examples import CAMPAIGN
-from tests.loops.tasks import far, floats, together
+from tests.loops.tasks import far, floats, task_of, together
 from tests.nn.test_every_layer import MODELS, model_with
 from tests.targets.native import HERE, at_lanes, by_numpy, distance, library, natively
 
@@ -89,9 +91,8 @@ def test_a_wrong_result_is_told() -> None:
 
 
 BITS = cr.Sequential(
-    cr.Input(2, 9, 9), cr.Conv2d(3, 3, padding=1), cr.ReLU(), cr.MaxPool2d(3, stride=2), cr.Conv2d(5, 2, stride=2),
-    cr.BatchNorm(), cr.Flatten(), cr.Dense(21), cr.GELU(), cr.Dropout(0.3), cr.Dense(19), cr.LayerNorm(), cr.Dense(3),
-    loss="softmax_cross_entropy",
+    cr.Input(1, 7, 7), cr.Conv2d(2, 3, padding=1), cr.ReLU(), cr.MaxPool2d(3, stride=2), cr.BatchNorm(), cr.Flatten(),
+    cr.Dense(19), cr.Dropout(0.3), cr.LayerNorm(), cr.Dense(3), loss="softmax_cross_entropy",
 )  # fmt: skip
 
 
@@ -100,26 +101,23 @@ def test_schedules_flags_workers_and_runs_change_no_bit(expected: int) -> None:
     task = training(BITS.network, BITS.derive(), cr.Adam(clip_norm=1.0), "classes")
     given = floats(task, 44)
     order, batch = np.random.default_rng(0).permutation(44)[:41], 3 if expected == 1 else 19
-    found = [
-        natively(library(at_lanes(task, HERE.lanes, samples=expected, scheduled=scheduled), flags=flags),
-                 given, order, batch, workers=workers)
-        for scheduled, flags, workers in ((True, (), 1), (True, (), 2), (True, (), 3), (False, ("-O0",), 1))
-    ]
+    scheduled, plain = (at_lanes(task, HERE.lanes, samples=expected, scheduled=s) for s in (True, False))
+    built = library(scheduled, flags=())
+    found = [natively(built, given, order, batch, workers=workers) for workers in (1, 1, 2, 3)]
+    found.append(natively(library(plain, flags=("-O0",)), given, order, batch))
     for other in found[1:]:
         assert [name for name, b in other.bits.items() if b != found[0].bits[name]] == []
 
 
 def test_what_is_drawn_is_what_numpy_draws() -> None:
-    x = cr.Input(3, 5)
-    model = cr.Model(x, cr.Dropout(0.4)(x), loss="mean_squared_error")
-    task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
-    mask = next(iter(task.drawn))
-    copies = Task(
-        task.equations, task.data, task.kept, task.following, (mask, *task.outputs), task.loss, task.drawn, task.stepwise
-    )
-    given = floats(copies, 29)
-    built = library(at_lanes(copies, HERE.lanes, samples=16), flags=("-O0",))
-    found = natively(built, given, np.arange(29), 16, seed=2**63 + 5, workers=2).outputs[mask]
+    seed, text = 2**63 + 5, "y[n, i, j] = m[n, i, j]*x[n]\nz[n, k] = u[n, k]*x[n]"
+    task = task_of(text, data="x[N]; m[N, 3, 5]; u[N, 7]")
+    _, mask, uniform = task.data
+    task = replace(task, drawn={mask: (0, 0.6), uniform: (1, None)})
+    given = {t: np.ones((29, *t.shape[1:])) for t in task.data}
+    built = library(at_lanes(task, HERE.lanes, samples=16), flags=("-O0",))
+    found = list(natively(built, given, np.arange(29), 16, seed=seed, workers=2).outputs.values())
     for step, rows in enumerate((16, 13)):
-        wanted = drawn(copies, 2**63 + 5, step, rows, np.dtype(np.float32))[mask]
-        assert np.array_equal(found[16 * step : 16 * step + rows], wanted)
+        wanted = drawn(task, seed, step, rows, np.dtype(np.float32))
+        for array, tensor in zip(found, (mask, uniform), strict=True):
+            assert np.array_equal(array[16 * step : 16 * step + rows], wanted[tensor])
