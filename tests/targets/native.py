@@ -59,15 +59,16 @@ def natively(
 
 
 def by_numpy(
-    task: Task, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, seed: int = 0
+    task: Task, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, seed: int = 0,
+    dtype: str = "float64",
 ) -> Result:
-    """The same in float64; what is drawn has the bits of float32's."""
+    """The same by the NumPy executor."""
     steps = -(-len(order) // batch)
-    arrays = {t: np.array(a, np.int64 if t.dtype == "integer" else np.float64) for t, a in given.items()}
+    arrays = {t: np.array(a, np.int64 if t.dtype == "integer" else dtype) for t, a in given.items()}
     arrays |= {t: np.repeat(arrays[t], steps) for t in task.stepwise}
     kept = {t: arrays[t] for t in task.kept}
     data = {t: arrays[t] for t in task.data if t not in task.drawn}
-    outputs, failed = NumpyRunner(task, np.dtype(np.float64)).run(data, kept, order, batch, seed=seed)
+    outputs, failed = NumpyRunner(task, np.dtype(dtype)).run(data, kept, order, batch, seed=seed)
     return Result(outputs, kept, failed)
 
 
