@@ -53,8 +53,10 @@ def natively(
     data = {t: arrays[t] for t in task.data if t not in task.drawn}
     kept = {t: arrays[t] for t in task.kept}
     outputs = outputs_of(task, len(order), steps, np.dtype(np.float32))
-    failed = built.start(data, kept, outputs, order, batch=batch, workers=workers, seed=seed).wait()
-    assert failed is not None
+    batch = min(batch, len(order))
+    built.prepare(data, kept, outputs, order, batch)
+    failed = built.steps(len(order), batch, 0, steps, workers=workers, seed=seed)
+    built.unpack()
     return Result(outputs, kept, failed)
 
 

@@ -365,7 +365,7 @@ class _Step:
         yield "        if (meet(t)) break;"
         for tensor in of.task.stepwise:
             name = of.names[tensor]
-            yield f"        real *const {name} = (real *)m[{self.slots[name]}] + (step - first);"
+            yield f"        real *const {name} = (real *)m[{self.slots[name]}] + step;"
         for tensor, (number, probability) in of.task.drawn.items():
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
@@ -464,7 +464,7 @@ class _Step:
             yield "        }"
         else:
             for origin, place, count in _runs(stored.layout):
-                to = f"out_{name} + (step - first) * {size} + {origin}"
+                to = f"out_{name} + step * {size} + {origin}"
                 yield f"        if (worker == 0) copy({to}, {name} + {place}, {count});"
 
 

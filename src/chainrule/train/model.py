@@ -485,8 +485,8 @@ class Model:
     def profile(
         self, x: Samples, y: ArrayLike, *, batch_size: int = 32, optimizer: Optimizer | str | None = None
     ) -> Profile:
-        """Where the time of a training step goes: for each kernel of the native code its time, FLOP/s and bytes/s beside
-        what one core of this machine can do, and the tensors it computes. The model is not changed. `print` it.
+        """Where the time of a training step goes: for each kernel of the native code its time, FLOP/s and bytes/s
+        beside what one core of this machine can do, and the tensors it computes. The model is not changed; `print` it.
 
         Raises CompileError or BuildError where there is no native code.
         """

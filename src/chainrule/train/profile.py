@@ -1,4 +1,4 @@
-"""Where the time of training goes: for each kernel its time, FLOP/s and bytes/s, and the equations that it came from."""
+"""Where the time of training goes: for each kernel its time, FLOP/s and bytes/s, and the tensors that it computes."""
 
 from __future__ import annotations
 
@@ -52,17 +52,20 @@ class Profile:
         return sum(row.seconds for row in self.rows)
 
     def __str__(self) -> str:
-        total, flops = self.seconds, sum(row.flops for row in self.rows)
+        total, peak = self.seconds, self.peaks.flops
+        speed = sum(row.flops for row in self.rows) / total
         lines = [
-            f"one step of {self.samples} samples on one core: {1e6 * total:,.1f} µs, {self.samples / total:,.0f} samples/s,"
-            f" {flops / total / 1e9:.1f} GFLOP/s ({flops / total / self.peaks.flops:.0%} of {self.peaks.flops / 1e9:.0f})",
+            f"one step of {self.samples} samples on one core: {1e6 * total:,.1f} µs,"
+            f" {self.samples / total:,.0f} samples/s",
+            f"{speed / 1e9:.1f} GFLOP/s, {speed / peak:.0%} of the {peak / 1e9:.0f} that the core reaches;"
+            f" it reads {self.peaks.bytes / 1e9:.1f} GB/s from memory",
             "",
-            f"{'share':>6} {'µs':>9} {'GFLOP/s':>8} {'of peak':>8} {'GB/s':>7}  equations",
+            f"{'share':>6} {'µs':>9} {'GFLOP/s':>8} {'of peak':>8} {'GB/s':>7}  computes",
         ]
         for row in self.rows:
             rate = row.flops / row.seconds if row.seconds else 0.0
             lines.append(
-                f"{row.seconds / total:6.1%} {1e6 * row.seconds:9.2f} {rate / 1e9:8.1f} {rate / self.peaks.flops:8.0%}"
+                f"{row.seconds / total:6.1%} {1e6 * row.seconds:9.2f} {rate / 1e9:8.1f} {rate / peak:8.0%}"
                 f" {row.bytes / row.seconds / 1e9 if row.seconds else 0.0:7.1f}  {row.what}"
             )
         return "\n".join(lines)
@@ -71,7 +74,7 @@ class Profile:
 def profile(
     task: Task, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], batch: int, order: NDArray[np.int64]
 ) -> Profile:
-    """Run the task's steps over `order` several times, with a clock between kernels. Raises CompileError, BuildError."""
+    """Run the task's steps over `order` several times, with a clock between kernels."""
     target = native()
     lowered = lower(task, machine_of(target), samples=batch)
     library = Library(lowered, "#define PROFILED\n" + emit(lowered), c.slots(lowered), target, np.dtype(np.float32))
@@ -81,7 +84,8 @@ def profile(
     for _ in range(REPEATS):
         ticks = np.zeros(len(best), np.uint64)
         values = {t: a.copy() for t, a in kept.items()}
-        library.start(data, values, outputs, order, batch=batch, ticks=ticks).wait()
+        library.prepare(data, values, outputs, order, batch, ticks)
+        library.steps(len(order), batch, 0, steps)
         best = np.minimum(best, ticks.astype(np.float64))
     seconds = best / _ticks_per_second(library) / steps
     rows = [Row("the batch into blocks", float(seconds[0]), 0.0, 0.0)]
