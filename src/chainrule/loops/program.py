@@ -290,7 +290,8 @@ class _Plan:
         given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
         stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places), given, self.buffer)
         return Lowered(
-            self.task, self.machine.lanes, self.width, tuple(stages), places, self.names, stride, sizes["common"],
+            self.task, self.machine.lanes, self.width, whole(stages, {self.buffer(t) for t in self.task.outputs}), places,
+            self.names, stride, sizes["common"],
             self.by_name, self.views,
         )
 
@@ -472,6 +473,19 @@ def met(
             since = []
         since.append((blocks, touched, changed))
         yield stage
+
+
+def whole(stages: Iterable[Stage], outputs: set[str]) -> tuple[Stage, ...]:
+    """The stages, with a meeting at their end where several workers have written an output that one of them delivers."""
+    made: list[Stage] = []
+    shared: set[str] = set()
+    for stage in stages:
+        made.append(stage)
+        if isinstance(stage, Meet):
+            shared = set()
+        elif isinstance(stage, ir.Kernel) and isinstance(stage.split, int):
+            shared |= {b.name for b in stage.written}
+    return (*made, Meet()) if shared & outputs else tuple(made)
 
 
 def _meet(names: Iterable[str], others: Iterable[str], memory: Mapping[str, tuple[str, int, int]]) -> bool:
