@@ -246,10 +246,11 @@ class Step:
     def run(self, workers: Sequence[int]) -> bool:
         """Whether the loss was finite."""
         phases: list[list[ir.Kernel | Rows]] = [[]]
+        meetings = 1 + sum(isinstance(s, Meet) for s in self.of.stages)
         for stage in (*self.of.stages, Meet()):
             match stage:
                 case Meet():
-                    last = len(phases) == 1 + sum(isinstance(s, Meet) for s in self.of.stages)
+                    last = len(phases) == meetings
                     for worker in workers:
                         for part in phases[-1]:
                             self.stage(part, worker, len(workers))
@@ -268,8 +269,9 @@ class Step:
 
     def deliver(self, region: str) -> None:
         """The outputs without samples are delivered by worker 0 alone, those of its blocks by each worker."""
-        stored = self.of.stored
-        self.outputs |= {t: self.taken(t) for t in self.of.task.outputs if (stored[t, False].region == "blocks") == (region == "blocks")}
+        for tensor in self.of.task.outputs:
+            if (self.of.stored[tensor, False].region == "blocks") == (region == "blocks"):
+                self.outputs[tensor] = self.taken(tensor)
 
     def stage(self, stage: ir.Kernel | Rows, worker: int, workers: int) -> None:
         own = range(self.blocks * worker // workers, self.blocks * (worker + 1) // workers)
