@@ -16,7 +16,7 @@ from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import tensors
-from chainrule.loops.program import Task
+from chainrule.loops.task import Task
 
 Array = NDArray[Any]
 IDS = 5  # whole numbers in data are below
@@ -93,7 +93,7 @@ def floats(task: Task, samples: int, seed: int = 0) -> dict[Tensor, Array]:
         elif name == "target" and len(shape) > 1:
             given[tensor] = rng.dirichlet(np.ones(shape[-1]), shape[:-1])
         else:
-            given[tensor] = rng.normal(size=shape)
+            given[tensor] = rng.normal(size=shape) * (0.4 if tensor in task.kept else 1.0)
     return given
 
 

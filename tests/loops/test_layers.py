@@ -15,10 +15,11 @@ from tests.loops.tasks import computed, computed_exactly, differing, elements, f
 from tests.nn.test_every_layer import model_with
 
 import chainrule as cr
-from chainrule.compile import evaluation, training
+from chainrule.compile import evaluation, gradients, training
 from chainrule.loops.interpret import Step
-from chainrule.loops.program import Task, lower
+from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
+from chainrule.loops.task import Task
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.network import assemble
@@ -100,3 +101,13 @@ def test_the_interpreter_refuses_an_address_outside_of_its_tensor() -> None:
     broken = replace(lowered, stored={**lowered.stored, (tensor, False): replace(where, layout=smaller)})
     with pytest.raises((IndexError, ValueError)):
         Step(broken, Floats(), floats(task, 6))
+
+
+@pytest.mark.parametrize("expected", [1, 6])
+def test_what_several_workers_have_written_is_delivered_whole(expected: int) -> None:
+    model = model_with("Conv2d")
+    task = gradients(model.network, model.derive())
+    lowered = lower(task, Machine(4, 12), samples=expected)
+    given = floats(task, 6)
+    for workers in ((0, 1), (1, 0), (0, 1, 2)):
+        assert far(Step(lowered, Floats(), given, workers).outputs, wanted(task, computed(task, given)), 1e-12) == []

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from chainrule.compile import emit, machine_of
 from chainrule.ir.expr import Tensor
-from chainrule.loops.program import Lowered, Task, lower
+from chainrule.loops.program import lower
+from chainrule.loops.task import Lowered, Task
 from chainrule.runtime.compiler import Target, native
 from chainrule.runtime.library import Library
 from chainrule.targets import c
@@ -53,21 +54,24 @@ def natively(
     data = {t: arrays[t] for t in task.data if t not in task.drawn}
     kept = {t: arrays[t] for t in task.kept}
     outputs = outputs_of(task, len(order), steps, np.dtype(np.float32))
-    failed = built.start(data, kept, outputs, order, batch=batch, workers=workers, seed=seed).wait()
-    assert failed is not None
+    batch = min(batch, len(order))
+    built.prepare(data, kept, outputs, order, batch)
+    failed = built.steps(len(order), batch, 0, steps, workers=workers, seed=seed)
+    built.unpack()
     return Result(outputs, kept, failed)
 
 
 def by_numpy(
-    task: Task, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, seed: int = 0
+    task: Task, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, seed: int = 0,
+    dtype: str = "float64",
 ) -> Result:
-    """The same in float64; what is drawn has the bits of float32's."""
+    """The same by the NumPy executor."""
     steps = -(-len(order) // batch)
-    arrays = {t: np.array(a, np.int64 if t.dtype == "integer" else np.float64) for t, a in given.items()}
+    arrays = {t: np.array(a, np.int64 if t.dtype == "integer" else dtype) for t, a in given.items()}
     arrays |= {t: np.repeat(arrays[t], steps) for t in task.stepwise}
     kept = {t: arrays[t] for t in task.kept}
     data = {t: arrays[t] for t in task.data if t not in task.drawn}
-    outputs, failed = NumpyRunner(task, np.dtype(np.float64)).run(data, kept, order, batch, seed=seed)
+    outputs, failed = NumpyRunner(task, np.dtype(dtype)).run(data, kept, order, batch, seed=seed)
     return Result(outputs, kept, failed)
 
 

@@ -240,18 +240,22 @@ class Step:
                     memory.entries[memory.place(start, size)] = arithmetic.number(Fraction(0))
         for tensor in lowered.task.data:
             self.gather(tensor, np.asarray(given[tensor]).astype(arithmetic.dtype))
+        self.outputs: dict[Tensor, Array] = {}
         self.failed = not self.run(workers)
-        self.outputs = {t: self.taken(t) for t in lowered.task.outputs}
 
     def run(self, workers: Sequence[int]) -> bool:
         """Whether the loss was finite."""
         phases: list[list[ir.Kernel | Rows]] = [[]]
+        meetings = 1 + sum(isinstance(s, Meet) for s in self.of.stages)
         for stage in (*self.of.stages, Meet()):
             match stage:
                 case Meet():
+                    last = len(phases) == meetings
                     for worker in workers:
                         for part in phases[-1]:
                             self.stage(part, worker, len(workers))
+                        if last and worker == 0:
+                            self.deliver("common")
                     phases.append([])
                 case Check(loss=loss):
                     assert not phases[-1]
@@ -260,7 +264,14 @@ class Step:
                         return False
                 case _:
                     phases[-1].append(stage)
+        self.deliver("blocks")
         return True
+
+    def deliver(self, region: str) -> None:
+        """The outputs without samples are delivered by worker 0 alone, those of its blocks by each worker."""
+        for tensor in self.of.task.outputs:
+            if (self.of.stored[tensor, False].region == "blocks") == (region == "blocks"):
+                self.outputs[tensor] = self.taken(tensor)
 
     def stage(self, stage: ir.Kernel | Rows, worker: int, workers: int) -> None:
         own = range(self.blocks * worker // workers, self.blocks * (worker + 1) // workers)

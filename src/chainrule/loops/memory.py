@@ -72,6 +72,19 @@ def met(
         yield stage
 
 
+def whole(stages: Iterable[Stage], outputs: set[str]) -> tuple[Stage, ...]:
+    """The stages, with a meeting at their end where several workers have written an output that one delivers."""
+    made: list[Stage] = []
+    shared: set[str] = set()
+    for stage in stages:
+        made.append(stage)
+        if isinstance(stage, Meet):
+            shared = set()
+        elif isinstance(stage, ir.Kernel) and isinstance(stage.split, int):
+            shared |= {b.name for b in stage.written}
+    return (*made, Meet()) if shared & outputs else tuple(made)
+
+
 def _meet(names: Iterable[str], others: Iterable[str], memory: Mapping[str, tuple[str, int, int]]) -> bool:
     spans = [memory[name] for name in names]
     return any(

@@ -15,7 +15,7 @@ from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, sampled
-from chainrule.loops.memory import ALIGN, met, packed, spread
+from chainrule.loops.memory import ALIGN, met, packed, spread, whole
 from chainrule.loops.places import Place
 from chainrule.loops.schedule import Machine, Schedule, choose, fits, lanes_of, needs_rows
 from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Task
@@ -198,7 +198,8 @@ class _Plan:
         given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
         stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places), given, self.buffer)
         return Lowered(
-            self.task, self.machine.lanes, self.width, tuple(stages), places, self.names, stride, sizes["common"],
+            self.task, self.machine.lanes, self.width, whole(stages, {self.buffer(t) for t in self.task.outputs}), places,
+            self.names, stride, sizes["common"],
             self.by_name, self.views,
         )
 

@@ -442,7 +442,11 @@ class _Step:
                         f"{layout.size}, {of.width});"
                     )
             case Check(loss=loss):
-                yield f"        if (!finite1({of.names[loss]}[0])) return step;"
+                yield f"        if (!finite1({of.names[loss]}[0])) {{"
+                if loss in of.task.outputs:
+                    yield from self.deliver(loss)
+                yield "            return step;"
+                yield "        }"
             case Meet():
                 yield "        meet(t);"
 
@@ -459,7 +463,9 @@ class _Step:
                 )
             yield "        }"
         else:
-            yield f"        if (worker == 0) copy(out_{name} + step * {size}, {name}, {size});"
+            for origin, place, count in _runs(stored.layout):
+                to = f"out_{name} + step * {size} + {origin}"
+                yield f"        if (worker == 0) copy({to}, {name} + {place}, {count});"
 
 
 def _runs(layout: Layout) -> Iterator[tuple[int, int, int]]:

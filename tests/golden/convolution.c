@@ -1,0 +1,309 @@
+#ifdef PART
+#define KERNEL __attribute__((visibility("hidden")))
+#define IN_PART(n) (PART == n)
+#else
+#define KERNEL static
+#define IN_PART(n) 1
+#endif
+
+KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1, const real *restrict x1, const real *restrict p2);
+KERNEL void k2(long N, long from, long to, real *restrict y2, const real *restrict y1);
+KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2, const real *restrict x2);
+KERNEL void k4(long N, long from, long to, real *restrict y4, const real *restrict y3);
+KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2, const real *restrict x2);
+KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5, const real *restrict y1);
+KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6, const real *restrict x1);
+KERNEL void k8(long N, long from, long to, real *restrict y8, const real *restrict y6);
+KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6, const real *restrict p1);
+
+#if IN_PART(0)
+/* y1[n<N, i<2, j<12, k<12] = sum[l<1, m<3, p<3](p1[i, l, m, p]*pad(x1, 0)[n, l, j + m - 1, k + p - 1]) + p2[i] */
+KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1, const real *restrict x1, const real *restrict p2)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        for (long i2 = 0; i2 < 2; i2++) {
+            for (long i3 = 0; i3 < 12; i3++) {
+                for (long i4 = 0; i4 < 12; i4++) {
+                    vec s5 = splat(number(0.0f, 0u));
+                    s5 = mac(splat(p1[i2 * 9]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 1]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 8), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 2]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 16), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 3]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 112), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 4]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 120), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 5]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 128), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 6]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 224), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 7]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 232), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 8]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 240), s5);
+                    store(y1 + i2 * 1152 + i3 * 96 + i4 * 8 + b1 * 13936, add(s5, splat(p2[i2])));
+                }
+            }
+        }
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y2[n, i<2, j<12, k<12] = relu(y1[n, i, j, k]) */
+KERNEL void k2(long N, long from, long to, real *restrict y2, const real *restrict y1)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        for (long i2 = 0; i2 < 288; i2++) {
+            store(y2 + i2 * 8 + b1 * 13936, relu_(load(y1 + i2 * 8 + b1 * 13936)));
+        }
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y3[n] = 1/2*sum[i<2, j<12, k<12]((y2[n, i, j, k] - x2[n, i, j, k])**2) */
+KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2, const real *restrict x2)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        vec s2 = splat(number(0.0f, 0u));
+        for (long r4 = 0; r4 < 2; r4++) {
+            for (long r5 = 0; r5 < 12; r5++) {
+                for (long r6 = 0; r6 < 12; r6++) {
+                    const vec v11 = add(load(y2 + r4 * 1152 + r5 * 96 + r6 * 8 + b1 * 13936), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + r4 * 1152 + r5 * 96 + r6 * 8 + b1 * 13936)));
+                    s2 = add(s2, mul(v11, v11));
+                }
+            }
+        }
+        store(y3 + b1 * 13936, mul(splat(number(0x1.0000000000000p-1f, 1152921504606846976u)), s2));
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y4 = mean[n](y3[n]) */
+KERNEL void k4(long N, long from, long to, real *restrict y4, const real *restrict y3)
+{
+    const long blocks = (N + 7) / 8;
+    const long full = N / 8;
+    vec s1 = splat(number(0.0f, 0u));
+    for (long b3 = 0; b3 < full; b3++) {
+        s1 = add(s1, load(y3 + b3 * 13936));
+    }
+    for (long b3 = full; b3 < blocks; b3++) {
+        s1 = select(live((N - b3 * 8)), add(s1, load(y3 + b3 * 13936)), s1);
+    }
+    y4[0] = mul1(div1(number(1.0f, 1u), size_of_samples(N)), hsum(s1));
+}
+#endif
+
+#if IN_PART(1)
+/* y5[n, i<2, j<12, k<12] = N**-1*(y2[n, i, j, k] - x2[n, i, j, k]) */
+KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2, const real *restrict x2)
+{
+    const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
+    for (long b2 = from; b2 < to; b2++) {
+        for (long i3 = 0; i3 < 288; i3++) {
+            store(y5 + i3 * 8 + b2 * 13936, mul(splat(v1), add(load(y2 + i3 * 8 + b2 * 13936), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + i3 * 8 + b2 * 13936)))));
+        }
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y6[n, i<2, j<12, k<12] = y5[n, i, j, k]*step(y1[n, i, j, k]) */
+KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5, const real *restrict y1)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        for (long i2 = 0; i2 < 2; i2++) {
+            for (long i3 = 0; i3 < 12; i3++) {
+                for (long i4 = 0; i4 < 12; i4++) {
+                    store(y6 + i2 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 120, mul(load(y5 + i2 * 1152 + i3 * 96 + i4 * 8 + b1 * 13936), step_(load(y1 + i2 * 1152 + i3 * 96 + i4 * 8 + b1 * 13936))));
+                }
+            }
+        }
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y7[i<2, j<1, k<3, l<3] = sum[n, m<12, p<12](y6[n, i, m, p]*pad(x1, 0)[n, j, m + k - 1, p + l - 1]) */
+KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6, const real *restrict x1)
+{
+    const long blocks = (N + 7) / 8;
+    const long full = N / 8;
+    for (long i1 = from; i1 < (to < 2 ? to : 2); i1++) {
+        for (long i3 = 0; i3 < 3; i3++) {
+            for (long i4 = 0; i4 < 3; i4++) {
+                vec s5 = splat(number(0.0f, 0u));
+                for (long b7 = 0; b7 < full; b7++) {
+                    for (long r8 = 0; r8 < 12; r8++) {
+                        for (long r9 = 0; r9 < 12; r9++) {
+                            s5 = mac(load(y6 + i1 * 1568 + r8 * 112 + r9 * 8 + b7 * 13936 + 120), load(x1 + r8 * 112 + i3 * 112 + r9 * 8 + i4 * 8 + b7 * 13936), s5);
+                        }
+                    }
+                }
+                for (long b7 = full; b7 < blocks; b7++) {
+                    const mask v13 = live((N - b7 * 8));
+                    for (long r14 = 0; r14 < 12; r14++) {
+                        for (long r15 = 0; r15 < 12; r15++) {
+                            s5 = select(v13, mac(load(y6 + i1 * 1568 + r14 * 112 + r15 * 8 + b7 * 13936 + 120), load(x1 + r14 * 112 + i3 * 112 + r15 * 8 + i4 * 8 + b7 * 13936), s5), s5);
+                        }
+                    }
+                }
+                y7[i1 * 9 + i3 * 3 + i4] = hsum(s5);
+            }
+        }
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y8[i<2] = sum[n, j<12, k<12](y6[n, i, j, k]) */
+KERNEL void k8(long N, long from, long to, real *restrict y8, const real *restrict y6)
+{
+    const long blocks = (N + 7) / 8;
+    const long full = N / 8;
+    for (long i1 = from; i1 < (to < 2 ? to : 2); i1++) {
+        vec s2 = splat(number(0.0f, 0u));
+        for (long b4 = 0; b4 < full; b4++) {
+            for (long r5 = 0; r5 < 12; r5++) {
+                for (long r6 = 0; r6 < 12; r6++) {
+                    s2 = add(s2, load(y6 + i1 * 1568 + r5 * 112 + r6 * 8 + b4 * 13936 + 120));
+                }
+            }
+        }
+        for (long b4 = full; b4 < blocks; b4++) {
+            const mask v9 = live((N - b4 * 8));
+            for (long r10 = 0; r10 < 12; r10++) {
+                for (long r11 = 0; r11 < 12; r11++) {
+                    s2 = select(v9, add(s2, load(y6 + i1 * 1568 + r10 * 112 + r11 * 8 + b4 * 13936 + 120)), s2);
+                }
+            }
+        }
+        y8[i1] = hsum(s2);
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y9[n<N, i<1, j<12, k<12] = sum[l<2, m<3, p<3](pad(y6, 0)[n, l, j - m + 1, k - p + 1]*p1[l, i, m, p]) */
+KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6, const real *restrict p1)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        for (long i3 = 0; i3 < 12; i3++) {
+            for (long i4 = 0; i4 < 12; i4++) {
+                vec s5 = splat(number(0.0f, 0u));
+                for (long r7 = 0; r7 < 2; r7++) {
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 240), splat(p1[r7 * 9]), s5);
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 232), splat(p1[r7 * 9 + 1]), s5);
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 224), splat(p1[r7 * 9 + 2]), s5);
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 128), splat(p1[r7 * 9 + 3]), s5);
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 120), splat(p1[r7 * 9 + 4]), s5);
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 112), splat(p1[r7 * 9 + 5]), s5);
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 16), splat(p1[r7 * 9 + 6]), s5);
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 8), splat(p1[r7 * 9 + 7]), s5);
+                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936), splat(p1[r7 * 9 + 8]), s5);
+                }
+                store(y9 + i3 * 96 + i4 * 8 + b1 * 13936, s5);
+            }
+        }
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* m: memory, in the order of `slots`; n: {samples, batch, first step, last step, seed, steps before}. Returns the
+   number of the step whose loss was not finite, or -1. */
+__attribute__((visibility("default"))) long chainrule_run(void *const *m, const long *n, team *t, long worker)
+{
+    const long samples = n[0], batch = n[1], first = n[2], last = n[3], workers = t->workers;
+    real *const blocks_memory = m[0], *const common = m[1];
+    const long *const order = m[2];
+    const real *const given_x1 = m[3];
+    const real *const given_x2 = m[4];
+    real *const p1 = m[5];
+    real *const p2 = m[6];
+    real *const out_y4 = m[7];
+    real *const out_y7 = m[8];
+    real *const out_y8 = m[9];
+    real *const out_y9 = m[10];
+    real *const x1 = (blocks_memory + 12352);
+    real *const x2 = (blocks_memory + 3136);
+    real *const y1 = (blocks_memory + 5440);
+    real *const y2 = (blocks_memory + 7744);
+    real *const y3 = (blocks_memory + 10048);
+    real *const y5 = (blocks_memory + 10048);
+    real *const y6 = (blocks_memory + 0);
+    real *const y9 = (blocks_memory + 3136);
+    real *const y4 = (common + 32);
+    real *const y7 = (common + 0);
+    real *const y8 = (common + 48);
+    MARKS(m[11]);
+    for (long step = first; step < last; step++) {
+        const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;
+        const long blocks = (N + 7) / 8;
+        const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;
+        if (meet(t)) break;
+        for (long b = own; b < end; b++) {
+            const real *row[8];
+            for (int s = 0; s < 8; s++) {
+                const long at = b * 8 + s < N ? b * 8 + s : N - 1;
+                row[s] = given_x1 + order[begin + at] * 144;
+            }
+            take(x1 + b * 13936 + 120, row, 0, 12);
+            take(x1 + b * 13936 + 232, row, 12, 12);
+            take(x1 + b * 13936 + 344, row, 24, 12);
+            take(x1 + b * 13936 + 456, row, 36, 12);
+            take(x1 + b * 13936 + 568, row, 48, 12);
+            take(x1 + b * 13936 + 680, row, 60, 12);
+            take(x1 + b * 13936 + 792, row, 72, 12);
+            take(x1 + b * 13936 + 904, row, 84, 12);
+            take(x1 + b * 13936 + 1016, row, 96, 12);
+            take(x1 + b * 13936 + 1128, row, 108, 12);
+            take(x1 + b * 13936 + 1240, row, 120, 12);
+            take(x1 + b * 13936 + 1352, row, 132, 12);
+        }
+        for (long b = own; b < end; b++) {
+            const real *row[8];
+            for (int s = 0; s < 8; s++) {
+                const long at = b * 8 + s < N ? b * 8 + s : N - 1;
+                row[s] = given_x2 + order[begin + at] * 288;
+            }
+            take(x2 + b * 13936 + 0, row, 0, 288);
+        }
+        MARK(0);
+        k1(N, own, end, y1, p1, x1, p2);
+        MARK(1);
+        k2(N, own, end, y2, y1);
+        MARK(2);
+        k3(N, own, end, y3, y2, x2);
+        MARK(3);
+        meet(t);
+        if (worker == 0) k4(N, 0, 0, y4, y3);
+        MARK(5);
+        meet(t);
+        k5(N, own, end, y5, y2, x2);
+        MARK(7);
+        k6(N, own, end, y6, y5, y1);
+        MARK(8);
+        meet(t);
+        {
+            long from, to;
+            share(2, 1, worker, workers, &from, &to);
+            if (from < to) k7(N, from, to, y7, y6, x1);
+        }
+        MARK(10);
+        {
+            long from, to;
+            share(2, 1, worker, workers, &from, &to);
+            if (from < to) k8(N, from, to, y8, y6);
+        }
+        MARK(11);
+        k9(N, own, end, y9, y6, p1);
+        MARK(12);
+        if (worker == 0) copy(out_y4 + step * 1 + 0, y4 + 0, 1);
+        if (worker == 0) copy(out_y7 + step * 18 + 0, y7 + 0, 18);
+        if (worker == 0) copy(out_y8 + step * 2 + 0, y8 + 0, 2);
+        for (long b = own; b < end; b++) {
+            give(out_y9 + (begin + b * 8) * 144 + 0, 144, y9 + b * 13936 + 0, 144, N - b * 8);
+        }
+        MARK(13);
+        if (worker == 0) count_step(t);
+    }
+    return -1;
+}
+#endif

@@ -1,0 +1,694 @@
+#ifdef PART
+#define KERNEL __attribute__((visibility("hidden")))
+#define IN_PART(n) (PART == n)
+#else
+#define KERNEL static
+#define IN_PART(n) 1
+#endif
+
+KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1, const real *restrict x1, const real *restrict p2);
+KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3, const real *restrict y2, const real *restrict p4);
+KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restrict y3);
+KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3, const real *restrict x2);
+KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restrict y5);
+KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4, const real *restrict x2);
+KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7, const real *restrict p3, const real *restrict y2);
+KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9, const real *restrict x1r);
+KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restrict y9);
+KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7, const real *restrict y2r);
+KERNEL void k11(long N, long from, long to, real *restrict y13, const real *restrict y7);
+KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9, const real *restrict p1);
+
+#if IN_PART(0)
+/* y1[n, i<12] = sum[j<20](p1[i, j]*x1[n, j]) + p2[i]
+   y2[n, i<12] = sigmoid(y1[n, i]) */
+KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1, const real *restrict x1, const real *restrict p2)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        const vec v15 = splat(number(0.0f, 0u));
+        vec s3 = v15;
+        vec s4 = v15;
+        vec s5 = v15;
+        vec s6 = v15;
+        vec s7 = v15;
+        vec s8 = v15;
+        vec s9 = v15;
+        vec s10 = v15;
+        vec s11 = v15;
+        vec s12 = v15;
+        vec s13 = v15;
+        vec s14 = v15;
+        for (long r16 = 0; r16 < 20; r16++) {
+            const vec a29 = load(x1 + r16 * 8 + b1 * 784);
+            s3 = mac(splat(p1[r16]), a29, s3);
+            s4 = mac(splat(p1[r16 + 20]), a29, s4);
+            s5 = mac(splat(p1[r16 + 40]), a29, s5);
+            s6 = mac(splat(p1[r16 + 60]), a29, s6);
+            s7 = mac(splat(p1[r16 + 80]), a29, s7);
+            s8 = mac(splat(p1[r16 + 100]), a29, s8);
+            s9 = mac(splat(p1[r16 + 120]), a29, s9);
+            s10 = mac(splat(p1[r16 + 140]), a29, s10);
+            s11 = mac(splat(p1[r16 + 160]), a29, s11);
+            s12 = mac(splat(p1[r16 + 180]), a29, s12);
+            s13 = mac(splat(p1[r16 + 200]), a29, s13);
+            s14 = mac(splat(p1[r16 + 220]), a29, s14);
+        }
+        store(y2 + b1 * 784, sigmoid_(add(s3, splat(p2[0]))));
+        store(y2 + b1 * 784 + 8, sigmoid_(add(s4, splat(p2[1]))));
+        store(y2 + b1 * 784 + 16, sigmoid_(add(s5, splat(p2[2]))));
+        store(y2 + b1 * 784 + 24, sigmoid_(add(s6, splat(p2[3]))));
+        store(y2 + b1 * 784 + 32, sigmoid_(add(s7, splat(p2[4]))));
+        store(y2 + b1 * 784 + 40, sigmoid_(add(s8, splat(p2[5]))));
+        store(y2 + b1 * 784 + 48, sigmoid_(add(s9, splat(p2[6]))));
+        store(y2 + b1 * 784 + 56, sigmoid_(add(s10, splat(p2[7]))));
+        store(y2 + b1 * 784 + 64, sigmoid_(add(s11, splat(p2[8]))));
+        store(y2 + b1 * 784 + 72, sigmoid_(add(s12, splat(p2[9]))));
+        store(y2 + b1 * 784 + 80, sigmoid_(add(s13, splat(p2[10]))));
+        store(y2 + b1 * 784 + 88, sigmoid_(add(s14, splat(p2[11]))));
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y3[n, i<10] = sum[j<12](p3[i, j]*y2[n, j]) + p4[i] */
+KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3, const real *restrict y2, const real *restrict p4)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        const vec v13 = splat(number(0.0f, 0u));
+        vec s3 = v13;
+        vec s4 = v13;
+        vec s5 = v13;
+        vec s6 = v13;
+        vec s7 = v13;
+        vec s8 = v13;
+        vec s9 = v13;
+        vec s10 = v13;
+        vec s11 = v13;
+        vec s12 = v13;
+        for (long r14 = 0; r14 < 12; r14++) {
+            const vec a25 = load(y2 + r14 * 8 + b1 * 784);
+            s3 = mac(splat(p3[r14]), a25, s3);
+            s4 = mac(splat(p3[r14 + 12]), a25, s4);
+            s5 = mac(splat(p3[r14 + 24]), a25, s5);
+            s6 = mac(splat(p3[r14 + 36]), a25, s6);
+            s7 = mac(splat(p3[r14 + 48]), a25, s7);
+            s8 = mac(splat(p3[r14 + 60]), a25, s8);
+            s9 = mac(splat(p3[r14 + 72]), a25, s9);
+            s10 = mac(splat(p3[r14 + 84]), a25, s10);
+            s11 = mac(splat(p3[r14 + 96]), a25, s11);
+            s12 = mac(splat(p3[r14 + 108]), a25, s12);
+        }
+        store(y3 + b1 * 784, add(s3, splat(p4[0])));
+        store(y3 + b1 * 784 + 8, add(s4, splat(p4[1])));
+        store(y3 + b1 * 784 + 16, add(s5, splat(p4[2])));
+        store(y3 + b1 * 784 + 24, add(s6, splat(p4[3])));
+        store(y3 + b1 * 784 + 32, add(s7, splat(p4[4])));
+        store(y3 + b1 * 784 + 40, add(s8, splat(p4[5])));
+        store(y3 + b1 * 784 + 48, add(s9, splat(p4[6])));
+        store(y3 + b1 * 784 + 56, add(s10, splat(p4[7])));
+        store(y3 + b1 * 784 + 64, add(s11, splat(p4[8])));
+        store(y3 + b1 * 784 + 72, add(s12, splat(p4[9])));
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y4[n, i<10] = exp(y3[n, i] - logsumexp[j<10](y3[n, j])) */
+KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restrict y3)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        vec m3 = splat(lse_start());
+        vec s5 = splat(number(0.0f, 0u));
+        for (long r7 = 0; r7 < 10; r7++) {
+            m3 = lse_top(m3, load(y3 + r7 * 8 + b1 * 784));
+        }
+        for (long r9 = 0; r9 < 10; r9++) {
+            s5 = lse_add(s5, load(y3 + r9 * 8 + b1 * 784), m3, r9);
+        }
+        const vec v13 = mul(splat(number(-1.0f, 2305843009213693950u)), lse_end(m3, s5));
+        for (long i14 = 0; i14 < 10; i14++) {
+            store(y4 + i14 * 8 + b1 * 784, exp_(add(load(y3 + i14 * 8 + b1 * 784), v13)));
+        }
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y5[n] = logsumexp[i<10](y3[n, i]) - sum[i<10](x2[n, i]*y3[n, i]) */
+KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3, const real *restrict x2)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        vec m3 = splat(lse_start());
+        const vec v6 = splat(number(0.0f, 0u));
+        vec s5 = v6;
+        for (long r7 = 0; r7 < 10; r7++) {
+            m3 = lse_top(m3, load(y3 + r7 * 8 + b1 * 784));
+        }
+        for (long r9 = 0; r9 < 10; r9++) {
+            s5 = lse_add(s5, load(y3 + r9 * 8 + b1 * 784), m3, r9);
+        }
+        const vec v11 = lse_end(m3, s5);
+        vec s12 = v6;
+        for (long r13 = 0; r13 < 10; r13++) {
+            s12 = mac(load(x2 + r13 * 8 + b1 * 784), load(y3 + r13 * 8 + b1 * 784), s12);
+        }
+        store(y5 + b1 * 784, add(v11, mul(splat(number(-1.0f, 2305843009213693950u)), s12)));
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y6 = mean[n](y5[n]) */
+KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restrict y5)
+{
+    const long blocks = (N + 7) / 8;
+    const long full = N / 8;
+    vec s1 = splat(number(0.0f, 0u));
+    for (long b3 = 0; b3 < full; b3++) {
+        s1 = add(s1, load(y5 + b3 * 784));
+    }
+    for (long b3 = full; b3 < blocks; b3++) {
+        s1 = select(live((N - b3 * 8)), add(s1, load(y5 + b3 * 784)), s1);
+    }
+    y6[0] = mul1(div1(number(1.0f, 1u), size_of_samples(N)), hsum(s1));
+}
+#endif
+
+#if IN_PART(0)
+/* y7[n, i<10] = N**-1*(y4[n, i] - x2[n, i]) */
+KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4, const real *restrict x2)
+{
+    const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
+    for (long b2 = from; b2 < to; b2++) {
+        for (long i3 = 0; i3 < 10; i3++) {
+            store(y7 + i3 * 8 + b2 * 784, mul(splat(v1), add(load(y4 + i3 * 8 + b2 * 784), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + i3 * 8 + b2 * 784)))));
+        }
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y8[n, i<12] = sum[j<10](y7[n, j]*p3[j, i])
+   y9[n, i<12] = y8[n, i]*y2[n, i]*(1 - y2[n, i]) */
+KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7, const real *restrict p3, const real *restrict y2)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        const vec v15 = splat(number(0.0f, 0u));
+        vec s3 = v15;
+        vec s4 = v15;
+        vec s5 = v15;
+        vec s6 = v15;
+        vec s7 = v15;
+        vec s8 = v15;
+        vec s9 = v15;
+        vec s10 = v15;
+        vec s11 = v15;
+        vec s12 = v15;
+        vec s13 = v15;
+        vec s14 = v15;
+        for (long r16 = 0; r16 < 10; r16++) {
+            const vec a17 = load(y7 + r16 * 8 + b1 * 784);
+            s3 = mac(a17, splat(p3[r16 * 12]), s3);
+            s4 = mac(a17, splat(p3[r16 * 12 + 1]), s4);
+            s5 = mac(a17, splat(p3[r16 * 12 + 2]), s5);
+            s6 = mac(a17, splat(p3[r16 * 12 + 3]), s6);
+            s7 = mac(a17, splat(p3[r16 * 12 + 4]), s7);
+            s8 = mac(a17, splat(p3[r16 * 12 + 5]), s8);
+            s9 = mac(a17, splat(p3[r16 * 12 + 6]), s9);
+            s10 = mac(a17, splat(p3[r16 * 12 + 7]), s10);
+            s11 = mac(a17, splat(p3[r16 * 12 + 8]), s11);
+            s12 = mac(a17, splat(p3[r16 * 12 + 9]), s12);
+            s13 = mac(a17, splat(p3[r16 * 12 + 10]), s13);
+            s14 = mac(a17, splat(p3[r16 * 12 + 11]), s14);
+        }
+        const vec a42 = load(y2 + b1 * 784);
+        const vec v43 = splat(number(-1.0f, 2305843009213693950u));
+        const vec v45 = splat(number(1.0f, 1u));
+        store(y9 + b1 * 784, mul(mul(s3, a42), add(v45, mul(v43, a42))));
+        const vec a49 = load(y2 + b1 * 784 + 8);
+        store(y9 + b1 * 784 + 8, mul(mul(s4, a49), add(v45, mul(v43, a49))));
+        const vec a54 = load(y2 + b1 * 784 + 16);
+        store(y9 + b1 * 784 + 16, mul(mul(s5, a54), add(v45, mul(v43, a54))));
+        const vec a59 = load(y2 + b1 * 784 + 24);
+        store(y9 + b1 * 784 + 24, mul(mul(s6, a59), add(v45, mul(v43, a59))));
+        const vec a64 = load(y2 + b1 * 784 + 32);
+        store(y9 + b1 * 784 + 32, mul(mul(s7, a64), add(v45, mul(v43, a64))));
+        const vec a69 = load(y2 + b1 * 784 + 40);
+        store(y9 + b1 * 784 + 40, mul(mul(s8, a69), add(v45, mul(v43, a69))));
+        const vec a74 = load(y2 + b1 * 784 + 48);
+        store(y9 + b1 * 784 + 48, mul(mul(s9, a74), add(v45, mul(v43, a74))));
+        const vec a79 = load(y2 + b1 * 784 + 56);
+        store(y9 + b1 * 784 + 56, mul(mul(s10, a79), add(v45, mul(v43, a79))));
+        const vec a84 = load(y2 + b1 * 784 + 64);
+        store(y9 + b1 * 784 + 64, mul(mul(s11, a84), add(v45, mul(v43, a84))));
+        const vec a89 = load(y2 + b1 * 784 + 72);
+        store(y9 + b1 * 784 + 72, mul(mul(s12, a89), add(v45, mul(v43, a89))));
+        const vec a94 = load(y2 + b1 * 784 + 80);
+        store(y9 + b1 * 784 + 80, mul(mul(s13, a94), add(v45, mul(v43, a94))));
+        const vec a99 = load(y2 + b1 * 784 + 88);
+        store(y9 + b1 * 784 + 88, mul(mul(s14, a99), add(v45, mul(v43, a99))));
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y10[i<12, j<20] = sum[n](y9[n, i]*x1[n, j]) */
+KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9, const real *restrict x1r)
+{
+    const long blocks = (N + 7) / 8;
+    for (long i1 = from; i1 + 3 < (to < 12 ? to : 12); i1 += 4) {
+        for (long i2 = 0; i2 + 15 < 16; i2 += 16) {
+            const vec v11 = splat(number(0.0f, 0u));
+            vec s3 = v11;
+            vec s4 = v11;
+            vec s5 = v11;
+            vec s6 = v11;
+            vec s7 = v11;
+            vec s8 = v11;
+            vec s9 = v11;
+            vec s10 = v11;
+            for (long b12 = 0; b12 < blocks; b12++) {
+                const long v14 = (N - b12 * 8);
+                const long v15 = (v14 < 8 ? v14 : 8);
+                for (long n13 = 0; n13 < v15; n13++) {
+                    const vec a20 = load(x1r + i2 + b12 * 784 + n13 * 20);
+                    const vec a21 = load(x1r + i2 + b12 * 784 + n13 * 20 + 8);
+                    const vec v22 = splat(y9[i1 * 8 + b12 * 784 + n13]);
+                    s3 = mac(v22, a20, s3);
+                    const vec v23 = splat(y9[i1 * 8 + b12 * 784 + n13 + 8]);
+                    s4 = mac(v23, a20, s4);
+                    const vec v24 = splat(y9[i1 * 8 + b12 * 784 + n13 + 16]);
+                    s5 = mac(v24, a20, s5);
+                    const vec v25 = splat(y9[i1 * 8 + b12 * 784 + n13 + 24]);
+                    s6 = mac(v25, a20, s6);
+                    s7 = mac(v22, a21, s7);
+                    s8 = mac(v23, a21, s8);
+                    s9 = mac(v24, a21, s9);
+                    s10 = mac(v25, a21, s10);
+                }
+            }
+            store(y10 + i1 * 20 + i2, s3);
+            store(y10 + i1 * 20 + i2 + 20, s4);
+            store(y10 + i1 * 20 + i2 + 40, s5);
+            store(y10 + i1 * 20 + i2 + 60, s6);
+            store(y10 + i1 * 20 + i2 + 8, s7);
+            store(y10 + i1 * 20 + i2 + 28, s8);
+            store(y10 + i1 * 20 + i2 + 48, s9);
+            store(y10 + i1 * 20 + i2 + 68, s10);
+        }
+        for (long i2 = 16; i2 + 3 < 20; i2 += 4) {
+            const vec v30 = splat(number(0.0f, 0u));
+            vec s26 = v30;
+            vec s27 = v30;
+            vec s28 = v30;
+            vec s29 = v30;
+            for (long b31 = 0; b31 < blocks; b31++) {
+                const long v33 = (N - b31 * 8);
+                const long v34 = (v33 < 8 ? v33 : 8);
+                for (long n32 = 0; n32 < v34; n32++) {
+                    const vec a39 = load_part(x1r + i2 + b31 * 784 + n32 * 20, 4);
+                    s26 = mac(splat(y9[i1 * 8 + b31 * 784 + n32]), a39, s26);
+                    s27 = mac(splat(y9[i1 * 8 + b31 * 784 + n32 + 8]), a39, s27);
+                    s28 = mac(splat(y9[i1 * 8 + b31 * 784 + n32 + 16]), a39, s28);
+                    s29 = mac(splat(y9[i1 * 8 + b31 * 784 + n32 + 24]), a39, s29);
+                }
+            }
+            store_part(y10 + i1 * 20 + i2, s26, 4);
+            store_part(y10 + i1 * 20 + i2 + 20, s27, 4);
+            store_part(y10 + i1 * 20 + i2 + 40, s28, 4);
+            store_part(y10 + i1 * 20 + i2 + 60, s29, 4);
+        }
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y11[i<12] = sum[n](y9[n, i]) */
+KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restrict y9)
+{
+    const long blocks = (N + 7) / 8;
+    const long full = N / 8;
+    for (long i1 = from; i1 + 11 < (to < 12 ? to : 12); i1 += 12) {
+        const vec v14 = splat(number(0.0f, 0u));
+        vec s2 = v14;
+        vec s3 = v14;
+        vec s4 = v14;
+        vec s5 = v14;
+        vec s6 = v14;
+        vec s7 = v14;
+        vec s8 = v14;
+        vec s9 = v14;
+        vec s10 = v14;
+        vec s11 = v14;
+        vec s12 = v14;
+        vec s13 = v14;
+        for (long b15 = 0; b15 < full; b15++) {
+            s2 = add(s2, load(y9 + i1 * 8 + b15 * 784));
+            s3 = add(s3, load(y9 + i1 * 8 + b15 * 784 + 8));
+            s4 = add(s4, load(y9 + i1 * 8 + b15 * 784 + 16));
+            s5 = add(s5, load(y9 + i1 * 8 + b15 * 784 + 24));
+            s6 = add(s6, load(y9 + i1 * 8 + b15 * 784 + 32));
+            s7 = add(s7, load(y9 + i1 * 8 + b15 * 784 + 40));
+            s8 = add(s8, load(y9 + i1 * 8 + b15 * 784 + 48));
+            s9 = add(s9, load(y9 + i1 * 8 + b15 * 784 + 56));
+            s10 = add(s10, load(y9 + i1 * 8 + b15 * 784 + 64));
+            s11 = add(s11, load(y9 + i1 * 8 + b15 * 784 + 72));
+            s12 = add(s12, load(y9 + i1 * 8 + b15 * 784 + 80));
+            s13 = add(s13, load(y9 + i1 * 8 + b15 * 784 + 88));
+        }
+        for (long b15 = full; b15 < blocks; b15++) {
+            const mask v29 = live((N - b15 * 8));
+            s2 = select(v29, add(s2, load(y9 + i1 * 8 + b15 * 784)), s2);
+            s3 = select(v29, add(s3, load(y9 + i1 * 8 + b15 * 784 + 8)), s3);
+            s4 = select(v29, add(s4, load(y9 + i1 * 8 + b15 * 784 + 16)), s4);
+            s5 = select(v29, add(s5, load(y9 + i1 * 8 + b15 * 784 + 24)), s5);
+            s6 = select(v29, add(s6, load(y9 + i1 * 8 + b15 * 784 + 32)), s6);
+            s7 = select(v29, add(s7, load(y9 + i1 * 8 + b15 * 784 + 40)), s7);
+            s8 = select(v29, add(s8, load(y9 + i1 * 8 + b15 * 784 + 48)), s8);
+            s9 = select(v29, add(s9, load(y9 + i1 * 8 + b15 * 784 + 56)), s9);
+            s10 = select(v29, add(s10, load(y9 + i1 * 8 + b15 * 784 + 64)), s10);
+            s11 = select(v29, add(s11, load(y9 + i1 * 8 + b15 * 784 + 72)), s11);
+            s12 = select(v29, add(s12, load(y9 + i1 * 8 + b15 * 784 + 80)), s12);
+            s13 = select(v29, add(s13, load(y9 + i1 * 8 + b15 * 784 + 88)), s13);
+        }
+        const real v55 = hsum(s3);
+        const real v56 = hsum(s4);
+        const real v57 = hsum(s5);
+        const real v58 = hsum(s6);
+        const real v59 = hsum(s7);
+        const real v60 = hsum(s8);
+        const real v61 = hsum(s9);
+        const real v62 = hsum(s10);
+        const real v63 = hsum(s11);
+        const real v64 = hsum(s12);
+        const real v65 = hsum(s13);
+        y11[i1] = hsum(s2);
+        y11[i1 + 1] = v55;
+        y11[i1 + 2] = v56;
+        y11[i1 + 3] = v57;
+        y11[i1 + 4] = v58;
+        y11[i1 + 5] = v59;
+        y11[i1 + 6] = v60;
+        y11[i1 + 7] = v61;
+        y11[i1 + 8] = v62;
+        y11[i1 + 9] = v63;
+        y11[i1 + 10] = v64;
+        y11[i1 + 11] = v65;
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y12[i<10, j<12] = sum[n](y7[n, i]*y2[n, j]) */
+KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7, const real *restrict y2r)
+{
+    const long blocks = (N + 7) / 8;
+    for (long i1 = from; i1 + 4 < (to < 10 ? to : 10); i1 += 5) {
+        for (long i2 = 0; i2 + 7 < 8; i2 += 8) {
+            const vec v8 = splat(number(0.0f, 0u));
+            vec s3 = v8;
+            vec s4 = v8;
+            vec s5 = v8;
+            vec s6 = v8;
+            vec s7 = v8;
+            for (long b9 = 0; b9 < blocks; b9++) {
+                const long v11 = (N - b9 * 8);
+                const long v12 = (v11 < 8 ? v11 : 8);
+                for (long n10 = 0; n10 < v12; n10++) {
+                    const vec a18 = load(y2r + i2 + b9 * 784 + n10 * 12);
+                    s3 = mac(splat(y7[i1 * 8 + b9 * 784 + n10]), a18, s3);
+                    s4 = mac(splat(y7[i1 * 8 + b9 * 784 + n10 + 8]), a18, s4);
+                    s5 = mac(splat(y7[i1 * 8 + b9 * 784 + n10 + 16]), a18, s5);
+                    s6 = mac(splat(y7[i1 * 8 + b9 * 784 + n10 + 24]), a18, s6);
+                    s7 = mac(splat(y7[i1 * 8 + b9 * 784 + n10 + 32]), a18, s7);
+                }
+            }
+            store(y12 + i1 * 12 + i2, s3);
+            store(y12 + i1 * 12 + i2 + 12, s4);
+            store(y12 + i1 * 12 + i2 + 24, s5);
+            store(y12 + i1 * 12 + i2 + 36, s6);
+            store(y12 + i1 * 12 + i2 + 48, s7);
+        }
+        for (long i2 = 8; i2 + 3 < 12; i2 += 4) {
+            const vec v29 = splat(number(0.0f, 0u));
+            vec s24 = v29;
+            vec s25 = v29;
+            vec s26 = v29;
+            vec s27 = v29;
+            vec s28 = v29;
+            for (long b30 = 0; b30 < blocks; b30++) {
+                const long v32 = (N - b30 * 8);
+                const long v33 = (v32 < 8 ? v32 : 8);
+                for (long n31 = 0; n31 < v33; n31++) {
+                    const vec a39 = load_part(y2r + i2 + b30 * 784 + n31 * 12, 4);
+                    s24 = mac(splat(y7[i1 * 8 + b30 * 784 + n31]), a39, s24);
+                    s25 = mac(splat(y7[i1 * 8 + b30 * 784 + n31 + 8]), a39, s25);
+                    s26 = mac(splat(y7[i1 * 8 + b30 * 784 + n31 + 16]), a39, s26);
+                    s27 = mac(splat(y7[i1 * 8 + b30 * 784 + n31 + 24]), a39, s27);
+                    s28 = mac(splat(y7[i1 * 8 + b30 * 784 + n31 + 32]), a39, s28);
+                }
+            }
+            store_part(y12 + i1 * 12 + i2, s24, 4);
+            store_part(y12 + i1 * 12 + i2 + 12, s25, 4);
+            store_part(y12 + i1 * 12 + i2 + 24, s26, 4);
+            store_part(y12 + i1 * 12 + i2 + 36, s27, 4);
+            store_part(y12 + i1 * 12 + i2 + 48, s28, 4);
+        }
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y13[i<10] = sum[n](y7[n, i]) */
+KERNEL void k11(long N, long from, long to, real *restrict y13, const real *restrict y7)
+{
+    const long blocks = (N + 7) / 8;
+    const long full = N / 8;
+    for (long i1 = from; i1 + 9 < (to < 10 ? to : 10); i1 += 10) {
+        const vec v12 = splat(number(0.0f, 0u));
+        vec s2 = v12;
+        vec s3 = v12;
+        vec s4 = v12;
+        vec s5 = v12;
+        vec s6 = v12;
+        vec s7 = v12;
+        vec s8 = v12;
+        vec s9 = v12;
+        vec s10 = v12;
+        vec s11 = v12;
+        for (long b13 = 0; b13 < full; b13++) {
+            s2 = add(s2, load(y7 + i1 * 8 + b13 * 784));
+            s3 = add(s3, load(y7 + i1 * 8 + b13 * 784 + 8));
+            s4 = add(s4, load(y7 + i1 * 8 + b13 * 784 + 16));
+            s5 = add(s5, load(y7 + i1 * 8 + b13 * 784 + 24));
+            s6 = add(s6, load(y7 + i1 * 8 + b13 * 784 + 32));
+            s7 = add(s7, load(y7 + i1 * 8 + b13 * 784 + 40));
+            s8 = add(s8, load(y7 + i1 * 8 + b13 * 784 + 48));
+            s9 = add(s9, load(y7 + i1 * 8 + b13 * 784 + 56));
+            s10 = add(s10, load(y7 + i1 * 8 + b13 * 784 + 64));
+            s11 = add(s11, load(y7 + i1 * 8 + b13 * 784 + 72));
+        }
+        for (long b13 = full; b13 < blocks; b13++) {
+            const mask v25 = live((N - b13 * 8));
+            s2 = select(v25, add(s2, load(y7 + i1 * 8 + b13 * 784)), s2);
+            s3 = select(v25, add(s3, load(y7 + i1 * 8 + b13 * 784 + 8)), s3);
+            s4 = select(v25, add(s4, load(y7 + i1 * 8 + b13 * 784 + 16)), s4);
+            s5 = select(v25, add(s5, load(y7 + i1 * 8 + b13 * 784 + 24)), s5);
+            s6 = select(v25, add(s6, load(y7 + i1 * 8 + b13 * 784 + 32)), s6);
+            s7 = select(v25, add(s7, load(y7 + i1 * 8 + b13 * 784 + 40)), s7);
+            s8 = select(v25, add(s8, load(y7 + i1 * 8 + b13 * 784 + 48)), s8);
+            s9 = select(v25, add(s9, load(y7 + i1 * 8 + b13 * 784 + 56)), s9);
+            s10 = select(v25, add(s10, load(y7 + i1 * 8 + b13 * 784 + 64)), s10);
+            s11 = select(v25, add(s11, load(y7 + i1 * 8 + b13 * 784 + 72)), s11);
+        }
+        const real v47 = hsum(s3);
+        const real v48 = hsum(s4);
+        const real v49 = hsum(s5);
+        const real v50 = hsum(s6);
+        const real v51 = hsum(s7);
+        const real v52 = hsum(s8);
+        const real v53 = hsum(s9);
+        const real v54 = hsum(s10);
+        const real v55 = hsum(s11);
+        y13[i1] = hsum(s2);
+        y13[i1 + 1] = v47;
+        y13[i1 + 2] = v48;
+        y13[i1 + 3] = v49;
+        y13[i1 + 4] = v50;
+        y13[i1 + 5] = v51;
+        y13[i1 + 6] = v52;
+        y13[i1 + 7] = v53;
+        y13[i1 + 8] = v54;
+        y13[i1 + 9] = v55;
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y14[n, i<20] = sum[j<12](y9[n, j]*p1[j, i]) */
+KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9, const real *restrict p1)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        for (long i2 = 0; i2 + 9 < 20; i2 += 10) {
+            const vec v13 = splat(number(0.0f, 0u));
+            vec s3 = v13;
+            vec s4 = v13;
+            vec s5 = v13;
+            vec s6 = v13;
+            vec s7 = v13;
+            vec s8 = v13;
+            vec s9 = v13;
+            vec s10 = v13;
+            vec s11 = v13;
+            vec s12 = v13;
+            for (long r14 = 0; r14 < 12; r14++) {
+                const vec a15 = load(y9 + r14 * 8 + b1 * 784);
+                s3 = mac(a15, splat(p1[r14 * 20 + i2]), s3);
+                s4 = mac(a15, splat(p1[r14 * 20 + i2 + 1]), s4);
+                s5 = mac(a15, splat(p1[r14 * 20 + i2 + 2]), s5);
+                s6 = mac(a15, splat(p1[r14 * 20 + i2 + 3]), s6);
+                s7 = mac(a15, splat(p1[r14 * 20 + i2 + 4]), s7);
+                s8 = mac(a15, splat(p1[r14 * 20 + i2 + 5]), s8);
+                s9 = mac(a15, splat(p1[r14 * 20 + i2 + 6]), s9);
+                s10 = mac(a15, splat(p1[r14 * 20 + i2 + 7]), s10);
+                s11 = mac(a15, splat(p1[r14 * 20 + i2 + 8]), s11);
+                s12 = mac(a15, splat(p1[r14 * 20 + i2 + 9]), s12);
+            }
+            store(y14 + i2 * 8 + b1 * 784, s3);
+            store(y14 + i2 * 8 + b1 * 784 + 8, s4);
+            store(y14 + i2 * 8 + b1 * 784 + 16, s5);
+            store(y14 + i2 * 8 + b1 * 784 + 24, s6);
+            store(y14 + i2 * 8 + b1 * 784 + 32, s7);
+            store(y14 + i2 * 8 + b1 * 784 + 40, s8);
+            store(y14 + i2 * 8 + b1 * 784 + 48, s9);
+            store(y14 + i2 * 8 + b1 * 784 + 56, s10);
+            store(y14 + i2 * 8 + b1 * 784 + 64, s11);
+            store(y14 + i2 * 8 + b1 * 784 + 72, s12);
+        }
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* m: memory, in the order of `slots`; n: {samples, batch, first step, last step, seed, steps before}. Returns the
+   number of the step whose loss was not finite, or -1. */
+__attribute__((visibility("default"))) long chainrule_run(void *const *m, const long *n, team *t, long worker)
+{
+    const long samples = n[0], batch = n[1], first = n[2], last = n[3], workers = t->workers;
+    real *const blocks_memory = m[0], *const common = m[1];
+    const long *const order = m[2];
+    const real *const given_x1 = m[3];
+    const real *const given_x2 = m[4];
+    real *const p1 = m[5];
+    real *const p2 = m[6];
+    real *const p3 = m[7];
+    real *const p4 = m[8];
+    real *const out_y6 = m[9];
+    real *const out_y10 = m[10];
+    real *const out_y11 = m[11];
+    real *const out_y12 = m[12];
+    real *const out_y13 = m[13];
+    real *const out_y14 = m[14];
+    real *const x1 = (blocks_memory + 0);
+    real *const x2 = (blocks_memory + 416);
+    real *const y2 = (blocks_memory + 320);
+    real *const y3 = (blocks_memory + 608);
+    real *const y4 = (blocks_memory + 688);
+    real *const y5 = (blocks_memory + 496);
+    real *const y7 = (blocks_memory + 608);
+    real *const y9 = (blocks_memory + 416);
+    real *const y14 = (blocks_memory + 0);
+    real *const x1r = (blocks_memory + 160);
+    real *const y2r = (blocks_memory + 512);
+    real *const y6 = (common + 368);
+    real *const y10 = (common + 0);
+    real *const y11 = (common + 384);
+    real *const y12 = (common + 240);
+    real *const y13 = (common + 400);
+    MARKS(m[15]);
+    for (long step = first; step < last; step++) {
+        const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;
+        const long blocks = (N + 7) / 8;
+        const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;
+        if (meet(t)) break;
+        for (long b = own; b < end; b++) {
+            const real *row[8];
+            for (int s = 0; s < 8; s++) {
+                const long at = b * 8 + s < N ? b * 8 + s : N - 1;
+                row[s] = given_x1 + order[begin + at] * 20;
+            }
+            take(x1 + b * 784 + 0, row, 0, 20);
+            for (int s = 0; s < 8; s++) {
+                copy(x1r + b * 784 + s * 20 + 0, row[s] + 0, 20);
+            }
+        }
+        for (long b = own; b < end; b++) {
+            const real *row[8];
+            for (int s = 0; s < 8; s++) {
+                const long at = b * 8 + s < N ? b * 8 + s : N - 1;
+                row[s] = given_x2 + order[begin + at] * 10;
+            }
+            take(x2 + b * 784 + 0, row, 0, 10);
+        }
+        MARK(0);
+        MARK(1);
+        k1(N, own, end, y2, p1, x1, p2);
+        MARK(2);
+        for (long b = own; b < end; b++)
+            give(y2r + b * 784, 12, y2 + b * 784, 12, 8);
+        MARK(3);
+        k2(N, own, end, y3, p3, y2, p4);
+        MARK(4);
+        k3(N, own, end, y4, y3);
+        MARK(5);
+        k4(N, own, end, y5, y3, x2);
+        MARK(6);
+        meet(t);
+        if (worker == 0) k5(N, 0, 0, y6, y5);
+        MARK(8);
+        k6(N, own, end, y7, y4, x2);
+        MARK(9);
+        meet(t);
+        k7(N, own, end, y9, y7, p3, y2);
+        MARK(11);
+        meet(t);
+        {
+            long from, to;
+            share(12, 4, worker, workers, &from, &to);
+            if (from < to) k8(N, from, to, y10, y9, x1r);
+        }
+        MARK(13);
+        {
+            long from, to;
+            share(12, 12, worker, workers, &from, &to);
+            if (from < to) k9(N, from, to, y11, y9);
+        }
+        MARK(14);
+        {
+            long from, to;
+            share(10, 5, worker, workers, &from, &to);
+            if (from < to) k10(N, from, to, y12, y7, y2r);
+        }
+        MARK(15);
+        {
+            long from, to;
+            share(10, 10, worker, workers, &from, &to);
+            if (from < to) k11(N, from, to, y13, y7);
+        }
+        MARK(16);
+        k12(N, own, end, y14, y9, p1);
+        MARK(17);
+        if (worker == 0) copy(out_y6 + step * 1 + 0, y6 + 0, 1);
+        if (worker == 0) copy(out_y10 + step * 240 + 0, y10 + 0, 240);
+        if (worker == 0) copy(out_y11 + step * 12 + 0, y11 + 0, 12);
+        if (worker == 0) copy(out_y12 + step * 120 + 0, y12 + 0, 120);
+        if (worker == 0) copy(out_y13 + step * 10 + 0, y13 + 0, 10);
+        for (long b = own; b < end; b++) {
+            give(out_y14 + (begin + b * 8) * 20 + 0, 20, y14 + b * 784 + 0, 20, N - b * 8);
+        }
+        MARK(18);
+        if (worker == 0) count_step(t);
+    }
+    return -1;
+}
+#endif

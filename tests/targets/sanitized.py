@@ -1,0 +1,64 @@
+"""Programs under a sanitizer: `python -m tests.targets.sanitized undefined|address PROGRAM…`, started by
+test_sanitizers.py, since what a sanitizer finds ends the process. "planted" reads one entry too far, and overflows."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from tests.loops.tasks import floats, task_of
+from tests.targets.native import HERE, at_lanes, by_numpy, distance, natively
+from tests.targets.test_native import BOUND, layers, losses
+
+import chainrule as cr
+from chainrule.compile import emit, training
+from chainrule.loops.task import Task
+from chainrule.runtime.library import Library
+from chainrule.targets import c
+
+SIZE = 9  # the entries of the array that "planted" reads beyond
+FLAGS = {
+    "undefined": ("-O0", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
+    "address": ("-O0", "-fsanitize=address", "-Wl,-z,undefs"),
+}
+
+
+def program(name: str) -> Task:
+    match name:
+        case "network":
+            model = cr.Sequential(
+                cr.Input(1, 4, 5), cr.Conv2d(2, 3, stride=2, padding=1), cr.ReLU(), cr.MaxPool2d(2, stride=1), cr.Flatten(),
+                cr.Dropout(0.3), cr.Dense(HERE.lanes + 1), cr.Dense(3), loss="softmax_cross_entropy",
+            )  # fmt: skip
+            return training(model.network, model.derive(), cr.SGD(0.1, momentum=0.9), "classes")
+        case "losses":
+            return losses()
+        case "planted":
+            return task_of("y[k] = 2*x[k]", kept=f"x[{SIZE}]", data="d[N, 1]")
+        case _:
+            return layers(int(name))
+
+
+def main(kind: str, *names: str) -> None:
+    for name in names:
+        task = program(name)
+        for expected, samples, batch in ((1, 3, 2), (HERE.lanes, 2 * HERE.lanes + 5, HERE.lanes + 3)):
+            lowered = at_lanes(task, HERE.lanes, samples=expected)
+            source = emit(lowered)
+            if name == "planted":
+                line = "    const long *const order = m[2];\n"
+                assert line in source
+                slot = c.slots(lowered)[lowered.names[task.kept[0]]]
+                more = f"    volatile real beyond = ((const real *)m[{slot}])[{SIZE}]; (void)beyond;\n"
+                source = source.replace(line, f"{line}    volatile int sum = 0x7fffffff + (int)batch; (void)sum;\n{more}")
+            real = np.dtype(np.float32)
+            built = Library(lowered, source, c.slots(lowered), HERE, real, FLAGS[kind])
+            given, order = floats(task, samples), np.random.default_rng(0).permutation(samples)
+            found = natively(built, given, order, batch, workers=2)
+            right = by_numpy(task, given, order, batch)
+            wrong = {n: d for n, d in distance(found, right).items() if not d < BOUND}
+            assert not wrong, wrong
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,41 @@
+"""Networks that hypothesis draws, trained by native code and by NumPy in float64: partial batches, batches of one.
+
+The bound: each entry is within 1e-5 of its tensor's largest entry, or of 1; or within 32 times what NumPy's own float32
+is off, where the network magnifies rounding.
+"""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import given
+from tests.examples import CAMPAIGN, examples
+from tests.loops.tasks import floats
+from tests.networks import networks
+from tests.targets.native import HERE, at_lanes, by_numpy, distance, library, natively
+
+import chainrule as cr
+from chainrule.compile import training
+
+BOUND, TIMES = 1e-5, 32
+FLAGS = () if CAMPAIGN else ("-O0",)
+OPTIMIZERS = [cr.SGD(0.05), cr.SGD(0.05, momentum=0.9, nesterov=True), cr.Adam(0.01, epsilon=1e-2, clip_norm=1.0)]
+
+
+@examples(4, 300)
+@given(networks(), st.sampled_from(OPTIMIZERS), st.sampled_from([(1, 1, 1), (1, 3, 7), (9, 9, 22)]), st.integers(0, 99))
+def test_a_drawn_network_trains_as_with_numpy(
+    drawn: tuple[cr.Model, str], rule: cr.Optimizer, run: tuple[int, int, int], seed: int
+) -> None:
+    model, labels = drawn
+    expected, batch, samples = run
+    task = training(model.network, model.derive(), rule, labels)  # pyright: ignore[reportArgumentType]
+    given, order = floats(task, samples, seed), np.random.default_rng(seed).permutation(samples)
+    built = library(at_lanes(task, HERE.lanes, samples=expected), flags=FLAGS)
+    found = natively(built, given, order, batch, seed=seed)
+    right, rounded = (by_numpy(task, given, order, batch, seed=seed, dtype=d) for d in ("float64", "float32"))
+    assert found.failed == right.failed
+    own, allowed = distance(found, right), distance(rounded, right)
+    wrong = {n: (d, allowed[n]) for n, d in own.items() if right.failed < 0 and not d <= max(BOUND, TIMES * allowed[n])}
+    assert wrong == {}
+    assert natively(built, given, order, batch, seed=seed, workers=2).bits == found.bits

@@ -1,0 +1,57 @@
+"""Emitted programs under UBSan (by traps, which any compiler has) and, where the compiler brings it, under ASan."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from chainrule.runtime.compiler import find_compiler
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache
+def address_sanitizer() -> str | None:
+    """The library that must be there before the first allocation."""
+    compiler = find_compiler()
+    if compiler is None or compiler.is_zig:
+        return None
+    asked = [*compiler.command, "-print-file-name=libasan.so"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return said if Path(said).is_absolute() else None
+
+
+KINDS = ["undefined", *(["address"] if address_sanitizer() else [])]
+
+
+def run(kind: str, *programs: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0"}
+    if kind == "address":
+        environment["LD_PRELOAD"] = address_sanitizer() or ""
+    command = [sys.executable, "-m", "tests.targets.sanitized", kind, *programs]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_is_clean(kind: str) -> None:
+    done = run(kind, "network")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_vocabulary_is_clean(kind: str) -> None:
+    done = run(kind, "0", "1", "2", "3", "losses")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_planted_error_is_found(kind: str) -> None:
+    done = run(kind, "planted")
+    assert done.returncode != 0
+    assert "AddressSanitizer" in done.stderr if kind == "address" else done.returncode < 0

@@ -1,0 +1,259 @@
+"""Models that train and predict by native code: the results of NumPy, interrupted and refused like it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.compile import emit, machine_of, training
+from chainrule.errors import BuildError, CompileError
+from chainrule.loops.program import lower
+from chainrule.nn.layer import Layer
+from chainrule.runtime.compiler import native
+from chainrule.train import runners
+from chainrule.train.models import read_model
+from chainrule.train.runners import NativeRunner, NumpyRunner
+
+BOUND = 1e-5
+
+
+def classifier(dtype: str = "float32") -> cr.Sequential:
+    return cr.Sequential(
+        cr.Input(1, 6, 6), cr.Conv2d(3, 3), cr.ReLU(), cr.MaxPool2d(2), cr.Flatten(), cr.Dense(11), cr.BatchNorm(),
+        cr.Tanh(), cr.Dense(3), loss="softmax_cross_entropy", l2=1e-3, dtype=dtype,
+    )  # fmt: skip
+
+
+def samples(count: int, seed: int = 0) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, 1, 6, 6)).astype(np.float32), rng.integers(0, 3, count)
+
+
+def close(found: Any, right: Any) -> bool:
+    return bool(np.all(np.abs(np.asarray(found) - np.asarray(right)) <= BOUND * max(1.0, float(np.abs(right).max()))))
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_model_learns_and_answers_as_with_numpy(batch_size: int) -> None:
+    (x, y), held = samples(21), samples(10, 1)
+    weight = np.random.default_rng(2).random(21).astype(np.float32)
+    weight[3] = 0
+    models = classifier(), classifier("float64")
+    runs = [
+        model.fit(
+            x, y, epochs=2, batch_size=batch_size, optimizer=cr.Adam(0.01, epsilon=1e-2), sample_weight=weight,
+            validation_data=held, executor=executor, verbose=False,
+        )
+        for model, executor in zip(models, ("native", "numpy"), strict=True)
+    ]  # fmt: skip
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        assert close(getattr(runs[0], name), getattr(runs[1], name))
+    for name, value in {**models[1].parameters, **models[1].states}.items():
+        assert close({**models[0].parameters, **models[0].states}[name], value)
+    for count in (1, 2, 21):
+        assert close(models[0].predict(x[:count]), models[1].predict(x[:count]))
+        assert close(models[0].logits(x[:count]), models[1].logits(x[:count]))
+        found, right = models[0].evaluate(x[:count], y[:count]), models[1].evaluate(x[:count], y[:count])
+        assert close(found["loss"], right["loss"]) and found["accuracy"] == right["accuracy"]
+    assert {type(r) for r in models[0]._runners.values()} == {NativeRunner}
+    assert {type(r) for r in models[1]._runners.values()} == {NumpyRunner}
+    loss, gradients = models[0].gradients(x[:5], y[:5], executor="native")
+    wanted, right = models[0].gradients(x[:5], y[:5], dtype="float64")
+    assert close(loss, wanted) and gradients.keys() == right.keys()
+    assert all(close(gradients[name], right[name]) for name in right)
+
+
+def test_workers_and_runs_give_the_same_bits() -> None:
+    x, y = samples(40)
+    found: list[dict[str, bytes]] = []
+    for workers in (1, 2, 2):
+        model = classifier()
+        model.fit(x, y, epochs=2, batch_size=16, workers=workers, seed=3, verbose=False)
+        found.append({n: v.tobytes() for n, v in {**model.parameters, **model.states}.items()})
+    assert found[0] == found[1] == found[2]
+
+
+def test_what_is_learnt_by_one_executor_goes_on_with_the_other() -> None:
+    x, y = samples(12)
+    model = classifier()
+    losses = [
+        model.fit(x, y, epochs=3, optimizer=cr.SGD(0.05), executor=e, verbose=False).loss for e in ("native", "numpy", None)
+    ]
+    assert losses[0] > losses[1] > losses[2]
+
+
+# Counting: every gradient is 1, so that after k steps at rate 1 every parameter is −k.
+COUNTING = "e[n] = sum[k](u[n, k])"
+
+
+def counter() -> cr.Sequential:
+    model = cr.Sequential(cr.Input(40), cr.Dense(50), loss=COUNTING)
+    for name in model.parameters:
+        model.parameters[name] = np.zeros_like(model.parameters[name])
+    return model
+
+
+@pytest.fixture
+def interrupted() -> Iterator[Callable[[float], None]]:
+    """Sends a real Ctrl-C to this process after so many seconds."""
+    timers: list[threading.Timer] = []
+
+    def after(seconds: float) -> None:
+        timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)))
+        timers[-1].start()
+
+    yield after
+    for timer in timers:
+        timer.join()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_in_a_long_epoch_keeps_whole_steps(workers: int, interrupted: Callable[[float], None]) -> None:
+    model = counter()
+    x, many = np.ones((64, 40), np.float32), 6_000_000
+    task = training(model.network, model.derive(), cr.SGD(1.0), "numbers")
+    runner = NativeRunner(task, 1, workers)
+    kept = model._kept(task) | {t: np.ones(many, np.float32) for t in task.stepwise}
+    assert [t.name for t in task.data] == ["input"]
+    interrupted(0.3)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run({task.data[0]: x}, kept, np.zeros(many, np.int64), 1)
+    counts = {float(-v) for t in task.kept if t not in task.stepwise for v in np.unique(kept[t])}
+    assert len(counts) == 1
+    steps = counts.pop()
+    assert 0 < steps < many and steps == int(steps)
+
+
+def test_ctrl_c_ends_a_fit_and_keeps_what_is_learnt(interrupted: Callable[[float], None]) -> None:
+    model = counter()
+    x, y = np.ones((20_000, 40), np.float32), np.zeros((20_000, 50), np.float32)
+    model.fit(x[:2], y[:2], epochs=1, batch_size=1, optimizer=cr.SGD(2.0**-9), verbose=False)
+    done = -float(model.parameters["dense1.b"][0])
+    interrupted(0.5)
+    history = model.fit(x, y, epochs=1000, batch_size=1, optimizer=cr.SGD(2.0**-9), verbose=False)
+    assert history.interrupted and len(history.loss) < 1000
+    values = np.unique(np.concatenate([v.ravel() for v in model.parameters.values()]))
+    assert len(values) == 1 and -values[0] > done
+
+
+def test_a_run_that_diverges_ends_with_the_parameters_of_before() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 4)).astype(np.float32), rng.normal(size=(9, 2)).astype(np.float32)
+
+    def model() -> cr.Sequential:
+        return cr.Sequential(cr.Input(4), cr.Dense(5), cr.Dense(2), loss="mean_squared_error")
+
+    broken = model()
+    with pytest.raises(cr.ModelError, match=r"the loss became (inf|nan) in epoch (\d+)") as caught:
+        broken.fit(x, y, epochs=100, batch_size=9, optimizer=cr.SGD(1e3), executor="native", verbose=False)
+    epoch = int(re.search(r"epoch (\d+)", str(caught.value))[1])  # pyright: ignore[reportOptionalSubscript]
+    assert 1 < epoch < 100
+    other = model()
+    other.fit(x, y, epochs=epoch - 1, batch_size=9, optimizer=cr.SGD(1e3), executor="native", verbose=False)
+    assert all(np.isfinite(v).all() for v in broken.parameters.values())
+    assert {n: v.tobytes() for n, v in broken.parameters.items()} == {
+        n: v.tobytes() for n, v in other.parameters.items()
+    }
+
+
+@pytest.mark.parametrize("bad", [-1, 5, 2**31, -(2**40)])
+def test_an_id_out_of_range_is_refused_before_anything_runs(bad: int) -> None:
+    model = cr.Sequential(
+        cr.Input(3, dtype="integer"), cr.Embedding(5, 2), cr.Flatten(), cr.Dense(2), loss="mean_squared_error"
+    )
+    before = {n: v.tobytes() for n, v in model.parameters.items()}
+    x = np.zeros((6, 3), np.int64)
+    x[4, 1] = bad
+    for call in (
+        lambda: model.fit(x, np.zeros((6, 2)), executor="native", verbose=False),
+        lambda: model.predict(x, executor="native"),
+        lambda: model.gradients(x, np.zeros((6, 2)), executor="native"),
+    ):
+        with pytest.raises(cr.DataError, match=rf"{bad}.*outside 0 … 4"):
+            call()
+    assert before == {n: v.tobytes() for n, v in model.parameters.items()}
+    model.fit(x * 0 + 4, np.zeros((6, 2)), epochs=1, executor="native", verbose=False)
+
+
+def test_float64_runs_on_numpy() -> None:
+    x, y = samples(4)
+    model = classifier("float64")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(x, y, epochs=1, verbose=False)
+    assert {type(r) for r in model._runners.values()} == {NumpyRunner}
+    with pytest.raises(CompileError, match="float32"):
+        model.predict(x, executor="native")
+
+
+def broken_compilers(folder: Path) -> dict[str, str]:
+    scripts = {"fails": "exit 1", "dies": "kill -9 $$", "makes nothing": "exit 0", "talks": "echo error: no; exit 3"}
+    result = {"is not there": str(folder / "nowhere" / "cc")}
+    for name, text in scripts.items():
+        path = folder / name.replace(" ", "-")
+        path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        path.chmod(0o755)
+        result[name] = str(path)
+    return result
+
+
+@pytest.mark.parametrize("how", ["is not there", "fails", "dies", "makes nothing", "talks"])
+def test_without_a_compiler_numpy_runs_the_model_with_one_warning(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", broken_compilers(tmp_path)[how])
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
+    runners._say_once.cache_clear()
+    x, y = samples(4)
+    with pytest.raises(BuildError):
+        classifier().fit(x, y, epochs=1, executor="native", verbose=False)
+    model = classifier()
+    with pytest.warns(RuntimeWarning, match="NumPy runs the model instead") as said:
+        model.fit(x, y, epochs=1, verbose=False)
+        model.predict(x)
+    assert len(said) == 1
+    assert {type(r) for r in model._runners.values()} == {NumpyRunner}
+    other = classifier()
+    other.fit(x, y, epochs=1, executor="numpy", verbose=False)
+    assert all(np.array_equal(v, other.parameters[n]) for n, v in model.parameters.items())
+    runners._say_once.cache_clear()
+
+
+HOSTILE = '"; system("x"); //*/ \\\n#error'
+
+
+def test_a_name_that_is_code_trains_and_reaches_no_source() -> None:
+    def scale(name: str) -> Layer:
+        made = type(name, (cr.Layer,), {"equation": "y[n, k] = g[k]*x[n, k]", "init": {"g": cr.ones("k")}})
+        return made()
+
+    models = [
+        cr.Sequential(cr.Input(3), cr.Dense(4), scale(name), loss="mean_squared_error") for name in ("Scale", HOSTILE)
+    ]
+    assert any(HOSTILE.lower() in label.lower() for label in models[1].network.labels)
+    sources: list[str] = []
+    for model in models:
+        task = training(model.network, model.derive(), cr.Adam(), "numbers")
+        sources.append(emit(lower(task, machine_of(native()), samples=8)))
+    assert sources[0] == sources[1]
+    history = models[1].fit(
+        np.ones((8, 3)), np.ones((8, 4)), epochs=3, optimizer=cr.SGD(0.1), executor="native", verbose=False
+    )
+    assert history.loss[-1] < history.loss[0]
+
+
+def test_a_model_file_of_a_hostile_name_trains(tmp_path: Path) -> None:
+    path = tmp_path / '"; system("x"); .toml'
+    path.write_text('input = [3]\nloss = "mean_squared_error"\n[[layers]]\ntype = "Dense"\nunits = 2\n', encoding="utf-8")
+    model = read_model(path)
+    model.fit(np.ones((8, 3)), np.ones((8, 2)), epochs=1, executor="native", verbose=False)
