@@ -6,26 +6,26 @@
 #define IN_PART(n) 1
 #endif
 
-KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1, const real *restrict
-        x1, const real *restrict p2);
+KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1,
+        const real *restrict x1, const real *restrict p2);
 KERNEL void k2(long N, long from, long to, real *restrict y2, const real *restrict y1);
-KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2, const real *restrict
-        x2);
+KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2,
+        const real *restrict x2);
 KERNEL void k4(long N, long from, long to, real *restrict y4, const real *restrict y3);
-KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2, const real *restrict
-        x2);
-KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5, const real *restrict
-        y1);
-KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6, const real *restrict
-        x1);
+KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2,
+        const real *restrict x2);
+KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5,
+        const real *restrict y1);
+KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6,
+        const real *restrict x1);
 KERNEL void k8(long N, long from, long to, real *restrict y8, const real *restrict y6);
-KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6, const real *restrict
-        p1);
+KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6,
+        const real *restrict p1);
 
 #if IN_PART(0)
 /* y1[n<N, i<2, j<12, k<12] = sum[l<1, m<3, p<3](p1[i, l, m, p]*pad(x1, 0)[n, l, j + m - 1, k + p - 1]) + p2[i] */
-KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1, const real *restrict
-        x1, const real *restrict p2)
+KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1,
+        const real *restrict x1, const real *restrict p2)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 < 2; i2++) {
@@ -63,8 +63,8 @@ KERNEL void k2(long N, long from, long to, real *restrict y2, const real *restri
 
 #if IN_PART(1)
 /* y3[n] = 1/2*sum[i<2, j<12, k<12]((y2[n, i, j, k] - x2[n, i, j, k])**2) */
-KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2, const real *restrict
-        x2)
+KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2,
+        const real *restrict x2)
 {
     for (long b1 = from; b1 < to; b1++) {
         vec s2 = splat(number(0.0f, 0u));
@@ -100,8 +100,8 @@ KERNEL void k4(long N, long from, long to, real *restrict y4, const real *restri
 
 #if IN_PART(1)
 /* y5[n, i<2, j<12, k<12] = N**-1*(y2[n, i, j, k] - x2[n, i, j, k]) */
-KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2, const real *restrict
-        x2)
+KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2,
+        const real *restrict x2)
 {
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
@@ -114,8 +114,8 @@ KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restri
 
 #if IN_PART(1)
 /* y6[n, i<2, j<12, k<12] = y5[n, i, j, k]*step(y1[n, i, j, k]) */
-KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5, const real *restrict
-        y1)
+KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5,
+        const real *restrict y1)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 < 2; i2++) {
@@ -131,8 +131,8 @@ KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restri
 
 #if IN_PART(0)
 /* y7[i<2, j<1, k<3, l<3] = sum[n, m<12, p<12](y6[n, i, m, p]*pad(x1, 0)[n, j, m + k - 1, p + l - 1]) */
-KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6, const real *restrict
-        x1)
+KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6,
+        const real *restrict x1)
 {
     const long blocks = (N + 7) / 8;
     const long full = N / 8;
@@ -192,8 +192,8 @@ KERNEL void k8(long N, long from, long to, real *restrict y8, const real *restri
 
 #if IN_PART(0)
 /* y9[n<N, i<1, j<12, k<12] = sum[l<2, m<3, p<3](pad(y6, 0)[n, l, j - m + 1, k - p + 1]*p1[l, i, m, p]) */
-KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6, const real *restrict
-        p1)
+KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6,
+        const real *restrict p1)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i3 = 0; i3 < 12; i3++) {

@@ -6,32 +6,32 @@
 #define IN_PART(n) 1
 #endif
 
-KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1, const real *restrict
-        x1, const real *restrict p2);
-KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3, const real *restrict
-        y2, const real *restrict p4);
+KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1,
+        const real *restrict x1, const real *restrict p2);
+KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3,
+        const real *restrict y2, const real *restrict p4);
 KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restrict y3);
-KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3, const real *restrict
-        x2);
+KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3,
+        const real *restrict x2);
 KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restrict y5);
-KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4, const real *restrict
-        x2);
-KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7, const real *restrict
-        p3, const real *restrict y2);
-KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9, const real *restrict
-        x1r);
+KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4,
+        const real *restrict x2);
+KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7,
+        const real *restrict p3, const real *restrict y2);
+KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9,
+        const real *restrict x1r);
 KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restrict y9);
-KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7, const real *restrict
-        y2r);
+KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7,
+        const real *restrict y2r);
 KERNEL void k11(long N, long from, long to, real *restrict y13, const real *restrict y7);
-KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9, const real *restrict
-        p1);
+KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9,
+        const real *restrict p1);
 
 #if IN_PART(0)
 /* y1[n, i<12] = sum[j<20](p1[i, j]*x1[n, j]) + p2[i]
    y2[n, i<12] = sigmoid(y1[n, i]) */
-KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1, const real *restrict
-        x1, const real *restrict p2)
+KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1,
+        const real *restrict x1, const real *restrict p2)
 {
     for (long b1 = from; b1 < to; b1++) {
         const vec v15 = splat(number(0.0f, 0u));
@@ -80,8 +80,8 @@ KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restri
 
 #if IN_PART(1)
 /* y3[n, i<10] = sum[j<12](p3[i, j]*y2[n, j]) + p4[i] */
-KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3, const real *restrict
-        y2, const real *restrict p4)
+KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3,
+        const real *restrict y2, const real *restrict p4)
 {
     for (long b1 = from; b1 < to; b1++) {
         const vec v13 = splat(number(0.0f, 0u));
@@ -145,8 +145,8 @@ KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restri
 
 #if IN_PART(0)
 /* y5[n] = logsumexp[i<10](y3[n, i]) - sum[i<10](x2[n, i]*y3[n, i]) */
-KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3, const real *restrict
-        x2)
+KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3,
+        const real *restrict x2)
 {
     for (long b1 = from; b1 < to; b1++) {
         vec m3 = splat(lse_start());
@@ -187,8 +187,8 @@ KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restri
 
 #if IN_PART(0)
 /* y7[n, i<10] = N**-1*(y4[n, i] - x2[n, i]) */
-KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4, const real *restrict
-        x2)
+KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4,
+        const real *restrict x2)
 {
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
@@ -202,8 +202,8 @@ KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restri
 #if IN_PART(1)
 /* y8[n, i<12] = sum[j<10](y7[n, j]*p3[j, i])
    y9[n, i<12] = y8[n, i]*y2[n, i]*(1 - y2[n, i]) */
-KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7, const real *restrict
-        p3, const real *restrict y2)
+KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7,
+        const real *restrict p3, const real *restrict y2)
 {
     for (long b1 = from; b1 < to; b1++) {
         const vec v15 = splat(number(0.0f, 0u));
@@ -266,8 +266,8 @@ KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restri
 
 #if IN_PART(0)
 /* y10[i<12, j<20] = sum[n](y9[n, i]*x1[n, j]) */
-KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9, const real *restrict
-        x1r)
+KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9,
+        const real *restrict x1r)
 {
     const long blocks = (N + 7) / 8;
     for (long i1 = from; i1 + 3 < (to < 12 ? to : 12); i1 += 4) {
@@ -414,8 +414,8 @@ KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restr
 
 #if IN_PART(0)
 /* y12[i<10, j<12] = sum[n](y7[n, i]*y2[n, j]) */
-KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7, const real *restrict
-        y2r)
+KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7,
+        const real *restrict y2r)
 {
     const long blocks = (N + 7) / 8;
     for (long i1 = from; i1 + 4 < (to < 10 ? to : 10); i1 += 5) {
@@ -541,8 +541,8 @@ KERNEL void k11(long N, long from, long to, real *restrict y13, const real *rest
 
 #if IN_PART(1)
 /* y14[n, i<20] = sum[j<12](y9[n, j]*p1[j, i]) */
-KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9, const real *restrict
-        p1)
+KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9,
+        const real *restrict p1)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 + 9 < 20; i2 += 10) {

@@ -54,7 +54,9 @@ class _Printer:
             arguments.append(f"{const}{kind} *restrict {buffer.name}")
         lines = [f"/* {self.kernel.comment[0]}", *(f"   {line}" for line in self.kernel.comment[1:])]
         lines[-1] += " */"
-        lines += wrap(f"KERNEL void {self.kernel.name}({', '.join(arguments)})", COLUMNS, subsequent_indent=" " * 8)
+        whole = ", ".join(argument.replace(" ", "\xa0") for argument in arguments)  # lines break behind commas
+        signature = wrap(f"KERNEL void {self.kernel.name}({whole})", COLUMNS, subsequent_indent=" " * 8)
+        lines += [line.replace("\xa0", " ") for line in signature]
         lines.append("{")
         if "blocks" in named or any("blocks" in line for line in body):
             lines.append(f"    const long blocks = (N + {self.width - 1}) / {self.width};")
