@@ -42,7 +42,24 @@ class Nabla:
     gradient: Tensor
 
 
-Part = Expr | m.Matrix | pl.Form | Nabla | str
+Exact = Fraction | float
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Values: one number, a column (one tuple of numbers), or the rows of a matrix; a float is rounded."""
+
+    values: Exact | tuple[Exact, ...] | tuple[tuple[Exact, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blank:
+    """A line to write on, about as many letters wide."""
+
+    width: int
+
+
+Part = Expr | m.Matrix | pl.Form | Nabla | Numbers | Blank | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +82,39 @@ def _part(part: Part, names: Names, style: Style) -> Piece:
             return Piece(style.token(part))
         case Nabla(gradient=gradient):
             return _nabla(gradient, names, style)
+        case Numbers(values=values):
+            return _numbers(values, style)
+        case Blank(width=width):
+            return Piece(style.blank(width))
         case Expr():
             return _expression(part, names, style)
         case _:
             return _planes(part, names, style) if isinstance(part, pl.Form) else _matrix(part, names, style)
+
+
+DIGITS = 4
+"""Significant digits of a number that is not exact."""
+
+
+def _numbers(values: Exact | tuple[Exact, ...] | tuple[tuple[Exact, ...], ...], style: Style) -> Piece:
+    if not isinstance(values, tuple):
+        return _value(values, style)
+    rows = [tuple(_value(v, style).text for v in (row if isinstance(row, tuple) else (row,))) for row in values]
+    column = not any(isinstance(row, tuple) for row in values)
+    return Piece(style.column([text for (text,) in rows]) if column else style.rows(rows))
+
+
+def _value(value: Exact, style: Style) -> Piece:
+    """An exact number as it is, any other rounded to DIGITS significant digits."""
+    if isinstance(value, Fraction):
+        return _number(value, style)
+    text = f"{value:.{DIGITS}g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        power = style.power("10", str(int(exponent)).replace("-", "−"))
+        text = f"{mantissa.lstrip('-')} {style.token('·')} {power.text}"
+    digits = text.lstrip("-")
+    return Piece(style.token("−") + digits, NEGATIVE, False, digits) if value < 0 else Piece(digits)
 
 
 # --- parts that both walks share ----------------------------------------------------------------

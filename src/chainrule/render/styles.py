@@ -42,6 +42,9 @@ class Style(Protocol):
     def bold_one(self) -> str: ...
     def word(self, name: str) -> str: ...
     def sampled(self, base: str, sign: str, factors: str) -> str: ...
+    def column(self, entries: Sequence[str]) -> str: ...
+    def rows(self, rows: Sequence[Sequence[str]]) -> str: ...
+    def blank(self, width: int) -> str: ...
 
 
 def at(piece: Piece, precedence: int, style: Style) -> str:
@@ -116,6 +119,15 @@ class Unicode:
 
     def sampled(self, base: str, sign: str, factors: str) -> str:
         return base + sign + factors
+
+    def column(self, entries: Sequence[str]) -> str:
+        return f"({', '.join(entries)})"
+
+    def rows(self, rows: Sequence[Sequence[str]]) -> str:
+        return "[" + "; ".join(", ".join(row) for row in rows) + "]"
+
+    def blank(self, width: int) -> str:
+        return "_" * width
 
 
 COMMANDS = {
@@ -209,6 +221,15 @@ class Latex:
 
     def sampled(self, base: str, sign: str, factors: str) -> str:
         return f"{base}{{{self.token(sign)}}}_{{{factors}}}"
+
+    def column(self, entries: Sequence[str]) -> str:
+        return self.rows([[entry] for entry in entries])
+
+    def rows(self, rows: Sequence[Sequence[str]]) -> str:
+        return r"\begin{bmatrix}" + r" \\ ".join(" & ".join(row) for row in rows) + r"\end{bmatrix}"
+
+    def blank(self, width: int) -> str:
+        return rf"\underline{{\hspace{{{width}ex}}}}"
 
 
 UNICODE = Unicode()
