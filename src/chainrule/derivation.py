@@ -48,12 +48,22 @@ class Derivation(Derived):
         """A complete LaTeX document."""
         return render.latex(self, lang, detail, _checked(self, certificate))
 
+    def to_html(
+        self, lang: Language = "en", detail: Detail = "standard", certificate: Certificate | None = None
+    ) -> str:
+        """One HTML page, complete in itself: it loads nothing, and is read without JavaScript."""
+        return render.html(self, lang, detail, _checked(self, certificate))
+
     def __str__(self) -> str:
         return self.to_text()
 
-    def _repr_markdown_(self) -> str:
+    def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return self.to_markdown()
+        return render.notebook(self)[0]
+
+    def _repr_latex_(self) -> str:
+        """What a notebook puts into LaTeX."""
+        return render.notebook(self)[1]
 
 
 def _checked(derivation: Derived, certificate: Certificate | None) -> render.Checked | None:

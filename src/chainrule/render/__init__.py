@@ -1,4 +1,4 @@
-"""A derivation, printed: plain text for a terminal, Markdown, LaTeX; in English and Chinese.
+"""A derivation, printed: plain text for a terminal, Markdown, LaTeX, HTML, PDF; in English and Chinese.
 
 `detail` is "brief" (each lemma's first and last line), "standard" (steps with one reason are one line)
 or "full" (every step of the trace). `checked` adds the certificate as the last section.
@@ -7,6 +7,7 @@ or "full" (every step of the trace). `checked` adds the certificate as the last 
 from __future__ import annotations
 
 from chainrule.derive.adjoint import Derivation
+from chainrule.render import html as _html
 from chainrule.render import latex as _latex
 from chainrule.render import markdown as _markdown
 from chainrule.render import text as _text
@@ -14,7 +15,7 @@ from chainrule.render.build import build
 from chainrule.render.certified import Checked
 from chainrule.render.document import Document
 
-__all__ = ["Checked", "Document", "build", "latex", "markdown", "text"]
+__all__ = ["Checked", "Document", "build", "html", "latex", "markdown", "notebook", "text"]
 
 
 def text(
@@ -36,3 +37,14 @@ def latex(
 ) -> str:
     """A complete LaTeX document; the Chinese one is for XeLaTeX."""
     return _latex.render(build(derivation, lang, detail, checked))
+
+
+def html(derivation: Derivation, lang: str = "en", detail: str = "standard", checked: Checked | None = None) -> str:
+    """One HTML page, complete in itself."""
+    return _html.render(build(derivation, lang, detail, checked))
+
+
+def notebook(derivation: Derivation) -> tuple[str, str]:
+    """What a notebook shows, as HTML and as LaTeX without a preamble."""
+    document = build(derivation, "en", "standard")
+    return _html.fragment(document), _latex.body(document)

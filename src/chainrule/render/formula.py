@@ -13,6 +13,7 @@ from fractions import Fraction
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
 from chainrule.derive.lemma import adjoint_of
+from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import (
     Add,
     Apply,
@@ -108,12 +109,11 @@ def _value(value: Exact, style: Style) -> Piece:
     """An exact number as it is, any other rounded to DIGITS significant digits."""
     if isinstance(value, Fraction):
         return _number(value, style)
-    text = f"{value:.{DIGITS}g}"
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        power = style.power("10", str(int(exponent)).replace("-", "−"))
-        text = f"{mantissa.lstrip('-')} {style.token('·')} {power.text}"
-    digits = text.lstrip("-")
+    mantissa, _, exponent = f"{abs(value):.{DIGITS}g}".partition("e")
+    digits = style.token(mantissa)
+    if exponent:
+        power = style.power(style.token("10"), str(int(exponent)).replace("-", "−"))
+        digits = f"{digits} {style.token('·')} {power.text}"
     return Piece(style.token("−") + digits, NEGATIVE, False, digits) if value < 0 else Piece(digits)
 
 
@@ -146,25 +146,36 @@ def _subscripts(subscripts: Sequence[Affine]) -> str:
     return ("" if single else ",").join(parts)
 
 
-def _script(symbol: Symbol, samples: Sequence[Affine], lower: str, style: Style, bar: bool = False) -> str:
-    base = style.bar(symbol.stem) if bar else style.name(symbol.stem)
-    upper = ([f"[{symbol.layer}]"] if symbol.layer else []) + [f"({affine_token(s)})" for s in samples]
-    return style.script(base, [style.token(u) for u in upper], style.token(lower))
+def _script(
+    symbol: Symbol, tensor: Tensor, samples: Sequence[Affine], lower: str, style: Style, *, bar: bool = False,
+    transposed: bool = False,
+) -> str:
+    """The symbol of a tensor with its layer, its samples and its other subscripts."""
+    stem = symbol.stem.removesuffix("*")
+    base = style.bar(stem) if bar else style.name(stem)
+    upper = [style.token("*")] if stem != symbol.stem else []
+    if symbol.layer:
+        upper.append(style.bracket(",".join(_layer(part, style) for part in symbol.layer.split(","))))
+    upper += [style.token(f"({affine_token(s)})") for s in samples] + ([style.token("ᵀ")] if transposed else [])
+    return style.symbol(style.script(base, upper, style.token(lower)), tensor)
+
+
+def _layer(part: str, style: Style) -> str:
+    """A layer's number, or the number's distance from ℓ; or its label."""
+    return style.token(part) if part[:1] in "ℓ0123456789" else style.name(part)
 
 
 def _number(value: Fraction, style: Style) -> Piece:
-    digits = str(abs(value.numerator))
-    if value.denominator == 1:
-        piece = Piece(digits)
-    else:
-        piece = style.fraction(Piece(digits), Piece(str(value.denominator)))
+    piece = Piece(style.token(str(abs(value.numerator))))
+    if value.denominator != 1:
+        piece = style.fraction(piece, Piece(style.token(str(value.denominator))))
     return Piece(style.token("−") + piece.text, NEGATIVE, False, piece.text) if value < 0 else piece
 
 
 def _coefficient(number: Fraction, below: Sequence[Piece], style: Style) -> Piece:
     """|number| over a product of scalars."""
-    above = Piece(str(abs(number.numerator)))
-    under = ([Piece(str(number.denominator))] if number.denominator != 1 else []) + list(below)
+    above = Piece(style.token(str(abs(number.numerator))))
+    under = ([Piece(style.token(str(number.denominator)))] if number.denominator != 1 else []) + list(below)
     return style.fraction(above, _row(under, style)) if under else above
 
 
@@ -177,8 +188,7 @@ def _row(pieces: Sequence[Piece], style: Style) -> Piece:
         last = position == len(pieces) - 1
         bare = (piece.precedence > QUOTIENT or piece.precedence == PRODUCT) and (last or not piece.open)
         word = piece.text if bare else style.parenthesise(piece.text)
-        joint = f" {style.token('·')} " if text and word[:1].isdigit() else style.join(text, word) if text else ""
-        text += joint + word
+        text += (style.join(text, word) if text else "") + word
     return Piece(text, PRODUCT, pieces[-1].open)
 
 
@@ -203,7 +213,7 @@ def _total(pieces: Sequence[Piece], style: Style) -> Piece:
 def _power(base: Piece, exponent: Fraction, style: Style, sign: str = "") -> Piece:
     if exponent < 0:
         below = base if exponent == -1 else _power(base, -exponent, style, sign)
-        return style.fraction(Piece("1"), below)
+        return style.fraction(Piece(style.token("1")), below)
     if exponent == Fraction(1, 2) and not sign:
         return style.root(base)
     return style.power(at(base, ATOM, style), sign + str(exponent))
@@ -216,7 +226,7 @@ FUNCTIONS = {"sigmoid": "σ", "relu": "ReLU"}
 def _application(function: str, arguments: Sequence[Piece], style: Style, elementwise: bool = False) -> Piece:
     base, argument = split_derivative(function)
     if function == "step":
-        return Piece(f"[{arguments[0].text} {style.token('>')} 0]")
+        return Piece(style.bracket(f"{arguments[0].text} {style.token('>')} {style.token('0')}"))
     if function == "abs":
         return Piece(style.absolute(arguments[0].text))
     if function == "exp" and not elementwise:
@@ -242,9 +252,10 @@ def _expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
         case Delta(left=left, right=right):
             integer = isinstance(right, Component)
             other = _component(right, names, style).text if integer else style.token(affine_token(right))
-            return Piece(f"[{style.token(affine_token(left))} = {other}]")
+            return Piece(style.bracket(f"{style.token(affine_token(left))} {style.token('=')} {other}"))
         case Guard(subscript=subscript, extent=extent):
-            return Piece(f"[0 {style.token('≤')} {style.token(affine_token(subscript))} {style.token('<')} {extent}]")
+            chain = ("0", "≤", affine_token(subscript), "<", str(extent))
+            return Piece(style.bracket(" ".join(map(style.token, chain))))
         case Derivative(of=of, wrt=wrt):
             inner: Piece = yield of, names, style
             above = inner.text if isinstance(of, Component) else style.parenthesise(inner.text)
@@ -309,7 +320,7 @@ def _product(factors: Sequence[Expr], pieces: Sequence[Piece], style: Style) -> 
                 row[-1] = style.fraction(row[-1], piece)
                 over[-1] = False
             else:
-                row.append(style.fraction(Piece("1"), piece))
+                row.append(style.fraction(Piece(style.token("1")), piece))
                 over.append(False)
         else:
             row.append(piece)
@@ -330,15 +341,24 @@ def _component(node: Component, names: Names, style: Style) -> Piece:
     lower = _subscripts(subscripts)
     signal = names.signal(node.tensor)
     if signal is not None:
-        return Piece(_script(signal, samples, lower, style, node.pad is not None))
+        return Piece(_script(signal, node.tensor, samples, lower, style, bar=node.pad is not None))
     gradient = names.gradient(node.tensor)
     if gradient is not None:
         of, share = gradient
-        below = _script(of, samples, lower, style, node.pad is not None)
-        loss = _script(names.loss, (), "", style)
+        below = _script(of, _differentiated(node.tensor, names), samples, lower, style, bar=node.pad is not None)
+        loss = _loss(names, style)
         piece = _partial(loss, below, style)
         return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else piece
-    return Piece(_script(names.symbol(node.tensor), samples, lower, style, node.pad is not None))
+    return Piece(_script(names.symbol(node.tensor), node.tensor, samples, lower, style, bar=node.pad is not None))
+
+
+def _loss(names: Names, style: Style) -> str:
+    return _script(names.loss, LOSS, (), "", style)
+
+
+def _differentiated(gradient: Tensor, names: Names) -> Tensor:
+    """The tensor whose gradient this is."""
+    return Tensor(names.adjoints[gradient.name][0], gradient.shape)
 
 
 def split_samples(node: Component) -> tuple[list[Affine], list[Affine]]:
@@ -369,14 +389,14 @@ def _binders(indices: Sequence[Index], body: Expr, names: Names) -> str:
 def _nabla(gradient: Tensor, names: Names, style: Style) -> Piece:
     signal = names.signal(gradient)
     if signal is not None:
-        return Piece(_script(signal, (), "", style))
+        return Piece(_script(signal, gradient, (), "", style))
     known = names.gradient(gradient)
     assert known is not None, f"{gradient.name} is no gradient"
     symbol, share = known
     if not gradient.shape:
         return _component(Component(gradient, ()), names, style)
-    below = _script(names.matrix_symbol(gradient, symbol), (), "", style)
-    piece = Piece(f"{style.script(style.token('∇'), (), below)} {_script(names.loss, (), '', style)}")
+    below = _script(names.matrix_symbol(gradient, symbol), _differentiated(gradient, names), (), "", style)
+    piece = Piece(f"{style.script(style.token('∇'), (), below)} {_loss(names, style)}")
     return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else Piece(piece.text, POWER, True)
 
 
@@ -392,7 +412,7 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
             if letter:
                 return Piece(style.script(style.name("J"), (), style.name(letter)))
             return _partial(
-                _script(names.symbol(of), (), "", style), _script(names.symbol(wrt), (), "", style), style
+                _script(names.symbol(of), of, (), "", style), _script(names.symbol(wrt), wrt, (), "", style), style
             )
         case m.Fill(value=value, shape=shape):
             if value == 1 and 1 in shape and shape != (1, 1):
@@ -405,8 +425,7 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
             inner: Piece = yield of, names, style
             if isinstance(of, m.Symbol) and names.matrix_layer(of.tensor):
                 symbol = names.matrix_symbol(of.tensor, names.signal(of.tensor) or names.symbol(of.tensor))
-                upper = [f"[{style.token(symbol.layer)}]", style.token("ᵀ")]
-                return Piece(style.script(style.name(symbol.stem), upper, ""))
+                return Piece(_script(symbol, of.tensor, (), "", style, transposed=True))
             return style.power(at(inner, ATOM, style), "ᵀ")
         case m.Product(left=left, right=right):
             if isinstance(left, m.Fill) and left.shape == (1, 1) and left.value == 1:
@@ -479,10 +498,10 @@ def _elementwise_power(base: m.Matrix, inner: Piece, exponent: Fraction, names: 
 def _matrix_symbol(tensor: Tensor, names: Names, style: Style) -> Piece:
     signal = names.signal(tensor)
     if signal is not None:
-        return Piece(_script(signal, (), "", style))
+        return Piece(_script(signal, tensor, (), "", style))
     if names.gradient(tensor) is not None:
         return _nabla(tensor, names, style)
-    return Piece(_script(names.matrix_symbol(tensor, names.symbol(tensor)), (), "", style))
+    return Piece(_script(names.matrix_symbol(tensor, names.symbol(tensor)), tensor, (), "", style))
 
 
 def shape_check(form: m.Matrix) -> str | None:
@@ -601,15 +620,15 @@ def _plane(plane: pl.Plane, names: Names, style: Style) -> Piece:
     lower = _subscripts(subscripts)
     signal = names.signal(tensor)
     if signal is not None:
-        return Piece(_script(signal, samples, lower, style))
+        return Piece(_script(signal, tensor, samples, lower, style))
     gradient = names.gradient(tensor)
     if gradient is not None and not plane.axes:
         return _component(plane.read, names, style)
     symbol, share = gradient or (names.symbol(tensor), "")
     if not plane.subscripts:
         symbol = names.matrix_symbol(tensor, symbol)
-    text = _script(symbol, samples, lower, style)
+    text = _script(symbol, tensor if gradient is None else _differentiated(tensor, names), samples, lower, style)
     if gradient is None:
         return Piece(text)
-    piece = Piece(f"{style.script(style.token('∇'), (), text)} {_script(names.loss, (), '', style)}", POWER, True)
+    piece = Piece(f"{style.script(style.token('∇'), (), text)} {_loss(names, style)}", POWER, True)
     return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else piece

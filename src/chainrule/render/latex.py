@@ -32,7 +32,13 @@ ESCAPES = {
 def render(document: Document) -> str:
     chinese = document.language == "zh"
     setup = "" if chinese else "\\usepackage[T1]{fontenc}\n\\usepackage[utf8]{inputenc}\n"
-    parts = [PREAMBLE % ("ctexart" if chinese else "article", setup, document.title)]
+    preamble = PREAMBLE % ("ctexart" if chinese else "article", setup, escape(document.title))
+    return f"{preamble}{body(document)}\n\\end{{document}}\n"
+
+
+def body(document: Document) -> str:
+    """The document without its preamble: amsmath, amssymb, array, longtable and booktabs must be there."""
+    parts = list[str]()
     for block in document.blocks:
         match block:
             case Heading(level=level, text=text):
@@ -53,7 +59,7 @@ def render(document: Document) -> str:
                 shape = "@{}" + " ".join(rf"P{{{share:.3f}\linewidth}}" for _ in header) + "@{}"
                 body_ = [[cell_text(c) for c in row] for row in rows_]
                 parts.append(_tabular(shape, body_, [flat(h) for h in header]))
-    return "\n".join(parts) + "\n\\end{document}\n"
+    return "\n".join(parts)
 
 
 def _tabular(shape: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:

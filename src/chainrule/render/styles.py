@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chainrule.ir.expr import Tensor
+
 SUM, NEGATIVE, PRODUCT, QUOTIENT, POWER, ATOM = range(1, 7)
 
 
@@ -24,10 +26,13 @@ class Piece:
 
 
 class Style(Protocol):
-    """What differs between the written forms of one formula."""
+    """What differs between the written forms of one formula. `join` is what stands between two factors, `symbol` marks
+    what stands for a tensor."""
 
     def token(self, text: str) -> str: ...
     def join(self, before: str, after: str) -> str: ...
+    def symbol(self, text: str, tensor: Tensor) -> str: ...
+    def bracket(self, text: str) -> str: ...
     def name(self, stem: str) -> str: ...
     def script(self, base: str, upper: Sequence[str], lower: str) -> str: ...
     def fraction(self, above: Piece, below: Piece) -> Piece: ...
@@ -66,14 +71,20 @@ class Unicode:
         return text
 
     def join(self, before: str, after: str) -> str:
-        return " "
+        return " · " if after[:1].isdigit() else " "
+
+    def symbol(self, text: str, tensor: Tensor) -> str:
+        return text
+
+    def bracket(self, text: str) -> str:
+        return f"[{text}]"
 
     def name(self, stem: str) -> str:
         return stem
 
     def script(self, base: str, upper: Sequence[str], lower: str) -> str:
-        scripts = "".join(u for u in upper if u != "ᵀ")
-        above = (f"^{scripts}" if scripts else "") + ("ᵀ" if "ᵀ" in upper else "")
+        scripts = "".join(u for u in upper if u not in "*ᵀ")
+        above = "*" * ("*" in upper) + (f"^{scripts}" if scripts else "") + "ᵀ" * ("ᵀ" in upper)
         if not lower:
             return base + above
         short = lower.rstrip(PRIMES).isalnum()
@@ -157,12 +168,18 @@ class Latex:
             result += command
         return result
 
+    def symbol(self, text: str, tensor: Tensor) -> str:
+        return text
+
+    def bracket(self, text: str) -> str:
+        return f"[{text}]"
+
     def join(self, before: str, after: str) -> str:
+        if after[:1].isdigit():
+            return r" \cdot "
         return r" \, " if after.startswith(r"\frac") or before.endswith("}}") else " "
 
     def name(self, stem: str) -> str:
-        if stem.endswith("*"):
-            return f"{self.name(stem[:-1])}^{{*}}"
         for mark, command in ACCENTS.items():
             if stem.endswith(mark):
                 return rf"{command}{{{self.name(stem[:-1])}}}"
@@ -175,8 +192,6 @@ class Latex:
         return r"\mathrm{" + stem.replace("_", r"\_") + "}"
 
     def script(self, base: str, upper: Sequence[str], lower: str) -> str:
-        if base.endswith("^{*}"):
-            base, upper = base.removesuffix("^{*}"), ["*", *upper]
         above = "^{" + "".join(upper) + "}" if upper else ""
         return base + above + (f"_{{{lower}}}" if lower else "")
 

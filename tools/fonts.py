@@ -1,0 +1,70 @@
+"""Cut the fonts of the documents to the glyphs that they use: `python tools/fonts.py`, after a change of the prose.
+
+Needs fontTools and brotli, and Debian's packages fonts-texgyre, fonts-texgyre-math and fonts-noto-cjk. The results are
+committed: a plain install needs none of these.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fontTools import subset
+from fontTools.ttLib import TTFont
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "src" / "chainrule" / "render" / "fonts"
+PROSE = ROOT / "src" / "chainrule" / "render" / "prose"
+GYRE = Path("/usr/share/texmf/fonts/opentype/public")
+NOTO = Path("/usr/share/fonts/opentype/noto")
+LATIN = "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x180)))) + "–—‘’“”…•·×−→≤≥"
+SIGNS = (
+    "∂∑∏∇√∞·×⊙⋆∗≤≥≠=<>+−±′″‴ℓ𝓛ℒ⊤✓…→←↑↓|‖¯‾~^˜*𝟏∈[]{}()⟨⟩/,.;:!?\u2061\u2062\u2063\u0302\u0303\u0304\u2009\u200a"
+    "⏟⎡⎢⎣⎤⎥⎦⎛⎜⎝⎞⎟⎠∘≈∝∼∪∩∀∃∅‚"
+)
+GREEK = "".join(map(chr, (*range(0x391, 0x3AA), *range(0x3B1, 0x3CA), 0x3D5, 0x3F5, 0x3D1, 0x3F1)))
+ITALIC = "".join(map(chr, (*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)))) + "ℎ"
+
+
+def chinese() -> str:
+    text = (PROSE / "zh.toml").read_text(encoding="utf-8")
+    return "".join(sorted({c for c in text if ord(c) > 0x2E00})) + "，。；：、（）《》「」！？“”·…—【】第层"
+
+
+def cut(source: Path, name: str, text: str, family: str, number: int = -1) -> None:
+    """Write one font with the glyphs of `text`, under a name of its own as its licence asks."""
+    font = TTFont(source, fontNumber=number)
+    have = font.getBestCmap()
+    options = subset.Options(layout_features=["kern", "liga", "ccmp", "mark", "mkmk", "ssty", "dtls", "flac", "math"], name_IDs=[0, 1, 2, 3, 4, 5, 6, 13, 14], hinting=False)
+    options.notdef_outline = True
+    maker = subset.Subsetter(options)
+    maker.populate(text=text)
+    maker.subset(font)
+    style = font["name"].getDebugName(2) or "Regular"
+    for record in font["name"].names:
+        if record.nameID in (1, 16):
+            record.string = family
+        elif record.nameID in (3, 4, 6):
+            record.string = f"{family} {style}".replace(" ", "-" if record.nameID == 6 else " ")
+    if "CFF " in font:
+        font["CFF "].cff.fontNames = [f"{family} {style}".replace(" ", "-")]
+    font.save(OUT / f"{name}.otf")
+    font.flavor = "woff2"
+    font.save(OUT / f"{name}.woff2")
+    lost = [c for c in dict.fromkeys(text) if ord(c) not in have and c.isprintable()]
+    sizes = " ".join(f"{p.suffix} {p.stat().st_size:,}" for p in sorted(OUT.glob(f"{name}.*")))
+    print(f"{name}: {sizes}; not in the font: {''.join(lost)[:60]!r}")
+
+
+def main() -> int:
+    OUT.mkdir(exist_ok=True)
+    cut(GYRE / "tex-gyre-math" / "texgyrepagella-math.otf", "math", LATIN[:95] + SIGNS + GREEK + ITALIC, "Chainrule Math")
+    for style in ("regular", "italic", "bold"):
+        cut(GYRE / "tex-gyre" / f"texgyrepagella-{style}.otf", f"text-{style}", LATIN, "Chainrule Text")
+    cut(NOTO / "NotoSerifCJK-Regular.ttc", "chinese-regular", chinese(), "Chainrule Chinese", 2)
+    cut(NOTO / "NotoSerifCJK-Bold.ttc", "chinese-bold", chinese(), "Chainrule Chinese", 2)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
