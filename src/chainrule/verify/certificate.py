@@ -19,7 +19,7 @@ from chainrule.ir.program import Program
 from chainrule.verify.exact import Check, Difference, ProgramCheck, SceneCheck
 from chainrule.verify.laws import normal
 from chainrule.verify.plan import LEMMA_SAMPLES, Planned, broken_citation, checks_of, exact_within, planned
-from chainrule.verify.reduce import RULE
+from chainrule.derive.reduce import RULE
 from chainrule.verify.scene import Line as SceneLine
 from chainrule.verify.scene import extents_for
 

@@ -16,7 +16,7 @@ from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes, tensors
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
-from chainrule.verify.reduce import reduced_composite, reduced_lemma, reduced_program
+from chainrule.derive.reduce import reduced_composite, reduced_lemma, reduced_program
 from chainrule.verify.scene import Scene, extents_for, of_composite, of_equation, of_lemma, work
 
 LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced
