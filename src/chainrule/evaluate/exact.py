@@ -14,20 +14,7 @@ from fractions import Fraction
 from itertools import product
 
 from chainrule.errors import DerivationError
-from chainrule.ir.expr import (
-    Add,
-    Apply,
-    Component,
-    Constant,
-    Delta,
-    Expr,
-    Guard,
-    Multiply,
-    Power,
-    Reduce,
-    Size,
-    Tensor,
-)
+from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation
 
@@ -46,7 +33,8 @@ class Log:
 Number = int | Fraction | float | Log
 Place = tuple[int, ...]
 Values = dict[str, dict[Place, Number]]
-At = dict[Index, int]
+At = list[int]
+"""The values of the indices, each at its slot."""
 Evaluated = Callable[[At], Number]
 
 
@@ -55,11 +43,10 @@ def run(equations: Iterable[Equation], given: Mapping[str, Mapping[Place, Number
     values: Values = {name: dict(entries) for name, entries in given.items()}
     for equation in equations:
         own = values.setdefault(equation.tensor.name, {})
-        evaluate = compiled(equation.value, values, sizes)
-        indices = equation.indices
-        for place in product(*(range(size(i.extent, sizes)) for i in indices)):
-            at = dict(zip(indices, place, strict=True))
-            own[tuple(where(s, at) for s in equation.target.subscripts)] = evaluate(at)
+        line = Line(equation.value, values, sizes)
+        target = line.place(equation.target.subscripts)
+        for at in line.each(equation.indices):
+            own[target(at)] = line.value(at)
     return values
 
 
@@ -71,75 +58,120 @@ def places(tensor: Tensor, sizes: Mapping[str, int]) -> Iterable[Place]:
     return product(*(range(size(e, sizes)) for e in tensor.shape))
 
 
-def where(subscript: Affine, at: At) -> int:
-    return subscript.offset + sum(c * at[i] for i, c in subscript.terms)
+class Line:
+    """An expression made ready to be evaluated at many places."""
 
+    def __init__(self, expr: Expr, values: Mapping[str, Mapping[Place, Number]], sizes: Mapping[str, int]) -> None:
+        self.values, self.sizes = values, sizes
+        self.slots: dict[Index, int] = {}
+        self.value = self.compiled(expr)
 
-def compiled(expr: Expr, values: Mapping[str, Mapping[Place, Number]], sizes: Mapping[str, int]) -> Evaluated:
-    """A function from index values to the expression's value. Depth is that of one equation."""
+    def slot(self, index: Index) -> int:
+        return self.slots.setdefault(index, len(self.slots))
 
-    def inner(node: Expr) -> Evaluated:
-        return compiled(node, values, sizes)
+    def each(self, indices: Sequence[Index]) -> Iterable[At]:
+        """One list of index values, set to every combination of these in turn."""
+        own = [self.slot(i) for i in indices]
+        at = [0] * len(self.slots)
+        for place in product(*(range(size(i.extent, self.sizes)) for i in indices)):
+            for slot, position in zip(own, place, strict=True):
+                at[slot] = position
+            yield at
 
-    match expr:
-        case Constant(value=Fraction() as value):
-            number = value.numerator if value.denominator == 1 else value
-            return lambda at: number
-        case Constant(value=value):
-            real = math.pi if value == "pi" else math.e
-            return lambda at: real
-        case Size(extent=extent):
-            count = sizes[extent]
-            return lambda at: count
-        case Component(tensor=tensor, subscripts=subscripts, pad=pad):
-            entries = values.get(tensor.name, {})
-            outside = -math.inf if pad == "-inf" else pad
-            if outside is None:
-                return lambda at: entries[tuple(where(s, at) for s in subscripts)]
-            return lambda at: entries.get(tuple(where(s, at) for s in subscripts), outside)
-        case Delta(left=left, right=Affine() as right):
-            return lambda at: int(where(left, at) == where(right, at))
-        case Delta(left=left, right=right):
-            assert isinstance(right, Component)
-            chosen = inner(right)
-            return lambda at: int(where(left, at) == chosen(at))
-        case Guard(subscript=subscript, extent=extent):
-            limit = size(extent, sizes)
-            return lambda at: int(0 <= where(subscript, at) < limit)
-        case Add(terms=terms):
-            parts = [inner(t) for t in terms]
-            return lambda at: add([part(at) for part in parts])
-        case Multiply(factors=factors):
-            # A bracket that is 0 makes the product 0, whatever stands beside it.
-            brackets = [inner(f) for f in factors if isinstance(f, Delta | Guard)]
-            parts = [inner(f) for f in factors if not isinstance(f, Delta | Guard)]
+    def at(self, places: Mapping[Index, int]) -> Number:
+        """The value where the free indices have these values."""
+        own = [(self.slot(i), position) for i, position in places.items()]
+        at = [0] * len(self.slots)
+        for slot, position in own:
+            at[slot] = position
+        return self.value(at)
 
-            def multiplied(at: At) -> Number:
-                result: Number = 1
-                if all(bracket(at) for bracket in brackets):
-                    for part in parts:
-                        result = times(result, part(at))
-                    return result
-                return 0
+    def where(self, subscript: Affine) -> Callable[[At], int]:
+        offset, terms = subscript.offset, [(self.slot(i), c) for i, c in subscript.terms]
+        return lambda at: offset + sum([c * at[slot] for slot, c in terms])
 
-            return multiplied
-        case Power(base=base, exponent=exponent):
-            part = inner(base)
-            return lambda at: power(part(at), exponent)
-        case Apply(function=function, arguments=arguments):
-            parts = [inner(a) for a in arguments]
-            return lambda at: apply(function, [part(at) for part in parts])
-        case Reduce(kind=kind, indices=indices, body=body):
-            part = inner(body)
-            ranges = [range(size(i.extent, sizes)) for i in indices]
+    def place(self, subscripts: Sequence[Affine]) -> Callable[[At], Place]:
+        plain = [s.plain for s in subscripts]
+        slots = [self.slot(i) for i in plain if i is not None]
+        if len(slots) == len(plain):
+            return lambda at: tuple([at[slot] for slot in slots])
+        parts = [(s.offset, [(self.slot(i), c) for i, c in s.terms]) for s in subscripts]
+        return lambda at: tuple([offset + sum([c * at[slot] for slot, c in terms]) for offset, terms in parts])
 
-            def reduced(at: At) -> Number:
-                entries = [part({**at, **dict(zip(indices, place, strict=True))}) for place in product(*ranges)]
-                return reduce(kind, entries)
+    def compiled(self, expr: Expr) -> Evaluated:
+        """Depth is that of one equation."""
+        match expr:
+            case Constant(value=Fraction() as value):
+                number = value.numerator if value.denominator == 1 else value
+                return lambda at: number
+            case Constant(value=value):
+                real = math.pi if value == "pi" else math.e
+                return lambda at: real
+            case Size(extent=extent):
+                count = self.sizes[extent]
+                return lambda at: count
+            case Component(tensor=tensor, subscripts=subscripts, pad=pad):
+                entries, place = self.values.get(tensor.name, {}), self.place(subscripts)
+                outside = -math.inf if pad == "-inf" else pad
+                if outside is None:
+                    return lambda at: entries[place(at)]
+                return lambda at: entries.get(place(at), outside)
+            case Delta(left=left, right=Affine() as right):
+                one, other = self.where(left), self.where(right)
+                return lambda at: int(one(at) == other(at))
+            case Delta(left=left, right=right):
+                assert isinstance(right, Component)
+                one, chosen = self.where(left), self.compiled(right)
+                return lambda at: int(one(at) == chosen(at))
+            case Guard(subscript=subscript, extent=extent):
+                one, limit = self.where(subscript), size(extent, self.sizes)
+                return lambda at: int(0 <= one(at) < limit)
+            case Add(terms=terms):
+                parts = [self.compiled(t) for t in terms]
+                return lambda at: add([part(at) for part in parts])
+            case Multiply(factors=factors):
+                return self.product(factors)
+            case Power(base=base, exponent=exponent):
+                part = self.compiled(base)
+                return lambda at: power(part(at), exponent)
+            case Apply(function=function, arguments=arguments):
+                parts = [self.compiled(a) for a in arguments]
+                return lambda at: apply(function, [part(at) for part in parts])
+            case Reduce(kind=kind, indices=indices, body=body):
+                return self.reduction(kind, indices, body)
+            case _:
+                raise DerivationError(f"no value is known for {type(expr).__name__}", about=expr)
 
-            return reduced
-        case _:
-            raise DerivationError(f"no value is known for {type(expr).__name__}", about=expr)
+    def product(self, factors: Sequence[Expr]) -> Evaluated:
+        """A bracket that is 0 makes the product 0, whatever stands beside it."""
+        brackets = [self.compiled(f) for f in factors if isinstance(f, Delta | Guard)]
+        parts = [self.compiled(f) for f in factors if not isinstance(f, Delta | Guard)]
+
+        def multiplied(at: At) -> Number:
+            for bracket in brackets:
+                if not bracket(at):
+                    return 0
+            result: Number = 1
+            for part in parts:
+                result = times(result, part(at))
+            return result
+
+        return multiplied
+
+    def reduction(self, kind: str, indices: Sequence[Index], body: Expr) -> Evaluated:
+        slots = [self.slot(i) for i in indices]
+        combinations = list(product(*(range(size(i.extent, self.sizes)) for i in indices)))
+        part = self.compiled(body)
+
+        def reduced(at: At) -> Number:
+            entries: list[Number] = []
+            for place in combinations:
+                for slot, position in zip(slots, place, strict=True):
+                    at[slot] = position
+                entries.append(part(at))
+            return reduce(kind, entries)
+
+        return reduced
 
 
 def plain(value: Number) -> int | Fraction | float:
@@ -147,6 +179,8 @@ def plain(value: Number) -> int | Fraction | float:
 
 
 def add(terms: Sequence[Number]) -> Number:
+    if not any(isinstance(t, Log) for t in terms):
+        return sum(map(plain, terms))
     logs = [t for t in terms if isinstance(t, Log)]
     if len(logs) != 1 or any(isinstance(t, float) for t in terms):
         return sum(map(plain, terms))
@@ -155,6 +189,8 @@ def add(terms: Sequence[Number]) -> Number:
 
 
 def times(a: Number, b: Number) -> Number:
+    if isinstance(a, int) and isinstance(b, int):
+        return a * b
     for one, other in ((a, b), (b, a)):
         if isinstance(one, Log) and other == -1:
             return Log(-one.value, 1 / one.of)
@@ -195,17 +231,27 @@ REAL: dict[str, Callable[[float], float]] = {
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > -700 else 0.0,
     "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
 }
-PIECEWISE: dict[str, Callable[..., int | Fraction | float]] = {
-    "relu": lambda x: max(x, 0), "step": lambda x: int(x > 0), "abs": abs, "max": max, "min": min,
-    "sign": lambda x: (x > 0) - (x < 0),
-}
 
 
 def apply(function: str, arguments: Sequence[Number]) -> Number:
     """A scalar function of the catalogue: exact where that is rational."""
     first = arguments[0]
-    if function in PIECEWISE:
-        return PIECEWISE[function](*map(plain, arguments))
+    numbers = list(map(plain, arguments))
+    match function:
+        case "relu":
+            return max(numbers[0], 0)
+        case "step":
+            return int(numbers[0] > 0)
+        case "sign":
+            return (numbers[0] > 0) - (numbers[0] < 0)
+        case "abs":
+            return abs(numbers[0])
+        case "max":
+            return max(numbers)
+        case "min":
+            return min(numbers)
+        case _:
+            pass
     if function == "exp" and isinstance(first, Log):
         return first.of if first.value == 0 else float(first.of) * math.exp(first.value)
     if function in AT_ZERO and not isinstance(first, float | Log) and first == 0:
