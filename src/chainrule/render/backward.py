@@ -39,11 +39,12 @@ class Backward(Writer):
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
         for run in runs_of(self.pages(), self.page_signature):
-            page, rows = run[0]
-            names = self.names if len(run) == 1 else self.names.relative(page)
+            numbers = [block[0][0] for block in run]
+            names = self.names if len(run) == 1 else self.names.relative(numbers[0])
+            rows = [row for _, part in run[0] for row in part]
+            page = numbers[0]
             if len(run) > 1:
-                numbers = [p for p, _ in run]
-                yield Heading(2, self.say("backward.layers", range=self.range(min(numbers), max(numbers))))
+                yield Heading(2, self.say("backward.layers", range=self.range(numbers)))
             elif self.layers:
                 labels = self.labels(rows)
                 if page > 0:
@@ -61,7 +62,7 @@ class Backward(Writer):
                 cells.append(((self.say("backward.batch", N=self.math(Size(SAMPLES))),), (), tuple(batch)))
             yield Table(header, tuple(cells))
 
-    def labels(self, rows: Iterable[_Row]) -> Text:
+    def labels(self, rows: Iterable[Row]) -> Text:
         """The names of the layers that the rows go through, in the order of the network: dense1 + sigmoid1."""
         through = {row.use.equation.tensor for row in rows if row.use}
         layers = self.derivation.layers
@@ -72,21 +73,21 @@ class Backward(Writer):
     LAST = -1
     """The page of equations that belong to no numbered layer: a normalisation, a sum, the loss."""
 
-    def pages(self) -> list[tuple[int, list[_Row]]]:
+    def pages(self) -> list[tuple[int, list[Row]]]:
         """The rows of the backward pass in the order of computing, parted where the layer of the equation that they go
         through changes."""
         order = {e.tensor: n for n, e in enumerate(self.derivation.forward.equations)}
         parameters = self.derivation.forward.parameters
-        rows: list[tuple[int, tuple[int, int, int], _Row]] = []
+        rows: list[tuple[int, tuple[int, int, int], Row]] = []
         for place, part in enumerate(self.derivation.parts.values()):
             late = part.tensor not in parameters and part.tensor not in order
             for share, use in enumerate(part.uses, 1):
                 key = (-order[use.equation.tensor], 2 if part.tensor not in parameters else 1, place)
-                rows.append((self.page(use.equation.tensor), key, _Row(part, use, share)))
+                rows.append((self.page(use.equation.tensor), key, Row(part, use, share)))
             if part.sum is not None or not part.uses:
                 last = part.uses[-1].equation.tensor if part.uses else part.tensor
                 key = (-order.get(last, -len(order)), 3 if late else 2, place + len(order))
-                rows.append((self.page(last), key, _Row(part, None, 0)))
+                rows.append((self.page(last), key, Row(part, None, 0)))
         ordered = sorted(rows, key=lambda r: r[1])
         return [(page, [row for *_, row in group]) for page, group in groupby(ordered, key=lambda r: r[0])]
 
@@ -94,7 +95,7 @@ class Backward(Writer):
         number = self.names.layer(tensor)
         return self.LAST if number is None else number
 
-    def page_signature(self, entry: tuple[int, list[_Row]]) -> object:
+    def page_signature(self, entry: tuple[int, list[Row]]) -> object:
         page, rows = entry
         result: list[object] = []
         for row in rows:
@@ -106,7 +107,7 @@ class Backward(Writer):
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """One row of the backward pass: a use of a tensor, or (without one) the sum over its uses."""
 
     part: Gradient
@@ -238,7 +239,9 @@ class _Row:
         places = {"x": writer.math(x, names=names), "y": writer.math(y, names=names)}
         if not summed:
             own = reads[0].subscripts == result.target.subscripts
-            yield writer.say("backward.own") if own else writer.say("backward.once", **places)
+            several = len(self.part.uses) > 1
+            key = "own" if own else "once_here" if several else "once"
+            yield writer.say("backward.own") if own else writer.say(f"backward.{key}", **places)
             return
         over = writer.math(",".join(affine_token(Affine.of(i)) for i in summed))
         many = set(summed) == set(reads[0].free)

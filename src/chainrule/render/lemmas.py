@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from chainrule.derive import matrix as m
 from chainrule.derive import window
@@ -14,11 +15,13 @@ from chainrule.derive.trace import LOSS, RULES, Setting, Step
 from chainrule.ir.expr import Apply, Component, Derivative, Expr, Pad, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
-from chainrule.ir.walk import components, nodes, tensors
+from chainrule.ir.walk import components, kind, nodes, tensors
 from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
 from chainrule.render.formula import Formula, Nabla, Part, affine_token, shape_check
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
+from chainrule.render.paths import Paths
+from chainrule.render.text import flat
 from chainrule.render.writer import Writer, coupled, matrix_form, ways
 
 
@@ -30,17 +33,28 @@ class Lemmas(Writer):
             return
         yield Heading(1, self.say("lemma.heading"))
         yield Paragraph(self.say("lemma.lead"))
-        for number, lemma in enumerate(self.derivation.lemmas, 1):
-            yield from self.lemma(number, lemma)
+        numbered = enumerate(self.derivation.lemmas, 1)
+        for _, group_ in groupby(numbered, key=lambda entry: _stated(entry[1])):
+            yield from self.group(list(group_))
 
-    def lemma(self, number: int, lemma: Lemma) -> Iterable[Block]:
+    def group(self, lemmas: Sequence[tuple[int, Lemma]]) -> Iterable[Block]:
+        """The lemmas about one equation: what is given, each proof, and what is to be said of them."""
+        (number, lemma), (last, _) = lemmas[0], lemmas[-1]
         shown = lemma.sample or lemma
-        names = self.local(lemma)
-        y, x, equation = shown.equation.tensor, shown.wrt.tensor, shown.equation
-        ends = {"y": self.math(_symbol(y), names=names), "x": self.math(m.Symbol(x), names=names)}
-        yield Heading(2, self.say("lemma.title", number=str(number), **ends))
+        names, equation = self.local(lemma), shown.equation
+        y = equation.tensor
+        ends = {
+            "y": self.math(_symbol(y), names=names),
+            "x": self.join(
+                (self.math(m.Symbol(other.wrt.tensor), names=self.local(other)),) for _, other in lemmas
+            ),
+        }
+        if len(lemmas) == 1:
+            yield Heading(2, self.say("lemma.title", number=str(number), **ends))
+        else:
+            yield Heading(2, self.say("lemma.titles", first=str(number), last=str(last), **ends))
         stated = self.math(equation.target, "=", equation.value, names=names)
-        wanted = self.math(shown.start, names=names)
+        wanted = self.join((self.math((e.sample or e).start, names=self.local(e)),) for _, e in lemmas)
         if names.is_loss(y):
             yield Paragraph(self.say("lemma.given_loss", equation=stated, gradient=wanted))
         else:
@@ -51,11 +65,16 @@ class Lemmas(Writer):
                 yield Paragraph(self.say("lemma.batch_loss"))
             else:
                 yield Paragraph(self.say("lemma.coupled", n=self.math("n")))
-        yield Lines(tuple(self.lemma_lines(str(number), lemma, shown, names)))
-        yield from map(Paragraph, self.notes(shown, names))
-        law = self.conserved(lemma, names)
-        if law is not None:
-            yield Paragraph(law)
+        said: dict[str, Text] = {}
+        for own, each in lemmas:
+            view = self.local(each)
+            if self.detail != "brief":
+                yield from Paths(self, each.sample or each, view).figure()
+            yield Lines(tuple(self.lemma_lines(str(own), each, each.sample or each, view)))
+            law = self.conserved(each, view)
+            for text in (*self.notes(each.sample or each, view), *([law] if law else [])):
+                said.setdefault(flat(text), text)
+        yield from map(Paragraph, said.values())
 
     def lemma_lines(self, number: str, lemma: Lemma, shown: Lemma, names: Names) -> Iterable[Line]:
         closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if lemma.sample else ())]
@@ -215,7 +234,11 @@ class Lemmas(Writer):
 
     def composites(self) -> Iterable[Block]:
         found = composites(self.derivation)
-        if not found:
+        if self.detail != "full":
+            # One of each form says it all.
+            forms = list(dict.fromkeys(repeated.form for repeated in found))
+            found = tuple(next(r for r in found if r.form == form) for form in forms)
+        if not found or self.detail == "brief":
             return
         yield Heading(1, self.say("composite.heading"))
         yield Paragraph(self.say("composite.lead"))
@@ -233,7 +256,7 @@ class Lemmas(Writer):
         names = self.names
         if len(numbers) > 1:
             names = names.relative(self.names.layer(inner.tensor) or 0)
-            yield Paragraph(self.say("composite.lead_run", range=self.range(min(numbers), max(numbers))))
+            yield Paragraph(self.say("composite.lead_run", range=self.range(numbers)))
         jacobians = {
             (composite.outer.equation.tensor.name, composite.inner.equation.tensor.name): "g",
             (composite.inner.equation.tensor.name, composite.inner.wrt.tensor.name): "h",
@@ -294,6 +317,11 @@ class Lemmas(Writer):
             (nabla, self.math("=", general_form, names=general_names), self.say("composite.matrix_plain")),
         )
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(further, len(rows) + 1)))
+
+
+def _stated(lemma: Lemma) -> object:
+    """What lemmas about one equation share."""
+    return kind(lemma.equation.value, lemma.equation.indices), lemma.per_sample
 
 
 def _symbol(tensor: Tensor) -> Part:

@@ -201,15 +201,15 @@ def _marked(symbol: Symbol, used: set[Symbol]) -> Symbol:
 
 def _numbers(derivation: Derivation) -> dict[str, int]:
     """Layers by number: those with parameters count, the others take the number of the one before."""
+    forward, layers = derivation.forward, derivation.layers
+    equations = [(layers.get(e.tensor.name.removesuffix(".argmax")), e) for e in forward.equations]
+    weighted = {label for label, e in equations if any(t in forward.parameters for t in tensors(e.value))}
     numbers: dict[str, int] = {}
     count = 0
-    for equation in derivation.forward.equations:
-        label = derivation.layers.get(equation.tensor.name.removesuffix(".argmax"))
-        if label is None or label in numbers:
-            continue
-        if any(t in derivation.forward.parameters for t in tensors(equation.value)):
-            count += 1
-        numbers[label] = count
+    for label, _ in equations:
+        if label is not None and label not in numbers:
+            count += label in weighted
+            numbers[label] = count
     return numbers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -92,8 +93,13 @@ class Writer:
     def math(self, *parts: Part, names: Names | None = None) -> Formula:
         return Formula(parts, names or self.names)
 
-    def range(self, first: int, last: int) -> Formula:
-        return self.math(f"ℓ = {first}, …, {last}" if last - first > 1 else f"ℓ = {first}, {last}")
+    def range(self, numbers: Sequence[int]) -> Formula:
+        """ℓ = 2, …, 6 for neighbours, ℓ = 2, 4, …, 8 for others."""
+        own = sorted(numbers)
+        step = own[1] - own[0] if len(own) > 1 else 1
+        first = own[:1] if step == 1 else own[:2]
+        shown = own if len(own) <= len(first) + 1 else [*first, "…", own[-1]]
+        return self.math("ℓ = " + ", ".join(map(str, shown)))
 
     def relative_names(self, involved: Iterable[Tensor], number: int) -> tuple[Symbol | None, ...]:
         """The symbols of tensors as they are written from layer `number`."""
@@ -149,20 +155,32 @@ def _stretched(form: pl.Form) -> pl.Form:
     return form.of if isinstance(form, pl.Up) else form
 
 
-def runs_of(
-    entries: Sequence[tuple[int, T]], signature: Callable[[tuple[int, T]], object]
-) -> list[list[tuple[int, T]]]:
-    """Entries of neighbouring numbers and equal signature together, where there are three or more."""
-    runs: list[list[tuple[int, T]]] = []
-    last: object = None
-    for entry in entries:
-        own = signature(entry)
-        if runs and own == last and abs(entry[0] - runs[-1][-1][0]) == 1:
-            runs[-1].append(entry)
-        else:
-            runs.append([entry])
-        last = own
-    return [part for run in runs for part in ([run] if len(run) > 2 else [[e] for e in run])]
+PERIODS = range(1, 7)
+Entry = tuple[int, T]
+Block = tuple[Entry[T], ...]
+
+
+def runs_of(entries: Sequence[Entry[T]], signature: Callable[[Entry[T]], object]) -> list[list[Block[T]]]:
+    """The entries as runs of equal blocks: neighbouring numbers whose signatures repeat with a period, three times at
+    least (twice for a longer block). An entry by itself is a run of one block of one."""
+    own = [signature(entry) for entry in entries]
+    step = [abs(b[0] - a[0]) == 1 for a, b in pairwise(entries)]
+
+    def repeats(at: int, period: int) -> int:
+        last = at + period
+        while last < len(entries) and own[last] == own[last - period] and all(step[last - period : last]):
+            last += 1
+        return (last - at) // period
+
+    runs: list[list[Block[T]]] = []
+    at = 0
+    while at < len(entries):
+        found = [(p * n, -p) for p in PERIODS if (n := repeats(at, p)) > (2 if p == 1 else 1)]
+        covered, period = max(found, default=(1, -1))
+        blocks = [tuple(entries[k : k - period]) for k in range(at, at + covered, -period)]
+        runs.append(blocks)
+        at += covered
+    return runs
 
 
 def coupled(equation: Equation) -> bool:
