@@ -327,7 +327,7 @@ def _product(factors: Sequence[Expr], pieces: Sequence[Piece], style: Style) -> 
             over.append(isinstance(factor, Component | Apply | Add | Size) and piece.precedence == ATOM)
     minus = number is not None and number < 0
     if below or (number is not None and not (number == -1 and row)):
-        row.insert(0, _coefficient(number or Fraction(1), below, style))
+        row.insert(0, _coefficient(Fraction(1) if number is None else number, below, style))
     return _signed(minus, _row(row, style), style)
 
 
@@ -420,7 +420,7 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
                 return Piece(column if shape[1] == 1 else style.power(column, "ᵀ").text)
             return _number(value, style)
         case m.Scalar(name=name):
-            return Piece(style.name(name))
+            return Piece(style.name("π" if name == "pi" else name))
         case m.Transpose(of=of):
             inner: Piece = yield of, names, style
             if isinstance(of, m.Symbol) and names.matrix_layer(of.tensor):

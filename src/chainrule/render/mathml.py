@@ -32,10 +32,10 @@ class MathML:
                 result += f"<mn>{number}</mn>"
             elif prime:
                 result += f"<msup><mi>{letter}</mi><mo>{prime}</mo></msup>"
-            elif sign in ("✓", "ᵀ"):
-                result += f"<mi>{SIGNS.get(sign, sign)}</mi>"
+            elif letter or sign == "✓":
+                result += f"<mi>{SIGNS.get(letter, letter) or sign}</mi>"
             else:
-                result += f"<mi>{letter}</mi>" if letter else f"<mo>{escape(SIGNS.get(sign, sign))}</mo>"
+                result += f"<mo>{escape(SIGNS.get(sign, sign))}</mo>"
         return result
 
     def join(self, before: str, after: str) -> str:
