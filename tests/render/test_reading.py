@@ -32,10 +32,12 @@ def printed(derivation: Derivation, detail: str = "full") -> list[Formula]:
     return [f for f in seen.values() if computes(f)]
 
 
-def faults(found: Iterable[Formula], format: str, style: Style | None = None) -> list[str]:
+def faults(found: Iterable[Formula], format: str, style: Style | None = None, enough: int = 10) -> list[str]:
     own, read = FORMATS[format]
     wrong: list[str] = []
     for formula in found:
+        if len(wrong) >= enough:
+            break
         try:
             check(formula, style or own, read)
         except Exception as error:
@@ -46,11 +48,9 @@ def faults(found: Iterable[Formula], format: str, style: Style | None = None) ->
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_formula_of_a_model_is_read_back(name: str, format: str) -> None:
-    derivation = cr.read_model(name).derive()
-    for detail in ("standard", "full"):
-        found = printed(derivation, detail)
-        assert len(found) > 50
-        assert faults(found, format) == []
+    found = printed(cr.read_model(name).derive())
+    assert len(found) > 50
+    assert faults(found, format) == []
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -73,6 +73,7 @@ def test_every_formula_of_a_layer_is_read_back(name: str) -> None:
 
 @cache
 def sample() -> Sequence[Formula]:
+    """Formulas that are read back as they stand: the hard cases' test and the models' say so."""
     names = ("dense", "softmax", "quotient", "powers", "conv2d_stride_padding", "mse_and_decay", "batch_norm")
     return [f for n in names for f in printed(CASES[n].derivation)] + printed(cr.read_model("mlp-textbook").derive())
 
@@ -124,9 +125,8 @@ class Saboteur:
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("lost", SABOTAGE)
 def test_what_a_printer_loses_turns_it_red(lost: str, format: str) -> None:
-    assert faults(sample(), format) == []
     style = cast(Style, Saboteur(FORMATS[format][0], SABOTAGE[lost]))
-    assert len(faults(sample(), format, style)) > 2
+    assert len(faults(sample(), format, style, enough=3)) == 3
 
 
 def test_a_gradient_that_is_zero_is_printed_as_zero() -> None:

@@ -121,10 +121,13 @@ def _value(value: Exact, style: Style) -> Piece:
 
 
 def index_name(name: str) -> str:
-    """i, and i′, i″, i‴ for the i1, i2, i3 that the engine makes."""
+    """i, and i′, i″, i‴, i‴′, … for the i1, i2, i3, i4, … that the engine makes."""
     stem = name.rstrip("0123456789")
     digits = name[len(stem) :]
-    return stem + PRIMES[int(digits) - 1] if digits in ("1", "2", "3") else name
+    if not stem or not digits or digits.startswith("0") or len(digits) > 2:
+        return name
+    threes, rest = divmod(int(digits), len(PRIMES))
+    return stem + PRIMES[-1] * threes + (PRIMES[rest - 1] if rest else "")
 
 
 def affine_token(subscript: Affine) -> str:

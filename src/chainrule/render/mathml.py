@@ -14,7 +14,7 @@ from chainrule.render.styles import FEET, PRIMES, Piece
 
 ACCENTS = {"\u0303": "~", "\u0302": "^"}
 SIGNS = {"Σ": "∑", "ᵀ": "⊤", "*": "∗"}
-TOKENS = re.compile(rf"(\d+(?:\.\d+)?)|([^\W\d_])([{PRIMES}]?)|(\S)")
+TOKENS = re.compile(rf"(\d+(?:\.\d+)?)|([^\W\d_])([{PRIMES}]*)|(\S)")
 TIMES, APPLY = "<mo>\u2062</mo>", "<mo>\u2061</mo>"
 """A product without a sign, and a function applied to what follows: neither is seen."""
 

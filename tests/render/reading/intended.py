@@ -57,10 +57,10 @@ WRITTEN = {"sigmoid": "σ", "relu": "ReLU", "abs": "|"}
 
 
 def shown(name: str) -> str:
-    """i1 is written i′."""
+    """i1 is written i′, and i4 as i‴′."""
     stem = name.rstrip("0123456789")
-    digits = name[len(stem) :]
-    return stem + "′″‴"[int(digits) - 1] if digits in ("1", "2", "3") else name
+    count = int(name[len(stem) :] or "0")
+    return stem + "‴" * (count // 3) + ["", "′", "″"][count % 3]
 
 
 def called(function: str) -> str:

@@ -119,7 +119,7 @@ class _Reader:
             return [Of(stem, tuple(self.one(below)))]
         if stem + "".join(FEET[int(c)] for c in lower if c.isdigit()) in self.words.stems and lower.isdigit():
             stem, lower = stem + "".join(FEET[int(c)] for c in lower), ""
-        if upper in PRIMES:
+        if upper and upper.strip("".join(PRIMES)) == "":
             function = stem in self.words.functions
             return letter(stem, upper + (lower if function else ""), "", "" if function else lower, bar)
         if stem.isascii() and stem.isdigit():

@@ -104,7 +104,7 @@ class _Reader:
             stem = rest[0]
         self.place += len(stem)
         bar = bool(self.match(MACRON))
-        primes = self.match(f"[{PRIMES}]") or ""
+        primes = self.match(f"[{PRIMES}]+") or ""
         if number := self.match("[₁₂]"):
             primes += str("₀₁₂".index(number))
         above = ""
