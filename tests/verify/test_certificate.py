@@ -28,7 +28,7 @@ from chainrule.verify.floats import measure
 from chainrule.verify.numeric import MissingLibraryError, library
 from chainrule.verify.numeric import functions as precise_functions
 from chainrule.verify.plan import TARGET, planned
-from chainrule.verify.reduce import reduced_lemma, reduced_program
+from chainrule.derive.reduce import reduced_lemma, reduced_program
 from chainrule.verify.scene import Line, Scene
 from tests.derive.cases import CASES
 

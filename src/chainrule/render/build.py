@@ -11,14 +11,19 @@ from chainrule.errors import DerivationError
 from chainrule.render.backward import Backward
 from chainrule.render.certified import Certified, Checked
 from chainrule.render.document import Document
+from chainrule.render.example import Example
 from chainrule.render.lemmas import Lemmas
 from chainrule.render.lines import DETAILS
 from chainrule.render.overview import Overview
 from chainrule.render.prose import sentences
+from chainrule.render.sample import Given
 
 
-def build(derivation: Derivation, language: str, detail: str, checked: Checked | None = None) -> Document:
-    """The document of a derivation. Raises DerivationError for an unknown language or level of detail."""
+def build(
+    derivation: Derivation, language: str, detail: str, checked: Checked | None = None, example: Given | None = None,
+) -> Document:
+    """The document of a derivation. `example` holds the reader's own numbers for the worked example, by name. Raises
+    DerivationError for an unknown language or level of detail, and for numbers that fit nothing."""
     if detail not in DETAILS:
         raise DerivationError(f"there is no level of detail {detail!r}", fix="one of " + ", ".join(DETAILS))
     overview = Overview(derivation, language, detail)
@@ -26,6 +31,7 @@ def build(derivation: Derivation, language: str, detail: str, checked: Checked |
     backward = Backward(derivation, language, detail)
     blocks = (
         *overview.network(), *overview.notation(), *lemmas.lemmas(), *lemmas.composites(), *backward.backward(),
+        *Example(derivation, language, detail).example(example),
         *Certified(derivation, language, detail).certificate(checked),
     )
     return Document(language, sentences(language)["document.title"], blocks)

@@ -60,7 +60,14 @@ class Blank:
     width: int
 
 
-Part = Expr | m.Matrix | pl.Form | Nabla | Numbers | Blank | str
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A line with numbers in place of its letters: ½ · ½ · (1 − ½). A component in it stands for terms left out."""
+
+    expr: Expr
+
+
+Part = Expr | m.Matrix | pl.Form | Nabla | Numbers | Worked | Blank | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ def _part(part: Part, names: Names, style: Style) -> Piece:
             return _nabla(gradient, names, style)
         case Numbers(values=values):
             return _numbers(values, style)
+        case Worked(expr=expr):
+            return _worked(expr, style)
         case Blank(width=width):
             return Piece(style.blank(width))
         case Expr():
@@ -95,6 +104,8 @@ def _part(part: Part, names: Names, style: Style) -> Piece:
 
 DIGITS = 4
 """Significant digits of a number that is not exact."""
+LONGEST = 1000
+"""The greatest denominator of a fraction that is written as one."""
 
 
 def _numbers(values: Exact | tuple[Exact, ...] | tuple[tuple[Exact, ...], ...], style: Style) -> Piece:
@@ -107,14 +118,53 @@ def _numbers(values: Exact | tuple[Exact, ...] | tuple[tuple[Exact, ...], ...], 
 
 def _value(value: Exact, style: Style) -> Piece:
     """An exact number as it is, any other rounded to DIGITS significant digits."""
-    if isinstance(value, Fraction):
+    if isinstance(value, Fraction) and value.denominator <= LONGEST:
         return _number(value, style)
-    mantissa, _, exponent = f"{abs(value):.{DIGITS}g}".partition("e")
+    mantissa, _, exponent = f"{abs(float(value)):.{DIGITS}g}".partition("e")
     digits = style.token(mantissa)
     if exponent:
         power = style.power(style.token("10"), str(int(exponent)).replace("-", "−"))
         digits = f"{digits} {style.token('·')} {power.text}"
     return Piece(style.token("−") + digits, NEGATIVE, False, digits) if value < 0 else Piece(digits)
+
+
+MINUS = "−"
+"""The function of a worked line that turns the sign of its argument: the minus of a − b, not that of a number."""
+
+
+@iterative
+def _worked(node: Expr, style: Style) -> Steps[Piece]:
+    """Numbers, with a dot for every product."""
+    match node:
+        case Constant(value=Fraction() as value):
+            piece = _value(value, style)
+            return piece if value < 0 or value.denominator == 1 else Piece(piece.text, QUOTIENT)
+        case Component():
+            return Piece(style.token("…"))
+        case Power(base=base, exponent=exponent):
+            inner: Piece = yield base, style
+            return _power(inner, exponent, style)
+        case Apply(function=function, arguments=(argument,)) if function == MINUS:
+            return _signed(True, (yield argument, style), style)
+        case Apply(function=function, arguments=arguments):
+            pieces: list[Piece] = []
+            for argument in arguments:
+                pieces.append((yield argument, style))
+            return _application(function, pieces, style)
+        case Add(terms=terms):
+            pieces = []
+            for term in terms:
+                pieces.append((yield term, style))
+            return _total(pieces, style)
+        case Multiply(factors=factors):
+            first: Piece = yield factors[0], style
+            text = first.unsigned or at(first, PRODUCT, style)
+            for factor in factors[1:]:
+                piece = yield factor, style
+                text += f" {style.token('·')} {at(piece, PRODUCT, style)}"
+            return _signed(first.unsigned is not None, Piece(text, PRODUCT), style)
+        case _:
+            raise TypeError(f"no numbers known for {type(node).__name__}")
 
 
 # --- parts that both walks share ----------------------------------------------------------------

@@ -35,7 +35,7 @@ class Writer:
     """`say` puts names into the sentences of the language, `math` makes a formula."""
 
     def __init__(self, derivation: Derivation, language: str, detail: Detail) -> None:
-        self.derivation = derivation
+        self.derivation, self.language = derivation, language
         self.detail: Detail = detail
         self.names = names_of(derivation)
         self.batch = self.names.of_batch()
