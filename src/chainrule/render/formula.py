@@ -125,7 +125,9 @@ def _value(value: Exact, style: Style) -> Piece:
     if exponent:
         power = style.power(style.token("10"), str(int(exponent)).replace("-", "−"))
         digits = f"{digits} {style.token('·')} {power.text}"
-    return Piece(style.token("−") + digits, NEGATIVE, False, digits) if value < 0 else Piece(digits)
+    if value < 0:
+        return Piece(style.token("−") + digits, NEGATIVE, False, digits)
+    return Piece(digits, PRODUCT if exponent else ATOM)
 
 
 MINUS = "−"

@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 from tests.render.reading import latex, mathml, unicode
 from tests.render.reading.grammar import Node, parse
-from tests.render.reading.intended import WRITTEN, Intended, indices_of, mode_of, shown
+from tests.render.reading.intended import WRITTEN, Intended, indices_of, mode_of, rounded, shown
 from tests.render.reading.meaning import Reading, Value
 from tests.render.reading.tokens import CLOSE, OPEN, ReadingError, Rows, Sign, Token, Vocabulary, find
 
@@ -22,7 +22,7 @@ Reader = Callable[[str, Vocabulary], list[Token]]
 FORMATS: dict[str, tuple[Style, Reader]] = {
     "text": (UNICODE, unicode.read), "latex": (LATEX, latex.read), "mathml": (MathML(), mathml.read),
 }
-FUNCTIONS = frozenset(WRITTEN.get(f, f) for f in CATALOGUE) - {"|"} | {"abs", "exp", "diag", "pad", "crop", "maxpool", "argmaxpool", "sum"}
+FUNCTIONS = frozenset(WRITTEN.get(f, f) for f in CATALOGUE) - {"|"} | {"abs", "exp", "diag", "argmax", "pad", "crop", "maxpool", "argmaxpool", "sum"}
 SIGNS = frozenset({"Σ", "max", "argmax", "log", "∇", "unpool", "𝟏", "J", "π", "e"})
 
 
@@ -31,31 +31,36 @@ def computes(formula: Formula) -> bool:
     return any(not isinstance(part, str | Blank) for part in formula.parts)
 
 
-def check(formula: Formula, style: Style, read: Reader, places: int = 2) -> None:
-    """Raises ReadingError or AssertionError where the written formula does not say what the parts say."""
-    mode = mode_of(formula)
-    intended = Intended(formula.names, mode)
-    indices = indices_of(formula)
-    random = Random(0)
-    parts = [part for part in formula.parts if not isinstance(part, str | Numbers)]
-    draws = [{shown(i.name): random.randrange(2) for i in indices} for _ in range(places)]
-    values = [[intended.part(part, at) for part in parts] for at in draws]
-    own = {p.removesuffix("(") for p in formula.parts if isinstance(p, str) and p.endswith("(")}
-    stems = {stem for stem, _ in (*intended.ranks, *intended.shapes)} | intended.extents | {shown(i.name) for i in indices}
-    functions = (FUNCTIONS - {stem for stem, _ in intended.ranks}) | own
-    words = Vocabulary(frozenset(stems) | SIGNS, functions)
-    reading = Reading(intended.known, mode)
-    runs = split(read(write(formula, style), words), formula, style, read, words)
-    computed = [run for part, run in runs if not isinstance(part, Numbers)]
-    trees = [parse(run, functions) for run in computed]
-    for at, wanted in zip(draws, values, strict=True):
-        for tree, value in zip(trees, wanted, strict=True):
-            assert same(reading.value(tree, at), value), f"{write(formula, style)} at {at}"
-    bounds = {(shown(i.name), str(i.extent)) for i in indices}
-    assert reading.bounds <= bounds, reading.bounds - bounds
-    for part, run in runs:
-        if isinstance(part, Numbers):
-            numbers(part, run, functions)
+class Wanted:
+    """What a formula is to say: computed once, and compared with what is read of each format."""
+
+    def __init__(self, formula: Formula) -> None:
+        self.formula, self.mode = formula, mode_of(formula)
+        self.intended = Intended(formula.names, self.mode)
+        indices, random = indices_of(formula), Random(0)
+        parts = [part for part in formula.parts if not isinstance(part, str | Numbers)]
+        self.places = [{shown(i.name): random.randrange(2) for i in indices} for _ in range(2 if indices else 1)]
+        self.values = [[self.intended.part(part, at) for part in parts] for at in self.places]
+        self.bounds = {(shown(i.name), str(i.extent)) for i in indices}
+        symbols = {stem for stem, _ in (*self.intended.ranks, *self.intended.shapes)}
+        called = {p.removesuffix("(") for p in formula.parts if isinstance(p, str) and p.endswith("(")}
+        self.functions = (FUNCTIONS - {stem for stem, _ in self.intended.ranks}) | called
+        stems = symbols | self.intended.extents | {name for name, _ in self.bounds} | SIGNS
+        self.words = Vocabulary(frozenset(stems), self.functions)
+
+    def check(self, style: Style, read: Reader) -> None:
+        """Raises ReadingError or AssertionError where the written formula does not say what the parts say."""
+        reading = Reading(self.intended.known, self.mode)
+        written = write(self.formula, style)
+        runs = split(read(written, self.words), self.formula, style, read, self.words)
+        trees = [parse(run, self.functions) for part, run in runs if not isinstance(part, Numbers)]
+        for at, wanted in zip(self.places, self.values, strict=True):
+            for tree, value in zip(trees, wanted, strict=True):
+                assert same(reading.value(tree, at), value), f"{written} at {at}"
+        assert reading.bounds <= self.bounds, reading.bounds - self.bounds
+        for part, run in runs:
+            if isinstance(part, Numbers):
+                numbers(part, run, self.functions)
 
 
 def same(found: Value, wanted: Value) -> bool:
@@ -99,8 +104,8 @@ def numbers(part: Numbers, run: Sequence[Token], functions: frozenset[str]) -> N
     if len(printed) != len(wanted):
         raise ReadingError(f"{len(printed)} numbers for {len(wanted)}")
     for found, value in zip(printed, wanted, strict=True):
-        error = abs(found - Fraction(value))
-        assert error == 0 if isinstance(value, Fraction) else error <= abs(Fraction(value)) / 2000, (found, value)
+        printed_as = rounded(value) if isinstance(value, Fraction) else Fraction(f"{value:.4g}")
+        assert found == printed_as, (found, value)
 
 
 def _tuple(values: object) -> tuple[object, ...]:

@@ -81,7 +81,7 @@ class _Reader:
         token = self.next
         if token is None or isinstance(token, t.After):
             return False
-        return not isinstance(token, Sign) or token.text in ("(", "[", "|", "∂") and not self.closes()
+        return not isinstance(token, Sign) or token.text in ("(", "[", "|", "∂", "…") and not self.closes()
 
     def closes(self) -> bool:
         """Whether a | here ends an absolute value: an even number of them is open before it."""
@@ -135,6 +135,8 @@ class _Reader:
                 self.bars -= 1
                 self.close("|")
                 return Node("call", (node,), "|")
+            case Sign(text="…"):
+                return Node("dots")
             case Sign(text="∂"):
                 return Node("∂", (self.operand(),))
             case t.Letter():

@@ -50,7 +50,7 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.walk import nodes
-from chainrule.render.formula import Formula, Nabla, Numbers
+from chainrule.render.formula import Formula, Nabla, Numbers, Worked
 from chainrule.render.names import Names, Symbol
 
 WRITTEN = {"sigmoid": "σ", "relu": "ReLU", "abs": "|"}
@@ -316,8 +316,32 @@ class Intended:
                 return self.nabla(gradient, None)
             case Numbers():
                 raise TypeError("numbers are compared on their own")
+            case Worked(expr=expr):
+                return self.worked(expr)
             case _:
                 return self.form(part, at) if self.mode == "planes" else self.matrix(part)  # pyright: ignore[reportArgumentType]
+
+    def worked(self, node: Expr) -> int:
+        """A line of numbers. What stands for terms left out is one unknown number."""
+        match node:
+            case Constant(value=Fraction() as value):
+                return exact(rounded(value))
+            case Component():
+                return unknown("…")
+            case Apply(function="−", arguments=(argument,)):
+                return -self.worked(argument) % PRIME
+            case Apply(function="step", arguments=(argument,)):
+                return unknown("step", self.worked(argument))
+            case Apply(function=function, arguments=arguments):
+                return applied(called(function), *map(self.worked, arguments))
+            case Power(base=base, exponent=exponent):
+                return power(self.worked(base), exponent)
+            case Add(terms=terms):
+                return sum(map(self.worked, terms)) % PRIME
+            case Multiply(factors=factors):
+                return prod(map(self.worked, factors)) % PRIME
+            case _:
+                raise TypeError(type(node).__name__)
 
     def scalar(self, node: Component) -> Value:
         """A number in a matrix form."""
@@ -329,6 +353,11 @@ class Intended:
         symbol = self.names.signal(node.tensor) or self.names.symbol(node.tensor)
         own = self.meet(symbol, node.tensor)
         return matrix(own, (1, 1))
+
+
+def rounded(value: Fraction) -> Fraction:
+    """What is printed of a number: all of a short fraction, four digits of any other."""
+    return value if value.denominator <= 1000 else Fraction(f"{float(value):.4g}")
 
 
 def _times(values: Iterable[Value]) -> Value:
@@ -354,7 +383,7 @@ def number(subscript: Affine, at: Place) -> int:
 
 
 def mode_of(formula: Formula) -> str:
-    kinds = [type(p).__module__ for p in formula.parts if not isinstance(p, str | Nabla | Numbers)]
+    kinds = [type(p).__module__ for p in formula.parts if not isinstance(p, str | Nabla | Numbers | Worked)]
     if any(k.endswith("derive.planes") for k in kinds):
         return "planes"
     if any(k.endswith("derive.matrix") for k in kinds) or any(isinstance(p, Nabla) for p in formula.parts):

@@ -113,6 +113,8 @@ class Reading:
         match node.kind:
             case "number":
                 return exact(Fraction(node.text))
+            case "dots":
+                return unknown("…")
             case "add":
                 return sum((self.value(a, at) for a in arguments[1:]), self.value(arguments[0], at)) % PRIME
             case "minus":

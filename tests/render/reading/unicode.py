@@ -118,7 +118,7 @@ class _Reader:
                 open_ = self.text[self.place]
                 before = self.place
                 inner = self.balanced(open_, "])"["[(".index(open_)])
-                if re.fullmatch(r"[⊙−\d/-]+", inner) and open_ == "(":
+                if re.fullmatch(r"(?=.*[⊙−/])[⊙−\d/]+", inner) and open_ == "(":
                     self.place = before
                     break
                 groups += open_ + inner + "])"["[(".index(open_)]
