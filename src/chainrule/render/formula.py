@@ -125,7 +125,9 @@ def _value(value: Exact, style: Style) -> Piece:
     if exponent:
         power = style.power(style.token("10"), str(int(exponent)).replace("-", "−"))
         digits = f"{digits} {style.token('·')} {power.text}"
-    return Piece(style.token("−") + digits, NEGATIVE, False, digits) if value < 0 else Piece(digits)
+    if value < 0:
+        return Piece(style.token("−") + digits, NEGATIVE, False, digits)
+    return Piece(digits, PRODUCT if exponent else ATOM)
 
 
 MINUS = "−"
@@ -171,10 +173,13 @@ def _worked(node: Expr, style: Style) -> Steps[Piece]:
 
 
 def index_name(name: str) -> str:
-    """i, and i′, i″, i‴ for the i1, i2, i3 that the engine makes."""
+    """i, and i′, i″, i‴, i‴′, … for the i1, i2, i3, i4, … that the engine makes."""
     stem = name.rstrip("0123456789")
     digits = name[len(stem) :]
-    return stem + PRIMES[int(digits) - 1] if digits in ("1", "2", "3") else name
+    if not stem or not digits or digits.startswith("0") or len(digits) > 2:
+        return name
+    threes, rest = divmod(int(digits), len(PRIMES))
+    return stem + PRIMES[-1] * threes + (PRIMES[rest - 1] if rest else "")
 
 
 def affine_token(subscript: Affine) -> str:
@@ -377,7 +382,7 @@ def _product(factors: Sequence[Expr], pieces: Sequence[Piece], style: Style) -> 
             over.append(isinstance(factor, Component | Apply | Add | Size) and piece.precedence == ATOM)
     minus = number is not None and number < 0
     if below or (number is not None and not (number == -1 and row)):
-        row.insert(0, _coefficient(number or Fraction(1), below, style))
+        row.insert(0, _coefficient(Fraction(1) if number is None else number, below, style))
     return _signed(minus, _row(row, style), style)
 
 
@@ -470,7 +475,7 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
                 return Piece(column if shape[1] == 1 else style.power(column, "ᵀ").text)
             return _number(value, style)
         case m.Scalar(name=name):
-            return Piece(style.name(name))
+            return Piece(style.name("π" if name == "pi" else name))
         case m.Transpose(of=of):
             inner: Piece = yield of, names, style
             if isinstance(of, m.Symbol) and names.matrix_layer(of.tensor):

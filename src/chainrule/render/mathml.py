@@ -14,7 +14,7 @@ from chainrule.render.styles import FEET, PRIMES, Piece
 
 ACCENTS = {"\u0303": "~", "\u0302": "^"}
 SIGNS = {"Σ": "∑", "ᵀ": "⊤", "*": "∗"}
-TOKENS = re.compile(rf"(\d+(?:\.\d+)?)|([^\W\d_])([{PRIMES}]?)|(\S)")
+TOKENS = re.compile(rf"(\d+(?:\.\d+)?)|([^\W\d_])([{PRIMES}]*)|(\S)")
 TIMES, APPLY = "<mo>\u2062</mo>", "<mo>\u2061</mo>"
 """A product without a sign, and a function applied to what follows: neither is seen."""
 
@@ -32,10 +32,10 @@ class MathML:
                 result += f"<mn>{number}</mn>"
             elif prime:
                 result += f"<msup><mi>{letter}</mi><mo>{prime}</mo></msup>"
-            elif sign in ("✓", "ᵀ"):
-                result += f"<mi>{SIGNS.get(sign, sign)}</mi>"
+            elif letter or sign == "✓":
+                result += f"<mi>{SIGNS.get(letter, letter) or sign}</mi>"
             else:
-                result += f"<mi>{letter}</mi>" if letter else f"<mo>{escape(SIGNS.get(sign, sign))}</mo>"
+                result += f"<mo>{escape(SIGNS.get(sign, sign))}</mo>"
         return result
 
     def join(self, before: str, after: str) -> str:
