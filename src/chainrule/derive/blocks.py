@@ -201,13 +201,9 @@ class _Reader:
         return Block(flat.tensor, tuple(view), tuple(axes), tuple(at))
 
     def one_hot(self, index: Index, chosen: Component, fixed: Sequence[Index]) -> Expr:
-        if index in fixed or chosen.tensor.name in self.forms and not isinstance(
-            self.forms[chosen.tensor.name], Block
-        ):
-            raise _NoFormError
         of = self.forms.get(chosen.tensor.name)
         assert isinstance(of, Block), "the integers are read before the bracket"
-        if sum(s is None for s in of.at) > 1:
+        if index in fixed or sum(s is None for s in of.at) > 1:
             raise _NoFormError
         rows = [s.plain for s in chosen.subscripts if s.plain is not None]
         return self.stand_in(OneHot(of, index.extent), [*rows, index])
@@ -215,10 +211,12 @@ class _Reader:
     def softmax(self, argument: Expr) -> Expr | None:
         """exp(u_k − log Σ_j exp(u_j)); the inner logarithm has been written out already."""
         match argument:
-            case Add(terms=(Component() as u, Multiply(factors=(Constant(value=Fraction(numerator=-1)), Apply() as log)))):
+            case Add(terms=(Component() as u, Multiply(factors=(Constant(value=Fraction() as c), Apply() as log)))):
                 pass
             case _:
                 return None
+        if c != -1:
+            return None
         match log:
             case Apply(function="log", arguments=(Reduce(indices=(j,), body=Apply(function="exp", arguments=(v,))),)):
                 pass

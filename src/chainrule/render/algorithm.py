@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from chainrule.errors import DerivationError
 from chainrule.render.backward import Backward, Row
 from chainrule.render.document import Block, Cell, Heading, Listing, Paragraph, Table, Text
-from chainrule.render.formula import Nabla
 from chainrule.render.listing import listing
 from chainrule.render.names import Names
-from chainrule.render.writer import matrix_form, runs_of
+from chainrule.render.writer import runs_of
 
 LONGEST = 60
 """Lines of a listing beyond which it stands in full detail alone."""
@@ -47,11 +46,9 @@ class Algorithm(Backward):
     def line(self, row: Row, names: Names) -> list[Text]:
         """The concise form of a row, else its components."""
         results = row.results(batch=True)
-        form = matrix_form(results[0]) if len(results) == 1 else None
+        form = row.concise(results, batch=True)
         if form is not None:
-            return [(self.math(Nabla(results[0].tensor), "=", form, names=names),)]
-        if (planes := row.planes(results, batch=True)) is not None:
-            return [(self.math(planes.left, "=", planes.right, names=names),)]
+            return [(self.math(form.left, "=", form.right, names=names),)]
         return [(self.math(e.target, "=", e.value, names=names),) for e in results]
 
     def program(self) -> Iterable[Block]:

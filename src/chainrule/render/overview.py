@@ -18,7 +18,7 @@ from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragra
 from chainrule.render.formula import Nabla
 from chainrule.render.glance import Glance
 from chainrule.render.names import Names, Symbol
-from chainrule.render.writer import coupled, matrix_form, runs_of, tensors_of
+from chainrule.render.writer import concise_forward, coupled, runs_of, tensors_of
 
 SIGNS: dict[str, tuple[type, ...]] = {
     "correlate": (pl.Correlate,), "convolve": (pl.Convolve,), "sampled": (pl.Up, pl.Down), "margin": (pl.Pad,),
@@ -61,13 +61,10 @@ class Overview(Glance):
         view = names.of_batch() if coupled(equation) else names
         shown = sample or equation
         components_form = self.math(shown.target, "=", shown.value, names=view)
-        form = matrix_form(shown)
-        planes = window.recognise(shown.target, shown.value) if form is None else None
-        if planes is not None:
-            return ((components_form,),), ((self.math(planes.left, "=", planes.right, names=view),),)
+        form = concise_forward(shown)
         if form is None:
             return ((components_form,),), ()
-        return ((components_form,),), ((self.math(m.Symbol(shown.tensor), "=", form, names=view),),)
+        return ((components_form,),), ((self.math(form.left, "=", form.right, names=view),),)
 
     def shown(self) -> list[Equation]:
         """The forward equations; but in full, only those that the loss and its gradients need."""

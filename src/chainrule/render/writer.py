@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from numpy.typing import NDArray
 
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
+from chainrule.derive import window
 from chainrule.derive.adjoint import Derivation
-from chainrule.derive.lemma import Lemma, one_sample
+from chainrule.derive.blocks import blocks, over
+from chainrule.derive.lemma import Lemma, adjoint_of, one_sample
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Constant, Derivative, Expr, Reduce, Tensor, multiply, summed
-from chainrule.ir.index import SAMPLES, Affine
+from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import tensors
 from chainrule.render.conservation import constants, shares
 from chainrule.render.conservation import planes as summed_sides
 from chainrule.render.document import Inline, Text
-from chainrule.render.formula import Formula, Part, bounded
+from chainrule.render.formula import Formula, Nabla, Part, bounded
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names, Symbol, names_of
 from chainrule.render.prose import pieces, sentences
@@ -117,6 +120,80 @@ class Writer:
         """What has no form for one sample (batch statistics, weight decay and the sums it is in) is about 𝓛."""
         samples = any(SAMPLES in tensor.shape for tensor in self.derivation.forward.given)
         return names.of_batch() if samples and not per_sample else names
+
+
+@dataclass(frozen=True, slots=True)
+class Concise:
+    """left = right without components: a matrix form, a form in planes, or one in blocks."""
+
+    left: Part
+    right: m.Matrix | pl.Form
+
+    @property
+    def matrix(self) -> m.Matrix | None:
+        return None if isinstance(self.right, pl.Form) else self.right
+
+    @property
+    def planes(self) -> pl.Form | None:
+        return self.right if isinstance(self.right, pl.Form) else None
+
+
+def concise_forward(equation: Equation) -> Concise | None:
+    """The concise form of a forward equation, or of a sum of gradients."""
+    whole: Part = Nabla(equation.tensor) if equation.tensor.name.startswith(GRADIENT) else m.Symbol(equation.tensor)
+    form = matrix_form(equation)
+    if form is not None:
+        return Concise(whole, form)
+    planes = window.recognise(equation.target, equation.value)
+    if planes is not None:
+        return Concise(planes.left, planes.right)
+    found = blocks(equation.target, equation.value)
+    return None if found is None else Concise(found.left, found.right)
+
+
+def concise_of(lemma: Lemma, mapping: Mapping[Tensor, Tensor] | None = None, gradient: Tensor | None = None
+               ) -> Concise | None:
+    """The concise form of a lemma's result; with a mapping, over other tensors and as what `gradient` is."""
+    own = gradient or adjoint_of(lemma.wrt.tensor)
+    full = mapping or {}
+    one = lemma.pieces[0].equation if len(lemma.pieces) == 1 else None
+    if one is not None and (form := matrix_form(Equation(one.target, one.value))) is not None:
+        return Concise(Nabla(own), over(form, full))
+    planes = window.concise(lemma)
+    if planes is not None:
+        planes = planes.over(full, own)
+        return Concise(planes.left, planes.right)
+    found = blocks(one.target, one.value) if one is not None else None
+    if found is None:
+        return None
+    found = found.over(full, own)
+    return Concise(found.left, found.right)
+
+
+def outline(form: object) -> object:
+    """What two forms share that say the same of other tensors and extents: the operations and where each tensor
+    stands, padding left out."""
+    order: dict[str, int] = {}
+
+    def outlined(part: object) -> object:
+        match part:
+            case m.Symbol(tensor=tensor) | m.Block(tensor=tensor) | pl.Plane(read=Component(tensor=tensor)):
+                return order.setdefault(tensor.name, len(order))
+            case pl.Pad(of=of):
+                return outlined(of)
+            case tuple():
+                return tuple(outlined(x) for x in cast(tuple[object, ...], part))
+            case str() | Fraction():
+                return part
+            case _ if is_dataclass(part) and not isinstance(part, type | Index | Affine | Expr):
+                return type(part).__name__, tuple(outlined(getattr(part, f.name)) for f in fields(part))
+            case _:
+                return None
+
+    return outlined(form)
+
+
+GRADIENT = adjoint_of(Tensor("", ())).name
 
 
 def matrix_form(equation: Equation) -> m.Matrix | None:

@@ -172,7 +172,7 @@ class _Components:
     def parted(self, number: Affine, extent: Extent) -> list[Affine]:
         """The digits of a mixed-radix number."""
         if prod(_known(i.extent) for i, _ in number.terms) != extent:
-            raise DerivationError("an axis that is run together is read by something else than its digits", about=number)
+            raise DerivationError("axes that are run together are read by something else than digits", about=number)
         return _digits(number)
 
 
