@@ -54,6 +54,12 @@ class Derivation(Derived):
         """One HTML page, complete in itself: it loads nothing, and is read without JavaScript."""
         return render.html(self, lang, detail, _checked(self, certificate))
 
+    def to_pdf(
+        self, lang: Language = "en", detail: Detail = "standard", certificate: Certificate | None = None
+    ) -> bytes:
+        """A PDF, through the package typst (extra `pdf`). Raises DerivationError where that is missing."""
+        return render.pdf(self, lang, detail, _checked(self, certificate))
+
     def __str__(self) -> str:
         return self.to_text()
 

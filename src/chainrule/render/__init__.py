@@ -10,12 +10,13 @@ from chainrule.derive.adjoint import Derivation
 from chainrule.render import html as _html
 from chainrule.render import latex as _latex
 from chainrule.render import markdown as _markdown
+from chainrule.render import pdf as _pdf
 from chainrule.render import text as _text
 from chainrule.render.build import build
 from chainrule.render.certified import Checked
 from chainrule.render.document import Document
 
-__all__ = ["Checked", "Document", "build", "html", "latex", "markdown", "notebook", "text"]
+__all__ = ["Checked", "Document", "build", "html", "latex", "markdown", "notebook", "pdf", "text"]
 
 
 def text(
@@ -42,6 +43,11 @@ def latex(
 def html(derivation: Derivation, lang: str = "en", detail: str = "standard", checked: Checked | None = None) -> str:
     """One HTML page, complete in itself."""
     return _html.render(build(derivation, lang, detail, checked))
+
+
+def pdf(derivation: Derivation, lang: str = "en", detail: str = "standard", checked: Checked | None = None) -> bytes:
+    """A PDF. Raises DerivationError where the package typst is missing."""
+    return _pdf.render(build(derivation, lang, detail, checked))
 
 
 def notebook(derivation: Derivation) -> tuple[str, str]:
