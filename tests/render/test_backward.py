@@ -18,7 +18,7 @@ WORDS = (
     "Delta LTleft LTright Sigma arraybackslash arraystretch ast bar begin bottomrule cdot checkmark date delta "
     "displaystyle documentclass dots downarrow ell end endhead exp frac infty item le left linewidth log maketitle "
     "mathbf mathcal mathrm max midrule nabla newcolumntype newline odot operatorname parindent parskip partial pi "
-    "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt times title top toprule "
+    "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt tilde times title top toprule "
     "uparrow usepackage "
 )
 KNOWN = set(WORDS.split())

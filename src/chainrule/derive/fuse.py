@@ -18,14 +18,22 @@ FLAT = "·flat"
 Group = tuple[Index, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A tensor seen with some of its axes run together: for each axis of the view, the tensor's axes that make it."""
+
+    tensor: Tensor
+    axes: tuple[tuple[int, ...], ...]
+
+
 @dataclass(frozen=True)
 class Fused:
-    """target = value over fused indices. `flat` maps the name of each flat tensor to the tensor that it is a reshape
-    of, and `digits` each new index to those that it stands for."""
+    """target = value over fused indices. `flat` says by name what each flat tensor is, and `digits` which indices each
+    new one stands for."""
 
     target: Component
     value: Expr
-    flat: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    flat: Mapping[str, Flat] = field(default_factory=dict[str, Flat])
     digits: Mapping[Index, Group] = field(default_factory=dict[Index, Group])
 
 
@@ -99,9 +107,11 @@ def _fused(group: Group, fused: Fused) -> Fused:
         tensor = c.tensor
         if count > 1:
             shape = (*tensor.shape[:k], new.extent, *tensor.shape[k + count :])
-            base = flat.get(tensor.name, tensor)
-            tensor = Tensor(f"{base.name}{FLAT}{'×'.join(map(str, shape))}", shape, tensor.dtype)
-            flat[tensor.name] = base
+            base = flat.get(tensor.name) or Flat(tensor, tuple((n,) for n in range(len(tensor.shape))))
+            merged = tuple(n for axes in base.axes[k : k + count] for n in axes)
+            axes = (*base.axes[:k], merged, *base.axes[k + count :])
+            tensor = Tensor(f"{base.tensor.name}{FLAT}{'×'.join(map(str, shape))}", shape, tensor.dtype)
+            flat[tensor.name] = Flat(base.tensor, axes)
         return Component(tensor, (*c.subscripts[:k], Affine.of(new), *c.subscripts[k + count :]), c.pad)
 
     def visit(node: Expr) -> Expr:

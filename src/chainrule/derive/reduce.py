@@ -268,9 +268,9 @@ def _product(numbers: Iterable[int]) -> int:
     return result
 
 
-def reduced_program(program: Program, small: int = SMALL) -> Program | None:
+def reduced_program(program: Program, few: int = SMALL) -> Program | None:
     """The program at smaller shapes, or None where the rule makes none."""
-    reduction = reduction_of(program.equations, small)
+    reduction = reduction_of(program.equations, few)
     if reduction is None:
         return None
 

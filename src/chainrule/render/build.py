@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from chainrule.derive.adjoint import Derivation
 from chainrule.errors import DerivationError
+from chainrule.render.algorithm import Algorithm
 from chainrule.render.backward import Backward
 from chainrule.render.certified import Certified, Checked
 from chainrule.render.document import Document
@@ -26,11 +27,13 @@ def build(
     DerivationError for an unknown language or level of detail, and for numbers that fit nothing."""
     if detail not in DETAILS:
         raise DerivationError(f"there is no level of detail {detail!r}", fix="one of " + ", ".join(DETAILS))
+    algorithm = Algorithm(derivation, language, detail)
     overview = Overview(derivation, language, detail)
     lemmas = Lemmas(derivation, language, detail)
     backward = Backward(derivation, language, detail)
     blocks = (
-        *overview.network(), *overview.notation(), *lemmas.lemmas(), *lemmas.composites(), *backward.backward(),
+        *overview.network(), *algorithm.algorithm(), *overview.notation(),
+        *lemmas.lemmas(), *lemmas.composites(), *backward.backward(),
         *Example(derivation, language, detail).example(example),
         *Certified(derivation, language, detail).certificate(checked),
     )

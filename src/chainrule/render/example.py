@@ -64,12 +64,8 @@ class Numbered(Backward):
         yield Paragraph(self.join(self.given(), "document.semicolon"))
         if any(isinstance(plain(v), float) for own in self.sample.values.values() for v in own.values()):
             yield Paragraph(self.say("example.rounded"))
-        forward, backward = list(self.forward_rows()), list(self.backward_rows())
-        header = (self.say("example.line"), self.say("example.result"))
-        for key, rows in (("forward", forward), ("backward", backward)):
-            if rows:
-                yield Heading(2, self.say(f"example.{key}"))
-                yield Table(header, tuple(rows))
+        header = tuple(self.say(f"example.{key}") for key in ("line", "numbers", "result"))
+        yield Table(header, (*self.forward_rows(), *self.backward_rows()))
 
     def given(self) -> Iterable[Text]:
         for tensor in self.derivation.joint.given:
@@ -105,7 +101,7 @@ class Numbered(Backward):
             if results:
                 name = self.derivation.number(row.use.lemma) if row.use else None
                 view = self.view(self.names, not batch)
-                lines.append((name, (f"({number}) ",), results, view, Nabla(results[0].tensor)))
+                lines.append((name, (f"({number})",), results, view, Nabla(results[0].tensor)))
         return self.rows(lines)
 
     def rows(self, lines: Sequence[tuple[object, Text, Sequence[Equation], Names, Part]]) -> Iterable[tuple[Cell, ...]]:
@@ -119,19 +115,15 @@ class Numbered(Backward):
                 yield self.row(number, equations, view, symbol)
 
     def row(self, number: Text, lines: Sequence[Equation], view: Names, symbol: Part) -> tuple[Cell, ...]:
-        """The line, its numbers at one place below it, and all the results."""
-        cell: list[Text] = []
-        for line in lines:
-            stated = self.math(line.target, "=", line.value, names=view)
-            cell.append((*number, stated) if not cell else (stated,))
-        if (worked := self.instance(lines, view)) is not None:
-            cell.append(worked)
+        """What is computed, one component of it in numbers, and all of them."""
+        worked = self.instance(lines, view)
         whole = self.whole(self.tensors[lines[0].tensor.name])
         scalar = not [e for e in lines[0].tensor.shape if e != SAMPLES]
+        name = number or (self.math(symbol, names=view),)
         result: Cell = ()
         if whole is not None and not (scalar and worked is not None):
             result = ((self.math(symbol, "=", *whole, names=view),),)
-        return tuple(cell), result
+        return (name,), (worked,) if worked is not None else (), result
 
     # --- values ---------------------------------------------------------------------------------
 

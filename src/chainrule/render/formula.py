@@ -30,7 +30,7 @@ from chainrule.ir.expr import (
     Tensor,
 )
 from chainrule.ir.functions import split_derivative
-from chainrule.ir.index import Affine, Index
+from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.walk import Steps, components, iterative
 from chainrule.render.names import Names, Symbol
 from chainrule.render.styles import ATOM, NEGATIVE, POWER, PRIMES, PRODUCT, QUOTIENT, SUM, Piece, Style, at
@@ -113,7 +113,7 @@ def _numbers(values: Exact | tuple[Exact, ...] | tuple[tuple[Exact, ...], ...], 
         return _value(values, style)
     rows = [tuple(_value(v, style).text for v in (row if isinstance(row, tuple) else (row,))) for row in values]
     column = not any(isinstance(row, tuple) for row in values)
-    return Piece(style.column([text for (text,) in rows]) if column else style.rows(rows))
+    return Piece(style.parenthesise(", ".join(text for (text,) in rows)) if column else style.rows(rows))
 
 
 def _value(value: Exact, style: Style) -> Piece:
@@ -460,6 +460,17 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
     match form:
         case m.Symbol(tensor=tensor):
             return _matrix_symbol(tensor, names, style)
+        case m.Block():
+            return _block(form, names, style)
+        case m.OneHot(of=of):
+            return Piece(style.call("onehot", "", [_block(of, names, style).text]))
+        case m.Softmax(of=of):
+            inner: Piece = yield of, names, style
+            return Piece(style.call("softmax", "", [inner.text]))
+        case m.Sum(indices=indices, of=of):
+            inner = yield of, names, style
+            lower = style.token(",".join(index_name(i.name) for i in indices))
+            return Piece(style.operator("Σ", lower, at(inner, PRODUCT, style)), PRODUCT, True)
         case m.Jacobian(of=of, wrt=wrt):
             if not of.shape:
                 return _nabla(adjoint_of(wrt), names, style)
@@ -477,7 +488,7 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
         case m.Scalar(name=name):
             return Piece(style.name("π" if name == "pi" else name))
         case m.Transpose(of=of):
-            inner: Piece = yield of, names, style
+            inner = yield of, names, style
             if isinstance(of, m.Symbol) and names.matrix_layer(of.tensor):
                 symbol = names.matrix_symbol(of.tensor, names.signal(of.tensor) or names.symbol(of.tensor))
                 return Piece(_script(symbol, of.tensor, (), "", style, transposed=True))
@@ -532,6 +543,27 @@ def _matrix(form: m.Matrix, names: Names, style: Style) -> Steps[Piece]:
             for argument in arguments:
                 pieces.append((yield argument, names, style))
             return _application(function, pieces, style, elementwise=True)
+
+
+def _block(form: m.Block, names: Names, style: Style) -> Piece:
+    """The symbol with the subscripts that are left, S_h; vec(y) where axes are run together."""
+    tensor = form.tensor
+    places = [(s, e) for s, e in zip(form.at, form.view, strict=True) if s is not None]
+    if not places:
+        piece = _matrix_symbol(tensor, names, style)
+    else:
+        samples = [s for s, e in places if e == SAMPLES]
+        lower = _subscripts([s for s, e in places if e != SAMPLES])
+        gradient = None if names.signal(tensor) else names.gradient(tensor)
+        symbol = names.signal(tensor) or (gradient[0] if gradient else names.symbol(tensor))
+        piece = Piece(_script(symbol, tensor, samples, lower, style))
+        if gradient:
+            below = f"{style.script(style.token('∇'), (), piece.text)} {_script(names.loss, LOSS, (), '', style)}"
+            share = style.token(gradient[1])
+            piece = Piece(style.script(style.parenthesise(below), (), share) if gradient[1] else below, POWER, True)
+    if any(len(own) > 1 for own in form.axes):
+        return Piece(style.call("vec", "", [piece.text]))
+    return piece
 
 
 def _unsigned(form: m.Matrix) -> tuple[bool, m.Matrix]:

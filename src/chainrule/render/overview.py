@@ -13,11 +13,12 @@ from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import kind
+from chainrule.ir.walk import kind, tensors
 from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
+from chainrule.render.glance import Glance
 from chainrule.render.names import Names, Symbol
-from chainrule.render.writer import Writer, coupled, matrix_form, runs_of, tensors_of
+from chainrule.render.writer import concise_forward, coupled, runs_of, tensors_of
 
 SIGNS: dict[str, tuple[type, ...]] = {
     "correlate": (pl.Correlate,), "convolve": (pl.Convolve,), "sampled": (pl.Up, pl.Down), "margin": (pl.Pad,),
@@ -25,20 +26,21 @@ SIGNS: dict[str, tuple[type, ...]] = {
 }
 
 
-class Overview(Writer):
+class Overview(Glance):
     """The forward pass, layer by layer, and what the signs mean."""
 
     def network(self) -> Iterable[Block]:
-        equations = self.derivation.forward.equations
+        equations = self.shown()
         single = len(equations) == 1
         yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
+        yield from self.at_a_glance()
         yield Paragraph(self.say("network.equation_lead" if single else "network.lead"))
         rows: list[tuple[Cell, ...]] = []
-        for first, last, members, names in self.blocks(equations):
+        for numbers, members, names in self.blocks(equations):
             for equation in members:
                 code: Text = (Code(equation.tensor.name),)
-                if last != first:
-                    code = self.say("network.layers", range=self.range(first, last))
+                if len(numbers) > 1:
+                    code = self.say("network.layers", range=self.range(numbers))
                 rows.append(((code,), *self.both_forms(equation, names)))
         yield Table((self.say("network.code"), self.say("network.components"), self.say("network.matrix")), tuple(rows))
         if self.names.given:
@@ -59,15 +61,23 @@ class Overview(Writer):
         view = names.of_batch() if coupled(equation) else names
         shown = sample or equation
         components_form = self.math(shown.target, "=", shown.value, names=view)
-        form = matrix_form(shown)
-        planes = window.recognise(shown.target, shown.value) if form is None else None
-        if planes is not None:
-            return ((components_form,),), ((self.math(planes.left, "=", planes.right, names=view),),)
+        form = concise_forward(shown)
         if form is None:
             return ((components_form,),), ()
-        return ((components_form,),), ((self.math(m.Symbol(shown.tensor), "=", form, names=view),),)
+        return ((components_form,),), ((self.math(form.left, "=", form.right, names=view),),)
 
-    def blocks(self, equations: Sequence[Equation]) -> Iterable[tuple[int, int, list[Equation], Names]]:
+    def shown(self) -> list[Equation]:
+        """The forward equations; but in full, only those that the loss and its gradients need."""
+        forward, backward = self.derivation.forward, self.derivation.backward
+        if self.detail == "full" or self.derivation.loss is None:
+            return list(forward.equations)
+        needed = {self.derivation.loss, *(t for e in backward.equations for t in tensors(e.value))}
+        for equation in reversed(forward.equations):
+            if equation.tensor in needed:
+                needed.update(tensors(equation.value))
+        return [e for e in forward.equations if e.tensor in needed]
+
+    def blocks(self, equations: Sequence[Equation]) -> Iterable[tuple[list[int], list[Equation], Names]]:
         """The equations layer by layer; a run of equal layers once, with ℓ for their numbers."""
         layers: list[tuple[int, list[Equation]]] = []
         for equation in equations:
@@ -79,14 +89,13 @@ class Overview(Writer):
 
         def signature(entry: tuple[int, list[Equation]]) -> object:
             number, members = entry
-            return tuple((kind(e.value, e.indices), self.relative_names(tensors_of(e), number)) for e in members)
+            same = tuple((kind(e.value, e.indices), self.relative_names(tensors_of(e), number)) for e in members)
+            return (id(members), same) if number < 1 else same
 
         for run in runs_of(layers, signature):
-            first, last = run[0][0], run[-1][0]
-            if first != last:
-                yield first, last, run[0][1], self.names.relative(first)
-            else:
-                yield first, last, run[0][1], self.names
+            numbers = [block[0][0] for block in run]
+            members = [equation for _, own in run[0] for equation in own]
+            yield numbers, members, self.names.relative(numbers[0]) if len(run) > 1 else self.names
 
     def notation(self) -> Iterable[Block]:
         program = self.derivation.forward

@@ -62,8 +62,13 @@ def sample_of(derivation: Derivation, given: Given | None) -> Sample | None:
         if chosen:
             raise DerivationError("the network is too large for numbers by hand", fix="take a smaller one")
         return None
-    values = _numbers(small, sizes, chosen)
-    return Sample(small, sizes, run(joint.equations, values, sizes), bool(chosen))
+    try:
+        values = run(joint.equations, _numbers(small, sizes, chosen), sizes)
+    except (ValueError, ArithmeticError) as error:
+        if chosen:
+            raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
+        return None
+    return Sample(small, sizes, values, bool(chosen))
 
 
 def _smaller(derivation: Derivation) -> Derivation:

@@ -207,7 +207,7 @@ class Statement:
 
     def word(self, tensor: Tensor) -> str:
         if tensor.name in self.flat:
-            return f"{self.listing.words[self.flat[tensor.name].name]}.reshape({self.extents(tensor.shape)})"
+            return f"{self.listing.words[self.flat[tensor.name].tensor.name]}.reshape({self.extents(tensor.shape)})"
         return self.listing.words[tensor.name]
 
     def read(self, c: Component) -> Value:
