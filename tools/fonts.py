@@ -6,6 +6,8 @@ committed: a plain install needs none of these.
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -31,8 +33,8 @@ def chinese() -> str:
     return "".join(sorted({c for c in text if ord(c) > 0x2E00})) + "，。；：、（）《》「」！？“”·…—【】第层"
 
 
-def cut(source: Path, name: str, text: str, family: str, number: int = -1) -> None:
-    """Write one font with the glyphs of `text`, under a name of its own as its licence asks."""
+def cut(source: Path, name: str, text: str, family: str, number: int = -1) -> str:
+    """Write one font with the glyphs of `text`, under a name of its own as its licence asks; the characters it has."""
     font = TTFont(source, fontNumber=number)
     have = font.getBestCmap()
     options = subset.Options(layout_features=["kern", "liga", "ccmp", "mark", "mkmk", "ssty", "dtls", "flac", "math"], name_IDs=[0, 1, 2, 3, 4, 5, 6, 13, 14], hinting=False)
@@ -53,17 +55,34 @@ def cut(source: Path, name: str, text: str, family: str, number: int = -1) -> No
     font.save(OUT / f"{name}.woff2")
     lost = [c for c in dict.fromkeys(text) if ord(c) not in have and c.isprintable()]
     sizes = " ".join(f"{p.suffix} {p.stat().st_size:,}" for p in sorted(OUT.glob(f"{name}.*")))
+    own = TTFont(OUT / f"{name}.otf").getBestCmap()
     print(f"{name}: {sizes}; not in the font: {''.join(lost)[:60]!r}")
+    return "".join(map(chr, sorted(own)))
 
 
 def main() -> int:
     OUT.mkdir(exist_ok=True)
-    cut(GYRE / "tex-gyre-math" / "texgyrepagella-math.otf", "math", LATIN[:95] + SIGNS + GREEK + ITALIC, "Chainrule Math")
-    for style in ("regular", "italic", "bold"):
-        cut(GYRE / "tex-gyre" / f"texgyrepagella-{style}.otf", f"text-{style}", LATIN, "Chainrule Text")
-    cut(NOTO / "NotoSerifCJK-Regular.ttc", "chinese-regular", chinese(), "Chainrule Chinese", 2)
-    cut(NOTO / "NotoSerifCJK-Bold.ttc", "chinese-bold", chinese(), "Chainrule Chinese", 2)
+    signs = LATIN[:95] + SIGNS + GREEK + ITALIC
+    known = {"math": cut(GYRE / "tex-gyre-math" / "texgyrepagella-math.otf", "math", signs, "Chainrule Math")}
+    for style in ("bold", "italic", "regular"):
+        known["text"] = cut(GYRE / "tex-gyre" / f"texgyrepagella-{style}.otf", f"text-{style}", LATIN, "Chainrule Text")
+    for style in ("Bold", "Regular"):
+        name = f"chinese-{style.lower()}"
+        known["chinese"] = cut(NOTO / f"NotoSerifCJK-{style}.ttc", name, chinese(), "Chainrule Chinese", 2)
+    # typst brings DejaVu Sans Mono itself; these it is known to have.
+    known["code"] = "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x180), *range(0x391, 0x3CA) ))).replace("\u03a2", "")
+    known["code"] += "∂×−·…≤≥√∞"
+    lines = (f"{name} = {json.dumps(text, ensure_ascii=True)}" for name, text in known.items())
+    (OUT / "glyphs.toml").write_text("\n".join(map(toml, lines)) + "\n", encoding="utf-8")
     return 0
+
+
+def toml(line: str) -> str:
+    """JSON's pair of surrogates as the one escape that TOML knows."""
+    return re.sub(
+        r"\\u(d[89ab]..)\\u(d[c-f]..)",
+        lambda m: f"\\U{0x10000 + ((int(m[1], 16) - 0xD800) << 10) + int(m[2], 16) - 0xDC00:08x}", line,
+    )
 
 
 if __name__ == "__main__":

@@ -64,6 +64,11 @@ class Derivation(Derived):
         lang, detail, more = _chosen(self, choices)
         return render.html(self, lang, detail, **more)
 
+    def to_pdf(self, **choices: Unpack[Choices]) -> bytes:
+        """A PDF, through the package typst (extra `pdf`). Raises DerivationError where that is missing."""
+        lang, detail, more = _chosen(self, choices)
+        return render.pdf(self, lang, detail, **more)
+
     def __str__(self) -> str:
         return self.to_text()
 

@@ -13,13 +13,14 @@ from chainrule.derive.adjoint import Derivation
 from chainrule.render import html as _html
 from chainrule.render import latex as _latex
 from chainrule.render import markdown as _markdown
+from chainrule.render import pdf as _pdf
 from chainrule.render import text as _text
 from chainrule.render.build import build
 from chainrule.render.certified import Checked
 from chainrule.render.document import Document
 from chainrule.render.sample import Given
 
-__all__ = ["Checked", "Document", "Given", "More", "build", "html", "latex", "markdown", "notebook", "text"]
+__all__ = ["Checked", "Document", "Given", "More", "build", "html", "latex", "markdown", "notebook", "pdf", "text"]
 
 
 class More(TypedDict, total=False):
@@ -50,6 +51,11 @@ def latex(derivation: Derivation, lang: str = "en", detail: str = "standard", **
 def html(derivation: Derivation, lang: str = "en", detail: str = "standard", **more: Unpack[More]) -> str:
     """One HTML page, complete in itself."""
     return _html.render(build(derivation, lang, detail, **more))
+
+
+def pdf(derivation: Derivation, lang: str = "en", detail: str = "standard", **more: Unpack[More]) -> bytes:
+    """A PDF. Raises DerivationError where the package typst is missing."""
+    return _pdf.render(build(derivation, lang, detail, **more))
 
 
 def notebook(derivation: Derivation) -> tuple[str, str]:

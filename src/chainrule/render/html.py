@@ -136,7 +136,7 @@ class _Page:
                 case Code(text=name):
                     result += f"<code>{escape(name)}</code>"
                 case str():
-                    result += escape(part, quote=False)
+                    result += escape(part, quote=False).replace("ᵀ", "<sup>⊤</sup>")
         return result
 
     def formula(self, formula: Formula, display: bool = False, plain: bool = False) -> str:
