@@ -22,7 +22,7 @@ LABELS = 8
 """Layers up to which each is drawn by itself; beyond, those of one number stand together."""
 SPOTS = 9
 """Spots of a diagram beyond which the middle is left out."""
-ROWS = 14
+ROWS = 9
 """Rows of the table beyond which those of one number are one row, and then equal neighbours are."""
 
 
