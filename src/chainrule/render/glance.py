@@ -71,7 +71,7 @@ class Glance(Writer):
             use = shares.get(equation.tensor)
             through = use.equation.tensor if use else equation.tensor
             label = derivation.layers.get(through.name.removeprefix("δ"), "")
-            by_label.get(label, by_label[""]).backward.append(equation)
+            by_label.setdefault(label if label in by_label else "", Part()).backward.append(equation)
         loss = by_label.pop("", None)
         parts = list(by_label.values())
         if numbered:
