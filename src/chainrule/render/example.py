@@ -24,7 +24,7 @@ from chainrule.render.writer import Writer, coupled
 
 SHOWN = 16
 """Entries of a tensor up to which all are printed, if its rows are no longer than BROAD."""
-BROAD = 4
+BROAD = 5
 TERMS = 4
 """Terms of a sum up to which all are printed."""
 LONGEST = 24
