@@ -35,7 +35,7 @@ def chinese() -> str:
 
 def cut(source: Path, name: str, text: str, family: str, number: int = -1) -> str:
     """Write one font with the glyphs of `text`, under a name of its own as its licence asks; the characters it has."""
-    font = TTFont(source, fontNumber=number)
+    font = TTFont(source, fontNumber=number, recalcTimestamp=False)
     have = font.getBestCmap()
     options = subset.Options(layout_features=["kern", "liga", "ccmp", "mark", "mkmk", "ssty", "dtls", "flac", "math"], name_IDs=[0, 1, 2, 3, 4, 5, 6, 13, 14], hinting=False)
     options.notdef_outline = True

@@ -178,4 +178,4 @@ def shape_of(tensor: Tensor) -> str:
 
 
 def _grouped(number: int) -> str:
-    return f"{number:,}".replace(",", "\u202f")
+    return f"{number:,}"

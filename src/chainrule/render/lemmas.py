@@ -231,11 +231,7 @@ class Lemmas(Writer):
             position = self.math(m.Symbol(equation.tensor), names=names)
             stated = self.math(equation.target, "=", equation.value, names=names)
             yield self.say("note.argmax", position=position, equation=stated)
-            yield self.say("note.window")
-        found = {f.function for e in written for f in nodes(e) if isinstance(f, Apply)}
-        for function in ("relu", "step", "max", "min", "sign", "abs"):
-            if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
-                yield self.say(f"note.{function}")
+        yield from self.choices(shown)
         padded: dict[tuple[Tensor, Pad], None] = dict.fromkeys(
             (c.tensor, c.pad)
             for e in (shown.equation.value, *written, *(a.value for a in shown.auxiliary))
@@ -251,6 +247,15 @@ class Lemmas(Writer):
                 yield self.say(
                     "note.padding", read=self.math(component, names=names), x=self.math(bare, names=names), value=value
                 )
+
+    def choices(self, shown: Lemma) -> Iterable[Text]:
+        """What is chosen where a derivative does not exist: at kinks, and where several share a maximum."""
+        if shown.auxiliary:
+            yield self.say("note.window")
+        found = {f.function for s in shown.all_steps for f in nodes(s.after) if isinstance(f, Apply)}
+        for function in ("relu", "step", "max", "min", "sign", "abs"):
+            if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
+                yield self.say(f"note.{function}")
 
     # Composites ------------------------------------------------------------------------------------
 

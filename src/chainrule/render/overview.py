@@ -8,6 +8,7 @@ from dataclasses import replace
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
 from chainrule.derive import window
+from chainrule.derive.blocks import walk
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Delta, Derivative, Size, Tensor
@@ -18,12 +19,16 @@ from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragra
 from chainrule.render.formula import Nabla
 from chainrule.render.glance import Glance
 from chainrule.render.names import Names, Symbol
-from chainrule.render.writer import concise_forward, coupled, runs_of, tensors_of
+from chainrule.render.writer import concise_forward, concise_of, coupled, runs_of, tensors_of
 
 SIGNS: dict[str, tuple[type, ...]] = {
     "correlate": (pl.Correlate,), "convolve": (pl.Convolve,), "sampled": (pl.Up, pl.Down), "margin": (pl.Pad,),
     "pool": (pl.Extreme,), "unpool": (pl.Unpool,),
 }
+
+
+FEW = 10
+"""Given tensors up to which a sentence names them; more have a table."""
 
 
 class Overview(Glance):
@@ -140,6 +145,7 @@ class Overview(Glance):
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
         items.extend(self.plane_notation())
+        items.extend(self.block_notation())
         yield Items(tuple(items))
         yield from self.symbols()
 
@@ -162,6 +168,23 @@ class Overview(Glance):
             yield self.say("notation.planes", plane=plane, whole=whole)
             yield from (self.say(f"notation.{key}") for key in SIGNS if key in found)
 
+    def block_notation(self) -> Iterable[Text]:
+        """What forms in blocks are written with, as far as this document has them."""
+        shown = [e for equation in self.derivation.forward.equations for e in (equation, one_sample(equation)) if e]
+        forms = [form.right for e in shown if (form := concise_forward(e)) is not None]
+        lemmas = self.derivation.lemmas
+        forms += [f.right for e in lemmas for x in (e, e.sample) if x is not None and (f := concise_of(x)) is not None]
+        nodes_ = [node for form in forms for node in walk(form)]
+        if any(isinstance(n, m.Block) and any(len(own) > 1 for own in n.axes) for n in nodes_):
+            yield self.say("notation.vec")
+        sliced = next((n for n in nodes_ if isinstance(n, m.Block) and any(s and s.indices for s in n.at)), None)
+        if sliced is not None:
+            yield self.say("notation.block", block=self.math(sliced))
+        if any(isinstance(n, m.OneHot) for n in nodes_):
+            yield self.say("notation.onehot")
+        if any(isinstance(n, m.Softmax) for n in nodes_):
+            yield self.say("notation.softmax")
+
     def symbols(self) -> Iterable[Block]:
         """The table of given tensors: symbol, name in code, shape; many with one letter share a row."""
         by_stem: dict[str, list[Tensor]] = {}
@@ -179,7 +202,10 @@ class Overview(Glance):
                 rows.extend(
                     (((self.math(m.Symbol(t)),),), ((Code(t.name),),), ((shape_text(t),),)) for t in group_
                 )
-        if rows:
+        if 0 < len(rows) <= FEW:
+            told = (self.say("notation.known", symbol=row[0][0], code=row[1][0], shape=row[2][0]) for row in rows)
+            yield Paragraph((*self.say("notation.given_tensors"), *self.join(told), *self.say("notation.stop")))
+        elif rows:
             header = (self.say("notation.symbol"), self.say("notation.code"), self.say("notation.shape"))
             yield Table(header, tuple(rows))
 
