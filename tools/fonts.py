@@ -19,10 +19,10 @@ OUT = ROOT / "src" / "chainrule" / "render" / "fonts"
 PROSE = ROOT / "src" / "chainrule" / "render" / "prose"
 GYRE = Path("/usr/share/texmf/fonts/opentype/public")
 NOTO = Path("/usr/share/fonts/opentype/noto")
-LATIN = "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x180)))) + "–—‘’“”…•·×−→≤≥"
+LATIN = "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x180)))) + "–—‘’“”…•·×−→≤≥\u2009\u202f"
 SIGNS = (
     "∂∑∏∇√∞·×⊙⋆∗≤≥≠=<>+−±′″‴ℓ𝓛ℒ⊤✓…→←↑↓|‖¯‾~^˜*𝟏∈[]{}()⟨⟩/,.;:!?\u2061\u2062\u2063\u0302\u0303\u0304\u2009\u200a"
-    "⏟⋮⎡⎢⎣⎤⎥⎦⎛⎜⎝⎞⎟⎠∘≈∝∼∪∩∀∃∅‚"
+    "⋮⏟⎡⎢⎣⎤⎥⎦⎛⎜⎝⎞⎟⎠∘≈∝∼∪∩∀∃∅‚"
 )
 GREEK = "".join(map(chr, (*range(0x391, 0x3AA), *range(0x3B1, 0x3CA), 0x3D5, 0x3F5, 0x3D1, 0x3F1)))
 ITALIC = "".join(map(chr, (*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)))) + "ℎ"
@@ -35,7 +35,7 @@ def chinese() -> str:
 
 def cut(source: Path, name: str, text: str, family: str, number: int = -1) -> str:
     """Write one font with the glyphs of `text`, under a name of its own as its licence asks; the characters it has."""
-    font = TTFont(source, fontNumber=number)
+    font = TTFont(source, fontNumber=number, recalcTimestamp=False)
     have = font.getBestCmap()
     options = subset.Options(layout_features=["kern", "liga", "ccmp", "mark", "mkmk", "ssty", "dtls", "flac", "math"], name_IDs=[0, 1, 2, 3, 4, 5, 6, 13, 14], hinting=False)
     options.notdef_outline = True

@@ -113,7 +113,7 @@ def _numbers(values: Exact | tuple[Exact, ...] | tuple[tuple[Exact, ...], ...], 
         return _value(values, style)
     rows = [tuple(_value(v, style).text for v in (row if isinstance(row, tuple) else (row,))) for row in values]
     column = not any(isinstance(row, tuple) for row in values)
-    return Piece(style.parenthesise(", ".join(text for (text,) in rows)) if column else style.rows(rows))
+    return Piece(style.parenthesise(f"{style.token(',')} ".join(text for (text,) in rows)) if column else style.rows(rows))
 
 
 def _value(value: Exact, style: Style) -> Piece:

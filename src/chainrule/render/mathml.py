@@ -112,9 +112,6 @@ class MathML:
     def sampled(self, base: str, sign: str, factors: str) -> str:
         return f'{base}<msub><mo stretchy="false" lspace="0" rspace="0">{sign}</mo>{row(self.token(factors))}</msub>'
 
-    def column(self, entries: Sequence[str]) -> str:
-        return self.rows([[entry] for entry in entries])
-
     def rows(self, rows: Sequence[Sequence[str]]) -> str:
         table = "".join("<mtr>" + "".join(f"<mtd>{entry}</mtd>" for entry in line) + "</mtr>" for line in rows)
         return f"<mrow><mo>[</mo><mtable>{table}</mtable><mo>]</mo></mrow>"

@@ -115,9 +115,6 @@ class Typst:
     def sampled(self, base: str, sign: str, factors: str) -> str:
         return f'{base} attach(class("normal", {sign}), br: {_argument(self.token(factors))})'
 
-    def column(self, entries: Sequence[str]) -> str:
-        return self.rows([[entry] for entry in entries])
-
     def rows(self, rows: Sequence[Sequence[str]]) -> str:
         return "mat(" + "; ".join(", ".join(map(_argument, row)) for row in rows) + ")"
 

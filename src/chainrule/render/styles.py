@@ -47,7 +47,6 @@ class Style(Protocol):
     def bold_one(self) -> str: ...
     def word(self, name: str) -> str: ...
     def sampled(self, base: str, sign: str, factors: str) -> str: ...
-    def column(self, entries: Sequence[str]) -> str: ...
     def rows(self, rows: Sequence[Sequence[str]]) -> str: ...
     def blank(self, width: int) -> str: ...
 
@@ -130,9 +129,6 @@ class Unicode:
 
     def sampled(self, base: str, sign: str, factors: str) -> str:
         return base + sign + factors
-
-    def column(self, entries: Sequence[str]) -> str:
-        return f"({', '.join(entries)})"
 
     def rows(self, rows: Sequence[Sequence[str]]) -> str:
         return "[" + "; ".join(", ".join(row) for row in rows) + "]"
@@ -236,9 +232,6 @@ class Latex:
 
     def sampled(self, base: str, sign: str, factors: str) -> str:
         return f"{base}{{{self.token(sign)}}}_{{{factors}}}"
-
-    def column(self, entries: Sequence[str]) -> str:
-        return self.rows([[entry] for entry in entries])
 
     def rows(self, rows: Sequence[Sequence[str]]) -> str:
         return r"\begin{bmatrix}" + r" \\ ".join(" & ".join(row) for row in rows) + r"\end{bmatrix}"

@@ -26,10 +26,12 @@ from tests.render.reading.meaning import (
     partial,
     plane,
     power,
+    softmax,
     total,
     unknown,
 )
 
+from chainrule.derive import blocks
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
 from chainrule.derive.trace import LOSS
@@ -81,13 +83,17 @@ class Intended:
     ranks: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     shapes: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict[tuple[str, str], tuple[int, int]])
     owners: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    blocks: dict[tuple[str, tuple[str, str], int], tuple[int, int]] = field(
+        default_factory=dict[tuple[str, tuple[str, str], int], tuple[int, int]]
+    )
+    at: Place = field(default_factory=dict[str, int])
     extents: set[str] = field(default_factory=set[str])
     sizes: dict[Extent, int] = field(default_factory=dict[Extent, int])
 
     @property
     def known(self) -> Known:
         loss = self.names.loss
-        return Known(self.ranks, self.shapes, frozenset(self.extents), (loss.stem, loss.layer))
+        return Known(self.ranks, self.shapes, frozenset(self.extents), (loss.stem, loss.layer), self.blocks)
 
     def meet(self, symbol: Symbol, tensor: Tensor, shape: tuple[Extent, Extent] | None = None) -> tuple[str, str]:
         """The letter of a tensor; two tensors of one formula never share one."""
@@ -193,6 +199,22 @@ class Intended:
                     return self.nabla(tensor, form.shape)
                 own = self.meet(self.names.matrix_symbol(tensor, self.names.symbol(tensor)), tensor, form.shape)
                 return matrix(own, self.shapes[own])
+            case m.Block():
+                return self.block(form)
+            case m.OneHot(of=of, extent=extent):
+                inner = self.block(of)
+                own = self.meet(self.names.symbol(of.tensor), of.tensor)
+                self.blocks["onehot", own, 0] = (self.size(form.shape[0]), self.size(form.shape[1]))
+                return matrix(("onehot", key(inner)), self.blocks["onehot", own, 0])
+            case m.Softmax(of=of):
+                return softmax(self.matrix(of))
+            case m.Sum(indices=indices, of=of):
+                outside, values = self.at, list[Value]()
+                for place in product(range(2), repeat=len(indices)):
+                    self.at = {**outside, **dict(zip((shown(i.name) for i in indices), place, strict=True))}
+                    values.append(self.matrix(of))
+                self.at = outside
+                return sum(values[1:], values[0]) % PRIME
             case m.Jacobian(of=of, wrt=wrt):
                 letter = self.names.jacobians.get((of.name, wrt.name))
                 shape = (self.size(form.shape[0]), self.size(form.shape[1]))
@@ -230,6 +252,28 @@ class Intended:
                 return power(self.matrix(base), exponent)
             case m.Elementwise(function=function, arguments=arguments):
                 return self.function(function, [self.matrix(a) for a in arguments])
+
+    def block(self, form: m.Block) -> Value:
+        """A tensor with subscripts but for its rows and columns; run together under vec."""
+        tensor = form.tensor
+        view = "vec" if any(len(own) > 1 for own in form.axes) else ""
+        places = [(s, e) for s, e in zip(form.at, form.view, strict=True) if s is not None]
+        if not places and not view:
+            return self.matrix(m.Symbol(tensor))
+        samples = tuple(number(s, self.at) for s, e in places if e == "N")
+        lower = tuple(number(s, self.at) for s, e in places if e != "N")
+        gradient = None if self.names.signal(tensor) else self.names.gradient(tensor)
+        of = self.of(tensor) if gradient else tensor
+        symbol = self.names.signal(tensor) or self.names.symbol(of)
+        if not places:
+            symbol = self.names.matrix_symbol(tensor, symbol)
+        own = self.meet(symbol, of)
+        shape = (self.size(form.shape[0]), self.size(form.shape[1]))
+        self.blocks[view, own, len(places)] = shape
+        value = matrix((view, "∇" if gradient else "", own, samples, lower), shape)
+        if gradient:
+            self.loss()
+        return self.share(tensor, value) if gradient else value
 
     def function(self, function: str, arguments: Sequence[Value]) -> Value:
         if function == "step":
@@ -303,6 +347,7 @@ class Intended:
                 return self.function(function, [self.form(a, at) for a in arguments])
 
     def part(self, part: object, at: Place) -> Value:
+        self.at = at
         match part:
             case Expr():
                 if self.mode == "matrix":
@@ -419,6 +464,15 @@ def indices_of(formula: Formula) -> list[Index]:
     for part in formula.parts:
         if isinstance(part, Expr):
             expression(part)
+        elif isinstance(part, m.Matrix):
+            for node in blocks.walk(part):
+                match node:
+                    case m.Block(at=at):
+                        meet([s for s in at if s is not None])
+                    case m.Sum(indices=indices):
+                        found.update(dict.fromkeys(indices))
+                    case _:
+                        pass
         elif isinstance(part, pl.Form):
             for node in pl.walk(part):
                 match node:

@@ -90,12 +90,14 @@ def partial(of: Value, wrt: Value) -> int:
 @dataclass(frozen=True)
 class Known:
     """What a reader knows of the letters: the rank (without samples) of each tensor by letter and layer, its shape as a
-    matrix, the named extents, and the letter of the loss."""
+    matrix, the named extents, the letter of the loss; and the shape of what
+    stands with so many subscripts in a matrix form, with vec( ) around it or not."""
 
     ranks: Mapping[tuple[str, str], int]
     shapes: Mapping[tuple[str, str], tuple[int, int]]
     extents: frozenset[str]
     loss: tuple[str, str]
+    blocks: Mapping[tuple[str, tuple[str, str], int], tuple[int, int]]
 
 
 Place = Mapping[str, int]
@@ -107,6 +109,7 @@ class Reading:
     def __init__(self, known: Known, mode: str) -> None:
         self.known, self.mode = known, mode
         self.bounds: set[tuple[str, str]] = set()
+        self.view = ""
 
     def value(self, node: Node, at: Place) -> Value:
         arguments = node.arguments
@@ -116,7 +119,7 @@ class Reading:
             case "dots":
                 return unknown("…")
             case "add":
-                return sum((self.value(a, at) for a in arguments[1:]), self.value(arguments[0], at)) % PRIME
+                return _sum([self.value(a, at) for a in arguments])
             case "minus":
                 return -self.value(arguments[0], at) % PRIME
             case "row":
@@ -192,7 +195,7 @@ class Reading:
             raise ReadingError("a gradient by no letter")
         if self.mode == "planes":
             return plane("∇", self.symbol(letter), *self.subscripts(letter, at))
-        return matrix(("∇", self.symbol(letter)), self.known.shapes[self.symbol(letter)])
+        return self.block(letter, at, "∇")
 
     def big(self, node: Node, at: Place) -> Value:
         sign, lower = node.text.split(" ", 1)
@@ -208,7 +211,7 @@ class Reading:
             for place in product(range(2), repeat=len(names))
         ]
         if sign == "Σ":
-            return sum(values[1:], values[0]) % PRIME
+            return _sum(values)
         return unknown(sign, *map(key, values))
 
     def bracket(self, node: Node, at: Place) -> int:
@@ -248,8 +251,19 @@ class Reading:
                 raise ReadingError(f"{node.kind} is no number of indices")
 
     def call(self, node: Node, at: Place) -> Value:
-        values = [self.value(a, at) for a in node.arguments]
         name, _, lower = node.text.partition("_")
+        if name == "vec":
+            self.view = "vec"
+        values = [self.value(a, at) for a in node.arguments]
+        if name == "vec":
+            self.view = ""
+            return values[0]
+        if name == "onehot":
+            own = node.arguments[0].letter
+            assert own is not None
+            return matrix(("onehot", key(values[0])), self.known.blocks["onehot", self.symbol(own), 0])
+        if name == "softmax":
+            return softmax(values[0])
         if name == "diag":
             return np.diag(values[0][:, 0])
         if name == "sum":
@@ -268,16 +282,30 @@ class Reading:
         if len(lower) == 1:
             # Letters side by side are subscripts of their own, where the tensor has more than one.
             rank = self.known.ranks[self.symbol(letter)]
-            lower = [lower[0]] if rank <= 1 else units(lower[0]) if not affine(lower[0]) else lower
+            lower = units(lower[0]) if rank > 1 and not set(lower[0]) & {"+", "−"} else lower
         return tuple(subscript(s, at) for s in samples), tuple(subscript(s, at) for s in lower)
+
+    def block(self, letter: Letter, at: Place, sign: str = "") -> Value:
+        """A matrix, or with subscripts one of several."""
+        symbol = self.symbol(letter)
+        samples = tuple(subscript(u[1:-1], at) for u in letter.upper if u.startswith("("))
+        parts = letter.lower.split(",") if letter.lower else []
+        counts = {n for view, own, n in self.known.blocks if (view, own) == (self.view, symbol)}
+        if len(parts) == 1 and len(samples) + 1 not in counts:
+            parts = units(parts[0])
+        lower = tuple(subscript(s, at) for s in parts)
+        count = len(samples) + len(lower)
+        if not count and not self.view:
+            return matrix((sign, symbol) if sign else symbol, self.known.shapes[symbol])
+        if (self.view, symbol, count) not in self.known.blocks:
+            raise ReadingError(f"{letter} in a matrix form")
+        return matrix((self.view, sign, symbol, samples, lower), self.known.blocks[self.view, symbol, count])
 
     def letter(self, letter: Letter, at: Place) -> Value:
         symbol = self.symbol(letter)
         if symbol in self.known.ranks:
             if self.mode == "matrix":
-                if letter.lower or any(u.startswith("(") for u in letter.upper):
-                    raise ReadingError(f"{letter} in a matrix form")
-                return matrix(symbol, self.known.shapes[symbol])
+                return self.block(letter, at)
             samples, lower = self.subscripts(letter, at)
             if self.mode == "planes" and len(lower) < self.known.ranks[symbol]:
                 return plane(symbol, samples, lower)
@@ -293,6 +321,14 @@ class Reading:
                 return unknown("constant", letter.stem)
             raise ReadingError(f"{letter.stem} is no letter of this formula")
         raise ReadingError(f"{letter} is unknown")
+
+
+def _sum(values: Sequence[Value]) -> Value:
+    return sum(values[1:], values[0]) % PRIME
+
+
+def softmax(value: Value) -> Value:
+    return matrix(("softmax", key(value)), value.shape)
 
 
 OPERATIONS = ("pad", "crop", "maxpool", "argmaxpool")
@@ -353,11 +389,6 @@ def matmul(left: Value, right: Value) -> Value:
     if left.shape[1] != right.shape[0]:
         raise ReadingError(f"{left.shape} times {right.shape}")
     return left @ right % PRIME
-
-
-def affine(text: str) -> bool:
-    """Whether a subscript is more than letters side by side."""
-    return any(c in "+−" for c in text) or (text[0].isdigit() and not text.isdigit())
 
 
 def units(text: str) -> list[str]:
