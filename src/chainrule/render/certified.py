@@ -81,7 +81,7 @@ ONE, REDUCED = ", one sample", " (reduced)"
 WHAT = {
     "lemma": r"∂(?P<x>.+) in (?P<y>.+)", "composite": r"composite (?P<number>\d+), (?P<form>map|recurrence|last)",
     "form": r"(?P<y>.+) itself", "gradients": "all gradients together",
-    "program": r"the program that runs: (?P<y>.+)", "step": r"step: (?P<y>.+)",
+    "program": r"the program that runs: (?P<y>.+)", "step": r"the step of (?P<rule>\w+): (?P<y>.+)",
 }
 """How `verify` names what it checks, by the sentence that says it."""
 
