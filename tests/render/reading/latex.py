@@ -27,7 +27,7 @@ GREEK = {
     "rho": "ρ", "sigma": "σ", "tau": "τ", "theta": "θ", "varphi": "φ", "omega": "ω", "eta": "η", "pi": "π", "ell": "ℓ",
 }
 SIGNS = {
-    "partial": "∂", "odot": "⊙", "times": "×", "cdot": "·", "le": "≤", "star": "⋆", "ast": "∗", "infty": "∞",
+    "partial": "∂", "odot": "⊙", "times": "×", "cdot": "·", "le": "≤", "approx": "≈", "star": "⋆", "ast": "∗", "infty": "∞",
     "mid": "|", "dots": "…", "to": "→", "checkmark": "✓", "uparrow": "↑", "downarrow": "↓", "top": "ᵀ",
 }
 WORDS = {"sum": "Σ", "log": "log", "exp": "exp", "tanh": "tanh", "max": "max", "min": "min", "nabla": "∇"}
