@@ -62,6 +62,8 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive mlp -o mlp.html
   chainrule derive lenet --lang zh -o lenet.pdf
   chainrule derive mlp --detail full -o mlp.tex
+  chainrule derive neuron --exercise --lang zh -o sheet.pdf
+  chainrule derive neuron --example input=[1,2,0,1,1] --example dense1.W=[[2,-1,1,0,1]]
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
   chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
 """
@@ -74,7 +76,7 @@ DATA = (
     "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a file .csv or .npz, a folder with MNIST's IDX files, "
     "or one IDX file of images beside its labels"
 )
-BUILT_IN = "neuron, mlp, lenet, vgg-small, resnet-tiny, transformer-tiny"
+BUILT_IN = "neuron, mlp, seed, lenet, vgg-small, resnet-tiny, transformer-tiny"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -225,6 +227,15 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--verify", action="store_true", help="check every line first; the last section says how")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
+    derive.add_argument(
+        "--example",
+        metavar="NAME=NUMBERS",
+        action="append",
+        default=[],
+        help="own numbers for the worked example, as in input=[1,2] or dense1.W=[[2,-1],[-1,1]]; a fraction is written "
+        '"1/2" in quotes (may be repeated; what is left out gets small whole numbers)',
+    )
+    derive.add_argument("--exercise", action="store_true", help="leave blanks, and end with a solution sheet")
     derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .html, .pdf, .tex, .md or .txt")
 
 
@@ -403,6 +414,7 @@ def _derive(options: argparse.Namespace) -> int:
         derivation = _derivation(options.what, options.wrt)
         certificate = _certified(derivation) if options.verify else None
     choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
+    choices |= {"example": _example(options.example), "exercise": options.exercise}
     if format_ == "pdf":
         assert path is not None
         _write(path, derivation.to_pdf(**choices))
@@ -415,6 +427,24 @@ def _derive(options: argparse.Namespace) -> int:
     else:
         _write(path, text)
     return 0
+
+
+def _example(texts: Sequence[str]) -> dict[str, Any]:
+    """Numbers by name, from NAME=NUMBERS."""
+    import json
+
+    from chainrule.errors import DerivationError
+
+    numbers: dict[str, Any] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        try:
+            numbers[name.strip()] = json.loads(values, parse_constant=lambda word: word)
+        except (ValueError, RecursionError):
+            equals = ""
+        if not equals:
+            raise DerivationError(f"--example {text[:60]!r} is no NAME=NUMBERS", fix="write --example input=[1,2]")
+    return numbers
 
 
 def _certified(derivation: Derivation) -> Certificate:

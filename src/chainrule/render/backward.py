@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 from chainrule.derive import matrix as m
@@ -37,6 +38,7 @@ class Backward(Writer):
             yield Paragraph(self.say("backward.start", seed=self.join((s, " = 1") for s in seeds)))
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
+        self.explained.clear()
         for run in runs_of(self.pages(), self.page_signature):
             numbers = [block[0][0] for block in run]
             names = self.names if len(run) == 1 else self.names.relative(numbers[0])
@@ -55,10 +57,13 @@ class Backward(Writer):
             batch: list[Text] = []
             for row in rows:
                 number += 1
-                cells.append(row.cells(self, f"({number}) ", names))
+                cells.append(row.cells(self, f"({number}) ", names, self.explained))
                 batch.extend(row.batch(self, names))
             if batch:
-                cells.append(((self.say("backward.batch", N=self.math(Size(SAMPLES))),), (), tuple(batch)))
+                # Side by side under both columns: what is left over stands under the first.
+                half = (len(batch) + 1) // 2
+                label = self.say("backward.batch", N=self.math(Size(SAMPLES)))
+                cells.append(((label,), tuple(batch[:half]), tuple(batch[half:])))
             yield Table(header, tuple(cells))
 
     def labels(self, rows: Iterable[Row]) -> Text:
@@ -68,6 +73,11 @@ class Backward(Writer):
         own = [e.tensor.name for e in self.derivation.forward.equations if e.tensor in through]
         labels = dict.fromkeys(layers[name] for name in own if name in layers)
         return tuple(part for n, label in enumerate(labels) for part in ((" + ", Code(label)) if n else (Code(label),)))
+
+    @cached_property
+    def explained(self) -> set[object]:
+        """The lemmas whose rows have been explained; a later row cites alone, but in full."""
+        return set()
 
     LAST = -1
     """The page of equations that belong to no numbered layer: a normalisation, a sum, the loss."""
@@ -146,15 +156,17 @@ class Row:
             return self.use.lemma.sample is not None
         return all(use.lemma.sample is not None for use in self.part.uses)
 
-    def cells(self, writer: Writer, number: str, names: Names) -> tuple[Cell, ...]:
+    def cells(self, writer: Writer, number: str, names: Names, explained: set[object]) -> tuple[Cell, ...]:
+        """Explanation, detailed and concise; `explained` holds the kinds of lemma that need no words any more."""
         per_sample = self.per_sample()
         view = writer.view(names, per_sample)
         results = self.results(batch=not per_sample)
         detailed = tuple((writer.math(e.target, "=", e.value, names=view),) for e in results)
         form = self.concise(results, batch=not per_sample)
         concise: Cell = () if form is None else ((writer.math(form.left, "=", form.right, names=view),),)
-        why = self.explanation(writer, results, form.matrix if form else None, view)
-        if form is not None and form.planes is not None and self.use is not None:
+        new = self.use is None or writer.detail == "full" or self.use.lemma.kind not in explained
+        why = self.explanation(writer, results, form.matrix if form else None, view, explained)
+        if new and form is not None and form.planes is not None and self.use is not None:
             signal = adjoint_of(self.use.equation.tensor)
             places = {"signal": writer.math(Nabla(signal), names=view)}
             said = [writer.say(f"planes.{key}", **places) for key in ways(form.planes, signal.name) if key != "planes"]
@@ -175,7 +187,9 @@ class Row:
         if form is not None:
             yield (writer.math(form.left, "=", form.right, names=names.of_batch()),)
 
-    def explanation(self, writer: Writer, results: Sequence[Equation], form: m.Matrix | None, names: Names) -> Text:
+    def explanation(
+        self, writer: Writer, results: Sequence[Equation], form: m.Matrix | None, names: Names, explained: set[object]
+    ) -> Text:
         x = self.part.tensor
         letter = writer.math(m.Symbol(x), names=names)
         if self.use is None:
@@ -183,10 +197,14 @@ class Row:
                 return writer.say("backward.unused", x=letter)
             return writer.say("backward.sum", x=letter, count=str(len(self.part.uses)))
         parts = [self.citation(writer, self.use, names)]
+        again = writer.detail != "full" and self.use.lemma.kind in explained
+        explained.add(self.use.lemma.kind)
         if len(self.part.uses) > 1:
             parts.append(writer.say("backward.share", number=str(self.share), count=str(len(self.part.uses))))
         if len(results) > 1:
             parts.append(writer.say("backward.classes"))
+        if again:
+            return writer.join(parts, "document.semicolon")
         parts.extend(self.paths(writer, self.use, results, names))
         if form is not None and (weight := _transposed(form, self.use)) is not None:
             parts.append(writer.say("backward.transpose", W=writer.math(m.Symbol(weight), names=names)))

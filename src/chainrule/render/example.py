@@ -13,7 +13,7 @@ from chainrule.evaluate.exact import Number, Place, plain, size
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, iterative, kind, nodes
+from chainrule.ir.walk import Steps, iterative, kind, nodes, tensors
 from chainrule.render.backward import Backward
 from chainrule.render.document import Block, Cell, Heading, Paragraph, Table, Text
 from chainrule.render.formula import MINUS, Exact, Nabla, Numbers, Part, Worked
@@ -23,7 +23,8 @@ from chainrule.render.sample import Given, Sample, sample_of
 from chainrule.render.writer import Writer, coupled
 
 SHOWN = 16
-"""Entries of a tensor up to which all are printed."""
+"""Entries of a tensor up to which all are printed, if its rows are no longer than BROAD."""
+BROAD = 5
 TERMS = 4
 """Terms of a sum up to which all are printed."""
 LONGEST = 24
@@ -108,17 +109,25 @@ class Numbered(Backward):
         few = self.detail != "full" and len(lines) > ROWS
         seen: set[object] = set()
         for name, number, equations, view, symbol in lines:
-            if not few:
-                yield self.row(number, equations, view, symbol)
-            elif name not in seen:
-                seen.add(name)
-                yield self.row(number, equations, view, symbol)
+            row = self.row(number, equations, view, symbol)
+            if row is None or (few and (name in seen or not (row[2] or self.handy(equations)))):
+                continue
+            seen.add(name)
+            yield row
 
-    def row(self, number: Text, lines: Sequence[Equation], view: Names, symbol: Part) -> tuple[Cell, ...]:
-        """What is computed, one component of it in numbers, and all of them."""
+    def handy(self, lines: Sequence[Equation]) -> bool:
+        """Whether the numbers of one component are few enough that all of them are printed."""
+        sums = (n for line in lines for n in nodes(line.value) if isinstance(n, Reduce) and n.kind == "sum")
+        return all(prod(size(i.extent, self.sample.sizes) for i in n.indices) <= TERMS for n in sums)
+
+    def row(self, number: Text, lines: Sequence[Equation], view: Names, symbol: Part) -> tuple[Cell, ...] | None:
+        """What is computed, one component of it in numbers, and all of them; nothing for what is the same number for
+        any sample, as 1/N is."""
+        scalar = not [e for e in lines[0].tensor.shape if e != SAMPLES]
+        if scalar and not tensors(lines[0].value):
+            return None
         worked = self.instance(lines, view)
         whole = self.whole(self.tensors[lines[0].tensor.name])
-        scalar = not [e for e in lines[0].tensor.shape if e != SAMPLES]
         name = number or (self.math(symbol, names=view),)
         result: Cell = ()
         if whole is not None and not (scalar and worked is not None):
@@ -143,7 +152,8 @@ class Numbered(Backward):
         shape = [size(e, self.sample.sizes) for e in tensor.shape]
         if self.single and SAMPLES in tensor.shape:
             del shape[tensor.shape.index(SAMPLES)]
-        if prod(shape) > SHOWN or not self.values(tensor):
+        broad = shape and shape[-1] > (BROAD if len(shape) > 1 else 2 * BROAD)
+        if prod(shape) > SHOWN or broad or not self.values(tensor):
             return None
         entries = [exact(v) for _, v in sorted(self.values(tensor).items())]
         if len(shape) < 2:

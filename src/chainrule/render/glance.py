@@ -22,7 +22,7 @@ LABELS = 8
 """Layers up to which each is drawn by itself; beyond, those of one number stand together."""
 SPOTS = 9
 """Spots of a diagram beyond which the middle is left out."""
-ROWS = 14
+ROWS = 9
 """Rows of the table beyond which those of one number are one row, and then equal neighbours are."""
 
 
@@ -71,7 +71,7 @@ class Glance(Writer):
             use = shares.get(equation.tensor)
             through = use.equation.tensor if use else equation.tensor
             label = derivation.layers.get(through.name.removeprefix("δ"), "")
-            by_label.get(label, by_label[""]).backward.append(equation)
+            by_label.setdefault(label if label in by_label else "", Part()).backward.append(equation)
         loss = by_label.pop("", None)
         parts = list(by_label.values())
         if numbered:

@@ -67,11 +67,8 @@ class Lemmas(Writer):
         else:
             signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
             yield Paragraph(self.say("lemma.given", equation=stated, signal=signal, gradient=wanted))
-        if coupled(lemma.equation):
-            if y == LOSS:
-                yield Paragraph(self.say("lemma.batch_loss"))
-            else:
-                yield Paragraph(self.say("lemma.coupled", n=self.math("n")))
+        if coupled(lemma.equation) and y != LOSS:
+            yield Paragraph(self.say("lemma.coupled", n=self.math("n")))
         said: dict[str, Text] = {}
         for own, each in lemmas:
             view = self.local(each)
@@ -118,6 +115,12 @@ class Lemmas(Writer):
         runs = group(steps, self.detail, limit if single else max(limit - len(shown.pieces), 4))
         target = shown.wrt
         left: Formula | None = self.math(shown.start, names=names)
+        if short is not None and single and not any(step.split for step in steps):
+            # One line: what the chain rule says, and what comes out.
+            reason = short or self.reason(runs[-1], shown, names)
+            ends = dict.fromkeys((runs[0].steps[-1].after, runs[-1].steps[-1].after))
+            yield left, self.math(*(part for end in ends for part in ("=", end)), names=names), reason
+            return
         for position, run in enumerate(runs):
             for step in run.steps:
                 target, changed = _split(target, step)
@@ -165,9 +168,6 @@ class Lemmas(Writer):
                 equation = lemma.pieces[0].equation
                 yield self.math(equation.target, names=batch), self.math("=", equation.value, names=batch), reason
             return
-        if form.matrix is not None and isinstance(form.left, Nabla) and names.signal(lemma.error_signal):
-            key = "lemma.batch_rows" if self.names.given else "lemma.batch_signal"
-            reason = self.say(key, N=size, capital=self.math(Nabla(lemma.error_signal), names=batch))
         yield self.math(form.left, names=batch), self.math("=", form.right, names=batch), reason
 
     # Reasons --------------------------------------------------------------------------------------

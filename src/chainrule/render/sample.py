@@ -53,7 +53,7 @@ class Sample:
 def sample_of(derivation: Derivation, given: Given | None) -> Sample | None:
     """The derivation with numbers; None where it would take too many. Raises DerivationError for a number given to
     nothing, or in another shape."""
-    chosen = {name: np.asarray(value) for name, value in (given or {}).items()}
+    chosen = {name: _array(name, value) for name, value in (given or {}).items()}
     entries = (prod(e for e in t.shape if isinstance(e, int)) for t in derivation.joint.given)
     small = derivation if chosen or max(entries) <= HANDY else _smaller(derivation)
     sizes = _sizes(small, chosen)
@@ -62,13 +62,26 @@ def sample_of(derivation: Derivation, given: Given | None) -> Sample | None:
         if chosen:
             raise DerivationError("the network is too large for numbers by hand", fix="take a smaller one")
         return None
+    numbers = _numbers(small, sizes, chosen)
     try:
-        values = run(joint.equations, _numbers(small, sizes, chosen), sizes)
+        values = run(joint.equations, numbers, sizes)
     except (ValueError, ArithmeticError) as error:
         if chosen:
             raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
         return None
     return Sample(small, sizes, values, bool(chosen))
+
+
+def _array(name: str, value: ArrayLike) -> np.ndarray:
+    """The numbers as an array; a text among them is a fraction."""
+    try:
+        array = np.asarray(value)
+        exact = [_exact(entry) for entry in array.ravel()]
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise DerivationError(f"the numbers for {name} are no array of finite numbers", fix="give nested lists") from None
+    result = np.empty(array.shape, dtype=object)
+    result.ravel()[:] = exact
+    return result
 
 
 def _smaller(derivation: Derivation) -> Derivation:
@@ -150,15 +163,16 @@ def _as_given(tensor: Tensor, array: np.ndarray, sizes: Mapping[str, int]) -> di
         array = np.expand_dims(array, tensor.shape.index(SAMPLES))
     if array.shape != shape:
         raise DerivationError(f"{tensor.name} has shape {shape}", about=array.shape, fix="give numbers in that shape")
-    return {place: _exact(array[place]) for place in product(*map(range, shape))}
+    return {place: array[place] for place in product(*map(range, shape))}
 
 
 def _exact(value: object) -> Number:
     """A float as the fraction that it is, where that is short."""
-    if isinstance(value, Fraction):
-        return value
-    number = Fraction(float(str(value))).limit_denominator(1000)
-    return number if float(number) == float(str(value)) else float(str(value))
+    text = str(value)
+    if isinstance(value, Fraction) or "/" in text:
+        return Fraction(text)
+    number = Fraction(float(text)).limit_denominator(1000)
+    return number if float(number) == float(text) else float(text)
 
 
 def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int]) -> Iterator[Number]:

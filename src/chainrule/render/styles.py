@@ -143,8 +143,8 @@ COMMANDS = {
     "′": "'", "″": "''", "‴": "'''",
     "ᵀ": r"\top", "✓": r"\checkmark", "…": r"\dots", "→": r"\to", "<": "<", "α": r"\alpha", "β": r"\beta",
     "γ": r"\gamma", "ε": r"\varepsilon", "λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "τ": r"\tau", "θ": r"\theta",
-    "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla",
-    "≈": r"\approx", "⋮": r"\vdots", "⋆": r"\star", "∗": r"\ast", "↑": r"\uparrow", "↓": r"\downarrow", "∞": r"\infty", "|": r"\mid ",
+    "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla", "≈": r"\approx", "⋮": r"\vdots",
+    "⋆": r"\star", "∗": r"\ast", "↑": r"\uparrow", "↓": r"\downarrow", "∞": r"\infty", "|": r"\mid ",
 }
 
 

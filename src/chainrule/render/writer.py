@@ -186,7 +186,9 @@ def outline(form: object) -> object:
             case str() | Fraction():
                 return part
             case _ if is_dataclass(part) and not isinstance(part, type | Index | Affine | Expr):
-                return type(part).__name__, tuple(outlined(getattr(part, f.name)) for f in fields(part))
+                # Entry by entry is entry by entry, in a matrix or in a plane.
+                name = type(part).__name__.replace("Entrywise", "Elementwise")
+                return name, tuple(outlined(getattr(part, f.name)) for f in fields(part))
             case _:
                 return None
 
