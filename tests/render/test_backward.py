@@ -19,7 +19,7 @@ WORDS = (
     "displaystyle documentclass dots downarrow ell end endhead exp frac infty item le left linewidth log maketitle "
     "mathbf mathcal mathrm max midrule nabla newcolumntype newline odot operatorname parindent parskip partial pi "
     "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt tilde times title top toprule "
-    "uparrow usepackage "
+    "uparrow usepackage allowbreak bigl bigr xrightarrow text approx vdots footnotesize "
 )
 KNOWN = set(WORDS.split())
 

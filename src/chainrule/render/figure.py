@@ -82,23 +82,27 @@ def _leave(dx: float, dy: float, half: float, tall: float = 0.85) -> float:
 
 
 Chain = tuple[int, tuple[tuple[Arrow, int], ...]]
-"""A spot, and the arrows that lead on from it, each with the spot it ends at."""
+"""A spot, and the arrows that lead on from it, each with the spot it ends at; a spot that no arrow touches stands alone."""
 
 
 def chains(figure: Figure) -> list[Chain]:
-    """Every arrow once, in chains as long as they get: x → u → z."""
+    """Every arrow once, in chains as long as they get, x → u → z, from the top of the figure to its foot."""
     left = list(figure.arrows)
-    entered = {a.end for a in left}
-    result: list[Chain] = []
+    touched = {end for arrow in left for end in (arrow.start, arrow.end)}
+    result: list[Chain] = [(n, ()) for n in range(len(figure.spots)) if n not in touched]
     while left:
-        first = next((a for a in left if a.start not in entered), left[0])
-        start, links = first.start, list[tuple[Arrow, int]]()
-        arrow: Arrow | None = first
+        entered = {a.end for a in left}
+        arrow: Arrow | None = next((a for a in left if a.start not in entered), left[0])
+        start, links = arrow.start, list[tuple[Arrow, int]]()
         while arrow is not None:
             left.remove(arrow)
             links.append((arrow, arrow.end))
-            end = arrow.end
-            arrow = next((a for a in left if a.start == end), None)
+            arrow = next((a for a in left if a.start == links[-1][1]), None)
         result.append((start, tuple(links)))
-        entered = {a.end for a in left}
-    return result
+    return sorted(result, key=lambda chain: _row(figure, chain))
+
+
+def _row(figure: Figure, chain: Chain) -> int:
+    """The row in which a chain runs: that of its first spot between the ends, if it has one."""
+    start, links = chain
+    return figure.spots[links[0][1] if len(links) > 1 else start].row

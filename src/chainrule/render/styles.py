@@ -143,12 +143,15 @@ COMMANDS = {
     "′": "'", "″": "''", "‴": "'''",
     "ᵀ": r"\top", "✓": r"\checkmark", "…": r"\dots", "→": r"\to", "<": "<", "α": r"\alpha", "β": r"\beta",
     "γ": r"\gamma", "ε": r"\varepsilon", "λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "τ": r"\tau", "θ": r"\theta",
-    "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla", "≈": r"\approx",
+    "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla", "≈": r"\approx", "⋮": r"\vdots",
     "⋆": r"\star", "∗": r"\ast", "↑": r"\uparrow", "↓": r"\downarrow", "∞": r"\infty", "|": r"\mid ",
 }
 
 
 ACCENTS = {"\u0303": r"\tilde", "\u0302": r"\hat"}
+ACCENTED = (r"\tilde", r"\hat", r"\bar")
+LONG, WIDE = 110, 4
+"""Characters of source in a parenthesis beyond which a line may break in it; columns beyond which a matrix is small."""
 FEET = "₀₁₂₃₄₅₆₇₈₉"
 
 
@@ -195,7 +198,9 @@ class Latex:
         return Piece(rf"\frac{{{above.text}}}{{{below.text}}}", POWER)
 
     def power(self, base: str, exponent: str) -> Piece:
-        return Piece(f"{{{base}}}^{{{self.token(exponent)}}}", ATOM if exponent == "ᵀ" else POWER)
+        # TeX takes a group of an accent alone for the accent, which has its scripts already.
+        own = base + "{}" if base.startswith(ACCENTED) else base
+        return Piece(f"{{{own}}}^{{{self.token(exponent)}}}", ATOM if exponent == "ᵀ" else POWER)
 
     def root(self, body: Piece) -> Piece:
         return Piece(rf"\sqrt{{{body.text}}}", POWER)
@@ -216,7 +221,10 @@ class Latex:
 
     def parenthesise(self, text: str) -> str:
         tall = r"\frac" in text or r"\sum" in text or r"\max" in text
-        return rf"\left({text}\right)" if tall else f"({text})"
+        if not tall:
+            return f"({text})"
+        # A line breaks inside \bigl( and not inside \left(.
+        return rf"\left({text}\right)" if len(text) < LONG else rf"\bigl({text}\bigr)"
 
     def absolute(self, text: str) -> str:
         return rf"\left|{text}\right|"
@@ -234,7 +242,10 @@ class Latex:
         return f"{base}{{{self.token(sign)}}}_{{{factors}}}"
 
     def rows(self, rows: Sequence[Sequence[str]]) -> str:
-        return r"\begin{bmatrix}" + r" \\ ".join(" & ".join(row) for row in rows) + r"\end{bmatrix}"
+        body = r" \\ ".join(" & ".join(row) for row in rows)
+        if len(rows[0]) <= WIDE:
+            return rf"\begin{{bmatrix}}{body}\end{{bmatrix}}"
+        return rf"\left[\begin{{smallmatrix}}{body}\end{{smallmatrix}}\right]"
 
     def blank(self, width: int) -> str:
         return rf"\underline{{\hspace{{{width}ex}}}}"

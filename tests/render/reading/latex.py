@@ -27,7 +27,7 @@ GREEK = {
     "rho": "ρ", "sigma": "σ", "tau": "τ", "theta": "θ", "varphi": "φ", "omega": "ω", "eta": "η", "pi": "π", "ell": "ℓ",
 }
 SIGNS = {
-    "partial": "∂", "odot": "⊙", "times": "×", "cdot": "·", "le": "≤", "approx": "≈", "star": "⋆", "ast": "∗", "infty": "∞",
+    "partial": "∂", "odot": "⊙", "approx": "≈", "vdots": "⋮", "times": "×", "cdot": "·", "le": "≤", "star": "⋆", "ast": "∗", "infty": "∞",
     "mid": "|", "dots": "…", "to": "→", "checkmark": "✓", "uparrow": "↑", "downarrow": "↓", "top": "ᵀ",
 }
 WORDS = {"sum": "Σ", "log": "log", "exp": "exp", "tanh": "tanh", "max": "max", "min": "min", "nabla": "∇"}
@@ -83,14 +83,15 @@ class _Reader:
         return tuple(_Reader(self.group(), self.words).tokens())
 
     def next(self) -> list[Token]:
-        if self.match(r"\s+|\\,|\\left(?![a-z])|\\right(?![a-z])"):
+        if self.match(r"\s+|\\,|\\(left|right|bigl|bigr)(?![a-z])"):
             return []
         if digits := self.match(r"[0-9]+(\.[0-9]+)?"):
             return [Number(digits)]
         if self.text.startswith("{", self.place):
             return self.braced()
-        if self.match(r"\\begin\{bmatrix\}"):
-            return [self.matrix()]
+        for kind in ("bmatrix", "smallmatrix"):
+            if self.match(rf"\[?\\begin\{{{kind}\}}"):
+                return [self.matrix(rf"\end{{{kind}}}")]
         if self.match(r"\\frac"):
             return [Fraction(self.inner(), self.inner())]
         if self.match(r"\\sqrt"):
@@ -109,9 +110,10 @@ class _Reader:
             return [Sign({"-": "−", "[": "[", "]": "]"}.get(sign, sign))]
         return self.scripted(*stem)
 
-    def matrix(self) -> Rows:
-        end = self.text.index(r"\end{bmatrix}", self.place)
-        body, self.place = self.text[self.place : end], end + len(r"\end{bmatrix}")
+    def matrix(self, closing: str) -> Rows:
+        end = self.text.index(closing, self.place)
+        body, self.place = self.text[self.place : end], end + len(closing)
+        self.match(r"\\right\]")
         lines = (line.split("&") for line in body.split(r"\\"))
         return Rows(tuple(tuple(tuple(_Reader(cell, self.words).tokens()) for cell in line) for line in lines))
 
@@ -166,6 +168,8 @@ class _Reader:
     def braced(self) -> list[Token]:
         start = self.place
         body = self.group()
+        if not body:
+            return []
         if body in (r"\uparrow", r"\downarrow"):
             if not self.match("_"):
                 raise ReadingError(f"an arrow without a number in {self.text!r}")
