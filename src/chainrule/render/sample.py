@@ -79,7 +79,8 @@ def _array(name: str, value: ArrayLike) -> np.ndarray:
         array = np.asarray(value)
         exact = [_exact(entry) for entry in array.ravel()]
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise DerivationError(f"the numbers for {name} are no array of finite numbers", fix="give nested lists") from None
+        problem = f"the numbers for {name} are no array of finite numbers"
+        raise DerivationError(problem, fix="give nested lists") from None
     result = np.empty(array.shape, dtype=object)
     result.ravel()[:] = exact
     return result
