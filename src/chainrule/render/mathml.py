@@ -35,7 +35,7 @@ class MathML:
             elif letter or sign == "✓":
                 result += f"<mi>{SIGNS.get(letter, letter) or sign}</mi>"
             else:
-                result += f"<mo>{escape(SIGNS.get(sign, sign))}</mo>"
+                result += f"<mo>{escape(str(SIGNS.get(sign, sign)))}</mo>"
         return result
 
     def join(self, before: str, after: str) -> str:

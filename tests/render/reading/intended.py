@@ -150,9 +150,9 @@ class Intended:
             case Component():
                 return self.component(node, at)
             case Delta(left=left, right=Component() as right):
-                return int(number(left, at) == ("integer", self.component(right, at)))
+                return unknown("=", number(left, at), ("integer", self.component(right, at)))
             case Delta(left=left, right=Affine() as right):
-                return int(number(left, at) == number(right, at))
+                return unknown("=", number(left, at), number(right, at))
             case Guard(subscript=subscript, extent=extent):
                 self.extents |= {extent} if isinstance(extent, str) else set()
                 return unknown("inside", number(subscript, at), str(extent))
@@ -201,7 +201,7 @@ class Intended:
                 return matrix(own, self.shapes[own])
             case m.Block():
                 return self.block(form)
-            case m.OneHot(of=of, extent=extent):
+            case m.OneHot(of=of):
                 inner = self.block(of)
                 own = self.meet(self.names.symbol(of.tensor), of.tensor)
                 self.blocks["onehot", own, 0] = (self.size(form.shape[0]), self.size(form.shape[1]))

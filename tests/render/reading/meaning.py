@@ -169,8 +169,8 @@ class Reading:
         if self.mode == "components":
             return prod((self.value(f, at) for f in factors), start=1) % PRIME
         values = [ONES[_ones(factor)] or self.value(factor, at) for factor in factors]
-        scale = prod(v if isinstance(v, int) else v[0, 0] for v in values if _scalar(v)) % PRIME
-        rest = [v for v in values if not _scalar(v)]
+        scale = prod(number for v in values if (number := _scalar(v)) is not None) % PRIME
+        rest = [v for v in values if _scalar(v) is None]
         while len(rest) > 1:
             # 𝟏ᵀ 𝟏 has no known size: what stands beside it comes first.
             place = next(k for k in range(len(rest)) if k + 1 == len(rest) or not _both_ones(rest[k], rest[k + 1]))
@@ -220,7 +220,7 @@ class Reading:
             return entrywise(lambda a, b: unknown("step", (a - b) % PRIME), left, right)
         if node.text == "=":
             left, right = node.arguments
-            return int(self.number(left, at) == self.number(right, at))
+            return unknown("=", self.number(left, at), self.number(right, at))
         zero, middle, end = node.arguments
         if node.text != "≤<" or zero.text != "0":
             raise ReadingError(f"a bracket with {node.text}")
@@ -364,8 +364,11 @@ def _both_ones(left: Value, right: Value) -> bool:
     return isinstance(left, _One | _OneRow) and isinstance(right, _One | _OneRow)
 
 
-def _scalar(value: Value) -> bool:
-    return isinstance(value, int) or (not isinstance(value, _One | _OneRow) and value.shape == (1, 1))
+def _scalar(value: Value) -> int | None:
+    """The number that a value is, where it is one."""
+    if isinstance(value, int | _One | _OneRow):
+        return value if isinstance(value, int) else None
+    return int(value[0, 0]) if value.shape == (1, 1) else None
 
 
 def matmul(left: Value, right: Value) -> Value:
@@ -384,7 +387,7 @@ def matmul(left: Value, right: Value) -> Value:
             return left
         case _:
             pass
-    if any(isinstance(v, int) or v.shape == (1, 1) for v in (left, right)):
+    if (1, 1) in (left.shape, right.shape):
         return left * right % PRIME
     if left.shape[1] != right.shape[0]:
         raise ReadingError(f"{left.shape} times {right.shape}")
