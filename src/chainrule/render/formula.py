@@ -210,7 +210,8 @@ def _script(
     base = style.bar(stem) if bar else style.name(stem)
     upper = [style.token("*")] if stem != symbol.stem else []
     if symbol.layer:
-        upper.append(style.bracket(",".join(_layer(part, style) for part in symbol.layer.split(","))))
+        layer = style.token(",").join(_layer(part, style) for part in symbol.layer.split(","))
+        upper.append(style.token("[") + layer + style.token("]"))
     upper += [style.token(f"({affine_token(s)})") for s in samples] + ([style.token("ᵀ")] if transposed else [])
     return style.symbol(style.script(base, upper, style.token(lower)), tensor)
 

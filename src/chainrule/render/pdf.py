@@ -316,7 +316,13 @@ def _figure(figure: Figure) -> str:
     )
     size = f"width: {drawing.width:.2f}em, height: {drawing.height:.2f}em"
     caption = f"\n#text(fill: soft, size: 0.92em)[{flat(figure.caption)}]\n" if figure.caption else ""
-    return f"#block({size}, breakable: false)[{strokes}{spots}{labels}]{caption}"
+    body = f"block({size}, breakable: false)[{strokes}{spots}{labels}]"
+    share = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, "
+    return f"#{share if drawing.width > PAGE else 'box('}{body}){caption}"
+
+
+PAGE = 50
+"""In em: the width that a figure may have; a wider one is drawn smaller."""
 
 
 def _place(x: float, y: float, body: str) -> str:
