@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.derive.cases import CASES
-from tests.nn.test_every_layer import MODELS, model_with
 
 import chainrule as cr
 from chainrule.derive.blocks import Blocks, blocks
@@ -20,6 +18,8 @@ from chainrule.ir.expr import Component
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import tensors
 from chainrule.verify.concise import blocks_form
+from tests.derive.cases import CASES
+from tests.nn.test_every_layer import MODELS, model_with
 
 EXTENTS = {"N": 2}
 Values = dict[str, NDArray[Any]]

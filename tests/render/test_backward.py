@@ -18,7 +18,8 @@ WORDS = (
     "Delta LTleft LTright Sigma approx arraybackslash arraystretch ast bar begin bottomrule cdot checkmark date delta "
     "displaystyle documentclass dots downarrow ell end endhead exp frac infty item le left linewidth log maketitle "
     "mathbf mathcal mathrm max midrule nabla newcolumntype newline odot operatorname parindent parskip partial pi "
-    "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt tilde times title top toprule "
+    "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt tilde times title top "
+    "toprule "
     "uparrow usepackage allowbreak bigl bigr xrightarrow text approx vdots footnotesize "
 )
 KNOWN = set(WORDS.split())

@@ -93,7 +93,8 @@ class Lemmas(Writer):
         if self.detail == "brief":
             return ()
         read = {c.tensor.name for piece in shown.pieces for c in components(piece.equation.value)}
-        if read <= {shown.error_signal.name} and len(shown.pieces) == 1:
+        plain = all(s.plain is not None for c in components(shown.equation.value) for s in c.subscripts)
+        if plain and read <= {shown.error_signal.name} and len(shown.pieces) == 1:
             return ()
         return self.say("lemma.alike", number=str(earlier)) if earlier != number else None
 

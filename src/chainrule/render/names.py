@@ -238,8 +238,7 @@ def _choices(tensor: Tensor, derivation: Derivation, numbers: Mapping[str, int])
         letter = POSITIONS[number] if number < len(POSITIONS) else "m" + str(number).translate(FOOT) + "*"
     yield Symbol(letter, layer)
     if label is not None:
-        if layer:
-            yield Symbol(letter + TILDE, layer)
+        yield Symbol(letter + TILDE, layer)
         yield Symbol(letter, label)
     yield Symbol(letter, owner)
     yield Symbol(name)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from chainrule.derive.adjoint import Derivation, derive_program
 from chainrule.derive.lemma import one_sample
 from chainrule.derive.reduce import reduced_program
-from chainrule.errors import DerivationError
+from chainrule.errors import ChainruleError, DerivationError
 from chainrule.evaluate.exact import AT_ZERO, Line, Number, Place, Values, places, plain, run, size
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add
@@ -62,9 +62,10 @@ def sample_of(derivation: Derivation, given: Given | None) -> Sample | None:
         if chosen:
             raise DerivationError("the network is too large for numbers by hand", fix="take a smaller one")
         return None
-    numbers = _numbers(small, sizes, chosen)
     try:
-        values = run(joint.equations, numbers, sizes)
+        values = run(joint.equations, _numbers(small, sizes, chosen), sizes)
+    except ChainruleError:
+        raise
     except (ValueError, ArithmeticError) as error:
         if chosen:
             raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
@@ -78,7 +79,8 @@ def _array(name: str, value: ArrayLike) -> np.ndarray:
         array = np.asarray(value)
         exact = [_exact(entry) for entry in array.ravel()]
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise DerivationError(f"the numbers for {name} are no array of finite numbers", fix="give nested lists") from None
+        problem = f"the numbers for {name} are no array of finite numbers"
+        raise DerivationError(problem, fix="give nested lists") from None
     result = np.empty(array.shape, dtype=object)
     result.ravel()[:] = exact
     return result

@@ -132,7 +132,7 @@ def proof(block: Lines, width: int) -> list[str]:
             result.append(f"{head}{pad(rhs, right)}   {reasons[0]}")
             result += [" " * (number + left + right + 6) + line for line in reasons[1:]]
             continue
-        formula = wrap(rhs, room)
+        formula = wrap(rhs, room - 4)
         result.append(head + formula[0])
         result += [" " * (number + left + 7) + line for line in formula[1:]]
         result += [" " * (number + left + right + 6) + line for line in wrap(why, room - right - 2)]
