@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import as_file, files
 
 from chainrule.errors import DerivationError
+from chainrule.ir.expr import Tensor
 from chainrule.render.document import (
     Cell,
     Code,
@@ -27,11 +28,10 @@ from chainrule.render.figure import Stroke, draw, width_of
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import FEET, PRIMES, UNICODE, Piece
 from chainrule.render.text import CLOSING
-from chainrule.ir.expr import Tensor
 
 ACCENTS = {"\u0303": "tilde", "\u0302": "hat"}
 SIGNS = {
-    **{"ᵀ": "⊤", "Σ": "sum", "*": "∗", "<": "lt", ">": "gt"},
+    "ᵀ": "⊤", "Σ": "sum", "*": "∗", "<": "lt", ">": "gt",
     **{c: "\\" + c for c in "/&#_^$\\\"'`~@;"},
     **dict(zip(PRIMES, ("'", "''", "'''"), strict=True)),
 }

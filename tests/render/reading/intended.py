@@ -52,8 +52,9 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.walk import nodes
-from chainrule.render.formula import Formula, Nabla, Numbers, Worked
+from chainrule.render.formula import Formula, Nabla, Worked
 from chainrule.render.names import Names, Symbol
+from chainrule.render.pieces import Numbers
 
 WRITTEN = {"sigmoid": "σ", "relu": "ReLU", "abs": "|"}
 

@@ -17,7 +17,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-
 from tests.render.reading.grammar import Node
 from tests.render.reading.tokens import Letter, ReadingError
 
@@ -181,7 +180,7 @@ class Reading:
 
     def derivative(self, node: Node, at: Place) -> Value:
         of, wrt = node.arguments
-        if self.mode == "components" or node.kind == "partial" and self.mode == "planes":
+        if self.mode == "components" or (node.kind == "partial" and self.mode == "planes"):
             return partial(self.value(of, at), self.value(wrt, at))
         if node.kind == "partial":
             if of.letter is None or wrt.letter is None:
