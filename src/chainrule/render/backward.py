@@ -16,8 +16,9 @@ from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes, tensors
 from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
-from chainrule.render.formula import Nabla, affine_token
+from chainrule.render.formula import Nabla
 from chainrule.render.names import Names
+from chainrule.render.pieces import affine_token
 from chainrule.render.writer import Concise, Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
 

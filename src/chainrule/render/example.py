@@ -15,10 +15,12 @@ from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, iterative, kind, nodes, tensors
 from chainrule.render.backward import Backward
+from chainrule.render.component import MINUS
 from chainrule.render.document import Block, Cell, Heading, Paragraph, Table, Text
-from chainrule.render.formula import MINUS, Exact, Nabla, Numbers, Part, Worked
+from chainrule.render.formula import Nabla, Part, Worked
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
+from chainrule.render.pieces import Exact, Numbers
 from chainrule.render.sample import Given, Sample, sample_of
 from chainrule.render.writer import Writer, coupled
 

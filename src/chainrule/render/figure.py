@@ -11,7 +11,7 @@ from chainrule.render.document import Arrow, Code, Figure, Text
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import UNICODE
 
-LETTER, GAP, HEIGHT = 0.55, 2.2, 2.6
+LETTER, GAP, HEIGHT = 0.55, 2.2, 2.1
 """In em: a letter's width, the room of an arrow without a label, and the distance of two rows."""
 
 

@@ -18,11 +18,13 @@ from chainrule.ir.expr import Apply, Component, Derivative, Expr, Pad, Size, Ten
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.walk import components, kind, nodes, tensors
+from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
-from chainrule.render.formula import Formula, Nabla, Part, affine_token, shape_check
+from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
 from chainrule.render.paths import Paths
+from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
 from chainrule.render.writer import Writer, concise_of, coupled, outline, ways
 

@@ -31,11 +31,13 @@ class MathML:
             if number:
                 result += f"<mn>{number}</mn>"
             elif prime:
-                result += f"<msup><mi>{letter}</mi><mo>{prime}</mo></msup>"
+                result += f"<mi>{letter}</mi>{_prime(prime)}"
             elif letter or sign == "✓":
                 result += f"<mi>{SIGNS.get(letter, letter) or sign}</mi>"
+            elif sign in BRACKETS:
+                result += f'<mo stretchy="false">{sign}</mo>'
             else:
-                result += f"<mo>{escape(SIGNS.get(sign, sign))}</mo>"
+                result += f"<mo>{escape(str(SIGNS.get(sign, sign)))}</mo>"
         return result
 
     def join(self, before: str, after: str) -> str:
@@ -87,11 +89,9 @@ class MathML:
         return f"{words}<munder><mo movablelimits=\"true\">{SIGNS.get(sign, sign)}</mo>{row(lower)}</munder>{body}"
 
     def call(self, function: str, primes: str, arguments: Sequence[str]) -> str:
-        head = f"<mi>{function}</mi>"
-        if len(primes) > 1:
-            head = f"<msubsup>{head}<mn>{primes[1:]}</mn><mo>{primes[0]}</mo></msubsup>"
-        elif primes:
-            head = f"<msup>{head}<mo>{primes}</mo></msup>"
+        head = f"<mi>{function}</mi>{_prime(primes[:1])}" if primes else f"<mi>{function}</mi>"
+        if primes[1:]:
+            head = f"<msub>{row(head)}<mn>{primes[1:]}</mn></msub>"
         return head + APPLY + self.parenthesise("<mo>,</mo>".join(arguments))
 
     def parenthesise(self, text: str) -> str:
@@ -118,6 +118,13 @@ class MathML:
 
     def blank(self, width: int) -> str:
         return f'<mspace class="blank" width="{width * 0.6:.1f}em" height="0.7em"></mspace>'
+
+
+BRACKETS = ("(", ")", "[", "]")
+
+
+def _prime(prime: str) -> str:
+    return f'<mo lspace="0" rspace="0">{prime}</mo>'
 
 
 def row(text: str) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import as_file, files
 
 from chainrule.errors import DerivationError
+from chainrule.ir.expr import Tensor
 from chainrule.render.document import (
     Cell,
     Code,
@@ -23,15 +24,14 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import Stroke, draw
+from chainrule.render.figure import Stroke, draw, width_of
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import FEET, PRIMES, UNICODE, Piece
 from chainrule.render.text import CLOSING
-from chainrule.ir.expr import Tensor
 
 ACCENTS = {"\u0303": "tilde", "\u0302": "hat"}
 SIGNS = {
-    **{"ᵀ": "⊤", "Σ": "sum", "*": "∗", "<": "lt", ">": "gt"},
+    "ᵀ": "⊤", "Σ": "sum", "*": "∗", "<": "lt", ">": "gt",
     **{c: "\\" + c for c in "/&#_^$\\\"'`~@;"},
     **dict(zip(PRIMES, ("'", "''", "'''"), strict=True)),
 }
@@ -155,22 +155,22 @@ TYPST = Typst()
 
 PREAMBLE = """\
 #set document(title: %(title)s)
-#set page(paper: "a4", margin: (x: 18mm, top: 17mm, bottom: 18mm), numbering: "1", number-align: center)
-#set text(font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"), size: 9.8pt, lang: "%(lang)s", fallback: false)
-#set par(leading: 0.68em, spacing: 0.95em, justify: false)
+#set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
+#set text(font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"), size: 9.5pt, lang: "%(lang)s", fallback: false)
+#set par(leading: 0.6em, spacing: 0.75em, justify: false)
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
-#show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 0.82em / 0.8, fallback: false)
+#show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
 #set math.mat(delim: "[")
 #let accent = rgb("#8c2f1b")
 #let soft = rgb("#6b6760")
 #let hair = rgb("#d9d3c7")
-#show heading.where(level: 1): it => block(above: 1.5em, below: 0.8em, width: 100%%, sticky: true,
+#show heading.where(level: 1): it => block(above: 1.3em, below: 0.65em, width: 100%%, sticky: true,
   stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.45em), text(size: 1.25em, fill: accent, it.body))
-#show heading.where(level: 2): it => block(above: 1.3em, below: 0.65em, sticky: true, text(size: 1.08em, it.body))
-#set list(marker: text(fill: accent, "•"), spacing: 0.75em)
+#show heading.where(level: 2): it => block(above: 1.1em, below: 0.5em, sticky: true, text(size: 1.08em, it.body))
+#set list(marker: text(fill: accent, "•"), spacing: 0.55em)
 #let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.25em), radius: 0.2em, body)
-#set table(stroke: none, inset: (x: 0pt, y: 0.55em), column-gutter: 1em, align: left + top)
+#set table(stroke: none, inset: (x: 0pt, y: 0.36em), column-gutter: 1em, align: left + top)
 #let proof(..lines) = context {
   let wide = calc.max(..lines.pos().map(line => measure(line.at(1)).width))
   let cells(line) = (
@@ -182,7 +182,7 @@ PREAMBLE = """\
     }),
     text(fill: soft, size: 0.92em, line.at(3)),
   )
-  table(columns: (1fr, 32%%), inset: (x: 0pt, y: 0.32em), align: left + horizon, ..lines.pos().map(cells).flatten())
+  table(columns: (1fr, 37%%), inset: (x: 0pt, y: 0.17em), align: left + horizon, ..lines.pos().map(cells).flatten())
 }
 #text(size: 1.9em, weight: 700, %(title)s)
 """
@@ -205,7 +205,8 @@ def render(document: Document) -> bytes:
             "a PDF needs the package typst", fix="install it: pip install 'chainrule[pdf]'"
         ) from None
     with as_file(files("chainrule.render").joinpath("fonts")) as fonts:
-        return typst.compile(source(document).encode(), font_paths=[str(fonts)], ignore_system_fonts=True, format="pdf")
+        own = typst.Fonts(font_paths=[fonts], include_system_fonts=False)
+        return typst.compile(source(document).encode(), font_paths=own, format="pdf")
 
 
 def source(document: Document) -> str:
@@ -228,7 +229,7 @@ def _block(block: object) -> str:
             return _table(header, rows)
         case Listing(text=text, language=language):
             body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
-            return f'#block(fill: rgb("#f6f1e6"), inset: 0.9em, radius: 0.4em, width: 100%)[{body}]'
+            return f'#block(fill: rgb("#f6f1e6"), inset: 0.7em, radius: 0.4em, width: 100%)[{body}]'
         case Figure():
             return _figure(block)
         case _:
@@ -241,10 +242,9 @@ def _line(line: Line) -> str:
 
 
 def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
-    widths = {2: "(1fr, 1fr)", 3: "(28%, 1fr, 1fr)"}
-    columns = widths.get(len(header)) or "(" + ", ".join(["1fr"] * len(header)) + ")"
-    if len(header) == 3 and all(isinstance(p, Code) for row in rows for text in row[0] for p in text):
-        columns = "(auto, 1fr, 1fr)"
+    texts = [[header[at], *(text for row in rows for text in row[at])] for at in range(len(header))]
+    shares = (min(max(map(width_of, column)), WIDEST) + 1 for column in texts)
+    columns = f"({', '.join(f'{share:.1f}fr' for share in shares)})"
     head = ", ".join(f"text(fill: accent, weight: 700)[{flat(text)}]" for text in header)
     lines = [", ".join(f"[{_cell(cell)}]" for cell in row) for row in rows]
     rule = ",\n  table.hline(stroke: 0.4pt + hair),\n  "
@@ -253,6 +253,10 @@ def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
         + rule.join(lines)
         + ",\n  table.hline(stroke: 0.8pt + accent))"
     )
+
+
+WIDEST = 20
+"""In em: what a column asks for at most; a longer text has several lines."""
 
 
 def _cell(cell: Cell) -> str:
@@ -288,8 +292,8 @@ def flat(text: Text, display: bool = False) -> str:
         match part:
             case Formula():
                 formula = _math(part) if display and len(text) < 3 else f"${write(part, TYPST).replace(BREAK, ' ')}$"
-                short = isinstance(following, str) and len(write(part, UNICODE)) < 24
-                mark = following[:1] if short and following[:1] in CLOSING else ""
+                mark = following[:1] if isinstance(following, str) and len(write(part, UNICODE)) < WHOLE else ""
+                mark = mark if mark in CLOSING else ""
                 # A mark that closes never starts a line.
                 result += f"#box[{formula}#{_quoted(mark)};]" if mark else formula
             case Code(text=name):
@@ -312,7 +316,13 @@ def _figure(figure: Figure) -> str:
     )
     size = f"width: {drawing.width:.2f}em, height: {drawing.height:.2f}em"
     caption = f"\n#text(fill: soft, size: 0.92em)[{flat(figure.caption)}]\n" if figure.caption else ""
-    return f"#block({size}, breakable: false)[{strokes}{spots}{labels}]{caption}"
+    body = f"block({size}, breakable: false)[{strokes}{spots}{labels}]"
+    share = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, "
+    return f"#{share if drawing.width > PAGE else 'box('}{body}){caption}"
+
+
+PAGE = 50
+"""In em: the width that a figure may have; a wider one is drawn smaller."""
 
 
 def _place(x: float, y: float, body: str) -> str:

@@ -22,10 +22,11 @@ from chainrule.ir.expr import Component, Constant, Derivative, Expr, Reduce, Ten
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import tensors
+from chainrule.render.component import bounded
 from chainrule.render.conservation import constants, shares
 from chainrule.render.conservation import planes as summed_sides
 from chainrule.render.document import Inline, Text
-from chainrule.render.formula import Formula, Nabla, Part, bounded
+from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names, Symbol, names_of
 from chainrule.render.prose import pieces, sentences

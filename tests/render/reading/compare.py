@@ -14,8 +14,9 @@ from tests.render.reading.meaning import Reading, Value
 from tests.render.reading.tokens import CLOSE, OPEN, ReadingError, Rows, Sign, Token, Vocabulary, find
 
 from chainrule.ir.functions import CATALOGUE
-from chainrule.render.formula import Blank, Formula, Numbers, write
+from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.mathml import MathML
+from chainrule.render.pieces import Numbers
 from chainrule.render.styles import LATEX, UNICODE, Style
 
 Reader = Callable[[str, Vocabulary], list[Token]]

@@ -81,7 +81,7 @@ class _Reader:
         token = self.next
         if token is None or isinstance(token, t.After):
             return False
-        return not isinstance(token, Sign) or token.text in ("(", "[", "|", "∂", "…") and not self.closes()
+        return not isinstance(token, Sign) or (token.text in ("(", "[", "|", "∂", "…") and not self.closes())
 
     def closes(self) -> bool:
         """Whether a | here ends an absolute value: an even number of them is open before it."""

@@ -52,8 +52,9 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.walk import nodes
-from chainrule.render.formula import Formula, Nabla, Numbers, Worked
+from chainrule.render.formula import Formula, Nabla, Worked
 from chainrule.render.names import Names, Symbol
+from chainrule.render.pieces import Numbers
 
 WRITTEN = {"sigmoid": "σ", "relu": "ReLU", "abs": "|"}
 
@@ -150,9 +151,9 @@ class Intended:
             case Component():
                 return self.component(node, at)
             case Delta(left=left, right=Component() as right):
-                return int(number(left, at) == ("integer", self.component(right, at)))
+                return unknown("=", number(left, at), ("integer", self.component(right, at)))
             case Delta(left=left, right=Affine() as right):
-                return int(number(left, at) == number(right, at))
+                return unknown("=", number(left, at), number(right, at))
             case Guard(subscript=subscript, extent=extent):
                 self.extents |= {extent} if isinstance(extent, str) else set()
                 return unknown("inside", number(subscript, at), str(extent))
@@ -201,7 +202,7 @@ class Intended:
                 return matrix(own, self.shapes[own])
             case m.Block():
                 return self.block(form)
-            case m.OneHot(of=of, extent=extent):
+            case m.OneHot(of=of):
                 inner = self.block(of)
                 own = self.meet(self.names.symbol(of.tensor), of.tensor)
                 self.blocks["onehot", own, 0] = (self.size(form.shape[0]), self.size(form.shape[1]))

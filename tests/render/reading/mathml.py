@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 from tests.render.reading.tokens import (
@@ -9,6 +10,7 @@ from tests.render.reading.tokens import (
     Exponential,
     Fraction,
     Group,
+    Letter,
     Number,
     Of,
     ReadingError,
@@ -55,7 +57,14 @@ class _Reader:
         self.words = words
 
     def all(self, elements: list[Element]) -> list[Token]:
-        return [token for element in elements for token in self.one(element)]
+        result: list[Token] = []
+        for element in elements:
+            last = result[-1] if result else None
+            if element.tag == "mo" and plain(element).strip("".join(PRIMES)) == "" and isinstance(last, Letter):
+                result[-1] = replace(last, primes=plain(element)) if plain(element) not in UNSEEN else last
+            else:
+                result += self.one(element)
+        return result
 
     def one(self, element: Element) -> list[Token]:
         children = list(element)
@@ -108,6 +117,8 @@ class _Reader:
     def scripted(self, base: Element, above: Element | None, below: Element | None) -> list[Token]:
         upper, lower = ("" if e is None else plain(e) for e in (above, below))
         found = self.stem(base)
+        if found is None and base.tag == "mrow" and [e.tag for e in base] == ["mi", "mo"] and plain(base[1]) in PRIMES:
+            return letter(plain(base[0]), plain(base[1]) + lower, upper, "")
         if found is None:
             return self.group(base, upper, lower)
         stem, bar = found
@@ -119,9 +130,6 @@ class _Reader:
             return [Of(stem, tuple(self.one(below)))]
         if stem + "".join(FEET[int(c)] for c in lower if c.isdigit()) in self.words.stems and lower.isdigit():
             stem, lower = stem + "".join(FEET[int(c)] for c in lower), ""
-        if upper and upper.strip("".join(PRIMES)) == "":
-            function = stem in self.words.functions
-            return letter(stem, upper + (lower if function else ""), "", "" if function else lower, bar)
         if stem.isascii() and stem.isdigit():
             return [Number(stem), *power(upper)]
         return letter(stem, "", upper.replace("∗", "*"), lower, bar)

@@ -17,7 +17,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-
 from tests.render.reading.grammar import Node
 from tests.render.reading.tokens import Letter, ReadingError
 
@@ -169,8 +168,8 @@ class Reading:
         if self.mode == "components":
             return prod((self.value(f, at) for f in factors), start=1) % PRIME
         values = [ONES[_ones(factor)] or self.value(factor, at) for factor in factors]
-        scale = prod(v if isinstance(v, int) else v[0, 0] for v in values if _scalar(v)) % PRIME
-        rest = [v for v in values if not _scalar(v)]
+        scale = prod(number for v in values if (number := _scalar(v)) is not None) % PRIME
+        rest = [v for v in values if _scalar(v) is None]
         while len(rest) > 1:
             # 𝟏ᵀ 𝟏 has no known size: what stands beside it comes first.
             place = next(k for k in range(len(rest)) if k + 1 == len(rest) or not _both_ones(rest[k], rest[k + 1]))
@@ -181,7 +180,7 @@ class Reading:
 
     def derivative(self, node: Node, at: Place) -> Value:
         of, wrt = node.arguments
-        if self.mode == "components" or node.kind == "partial" and self.mode == "planes":
+        if self.mode == "components" or (node.kind == "partial" and self.mode == "planes"):
             return partial(self.value(of, at), self.value(wrt, at))
         if node.kind == "partial":
             if of.letter is None or wrt.letter is None:
@@ -220,7 +219,7 @@ class Reading:
             return entrywise(lambda a, b: unknown("step", (a - b) % PRIME), left, right)
         if node.text == "=":
             left, right = node.arguments
-            return int(self.number(left, at) == self.number(right, at))
+            return unknown("=", self.number(left, at), self.number(right, at))
         zero, middle, end = node.arguments
         if node.text != "≤<" or zero.text != "0":
             raise ReadingError(f"a bracket with {node.text}")
@@ -364,8 +363,11 @@ def _both_ones(left: Value, right: Value) -> bool:
     return isinstance(left, _One | _OneRow) and isinstance(right, _One | _OneRow)
 
 
-def _scalar(value: Value) -> bool:
-    return isinstance(value, int) or (not isinstance(value, _One | _OneRow) and value.shape == (1, 1))
+def _scalar(value: Value) -> int | None:
+    """The number that a value is, where it is one."""
+    if isinstance(value, int | _One | _OneRow):
+        return value if isinstance(value, int) else None
+    return int(value[0, 0]) if value.shape == (1, 1) else None
 
 
 def matmul(left: Value, right: Value) -> Value:
@@ -384,7 +386,7 @@ def matmul(left: Value, right: Value) -> Value:
             return left
         case _:
             pass
-    if any(isinstance(v, int) or v.shape == (1, 1) for v in (left, right)):
+    if (1, 1) in (left.shape, right.shape):
         return left * right % PRIME
     if left.shape[1] != right.shape[0]:
         raise ReadingError(f"{left.shape} times {right.shape}")
