@@ -59,7 +59,7 @@ class Algorithm(Backward):
             return
         if self.detail == "brief" or (self.detail == "standard" and text.count("\n") > LONGEST):
             return
-        yield Paragraph(self.say("algorithm.listing"))
+        yield Paragraph(self.say("algorithm.listing", loss=self.math(self.batch.loss.stem)))
         yield Listing(text.rstrip("\n"))
 
     def plain(self, key: str) -> str:

@@ -110,7 +110,9 @@ class Overview(Glance):
         items: list[Text] = []
         if any(SAMPLES in t.shape for t in (*program.given, *program.defined)):
             n, size = self.math("n"), self.math(Size(SAMPLES))
-            if given or any(one_sample(e) for e in program.equations):
+            if given and any(one_sample(e) for e in program.equations):
+                items.append(self.say("notation.samples_given", n=n, N=size))
+            elif any(one_sample(e) for e in program.equations):
                 one, all_ = self.math(scalar), self.math(scalar, names=self.batch)
                 items.append(self.say("notation.samples", n=n, N=size, sample_loss=one, batch_loss=all_))
             else:

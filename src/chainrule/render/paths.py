@@ -9,7 +9,7 @@ from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Expr, Multiply, Reduce, multiply
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import components, nodes, substitute
-from chainrule.render.document import Arrow, Block, Figure, Spot, Text
+from chainrule.render.document import Arrow, Block, Figure, Inline, Spot, Text
 from chainrule.render.names import Names
 from chainrule.render.writer import Writer
 
@@ -38,8 +38,7 @@ class Paths:
         y = self.at(signal)
         spots = (Spot(0, 0, self.text(x)), Spot(1, 0, self.text(y)), Spot(2, 0, self.text(Component(LOSS, ()))))
         arrows = (Arrow(0, 1, self.text(weight)), Arrow(1, 2, self.text(signal)))
-        places = {"x": self.writer.math(x, names=self.names), "y": self.writer.math(y, names=self.names)}
-        return Figure(spots, arrows, self.writer.say("paths.single", **places))
+        return Figure(spots, arrows, self.writer.say("paths.single", **self.places(x, y)))
 
     def fan(self, signal: Component, weight: Expr, over: Index) -> Figure:
         """Through y at the first two values of the index and, where there are more, dots and the last."""
@@ -63,10 +62,12 @@ class Paths:
             spots.append(Spot(1, row, self.text(self.at(here))))
             number = len(spots) - 1
             arrows += [Arrow(0, number, self.text(factor)), Arrow(number, 1, self.text(here))]
-        places = {
-            "x": self.writer.math(x, names=self.names), "y": self.writer.math(self.at(signal), names=self.names),
-        }
-        return Figure(tuple(spots), tuple(arrows), self.writer.say("paths.fan", **places))
+        caption = self.writer.say("paths.fan", **self.places(x, self.at(signal)))
+        return Figure(tuple(spots), tuple(arrows), caption)
+
+    def places(self, x: Component, y: Component) -> dict[str, Inline | Text]:
+        parts = {"x": x, "y": y, "loss": Component(LOSS, ())}
+        return {key: self.writer.math(part, names=self.names) for key, part in parts.items()}
 
     def at(self, signal: Component) -> Component:
         """The component of y that an error signal belongs to."""
