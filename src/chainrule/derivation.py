@@ -20,17 +20,14 @@ Language = Literal["en", "zh"]
 Detail = Literal["brief", "standard", "full"]
 
 
-class Choices(TypedDict, total=False):
-    """What is printed, in every format.
+class More(TypedDict, total=False):
+    """What a document may hold besides, in every format.
 
-    lang: "en" or "zh". detail: "brief", "standard" or "full". certificate: as `model.verify()` gives it; becomes the
-    last section. example: the reader's own numbers for the worked example, by name, as in {"input": [[1, 2]], "target":
-    [[0, 1]], "dense1.W": [[2, -1], [-1, 1]]}; what is left out gets small whole numbers. exercise: blanks to fill in,
-    and a solution sheet at the end.
+    certificate: as `model.verify()` gives it; becomes the last section. example: the reader's own numbers for the worked
+    example, by name, as in {"input": [[1, 2]], "target": [[0, 1]], "dense1.W": [[2, -1], [-1, 1]]}; what is left out
+    gets small whole numbers. exercise: blanks to fill in, and a solution sheet at the end.
     """
 
-    lang: Language
-    detail: Detail
     certificate: Certificate | None
     example: Mapping[str, ArrayLike] | None
     exercise: bool
@@ -40,34 +37,31 @@ class Choices(TypedDict, total=False):
 class Derivation(Derived):
     """The back-propagation of a program, line by line. `d["dense1.W"]` is one gradient with its lemmas.
 
-    Every `to_…` takes the keywords of `Choices`: lang, detail, certificate, example, exercise. Each raises
-    DerivationError for an unknown one, another derivation's certificate, and numbers that fit nothing.
+    `lang` is "en" or "zh"; `detail` is "brief", "standard" or "full"; `More` says what else every `to_…` takes. Each
+    raises DerivationError for an unknown one, another derivation's certificate, and numbers that fit nothing.
     """
 
-    def to_text(self, *, width: int = 100, **choices: Unpack[Choices]) -> str:
+    def to_text(
+        self, lang: Language = "en", detail: Detail = "standard", width: int = 100, **more: Unpack[More]
+    ) -> str:
         """Plain text with Unicode mathematics, at most `width` columns wide."""
-        lang, detail, more = _chosen(self, choices)
-        return render.text(self, lang, detail, width, **more)
+        return render.text(self, lang, detail, width, **_chosen(self, more))
 
-    def to_markdown(self, **choices: Unpack[Choices]) -> str:
+    def to_markdown(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
         """Markdown with LaTeX mathematics."""
-        lang, detail, more = _chosen(self, choices)
-        return render.markdown(self, lang, detail, **more)
+        return render.markdown(self, lang, detail, **_chosen(self, more))
 
-    def to_latex(self, **choices: Unpack[Choices]) -> str:
+    def to_latex(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
         """A complete LaTeX document."""
-        lang, detail, more = _chosen(self, choices)
-        return render.latex(self, lang, detail, **more)
+        return render.latex(self, lang, detail, **_chosen(self, more))
 
-    def to_html(self, **choices: Unpack[Choices]) -> str:
+    def to_html(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
         """One HTML page, complete in itself: it loads nothing, and is read without JavaScript."""
-        lang, detail, more = _chosen(self, choices)
-        return render.html(self, lang, detail, **more)
+        return render.html(self, lang, detail, **_chosen(self, more))
 
-    def to_pdf(self, **choices: Unpack[Choices]) -> bytes:
+    def to_pdf(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> bytes:
         """A PDF, through the package typst (extra `pdf`). Raises DerivationError where that is missing."""
-        lang, detail, more = _chosen(self, choices)
-        return render.pdf(self, lang, detail, **more)
+        return render.pdf(self, lang, detail, **_chosen(self, more))
 
     def __str__(self) -> str:
         return self.to_text()
@@ -81,14 +75,13 @@ class Derivation(Derived):
         return render.notebook(self)[1]
 
 
-def _chosen(derivation: Derived, choices: Choices) -> tuple[str, str, render.More]:
-    """The language, the level of detail, and what else a document holds."""
-    more: render.More = {
-        "checked": _checked(derivation, choices.get("certificate")),
-        "example": choices.get("example"),
-        "exercise": choices.get("exercise", False),
+def _chosen(derivation: Derived, more: More) -> render.More:
+    """The same, as a document takes it."""
+    return {
+        "checked": _checked(derivation, more.get("certificate")),
+        "example": more.get("example"),
+        "exercise": more.get("exercise", False),
     }
-    return choices.get("lang", "en"), choices.get("detail", "standard"), more
 
 
 def _checked(derivation: Derived, certificate: Certificate | None) -> render.Checked | None:

@@ -10,7 +10,7 @@ import pytest
 from tests.derive.cases import CASES
 
 from chainrule.errors import DerivationError
-from chainrule.evaluate.exact import Log, Number, Place, apply, places, plain, run
+from chainrule.evaluate.exact import Log, Number, Place, apply, places, plain, run, size
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
 from chainrule.ir.parse import parse_program
@@ -26,11 +26,11 @@ def by_place(array: Any) -> dict[Place, Number]:
 def test_every_case_has_the_values_of_the_float_semantics(name: str) -> None:
     program = CASES[name].derivation.joint
     rng = np.random.default_rng(1)
-    given = {
-        t.name: rng.integers(0, CASES[name].ranges.get(t.name, 2), [SIZES.get(str(e), e) for e in t.shape])
-        if t.dtype == "integer" else rng.uniform(0.5, 2, [SIZES.get(str(e), e) for e in t.shape])
-        for t in program.given
-    }
+    given: dict[str, Any] = {}
+    for tensor in program.given:
+        shape = tuple(size(e, SIZES) for e in tensor.shape)
+        integers = rng.integers(0, CASES[name].ranges.get(tensor.name, 2), shape)
+        given[tensor.name] = integers if tensor.dtype == "integer" else rng.uniform(0.5, 2, shape)
     floats = execute(program, given, dtype=np.dtype("float64"))
     exact = run(program.equations, {n: by_place(v) for n, v in given.items()}, SIZES)
     for tensor in program.outputs:

@@ -235,7 +235,9 @@ class _Reader:
     def back(self, form: Any) -> Any:
         """The reads where their stand-ins are."""
         if isinstance(form, Symbol):
-            return self.forms.get(form.tensor.name, form)
+            own = self.forms.get(form.tensor.name, form)
+            whole = isinstance(own, Block) and own.plain and not any(own.at)
+            return Symbol(own.tensor) if isinstance(own, Block) and whole else own
         if isinstance(form, tuple):
             return tuple(self.back(part) for part in cast(tuple[object, ...], form))
         if is_dataclass(form) and not isinstance(form, type | Index | Affine | Expr | Tensor | Block):

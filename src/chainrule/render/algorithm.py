@@ -11,7 +11,7 @@ from chainrule.render.listing import listing
 from chainrule.render.names import Names
 from chainrule.render.writer import runs_of
 
-LONGEST = 60
+LONGEST = 75
 """Lines of a listing beyond which it stands in full detail alone."""
 
 

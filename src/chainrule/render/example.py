@@ -45,7 +45,7 @@ class Example(Writer):
         long = len(self.derivation.joint.equations) > LINES and self.detail != "full"
         if (self.detail == "brief" or long) and not given:
             return
-        sample = sample_of(self.derivation, given)
+        sample = sample_of(self.derivation, given, whole=self.detail == "full")
         if sample is not None:
             yield from Numbered(sample, self.language, self.detail).section(self.derivation is not sample.derivation)
 
@@ -127,6 +127,8 @@ class Numbered(Backward):
         any sample, as 1/N is."""
         scalar = not [e for e in lines[0].tensor.shape if e != SAMPLES]
         if scalar and not tensors(lines[0].value):
+            return None
+        if not self.values(self.tensors[lines[0].tensor.name]):
             return None
         worked = self.instance(lines, view)
         whole = self.whole(self.tensors[lines[0].tensor.name])

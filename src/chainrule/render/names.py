@@ -194,7 +194,9 @@ def names_of(derivation: Derivation) -> Names:
 def _capital(tensor: Tensor, stem: str) -> str | None:
     """The letter of a batch of vectors."""
     batch = SAMPLES in tensor.shape and len(tensor.shape) > 1
-    return stem.upper() if batch and len(stem) == 1 and stem.isascii() and stem not in RESERVED else None
+    letter = stem.rstrip(TILDE)
+    fits = len(letter) == 1 and letter.isascii() and letter not in RESERVED
+    return letter.upper() + stem[1:] if batch and fits else None
 
 
 def _marked(symbol: Symbol, used: set[Symbol]) -> Symbol:

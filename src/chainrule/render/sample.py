@@ -30,6 +30,8 @@ FEW = 2
 """What only counts things is cut to this."""
 HANDY = 8
 """Entries of a tensor up to which nothing is cut."""
+LONG = 4_000
+"""Operations of a line of the backward pass beyond which it is followed in full detail alone."""
 MOST = 100_000
 """Operations beyond which nothing is worked by hand."""
 WEIGHTS = (2, -1, -1, 1, 1, -2, 3, 1, -1, 2, 1, -1, -2, 1, 2, -1)
@@ -50,8 +52,9 @@ class Sample:
     own: bool
 
 
-def sample_of(derivation: Derivation, given: Given | None) -> Sample | None:
-    """The derivation with numbers; None where it would take too many. Raises DerivationError for a number given to
+def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True) -> Sample | None:
+    """The derivation with numbers; None where it would take too many. Unless it is to be `whole`, lines of the backward
+    pass that nobody works by hand, and what depends on them, have none. Raises DerivationError for a number given to
     nothing, or in another shape."""
     chosen = {name: _array(name, value) for name, value in (given or {}).items()}
     entries = (prod(e for e in t.shape if isinstance(e, int)) for t in derivation.joint.given)
@@ -63,7 +66,8 @@ def sample_of(derivation: Derivation, given: Given | None) -> Sample | None:
             raise DerivationError("the network is too large for numbers by hand", fix="take a smaller one")
         return None
     try:
-        values = run(joint.equations, _numbers(small, sizes, chosen), sizes)
+        backward = small.backward.equations if whole or chosen else _followed(small)
+        values = run(backward, _forward(small, sizes, chosen), sizes)
     except ChainruleError:
         raise
     except (ValueError, ArithmeticError) as error:
@@ -71,6 +75,18 @@ def sample_of(derivation: Derivation, given: Given | None) -> Sample | None:
             raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
         return None
     return Sample(small, sizes, values, bool(chosen))
+
+
+def _followed(derivation: Derivation) -> list[Equation]:
+    """Of the backward pass what is short and depends on nothing long."""
+    long: set[Tensor] = set()
+    backward: list[Equation] = []
+    for equation in derivation.backward.equations:
+        if operations([equation]) > LONG or long & set(tensors(equation.value)):
+            long.add(equation.tensor)
+        else:
+            backward.append(equation)
+    return [e for e in backward if e.tensor not in long]
 
 
 def _array(name: str, value: ArrayLike) -> np.ndarray:
@@ -136,16 +152,14 @@ def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str
     return {SAMPLES: 1, **sizes}
 
 
-def _numbers(
-    derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray]
-) -> dict[str, dict[Place, Number]]:
-    """The numbers given, and for the rest small whole ones."""
+def _forward(derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray]) -> Values:
+    """The numbers given, for the rest small whole ones, and what the forward pass makes of them."""
     joint = derivation.joint
     known = {t.name: t for t in joint.given}
     for name in chosen:
         if name not in known:
             raise DerivationError(f"nothing given is called {name!r}", fix="one of " + ", ".join(known))
-    values: dict[str, dict[Place, Number]] = {}
+    values: Values = {}
     weights = count()
     for tensor in joint.given:
         spots = list(places(tensor, sizes))
@@ -155,8 +169,7 @@ def _numbers(
             numbers = _defaults(tensor, derivation, weights)
             values[tensor.name] = dict(zip(spots, numbers, strict=False))
     free = {t for t in derivation.forward.parameters if t.name not in chosen}
-    _balance(derivation.forward, free, values, sizes)
-    return values
+    return _balanced(derivation.forward, free, values, sizes)
 
 
 def _as_given(tensor: Tensor, array: np.ndarray, sizes: Mapping[str, int]) -> dict[Place, Number]:
@@ -230,14 +243,11 @@ def _term(equation: Equation, tensor: Tensor) -> Component | None:
     return own[0] if len(own) == elsewhere == 1 else None
 
 
-def _balance(
-    program: Program, free: set[Tensor], values: dict[str, dict[Place, Number]], sizes: Mapping[str, int]
-) -> None:
-    """Biases that make the argument of a function 0, where one bias can."""
+def _balanced(program: Program, free: set[Tensor], state: Values, sizes: Mapping[str, int]) -> Values:
+    """The forward pass, with biases that make the argument of a function 0 where one bias can."""
     def whole(extent: Extent) -> int:
         return size(extent, sizes)
 
-    state: Values = {name: dict(entries) for name, entries in values.items()}
     for equation in program.equations:
         indices = [i for i in equation.indices if not i.is_sample or whole(i.extent) > 1]
         for tensor in free & set(tensors(equation.value)):
@@ -254,8 +264,9 @@ def _balance(
                     at[subscript.plain] = position
                 value = plain(rest.at(at))
                 if not isinstance(value, float):
-                    values[tensor.name][place] = state[tensor.name][place] = -value
+                    state[tensor.name][place] = -value
         state = run([equation], state, sizes)
+    return state
 
 
 def _without(value: Expr, term: Component) -> Expr:

@@ -54,13 +54,13 @@ def _seen(c: Component, block: Block) -> list[Affine]:
     """The subscripts of a component along the axes of a block's view."""
     result: list[Affine] = []
     for own, group in groupby(block.axes):
-        several = len(list(group)) > 1
+        subscripts = [c.subscripts[k] for k in own]
         if len(own) > 1:
-            result.append(_number([c.subscripts[k] for k in own], [_known(c.tensor.shape[k]) for k in own]))
-        elif several:
-            result += _digits(c.subscripts[own[0]])
+            result.append(_number(subscripts, [_known(c.tensor.shape[k]) for k in own]))
+        elif len(list(group)) > 1:
+            result += _digits(subscripts[0])
         else:
-            result.append(c.subscripts[own[0]])
+            result += subscripts
     return result
 
 
