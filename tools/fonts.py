@@ -24,6 +24,7 @@ SIGNS = (
     "∂∑∏∇√∞·×⊙⋆∗≤≥≠=<>+−±′″‴ℓ𝓛ℒ⊤✓…→←↑↓|‖¯‾~^˜*𝟏∈[]{}()⟨⟩/,.;:!?\u2061\u2062\u2063\u0302\u0303\u0304\u2009\u200a"
     "⋮⏟⎡⎢⎣⎤⎥⎦⎛⎜⎝⎞⎟⎠∘≈∝∼∪∩∀∃∅‚"
 )
+FEATURES = ["kern", "liga", "ccmp", "mark", "mkmk", "ssty", "dtls", "flac", "math"]
 GREEK = "".join(map(chr, (*range(0x391, 0x3AA), *range(0x3B1, 0x3CA), 0x3D5, 0x3F5, 0x3D1, 0x3F1)))
 ITALIC = "".join(map(chr, (*range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C)))) + "ℎ"
 
@@ -36,18 +37,18 @@ def chinese() -> str:
 def cut(source: Path, name: str, text: str, family: str, number: int = -1) -> str:
     """Write one font with the glyphs of `text`, under a name of its own as its licence asks; the characters it has."""
     font = TTFont(source, fontNumber=number, recalcTimestamp=False)
-    have = font.getBestCmap()
-    options = subset.Options(layout_features=["kern", "liga", "ccmp", "mark", "mkmk", "ssty", "dtls", "flac", "math"], name_IDs=[0, 1, 2, 3, 4, 5, 6, 13, 14], hinting=False)
+    have = font.getBestCmap() or {}
+    options = subset.Options(layout_features=FEATURES, name_IDs=[0, 1, 2, 3, 4, 5, 6, 13, 14], hinting=False)
     options.notdef_outline = True
     maker = subset.Subsetter(options)
     maker.populate(text=text)
     maker.subset(font)
     style = font["name"].getDebugName(2) or "Regular"
-    for record in font["name"].names:
-        if record.nameID in (1, 16):
-            record.string = family
-        elif record.nameID in (3, 4, 6):
-            record.string = f"{family} {style}".replace(" ", "-" if record.nameID == 6 else " ")
+    names = {1: family, 16: family} | {n: f"{family} {style}".replace(" ", "-" if n == 6 else " ") for n in (3, 4, 6)}
+    for record in list(font["name"].names):
+        if record.nameID in names:
+            place = record.platformID, record.platEncID, record.langID
+            font["name"].setName(names[record.nameID], record.nameID, *place)
     if "CFF " in font:
         font["CFF "].cff.fontNames = [f"{family} {style}".replace(" ", "-")]
     font.save(OUT / f"{name}.otf")
@@ -55,7 +56,7 @@ def cut(source: Path, name: str, text: str, family: str, number: int = -1) -> st
     font.save(OUT / f"{name}.woff2")
     lost = [c for c in dict.fromkeys(text) if ord(c) not in have and c.isprintable()]
     sizes = " ".join(f"{p.suffix} {p.stat().st_size:,}" for p in sorted(OUT.glob(f"{name}.*")))
-    own = TTFont(OUT / f"{name}.otf").getBestCmap()
+    own = TTFont(OUT / f"{name}.otf").getBestCmap() or {}
     print(f"{name}: {sizes}; not in the font: {''.join(lost)[:60]!r}")
     return "".join(map(chr, sorted(own)))
 
@@ -70,8 +71,8 @@ def main() -> int:
         name = f"chinese-{style.lower()}"
         known["chinese"] = cut(NOTO / f"NotoSerifCJK-{style}.ttc", name, chinese(), "Chainrule Chinese", 2)
     # typst brings DejaVu Sans Mono itself; these it is known to have.
-    known["code"] = "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x180), *range(0x391, 0x3CA) ))).replace("\u03a2", "")
-    known["code"] += "∂×−·…≤≥√∞"
+    code = (*range(0x20, 0x7F), *range(0xA0, 0x180), *range(0x391, 0x3A2), *range(0x3A3, 0x3CA))
+    known["code"] = "".join(map(chr, code)) + "∂×−·…≤≥√∞"
     lines = (f"{name} = {json.dumps(text, ensure_ascii=True)}" for name, text in known.items())
     (OUT / "glyphs.toml").write_text("\n".join(map(toml, lines)) + "\n", encoding="utf-8")
     return 0

@@ -82,7 +82,7 @@ def _leave(dx: float, dy: float, half: float, tall: float = 0.85) -> float:
 
 
 Chain = tuple[int, tuple[tuple[Arrow, int], ...]]
-"""A spot, and the arrows that lead on from it, each with the spot it ends at; a spot that no arrow touches stands alone."""
+"""A spot, and the arrows that lead on from it, each with the spot it ends at; where no arrow touches it, none."""
 
 
 def chains(figure: Figure) -> list[Chain]:

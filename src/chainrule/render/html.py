@@ -193,7 +193,8 @@ def _meaning(name: str) -> str:
 
 def _leading(piece: str) -> str:
     """A sign at the start of a piece keeps the room around it."""
-    return piece.replace("<mo>", '<mo form="infix">', 1) if piece.startswith("<mo>") and piece[4] not in "(∂∇[" else piece
+    sign = piece.startswith("<mo>") and piece[4] not in "(∂∇["
+    return piece.replace("<mo>", '<mo form="infix">', 1) if sign else piece
 
 
 def _arrow(stroke: Stroke) -> str:

@@ -38,7 +38,8 @@ ESCAPES = {
     "ᵀ": r"$^{\top}$", "Σ": r"$\Sigma$", "∂": r"$\partial$",
     "·": r"$\cdot$", "×": r"$\times$", "…": r"\dots{}", "−": r"$-$", "≤": r"$\le$", ">": r"$>$", "<": r"$<$",
     "⋆": r"$\star$", "∗": r"$\ast$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$",
-    "δ": r"$\delta$", "¹": r"\textsuperscript{1}", "⁶": r"\textsuperscript{6}", "–": "--", "⋮": r"$\vdots$", "\u202f": r"\,", "→": r"$\to$", "≈": r"$\approx$",
+    "δ": r"$\delta$", "¹": r"\textsuperscript{1}", "⁶": r"\textsuperscript{6}", "–": "--",
+    "⋮": r"$\vdots$", "\u202f": r"\,", "→": r"$\to$", "≈": r"$\approx$",
 }
 
 

@@ -43,7 +43,8 @@ class Typst:
     def token(self, text: str) -> str:
         result = ""
         for character in text:
-            attached = character in PRIMES or (character.isdigit() and (result[-1:].isdigit() or result[-1:] == ".")) or character == "."
+            digits = character.isdigit() and (result[-1:].isdigit() or result[-1:] == ".")
+            attached = character in PRIMES or character == "." or digits
             result += ("" if attached else " ") + SIGNS.get(character, character)
         return result.strip()
 
@@ -156,7 +157,8 @@ TYPST = Typst()
 PREAMBLE = """\
 #set document(title: %(title)s)
 #set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
-#set text(font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"), size: 9.5pt, lang: "%(lang)s", fallback: false)
+#set text(size: 9.5pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
+  fallback: false)
 #set par(leading: 0.6em, spacing: 0.75em, justify: false)
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
@@ -327,7 +329,8 @@ PAGE = 50
 
 def _place(x: float, y: float, body: str) -> str:
     """Centred on a point."""
-    return f"#place(dx: {x - 20:.2f}em, dy: {y - 2:.2f}em, box(width: 40em, height: 4em, align(center + horizon)[{body}]))"
+    box = f"box(width: 40em, height: 4em, align(center + horizon)[{body}])"
+    return f"#place(dx: {x - 20:.2f}em, dy: {y - 2:.2f}em, {box})"
 
 
 def _arrow(stroke: Stroke) -> str:

@@ -155,7 +155,9 @@ def numbers(values: Exact | tuple[Exact, ...] | tuple[tuple[Exact, ...], ...], s
         return value_of(values, style)
     rows = [tuple(value_of(v, style).text for v in (row if isinstance(row, tuple) else (row,))) for row in values]
     column = not any(isinstance(row, tuple) for row in values)
-    return Piece(style.parenthesise(f"{style.token(',')} ".join(text for (text,) in rows)) if column else style.rows(rows))
+    if not column:
+        return Piece(style.rows(rows))
+    return Piece(style.parenthesise(f"{style.token(',')} ".join(text for (text,) in rows)))
 
 
 def value_of(value: Exact, style: Style) -> Piece:

@@ -167,7 +167,8 @@ class _Reader:
             while self.sign(","):
                 arguments.append(self.sum())
             self.close(")")
-            return Node("call", tuple(arguments), token.stem + token.primes + (f"_{token.lower}" if token.lower else ""))
+            name = token.stem + token.primes
+            return Node("call", tuple(arguments), f"{name}_{token.lower}" if token.lower else name)
         return Node("letter", letter=token)
 
     def bracket(self) -> Node:

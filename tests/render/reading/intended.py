@@ -229,8 +229,7 @@ class Intended:
                 a, b = (self.meet(self.names.symbol(t), t) for t in (of, wrt))
                 return matrix(("∂", a, b), shape)
             case m.Fill(value=value, shape=shape):
-                array = np.full((self.size(shape[0]), self.size(shape[1])), exact(value), dtype=object)
-                return array
+                return np.full((self.size(shape[0]), self.size(shape[1])), exact(value), dtype=object)
             case m.Scalar(name=name):
                 if name not in ("pi", "e"):
                     self.extents.add(name)

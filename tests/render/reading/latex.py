@@ -27,7 +27,8 @@ GREEK = {
     "rho": "ρ", "sigma": "σ", "tau": "τ", "theta": "θ", "varphi": "φ", "omega": "ω", "eta": "η", "pi": "π", "ell": "ℓ",
 }
 SIGNS = {
-    "partial": "∂", "odot": "⊙", "approx": "≈", "vdots": "⋮", "times": "×", "cdot": "·", "le": "≤", "star": "⋆", "ast": "∗", "infty": "∞",
+    "partial": "∂", "odot": "⊙", "approx": "≈", "vdots": "⋮", "times": "×", "cdot": "·",
+    "le": "≤", "star": "⋆", "ast": "∗", "infty": "∞",
     "mid": "|", "dots": "…", "to": "→", "checkmark": "✓", "uparrow": "↑", "downarrow": "↓", "top": "ᵀ",
 }
 WORDS = {"sum": "Σ", "log": "log", "exp": "exp", "tanh": "tanh", "max": "max", "min": "min", "nabla": "∇"}
@@ -70,13 +71,13 @@ class _Reader:
             raise ReadingError(f"no group at {self.text[self.place :]!r}")
         start = self.place
         depth = 0
-        for self.place in range(start, len(self.text)):
-            character = self.text[self.place]
-            escaped = self.text[self.place - 1] == "\\"
+        for place in range(start, len(self.text)):
+            character = self.text[place]
+            escaped = self.text[place - 1] == "\\"
             depth += 0 if escaped else (character == "{") - (character == "}")
             if depth == 0:
-                self.place += 1
-                return self.text[start + 1 : self.place - 1]
+                self.place = place + 1
+                return self.text[start + 1 : place]
         raise ReadingError(f"a group stays open in {self.text!r}")
 
     def inner(self) -> tuple[Token, ...]:

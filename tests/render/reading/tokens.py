@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 class ReadingError(Exception):
@@ -98,15 +99,12 @@ def scripts(text: str) -> tuple[str, list[str], str]:
         star, text = "*", text[1:]
     groups: list[str] = []
     while text[:1] in ("[", "("):
-        depth = 0
-        for place, character in enumerate(text):
-            depth += (character in "[(") - (character in "])")
-            if depth == 0:
-                break
-        else:
+        depths = accumulate((c in "[(") - (c in "])") for c in text)
+        end = next((place for place, depth in enumerate(depths, 1) if depth == 0), None)
+        if end is None:
             raise ReadingError(f"an open bracket in {text!r}")
-        groups.append(text[: place + 1])
-        text = text[place + 1 :]
+        groups.append(text[:end])
+        text = text[end:]
     return star, groups, text
 
 

@@ -50,11 +50,11 @@ class _Reader:
     def balanced(self, open_: str, close: str) -> str:
         start = self.place
         depth = 0
-        for self.place in range(start, len(self.text)):
-            depth += (self.text[self.place] == open_) - (self.text[self.place] == close)
+        for place in range(start, len(self.text)):
+            depth += (self.text[place] == open_) - (self.text[place] == close)
             if depth == 0:
-                self.place += 1
-                return self.text[start + 1 : self.place - 1]
+                self.place = place + 1
+                return self.text[start + 1 : place]
         raise ReadingError(f"{open_} stays open in {self.text!r}")
 
     def next(self) -> list[Token]:
@@ -94,7 +94,7 @@ class _Reader:
 
     def word(self) -> list[Token] | None:
         rest = self.text[self.place :]
-        stem = next((w for w in self.known if rest.startswith(w) and not rest[len(w) : len(w) + 1] == "\u0303"), None)
+        stem = next((w for w in self.known if rest.startswith(w) and rest[len(w) : len(w) + 1] != "\u0303"), None)
         if stem is not None and stem[-1].isalnum() and rest[len(stem) : len(stem) + 1].isascii():
             following = rest[len(stem) : len(stem) + 1]
             stem = None if following.isalnum() else stem
