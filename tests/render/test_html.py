@@ -120,7 +120,7 @@ def maths(source: str) -> list[tuple[str, str]]:
     body = source[source.index("<main>") : source.index("</main>")]
     body = re.sub(r"<nav>.*?</nav>", "", body, flags=re.DOTALL)
     found = re.findall(r'<span class="f(?: d)?" data-tex="([^"]*)">(.*?)</span>', body, flags=re.DOTALL)
-    parts = ((unescape(tex), re.sub(r"</?math>|<wbr>| form=\"infix\"", "", text)) for tex, text in found)
+    parts = ((unescape(tex), re.sub(r"</?math[^>]*>|<wbr>| form=\"infix\"", "", text)) for tex, text in found)
     return [(re.sub(r"\s+", "", text), tex) for tex, text in parts]
 
 

@@ -144,7 +144,8 @@ class _Page:
         if plain:
             return f"<math>{markup}</math>"
         pieces = [markup] if letters(markup) <= WHOLE else joined(breakable(markup), ROOM)
-        maths = "".join(f"<math>{_leading(p)}</math><wbr>" for p in pieces).removesuffix("<wbr>")
+        size = ' displaystyle="true"' if display else ""
+        maths = "".join(f"<math{size}>{_leading(p)}</math><wbr>" for p in pieces).removesuffix("<wbr>")
         kind = "f d" if display else "f"
         return f'<span class="{kind}" data-tex="{escape(write(formula, LATEX))}">{maths}</span>'
 
