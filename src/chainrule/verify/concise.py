@@ -146,6 +146,11 @@ class _Components:
                 if i is None or j is None:
                     return entry(of, i or j, None)
                 return multiply((Delta(i, j), entry(of, i, None)))
+            case Elementwise(function="log", arguments=(Product() as of,)) if (inner := _exponent(of)) is not None:
+                # log Σ exp is one function, with a law of its own.
+                rows = isinstance(of.right, Fill)
+                own, k = self.inner(of.left.shape[1])
+                return Reduce("logsumexp", own, entry(inner, i, k) if rows else entry(inner, k, j))
             case Elementwise(function="power", arguments=(base,), exponent=Fraction() as exponent):
                 return Power(entry(base, i, j), exponent)
             case Elementwise(function=function, arguments=arguments):
@@ -174,6 +179,17 @@ class _Components:
         if prod(_known(i.extent) for i, _ in number.terms) != extent:
             raise DerivationError("axes that are run together are read by something else than digits", about=number)
         return _digits(number)
+
+
+def _exponent(product_: Product) -> Matrix | None:
+    """X where a product is exp(X) 𝟏 or 𝟏ᵀ exp(X)."""
+    match product_:
+        case Product(left=Elementwise(function="exp", arguments=(x,)), right=Fill(value=value)) if value == 1:
+            return x
+        case Product(left=Fill(value=value), right=Elementwise(function="exp", arguments=(x,))) if value == 1:
+            return x
+        case _:
+            return None
 
 
 def _at(axes: Sequence[Axis], rank: int) -> tuple[Affine, ...]:
