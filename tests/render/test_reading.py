@@ -6,6 +6,7 @@ Three small readers (text, LaTeX, MathML) and one grammar share nothing with wha
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, cast
@@ -138,3 +139,14 @@ def test_a_gradient_that_is_zero_is_printed_as_zero() -> None:
     text = CASES["abs"].derivation
     found = [w.formula for w in printed(text, "standard") if "∂f/∂v" in write(w.formula, UNICODE)]
     assert any("= 0" in write(f, UNICODE) for f in found) and any("= 0" in write(f, LATEX) for f in found)
+
+
+@pytest.mark.parametrize("name", ["mlp-textbook", "lenet"])
+def test_markdown_and_latex_hold_exactly_the_formulas_of_the_document(name: str) -> None:
+    derivation = cr.read_model(name).derive()
+    wanted = [write(f, LATEX) for f in formulas(build(derivation, "en", "standard"))]
+    for source in (derivation.to_markdown(), derivation.to_latex()):
+        body = re.sub(r"```.*?```|\\begin\{verbatim\}.*?\\end\{verbatim\}", "", source, flags=re.DOTALL)
+        found = [re.sub(r"\\displaystyle |\\allowbreak ", "", f) for f in re.findall(r"(?<!\\)\$([^$]+)\$", body)]
+        assert Counter(wanted) - Counter(f.replace("  ", " ") for f in found) == Counter()
+        assert len(found) >= len(wanted) > 100
