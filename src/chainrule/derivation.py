@@ -23,9 +23,10 @@ Detail = Literal["brief", "standard", "full"]
 class More(TypedDict, total=False):
     """What a document may hold besides, in every format.
 
-    certificate: as `model.verify()` gives it; becomes the last section. example: the reader's own numbers for the worked
-    example, by name, as in {"input": [[1, 2]], "target": [[0, 1]], "dense1.W": [[2, -1], [-1, 1]]}; what is left out
-    gets small whole numbers. exercise: blanks to fill in, and a solution sheet at the end.
+    certificate: as `model.verify()` gives it; becomes the last section.
+    example: the reader's own numbers for the worked example, by name, as in {"input": [[1, 2]], "target": [[0, 1]],
+    "dense1.W": [[2, -1], [-1, 1]]}; what is left out gets small whole numbers.
+    exercise: blanks to fill in, and a solution sheet at the end.
     """
 
     certificate: Certificate | None

@@ -1,4 +1,4 @@
-"""The article that the project was made from: all that it describes is derived, and docs/ holds it as it is derived now."""
+"""The article that the project was made from: all that it describes is derived; docs/ holds it as it is derived now."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ class Exercise(Writer):
         for block in blocks:
             match block:
                 case Lines(lines=lines):
-                    yield Lines((lines[0], *map(blank_line, lines[1:])))
+                    first = replace(lines[0], right=blanked(lines[0].right, kept=1))
+                    yield Lines((first, *map(blank_line, lines[1:])))
                 case Table(header=header, rows=rows):
                     yield Table(header, tuple((row[0], *map(blank_cell, row[1:])) for row in rows))
                 case Figure(arrows=arrows):
@@ -45,12 +46,13 @@ def blank_cell(cell: Cell) -> Cell:
     return tuple(tuple(blanked(part) if isinstance(part, Formula) else part for part in text) for text in cell)
 
 
-def blanked(formula: Formula) -> Formula:
-    """The formula up to its first equals sign, and room for what stands behind it."""
+def blanked(formula: Formula, kept: int = 0) -> Formula:
+    """The formula up to the equals sign after so many that are kept, and room for what stands behind it."""
     parts = formula.parts
-    if "=" not in parts:
+    signs = [n for n, part in enumerate(parts) if part == "="]
+    if len(signs) <= kept:
         return formula
-    at = parts.index("=") + 1
+    at = signs[kept] + 1
     width = len(write(Formula(parts[at:], formula.names), UNICODE))
     worked = any(isinstance(part, Worked) for part in parts)
     return Formula((*parts[:at], Blank(WIDE if worked else min(max(width, NARROW), WIDE))), formula.names)
