@@ -120,8 +120,13 @@ def maths(source: str) -> list[tuple[str, str]]:
     body = source[source.index("<main>") : source.index("</main>")]
     body = re.sub(r"<nav>.*?</nav>", "", body, flags=re.DOTALL)
     found = re.findall(r'<span class="f(?: d)?" data-tex="([^"]*)">(.*?)</span>', body, flags=re.DOTALL)
-    parts = ((unescape(tex), re.sub(r"</?math[^>]*>|<wbr>| form=\"infix\"", "", text)) for tex, text in found)
-    return [(re.sub(r"\s+", "", text), tex) for tex, text in parts]
+    whole = ((re.sub(r"</?math[^>]*>|<wbr>| form=\"infix\"", "", markup), unescape(tex)) for tex, markup in found)
+    return [(signs(markup), tex) for markup, tex in whole]
+
+
+def signs(markup: str) -> str:
+    """The markup without spaces, and without the rows around parentheses, which a long one loses."""
+    return re.sub(r"\s+|</?mrow>", "", markup)
 
 
 @pytest.mark.parametrize(("name", "lang"), PAGES)
