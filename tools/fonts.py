@@ -1,7 +1,7 @@
 """Cut the fonts of the documents to the glyphs that they use: `python tools/fonts.py`, after a change of the prose.
 
-Needs fontTools and brotli, and Debian's packages fonts-texgyre, fonts-texgyre-math, fonts-noto-cjk and fonts-noto-cjk-extra. The results are
-committed: a plain install needs none of these.
+Needs fontTools and brotli, and Debian's packages fonts-texgyre, fonts-texgyre-math, fonts-noto-cjk and
+fonts-noto-cjk-extra. The results are committed: a plain install needs none of these.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ WORDS = (
     "mathbf mathcal mathrm max midrule nabla newcolumntype newline odot operatorname parindent parskip partial pi "
     "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt tilde times title top "
     "toprule "
-    "uparrow usepackage allowbreak bigl bigr xrightarrow text approx vdots footnotesize "
+    "uparrow usepackage par smallskip allowbreak bigl bigr xrightarrow text approx vdots footnotesize "
 )
 KNOWN = set(WORDS.split())
 

@@ -100,7 +100,7 @@ def _tabular(shape: str, rows: Sequence[Sequence[str]], header: Sequence[str] = 
 
 
 def cell_text(cell: Cell) -> str:
-    return r" \newline ".join(flat(line, display=True) for line in cell)
+    return r" \par\smallskip ".join(flat(line, display=True) for line in cell)
 
 
 def _math(formula: Formula) -> str:

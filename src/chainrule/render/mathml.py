@@ -134,25 +134,42 @@ def row(text: str) -> str:
 
 # --- where a long formula may break -------------------------------------------------------------
 
-ELEMENT = re.compile(r"<(/?)(m\w+)[^>]*>")
-BEFORE = ("=", "+", "−", "⊙", "⋆", "∗", "·")
+ELEMENT = re.compile(r"<(/?)m\w+[^>]*>")
+SIGNED = tuple(f"<mo>{sign}</mo>" for sign in "=+−⊙⋆∗·≈")
+OPEN, CLOSE = "<mrow><mo>(</mo>", "<mo>)</mo></mrow>"
+LONG = 24
+"""In letters: a longer parenthesis may break inside."""
 
 
 def breakable(markup: str) -> list[str]:
     """The formula in pieces, each well-formed: a new one starts before a relation or sign of its outermost level, and
-    after a product without a sign."""
-    cuts = [0]
-    depth = 0
+    between factors. A long parenthesis is opened up: its signs are then of that level too."""
+    pieces, before = [""], ""
+    for gap, element in _outermost(markup):
+        factors = gap and not before.startswith(("<mo", "<msub><mo>∇")) and not element.startswith("<mo")
+        if before and (element in SIGNED or before == TIMES or factors):
+            pieces.append("")
+        if element.startswith(OPEN) and letters(element) > LONG:
+            first, *rest = breakable(element[len(OPEN) : -len(CLOSE)])
+            pieces[-1] += f"<mo>(</mo>{first}"
+            pieces += rest
+            pieces[-1] += "<mo>)</mo>"
+        else:
+            pieces[-1] += element
+        before = element
+    return pieces
+
+
+def _outermost(markup: str) -> Iterable[tuple[bool, str]]:
+    """The elements of the outermost level, each with whether a space stands before it."""
+    depth = start = end = 0
     for found in ELEMENT.finditer(markup):
-        if found[1]:
-            depth -= 1
-            if depth == 0 and markup.startswith(TIMES, found.end() - len(TIMES)):
-                cuts.append(found.end())
-            continue
-        if depth == 0 and found[2] == "mo" and markup[found.end()] in BEFORE and markup[found.end() + 1] == "<":
-            cuts.append(found.start())
-        depth += 1
-    return [piece for a, b in zip(cuts, [*cuts[1:], None], strict=True) if (piece := markup[a:b].strip())]
+        if not found[1] and depth == 0:
+            start = found.start()
+        depth += -1 if found[1] else 1
+        if depth == 0:
+            yield bool(markup[end:start].strip(" ") == "" and start > end), markup[start : found.end()]
+            end = found.end()
 
 
 def letters(markup: str) -> int:
