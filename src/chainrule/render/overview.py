@@ -72,9 +72,9 @@ class Overview(Glance):
         return ((components_form,),), ((self.math(form.left, "=", form.right, names=view),),)
 
     def shown(self) -> list[Equation]:
-        """The forward equations; but in full, only those that the loss and its gradients need."""
+        """The forward equations; in brief, only those that the loss and its gradients need."""
         forward, backward = self.derivation.forward, self.derivation.backward
-        if self.detail == "full" or self.derivation.loss is None:
+        if self.detail != "brief" or self.derivation.loss is None:
             return list(forward.equations)
         needed = {self.derivation.loss, *(t for e in backward.equations for t in tensors(e.value))}
         for equation in reversed(forward.equations):
