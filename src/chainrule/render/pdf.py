@@ -317,10 +317,11 @@ def _figure(figure: Figure) -> str:
         for s in drawing.strokes if s.arrow.text
     )
     size = f"width: {drawing.width:.2f}em, height: {drawing.height:.2f}em"
-    caption = f"\n#text(fill: soft, size: 0.92em)[{flat(figure.caption)}]\n" if figure.caption else ""
+    caption = f"\n\n#text(fill: soft, size: 0.92em)[{flat(figure.caption)}]\n" if figure.caption else ""
     body = f"block({size}, breakable: false)[{strokes}{spots}{labels}]"
-    share = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, "
-    return f"#{share if drawing.width > PAGE else 'box('}{body}){caption}"
+    if drawing.width > PAGE:
+        body = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, {body})"
+    return f"#block({body}){caption}"
 
 
 PAGE = 50
