@@ -1,0 +1,31 @@
+"""What takes part in a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bench.workloads import Data
+
+
+class Contender(Protocol):
+    """Trains one workload on its data, batch by batch in a given order, from its initial values."""
+
+    @property
+    def name(self) -> str: ...
+
+    def reset(self) -> None:
+        """Take the initial values; not timed."""
+        ...
+
+    def train(self, epochs: int) -> None:
+        """Pass over the data so often. Everything is done when it returns."""
+        ...
+
+    def losses(self, data: Data) -> Sequence[float]:
+        """Reset, and the loss of each step over the batches of these data."""
+        ...
+
+
+class Cannot(Exception):
+    """Why a contender does not take part: a library that is missing, a network that it cannot express."""
