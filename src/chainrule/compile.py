@@ -32,6 +32,8 @@ from chainrule.runtime.headers import PARTS, header
 from chainrule.runtime.library import Library
 from chainrule.targets import c
 
+LONG = 1200  # lines from which on several compilers side by side are quicker than one
+
 
 def training(net: Network, derivation: Derivation, rule: Optimizer, labels: Labels) -> Task:
     """One step of training: loss, accuracy where there is one, gradients, update. Its outputs are scalars: the loss,
@@ -111,4 +113,6 @@ def compiled(task: Task, *, samples: int) -> Library:
     """
     target = native()
     lowered = lower(task, machine_of(target), samples=samples)
-    return Library(lowered, emit(lowered), c.slots(lowered), target, np.dtype(np.float32))
+    source = emit(lowered)
+    parts = c.PARTS if source.count("\n") > LONG else 1
+    return Library(lowered, source, c.slots(lowered), target, np.dtype(np.float32), parts=parts)

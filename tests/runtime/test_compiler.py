@@ -90,7 +90,7 @@ def test_arm_has_four_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_zig_is_told_a_target_only_where_it_is_not_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def targets(of: Target) -> list[str]:
-        arguments = zig.arguments(of, (), "model.c", "model.so")
+        arguments = zig.arguments(of, (), ("model.c",), "model.so")
         return [after for before, after in pairwise(arguments) if before == "-target"]
 
     zig = Compiler(("zig", "cc"), "", is_zig=True)

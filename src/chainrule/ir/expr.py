@@ -43,6 +43,9 @@ class Tensor:
     shape: tuple[Extent, ...]
     dtype: Literal["real", "integer"] = "real"
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # a string's hash is computed once
+
 
 @dataclass(frozen=True, eq=False)
 class Expr(metaclass=_Interning):

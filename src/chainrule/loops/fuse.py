@@ -7,20 +7,25 @@ in registers, and a tensor that nothing else reads never exists in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, fresh, rename, substitute, tensors
 
+Lanes = Literal["samples", "outputs", "terms"]
+
 
 @dataclass(frozen=True)
 class Group:
-    """Equations over the same output indices; what a later one reads of an earlier one is at the same point."""
+    """Equations over the same output indices; what a later one reads of an earlier one is at the same point. `lanes`
+    is what their sums have in the lanes, None without sums: it decides their bits."""
 
     equations: tuple[Equation, ...]
+    lanes: Lanes | None = None
 
     @property
     def indices(self) -> tuple[Index, ...]:
@@ -97,12 +102,19 @@ def ordered(equations: Sequence[Equation], late: Iterable[Equation], after: Tens
     return [*result, *waiting]
 
 
-def grouped(equations: Sequence[Equation]) -> list[Group]:
+def grouped(
+    equations: Sequence[Equation], lanes: Callable[[Equation], Lanes | None], fits: Callable[[Group], bool]
+) -> list[Group]:
+    """The groups of a program. What an equation has in the lanes it has in every group, so that fusion changes no bit;
+    a group that does not fit is not made."""
     groups: list[Group] = []
     for equation in equations:
-        longer = joined(groups[-1], equation) if groups else None
-        if longer is not None:
-            groups[-1] = longer
-        else:
-            groups.append(Group((equation,)))
+        own, last = lanes(equation), groups[-1] if groups else None
+        longer = joined(last, equation) if last else None
+        if last and longer and (own is None or last.lanes in (None, own)):
+            longer = replace(longer, lanes=last.lanes or own)
+            if fits(longer):
+                groups[-1] = longer
+                continue
+        groups.append(Group((equation,), own))
     return groups

@@ -2,7 +2,7 @@
 
 A tensor without samples is row-major. One with samples lies in blocks of `width` samples: in a block, component f of
 sample s is at f·width + s (`rows` = False), so that one vector holds a component of `width` samples; or at
-s·size + f (`rows` = True), so that one vector holds neighbouring components of one sample. Axes that are read beyond
+s·apart + f (`rows` = True), so that one vector holds neighbouring components of one sample. Axes that are read beyond
 their ends with padding 0 may have a halo of zeros around them.
 """
 
@@ -42,6 +42,12 @@ class Layout:
     def size(self) -> int:
         """Components of one sample, or of the tensor where it has none, the halo among them."""
         return prod(self.padded)
+
+    @property
+    def apart(self) -> int:
+        """Entries between neighbouring samples in rows: no multiple of a kilobyte, or a column would keep to a few
+        lines of the cache."""
+        return self.size + (16 if self.size % 256 == 0 else 0)
 
     @property
     def strides(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ of the equation, by fused multiply-add. That order is the same in every schedule
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, prod
 
@@ -46,12 +47,30 @@ Body = Callable[[list[Env], "Atom | None"], None]
 """What stands inside the loops of a reduction, given its points there and a mask of the lanes that count."""
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """One pass over a sum: the terms base … base + size − 1 of `index`. `partial` is where accumulators wait between
+    passes, `first` and `last` say which pass it is, `alive` which lanes count."""
+
+    index: Index
+    size: int
+    base: Affine
+    partial: Component
+    first: Atom
+    last: Atom
+    alive: Atom | None
+
+
 class Lowering(Writer):
     """Statements for one kernel. `places` gives each tensor's places, a second one with `rows`; `ids` are the integer
-    tensors whose entries are known to be valid positions."""
+    tensors whose entries are known to be valid positions. With `split` neighbouring terms of sums go into the lanes;
+    those of a sum that no output index moves do so anyway."""
 
-    def __init__(self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor]):
+    def __init__(
+        self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor], split: bool
+    ) -> None:
         super().__init__()
+        self.split = split
         self.places, self.lanes, self.width, self.ids = places, lanes, width, ids
         self.lane: Index | None = None
         """The loop whose neighbouring positions are in the lanes."""
@@ -86,7 +105,7 @@ class Lowering(Writer):
             flat = flat * step + sample.block * place.stride
             found = tuple((local, stride * step) for local, stride in found)
             if sample.at is not None:
-                flat = flat + sample.at * (layout.size if rows and self.width > 1 else 1)
+                flat = flat + sample.at * (layout.apart if rows and self.width > 1 else 1)
         if self.lane is not None and (reach := flat.coefficient(self.lane)):
             if reach != 1:
                 raise CompileError(f"{tensor.name} is read at a stride of {reach} in the lanes", about=component)
@@ -272,14 +291,59 @@ class Lowering(Writer):
 
     def total(self, node: Reduce, envs: list[Env]) -> list[Atom]:
         """Σ over indices: an accumulator for each point, terms in the order of the equation."""
-        factors = list(flat_factors(node.body))
-        picks, brackets, rest = self.sort(factors, node.indices)
+        picks, _, _ = self.sort(flat_factors(node.body), node.indices)
         looped = [i for i in node.indices if i not in picks]
-        lanes = self.reduction_lane(node.body, looped) if self.lane is None and not in_lanes(envs[0]) else None
+        lanes = self.reduction_lane(node.body, looped) if self.split or not node.free else None
         self.outside(node, envs)
         vector = lanes is not None or self.vector(node, envs[0])
+        accumulators = self.variables("s", "vec" if vector else "real", ZERO, len(envs))
+        self.loop(looped, envs, self.adding(node, accumulators), lanes)
+        if lanes is None:
+            return list(accumulators)
+        return [self.let(ir.Call("hsum", (a,), "real")) for a in accumulators]
+
+    def passing(self, node: Reduce, envs: list[Env], chunk: Chunk) -> list[ir.Local]:
+        """The accumulators of a sum after one pass over a chunk of its terms: they begin where the last pass ended."""
+        self.outside(node, envs)
+        vector = self.vector(node, envs[0]) or any(in_lanes(env) for env in envs)
         kind: ir.Kind = "vec" if vector else "real"
-        accumulators = self.variables("s", kind, ZERO, len(envs))
+        accumulators = [self.name("s", kind) for _ in envs]
+        zero = self.lift(ZERO) if vector else ZERO
+        for accumulator, env in zip(accumulators, envs, strict=True):
+            buffer, address = self.scratch(chunk, env)
+            before = self.name("a", kind)
+            self.statements.append(ir.Let(before, ir.Load(buffer, address, kind)))
+            start = ir.Call("choose", (chunk.first, zero, before), kind)
+            self.statements.append(ir.Variable(accumulator, start))
+        self.changing.update(accumulators)
+        add, piece = self.adding(node, accumulators), Index(f"{chunk.index.name}'", chunk.size)
+
+        def body(points: list[Env], alive: Atom | None) -> None:
+            inner: list[Env] = []
+            for env in points:
+                offset = env[piece]
+                assert isinstance(offset, Affine)
+                inner.append({**env, chunk.index: chunk.base + offset})
+            add(inner, chunk.alive)
+
+        at = node.indices.index(chunk.index)
+        self.loop([piece, *node.indices[at + 1 :]], envs, body, None)
+        return accumulators
+
+    def scratch(self, chunk: Chunk, env: Env) -> tuple[ir.Buffer, ir.Address]:
+        """Where an accumulator waits between two passes."""
+        if sampled(chunk.partial.tensor):
+            buffer, address, _ = self.address(chunk.partial, env)
+        else:
+            place = self.places[chunk.partial.tensor, False]
+            buffer, address = place.buffer, ir.Address(placed(place.layout, chunk.partial.subscripts, env)[0])
+        self.read[buffer] = None
+        self.written[buffer] = None
+        return buffer, address
+
+    def adding(self, node: Reduce, accumulators: Sequence[ir.Local]) -> Body:
+        """What adds one term of a sum to the accumulator of each point."""
+        picks, brackets, rest = self.sort(flat_factors(node.body), node.indices)
 
         def body(points: list[Env], alive: Atom | None) -> None:
             for v, ids in picks.items():
@@ -291,10 +355,7 @@ class Lowering(Writer):
                 flags = conditions[n] + ([alive] if alive else [])
                 self.accumulate(accumulator, terms, flags)
 
-        self.loop(looped, envs, body, lanes)
-        if lanes is None:
-            return list(accumulators)
-        return [self.let(ir.Call("hsum", (a,), "real")) for a in accumulators]
+        return body
 
     def fresh_load(self, component: Component, env: Env) -> Atom:
         """What a component holds now, whatever was read there before."""
@@ -365,7 +426,7 @@ class Lowering(Writer):
         lowest = self.let(ir.Call("lowest", (), "real"))
         none: Atom = ir.Whole(Affine((), -1))
         best = self.variables("m", kind, lowest, len(envs))
-        where = self.variables("p", place, none, len(envs)) if node.kind == "argmax" else []
+        where = self.variables("o", place, none, len(envs)) if node.kind == "argmax" else []
         counted = place_in_window(node.indices)
 
         def choose(points: Sequence[Env], numbers: Sequence[int]) -> None:

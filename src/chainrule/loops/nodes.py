@@ -31,7 +31,7 @@ IN_LANES: dict[Kind, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A flat array of reals or of 32-bit integers: an argument of its kernel."""
+    """A flat array of reals or of whole numbers: an argument of its kernel."""
 
     name: str
     kind: Literal["real", "int"]

@@ -14,20 +14,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import Literal
 
 from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
-from chainrule.ir.index import Affine, Index
+from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, tensors, transform
 from chainrule.loops import nodes as ir
-from chainrule.loops.fuse import Group, grouped, ordered
+from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, sampled
 from chainrule.loops.places import Place
-from chainrule.loops.schedule import Machine, Schedule, choose, needs_rows
+from chainrule.loops.schedule import Machine, Schedule, choose, fits, lanes_of, needs_rows
 
 Region = Literal["kept", "blocks", "common"]
 ALIGN = 16
@@ -52,7 +53,7 @@ class Task:
     stepwise: tuple[Tensor, ...] = ()
 
 
-    @property
+    @cached_property
     def products(self) -> int:
         """Products for one sample, roughly: the positions of all indices of each equation with samples."""
         total = 0
@@ -97,8 +98,8 @@ Stage = ir.Kernel | Rows | Check | Meet
 @dataclass(frozen=True)
 class Lowered:
     """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
-    block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a view
-    is another tensor's memory."""
+    block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a
+    view is another tensor's memory."""
 
     task: Task
     lanes: int
@@ -129,10 +130,15 @@ class _Plan:
         self.layouts = self.with_halos(equations)
         self.views = self.find_views(equations) if scheduled else {}
         equations = [e for e in equations if e.tensor not in self.views]
-        self.groups = grouped(equations) if scheduled else [Group((e,)) for e in equations]
+        lanes: dict[Equation, Lanes | None] = {
+            e: lanes_of(e, self.layouts, machine, width, samples) for e in equations
+        }
+        self.groups = [Group((e,), lanes[e]) for e in equations]
+        if scheduled:
+            self.groups = grouped(equations, lanes.__getitem__, self.fits)
         self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
         if not scheduled:
-            self.schedules = [replace(s, tile=(1,) * len(s.tile)) for s in self.schedules]
+            self.schedules = [replace(s, tile=(1,) * len(s.tile), chunk=0) for s in self.schedules]
         self.in_place = {
             old: new for old, new in task.following.items() if old is not new and self.may_overwrite(old, new)
         }
@@ -183,6 +189,11 @@ class _Plan:
                 views[target.tensor] = views.get(value.tensor, value.tensor)
         return views
 
+    def fits(self, group: Group) -> bool:
+        """Whether a group can have in the lanes what its sums ask for; what scatters its terms stays alone."""
+        alone = any(scattered(Group((e,)), self.ids) for e in group.equations)
+        return not alone and (group.lanes != "outputs" or fits(group, self.layouts))
+
     def with_halos(self, equations: Iterable[Equation]) -> dict[Tensor, Layout]:
         """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless that would more
         than quadruple it."""
@@ -202,6 +213,12 @@ class _Plan:
                 bare, grown = Layout(tensor, ((0, 0),) * len(wider), 1), Layout(tensor, tuple(wider), 1)
                 if grown.size <= 4 * bare.size:
                     halos[tensor] = wider
+        for tensor in self.task.kept:
+            own = halos[tensor]
+            if self.task.following and len(own) > 1 and extents(tensor)[-1] % 256 == 0:
+                own[-1] = (0, ALIGN)  # or a column would keep to a few lines of the cache
+                if (new := self.task.following.get(tensor, tensor)) in halos:
+                    halos[new] = own
         return {t: Layout(t, tuple(halo), self.width if sampled(t) else 1) for t, halo in halos.items()}
 
     def may_overwrite(self, old: Tensor, new: Tensor) -> bool:
@@ -251,6 +268,9 @@ class _Plan:
         for key in born:
             if not self.layouts[key[0]].unhaloed:  # its zeros are written once
                 born[key], dies[key] = -1, last
+        partials = self.partials()
+        for number, partial in partials.items():
+            born[partial.tensor, False] = dies[partial.tensor, False] = number
         kept = set(self.task.kept)
         places: dict[tuple[Tensor, bool], Stored] = {}
         sizes: dict[Region, int] = {}
@@ -260,7 +280,7 @@ class _Plan:
                 if k[0] not in kept and k[0] not in self.in_place.values() and sampled(k[0]) == (region == "blocks")
             ]
             times = self.width if region == "blocks" else 1
-            entries = {k: -(-self.layouts[k[0]].size * times // ALIGN) * ALIGN for k in keys}
+            entries = {k: -(-self.entries(*k) * times // ALIGN) * ALIGN for k in keys}
             offsets, sizes[region] = packed([(k, born[k], dies[k], entries[k]) for k in keys])
             for key in keys:
                 layout = replace(self.layouts[key[0]], rows=key[1])
@@ -275,11 +295,35 @@ class _Plan:
                     layout = replace(self.layouts[view], rows=in_rows)
                     places[view, in_rows] = replace(places[of, in_rows], layout=layout)
         stride = spread(sizes["blocks"])
-        stages = met(self.stages(places, stride, rows, stored), self.memory(places))
+        stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places))
         return Lowered(
             self.task, self.machine.lanes, self.width, tuple(stages), places, self.names, stride, sizes["common"],
             self.by_name, self.views,
         )
+
+    def entries(self, tensor: Tensor, rows: bool) -> int:
+        """Entries of one sample, or of a tensor without samples."""
+        return self.layouts[tensor].apart if rows else self.layouts[tensor].size
+
+    def partials(self) -> dict[int, Component]:
+        """For each group whose sum is made in passes a tensor that holds its accumulators between them."""
+        result: dict[int, Component] = {}
+        for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True)):
+            if not schedule.chunk:
+                continue
+            own = [i for i in group.indices if not i.is_sample]
+            sizes, places = tuple(i.extent for i in own), tuple(map(Affine.of, own))
+            if schedule.lanes == "samples":
+                sample = next(i for i in group.indices if i.is_sample)
+                tensor = Tensor(f"partial {number}", (SAMPLES, *sizes))
+                result[number] = Component(tensor, (Affine.of(sample), *places))
+            else:
+                tensor = Tensor(f"partial {number}", (*sizes, self.machine.lanes))
+                result[number] = Component(tensor, (*places, Affine()))
+            bare = ((0, 0),) * len(extents(tensor))
+            self.layouts[tensor] = Layout(tensor, bare, self.width if sampled(tensor) else 1)
+            self.names[tensor] = f"q{number + 1}"
+        return result
 
     def memory(self, places: Mapping[tuple[Tensor, bool], Stored]) -> dict[str, tuple[str, int, int]]:
         """For the name of each buffer the memory that it takes: where, from which entry to which."""
@@ -289,7 +333,7 @@ class _Plan:
             if where.region == "kept":
                 result[name] = (name, 0, 1)
             else:
-                size = where.layout.size * (self.width if where.region == "blocks" else 1)
+                size = self.entries(tensor, in_rows) * (self.width if where.region == "blocks" else 1)
                 result[name] = (where.region, where.offset, where.offset + size)
         return result
 
@@ -324,7 +368,7 @@ class _Plan:
 
     def stages(
         self, stored: Mapping[tuple[Tensor, bool], Stored], stride: int, rows: Mapping[Tensor, Sequence[int]],
-        targets: frozenset[Tensor],
+        targets: frozenset[Tensor], partials: Mapping[int, Component],
     ) -> Iterable[Stage]:
         places: dict[tuple[Tensor, bool], Place] = {}
         for (tensor, in_rows), where in stored.items():
@@ -338,7 +382,8 @@ class _Plan:
         yield from (Rows(t) for t in rows if t in self.task.data)
         for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True), 1):
             name = f"k{number}"
-            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids)
+            partial = partials.get(number - 1)
+            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids, partial)
             self.by_name[name] = schedule
             yield builder.build(name, [self.described(e) for e in group.equations])
             yield from (Rows(t) for t in group.targets if t in rows and self.complete(t, number))

@@ -8,20 +8,20 @@ latency of a chain of additions; any other choice gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from typing import Literal
 
 from chainrule.ir.expr import Add, Apply, Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
-from chainrule.loops.fuse import Group
+from chainrule.loops.fuse import Group, Lanes
 from chainrule.loops.layout import Layout, sampled
 from chainrule.loops.places import flat_factors, within
 
-Lanes = Literal["samples", "outputs", "terms"]
+VECTOR = 64  # bytes
+FIRST_CACHE, SECOND_CACHE = 24 << 10, 1 << 20  # bytes that a pass may use
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 
 
@@ -50,11 +50,13 @@ class Loop:
 class Schedule:
     """`lanes`: samples, neighbouring outputs (positions of the last loop), or terms of the sums (which are split there)
     go into the lanes. `tile` has the number of blocks of samples and then, for each loop, of positions (of vectors, for
-    a loop in the lanes) that are computed together."""
+    a loop in the lanes) that are computed together. With a `chunk` the sum is made in passes over so many positions of
+    its first index (behind that of the samples), which stay in the cache while all outputs take their terms."""
 
     lanes: Lanes
     loops: tuple[Loop, ...]
     tile: tuple[int, ...]
+    chunk: int = 0
 
 
 def loops(group: Group, layouts: Mapping[Tensor, Layout]) -> tuple[Loop, ...]:
@@ -111,6 +113,23 @@ def side_by_side(group: Group, loop: Loop, layouts: Mapping[Tensor, Layout]) -> 
     return True
 
 
+def fits(group: Group, layouts: Mapping[Tensor, Layout]) -> bool:
+    """Whether neighbouring outputs of the group can be in the lanes."""
+    found = loops(group, layouts)
+    return bool(found) and side_by_side(group, found[-1], layouts)
+
+
+def lanes_of(
+    equation: Equation, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
+) -> Lanes | None:
+    """What the sums of an equation have in the lanes: decided by the equation alone."""
+    alone = Group((equation,))
+    sums = any(node.kind == "sum" for node in reductions(alone))
+    if sums and width > 1 and any(i.is_sample for i in alone.indices):
+        return "samples"
+    return choose(alone, layouts, machine, width, samples).lanes if sums else None
+
+
 def needs_rows(group: Group, loop: Loop) -> list[Tensor]:
     """The tensors with samples of which neighbouring components go into the lanes."""
     own = set(loop.indices)
@@ -123,18 +142,21 @@ def needs_rows(group: Group, loop: Loop) -> list[Tensor]:
 def choose(
     group: Group, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
 ) -> Schedule:
-    """The cheapest schedule by the model; `samples` is how many are expected at once."""
+    """The cheapest schedule by the model among those with the group's lanes; `samples` is how many are expected at
+    once."""
     found = loops(group, layouts)
     blocks = -(-samples // width)
     has_samples = any(i.is_sample for i in group.indices)
     if has_samples and width > 1:
         tile = best_tile(group, found, machine, "samples", blocks)
-        return Schedule("samples", found, tile)
+        return chunked(group, Schedule("samples", found, tile), layouts)
     options: list[tuple[float, Schedule]] = []
     outer = samples if has_samples else 1
     for lanes in ("outputs", "terms"):
+        if group.lanes not in (None, lanes):
+            continue
         if lanes == "outputs":
-            if not found or not side_by_side(group, found[-1], layouts):
+            if not fits(group, layouts):
                 continue
             extra = sum(layouts[t].size for t in needs_rows(group, found[-1])) * blocks if width > 1 else 0
         else:
@@ -142,38 +164,116 @@ def choose(
         tile = best_tile(group, found, machine, lanes, outer)
         cost = total_cost(group, found, tile, machine, lanes, outer, samples, width) + extra
         options.append((cost, Schedule(lanes, found, tile)))
-    return min(options, key=lambda option: option[0])[1]
+    return chunked(group, min(options, key=lambda option: option[0])[1], layouts)
+
+
+def chunked(group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) -> Schedule:
+    """The schedule with a chunk where the terms of its one sum do not fit into the cache that they are read from."""
+    sums = reductions(group)
+    if len(sums) != 1 or sums[0].kind != "sum" or any(True for _ in positional(sums[0].body)):
+        return schedule
+    node, (first, *others) = sums[0], sums[0].indices
+    if not isinstance(sums[0].body, Multiply) or not group.equations[0].value.free:
+        return schedule
+    match schedule.lanes:
+        case "samples" if not first.is_sample and isinstance(first.extent, int):
+            inner = prod(i.extent for i in others if isinstance(i.extent, int))
+            if first.extent * inner * schedule.tile[0] * VECTOR <= SECOND_CACHE // 3 or others:
+                return schedule
+            return replace(schedule, chunk=_divisor(first.extent, 256))
+        case "terms" if first.is_sample and len(others) > 1 and isinstance(others[0].extent, int):
+            inner = prod(i.extent for i in others[1:] if isinstance(i.extent, int))
+            row = 0
+            for component in nodes(node.body):
+                if isinstance(component, Component):
+                    own = set(component.free)
+                    sides = zip(schedule.loops, schedule.tile[1:], strict=True)
+                    row += prod(t for loop, t in sides if not own.isdisjoint(loop.indices)) * inner * VECTOR
+            if row * others[0].extent <= 4 * FIRST_CACHE:
+                return schedule
+            return replace(schedule, chunk=_divisor(others[0].extent, max(1, FIRST_CACHE // row)))
+        case _:
+            return schedule
+
+
+def _divisor(extent: int, most: int) -> int:
+    """The largest divisor up to `most`, or no chunk where it would be too small to be worth the passes."""
+    size = max(d for d in range(1, min(most, extent) + 1) if extent % d == 0)
+    return size if most // 4 <= size < extent else 0
 
 
 def reductions(group: Group) -> list[Reduce]:
     return [n for e in group.equations for n in nodes(e.value) if isinstance(n, Reduce)]
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one term of a sum takes at each point of a tile: `products`, and loads of vectors and of single numbers, each
+    with the loops (0 for the blocks of samples) at whose positions it is another one."""
+
+    own: tuple[int, ...]
+    products: int
+    vectors: tuple[tuple[int, ...], ...]
+    scalars: tuple[tuple[int, ...], ...]
+
+    def cycles(self, tile: Sequence[int], machine: Machine) -> float:
+        """For one term at all points of a tile."""
+        width = 2 if machine.lanes < 16 else 1  # vectors multiplied in one cycle
+        vector = sum(prod([tile[n] for n in loops]) for loops in self.vectors)
+        scalar = sum(prod([tile[n] for n in loops]) for loops in self.scalars)
+        products = prod([tile[n] for n in self.own]) * self.products
+        busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
+        return busy + 0.05 * (vector + scalar)
+
+
+def demand(node: Reduce, found: Sequence[Loop], lanes: Lanes) -> Demand:
+    def loops_of(part: Expr) -> tuple[int, ...]:
+        free = set(part.free)
+        blocks = (0,) if lanes == "samples" and any(i.is_sample for i in free) else ()
+        return (*blocks, *(n for n, loop in enumerate(found, 1) if not free.isdisjoint(loop.indices)))
+
+    parts = [n for n in nodes(node.body) if isinstance(n, Component)]
+    moving = [_moving(part, node, found, lanes) for part in parts]
+    return Demand(
+        loops_of(node),
+        max(1, len(flat_factors(node.body)) - 1),
+        tuple(loops_of(part) for part, moves in zip(parts, moving, strict=True) if moves),
+        tuple(loops_of(part) for part, moves in zip(parts, moving, strict=True) if not moves),
+    )
+
+
 def best_tile(
     group: Group, found: Sequence[Loop], machine: Machine, lanes: Lanes, blocks: int
 ) -> tuple[int, ...]:
-    sums = [node for node in reductions(group) if node.kind == "sum"]
-    if not sums:
+    demands = [demand(node, found, lanes) for node in reductions(group) if node.kind == "sum"]
+    if not demands:
         return (1,) * (len(found) + 1)
-    vectors = [_positions(loop, machine, lanes, loop is found[-1]) for loop in found]
-    options = [
-        [s for s in ((1, 2, 3, 4) if lanes == "samples" else (1,)) if s <= max(blocks, 1)],
-        *([s for s in SIZES if s <= count] for count in vectors),
-    ]
+    counts = [blocks, *(_positions(loop, machine, lanes, loop is found[-1]) for loop in found)]
+    sizes = [(1, 2, 3, 4) if lanes == "samples" else (1,), *(SIZES for _ in found)]
+    options = [[s for s in some if s <= max(count, 1)] for some, count in zip(sizes, counts, strict=True)]
     best, cheapest = (1,) * len(options), float("inf")
-    for tile in product(*options):
-        if prod(tile) > machine.accumulators or sum(t > 1 for t in tile) > 3:
-            continue
+    for tile in _tiles(options, machine.accumulators):
         cost = 0.0
-        for part in product(*(_parts(count, t) for count, t in zip((blocks, *vectors), tile, strict=True))):
+        for part in product(*(_parts(count, t) for count, t in zip(counts, tile, strict=True))):
             times = prod(n for n, _ in part)
             if times:
-                cost += times * tile_cost(sums, found, [t for _, t in part], machine, lanes)
-        # Among equals: the tile with fewer loads that come from farther away, then the smaller program.
+                cost += times * sum(d.cycles([t for _, t in part], machine) for d in demands)
+        # Among equals the smaller program.
         cost *= 1 + 0.001 * sum(t > 1 for t in tile)
         if cost < cheapest:
             best, cheapest = tile, cost
     return best
+
+
+def _tiles(options: Sequence[Sequence[int]], most: int) -> Iterable[tuple[int, ...]]:
+    """The tiles of at most so many points, with at most three sides longer than 1."""
+    tiles: list[tuple[int, ...]] = [()]
+    for sizes in options:
+        tiles = [
+            (*tile, size) for tile in tiles for size in sizes
+            if prod(tile) * size <= most and sum(t > 1 for t in (*tile, size)) <= 3
+        ]
+    return tiles
 
 
 def _positions(loop: Loop, machine: Machine, lanes: Lanes, last: bool) -> int:
@@ -182,39 +282,7 @@ def _positions(loop: Loop, machine: Machine, lanes: Lanes, last: bool) -> int:
 
 def _parts(count: int, tile: int) -> list[tuple[int, int]]:
     """How often the tile fits, and once what is left over."""
-    return [(count // tile, tile), (1 if count % tile else 0, count % tile)]
-
-
-def tile_cost(
-    sums: Sequence[Reduce], found: Sequence[Loop], tile: Sequence[int], machine: Machine, lanes: Lanes
-) -> float:
-    """Cycles for one term of every sum at all points of a tile."""
-    cost = 0.0
-    width = 2 if machine.lanes < 16 else 1  # vectors multiplied in one cycle
-    for node in sums:
-        points = _points(node, found, tile, lanes)
-        vector = scalar = 0
-        for component in nodes(node.body):
-            if isinstance(component, Component):
-                own = _points(component, found, tile, lanes)
-                if _moving(component, node, found, lanes):
-                    vector += own
-                else:
-                    scalar += own
-        products = points * max(1, len(flat_factors(node.body)) - 1)
-        busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
-        cost += busy + 0.05 * (vector + scalar)
-    return cost
-
-
-def _points(node: Expr, found: Sequence[Loop], tile: Sequence[int], lanes: Lanes) -> int:
-    """At how many points of a tile a node has different values."""
-    free = set(node.free)
-    result = tile[0] if any(i.is_sample for i in free) and lanes == "samples" else 1
-    for loop, size in zip(found, tile[1:], strict=True):
-        if not free.isdisjoint(loop.indices):
-            result *= size
-    return result
+    return [(count // tile, tile), (1, count % tile)] if count % tile else [(count // tile, tile)]
 
 
 def _moving(component: Component, node: Reduce, found: Sequence[Loop], lanes: Lanes) -> bool:
@@ -244,7 +312,7 @@ def total_cost(
             if lanes == "terms" and not any(i.is_sample for i in node.indices):
                 last = node.indices[-1].extent
                 terms = terms // last * -(-last // machine.lanes) if isinstance(last, int) else terms
-            cost += times * tile_cost([node], found, sizes, machine, lanes) * terms
+            cost += times * demand(node, found, lanes).cycles(sizes, machine) * terms
             if lanes == "terms":
                 cost += times * prod(sizes) * machine.lanes / 2  # the sum over the lanes
         cost += times * prod(sizes) * len(group.equations)

@@ -52,14 +52,17 @@ class Compiler:
     identity: str
     is_zig: bool = False
 
-    def arguments(self, target: Target, more: tuple[str, ...], source: str, output: str) -> list[str]:
-        """The whole command line. For zig another machine is a target, and so is the baseline of an architecture."""
+    def arguments(self, target: Target, more: tuple[str, ...], sources: tuple[str, ...], output: str) -> list[str]:
+        """The whole command line. For zig another machine is a target, and so is the baseline of an architecture;
+        without optimisation it would add checks that call a library."""
         flags, linking = target.flags, ()
+        if self.is_zig:
+            more = ("-fno-sanitize=undefined", *more)
         if self.is_zig and (target.architecture != _architecture() or _BASELINE in flags):
             flags = ("-target", f"{target.architecture}-linux-gnu", *(f for f in flags if f != _BASELINE))
         if self.is_zig or platform.system() == "Linux":
             linking = ("-Wl,-z,defs",)  # a symbol that is missing is missed here, not when the object is loaded
-        return [*self.command, *FLAGS, *flags, f"-DLANES={target.lanes}", *linking, *more, source, "-o", output]
+        return [*self.command, *FLAGS, *flags, f"-DLANES={target.lanes}", *linking, *more, *sources, "-o", output]
 
 
 def find_compiler(target: Target | None = None) -> Compiler | None:

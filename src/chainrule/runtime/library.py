@@ -28,7 +28,7 @@ class Run:
 
     team: Team
     calls: Sequence[Future[int]]
-    alive: object  # what the workers read and write
+    library: Library
 
     @property
     def steps(self) -> int:
@@ -44,23 +44,94 @@ class Run:
                 call.result(timeout)
             except TimeoutError:
                 return None
+        self.library.unpack()
         return max(call.result() for call in self.calls)
 
 
 class Library:
     """A built program. `slots` says which entry of the table of memory each thing is; `real` is the type of numbers.
-    Its memory grows with the largest batch it has seen."""
+    Its memory grows with the largest batch it has seen. One call at a time."""
 
     def __init__(
-        self, lowered: Lowered, source: str, slots: Mapping[str, int], target: Target, real: np.dtype[Any]
+        self,
+        lowered: Lowered,
+        source: str,
+        slots: Mapping[str, int],
+        target: Target,
+        real: np.dtype[Any],
+        flags: tuple[str, ...] = (), parts: int = 1,
     ) -> None:
-        self.lowered, self.real, self.slots = lowered, real, slots
-        self.handle = ctypes.CDLL(str(build(source, target=target)))
+        self.lowered, self.real = lowered, real
+        self.handle = ctypes.CDLL(str(build(source, target=target, flags=flags, parts=parts)))
         self.function = self.handle.chainrule_run
         self.function.restype = ctypes.c_long
         self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
-        self.blocks, self.common = _zeros(0, self.real), _zeros(lowered.common, self.real)
         self.pool: ThreadPoolExecutor | None = None
+        self.table = (ctypes.c_void_p * len(slots))()
+        self.bound: list[object] = [None] * len(slots)
+        self.slots = slots
+        self.blocks = 0  # entries
+        self.bind("common", _zeros(lowered.common, real))
+        names = lowered.names
+        self.places = {t: slots[names[t]] for t in (*lowered.task.data, *lowered.task.kept)}
+        self.results = {t: slots[f"out {names[t]}"] for t in lowered.task.outputs}
+        layouts = {t: lowered.stored[t, False].layout for t in lowered.task.kept}
+        self.padded = {t: layout for t, layout in layouts.items() if not layout.unhaloed}
+        self.packed: list[tuple[Array, Array]] = []
+
+    def bind(self, slot: str | int, array: Array) -> None:
+        """Put the address of an array into the table; it lives as long as it stands there."""
+        number = self.slots[slot] if isinstance(slot, str) else slot
+        if self.bound[number] is not array:
+            assert array.flags.c_contiguous
+            self.table[number] = array.__array_interface__["data"][0]
+            self.bound[number] = array
+
+    def prepare(
+        self, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], outputs: Mapping[Tensor, Array],
+        order: NDArray[np.int64], batch: int,
+    ) -> None:
+        lowered = self.lowered
+        entries = -(-batch // lowered.width) * lowered.stride
+        if self.blocks < entries:
+            self.bind("blocks", _zeros(entries, self.real))
+            self.blocks = entries
+        self.bind("order", order)
+        for tensor in lowered.task.data:
+            if tensor in data:
+                self.bind(self.places[tensor], data[tensor])
+            else:  # drawn: a batch of it, row by row
+                self.bind(self.places[tensor], np.empty(batch * prod(int(e) for e in tensor.shape[1:]), self.real))
+        for tensor in lowered.task.kept:
+            array = kept[tensor]
+            if (layout := self.padded.get(tensor)) is not None:
+                room = _zeros(layout.size, self.real)
+                inside = (slice(a, a + e) for e, (a, _) in zip(layout.extents, layout.halo, strict=True))
+                inner = room.reshape(layout.padded)[tuple(inside)]
+                inner[...] = array
+                self.packed.append((array, inner))
+                array = room
+            self.bind(self.places[tensor], array)
+        for tensor, array in outputs.items():
+            self.bind(self.results[tensor], array)
+
+    def unpack(self) -> None:
+        """What the code keeps in a layout of its own, back into the arrays it was given."""
+        for array, inner in self.packed:
+            array[...] = inner
+        self.packed.clear()
+
+    def call(
+        self, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], outputs: Mapping[Tensor, Array],
+        order: NDArray[np.int64], batch: int, *, seed: int = 0, before: int = 0,
+    ) -> int:
+        """All steps at once, in the thread that calls: for work so short that nobody needs to end it. Otherwise as
+        `start`; returns the step whose loss was not finite, or -1."""
+        self.prepare(data, kept, outputs, order, batch)
+        numbers = _numbers(len(order), batch, 0, -(-len(order) // batch), seed, before)
+        failed = int(self.function(self.table, numbers, ctypes.byref(Team(1)), 0))
+        self.unpack()
+        return failed
 
     def start(
         self,
@@ -70,53 +141,33 @@ class Library:
         order: NDArray[np.int64],
         *,
         batch: int,
-        first: int = 0,
-        last: int | None = None,
         seed: int = 0,
         before: int = 0,
         workers: int = 1,
         ticks: NDArray[np.uint64] | None = None,
     ) -> Run:
-        """Begin steps first … last − 1 over batches of the samples in `order`. Arrays must be contiguous, of the
-        library's type (int32 for whole numbers); those of `kept` are changed in place. `ticks` are for a library built
-        to be profiled: a count for each mark.
+        """Begin the steps over batches of the samples in `order`. Arrays must be contiguous, of the library's type
+        (int32 for whole numbers, over the field int64); those of `kept` are changed in place. `ticks` are for a library
+        built to be profiled: a count for each mark.
         """
-        lowered, task = self.lowered, self.lowered.task
-        samples = len(order)
-        batch = min(batch, samples)
-        last = -(-samples // batch) if last is None else last
-        entries = -(-batch // lowered.width) * lowered.stride
-        if len(self.blocks) < entries:
-            self.blocks = _zeros(entries, self.real)
-        sizes = {t: batch * prod(int(e) for e in t.shape[1:]) for t in task.drawn if t not in data}
-        scratch = {t: np.empty(size, self.real) for t, size in sizes.items()}
-        table = (ctypes.c_void_p * len(self.slots))()
-        arrays: dict[str, Array] = {"blocks": self.blocks, "common": self.common, "order": order}
-        for tensor in task.data:
-            arrays[lowered.names[tensor]] = data[tensor] if tensor in data else scratch[tensor]
-        for tensor in task.kept:
-            arrays[lowered.names[tensor]] = kept[tensor]
-        for tensor, array in outputs.items():
-            arrays[f"out {lowered.names[tensor]}"] = array
+        batch = min(batch, len(order))
+        self.prepare(data, kept, outputs, order, batch)
         if ticks is not None:
-            arrays["ticks"] = ticks
-        for name, array in arrays.items():
-            assert array.flags.c_contiguous
-            table[self.slots[name]] = array.ctypes.data
-        numbers = np.array([samples, batch, first, last, np.int64(np.uint64(seed % 2**64)), before], np.int64)
+            self.bind("ticks", ticks)
+        numbers = _numbers(len(order), batch, 0, -(-len(order) // batch), seed, before)
         team = Team(workers)
-        alive = (table, numbers, team, arrays)
-        if workers > 1 and (self.pool is None or self.pool._max_workers < workers):
+        if self.pool is None or self.pool._max_workers < workers:
             self.pool = ThreadPoolExecutor(workers)
-        calls: list[Future[int]] = []
 
         def work(worker: int) -> int:
-            return int(self.function(table, numbers.ctypes.data, ctypes.byref(team), worker))
+            return int(self.function(self.table, numbers, ctypes.byref(team), worker))
 
-        if self.pool is None:
-            self.pool = ThreadPoolExecutor(max(workers, 1))
-        calls = [self.pool.submit(work, worker) for worker in range(workers)]
-        return Run(team, calls, alive)
+        return Run(team, [self.pool.submit(work, worker) for worker in range(workers)], self)
+
+
+def _numbers(*values: int) -> ctypes.Array[ctypes.c_long]:
+    """What chainrule_run reads as n; the seed as the bits of a word."""
+    return (ctypes.c_long * len(values))(*(v - 2**64 if v >= 2**63 else v for v in (x % 2**64 for x in values)))
 
 
 def _zeros(entries: int, dtype: np.dtype[Any]) -> Array:

@@ -48,12 +48,13 @@ class _Printer:
         arguments = ["long N", "long from", "long to"]
         for buffer in self.kernel.buffers:
             const = "" if buffer in self.kernel.written else "const "
-            arguments.append(f"{const}{buffer.kind} *restrict {buffer.name}")
+            kind = "whole" if buffer.kind == "int" else "real"
+            arguments.append(f"{const}{kind} *restrict {buffer.name}")
         lines = [f"/* {self.kernel.comment[0]}", *(f"   {line}" for line in self.kernel.comment[1:])]
         lines[-1] += " */"
-        lines.append(f"static void {self.kernel.name}({', '.join(arguments)})")
+        lines.append(f"KERNEL void {self.kernel.name}({', '.join(arguments)})")
         lines.append("{")
-        if "blocks" in named:
+        if "blocks" in named or any("blocks" in line for line in body):
             lines.append(f"    const long blocks = (N + {self.width - 1}) / {self.width};")
         if "full" in named:
             lines.append(f"    const long full = N / {self.width};")
@@ -165,6 +166,8 @@ class _Printer:
             return f"select{'_ints' if of.kind == 'ints' else ''}({', '.join(values)})"
         if name in INFIX:
             return f"({values[0]} {INFIX[name]} {values[1]})"
+        if name == "not":
+            return f"!{values[0]}"
         if name == "least":
             return f"({values[0]} < {values[1]} ? {values[0]} : {values[1]})"
         if name in COMPARE and of.kind == "flag":
@@ -265,6 +268,16 @@ def _names(statements: Iterable[ir.Statement]) -> Iterator[str]:
 # A step from its kernels
 
 
+PARTS = 2
+SPLIT = """
+#ifdef PART
+#define KERNEL __attribute__((visibility("hidden")))
+#define IN_PART(n) (PART == n)
+#else
+#define KERNEL static
+#define IN_PART(n) 1
+#endif
+"""
 HEAD = """
 /* m: memory, in the order of `slots`; n: {samples, batch, first step, last step, seed, steps before}. Returns the
    number of the step whose loss was not finite, or -1. */
@@ -313,15 +326,23 @@ class _Step:
         self.of, self.slots = lowered, slots(lowered)
 
     def text(self) -> str:
+        """The whole program is one text; with PART defined it compiles that part of the kernels alone, so that
+        compilers side by side make it and a linker joins it."""
         kernels = [kernel(s, self.of.width) for s in self.of.stages if isinstance(s, ir.Kernel)]
-        parts = [*kernels, HEAD.strip()]
-        return "\n\n".join(parts) + "\n" + "\n".join(self.body()) + "\n}\n"
+        weights, parts = [0] * PARTS, list[list[str]]()
+        for text in kernels:
+            lightest = min(range(PARTS), key=weights.__getitem__)
+            weights[lightest] += text.count("\n")
+            parts.append([f"#if IN_PART({lightest})", text, "#endif"])
+        prototypes = [text[: text.index("\n{")].partition("*/\n")[2] + ";" for text in kernels]
+        step = ["#if IN_PART(0)", HEAD.strip() + "\n" + "\n".join(self.body()) + "\n}", "#endif"]
+        return "\n\n".join([SPLIT.strip(), "\n".join(prototypes), *("\n".join(p) for p in (*parts, step))]) + "\n"
 
     def body(self) -> Iterator[str]:
         of = self.of
         for tensor in (*of.task.data, *of.task.kept, *of.task.outputs):
             name = of.names[tensor]
-            kind = "int" if tensor.dtype == "integer" else "real"
+            kind = "whole" if tensor.dtype == "integer" else "real"
             if tensor in of.task.kept:
                 if tensor not in of.task.stepwise:
                     yield f"    real *const {name} = m[{self.slots[name]}];"
@@ -332,9 +353,9 @@ class _Step:
             yield f"    real *const out_{of.names[tensor]} = m[{self.slots[f'out {of.names[tensor]}']}];"
         for (tensor, rows), where in of.stored.items():
             if where.region != "kept" and tensor not in of.views:
-                kind = "int" if tensor.dtype == "integer" else "real"
+                kind = "whole" if tensor.dtype == "integer" else "real"
                 memory = "blocks_memory" if where.region == "blocks" else "common"
-                cast = "(int *)" if kind == "int" else ""
+                cast = "(whole *)" if kind == "whole" else ""
                 yield f"    {kind} *const {of.names[tensor]}{'r' if rows else ''} = {cast}({memory} + {where.offset});"
         yield f"    MARKS(m[{self.slots['ticks']}]);"
         yield "    for (long step = first; step < last; step++) {"
@@ -376,7 +397,7 @@ class _Step:
     def gather(self, tensor: Tensor) -> Iterator[str]:
         """The samples of the batch into the worker's blocks; lanes behind the last sample repeat it."""
         of, name, width = self.of, self.of.names[tensor], self.of.width
-        kind = "int" if tensor.dtype == "integer" else "real"
+        kind = "whole" if tensor.dtype == "integer" else "real"
         size, stored = self.size(tensor), of.stored[tensor, False]
         drawn = tensor in of.task.drawn
         yield "        for (long b = own; b < end; b++) {"
@@ -387,12 +408,12 @@ class _Step:
         yield "            }"
         for origin, place, count in _runs(stored.layout):
             where = f"{name} + b * {of.stride} + {place * width}"
-            yield f"            take{'_ints' if kind == 'int' else ''}({where}, row, {origin}, {count});"
+            yield f"            take{'_ints' if kind == 'whole' else ''}({where}, row, {origin}, {count});"
         if (tensor, True) in of.stored:
             layout = of.stored[tensor, True].layout
             yield f"            for (int s = 0; s < {width}; s++) {{"
             for origin, place, count in _runs(layout):
-                to = f"{name}r + b * {of.stride} + s * {layout.size} + {place}"
+                to = f"{name}r + b * {of.stride} + s * {layout.apart} + {place}"
                 yield f"                copy({to}, row[s] + {origin}, {count});"
             yield "            }"
         yield "        }"
@@ -417,7 +438,7 @@ class _Step:
                     name, layout = of.names[tensor], of.stored[tensor, False].layout
                     yield "        for (long b = own; b < end; b++)"
                     yield (
-                        f"            give({name}r + b * {of.stride}, {layout.size}, {name} + b * {of.stride}, "
+                        f"            give({name}r + b * {of.stride}, {layout.apart}, {name} + b * {of.stride}, "
                         f"{layout.size}, {of.width});"
                     )
             case Check(loss=loss):

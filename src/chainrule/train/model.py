@@ -29,7 +29,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
-from chainrule.train.runners import Executor, Runner, check_executor, metrics_of, rates, runner
+from chainrule.train.runners import Executor, Runner, check_executor, first, metrics_of, rates, runner
 from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
@@ -287,9 +287,13 @@ class Model:
 
     def _kept(self, task: Task, dtype: np.dtype[Any] | None = None) -> dict[Tensor, Array]:
         """The parameters and states of a task, in the model's type or another."""
-        values = {**self._values, **self._states}
-        kept = {t: values[t.name] for t in task.kept if t.name in values}
-        return {t: a.astype(dtype or self.dtype, copy=False) for t, a in kept.items()}
+        wanted, kept = dtype or self.dtype, dict[Tensor, Array]()
+        for tensor in task.kept:
+            values = self._values if tensor.name in self._values else self._states
+            if tensor.name in values:
+                array = values[tensor.name]
+                kept[tensor] = array if array.dtype == wanted else array.astype(wanted)
+        return kept
 
     def _runner(
         self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
@@ -308,7 +312,7 @@ class Model:
             ("forward", tensor), lambda: forward(self.network, tensor), MANY if samples >= FEW else 1, executor, workers
         )
         inputs = {t: given[t.name] for t in made.task.data}
-        outputs, _ = made.run(inputs, self._kept(made.task), np.arange(samples), CHUNK)
+        outputs, _ = made.run(inputs, self._kept(made.task), first(samples), CHUNK)
         return outputs[tensor]
 
     def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:

@@ -34,7 +34,7 @@ static void __attribute__((unused)) give(real *to, long apart, const real *from,
   for (long f = 0; f < count && live > 0; f++) to[f] = from[f];
 }
 #endif
-static void __attribute__((unused)) take_ints(int *to, const int *const row[], long first, long count) {
+static void __attribute__((unused)) take_ints(whole *to, const whole *const row[], long first, long count) {
   for (long f = 0; f < count; f++)
     for (int s = 0; s < WIDTH; s++) to[f * WIDTH + s] = row[s][first + f];
 }

@@ -60,6 +60,7 @@ INLINE real whole_power(real a, word exponent) {
 }
 INLINE real div1(real a, real b) { return mul1(a, whole_power(b, PRIME - 2)); }
 INLINE real size_of_samples(long n) { return (word)n % PRIME; }
+INLINE int inside(long position, long extent) { return position >= 0 && position < extent; }
 INLINE int finite1(real a) { return (void)a, 1; }
 
 /* x^(k + r) = x^k·g with k whole and g keyed by x and the fraction r, which is all of root. */

@@ -47,6 +47,7 @@ INLINE vec splat(real a) { return (vec){EACH_LANE(VALUE, a)}; } /* a sum with 0 
 INLINE ints splat_ints(int a) { return (ints){EACH_LANE(VALUE, a)}; }
 INLINE mask splat_mask(int a) { return splat_ints(-(a != 0)); }
 INLINE real size_of_samples(long n) { return (real)n; }
+INLINE int inside(long position, long extent) { return position >= 0 && position < extent; }
 INLINE mask live(long k) { return (ints){EACH_LANE(LANE, 0)} < (int)(k < LANES ? k : LANES); }
 
 /* Memory. Of a part, lanes from k on are neither read nor written, and read as 0. */

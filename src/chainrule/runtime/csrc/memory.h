@@ -1,6 +1,7 @@
 /* What compilers call on their own account. Hidden, so that no other library's is bound to it; the empty asm keeps a
    loop from being taken for the function that it implements. */
 
+#if !defined PART || PART == 0
 __attribute__((visibility("hidden"), used)) void *memset(void *to, int value, __SIZE_TYPE__ count) {
   typedef word word_anywhere __attribute__((may_alias, aligned(1)));
   unsigned char *byte = to, *end = byte + count;
@@ -41,3 +42,4 @@ __attribute__((visibility("hidden"), used)) void *memcpy(void *to, const void *f
   }
   return to;
 }
+#endif
