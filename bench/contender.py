@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Protocol
 
-from bench.workloads import Data
+from bench.workloads import Data, Workload
 
 
 class Contender(Protocol):
@@ -29,3 +30,22 @@ class Contender(Protocol):
 
 class Cannot(Exception):
     """Why a contender does not take part: a library that is missing, a network that it cannot express."""
+
+
+# Name on the command line: the file, the class, and whether --quick runs it.
+CONTENDERS = {
+    "chainrule": ("ours", "Chainrule", True),
+    "eager": ("pytorch", "PyTorch", True),
+    "channels-last": ("pytorch", "ChannelsLast", True),
+    "compiled": ("pytorch", "Compiled", False),
+    "jit": ("xla", "JaxSteps", False),
+    "scan": ("xla", "JaxScan", True),
+    "sklearn": ("scikit", "ScikitLearn", False),
+    "numpy": ("by_hand", "NumPy", True),
+}
+
+
+def made(key: str, workload: Workload, data: Data, threads: int) -> Contender:
+    """Raises Cannot."""
+    module, name, _ = CONTENDERS[key]
+    return getattr(import_module(f"bench.{module}"), name)(workload, data, threads)
