@@ -123,6 +123,13 @@ class Workload:
         macs = self.macs()
         return 2 * (3 * sum(macs) - macs[0])
 
+    def memory(self) -> int:
+        """The bytes of parameters, optimizer state, activations of one batch (a number for each output of a layer,
+        where an activation takes the place of what it is applied to) and the batch."""
+        parameters = sum(value.size for value in self.initial()) * (3 if self.optimizer == "adam" else 1)
+        kept = sum(math.prod(after) for layer, _, after in self.walk() if not isinstance(layer, Activation))
+        return 4 * (parameters + self.batch * (kept + math.prod(self.input)))
+
     def initial(self) -> list[Array]:
         """W (outputs, inputs, …) and b of each layer that has some, in order."""
         rng = np.random.default_rng(1)
