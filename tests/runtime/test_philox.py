@@ -10,8 +10,10 @@ import pytest
 from tests.runtime.kernels import EXPORT, HERE, Array, pointer
 
 import chainrule as cr
+from chainrule.compile import gradients
 from chainrule.runtime.build import build
 from chainrule.runtime.headers import header
+from chainrule.train.runners import drawn as by_numpy
 
 SOURCE = f"""
 {EXPORT} void mask_(real *to, long start, long count, word seed, word tensor, word step, double probability) {{
@@ -44,11 +46,13 @@ def drawn(start: int, count: int, seed: int, tensor: int, step: int, probability
 def test_masks_are_those_of_the_model(seed: int) -> None:
     layers = (cr.Dropout(0.3), cr.Dense(5), cr.Dropout(0.5), cr.Dense(2), cr.Dropout(0.99))
     model = cr.Sequential(cr.Input(7), *layers, loss="mean_squared_error")
+    task = gradients(model.network, model._derivation)
+    assert len(task.drawn) == 3
     for step in (0, 1, 12345):
-        wanted = model._draw(seed, step, 3, np.dtype(np.float32))
-        for number, tensor in enumerate(model.network.training.random):
-            probability, values = model.network.random[tensor.name], wanted[tensor.name]
+        wanted = by_numpy(task, seed, step, 3, np.dtype(np.float32))
+        for tensor, (number, probability) in task.drawn.items():
             assert probability is not None
+            values = wanted[tensor]
             result = drawn(0, values.size, seed % 2**64, number, step, probability)
             assert np.array_equal(result, values.ravel())
             assert not np.array_equal(result, drawn(0, values.size, seed % 2**64, number, step + 1, 1 - probability))

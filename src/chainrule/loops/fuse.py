@@ -7,8 +7,12 @@ in registers, and a tensor that nothing else reads never exists in memory.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from heapq import heappop, heappush
+from math import prod
 from typing import Literal
 
 from chainrule.ir.expr import Component, Tensor
@@ -31,11 +35,11 @@ class Group:
     def indices(self) -> tuple[Index, ...]:
         return self.equations[0].indices
 
-    @property
+    @cached_property
     def targets(self) -> tuple[Tensor, ...]:
         return tuple(dict.fromkeys(e.tensor for e in self.equations))
 
-    @property
+    @cached_property
     def reads(self) -> tuple[Tensor, ...]:
         return tuple(dict.fromkeys(t for e in self.equations for t in tensors(e.value)))
 
@@ -54,11 +58,30 @@ def joined(group: Group, equation: Equation) -> Group | None:
                 return None
     if not own or set(mapping) != set(equation.indices):
         return None
-    if len({i for a in mapping.values() for i in a.indices}) < len(group.indices):
+    if not _once_each(mapping, group.indices):
         return None
     new = _over(equation, mapping)
     same = all(c.pad is None and c.subscripts == points[c.tensor] for c in components(new.value) if c.tensor in points)
     return Group((*group.equations, new)) if same and set(new.indices) == set(group.indices) else None
+
+
+def _once_each(mapping: Mapping[Index, Affine], indices: Sequence[Index]) -> bool:
+    """Whether each point of the mapping's indices is that of one point of `indices`: a piece of a tensor is no place
+    for an equation over all of it. What is mapped to are subscripts of a target, so no point is reached twice."""
+    for index, point in mapping.items():
+        plain = point.plain
+        if plain is None and (isinstance(index.extent, str) or point.bounds() != (0, index.extent - 1)):
+            return False
+        if plain is not None and plain.extent != index.extent:
+            return False
+    reached = {i for point in mapping.values() for i in point.indices}
+    return len(reached) == len(indices) and _size(mapping) == _size(indices)
+
+
+def _size(indices: Iterable[Index]) -> tuple[int, list[str]]:
+    """How many points: a number, and the named extents that multiply it."""
+    extents = [i.extent for i in indices]
+    return prod(e for e in extents if isinstance(e, int)), sorted(e for e in extents if isinstance(e, str))
 
 
 def _over(equation: Equation, mapping: Mapping[Index, Affine]) -> Equation:
@@ -78,28 +101,34 @@ def _over(equation: Equation, mapping: Mapping[Index, Affine]) -> Equation:
     return Equation(new_target, substitute(value, back))
 
 
-def ordered(equations: Sequence[Equation], late: Iterable[Equation], after: Tensor | None) -> list[Equation]:
+def ordered(equations: Sequence[Equation], late: Sequence[Equation], after: Tensor | None) -> list[Equation]:
     """The equations with each of `late` moved up to just behind the one whose value it consumes, as soon as all that it
     reads is there, and `after` too."""
-    waiting = list(late)
-    rest = [e for e in equations if e not in set(waiting)]
-    defined = {e.tensor for e in equations}
-    done: set[Tensor] = set()
+    pieces = Counter(e.tensor for e in equations)
+    needs = [{t for t in tensors(e.value) if t in pieces} for e in late]
+    users: dict[Tensor, list[int]] = {}
+    for number, needed in enumerate(needs):
+        for tensor in needed:
+            users.setdefault(tensor, []).append(number)
+    ready = [number for number, needed in enumerate(needs) if not needed]
     result: list[Equation] = []
-    for equation in rest:
+
+    def place(equation: Equation) -> None:
         result.append(equation)
-        done.add(equation.tensor)
-        position = 0
-        while position < len(waiting):
-            candidate = waiting[position]
-            ready = all(t in done or t not in defined for t in tensors(candidate.value))
-            if ready and (after is None or after in done):
-                result.append(waiting.pop(position))
-                done.add(candidate.tensor)
-                position = 0
-            else:
-                position += 1
-    return [*result, *waiting]
+        pieces[equation.tensor] -= 1
+        if not pieces[equation.tensor]:
+            for number in users.get(equation.tensor, ()):
+                needs[number].discard(equation.tensor)
+                if not needs[number]:
+                    heappush(ready, number)
+
+    moved = set(late)
+    for equation in equations:
+        if equation not in moved:
+            place(equation)
+            while ready and (after is None or not pieces[after]):
+                place(late[heappop(ready)])
+    return result
 
 
 def grouped(

@@ -221,8 +221,8 @@ class Step:
             layout = lowered.stored[tensor, False].layout
             entries = np.full(layout.padded, arithmetic.number(Fraction(0)), arithmetic.dtype)
             self.memory[lowered.names[tensor]] = Memory(entries.reshape(-1), 0, entries.size)
-            self.kept[tensor] = entries[_inner(layout)]
-            self.kept[tensor][...] = given[tensor]
+            self.kept[tensor] = entries[(*_inner(layout), ...)]
+            self.kept[tensor][...] = np.asarray(given[tensor]).astype(arithmetic.dtype)
         for (tensor, rows), where in lowered.stored.items():
             match where.region:
                 case "kept":
@@ -239,7 +239,7 @@ class Step:
                 for start in stretches:
                     memory.entries[memory.place(start, size)] = arithmetic.number(Fraction(0))
         for tensor in lowered.task.data:
-            self.gather(tensor, np.asarray(given[tensor]))
+            self.gather(tensor, np.asarray(given[tensor]).astype(arithmetic.dtype))
         self.failed = not self.run(workers)
         self.outputs = {t: self.taken(t) for t in lowered.task.outputs}
 

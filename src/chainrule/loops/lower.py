@@ -118,9 +118,13 @@ class Lowering(Writer):
         if forwarded is not None:
             return forwarded
         inside = self.conditions(node, env) if node.pad is not None else ()
+        pad: Atom | None = None
+        if isinstance(node.pad, Fraction):
+            whole = node.tensor.dtype == "integer"
+            pad = ir.Whole(Affine((), int(node.pad))) if whole else ir.Number(node.pad)
         if inside is None:
-            assert isinstance(node.pad, Fraction)
-            return ir.Number(node.pad)
+            assert pad is not None
+            return pad
         buffer, address, lanes = self.address(node, env)
         kind: ir.Kind = "int" if buffer.kind == "int" else "real"
         if any(local.kind == "ints" for local, _ in address.found):
@@ -132,8 +136,7 @@ class Lowering(Writer):
             address = ir.Address(Affine(), (*address.found, (where, 1)))
         part = self.part if lanes and self.lane is not None else None
         value = self.let(ir.Load(buffer, address, ir.IN_LANES[kind] if lanes else kind, part), "a")
-        if inside and isinstance(node.pad, Fraction):
-            pad: Atom = ir.Number(node.pad)
+        if inside and pad is not None:
             value = self.call("choose", self.every(inside), value, self.lift(pad) if lanes else pad, kind=value.kind)
         return value
 

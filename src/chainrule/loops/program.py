@@ -12,7 +12,7 @@ of memory. Three kinds of memory hold tensors:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -139,6 +139,11 @@ class _Plan:
         self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
         if not scheduled:
             self.schedules = [replace(s, tile=(1,) * len(s.tile), chunk=0) for s in self.schedules]
+        self.made_in: dict[Tensor | None, int] = {t: n for n, g in enumerate(self.groups) for t in g.targets}
+        self.read_in: dict[Tensor, list[int]] = {}
+        for number, group in enumerate(self.groups):
+            for tensor in group.reads:
+                self.read_in.setdefault(tensor, []).append(number)
         self.in_place = {
             old: new for old, new in task.following.items() if old is not new and self.may_overwrite(old, new)
         }
@@ -157,10 +162,6 @@ class _Plan:
         """The equations in an order in which updates directly follow the gradients that they consume, where that is
         allowed: everything that reads a kept tensor comes before its new value."""
         new_to_old = {new: old for old, new in self.task.following.items() if new is not old}
-        reading: dict[Tensor, int] = {}
-        for number, equation in enumerate(self.task.equations):
-            for tensor in tensors(equation.value):
-                reading[tensor] = number
         first_update = next((n for n, e in enumerate(self.task.equations) if _updates(e, new_to_old, self.task)), None)
         if first_update is None:
             return [*self.task.equations]
@@ -223,26 +224,17 @@ class _Plan:
 
     def may_overwrite(self, old: Tensor, new: Tensor) -> bool:
         """Whether the new value of a kept tensor may take the old one's place as it is computed."""
-        for number, group in enumerate(self.groups):
-            if new in group.targets:
-                position, target = number, next(e.target for e in group.equations if e.tensor == new)
-                break
-        else:
+        position = self.made_in.get(new)
+        if position is None or position <= self.made_in.get(self.task.loss, -1) or new in self.task.outputs:
             return False
-        for number, group in enumerate(self.groups):
-            read = [c for e in group.equations for c in components(e.value) if c.tensor == old]
-            if number > position and read:
-                return False
-            if number == position and any(c.subscripts != target.subscripts for c in read):
-                return False
-            if number == position:
-                later = group.equations[[e.tensor for e in group.equations].index(new) + 1 :]
-                if any(old in tensors(e.value) for e in later):
-                    return False
-        loss = self.task.loss
-        checked = next((n for n, g in enumerate(self.groups) if loss in g.targets), -1)
-        others = (n for n, g in enumerate(self.groups) if n != position and new in g.reads)
-        return position > checked and new not in self.task.outputs and not any(True for _ in others)
+        if any(n != position for n in self.read_in.get(new, ())) or max(self.read_in.get(old, [-1])) > position:
+            return False
+        equations = self.groups[position].equations
+        at = [e.tensor for e in equations].index(new)
+        read = [c for e in equations for c in components(e.value) if c.tensor == old]
+        if any(old in tensors(e.value) for e in equations[at + 1 :]):
+            return False
+        return all(c.subscripts == equations[at].target.subscripts for c in read)
 
     # Memory
 
@@ -295,7 +287,8 @@ class _Plan:
                     layout = replace(self.layouts[view], rows=in_rows)
                     places[view, in_rows] = replace(places[of, in_rows], layout=layout)
         stride = spread(sizes["blocks"])
-        stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places))
+        given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
+        stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places), given, self.buffer)
         return Lowered(
             self.task, self.machine.lanes, self.width, tuple(stages), places, self.names, stride, sizes["common"],
             self.by_name, self.views,
@@ -446,10 +439,15 @@ def _plain(equation: Equation) -> Equation:
     return Equation(target, transform(equation.value, renamed))
 
 
-def met(stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]]) -> Iterable[Stage]:
+def met(
+    stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]], given: Iterable[str],
+    buffer: Callable[[Tensor, bool], str],
+) -> Iterable[Stage]:
     """The stages with a meeting wherever one touches memory that other workers write, or writes what they touch.
-    Stages that share out blocks of samples touch their own blocks only."""
-    since: list[tuple[bool, list[str], list[str]]] = []
+    Stages that share out blocks of samples touch their own blocks only; so does the one before all, which takes the
+    batch in."""
+    taken = [name for name in given if name in memory]
+    since: list[tuple[bool, list[str], list[str]]] = [(True, taken, taken)]
     for stage in stages:
         match stage:
             case ir.Kernel(buffers=buffers, written=written, split=split):
@@ -459,9 +457,11 @@ def met(stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]]) -> 
                 since = []
                 yield stage
                 continue
-            case _:
-                yield stage
-                continue
+            case Rows(tensor=tensor):
+                name = buffer(tensor, False)
+                blocks, touched, changed = True, [name, f"{name}r"], [f"{name}r"]
+            case Meet():
+                raise AssertionError("meetings are made here")
         if any(
             not (blocks and other_blocks) and (
                 _meet(touched, other_changed, memory) or _meet(changed, other_touched, memory)

@@ -149,7 +149,7 @@ def choose(
     has_samples = any(i.is_sample for i in group.indices)
     if has_samples and width > 1:
         tile = best_tile(group, found, machine, "samples", blocks)
-        return chunked(group, Schedule("samples", found, tile), layouts)
+        return chunked(group, Schedule("samples", found, tile), width)
     options: list[tuple[float, Schedule]] = []
     outer = samples if has_samples else 1
     for lanes in ("outputs", "terms"):
@@ -158,16 +158,17 @@ def choose(
         if lanes == "outputs":
             if not fits(group, layouts):
                 continue
-            extra = sum(layouts[t].size for t in needs_rows(group, found[-1])) * blocks if width > 1 else 0
+            copied = [t for t in needs_rows(group, found[-1]) if width > 1]
+            extra = sum(layouts[t].size for t in copied) * blocks * width / 2  # a copy in rows is a transpose
         else:
             extra = 0
         tile = best_tile(group, found, machine, lanes, outer)
         cost = total_cost(group, found, tile, machine, lanes, outer, samples, width) + extra
         options.append((cost, Schedule(lanes, found, tile)))
-    return chunked(group, min(options, key=lambda option: option[0])[1], layouts)
+    return chunked(group, min(options, key=lambda option: option[0])[1], width)
 
 
-def chunked(group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) -> Schedule:
+def chunked(group: Group, schedule: Schedule, width: int) -> Schedule:
     """The schedule with a chunk where the terms of its one sum do not fit into the cache that they are read from."""
     sums = reductions(group)
     if len(sums) != 1 or sums[0].kind != "sum" or any(True for _ in positional(sums[0].body)):
@@ -181,7 +182,7 @@ def chunked(group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) 
             if first.extent * inner * schedule.tile[0] * VECTOR <= SECOND_CACHE // 3 or others:
                 return schedule
             return replace(schedule, chunk=_divisor(first.extent, 256))
-        case "terms" if first.is_sample and len(others) > 1 and isinstance(others[0].extent, int):
+        case "terms" if width > 1 and first.is_sample and len(others) > 1 and isinstance(others[0].extent, int):
             inner = prod(i.extent for i in others[1:] if isinstance(i.extent, int))
             row = 0
             for component in nodes(node.body):
@@ -208,8 +209,8 @@ def reductions(group: Group) -> list[Reduce]:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one term of a sum takes at each point of a tile: `products`, and loads of vectors and of single numbers, each
-    with the loops (0 for the blocks of samples) at whose positions it is another one."""
+    """What one term of a sum takes at each point of a tile: `products`, and loads of vectors and of single numbers,
+    each with the loops (0 for the blocks of samples) at whose positions it is another one."""
 
     own: tuple[int, ...]
     products: int

@@ -110,7 +110,7 @@ class _Printer:
         where, what = self.pointer(of.buffer, of.address), self.value(of.value)
         suffix = "_ints" if of.value.kind == "ints" else ""
         if of.part is not None:
-            return f"store_part({where}, {what}, {self.count(of.part)});"
+            return f"store_part{suffix}({where}, {what}, {self.count(of.part)});"
         if of.value.kind in VECTORS:
             return f"store{suffix}({where}, {what});"
         return f"{self.element(of.buffer, of.address)} = {what};"
@@ -151,10 +151,10 @@ class _Printer:
             rest = ir.Address(of.address.affine, tuple(f for f in of.address.found if f[0].kind != "ints"))
             return f"gather({self.pointer(of.buffer, rest)}, {self.value(index)}, {stride})"
         if of.kind in VECTORS:
-            where = self.pointer(of.buffer, of.address)
+            where, suffix = self.pointer(of.buffer, of.address), "_ints" if of.kind == "ints" else ""
             if of.part is not None:
-                return f"load_part({where}, {self.count(of.part)})"
-            return f"load{'_ints' if of.kind == 'ints' else ''}({where})"
+                return f"load_part{suffix}({where}, {self.count(of.part)})"
+            return f"load{suffix}({where})"
         return self.element(of.buffer, of.address)
 
     def call(self, of: ir.Call) -> str:

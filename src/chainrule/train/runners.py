@@ -30,7 +30,7 @@ Array = NDArray[Any]
 Executor = Literal["native", "numpy"]
 POLL = 0.05  # seconds between two looks at a run under way
 REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
-SHORT = 1e7  # products in all that are over before anybody would want to end the run
+SHORT = 2e8  # products in all that are over before anybody would want to end the run
 PARALLEL = 4e6  # products in a batch from which a second worker is worth its meetings
 
 
@@ -119,9 +119,9 @@ class NativeRunner:
         samples = len(order)
         batch = min(batch, samples)
         outputs = outputs_of(self.task, samples, -(-samples // batch), REAL)
-        if self.task.products * samples < SHORT:
-            return outputs, self.library.call(given, kept, outputs, order, batch, seed=seed, before=before)
         workers = self.workers or (cores() if self.task.products * batch >= PARALLEL else 1)
+        if workers == 1 and self.task.products * samples < SHORT:
+            return outputs, self.library.call(given, kept, outputs, order, batch, seed=seed, before=before)
         run = self.library.start(given, kept, outputs, order, batch=batch, seed=seed, before=before, workers=workers)
         try:
             while (failed := run.wait(POLL)) is None:

@@ -1,14 +1,15 @@
 /* A batch into blocks and out of them. A block has WIDTH samples; in it component f of sample s is at f·WIDTH + s. */
 
+#define EVERY_SAMPLE _Pragma("GCC unroll 16") for (int s = 0; s < WIDTH; s++)
 #if WIDTH > 1
 /* Components first … first + count − 1 of a block's samples, from rows that begin at row[s]. */
 static void __attribute__((unused)) take(real *to, const real *const row[], long first, long count) {
   long f = 0;
   for (; f + WIDTH <= count; f += WIDTH) {
     vec part[WIDTH];
-    for (int s = 0; s < WIDTH; s++) part[s] = load(row[s] + first + f);
+    EVERY_SAMPLE part[s] = load(row[s] + first + f);
     transpose(part);
-    for (int s = 0; s < WIDTH; s++) store(to + (f + s) * WIDTH, part[s]);
+    EVERY_SAMPLE store(to + (f + s) * WIDTH, part[s]);
   }
   for (; f < count; f++)
     for (int s = 0; s < WIDTH; s++) to[f * WIDTH + s] = row[s][first + f];
@@ -18,10 +19,13 @@ static void __attribute__((unused)) give(real *to, long apart, const real *from,
   long f = 0;
   for (; f + WIDTH <= count; f += WIDTH) {
     vec part[WIDTH];
-    for (int s = 0; s < WIDTH; s++) part[s] = load(from + (f + s) * WIDTH);
+    EVERY_SAMPLE part[s] = load(from + (f + s) * WIDTH);
     transpose(part);
-    for (int s = 0; s < WIDTH; s++)
-      if (s < live) store(to + s * apart + f, part[s]);
+    if (live >= WIDTH) {
+      EVERY_SAMPLE store(to + s * apart + f, part[s]);
+    } else {
+      for (int s = 0; s < live; s++) store(to + s * apart + f, part[s]);
+    }
   }
   for (; f < count; f++)
     for (int s = 0; s < WIDTH && s < live; s++) to[s * apart + f] = from[f * WIDTH + s];

@@ -147,10 +147,12 @@ CALLED void store_part(real *to, vec a, long k) {
   for (int i = 0; i < LANES && i < k; i++) to[i] = a.lane[i];
 }
 INLINE void store(real *to, vec a) { store_part(to, a, LANES); }
-CALLED ints load_ints(const whole *from) { EACH_INT(from[i]) }
-CALLED void store_ints(whole *to, ints a) {
-  for (int i = 0; i < LANES; i++) to[i] = a[i];
+CALLED ints load_part_ints(const whole *from, long k) { EACH_INT(i < k ? from[i] : 0) }
+INLINE ints load_ints(const whole *from) { return load_part_ints(from, LANES); }
+CALLED void store_part_ints(whole *to, ints a, long k) {
+  for (int i = 0; i < LANES && i < k; i++) to[i] = a[i];
 }
+INLINE void store_ints(whole *to, ints a) { store_part_ints(to, a, LANES); }
 CALLED vec gather(const real *from, ints index, long stride) { EACH_VEC(from[index[i] * stride]) }
 CALLED void transpose(vec rows[LANES]) {
   for (int i = 0; i < LANES; i++)

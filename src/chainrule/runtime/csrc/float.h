@@ -74,6 +74,22 @@ INLINE void store_part(real *to, vec a, long k) {
   for (int i = 0; i < LANES && i < k; i++) to[i] = a[i];
 #endif
 }
+INLINE ints load_part_ints(const whole *from, long k) {
+#ifdef BUILTIN
+  return (ints)load_part((const void *)from, k);
+#else
+  ints a = {};
+  for (int i = 0; i < LANES && i < k; i++) a[i] = from[i];
+  return a;
+#endif
+}
+INLINE void store_part_ints(whole *to, ints a, long k) {
+#ifdef BUILTIN
+  store_part((void *)to, (vec)a, k);
+#else
+  for (int i = 0; i < LANES && i < k; i++) to[i] = a[i];
+#endif
+}
 INLINE vec gather(const real *from, ints index, long stride) {
   vec a;
   for (int i = 0; i < LANES; i++) a[i] = from[index[i] * stride];

@@ -1,0 +1,102 @@
+"""The loops of every layer, loss and optimizer, carried out by the interpreter: equal to the equations.
+
+Exactly over GF(p); over float64 within a rounding error of a few terms, by two workers in either order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.examples import CAMPAIGN
+from tests.loops.arithmetic import Field, Floats
+from tests.loops.tasks import computed, computed_exactly, differing, elements, far, floats, wanted
+from tests.nn.test_every_layer import model_with
+
+import chainrule as cr
+from chainrule.compile import evaluation, training
+from chainrule.loops.interpret import Step
+from chainrule.loops.program import Task, lower
+from chainrule.loops.schedule import Machine
+from chainrule.nn.layers import LAYERS
+from chainrule.nn.losses import LOSSES
+from chainrule.nn.network import assemble
+from chainrule.optim.named import OPTIMIZERS
+
+SEED = 3
+OPTIMIZER = [
+    *OPTIMIZERS.values(), cr.SGD(0.1), cr.AdamW(clip_value=0.5), cr.RMSProp(momentum=0.5, clip_norm=1.0),
+    cr.Adagrad(clip_value=0.3, clip_norm=0.5),
+]
+# Lanes, samples that are expected, samples that come: one block and a part, one in each vector, a batch of one.
+CASES = [(4, 6, 6), (4, 1, 3)] + ([(4, 4, 4), (4, 1, 1), (8, 8, 11), (16, 9, 5)] if CAMPAIGN else [])
+
+
+def agrees(task: Task, case: tuple[int, int, int]) -> None:
+    lanes, expected, samples = case
+    lowered = lower(task, Machine(lanes, 12), samples=expected)
+    exact = elements(task, samples, SEED)
+    step = Step(lowered, Field(SEED), exact, (1, 0))
+    assert differing({**step.outputs, **step.kept}, wanted(task, computed_exactly(task, exact, samples, SEED))) == []
+    given = floats(task, samples)
+    steps = [Step(lowered, Floats(), given, workers) for workers in ((0,), (0, 1, 2), (2, 1, 0))]
+    found = [{**step.outputs, **step.kept} for step in steps]
+    assert far(found[0], wanted(task, computed(task, given)), 1e-12) == []
+    for other in found[1:]:
+        assert [t.name for t in other if not np.array_equal(found[0][t], other[t], equal_nan=True)] == []
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_training_step_of_every_layer(name: str) -> None:
+    model = model_with(name)
+    rule = OPTIMIZER[list(LAYERS).index(name) % len(OPTIMIZER)]
+    task = training(model.network, model.derive(), rule, "numbers")
+    for case in CASES:
+        agrees(task, case)
+
+
+@pytest.mark.parametrize("weights", ["none", "of samples", "of entries"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_with_weights_and_accuracy(name: str, weights: str) -> None:
+    loss = LOSSES[name]()
+    x = cr.Input(2, 3)
+    model = cr.Model(x, cr.Dense(3, axes="last")(x), loss=loss, l2=0.01)
+    rank = {"none": 0, "of samples": 1, "of entries": len(loss.entries(model.network.logits.shape))}[weights]
+    net = assemble(model.inputs, model.output, model.loss, model.l2, rank)
+    agrees(training(net, model._derived(net), cr.SGD(0.1), loss.labels), CASES[rank % 2])
+    agrees(evaluation(net, loss.labels), CASES[(rank + 1) % 2])
+
+
+@pytest.mark.parametrize("number", range(len(OPTIMIZER)))
+def test_every_optimizer_over_every_rank(number: int) -> None:
+    """A scalar, a vector and matrices; numbers for all parameters; a gradient that is zero."""
+    x = cr.Input(1, 5)
+    model = cr.Model(x, cr.Dense(3)(cr.Flatten()(cr.LayerNorm()(cr.Conv1d(2, 2)(x)))), loss="softmax_cross_entropy")
+    task = training(model.network, model.derive(), OPTIMIZER[number], "classes")
+    for case in CASES:
+        agrees(task, case)
+
+
+def test_a_step_whose_loss_is_not_finite_changes_nothing() -> None:
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), loss="mean_squared_error")
+    task = training(model.network, model.derive(), cr.Adam(), "numbers")
+    lowered = lower(task, Machine(4, 12), samples=5)
+    given = floats(task, 5)
+    given[task.data[0]][3, 1] = np.inf
+    step = Step(lowered, Floats(), given)
+    assert step.failed
+    assert all(np.array_equal(step.kept[t], given[t]) for t in task.kept)
+    assert not Step(lowered, Floats(), floats(task, 5)).failed
+
+
+def test_the_interpreter_refuses_an_address_outside_of_its_tensor() -> None:
+    model = model_with("Conv2d")
+    task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
+    lowered = lower(task, Machine(4, 12), samples=6)
+    tensor = next(t for t, rows in lowered.stored if not rows and t not in (*task.kept, *task.data))
+    where = lowered.stored[tensor, False]
+    smaller = replace(where.layout, tensor=replace(tensor, shape=(*tensor.shape[:-1], 1)))
+    broken = replace(lowered, stored={**lowered.stored, (tensor, False): replace(where, layout=smaller)})
+    with pytest.raises((IndexError, ValueError)):
+        Step(broken, Floats(), floats(task, 6))

@@ -1,0 +1,119 @@
+"""The law of schedules: what is fused, tiled, made in passes or shared out changes no bit.
+
+Here the loops are carried out by the interpreter, over float64 without fused operations: whatever adds in another order
+shows. tests/targets/test_same_bits.py does it to what the compiler makes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from tests.examples import examples
+from tests.loops.arithmetic import Floats
+from tests.loops.tasks import floats, task_of
+from tests.networks import networks
+from tests.nn.test_every_layer import MODELS, model_with
+
+import chainrule as cr
+from chainrule.compile import training
+from chainrule.ir.expr import Tensor
+from chainrule.loops import program, schedule
+from chainrule.loops.fuse import Group
+from chainrule.loops.interpret import Step
+from chainrule.loops.program import Task, lower
+from chainrule.loops.schedule import Machine, Schedule
+
+Bits = Mapping[Tensor, Any]
+
+
+def bits(task: Task, samples: int, *, expected: int, lanes: int = 4, scheduled: bool = True, workers: int = 1) -> Bits:
+    lowered = lower(task, Machine(lanes, 12), samples=expected, scheduled=scheduled)
+    step = Step(lowered, Floats(), floats(task, samples), range(workers))
+    return {t: a.tobytes() for t, a in {**step.outputs, **step.kept}.items()}
+
+
+def tiled(draw: Callable[[int], int]) -> Callable[..., Schedule]:
+    """`choose` with other tiles: for each loop any size up to 4 that fits, drawn."""
+
+    def choose(group: Group, layouts: Any, machine: Machine, width: int, samples: int) -> Schedule:
+        found = schedule.choose(group, layouts, machine, width, samples)
+        sizes = [1 + draw(min(4, loop.extent)) for loop in found.loops]
+        sizes = [1 + draw(3) if found.lanes == "samples" else 1, *sizes]
+        return replace(found, tile=tuple(sizes))
+
+    return choose
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layer_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_with(name)
+    task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.5), "numbers")
+    for expected, samples in ((6, 7), (1, 3)):
+        wanted = bits(task, samples, expected=expected, scheduled=False)
+        assert bits(task, samples, expected=expected, workers=2) == wanted
+        rng = np.random.default_rng(len(name))
+        with monkeypatch.context() as patch:
+            patch.setattr(program, "choose", tiled(lambda n: int(rng.integers(n))))
+            patch.setattr(schedule, "FIRST_CACHE", 64)  # so that what is small here is made in passes
+            patch.setattr(schedule, "SECOND_CACHE", 64)
+            assert bits(task, samples, expected=expected) == wanted
+
+
+@examples(4, 400)
+@given(st.data())
+def test_drawn_networks_in_drawn_tiles(data: st.DataObject) -> None:
+    model, labels = data.draw(networks())
+    task = training(model.network, model.derive(), cr.Adam(clip_norm=1.0), labels)
+    expected, samples = data.draw(st.sampled_from([(1, 1), (1, 3), (5, 5), (5, 6)]))
+    wanted = bits(task, samples, expected=expected, scheduled=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "choose", tiled(lambda n: data.draw(st.integers(0, n - 1))))
+        assert bits(task, samples, expected=expected) == wanted
+
+
+# A sum whose neighbours in a kernel, or in the loops around it, would have it added up in another order.
+NEIGHBOURS = {
+    "an update that is not side by side": (
+        "g[i, j] = sum[n](a[n, i]*b[n, j])\nv[i, j] = w[i, j] - g[i, j]\nu[j, i] = q[j, i] - 2*g[i, j]",
+        "w[5, 6]; q[6, 5]", "a[N, 5]; b[N, 6]",
+    ),
+    "two sums at one point": (
+        "s[i, j] = sum[k](p[i, k]*q[j, k])\nt[i, j] = s[i, j]*sum[k](p[i, k]*r[k, j])",
+        "p[5, 7]; q[9, 7]; r[7, 9]", "x[N, 2]",
+    ),
+    "a sum that the samples do not move": ("y[n, i] = x[n, i]*sum[k](w[i, k]**2)", "w[3, 9]", "x[N, 3]"),
+    "a sum that nothing moves": ("y[n, i] = x[n, i]*sum[k, l](w[k, l]**2)", "w[3, 9]", "x[N, 3]"),
+    "a sum that only the first index moves": ("y[i, j] = v[i, j]*sum[k](w[i, k]**2)", "w[3, 9]; v[3, 8]", "x[N, 1]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_neighbours_do_not_decide_how_a_sum_is_split(name: str) -> None:
+    text, kept, given = NEIGHBOURS[name]
+    task = task_of(text, kept=kept, data=given)
+    for expected, samples in ((6, 7), (1, 2)):
+        assert bits(task, samples, expected=expected) == bits(task, samples, expected=expected, scheduled=False)
+
+
+def test_where_lanes_do_not_split_a_sum_their_number_changes_no_bit() -> None:
+    """Forward and input gradients keep samples, or outputs, in the lanes; a weight's gradient splits its sum."""
+    text = "u[n, k] = sum[l](w[k, l]*x[n, l])\nz[n, k] = tanh(u[n, k])\nd[n, l] = sum[k](w[k, l]*z[n, k])"
+    task = task_of(text, kept="w[5, 9]", data="x[N, 9]")
+    for samples in (3, 9, 17):
+        assert len({tuple(bits(task, samples, expected=17, lanes=lanes).items()) for lanes in (4, 8, 16)}) == 1
+    split = task_of("g[k, l] = sum[n](d[n, k]*x[n, l])", data="x[N, 3]; d[N, 3]")
+    assert len({tuple(bits(split, 17, expected=17, lanes=lanes).items()) for lanes in (4, 8, 16)}) == 3
+
+
+def test_another_order_of_a_sum_shows() -> None:
+    first = task_of("y[k] = sum[i](x[i, k]*w[i])", kept="x[9, 5]; w[9]", data="d[N, 1]")
+    other = replace(first, equations=task_of(
+        "y[k] = sum[i<9](x[8 - i, k]*w[8 - i])", kept="x[9, 5]; w[9]", data="d[N, 1]"
+    ).equations)
+    assert bits(first, 1, expected=1) != bits(other, 1, expected=1)

@@ -1,0 +1,81 @@
+"""Lowered programs as native code, for tests: built with the flags that a test wants, run over a task's steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.compile import emit, machine_of
+from chainrule.ir.expr import Tensor
+from chainrule.loops.program import Lowered, Task, lower
+from chainrule.runtime.compiler import Target, native
+from chainrule.runtime.library import Library
+from chainrule.targets import c
+from chainrule.train.runners import NumpyRunner, outputs_of
+
+Array = NDArray[Any]
+HERE = native()
+QUICK = ("-O1",)  # for sources whose kernels run once: a third of the time to compile
+
+
+def at_lanes(task: Task, lanes: int, *, samples: int, scheduled: bool = True) -> Lowered:
+    return lower(task, machine_of(HERE.with_lanes(lanes)), samples=samples, scheduled=scheduled)
+
+
+def library(lowered: Lowered, *, target: Target | None = None, flags: tuple[str, ...] = QUICK) -> Library:
+    target = target or HERE.with_lanes(lowered.lanes)
+    return Library(lowered, emit(lowered), c.slots(lowered), target, np.dtype(np.float32), flags)
+
+
+@dataclass
+class Result:
+    """What the steps of a task leave behind; `failed` is the step whose loss was not finite, or -1."""
+
+    outputs: dict[Tensor, Array]
+    kept: dict[Tensor, Array]
+    failed: int
+
+    @property
+    def bits(self) -> dict[str, bytes]:
+        return {t.name: a.tobytes() for t, a in {**self.outputs, **self.kept}.items()}
+
+
+def natively(
+    built: Library, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, workers: int = 1, seed: int = 0
+) -> Result:
+    task, steps = built.lowered.task, -(-len(order) // batch)
+    arrays = {t: np.array(a, np.int32 if t.dtype == "integer" else np.float32) for t, a in given.items()}
+    arrays |= {t: np.repeat(arrays[t], steps) for t in task.stepwise}
+    data = {t: arrays[t] for t in task.data if t not in task.drawn}
+    kept = {t: arrays[t] for t in task.kept}
+    outputs = outputs_of(task, len(order), steps, np.dtype(np.float32))
+    failed = built.start(data, kept, outputs, order, batch=batch, workers=workers, seed=seed).wait()
+    assert failed is not None
+    return Result(outputs, kept, failed)
+
+
+def by_numpy(
+    task: Task, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, seed: int = 0
+) -> Result:
+    """The same in float64; what is drawn has the bits of float32's."""
+    steps = -(-len(order) // batch)
+    arrays = {t: np.array(a, np.int64 if t.dtype == "integer" else np.float64) for t, a in given.items()}
+    arrays |= {t: np.repeat(arrays[t], steps) for t in task.stepwise}
+    kept = {t: arrays[t] for t in task.kept}
+    data = {t: arrays[t] for t in task.data if t not in task.drawn}
+    outputs, failed = NumpyRunner(task, np.dtype(np.float64)).run(data, kept, order, batch, seed=seed)
+    return Result(outputs, kept, failed)
+
+
+def distance(found: Result, right: Result) -> dict[str, float]:
+    """For each tensor the largest difference, as a share of its largest entry, or of 1."""
+    result: dict[str, float] = {}
+    for tensor, value in {**right.outputs, **right.kept}.items():
+        other = found.kept[tensor] if tensor in found.kept else found.outputs[tensor]
+        size = max(1.0, float(np.abs(value).max(initial=0)))
+        result[tensor.name] = float(np.abs(other - value).max(initial=0)) / size
+    return result
