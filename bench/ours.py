@@ -55,7 +55,7 @@ class Chainrule:
 
     name = "chainrule"
 
-    def __init__(self, workload: Workload, data: Data, threads: int) -> None:
+    def __init__(self, workload: Workload, data: Data, threads: int | None) -> None:
         self.workload, self.data, self.threads = workload, data, threads
         self.model = model_of(workload)
         self.rule = rule_of(workload)
