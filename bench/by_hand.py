@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.contender import Cannot
+from bench.contender import UnavailableError
 from bench.workloads import Activation, Array, Data, Workload
 
 
@@ -16,7 +16,7 @@ class NumPy:
 
     def __init__(self, workload: Workload, data: Data, threads: int) -> None:
         if not workload.is_flat:
-            raise Cannot("dense layers only")
+            raise UnavailableError("dense layers only")
         self.workload, self.threads = workload, threads
         self.activation = next((a.name for a in workload.layers if isinstance(a, Activation)), "relu")
         self.batches = self.prepared(data)
@@ -62,9 +62,9 @@ class NumPy:
             delta = (p - y) / np.float32(len(y))
         self.count += 1
         for layer in reversed(range(len(self.weights))):
-            W, gradient = self.weights[layer], delta.T @ values[layer]
-            below = delta @ W if layer else None
-            self.update(2 * layer, W, gradient)
+            weights, gradient = self.weights[layer], delta.T @ values[layer]
+            below = delta @ weights if layer else None
+            self.update(2 * layer, weights, gradient)
             self.update(2 * layer + 1, self.biases[layer], delta.sum(0))
             if below is not None:
                 delta = below

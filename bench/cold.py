@@ -21,8 +21,14 @@ from bench.workloads import WORKLOADS, Workload
 
 SAMPLES = 6400
 ROUNDS = 3
-PROCESSES = {"chainrule, first run": "chainrule", "chainrule, from the cache": "chainrule", "PyTorch eager": "eager"}
-PROCESSES |= {"JAX scan": "scan", "scikit-learn": "sklearn", "only the data": "nothing"}
+PROCESSES = {
+    "chainrule, first run": "chainrule",
+    "chainrule, from the cache": "chainrule",
+    "PyTorch eager": "eager",
+    "JAX scan": "scan",
+    "scikit-learn": "sklearn",
+    "only the data": "nothing",
+}
 
 
 def child(key: str, workload: Workload, threads: int) -> None:
@@ -31,11 +37,11 @@ def child(key: str, workload: Workload, threads: int) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     data = workload.data(SAMPLES)
     if key != "nothing":
-        from bench.contender import Cannot, made
+        from bench.contender import UnavailableError, made
 
         try:
             made(key, workload, data, threads).train(1)
-        except Cannot as reason:
+        except UnavailableError as reason:
             print(json.dumps(str(reason)))
             return
     print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
@@ -66,8 +72,8 @@ def section(workload: Workload) -> str:
         if isinstance(held, str) or isinstance(bare, str):
             missing.append(f"- {name} takes no part: {held}.")
         else:
-            more = f"{(held - bare) / 2**20:.0f} MiB"
-            rows.append([name, duration(median(times[name])), duration(min(times[name])), f"{held / 2**20:.0f} MiB", more])
+            sizes = [f"{size / 2**20:.0f} MiB" for size in (held, held - bare)]
+            rows.append([name, duration(median(times[name])), duration(min(times[name])), *sizes])
     title = f"#### {workload.name}, {workload.title}: {SAMPLES} samples, batch {workload.batch}\n"
     table = markdown(["", "start to end", "best", "most memory", "more than the data alone"], rows)
     told = f"Parameters, state, activations and a batch are {workload.memory() / 2**20:.1f} MiB."

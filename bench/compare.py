@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from bench.contender import CONTENDERS, Cannot, Contender, made
+from bench.contender import CONTENDERS, Contender, UnavailableError, made
 from bench.machine import Peak, limit, load, sgemm, spread
 from bench.rounds import CLOCKS, Work, interleaved
 from bench.table import markdown, times
@@ -88,7 +88,7 @@ def compare(workload: Workload, keys: Iterable[str], effort: Effort, threads: in
         try:
             contender = made(key, workload, data, threads)
             losses[contender.name] = list(contender.losses(first))
-        except Cannot as reason:
+        except UnavailableError as reason:
             result.missing[key] = str(reason)
             continue
         contenders.append(contender)

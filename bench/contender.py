@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 from bench.workloads import Data, Workload
 
@@ -28,8 +28,19 @@ class Contender(Protocol):
         ...
 
 
-class Cannot(Exception):
+class UnavailableError(Exception):
     """Why a contender does not take part: a library that is missing, a network that it cannot express."""
+
+
+def library(name: str) -> Any:
+    """An optional library. It is not imported by a statement, so that all is well formed where it is not installed.
+
+    Raises UnavailableError.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UnavailableError(f"{name.partition('.')[0]} is not installed") from error
 
 
 # Name on the command line: the file, the class, and whether --quick runs it.
@@ -46,6 +57,6 @@ CONTENDERS = {
 
 
 def made(key: str, workload: Workload, data: Data, threads: int) -> Contender:
-    """Raises Cannot."""
+    """Raises UnavailableError."""
     module, name, _ = CONTENDERS[key]
     return getattr(import_module(f"bench.{module}"), name)(workload, data, threads)

@@ -23,11 +23,10 @@ MODEL = "lenet"
 
 def torch_training(epochs: int, limit: int | None) -> None:
     """The network, batches, optimizer and schedule of the built-in model's file, with PyTorch's own initial values."""
-    import torch
-    from chainrule.train.files import read_data
 
-    from bench.pytorch import network
+    from bench.pytorch import network, torch
     from bench.workloads import LENET, Workload
+    from chainrule.train.files import read_data
 
     batch, rate = 64, 0.002
     data = read_data("fashion-mnist")

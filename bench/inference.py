@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.contender import Cannot
+from bench.contender import UnavailableError, library
 from bench.machine import limit, load, spread
 from bench.rounds import Work, interleaved
 from bench.table import duration, markdown, times
@@ -30,10 +30,7 @@ def chainrule(workload: Workload, threads: int) -> Predict:
 
 
 def onnxruntime(workload: Workload, threads: int) -> Predict:
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise Cannot("onnxruntime is not installed") from error
+    ort = library("onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session: Any = ort.InferenceSession(onnx_of(workload), options, providers=["CPUExecutionProvider"])
@@ -42,10 +39,8 @@ def onnxruntime(workload: Workload, threads: int) -> Predict:
 
 def onnx_of(workload: Workload) -> bytes:
     """The network, with its softmax, as an ONNX file."""
-    try:
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise Cannot("onnx is not installed") from error
+    onnx = library("onnx")
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
     values = iter(workload.initial())
     nodes: list[Any] = []
     weights: list[Any] = []
@@ -55,7 +50,7 @@ def onnx_of(workload: Workload) -> bytes:
         nonlocal name
         after = f"v{len(nodes)}"
         names = [f"{after}_{i}" for i in range(len(weighted))]
-        weights.extend(numpy_helper.from_array(w, n) for w, n in zip(weighted, names, strict=True))
+        weights.extend(onnx.numpy_helper.from_array(w, n) for w, n in zip(weighted, names, strict=True))
         nodes.append(helper.make_node(kind, [name, *names], [after], **attributes))
         name = after
 
@@ -73,7 +68,6 @@ def onnx_of(workload: Workload) -> bytes:
             case Activation(name=function):
                 add({"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[function])
     add("Softmax", axis=1)
-    real = TensorProto.FLOAT
     inputs = [helper.make_tensor_value_info("x", real, ["n", *workload.input])]
     outputs = [helper.make_tensor_value_info(name, real, ["n", workload.outputs])]
     graph = helper.make_graph(nodes, workload.name, inputs, outputs, weights)
@@ -98,7 +92,11 @@ def jax_jit(workload: Workload, threads: int) -> Predict:
     from bench.xla import forward, jax, jnp
 
     values = [jnp.array(value) for value in workload.initial()]
-    compiled: Any = jax.jit(lambda x: jax.nn.softmax(forward(workload, values, x)))
+
+    def probabilities(x: Any) -> Any:
+        return jax.nn.softmax(forward(workload, values, x))
+
+    compiled = jax.jit(probabilities)
     return lambda x: np.asarray(compiled(x))
 
 
@@ -124,7 +122,7 @@ def sections(workload: Workload, threads: int, rounds: int, seconds: float) -> I
     for name, make in CONTENDERS.items():
         try:
             predicts[name] = make(workload, threads)
-        except Cannot as reason:
+        except UnavailableError as reason:
             missing[name] = str(reason)
     for batch in (1, 256):
         x = workload.data(batch).x

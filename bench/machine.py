@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from threadpoolctl import threadpool_limits
+
 from chainrule.runtime.build import build
 from chainrule.runtime.compiler import find_compiler, native
-from threadpoolctl import threadpool_limits
 
 FMA = """
 #include <stddef.h>
@@ -52,11 +54,10 @@ def described() -> str:
     name = platform.processor() or platform.machine()
     path = Path("/proc/cpuinfo")
     if path.exists():
-        fields = dict(part.partition(":")[::2] for part in path.read_text().splitlines() if ":" in part)
-        cleaned = {key.strip(): value.strip() for key, value in fields.items()}
-        name = cleaned.get("model name", name)
-        if "cpu family" in cleaned:
-            name += f" (family {cleaned['cpu family']}, model {cleaned['model']})"
+        fields = dict[str, str](re.findall(r"^(.+?)\s*: (.*)$", path.read_text(), re.MULTILINE))
+        name = fields.get("model name", name)
+        if "cpu family" in fields:
+            name += f" (family {fields['cpu family']}, model {fields['model']})"
     compiler = find_compiler()
     made = "no C compiler" if compiler is None else Path(compiler.command[0]).name
     return (

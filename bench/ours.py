@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import chainrule as cr
 import numpy as np
+
+import chainrule as cr
+from bench.workloads import Activation, Conv, Data, Dense, Pool, Workload
 from chainrule.compile import training
 from chainrule.nn.losses import Labels
 from chainrule.train.data import as_target
 from chainrule.train.runners import NativeRunner, rates
-
-from bench.workloads import Activation, Conv, Data, Dense, Pool, Workload
 
 ACTIVATIONS = {"sigmoid": cr.Sigmoid, "tanh": cr.Tanh, "relu": cr.ReLU}
 

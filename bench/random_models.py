@@ -13,7 +13,6 @@ from statistics import median
 from typing import Literal
 
 import numpy as np
-from chainrule.errors import ChainruleError
 
 from bench.compare import TOLERANCE, difference
 from bench.contender import made
@@ -21,6 +20,7 @@ from bench.machine import limit, load
 from bench.rounds import CLOCKS, Work, interleaved
 from bench.table import markdown, times
 from bench.workloads import Activation, Conv, Dense, Layer, Pool, Workload, mlp
+from chainrule.errors import ChainruleError
 
 MOST = 4e9  # operations in a batch
 STEPS = 10  # over which losses are compared
@@ -76,7 +76,8 @@ def described(workload: Workload) -> str:
             case Dense(units=units):
                 words.append(str(units))
             case Conv(filters=filters, size=size, stride=stride, padding=padding):
-                words.append(f"c{filters}k{size}" + (f"s{stride}" if stride > 1 else "") + (f"p{padding}" if padding else ""))
+                more = [f"s{stride}"] * (stride > 1) + [f"p{padding}"] * (padding > 0)
+                words.append("".join([f"c{filters}k{size}", *more]))
             case Pool(kind=kind, size=size, stride=stride):
                 words.append(f"{kind}{size}s{stride}")
             case Activation():
@@ -133,11 +134,13 @@ def main() -> None:
     ]
     ratios = [each.ratio for each in found]
     plural = "s" if options.threads > 1 else ""
+    clock = "CPU" if options.cpu else "wall"
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
     print(
-        f"{len(found)} networks, {options.threads} thread{plural}, {'CPU' if options.cpu else 'wall'} clock, load {load()}: "
-        f"the least ratio is {times(ratios[0])}, the median {times(median(ratios))}, the geometric mean "
-        f"{times(math.exp(sum(map(math.log, ratios)) / len(ratios)))}; {sum(ratio < 1 for ratio in ratios)} are below 1. "
-        f"Losses over {STEPS} steps differ by {max(each.difference for each in found):.0e} at most.\n"
+        f"{len(found)} networks, {options.threads} thread{plural}, {clock} clock, load {load()}: the least ratio is "
+        f"{times(ratios[0])}, the median {times(median(ratios))}, the geometric mean {times(mean)}; "
+        f"{sum(ratio < 1 for ratio in ratios)} are below 1. Losses over {STEPS} steps differ by "
+        f"{max(each.difference for each in found):.0e} at most.\n"
     )
     print(markdown(["network", "batch", "chainrule", "PyTorch eager", "chainrule is"], rows))
     wrong = [each for each in found if not each.difference <= TOLERANCE]

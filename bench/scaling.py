@@ -51,7 +51,8 @@ def growth(seconds: float, rounds: int, clock: str) -> None:
         for workload in workloads:
             each = found[workload.name]
             state = f"{workload.memory() / 1024:,.0f} KiB"
-            rows.append([workload.name, state, f"{1e-9 / each:.1f}", "" if before is None else f"{each / before - 1:+.0%}"])
+            change = "" if before is None else f"{each / before - 1:+.0%}"
+            rows.append([workload.name, state, f"{1e-9 / each:.1f}", change])
             before = each
         print(f"#### {name}\n")
         print(markdown(["batch/width/depth", "memory", "GFLOP/s", "time per operation"], rows) + "\n", flush=True)

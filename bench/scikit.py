@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.contender import Cannot
+from bench.contender import UnavailableError, library
 from bench.workloads import Activation, Data, Dense, Workload
 
-try:
-    from sklearn.neural_network import MLPClassifier, MLPRegressor
-except ImportError as error:
-    raise Cannot("scikit-learn is not installed") from error
+networks = library("sklearn.neural_network")
 
 
 class ScikitLearn:
@@ -24,9 +21,9 @@ class ScikitLearn:
 
     def __init__(self, workload: Workload, data: Data, threads: int) -> None:
         if not workload.is_flat:
-            raise Cannot("dense layers only")
+            raise UnavailableError("dense layers only")
         if workload.loss == "squared" and workload.optimizer == "sgd":
-            raise Cannot("its gradient of the squared error is another")
+            raise UnavailableError("its gradient of the squared error is another")
         self.workload, self.data = workload, data
         dense = [layer.units for layer in workload.layers if isinstance(layer, Dense)]
         activation = next((a.name for a in workload.layers if isinstance(a, Activation)), "relu")
@@ -38,7 +35,7 @@ class ScikitLearn:
         }  # fmt: skip
         self.scale = 2.0 if squared else 1.0
         self.classes = {} if squared else {"classes": np.arange(workload.outputs)}
-        self.network: Any = (MLPRegressor if squared else MLPClassifier)(**options)
+        self.network: Any = (networks.MLPRegressor if squared else networks.MLPClassifier)(**options)
         self.pass_over(data.x[: workload.batch], data.y[: workload.batch])
         self.reset()
 

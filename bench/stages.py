@@ -15,15 +15,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from chainrule.compile import compiled, emit, machine_of, training
-from chainrule.loops.nodes import Kernel
-from chainrule.loops.program import Lowered, Task, lower
-from chainrule.runtime.compiler import native
-
 from bench.ours import labels_of, model_of, rule_of
 from bench.table import duration, markdown
 from bench.table import times as ratio
 from bench.workloads import WORKLOADS, Workload
+from chainrule.compile import compiled, emit, machine_of, training
+from chainrule.loops.nodes import Kernel
+from chainrule.loops.program import Lowered, Task, lower
+from chainrule.runtime.compiler import native
 
 
 @dataclass(frozen=True)

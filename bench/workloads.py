@@ -62,7 +62,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Workload:
-    """`steps` batches make an epoch. `loss` is softmax cross-entropy over classes, or the mean of the squared errors."""
+    """`steps` batches make an epoch. `loss` is softmax cross-entropy over classes, or the mean of squared errors."""
 
     name: str
     title: str

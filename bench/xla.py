@@ -8,16 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.contender import Cannot
+from bench.contender import library
 from bench.workloads import Activation, Conv, Data, Dense, Pool, Workload
 
-try:
-    import jax
-    import jax.numpy as jnp
-    import optax
-    from jax import lax
-except ImportError as error:
-    raise Cannot("JAX or optax is not installed") from error
+jax, jnp, lax, optax = (library(name) for name in ("jax", "jax.numpy", "jax.lax", "optax"))
 
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -27,12 +21,12 @@ def forward(workload: Workload, parameters: Sequence[Any], x: Any) -> Any:
     for layer in workload.layers:
         match layer:
             case Dense():
-                W, b = next(remaining), next(remaining)
-                x = x.reshape(len(x), -1) @ W.T + b
+                weights, b = next(remaining), next(remaining)
+                x = x.reshape(len(x), -1) @ weights.T + b
             case Conv(stride=stride, padding=padding):
-                W, b = next(remaining), next(remaining)
+                weights, b = next(remaining), next(remaining)
                 around = [(padding, padding)] * 2
-                x = lax.conv_general_dilated(x, W, (stride, stride), around) + b[:, None, None]
+                x = lax.conv_general_dilated(x, weights, (stride, stride), around) + b[:, None, None]
             case Pool(kind=kind, size=size, stride=stride):
                 window = ((1, 1, size, size), (1, 1, stride, stride), "VALID")
                 if kind == "max":
