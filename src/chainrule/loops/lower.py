@@ -28,14 +28,13 @@ from chainrule.loops.places import (
     flat_factors,
     in_lanes,
     invariant,
-    key_of,
     known_part,
     place_in_window,
     placed,
     position_key,
     within,
 )
-from chainrule.loops.writer import Writer
+from chainrule.loops.reading import Reader
 
 ZERO, ONE = ir.Number(Fraction(0)), ir.Number(Fraction(1))
 UNROLL = 9
@@ -61,109 +60,15 @@ class Chunk:
     alive: Atom | None
 
 
-class Lowering(Writer):
-    """Statements for one kernel. `places` gives each tensor's places, a second one with `rows`; `ids` are the integer
-    tensors whose entries are known to be valid positions. With `split` neighbouring terms of sums go into the lanes;
-    those of a sum that no output index moves do so anyway."""
+class Lowering(Reader):
+    """Statements for one kernel. With `split` neighbouring terms of sums go into the lanes; those of a sum that no
+    output index moves do so anyway. The rest is as for `Reader`."""
 
     def __init__(
         self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor], split: bool
     ) -> None:
-        super().__init__()
+        super().__init__(places, lanes, width, ids)
         self.split = split
-        self.places, self.lanes, self.width, self.ids = places, lanes, width, ids
-        self.lane: Index | None = None
-        """The loop whose neighbouring positions are in the lanes."""
-        self.part: ir.Part = None
-        self.read: dict[ir.Buffer, None] = {}
-        self.written: dict[ir.Buffer, None] = {}
-
-    # Reading and writing
-
-    def address(self, component: Component, env: Env, store: bool = False) -> tuple[ir.Buffer, ir.Address, bool]:
-        """Where a component lies, and whether it is a different one in each lane."""
-        tensor, subscripts = component.tensor, component.subscripts
-        sample: Sample | None = None
-        if sampled(tensor):
-            index = subscripts[0].plain
-            position = env.get(index) if index else None
-            if not isinstance(position, Sample):
-                raise CompileError(f"{tensor.name} is read at the samples {subscripts[0]}", about=component)
-            sample, subscripts = position, subscripts[1:]
-        layout = self.places[tensor, False].layout
-        flat, found = placed(layout, subscripts, env)
-        rows = sample is not None and self.lane is not None and bool(flat.coefficient(self.lane))
-        if rows and self.width > 1:
-            if (tensor, True) not in self.places:
-                raise CompileError(f"{tensor.name} has no copy in rows", about=component)
-            layout = self.places[tensor, True].layout
-            flat, found = placed(layout, subscripts, env)
-        place = self.places[tensor, rows and self.width > 1]
-        lanes = sample is not None and sample.at is None
-        if sample is not None:
-            step = 1 if rows and self.width > 1 else self.width
-            flat = flat * step + sample.block * place.stride
-            found = tuple((local, stride * step) for local, stride in found)
-            if sample.at is not None:
-                flat = flat + sample.at * (layout.apart if rows and self.width > 1 else 1)
-        if self.lane is not None and (reach := flat.coefficient(self.lane)):
-            if reach != 1:
-                raise CompileError(f"{tensor.name} is read at a stride of {reach} in the lanes", about=component)
-            lanes = True
-        (self.written if store else self.read)[place.buffer] = None
-        return place.buffer, ir.Address(flat, found), lanes
-
-    def component(self, node: Component, env: Env) -> Atom:
-        forwarded = self.lookup(key_of(node, env))
-        if forwarded is not None:
-            return forwarded
-        inside = self.conditions(node, env) if node.pad is not None else ()
-        pad: Atom | None = None
-        if isinstance(node.pad, Fraction):
-            whole = node.tensor.dtype == "integer"
-            pad = ir.Whole(Affine((), int(node.pad))) if whole else ir.Number(node.pad)
-        if inside is None:
-            assert pad is not None
-            return pad
-        buffer, address, lanes = self.address(node, env)
-        kind: ir.Kind = "int" if buffer.kind == "int" else "real"
-        if any(local.kind == "ints" for local, _ in address.found):
-            lanes = True
-        if inside:
-            # Outside the tensor the address is one inside it, and what is read there is not taken.
-            where = self.call("choose", self.every(inside), ir.Whole(address.affine), ir.Whole(Affine()), kind="int")
-            assert isinstance(where, ir.Local)
-            address = ir.Address(Affine(), (*address.found, (where, 1)))
-        part = self.part if lanes and self.lane is not None else None
-        value = self.let(ir.Load(buffer, address, ir.IN_LANES[kind] if lanes else kind, part), "a")
-        if inside and pad is not None:
-            value = self.call("choose", self.every(inside), value, self.lift(pad) if lanes else pad, kind=value.kind)
-        return value
-
-    def store(self, target: Component, env: Env, value: Atom) -> None:
-        buffer, address, lanes = self.address(target, env, store=True)
-        self.statements.append(
-            ir.Store(buffer, address, self.lift(value) if lanes else value, self.part if lanes and self.lane else None)
-        )
-
-    def conditions(self, node: Component, env: Env) -> tuple[Atom, ...] | None:
-        """Flags that say whether a padded read is inside the tensor; None where it is outside whatever the loops do."""
-        subscripts = node.subscripts[1:] if sampled(node.tensor) else node.subscripts
-        layout = self.places[node.tensor, False].layout
-        flags: list[Atom] = []
-        for subscript, extent, (before, after) in zip(subscripts, layout.extents, layout.halo, strict=True):
-            reach = subscript.bounds()
-            if node.pad == 0 and reach and -before <= reach[0] and reach[1] < extent + after:
-                continue
-            now = known_part(subscript, env)
-            low, high = now.bounds() or (-1, extent)
-            if high < 0 or low >= extent:
-                return None
-            if low < 0 or high >= extent:
-                if self.lane is not None and now.coefficient(self.lane):
-                    raise CompileError(f"the padding of {node.tensor.name} cuts across the lanes", about=node)
-                flags.append(self.call("inside", ir.Whole(now), ir.Whole(Affine((), extent)), kind="flag"))
-        return tuple(flags)
 
     # Values
 

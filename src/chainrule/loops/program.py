@@ -99,7 +99,7 @@ Stage = ir.Kernel | Rows | Check | Meet
 class Lowered:
     """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
     block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a
-    view is another tensor's memory."""
+    view is another tensor's memory. `made_of` tells for each kernel its equations and its schedule."""
 
     task: Task
     lanes: int
@@ -109,7 +109,7 @@ class Lowered:
     names: Mapping[Tensor, str]
     stride: int
     common: int
-    schedules: Mapping[str, Schedule]
+    made_of: Mapping[str, tuple[Group, Schedule]]
     views: Mapping[Tensor, Tensor]
 
 
@@ -371,13 +371,13 @@ class _Plan:
             places[tensor, in_rows] = Place(ir.Buffer(name, kind), where.layout, apart)
         for tensor, layout in self.layouts.items():
             places.setdefault((tensor, False), Place(ir.Buffer(self.names[tensor], "real"), layout, 0))
-        self.by_name: dict[str, Schedule] = {}
+        self.by_name: dict[str, tuple[Group, Schedule]] = {}
         yield from (Rows(t) for t in rows if t in self.task.data)
         for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True), 1):
             name = f"k{number}"
             partial = partials.get(number - 1)
             builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids, partial)
-            self.by_name[name] = schedule
+            self.by_name[name] = (group, schedule)
             yield builder.build(name, [self.described(e) for e in group.equations])
             yield from (Rows(t) for t in group.targets if t in rows and self.complete(t, number))
             if self.task.loss is not None and self.task.loss in group.targets:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -20,32 +19,6 @@ from chainrule.runtime.workers import Team
 
 Array = NDArray[Any]
 ALIGNMENT = 64  # bytes
-
-
-@dataclass
-class Run:
-    """A call under way. `steps` are done so far; `stop` ends it at the next step."""
-
-    team: Team
-    calls: Sequence[Future[int]]
-    library: Library
-
-    @property
-    def steps(self) -> int:
-        return int(self.team.steps)
-
-    def stop(self) -> None:
-        self.team.stop = 1
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """The step whose loss was not finite, -1 where there was none, or None while workers are still busy."""
-        for call in self.calls:
-            try:
-                call.result(timeout)
-            except TimeoutError:
-                return None
-        self.library.unpack()
-        return max(call.result() for call in self.calls)
 
 
 class Library:
@@ -89,8 +62,12 @@ class Library:
 
     def prepare(
         self, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], outputs: Mapping[Tensor, Array],
-        order: NDArray[np.int64], batch: int,
+        order: NDArray[np.int64], batch: int, ticks: NDArray[np.uint64] | None = None,
     ) -> None:
+        """Take the arrays that the next steps run over. They must be contiguous, of the library's type (int32 for whole
+        numbers, over the field int64); those of `kept` are changed in place, at the latest by `unpack`. `ticks` are for
+        a library built to be profiled: a count for each mark.
+        """
         lowered = self.lowered
         entries = -(-batch // lowered.width) * lowered.stride
         if self.blocks < entries:
@@ -114,6 +91,8 @@ class Library:
             self.bind(self.places[tensor], array)
         for tensor, array in outputs.items():
             self.bind(self.results[tensor], array)
+        if ticks is not None:
+            self.bind("ticks", ticks)
 
     def unpack(self) -> None:
         """What the code keeps in a layout of its own, back into the arrays it was given."""
@@ -121,48 +100,23 @@ class Library:
             array[...] = inner
         self.packed.clear()
 
-    def call(
-        self, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], outputs: Mapping[Tensor, Array],
-        order: NDArray[np.int64], batch: int, *, seed: int = 0, before: int = 0,
+    def steps(
+        self, samples: int, batch: int, first: int, last: int, *, seed: int = 0, before: int = 0, workers: int = 1
     ) -> int:
-        """All steps at once, in the thread that calls: for work so short that nobody needs to end it. Otherwise as
-        `start`; returns the step whose loss was not finite, or -1."""
-        self.prepare(data, kept, outputs, order, batch)
-        numbers = _numbers(len(order), batch, 0, -(-len(order) // batch), seed, before)
-        failed = int(self.function(self.table, numbers, ctypes.byref(Team(1)), 0))
-        self.unpack()
-        return failed
-
-    def start(
-        self,
-        data: Mapping[Tensor, Array],
-        kept: Mapping[Tensor, Array],
-        outputs: Mapping[Tensor, Array],
-        order: NDArray[np.int64],
-        *,
-        batch: int,
-        seed: int = 0,
-        before: int = 0,
-        workers: int = 1,
-        ticks: NDArray[np.uint64] | None = None,
-    ) -> Run:
-        """Begin the steps over batches of the samples in `order`. Arrays must be contiguous, of the library's type
-        (int32 for whole numbers, over the field int64); those of `kept` are changed in place. `ticks` are for a library
-        built to be profiled: a count for each mark.
-        """
-        batch = min(batch, len(order))
-        self.prepare(data, kept, outputs, order, batch)
-        if ticks is not None:
-            self.bind("ticks", ticks)
-        numbers = _numbers(len(order), batch, 0, -(-len(order) // batch), seed, before)
-        team = Team(workers)
-        if self.pool is None or self.pool._max_workers < workers:
-            self.pool = ThreadPoolExecutor(workers)
-
-        def work(worker: int) -> int:
-            return int(self.function(self.table, numbers, ctypes.byref(team), worker))
-
-        return Run(team, [self.pool.submit(work, worker) for worker in range(workers)], self)
+        """Steps first … last − 1 over batches of the samples in the order given to `prepare`, by this thread and
+        `workers` − 1 others. Returns the step whose loss was not finite, or -1."""
+        numbers = _numbers(samples, batch, first, last, seed, before)
+        team = ctypes.byref(Team(workers))
+        if workers > 1 and (self.pool is None or self.pool._max_workers < workers - 1):
+            self.pool = ThreadPoolExecutor(workers - 1)
+        others: list[Future[int]] = []
+        if self.pool is not None:
+            others = [self.pool.submit(self.function, self.table, numbers, team, n) for n in range(1, workers)]
+        try:
+            return int(self.function(self.table, numbers, team, 0))
+        finally:
+            for other in others:
+                other.result()
 
 
 def _numbers(*values: int) -> ctypes.Array[ctypes.c_long]:

@@ -365,7 +365,7 @@ class _Step:
         yield "        if (meet(t)) break;"
         for tensor in of.task.stepwise:
             name = of.names[tensor]
-            yield f"        real *const {name} = (real *)m[{self.slots[name]}] + (step - first);"
+            yield f"        real *const {name} = (real *)m[{self.slots[name]}] + step;"
         for tensor, (number, probability) in of.task.drawn.items():
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
@@ -459,7 +459,7 @@ class _Step:
                 )
             yield "        }"
         else:
-            yield f"        if (worker == 0) copy(out_{name} + (step - first) * {size}, {name}, {size});"
+            yield f"        if (worker == 0) copy(out_{name} + step * {size}, {name}, {size});"
 
 
 def _runs(layout: Layout) -> Iterator[tuple[int, int, int]]:

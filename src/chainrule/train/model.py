@@ -33,6 +33,7 @@ from chainrule.train.runners import Executor, Runner, check_executor, first, met
 from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
+    from chainrule.train.profile import Profile
     from chainrule.verify.certificate import Certificate
     from chainrule.verify.exact import ProgramCheck
 
@@ -480,6 +481,32 @@ class Model:
                 history.add(metrics)
                 report.epoch(epoch, metrics)
         return history
+
+    def profile(
+        self, x: Samples, y: ArrayLike, *, batch_size: int = 32, optimizer: Optimizer | str | None = None
+    ) -> Profile:
+        """Where the time of a training step goes: for each kernel of the native code its time, FLOP/s and bytes/s
+        beside what one core of this machine can do, and the tensors it computes. The model is not changed; `print` it.
+
+        Raises CompileError or BuildError where there is no native code.
+        """
+        from chainrule.train.profile import profile
+
+        rule = optimizer_named(optimizer)
+        given, target = self._labelled(x, y, None, np.dtype(np.float32))
+        net, derivation = self._programs(given)
+        assert net.target
+        task = training(net, derivation, rule, self._classes(target))
+        order = np.resize(np.arange(len(target)), max(batch_size, len(target) // batch_size * batch_size))
+        steps = len(order) // batch_size
+        kept = {t: a.copy() for t, a in self._kept(task, np.dtype(np.float32)).items()}
+        start = rule.start(net.training.parameters, np.float32)
+        kept |= {t: start[t.name] for t in task.kept if t.name in start}
+        kept |= {t: rates(rule, 0, steps, np.dtype(np.float32)) for t in task.stepwise}
+        arrays = {**given, net.target.name: target}
+        kinds = {"integer": np.int32, "real": np.float32}
+        data = {t: np.ascontiguousarray(arrays[t.name], kinds[t.dtype]) for t in task.data if t not in task.drawn}
+        return profile(task, data, kept, batch_size, order)
 
     def _take(self, task: Task, kept: Mapping[Tensor, Array]) -> None:
         """Make what a run has learnt the model's own."""

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from time import perf_counter
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -28,9 +29,10 @@ from chainrule.runtime.library import Library
 
 Array = NDArray[Any]
 Executor = Literal["native", "numpy"]
-POLL = 0.05  # seconds between two looks at a run under way
 REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
-SHORT = 2e8  # products in all that are over before anybody would want to end the run
+SLICE = 0.05  # seconds after which Ctrl-C is seen and the number of workers chosen anew
+PROBE = 4  # steps of a first slice, when nothing is known
+RETRY = 40  # slices after which the slower number of workers is tried again
 PARALLEL = 4e6  # products in a batch from which a second worker is worth its meetings
 
 
@@ -103,12 +105,15 @@ class NumpyRunner:
 
 
 class NativeRunner:
-    """Native code, with as many workers as the work is worth."""
+    """Native code, by as many workers as are quickest. A run is made in slices; each tells how fast so many workers
+    are, for the processors may have other work. How many they are changes no bit."""
 
     def __init__(self, task: Task, samples: int, workers: int | None) -> None:
         self.task = task
         self.library: Library = compiled(task, samples=samples)
         self.workers = workers
+        self.speeds: dict[int, float] = {}  # steps per second, by the number of workers
+        self.slices = 0
 
     def run(
         self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
@@ -116,22 +121,38 @@ class NativeRunner:
     ) -> tuple[dict[Tensor, Array], int]:
         check_ids(self.task, data)
         given = {t: np.ascontiguousarray(a, INT if t.dtype == "integer" else REAL) for t, a in data.items()}
-        samples = len(order)
+        samples, library = len(order), self.library
         batch = min(batch, samples)
-        outputs = outputs_of(self.task, samples, -(-samples // batch), REAL)
-        workers = self.workers or (cores() if self.task.products * batch >= PARALLEL else 1)
-        if workers == 1 and self.task.products * samples < SHORT:
-            return outputs, self.library.call(given, kept, outputs, order, batch, seed=seed, before=before)
-        run = self.library.start(given, kept, outputs, order, batch=batch, seed=seed, before=before, workers=workers)
+        steps = -(-samples // batch)
+        outputs = outputs_of(self.task, samples, steps, REAL)
+        library.prepare(given, kept, outputs, order, batch)
         try:
-            while (failed := run.wait(POLL)) is None:
+            done = 0
+            while done < steps:
+                workers = self.choose(batch)
+                end = min(steps, done + max(1, int(SLICE * self.speeds.get(workers, PROBE / SLICE))))
+                start = perf_counter()
+                failed = library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
+                if failed >= 0:
+                    return outputs, failed
+                self.speeds[workers] = (end - done) / (perf_counter() - start)
+                done = end
                 if report:
-                    report(run.steps)
-        except KeyboardInterrupt:
-            run.stop()
-            run.wait()
-            raise
-        return outputs, failed
+                    report(done)
+        finally:
+            library.unpack()
+        return outputs, -1
+
+    def choose(self, batch: int) -> int:
+        """The number of workers for the next slice: the quickest of late, now and then the other one."""
+        if self.workers is not None:
+            return self.workers
+        most = cores()
+        if most == 1 or self.task.products * batch < PARALLEL:
+            return 1
+        self.slices += 1
+        options = sorted((1, most), key=lambda n: -self.speeds.get(n, math.inf))
+        return options[1] if self.slices % RETRY == 0 else options[0]
 
 
 @lru_cache(maxsize=8)

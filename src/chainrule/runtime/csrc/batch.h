@@ -63,6 +63,9 @@ INLINE void share(long count, long unit, long worker, long workers, long *from, 
 INLINE word ticks_now(void) { word t; __asm__ volatile("mrs %0, cntvct_el0" : "=r"(t)); return t; }
 #define TICKS ticks_now()
 #endif
+#if !defined PART || PART == 0
+__attribute__((visibility("default"))) word chainrule_ticks(void) { return TICKS; }
+#endif
 #define MARKS(table) word *const ticks = worker ? 0 : (word *)(table); word before = TICKS
 #define MARK(n) do { const word now = TICKS; if (ticks) ticks[n] += now - before; before = now; } while (0)
 #else

@@ -1,0 +1,138 @@
+"""Where the time of training goes: for each kernel its time, FLOP/s and bytes/s, and the tensors that it computes."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.compile import emit, machine_of
+from chainrule.ir.expr import Add, Apply, Expr, Multiply, Power, Reduce, Tensor
+from chainrule.ir.index import Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import nodes
+from chainrule.loops import nodes as ir
+from chainrule.loops.program import Lowered, Meet, Task, lower
+from chainrule.runtime.compiler import native
+from chainrule.runtime.library import Library
+from chainrule.runtime.peaks import Peaks, peaks
+from chainrule.targets import c
+from chainrule.train.runners import outputs_of
+
+Array = NDArray[Any]
+REPEATS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`seconds` of one step, the best of several; `flops` and `bytes` of one step, each tensor counted once."""
+
+    what: str
+    seconds: float
+    flops: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The parts of a step, the slowest first. `str()` gives a table."""
+
+    rows: tuple[Row, ...]
+    samples: int
+    peaks: Peaks
+
+    @property
+    def seconds(self) -> float:
+        return sum(row.seconds for row in self.rows)
+
+    def __str__(self) -> str:
+        total, peak = self.seconds, self.peaks.flops
+        speed = sum(row.flops for row in self.rows) / total
+        lines = [
+            f"one step of {self.samples} samples on one core: {1e6 * total:,.1f} µs,"
+            f" {self.samples / total:,.0f} samples/s",
+            f"{speed / 1e9:.1f} GFLOP/s, {speed / peak:.0%} of the {peak / 1e9:.0f} that the core reaches;"
+            f" it reads {self.peaks.bytes / 1e9:.1f} GB/s from memory",
+            "",
+            f"{'share':>6} {'µs':>9} {'GFLOP/s':>8} {'of peak':>8} {'GB/s':>7}  computes",
+        ]
+        for row in self.rows:
+            rate = row.flops / row.seconds if row.seconds else 0.0
+            lines.append(
+                f"{row.seconds / total:6.1%} {1e6 * row.seconds:9.2f} {rate / 1e9:8.1f} {rate / peak:8.0%}"
+                f" {row.bytes / row.seconds / 1e9 if row.seconds else 0.0:7.1f}  {row.what}"
+            )
+        return "\n".join(lines)
+
+
+def profile(
+    task: Task, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], batch: int, order: NDArray[np.int64]
+) -> Profile:
+    """Run the task's steps over `order` several times, with a clock between kernels."""
+    target = native()
+    lowered = lower(task, machine_of(target), samples=batch)
+    library = Library(lowered, "#define PROFILED\n" + emit(lowered), c.slots(lowered), target, np.dtype(np.float32))
+    steps = -(-len(order) // batch)
+    outputs = outputs_of(task, len(order), steps, np.dtype(np.float32))
+    best = np.full(len(lowered.stages) + 2, np.inf)
+    for _ in range(REPEATS):
+        ticks = np.zeros(len(best), np.uint64)
+        values = {t: a.copy() for t, a in kept.items()}
+        library.prepare(data, values, outputs, order, batch, ticks)
+        library.steps(len(order), batch, 0, steps)
+        best = np.minimum(best, ticks.astype(np.float64))
+    seconds = best / _ticks_per_second(library) / steps
+    rows = [Row("the batch into blocks", float(seconds[0]), 0.0, 0.0)]
+    for number, stage in enumerate(lowered.stages, 1):
+        if not isinstance(stage, Meet):
+            rows.append(_row(lowered, stage, float(seconds[number]), batch))
+    rows.append(Row("results out of blocks", float(seconds[-1]), 0.0, 0.0))
+    return Profile(tuple(sorted(rows, key=lambda row: -row.seconds)), batch, peaks())
+
+
+def _row(lowered: Lowered, stage: ir.Kernel | object, seconds: float, samples: int) -> Row:
+    if not isinstance(stage, ir.Kernel):
+        return Row("copies in rows and checks", seconds, 0.0, 0.0)
+    group, _ = lowered.made_of[stage.name]
+    flops = sum(operations(equation, samples) for equation in group.equations)
+    touched = dict.fromkeys((*group.targets, *group.reads))
+    moved = sum(4 * prod(samples if isinstance(e, str) else e for e in t.shape) for t in touched)
+    return Row("; ".join(str(e.tensor.name) for e in group.equations), seconds, float(flops), float(moved))
+
+
+def operations(equation: Equation, samples: int) -> int:
+    """Additions, products and functions of an equation, each part counted at the points at which it differs."""
+    def points(free: Sequence[Index]) -> int:
+        return prod(samples if isinstance(i.extent, str) else i.extent for i in free)
+
+    def own(node: Expr) -> int:
+        match node:
+            case Add(terms=terms):
+                return len(terms) - 1
+            case Multiply(factors=factors):
+                return len(factors) - 1
+            case Power() | Apply():
+                return 1
+            case _:
+                return 0
+
+    total = 0
+    for node in nodes(equation.value):
+        total += own(node) * points(node.free)
+        if isinstance(node, Reduce):
+            total += points(tuple(dict.fromkeys((*node.free, *node.indices))))
+    return total
+
+
+def _ticks_per_second(library: Library) -> float:
+    ticks = library.handle.chainrule_ticks
+    ticks.restype = ctypes.c_uint64
+    start, first = perf_counter(), ticks()
+    sleep(0.02)
+    return (ticks() - first) / (perf_counter() - start)
