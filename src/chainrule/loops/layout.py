@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 from chainrule.errors import CompileError
@@ -21,7 +22,7 @@ def sampled(tensor: Tensor) -> bool:
     return SAMPLES in tensor.shape
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """`halo` has the zeros before and after each axis but the samples'."""
 
@@ -30,15 +31,15 @@ class Layout:
     width: int
     rows: bool = False
 
-    @property
+    @cached_property
     def extents(self) -> tuple[int, ...]:
         return extents(self.tensor)
 
-    @property
+    @cached_property
     def padded(self) -> tuple[int, ...]:
         return tuple(before + e + after for e, (before, after) in zip(self.extents, self.halo, strict=True))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Components of one sample, or of the tensor where it has none, the halo among them."""
         return prod(self.padded)
@@ -49,15 +50,15 @@ class Layout:
         lines of the cache."""
         return self.size + (16 if self.size % 256 == 0 else 0)
 
-    @property
+    @cached_property
     def strides(self) -> tuple[int, ...]:
         return tuple(prod(self.padded[axis + 1 :]) for axis in range(len(self.extents)))
 
-    @property
+    @cached_property
     def origin(self) -> int:
         return sum(before * step for (before, _), step in zip(self.halo, self.strides, strict=True))
 
-    @property
+    @cached_property
     def unhaloed(self) -> bool:
         return not any(map(any, self.halo))
 

@@ -19,6 +19,7 @@ from chainrule.runtime.workers import Team
 
 Array = NDArray[Any]
 ALIGNMENT = 64  # bytes
+NUMBERS = ctypes.c_long * 6  # what chainrule_run reads as n
 
 
 class Library:
@@ -44,21 +45,19 @@ class Library:
         self.bound: list[object] = [None] * len(slots)
         self.slots = slots
         self.blocks = 0  # entries
-        self.bind("common", _zeros(lowered.common, real))
-        names = lowered.names
-        self.places = {t: slots[names[t]] for t in (*lowered.task.data, *lowered.task.kept)}
-        self.results = {t: slots[f"out {names[t]}"] for t in lowered.task.outputs}
-        layouts = {t: lowered.stored[t, False].layout for t in lowered.task.kept}
-        self.padded = {t: layout for t, layout in layouts.items() if not layout.unhaloed}
+        self.bind(self.slots["common"], _zeros(lowered.common, real))
+        task, names = lowered.task, lowered.names
+        self.data = [(t, slots[names[t]]) for t in task.data]
+        self.kept = [(t, slots[names[t]], lowered.stored[t, False].layout) for t in task.kept]
+        self.results = [(t, slots[f"out {names[t]}"]) for t in task.outputs]
         self.packed: list[tuple[Array, Array]] = []
 
-    def bind(self, slot: str | int, array: Array) -> None:
+    def bind(self, slot: int, array: Array) -> None:
         """Put the address of an array into the table; it lives as long as it stands there."""
-        number = self.slots[slot] if isinstance(slot, str) else slot
-        if self.bound[number] is not array:
+        if self.bound[slot] is not array:
             assert array.flags.c_contiguous
-            self.table[number] = array.__array_interface__["data"][0]
-            self.bound[number] = array
+            self.table[slot] = array.__array_interface__["data"][0]
+            self.bound[slot] = array
 
     def prepare(
         self, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], outputs: Mapping[Tensor, Array],
@@ -71,28 +70,28 @@ class Library:
         lowered = self.lowered
         entries = -(-batch // lowered.width) * lowered.stride
         if self.blocks < entries:
-            self.bind("blocks", _zeros(entries, self.real))
+            self.bind(self.slots["blocks"], _zeros(entries, self.real))
             self.blocks = entries
-        self.bind("order", order)
-        for tensor in lowered.task.data:
+        self.bind(self.slots["order"], order)
+        for tensor, slot in self.data:
             if tensor in data:
-                self.bind(self.places[tensor], data[tensor])
+                self.bind(slot, data[tensor])
             else:  # drawn: a batch of it, row by row
-                self.bind(self.places[tensor], np.empty(batch * prod(int(e) for e in tensor.shape[1:]), self.real))
-        for tensor in lowered.task.kept:
+                self.bind(slot, np.empty(batch * prod(int(e) for e in tensor.shape[1:]), self.real))
+        for tensor, slot, layout in self.kept:
             array = kept[tensor]
-            if (layout := self.padded.get(tensor)) is not None:
+            if not layout.unhaloed:
                 room = _zeros(layout.size, self.real)
                 inside = (slice(a, a + e) for e, (a, _) in zip(layout.extents, layout.halo, strict=True))
                 inner = room.reshape(layout.padded)[tuple(inside)]
                 inner[...] = array
                 self.packed.append((array, inner))
                 array = room
-            self.bind(self.places[tensor], array)
-        for tensor, array in outputs.items():
-            self.bind(self.results[tensor], array)
+            self.bind(slot, array)
+        for tensor, slot in self.results:
+            self.bind(slot, outputs[tensor])
         if ticks is not None:
-            self.bind("ticks", ticks)
+            self.bind(self.slots["ticks"], ticks)
 
     def unpack(self) -> None:
         """What the code keeps in a layout of its own, back into the arrays it was given."""
@@ -105,7 +104,8 @@ class Library:
     ) -> int:
         """Steps first … last − 1 over batches of the samples in the order given to `prepare`, by this thread and
         `workers` − 1 others. Returns the step whose loss was not finite, or -1."""
-        numbers = _numbers(samples, batch, first, last, seed, before)
+        bits = seed % 2**64  # a word, in a long
+        numbers = NUMBERS(samples, batch, first, last, bits if bits < 2**63 else bits - 2**64, before)
         team = ctypes.byref(Team(workers))
         if workers > 1 and (self.pool is None or self.pool._max_workers < workers - 1):
             self.pool = ThreadPoolExecutor(workers - 1)
@@ -117,11 +117,6 @@ class Library:
         finally:
             for other in others:
                 other.result()
-
-
-def _numbers(*values: int) -> ctypes.Array[ctypes.c_long]:
-    """What chainrule_run reads as n; the seed as the bits of a word."""
-    return (ctypes.c_long * len(values))(*(v - 2**64 if v >= 2**63 else v for v in (x % 2**64 for x in values)))
 
 
 def _zeros(entries: int, dtype: np.dtype[Any]) -> Array:

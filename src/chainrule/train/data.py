@@ -60,16 +60,15 @@ def _finite(array: Array, what: str) -> None:
 def _sums_up(array: Array) -> bool:
     """Whether the sum of the squares is finite, and with it every entry: quicker than looking at each."""
     flat = array.reshape(-1)
-    with np.errstate(all="ignore"):
-        return math.isfinite(float(flat @ flat))
+    return math.isfinite(np.dot(flat, flat))
 
 
 def _cast(array: Array, dtype: np.dtype[Any], what: str) -> Array:
     """The array in the model's dtype, in which a large number must still be finite."""
+    if array.dtype == dtype:
+        return np.ascontiguousarray(array)
     with np.errstate(over="ignore"):
         made = np.ascontiguousarray(array, dtype)
-    if made.dtype == array.dtype:
-        return made
     lost = ~np.isfinite(made)
     if lost.any():
         place = tuple(int(i) for i in np.argwhere(lost)[0])
