@@ -43,7 +43,11 @@ def torch_training(epochs: int, limit: int | None) -> None:
             module.reset_parameters()
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     steps = epochs * math.ceil(len(x) / batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
+
+    def share(step: int) -> float:
+        return (1 + math.cos(math.pi * step / steps)) / 2
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
     loss: Any = torch.nn.CrossEntropyLoss()
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(batch):

@@ -62,7 +62,7 @@ def described() -> str:
     made = "no C compiler" if compiler is None else Path(compiler.command[0]).name
     return (
         f"{name}, {len(os.sched_getaffinity(0))} cores, {native().lanes} float lanes, {made}, "
-        f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+        f"{platform.system()}, Python {platform.python_version()}"
     )
 
 

@@ -21,13 +21,14 @@ from bench.table import markdown, times
 from bench.workloads import WORKLOADS
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ROOT / "build" / "bench"
+FIGURES = Path("build") / "bench"  # below ROOT
 PEERS = ("numpy", "torch", "jax", "jaxlib", "optax", "scikit-learn", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A command, and the heading over what it prints; those that know --quick are given it."""
+    """A command, and the heading over what it prints. It is given --quick where it knows that, and where to write its
+    figures if they make the summary and the plot."""
 
     heading: str
     module: str
@@ -36,16 +37,18 @@ class Part:
 
     def command(self, quick: bool) -> list[str]:
         more = ["--quick"] if quick and self.knows_quick else []
+        if self.module == "compare":
+            more += ["--json", str(figures(self.arguments[0], quick))]
         return [sys.executable, "-m", f"bench.{self.module}", *self.arguments, *more]
 
 
-def figures(name: str) -> Path:
-    return FIGURES / f"{name}.json"
+def figures(workload: str, quick: bool) -> Path:
+    return FIGURES / ("quick" if quick else "full") / f"{workload}.json"
 
 
 PARTS: dict[str, Part] = {
     **{
-        name: Part("" if number else "Training", "compare", (name, "--json", str(figures(name))))
+        name: Part("" if number else "Training", "compare", (name,))
         for number, name in enumerate(WORKLOADS)
     },
     "inference": Part("Inference, one thread", "inference", ("--threads", "1")),
@@ -83,9 +86,9 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def comparisons() -> list[Comparison]:
+def comparisons(quick: bool) -> list[Comparison]:
     """Those that the last runs of the workloads left."""
-    paths = [figures(name) for name in WORKLOADS]
+    paths = [ROOT / figures(name, quick) for name in WORKLOADS]
     return [Comparison(**json.loads(path.read_text())) for path in paths if path.exists()]
 
 
@@ -119,9 +122,9 @@ as their own tensors.
 
 
 def page(sections: dict[str, str]) -> str:
-    head = ["# Benchmarks", "", "Written by `make bench`. Ratios carry over to other machines, absolute figures do not."]
-    head += ["", f"Machine: {described()}.", "", f"Peers: {versions()}.", "", METHOD]
-    head += ["![Training speed beside PyTorch eager](benchmarks.svg)", "", summary(comparisons()), ""]
+    head = ["# Benchmarks", "", "Written by `make bench`. Ratios carry to other machines; absolute figures do not.", ""]
+    head += [f"Machine: {described()}.", "", f"Peers: {versions()}.", "", METHOD]
+    head += ["![Training speed beside PyTorch eager](benchmarks.svg)", "", summary(comparisons(False)), ""]
     for name, text in sections.items():
         head += ([f"## {PARTS[name].heading}", ""] if PARTS[name].heading else []) + [text, ""]
     return "\n".join(head)
@@ -135,7 +138,8 @@ def main() -> None:
     names: list[str] = options.parts or list(PARTS)
     if unknown := [name for name in names if name not in PARTS]:
         parser.error(f"no part is called {unknown[0]!r}")
-    FIGURES.mkdir(parents=True, exist_ok=True)
+    for kind in ("quick", "full"):
+        (ROOT / FIGURES / kind).mkdir(parents=True, exist_ok=True)
     print(f"{described()}\n{versions()}\n")
     sections: dict[str, str] = {}
     for name in names:
@@ -143,13 +147,13 @@ def main() -> None:
         sections[name] = run(PARTS[name], options.quick)
         print()
         if not options.quick:
-            (FIGURES / f"{name}.md").write_text(sections[name], encoding="utf-8")
+            (ROOT / FIGURES / f"{name}.md").write_text(sections[name], encoding="utf-8")
     if options.quick:
-        print(summary([result for result in comparisons() if result.workload in names]))
+        print(summary([result for result in comparisons(True) if result.workload in names]))
         return
-    kept = {name: path.read_text() for name in PARTS if (path := FIGURES / f"{name}.md").exists()}
+    kept = {name: path.read_text() for name in PARTS if (path := ROOT / FIGURES / f"{name}.md").exists()}
     (ROOT / "docs" / "benchmarks.md").write_text(page(kept), encoding="utf-8")
-    (ROOT / "docs" / "benchmarks.svg").write_text(svg(comparisons()), encoding="utf-8")
+    (ROOT / "docs" / "benchmarks.svg").write_text(svg(comparisons(False)), encoding="utf-8")
     print("written: docs/benchmarks.md and docs/benchmarks.svg")
 
 
