@@ -189,6 +189,6 @@ WORKLOADS = {
         ),
         Workload("W5", "1024-2048-2048-10 ReLU", (1024,), mlp(2048, 2048, 10, activation="relu"), 256, 2, 4, rate=0.02),
         Workload("W6", "784-128-10 ReLU", (784,), mlp(128, 10, activation="relu"), 1, 1, 1024, rate=2e-3),
-        Workload("W8", "vgg-small 32×32×3", (3, 32, 32), VGG_SMALL, 64, 2, 2, rate=0.01),
+        Workload("W8", "vgg-small 32×32×3", (3, 32, 32), VGG_SMALL, 64, 2, 2, rate=2e-3),
     )
 }
