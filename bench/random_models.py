@@ -106,6 +106,24 @@ def measure(workload: Workload, seconds: float, rounds: int, clock: str) -> Foun
     return Found(workload, (fast, slow), apart)
 
 
+def section(found: list[Found], threads: int, clock: str) -> str:
+    """The slowest in comparison first."""
+    ranked = sorted(found, key=lambda each: each.ratio)
+    rows = [
+        [described(each.workload), each.workload.batch, *(f"{rate:,.0f}" for rate in each.rates), times(each.ratio)]
+        for each in ranked
+    ]
+    ratios = [each.ratio for each in ranked]
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    told = (
+        f"{len(found)} networks, {threads} thread{'s' if threads > 1 else ''}, {clock} clock, load {load()}: the least "
+        f"ratio is {times(ratios[0])}, the median {times(median(ratios))}, the geometric mean {times(mean)}; "
+        f"{sum(ratio < 1 for ratio in ratios)} are below 1. Losses over {STEPS} steps differ by "
+        f"{max(each.difference for each in found):.0e} at most."
+    )
+    return f"{told}\n\n{markdown(['network', 'batch', 'chainrule', 'PyTorch eager', 'chainrule is'], rows)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=40)
@@ -127,22 +145,8 @@ def main() -> None:
             found.append(measure(workload, seconds, rounds, "cpu" if options.cpu else "wall"))
         except ChainruleError as error:
             failed.append(f"- **{workload.name}, {described(workload)}, batch {workload.batch}: {error.problem}**")
-    found.sort(key=lambda each: each.ratio)
-    rows = [
-        [described(each.workload), each.workload.batch, *(f"{rate:,.0f}" for rate in each.rates), times(each.ratio)]
-        for each in found
-    ]
-    ratios = [each.ratio for each in found]
-    plural = "s" if options.threads > 1 else ""
-    clock = "CPU" if options.cpu else "wall"
-    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-    print(
-        f"{len(found)} networks, {options.threads} thread{plural}, {clock} clock, load {load()}: the least ratio is "
-        f"{times(ratios[0])}, the median {times(median(ratios))}, the geometric mean {times(mean)}; "
-        f"{sum(ratio < 1 for ratio in ratios)} are below 1. Losses over {STEPS} steps differ by "
-        f"{max(each.difference for each in found):.0e} at most.\n"
-    )
-    print(markdown(["network", "batch", "chainrule", "PyTorch eager", "chainrule is"], rows))
+    if found:
+        print(section(found, options.threads, "CPU" if options.cpu else "wall"))
     wrong = [each for each in found if not each.difference <= TOLERANCE]
     failed += [f"- **{described(each.workload)}: losses differ by {each.difference:.0e}**" for each in wrong]
     if failed:
