@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import hypothesis.strategies as st
@@ -50,6 +51,10 @@ def tiled(draw: Callable[[int], int]) -> Callable[..., Schedule]:
     return choose
 
 
+def integer(rng: np.random.Generator, below: int) -> int:
+    return int(rng.integers(below))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_layer_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_with(name)
@@ -57,9 +62,8 @@ def test_every_layer_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch)
     for expected, samples in ((6, 7), (1, 3)):
         wanted = bits(task, samples, expected=expected, scheduled=False)
         assert bits(task, samples, expected=expected, workers=2) == wanted
-        rng = np.random.default_rng(len(name))
         with monkeypatch.context() as patch:
-            patch.setattr(program, "choose", tiled(lambda n: int(rng.integers(n))))
+            patch.setattr(program, "choose", tiled(partial(integer, np.random.default_rng(len(name)))))
             patch.setattr(schedule, "FIRST_CACHE", 64)  # so that what is small here is made in passes
             patch.setattr(schedule, "SECOND_CACHE", 64)
             assert bits(task, samples, expected=expected) == wanted

@@ -24,8 +24,9 @@ from chainrule.train.runners import drawn
 BOUND = 2e-6
 # Where a gradient is 0 but for rounding, an epsilon of its size would make steps of the rounding.
 OPTIMIZERS = [
-    cr.SGD(0.1), cr.SGD(0.1, momentum=0.9, nesterov=True), cr.Adam(epsilon=1e-2), cr.Adagrad(clip_norm=0.5, clip_value=0.3),
-    cr.AdamW(epsilon=1e-2, clip_value=0.5), cr.RMSProp(momentum=0.5, epsilon=1e-2, clip_norm=1.0),
+    cr.SGD(0.1), cr.SGD(0.1, momentum=0.9, nesterov=True), cr.Adam(epsilon=1e-2),
+    cr.Adagrad(clip_norm=0.5, clip_value=0.3), cr.AdamW(epsilon=1e-2, clip_value=0.5),
+    cr.RMSProp(momentum=0.5, epsilon=1e-2, clip_norm=1.0),
 ]  # fmt: skip
 GROUPS = 4
 # A program that compiles fast: not optimised, which changes no bit (tested below).
@@ -114,7 +115,7 @@ def test_what_is_drawn_is_what_numpy_draws() -> None:
     task = task_of(text, data="x[N]; m[N, 3, 5]; u[N, 7]")
     _, mask, uniform = task.data
     task = replace(task, drawn={mask: (0, 0.6), uniform: (1, None)})
-    given = {t: np.ones((29, *t.shape[1:])) for t in task.data}
+    given = {t: np.ones((29, *(int(e) for e in t.shape[1:]))) for t in task.data}
     built = library(at_lanes(task, HERE.lanes, samples=16), flags=("-O0",))
     found = list(natively(built, given, np.arange(29), 16, seed=seed, workers=2).outputs.values())
     for step, rows in enumerate((16, 13)):

@@ -87,7 +87,8 @@ def test_what_is_learnt_by_one_executor_goes_on_with_the_other() -> None:
     x, y = samples(12)
     model = classifier()
     losses = [
-        model.fit(x, y, epochs=3, optimizer=cr.SGD(0.05), executor=e, verbose=False).loss for e in ("native", "numpy", None)
+        model.fit(x, y, epochs=3, optimizer=cr.SGD(0.05), executor=executor, verbose=False).loss
+        for executor in ("native", "numpy", None)
     ]
     assert losses[0] > losses[1] > losses[2]
 
@@ -254,6 +255,7 @@ def test_a_name_that_is_code_trains_and_reaches_no_source() -> None:
 
 def test_a_model_file_of_a_hostile_name_trains(tmp_path: Path) -> None:
     path = tmp_path / '"; system("x"); .toml'
-    path.write_text('input = [3]\nloss = "mean_squared_error"\n[[layers]]\ntype = "Dense"\nunits = 2\n', encoding="utf-8")
+    text = 'input = [3]\nloss = "mean_squared_error"\n[[layers]]\ntype = "Dense"\nunits = 2\n'
+    path.write_text(text, encoding="utf-8")
     model = read_model(path)
     model.fit(np.ones((8, 3)), np.ones((8, 2)), epochs=1, executor="native", verbose=False)

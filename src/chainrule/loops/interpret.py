@@ -166,7 +166,8 @@ class Kernel:
                 return np.arange(self.lanes) < values[0]
             case "choose":
                 flag, first, second = values
-                return np.where(flag, first, second) if np.ndim(flag) else first if flag else second
+                chosen: Any = first if np.ndim(flag) or flag else second
+                return np.where(flag, first, second) if np.ndim(flag) else chosen
             case "not":
                 return not values[0]
             case "both":

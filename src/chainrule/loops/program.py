@@ -289,9 +289,9 @@ class _Plan:
         stride = spread(sizes["blocks"])
         given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
         stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places), given, self.buffer)
+        delivered = whole(stages, {self.buffer(t) for t in self.task.outputs})
         return Lowered(
-            self.task, self.machine.lanes, self.width, whole(stages, {self.buffer(t) for t in self.task.outputs}), places,
-            self.names, stride, sizes["common"],
+            self.task, self.machine.lanes, self.width, delivered, places, self.names, stride, sizes["common"],
             self.by_name, self.views,
         )
 
@@ -476,7 +476,8 @@ def met(
 
 
 def whole(stages: Iterable[Stage], outputs: set[str]) -> tuple[Stage, ...]:
-    """The stages, with a meeting at their end where several workers have written an output that one of them delivers."""
+    """The stages, with a meeting at their end where several workers have written an output that one of them delivers.
+    """
     made: list[Stage] = []
     shared: set[str] = set()
     for stage in stages:
