@@ -21,8 +21,9 @@ import numpy as np
 from chainrule.derive import Derivation
 from chainrule.ir.expr import Tensor
 from chainrule.ir.program import Program
-from chainrule.loops.program import Lowered, Task, lower
+from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
+from chainrule.loops.task import Lowered, Task
 from chainrule.nn.losses import Labels
 from chainrule.nn.metrics import accuracy
 from chainrule.nn.network import Network, needed

@@ -296,6 +296,27 @@ def test_no_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 # What is built
 
 
+def test_parts_are_compiled_apart_and_linked(counted: Path) -> None:
+    text = header([]) + """
+int other(void);
+#if PART == 0
+int other(void) { return 40; }
+#else
+EXPORT int answer(void) { return other() + PART + 1; }
+#endif
+""".replace("EXPORT", EXPORT)
+    assert answer(build(text, target=HERE, parts=2)) == 42
+    assert count(counted) == 3
+    assert answer(build(text, target=HERE, parts=2)) == 42
+    assert count(counted) == 3
+
+
+def test_a_part_that_fails_is_one_sentence(folder: Path) -> None:
+    with pytest.raises(BuildError, match=r"fails: .*wrong here"):
+        build('#if PART == 1\n#error "wrong here"\n#endif\n' + source(1), target=HERE, parts=2)
+    assert left(folder) == [] and not list((folder / "built").iterdir())
+
+
 def test_a_missing_symbol_is_missed_while_building() -> None:
     with pytest.raises(BuildError, match="puts"):
         build(f"int puts(const char *);\n{EXPORT} int answer(void) {{ return puts(\"\"); }}\n", target=HERE)

@@ -88,8 +88,9 @@ class Point:
         outputs = self.arrays()
         kept = {t: np.array(self.given[t.name], order="C") for t in self.kept} | dict(self.stepwise)
         data = {t: self.given[t.name] for t in self.task.data}
-        run = built.start(data, kept, outputs, self.order, batch=self.batch, workers=workers)
-        assert run.wait() == -1
+        built.prepare(data, kept, outputs, self.order, self.batch)
+        assert built.steps(self.samples, self.batch, 0, self.steps, workers=workers) == -1
+        built.unpack()
         wrong = [t.name for t, array in outputs.items() if not np.array_equal(array, self.outputs[t])]
         return wrong + [t.name for t, value in self.kept.items() if not np.array_equal(kept[t], value)]
 
@@ -128,6 +129,12 @@ def test_every_loss(name: str) -> None:
     assert differing(evaluation(model.network, "classes"), lanes, 11, 11) == []
 
 
+@cache
+def classifier() -> cr.Model:
+    layers = (cr.Dense(5), cr.ReLU(), cr.BatchNorm(), cr.Dense(4))
+    return cr.Sequential(cr.Input(3), *layers, loss="softmax_cross_entropy")
+
+
 @pytest.mark.parametrize(
     "rule",
     [
@@ -138,9 +145,7 @@ def test_every_loss(name: str) -> None:
 )
 def test_epochs_of_every_optimizer(rule: Optimizer) -> None:
     """Steps that follow each other, the last batch partial, two workers, states of the optimizer and of a layer."""
-    layers = (cr.Dense(5), cr.ReLU(), cr.BatchNorm(), cr.Dense(4))
-    model = cr.Sequential(cr.Input(3), *layers, loss="softmax_cross_entropy")
-    task = training(model.network, model._derivation, rule, "classes")
+    task = training(classifier().network, classifier()._derivation, rule, "classes")
     assert differing(task, 8, 19, 8, workers=2) == []
     assert differing(task, 4, 3, 1) == []
 
@@ -192,7 +197,7 @@ def twenty_shapes(kind: str, lanes: int, batch: int) -> list[str]:
     return differing(gradients_of(branches(shape, layers)), lanes, batch, batch)
 
 
-@pytest.mark.parametrize(("kind", "lanes"), zip(KINDS, LANES, strict=True))
+@pytest.mark.parametrize(("kind", "lanes"), list(zip(KINDS, LANES, strict=True)))
 def test_twenty_shapes_of_each_kind(kind: str, lanes: int) -> None:
     assert twenty_shapes(kind, lanes, BATCHES[lanes]) == []
 

@@ -19,7 +19,7 @@ from chainrule.ir.expr import NamedReal, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout
-from chainrule.loops.program import Check, Lowered, Meet, Rows
+from chainrule.loops.task import Check, Lowered, Meet, Rows
 
 Array = NDArray[Any]
 
@@ -166,8 +166,7 @@ class Kernel:
                 return np.arange(self.lanes) < values[0]
             case "choose":
                 flag, first, second = values
-                chosen: Any = first if np.ndim(flag) or flag else second
-                return np.where(flag, first, second) if np.ndim(flag) else chosen
+                return self.chosen(flag, first, second)
             case "not":
                 return not values[0]
             case "both":
@@ -192,6 +191,11 @@ class Kernel:
                 return self.halved(values[0])
             case _:
                 return self.arithmetic.apply(operation, values)
+
+    def chosen(self, flag: Any, first: Any, second: Any) -> Any:
+        if np.ndim(flag):
+            return np.where(flag, first, second)
+        return first if flag else second
 
     def halved(self, lanes: Array) -> Any:
         """The sum of the lanes: the upper half is added to the lower until one is left."""

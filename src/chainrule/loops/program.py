@@ -1,22 +1,10 @@
-"""A program as kernels: what is stored where, which equations share a kernel, and the memory they need.
-
-`lower` takes the equations of one step (forward pass, backward pass, update), in order, and gives kernels with a plan
-of memory. Three kinds of memory hold tensors:
-
-- *kept*: parameters and states, arrays that outlive the step;
-- the *blocks*: for each block of samples one stretch of equal length that holds all tensors with samples, so that a
-  worker's samples are its own; tensors whose lifetimes do not meet share a place;
-- the *common* memory: tensors without samples, likewise.
-"""
+"""A program as kernels: what is stored where, which equations share a kernel, and the memory they need."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from math import prod
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
@@ -27,90 +15,10 @@ from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, sampled
+from chainrule.loops.memory import ALIGN, met, packed, spread, whole
 from chainrule.loops.places import Place
 from chainrule.loops.schedule import Machine, Schedule, choose, fits, lanes_of, needs_rows
-
-Region = Literal["kept", "blocks", "common"]
-ALIGN = 16
-"""Entries: every tensor begins at a whole vector of any width."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one step is: `equations` in order; `data`, the tensors that a batch is made of (inputs, targets, weights,
-    what is drawn); `kept`, parameters, states and numbers such as the rate; `following`, what kept tensors become;
-    `outputs`, what is read afterwards; `loss`, the scalar that must be finite before anything kept changes. `drawn` are
-    the data that are not given but drawn: the number of the stream, and the probability of a 1 or None for uniform
-    numbers; `stepwise` the kept scalars that have a value of their own at each step."""
-
-    equations: tuple[Equation, ...]
-    data: tuple[Tensor, ...]
-    kept: tuple[Tensor, ...]
-    following: Mapping[Tensor, Tensor]
-    outputs: tuple[Tensor, ...]
-    loss: Tensor | None = None
-    drawn: Mapping[Tensor, tuple[int, float | None]] = field(default_factory=dict[Tensor, tuple[int, float | None]])
-    stepwise: tuple[Tensor, ...] = ()
-
-
-    @cached_property
-    def products(self) -> int:
-        """Products for one sample, roughly: the positions of all indices of each equation with samples."""
-        total = 0
-        for equation in self.equations:
-            every = dict.fromkeys((*equation.indices, *bound(equation.value)))
-            if any(i.is_sample for i in every):
-                total += prod(i.extent for i in every if isinstance(i.extent, int))
-        return total
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Where a tensor lies: in which memory, from which entry on."""
-
-    region: Region
-    offset: int
-    layout: Layout
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Between kernels: the copy of a tensor in rows is made."""
-
-    tensor: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Between kernels: the step ends here unless the loss is a finite number."""
-
-    loss: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Meet:
-    """Between kernels: the workers wait for each other."""
-
-
-Stage = ir.Kernel | Rows | Check | Meet
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
-    block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a
-    view is another tensor's memory. `made_of` tells for each kernel its equations and its schedule."""
-
-    task: Task
-    lanes: int
-    width: int
-    stages: tuple[Stage, ...]
-    stored: Mapping[tuple[Tensor, bool], Stored]
-    names: Mapping[Tensor, str]
-    stride: int
-    common: int
-    made_of: Mapping[str, tuple[Group, Schedule]]
-    views: Mapping[Tensor, Tensor]
+from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Task
 
 
 def lower(task: Task, machine: Machine, *, samples: int, scheduled: bool = True) -> Lowered:
@@ -289,9 +197,9 @@ class _Plan:
         stride = spread(sizes["blocks"])
         given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
         stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places), given, self.buffer)
-        delivered = whole(stages, {self.buffer(t) for t in self.task.outputs})
         return Lowered(
-            self.task, self.machine.lanes, self.width, delivered, places, self.names, stride, sizes["common"],
+            self.task, self.machine.lanes, self.width, whole(stages, {self.buffer(t) for t in self.task.outputs}), places,
+            self.names, stride, sizes["common"],
             self.by_name, self.views,
         )
 
@@ -440,64 +348,6 @@ def _plain(equation: Equation) -> Equation:
     return Equation(target, transform(equation.value, renamed))
 
 
-def met(
-    stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]], given: Iterable[str],
-    buffer: Callable[[Tensor, bool], str],
-) -> Iterable[Stage]:
-    """The stages with a meeting wherever one touches memory that other workers write, or writes what they touch.
-    Stages that share out blocks of samples touch their own blocks only; so does the one before all, which takes the
-    batch in."""
-    taken = [name for name in given if name in memory]
-    since: list[tuple[bool, list[str], list[str]]] = [(True, taken, taken)]
-    for stage in stages:
-        match stage:
-            case ir.Kernel(buffers=buffers, written=written, split=split):
-                blocks, touched, changed = split == "blocks", [b.name for b in buffers], [b.name for b in written]
-            case Check():
-                yield Meet()
-                since = []
-                yield stage
-                continue
-            case Rows(tensor=tensor):
-                name = buffer(tensor, False)
-                blocks, touched, changed = True, [name, f"{name}r"], [f"{name}r"]
-            case Meet():
-                raise AssertionError("meetings are made here")
-        if any(
-            not (blocks and other_blocks) and (
-                _meet(touched, other_changed, memory) or _meet(changed, other_touched, memory)
-            )
-            for other_blocks, other_touched, other_changed in since
-        ):
-            yield Meet()
-            since = []
-        since.append((blocks, touched, changed))
-        yield stage
-
-
-def whole(stages: Iterable[Stage], outputs: set[str]) -> tuple[Stage, ...]:
-    """The stages, with a meeting at their end where several workers have written an output that one of them delivers.
-    """
-    made: list[Stage] = []
-    shared: set[str] = set()
-    for stage in stages:
-        made.append(stage)
-        if isinstance(stage, Meet):
-            shared = set()
-        elif isinstance(stage, ir.Kernel) and isinstance(stage.split, int):
-            shared |= {b.name for b in stage.written}
-    return (*made, Meet()) if shared & outputs else tuple(made)
-
-
-def _meet(names: Iterable[str], others: Iterable[str], memory: Mapping[str, tuple[str, int, int]]) -> bool:
-    spans = [memory[name] for name in names]
-    return any(
-        region == where and start < end and first < last
-        for where, first, end in (memory[name] for name in others)
-        for region, start, last in spans
-    )
-
-
 def names_of(task: Task) -> dict[Tensor, str]:
     """Names for the code, of numbers alone: x data, p kept, y computed."""
     names = {t: f"x{n}" for n, t in enumerate(task.data, 1)}
@@ -508,28 +358,3 @@ def names_of(task: Task) -> dict[Tensor, str]:
             number += 1
             names[equation.tensor] = f"y{number}"
     return names
-
-
-def packed(
-    items: Sequence[tuple[tuple[Tensor, bool], int, int, int]]
-) -> tuple[dict[tuple[Tensor, bool], int], int]:
-    """A place for each item (key, born, dies, size): the lowest at which none lies that lives at the same time; the
-    largest first."""
-    placed: list[tuple[int, int, int, int]] = []
-    offsets: dict[tuple[Tensor, bool], int] = {}
-    total = 0
-    for key, born, dies, size in sorted(items, key=lambda item: -item[3]):
-        offset = 0
-        for start, end, first, last in sorted(placed):
-            if first <= dies and born <= last and offset + size > start and offset < end:
-                offset = end
-        placed.append((offset, offset + size, born, dies))
-        offsets[key] = offset
-        total = max(total, offset + size)
-    return offsets, total
-
-
-def spread(stride: int) -> int:
-    """A length for blocks such that equal places in neighbouring blocks are not in the same lines of a cache."""
-    lines = -(-stride // ALIGN)
-    return (lines | 1) * ALIGN if lines else 0

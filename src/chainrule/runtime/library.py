@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from math import prod
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.ir.expr import Tensor
-from chainrule.loops.program import Lowered
+from chainrule.loops.task import Lowered
 from chainrule.runtime.build import build
 from chainrule.runtime.compiler import Target
 from chainrule.runtime.workers import Team
@@ -40,7 +41,7 @@ class Library:
         self.function = self.handle.chainrule_run
         self.function.restype = ctypes.c_long
         self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
-        self.pool: ThreadPoolExecutor | None = None
+        self.pool: tuple[ThreadPoolExecutor, int, int] | None = None
         self.table = (ctypes.c_void_p * len(slots))()
         self.bound: list[object] = [None] * len(slots)
         self.slots = slots
@@ -93,6 +94,12 @@ class Library:
         if ticks is not None:
             self.bind(self.slots["ticks"], ticks)
 
+    def threads(self, count: int) -> ThreadPoolExecutor:
+        """Threads beside this one; those of a process that was forked are not there in the other."""
+        if self.pool is None or self.pool[1] < count or self.pool[2] != os.getpid():
+            self.pool = ThreadPoolExecutor(count), count, os.getpid()
+        return self.pool[0]
+
     def unpack(self) -> None:
         """What the code keeps in a layout of its own, back into the arrays it was given."""
         for array, inner in self.packed:
@@ -107,11 +114,10 @@ class Library:
         bits = seed % 2**64  # a word, in a long
         numbers = NUMBERS(samples, batch, first, last, bits if bits < 2**63 else bits - 2**64, before)
         team = ctypes.byref(Team(workers))
-        if workers > 1 and (self.pool is None or self.pool._max_workers < workers - 1):
-            self.pool = ThreadPoolExecutor(workers - 1)
         others: list[Future[int]] = []
-        if self.pool is not None:
-            others = [self.pool.submit(self.function, self.table, numbers, team, n) for n in range(1, workers)]
+        if workers > 1:
+            pool = self.threads(workers - 1)
+            others = [pool.submit(self.function, self.table, numbers, team, n) for n in range(1, workers)]
         try:
             return int(self.function(self.table, numbers, team, 0))
         finally:

@@ -17,7 +17,7 @@ from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout
-from chainrule.loops.program import Check, Lowered, Meet, Rows, Stage
+from chainrule.loops.task import Check, Lowered, Meet, Rows, Stage
 
 PRIME = 2**61 - 1
 INFIX = {"plus": "+", "minus": "-", "times": "*"}

@@ -18,7 +18,7 @@ from chainrule.derive import derive_program
 from chainrule.errors import DataError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
-from chainrule.loops.program import Task
+from chainrule.loops.task import Task
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Input, Layer, Node, show
 from chainrule.nn.losses import Labels, Loss, loss_named

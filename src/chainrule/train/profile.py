@@ -18,7 +18,8 @@ from chainrule.ir.index import Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
 from chainrule.loops import nodes as ir
-from chainrule.loops.program import Lowered, Meet, Task, lower
+from chainrule.loops.program import lower
+from chainrule.loops.task import Lowered, Meet, Task
 from chainrule.runtime.compiler import native
 from chainrule.runtime.library import Library
 from chainrule.runtime.peaks import Peaks, peaks

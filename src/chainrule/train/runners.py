@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from threading import Lock
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
@@ -23,7 +24,7 @@ from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Component, Delta, Tensor
 from chainrule.ir.program import Program
 from chainrule.ir.walk import nodes
-from chainrule.loops.program import Task
+from chainrule.loops.task import Task
 from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.library import Library
 
@@ -115,6 +116,7 @@ class NativeRunner:
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # steps per second, by the number of workers
         self.slices = 0
+        self.lock = Lock()  # the memory of the code is one for all threads
 
     def run(
         self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
@@ -127,23 +129,30 @@ class NativeRunner:
         batch = min(batch, samples)
         steps = -(-samples // batch)
         outputs = outputs_of(self.task, samples, steps, REAL)
-        library.prepare(given, kept, outputs, order, batch)
-        try:
-            done = 0
-            while done < steps:
-                workers = self.choose(batch)
-                end = min(steps, done + max(1, int(SLICE * self.speeds.get(workers, PROBE / SLICE))))
-                start = perf_counter()
-                failed = library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
-                if failed >= 0:
-                    return outputs, failed
-                self.speeds[workers] = (end - done) / (perf_counter() - start)
-                done = end
-                if report:
-                    report(done)
-        finally:
-            library.unpack()
-        return outputs, -1
+        with self.lock:
+            library.prepare(given, kept, outputs, order, batch)
+            try:
+                return outputs, self.sliced(samples, batch, steps, seed, before, report)
+            finally:
+                library.unpack()
+
+    def sliced(
+        self, samples: int, batch: int, steps: int, seed: int, before: int, report: Callable[[int], None] | None
+    ) -> int:
+        """All steps, slice by slice. Returns the one whose loss was not finite, or -1."""
+        done = 0
+        while done < steps:
+            workers = self.choose(batch)
+            end = min(steps, done + max(1, int(SLICE * self.speeds.get(workers, PROBE / SLICE))))
+            start = perf_counter()
+            failed = self.library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
+            if failed >= 0:
+                return failed
+            self.speeds[workers] = (end - done) / (perf_counter() - start)
+            done = end
+            if report:
+                report(done)
+        return -1
 
     def choose(self, batch: int) -> int:
         """The number of workers for the next slice: the quickest of late, now and then the other one."""

@@ -1,0 +1,105 @@
+"""What is lowered, and what comes out: a step as equations, and as kernels with a plan of memory.
+
+Three kinds of memory hold tensors:
+
+- *kept*: parameters and states, arrays that outlive the step;
+- the *blocks*: for each block of samples one stretch of equal length that holds all tensors with samples, so that a
+  worker's samples are its own; tensors whose lifetimes do not meet share a place;
+- the *common* memory: tensors without samples, likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+from chainrule.ir.expr import Tensor
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import bound
+from chainrule.loops import nodes as ir
+from chainrule.loops.fuse import Group
+from chainrule.loops.layout import Layout
+from chainrule.loops.schedule import Schedule
+
+Region = Literal["kept", "blocks", "common"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one step is: `equations` in order; `data`, the tensors that a batch is made of (inputs, targets, weights,
+    what is drawn); `kept`, parameters, states and numbers such as the rate; `following`, what kept tensors become;
+    `outputs`, what is read afterwards; `loss`, the scalar that must be finite before anything kept changes. `drawn` are
+    the data that are not given but drawn: the number of the stream, and the probability of a 1 or None for uniform
+    numbers; `stepwise` the kept scalars that have a value of their own at each step."""
+
+    equations: tuple[Equation, ...]
+    data: tuple[Tensor, ...]
+    kept: tuple[Tensor, ...]
+    following: Mapping[Tensor, Tensor]
+    outputs: tuple[Tensor, ...]
+    loss: Tensor | None = None
+    drawn: Mapping[Tensor, tuple[int, float | None]] = field(default_factory=dict[Tensor, tuple[int, float | None]])
+    stepwise: tuple[Tensor, ...] = ()
+
+
+    @cached_property
+    def products(self) -> int:
+        """Products for one sample, roughly: the positions of all indices of each equation with samples."""
+        total = 0
+        for equation in self.equations:
+            every = dict.fromkeys((*equation.indices, *bound(equation.value)))
+            if any(i.is_sample for i in every):
+                total += prod(i.extent for i in every if isinstance(i.extent, int))
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a tensor lies: in which memory, from which entry on."""
+
+    region: Region
+    offset: int
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Between kernels: the copy of a tensor in rows is made."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Between kernels: the step ends here unless the loss is a finite number."""
+
+    loss: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Meet:
+    """Between kernels: the workers wait for each other."""
+
+
+Stage = ir.Kernel | Rows | Check | Meet
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
+    block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a
+    view is another tensor's memory. `made_of` tells for each kernel its equations and its schedule."""
+
+    task: Task
+    lanes: int
+    width: int
+    stages: tuple[Stage, ...]
+    stored: Mapping[tuple[Tensor, bool], Stored]
+    names: Mapping[Tensor, str]
+    stride: int
+    common: int
+    made_of: Mapping[str, tuple[Group, Schedule]]
+    views: Mapping[Tensor, Tensor]
