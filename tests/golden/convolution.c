@@ -295,13 +295,14 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         MARK(11);
         k9(N, own, end, y9, y6, p1);
         MARK(12);
+        meet(t);
         if (worker == 0) copy(out_y4 + step * 1 + 0, y4 + 0, 1);
         if (worker == 0) copy(out_y7 + step * 18 + 0, y7 + 0, 18);
         if (worker == 0) copy(out_y8 + step * 2 + 0, y8 + 0, 2);
         for (long b = own; b < end; b++) {
             give(out_y9 + (begin + b * 8) * 144 + 0, 144, y9 + b * 13936 + 0, 144, N - b * 8);
         }
-        MARK(13);
+        MARK(14);
         if (worker == 0) count_step(t);
     }
     return -1;

@@ -194,7 +194,8 @@ class Kernel:
 
     def chosen(self, flag: Any, first: Any, second: Any) -> Any:
         if np.ndim(flag):
-            return np.where(flag, first, second)
+            lanes: Array = np.where(flag, first, second)
+            return lanes
         return first if flag else second
 
     def halved(self, lanes: Array) -> Any:

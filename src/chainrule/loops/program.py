@@ -198,9 +198,8 @@ class _Plan:
         given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
         stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places), given, self.buffer)
         return Lowered(
-            self.task, self.machine.lanes, self.width, whole(stages, {self.buffer(t) for t in self.task.outputs}), places,
-            self.names, stride, sizes["common"],
-            self.by_name, self.views,
+            self.task, self.machine.lanes, self.width, whole(stages, {self.buffer(t) for t in self.task.outputs}),
+            places, self.names, stride, sizes["common"], self.by_name, self.views,
         )
 
     def entries(self, tensor: Tensor, rows: bool) -> int:
