@@ -23,7 +23,7 @@ from chainrule.loops.interpret import Step
 from chainrule.loops.program import Lowered, lower
 from chainrule.loops.schedule import Machine
 
-SEED, SAMPLES = 5, 11
+SEED, SAMPLES = 5, 17
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def restrided(statement: ir.Statement, where: Where) -> Iterator[ir.Statement]:
     """A stride of an address is one too large."""
     match statement:
         case ir.Let(value=ir.Load(address=address) as load):
-            for index in {i for i, _ in address.affine.terms} - where.once:
+            for index in [i for i, _ in address.affine.terms if i not in where.once]:
                 new = replace(address, affine=address.affine + Affine.of(index))
                 yield replace(statement, value=replace(load, address=new))
         case _:
@@ -190,7 +190,7 @@ def test_the_sound_program_is_accepted(expected: int) -> None:
 def test_a_planted_error_is_refused(error: str) -> None:
     places = [p for expected in (1, 6) for p in planted(program(expected), ERRORS[error])]
     assert len(places) > 1
-    few = places[:: max(1, len(places) // 12)]
+    few = places[:: max(1, len(places) // 8)]
     assert sum(refused(lowered) for lowered in few) >= len(few) - 2
 
 

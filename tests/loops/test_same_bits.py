@@ -57,7 +57,8 @@ def integer(rng: np.random.Generator, below: int) -> int:
 
 # In `make test` those whose sums, windows or orders differ; the others are drawn, and each in the campaign.
 TILED = [
-    "Dense", "Conv2d", "ConvTranspose2d", "MaxPool1d", "GlobalMeanPool", "LayerNorm", "BatchNorm", "Embedding", "Concat",
+    "Dense", "Conv2d", "ConvTranspose2d", "MaxPool1d", "GlobalMeanPool", "LayerNorm", "BatchNorm", "Embedding",
+    "Concat",
 ]  # fmt: skip
 
 

@@ -193,10 +193,11 @@ class Kernel:
                 return self.arithmetic.apply(operation, values)
 
     def chosen(self, flag: Any, first: Any, second: Any) -> Any:
-        if np.ndim(flag):
-            lanes: Array = np.where(flag, first, second)
-            return lanes
-        return first if flag else second
+        if not np.ndim(flag):
+            return first if flag else second
+        result = np.array(second)
+        result[flag] = first[flag]
+        return result
 
     def halved(self, lanes: Array) -> Any:
         """The sum of the lanes: the upper half is added to the lower until one is left."""
