@@ -22,10 +22,8 @@ lint: $(VENV)/ready-lint  ## style, and types in strict mode
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/ready-bench  ## every benchmark, side by side with its peers
-	@set -e; for file in bench/*.py; do \
-	  test -e "$$file" || { echo "bench/ holds no benchmark"; exit 1; }; \
-	  echo "== $$file"; $(BIN)/python "$$file"; done
+bench: $(VENV)/ready-bench  ## side by side with its peers; writes docs/benchmarks.md. One part: make bench PARTS="W1 --quick"
+	$(BIN)/python -m bench.run $(PARTS)
 
 campaign: $(VENV)/ready-test  ## the long randomised runs
 	$(BIN)/python -m pytest -m "campaign or drawn" --hypothesis-profile=campaign

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from statistics import median
 from time import perf_counter
 
+from bench.table import duration, markdown
 from chainrule.derive import derive_program
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Program, reads
@@ -29,8 +29,7 @@ def network(depth: int) -> Program:
 
 
 def main() -> None:
-    print(f"Python {platform.python_version()}, {platform.machine()}; median of {RUNS} runs after a warm-up")
-    print("layers  seconds  lemmas  steps")
+    rows: list[list[str]] = []
     for depth in (1, 3, 10, 50):
         program = network(depth)
         derivation = derive_program(program, program.outputs[0], program.parameters)
@@ -40,7 +39,9 @@ def main() -> None:
             derive_program(program, program.outputs[0], program.parameters)
             times.append(perf_counter() - start)
         steps = sum(len(lemma.all_steps) for lemma in derivation.lemmas)
-        print(f"{depth:>6} {median(times):>8.3f} {len(derivation.lemmas):>7} {steps:>6}")
+        rows.append([str(depth), duration(median(times)), str(len(derivation.lemmas)), f"{steps:,}"])
+    print(f"Sigmoid networks of width {WIDTH}; the median of {RUNS} runs after a warm-up.\n")
+    print(markdown(["layers", "to derive", "lemmas", "steps"], rows))
 
 
 if __name__ == "__main__":

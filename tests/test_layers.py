@@ -31,7 +31,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
 LEVEL = {part: level for level, row in enumerate(ROWS) for part in row}
 
 CORE = frozenset({"numpy", "rich", "safetensors"})  # what [project.dependencies] promises
-OPTIONAL = frozenset({"sklearn", "mpmath"})  # what an extra installs: imported inside the function that needs it
+# What an extra installs: imported inside the function that needs it.
+OPTIONAL = frozenset({"sklearn", "mpmath", "typst"})
 EXECUTES = frozenset({"eval", "exec", "compile", "__import__"})
 UNPICKLES = frozenset({"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"})
 MAX_LINES = 600

@@ -13,10 +13,11 @@ WIDTH, HEIGHT, MARGIN, SIZE = 8.4, 20, 24, 14
 
 def main() -> None:
     lines = cr.derive(EQUATION).to_text().split("\n")
-    start = next(i for i, line in enumerate(lines) if line.startswith("Lemma 1"))
-    end = next(i for i, line in enumerate(lines) if line.startswith("Lemma 2"))
-    table = next(i for i, line in enumerate(lines) if line.startswith("explanation"))
-    shown = [*lines[start : end - 1], "", *lines[table:]]
+    start, end, table, after = (
+        next(i for i, line in enumerate(lines) if line.startswith(word))
+        for word in ("Lemmas 1–3", "2.1", "explanation", "A worked example")
+    )
+    shown = [*lines[start : end - 1], "", *lines[table:after]]
     while not shown[-1].strip():
         shown.pop()
     columns = max(map(len, shown))

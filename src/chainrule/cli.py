@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from chainrule.train.model import Model
     from chainrule.verify.certificate import Certificate
 
-FORMATS = ("text", "markdown", "latex")
-_SUFFIXES = {".txt": "text", ".md": "markdown", ".markdown": "markdown", ".tex": "latex"}
+FORMATS = ("text", "markdown", "latex", "html", "pdf")
+_SUFFIXES = {
+    ".txt": "text", ".md": "markdown", ".markdown": "markdown", ".tex": "latex", ".html": "html", ".htm": "html",
+    ".pdf": "pdf",
+}
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 TRAINED = ".safetensors"
@@ -56,7 +59,11 @@ SUMMARY_EXAMPLES = """examples:
 """
 DERIVE_EXAMPLES = """examples:
   chainrule derive neuron
+  chainrule derive mlp -o mlp.html
+  chainrule derive lenet --lang zh -o lenet.pdf
   chainrule derive mlp --detail full -o mlp.tex
+  chainrule derive neuron --exercise --lang zh -o sheet.pdf
+  chainrule derive neuron --example input=[1,2,0,1,1] --example dense1.W=[[2,-1,1,0,1]]
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
   chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
 """
@@ -69,7 +76,7 @@ DATA = (
     "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a file .csv or .npz, a folder with MNIST's IDX files, "
     "or one IDX file of images beside its labels"
 )
-BUILT_IN = "neuron, mlp, lenet, vgg-small, resnet-tiny, transformer-tiny"
+BUILT_IN = "neuron, mlp, seed, lenet, vgg-small, resnet-tiny, transformer-tiny"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -220,7 +227,16 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--verify", action="store_true", help="check every line first; the last section says how")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
-    derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .txt, .md or .tex")
+    derive.add_argument(
+        "--example",
+        metavar="NAME=NUMBERS",
+        action="append",
+        default=[],
+        help="own numbers for the worked example, as in input=[1,2] or dense1.W=[[2,-1],[-1,1]]; a fraction is written "
+        '"1/2" in quotes (may be repeated; what is left out gets small whole numbers)',
+    )
+    derive.add_argument("--exercise", action="store_true", help="leave blanks, and end with a solution sheet")
+    derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .html, .pdf, .tex, .md or .txt")
 
 
 def _verify_options(verify: argparse.ArgumentParser) -> None:
@@ -340,9 +356,9 @@ def _writable(path: Path) -> None:
         path.unlink()
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     except OSError as error:  # a full disk is reported without its path
         raise OSError(error.errno, error.strerror, str(path)) from None
 
@@ -383,29 +399,52 @@ def _derive(options: argparse.Namespace) -> int:
         if format_ is None:
             format_ = _SUFFIXES.get(path.suffix.lower())
             if format_ is None:
+                known = ".html, .pdf, .tex, .md or .txt"
                 print(
-                    f"chainrule derive: the suffix of {path} names no format; use .txt, .md or .tex, or give --format",
+                    f"chainrule derive: the suffix of {path} names no format; use {known}, or give --format",
                     file=sys.stderr,
                 )
                 return 2
+    elif format_ == "pdf":
+        print("chainrule derive: a PDF goes into a file; add -o document.pdf", file=sys.stderr)
+        return 2
     if model := _derived_model(options.what, options.wrt):
         derivation, certificate = model.derive(), model.verify() if options.verify else None
     else:
         derivation = _derivation(options.what, options.wrt)
         certificate = _certified(derivation) if options.verify else None
     choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
-    if format_ == "markdown":
-        text = derivation.to_markdown(**choices)
-    elif format_ == "latex":
-        text = derivation.to_latex(**choices)
-    else:
-        text = derivation.to_text(**choices)
+    choices |= {"example": _example(options.example), "exercise": options.exercise}
+    if format_ == "pdf":
+        assert path is not None
+        _write(path, derivation.to_pdf(**choices))
+        return 0
+    writers = {"markdown": derivation.to_markdown, "latex": derivation.to_latex, "html": derivation.to_html}
+    text = writers.get(format_ or "text", derivation.to_text)(**choices)
     text = text if text.endswith("\n") else text + "\n"
     if path is None:
         sys.stdout.write(text)
     else:
         _write(path, text)
     return 0
+
+
+def _example(texts: Sequence[str]) -> dict[str, Any]:
+    """Numbers by name, from NAME=NUMBERS."""
+    import json
+
+    from chainrule.errors import DerivationError
+
+    numbers: dict[str, Any] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        try:
+            numbers[name.strip()] = json.loads(values, parse_constant=lambda word: word)
+        except (ValueError, RecursionError):
+            equals = ""
+        if not equals:
+            raise DerivationError(f"--example {text[:60]!r} is no NAME=NUMBERS", fix="write --example input=[1,2]")
+    return numbers
 
 
 def _certified(derivation: Derivation) -> Certificate:

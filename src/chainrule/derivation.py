@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from chainrule import render
 from chainrule.derive import Derivation as Derived
@@ -12,48 +12,77 @@ from chainrule.derive import derive_equation
 from chainrule.errors import DerivationError
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from chainrule.verify.certificate import Certificate
 
 Language = Literal["en", "zh"]
 Detail = Literal["brief", "standard", "full"]
 
 
+class More(TypedDict, total=False):
+    """What a document may hold besides, in every format.
+
+    certificate: as `model.verify()` gives it; becomes the last section.
+    example: the reader's own numbers for the worked example, by name, as in {"input": [[1, 2]], "target": [[0, 1]],
+    "dense1.W": [[2, -1], [-1, 1]]}; what is left out gets small whole numbers.
+    exercise: blanks to fill in, and a solution sheet at the end.
+    """
+
+    certificate: Certificate | None
+    example: Mapping[str, ArrayLike] | None
+    exercise: bool
+
+
 @dataclass(frozen=True)
 class Derivation(Derived):
     """The back-propagation of a program, line by line. `d["dense1.W"]` is one gradient with its lemmas.
 
-    `lang` is "en" or "zh"; `detail` is "brief", "standard" or "full". A `certificate`, as `model.verify()` gives it,
-    becomes the last section.
+    `lang` is "en" or "zh"; `detail` is "brief", "standard" or "full"; `More` says what else every `to_…` takes. Each
+    raises DerivationError for an unknown one, another derivation's certificate, and numbers that fit nothing.
     """
 
     def to_text(
-        self,
-        lang: Language = "en",
-        detail: Detail = "standard",
-        width: int = 100,
-        certificate: Certificate | None = None,
+        self, lang: Language = "en", detail: Detail = "standard", width: int = 100, **more: Unpack[More]
     ) -> str:
         """Plain text with Unicode mathematics, at most `width` columns wide."""
-        return render.text(self, lang, detail, width, _checked(self, certificate))
+        return render.text(self, lang, detail, width, **_chosen(self, more))
 
-    def to_markdown(
-        self, lang: Language = "en", detail: Detail = "standard", certificate: Certificate | None = None
-    ) -> str:
+    def to_markdown(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
         """Markdown with LaTeX mathematics."""
-        return render.markdown(self, lang, detail, _checked(self, certificate))
+        return render.markdown(self, lang, detail, **_chosen(self, more))
 
-    def to_latex(
-        self, lang: Language = "en", detail: Detail = "standard", certificate: Certificate | None = None
-    ) -> str:
+    def to_latex(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
         """A complete LaTeX document."""
-        return render.latex(self, lang, detail, _checked(self, certificate))
+        return render.latex(self, lang, detail, **_chosen(self, more))
+
+    def to_html(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
+        """One HTML page, complete in itself: it loads nothing, and is read without JavaScript."""
+        return render.html(self, lang, detail, **_chosen(self, more))
+
+    def to_pdf(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> bytes:
+        """A PDF, through the package typst (extra `pdf`). Raises DerivationError where that is missing."""
+        return render.pdf(self, lang, detail, **_chosen(self, more))
 
     def __str__(self) -> str:
         return self.to_text()
 
-    def _repr_markdown_(self) -> str:
+    def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return self.to_markdown()
+        return render.notebook(self)[0]
+
+    def _repr_latex_(self) -> str:
+        """What a notebook puts into LaTeX."""
+        return render.notebook(self)[1]
+
+
+def _chosen(derivation: Derived, more: More) -> render.More:
+    """The same, as a document takes it."""
+    return {
+        "checked": _checked(derivation, more.get("certificate")),
+        "example": more.get("example"),
+        "exercise": more.get("exercise", False),
+    }
 
 
 def _checked(derivation: Derived, certificate: Certificate | None) -> render.Checked | None:

@@ -6,35 +6,42 @@
 #define IN_PART(n) 1
 #endif
 
-KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1, const real *restrict x1, const real *restrict p2);
+KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1,
+        const real *restrict x1, const real *restrict p2);
 KERNEL void k2(long N, long from, long to, real *restrict y2, const real *restrict y1);
-KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2, const real *restrict x2);
+KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2,
+        const real *restrict x2);
 KERNEL void k4(long N, long from, long to, real *restrict y4, const real *restrict y3);
-KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2, const real *restrict x2);
-KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5, const real *restrict y1);
-KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6, const real *restrict x1);
+KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2,
+        const real *restrict x2);
+KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5,
+        const real *restrict y1);
+KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6,
+        const real *restrict x1);
 KERNEL void k8(long N, long from, long to, real *restrict y8, const real *restrict y6);
-KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6, const real *restrict p1);
+KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6,
+        const real *restrict p1);
 
 #if IN_PART(0)
 /* y1[n<N, i<2, j<12, k<12] = sum[l<1, m<3, p<3](p1[i, l, m, p]*pad(x1, 0)[n, l, j + m - 1, k + p - 1]) + p2[i] */
-KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1, const real *restrict x1, const real *restrict p2)
+KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1,
+        const real *restrict x1, const real *restrict p2)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 < 2; i2++) {
             for (long i3 = 0; i3 < 12; i3++) {
                 for (long i4 = 0; i4 < 12; i4++) {
                     vec s5 = splat(number(0.0f, 0u));
-                    s5 = mac(splat(p1[i2 * 9]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936), s5);
-                    s5 = mac(splat(p1[i2 * 9 + 1]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 8), s5);
-                    s5 = mac(splat(p1[i2 * 9 + 2]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 16), s5);
-                    s5 = mac(splat(p1[i2 * 9 + 3]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 112), s5);
-                    s5 = mac(splat(p1[i2 * 9 + 4]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 120), s5);
-                    s5 = mac(splat(p1[i2 * 9 + 5]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 128), s5);
-                    s5 = mac(splat(p1[i2 * 9 + 6]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 224), s5);
-                    s5 = mac(splat(p1[i2 * 9 + 7]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 232), s5);
-                    s5 = mac(splat(p1[i2 * 9 + 8]), load(x1 + i3 * 112 + i4 * 8 + b1 * 13936 + 240), s5);
-                    store(y1 + i2 * 1152 + i3 * 96 + i4 * 8 + b1 * 13936, add(s5, splat(p2[i2])));
+                    s5 = mac(splat(p1[i2 * 9]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 1]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8 + 8), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 2]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8 + 16), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 3]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8 + 112), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 4]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8 + 120), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 5]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8 + 128), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 6]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8 + 224), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 7]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8 + 232), s5);
+                    s5 = mac(splat(p1[i2 * 9 + 8]), load(x1 + b1 * 13936 + i3 * 112 + i4 * 8 + 240), s5);
+                    store(y1 + b1 * 13936 + i2 * 1152 + i3 * 96 + i4 * 8, add(s5, splat(p2[i2])));
                 }
             }
         }
@@ -48,7 +55,7 @@ KERNEL void k2(long N, long from, long to, real *restrict y2, const real *restri
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 < 288; i2++) {
-            store(y2 + i2 * 8 + b1 * 13936, relu_(load(y1 + i2 * 8 + b1 * 13936)));
+            store(y2 + b1 * 13936 + i2 * 8, relu_(load(y1 + b1 * 13936 + i2 * 8)));
         }
     }
 }
@@ -56,14 +63,15 @@ KERNEL void k2(long N, long from, long to, real *restrict y2, const real *restri
 
 #if IN_PART(1)
 /* y3[n] = 1/2*sum[i<2, j<12, k<12]((y2[n, i, j, k] - x2[n, i, j, k])**2) */
-KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2, const real *restrict x2)
+KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2,
+        const real *restrict x2)
 {
     for (long b1 = from; b1 < to; b1++) {
         vec s2 = splat(number(0.0f, 0u));
         for (long r4 = 0; r4 < 2; r4++) {
             for (long r5 = 0; r5 < 12; r5++) {
                 for (long r6 = 0; r6 < 12; r6++) {
-                    const vec v11 = add(load(y2 + r4 * 1152 + r5 * 96 + r6 * 8 + b1 * 13936), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + r4 * 1152 + r5 * 96 + r6 * 8 + b1 * 13936)));
+                    const vec v11 = add(load(y2 + b1 * 13936 + r4 * 1152 + r5 * 96 + r6 * 8), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b1 * 13936 + r4 * 1152 + r5 * 96 + r6 * 8)));
                     s2 = add(s2, mul(v11, v11));
                 }
             }
@@ -92,12 +100,13 @@ KERNEL void k4(long N, long from, long to, real *restrict y4, const real *restri
 
 #if IN_PART(1)
 /* y5[n, i<2, j<12, k<12] = N**-1*(y2[n, i, j, k] - x2[n, i, j, k]) */
-KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2, const real *restrict x2)
+KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restrict y2,
+        const real *restrict x2)
 {
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
         for (long i3 = 0; i3 < 288; i3++) {
-            store(y5 + i3 * 8 + b2 * 13936, mul(splat(v1), add(load(y2 + i3 * 8 + b2 * 13936), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + i3 * 8 + b2 * 13936)))));
+            store(y5 + b2 * 13936 + i3 * 8, mul(splat(v1), add(load(y2 + b2 * 13936 + i3 * 8), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 13936 + i3 * 8)))));
         }
     }
 }
@@ -105,13 +114,14 @@ KERNEL void k5(long N, long from, long to, real *restrict y5, const real *restri
 
 #if IN_PART(1)
 /* y6[n, i<2, j<12, k<12] = y5[n, i, j, k]*step(y1[n, i, j, k]) */
-KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5, const real *restrict y1)
+KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restrict y5,
+        const real *restrict y1)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 < 2; i2++) {
             for (long i3 = 0; i3 < 12; i3++) {
                 for (long i4 = 0; i4 < 12; i4++) {
-                    store(y6 + i2 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 120, mul(load(y5 + i2 * 1152 + i3 * 96 + i4 * 8 + b1 * 13936), step_(load(y1 + i2 * 1152 + i3 * 96 + i4 * 8 + b1 * 13936))));
+                    store(y6 + b1 * 13936 + i2 * 1568 + i3 * 112 + i4 * 8 + 120, mul(load(y5 + b1 * 13936 + i2 * 1152 + i3 * 96 + i4 * 8), step_(load(y1 + b1 * 13936 + i2 * 1152 + i3 * 96 + i4 * 8))));
                 }
             }
         }
@@ -121,7 +131,8 @@ KERNEL void k6(long N, long from, long to, real *restrict y6, const real *restri
 
 #if IN_PART(0)
 /* y7[i<2, j<1, k<3, l<3] = sum[n, m<12, p<12](y6[n, i, m, p]*pad(x1, 0)[n, j, m + k - 1, p + l - 1]) */
-KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6, const real *restrict x1)
+KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restrict y6,
+        const real *restrict x1)
 {
     const long blocks = (N + 7) / 8;
     const long full = N / 8;
@@ -132,7 +143,7 @@ KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restri
                 for (long b7 = 0; b7 < full; b7++) {
                     for (long r8 = 0; r8 < 12; r8++) {
                         for (long r9 = 0; r9 < 12; r9++) {
-                            s5 = mac(load(y6 + i1 * 1568 + r8 * 112 + r9 * 8 + b7 * 13936 + 120), load(x1 + r8 * 112 + i3 * 112 + r9 * 8 + i4 * 8 + b7 * 13936), s5);
+                            s5 = mac(load(y6 + b7 * 13936 + i1 * 1568 + r8 * 112 + r9 * 8 + 120), load(x1 + b7 * 13936 + r8 * 112 + i3 * 112 + r9 * 8 + i4 * 8), s5);
                         }
                     }
                 }
@@ -140,7 +151,7 @@ KERNEL void k7(long N, long from, long to, real *restrict y7, const real *restri
                     const mask v13 = live((N - b7 * 8));
                     for (long r14 = 0; r14 < 12; r14++) {
                         for (long r15 = 0; r15 < 12; r15++) {
-                            s5 = select(v13, mac(load(y6 + i1 * 1568 + r14 * 112 + r15 * 8 + b7 * 13936 + 120), load(x1 + r14 * 112 + i3 * 112 + r15 * 8 + i4 * 8 + b7 * 13936), s5), s5);
+                            s5 = select(v13, mac(load(y6 + b7 * 13936 + i1 * 1568 + r14 * 112 + r15 * 8 + 120), load(x1 + b7 * 13936 + r14 * 112 + i3 * 112 + r15 * 8 + i4 * 8), s5), s5);
                         }
                     }
                 }
@@ -162,7 +173,7 @@ KERNEL void k8(long N, long from, long to, real *restrict y8, const real *restri
         for (long b4 = 0; b4 < full; b4++) {
             for (long r5 = 0; r5 < 12; r5++) {
                 for (long r6 = 0; r6 < 12; r6++) {
-                    s2 = add(s2, load(y6 + i1 * 1568 + r5 * 112 + r6 * 8 + b4 * 13936 + 120));
+                    s2 = add(s2, load(y6 + b4 * 13936 + i1 * 1568 + r5 * 112 + r6 * 8 + 120));
                 }
             }
         }
@@ -170,7 +181,7 @@ KERNEL void k8(long N, long from, long to, real *restrict y8, const real *restri
             const mask v9 = live((N - b4 * 8));
             for (long r10 = 0; r10 < 12; r10++) {
                 for (long r11 = 0; r11 < 12; r11++) {
-                    s2 = select(v9, add(s2, load(y6 + i1 * 1568 + r10 * 112 + r11 * 8 + b4 * 13936 + 120)), s2);
+                    s2 = select(v9, add(s2, load(y6 + b4 * 13936 + i1 * 1568 + r10 * 112 + r11 * 8 + 120)), s2);
                 }
             }
         }
@@ -181,24 +192,25 @@ KERNEL void k8(long N, long from, long to, real *restrict y8, const real *restri
 
 #if IN_PART(0)
 /* y9[n<N, i<1, j<12, k<12] = sum[l<2, m<3, p<3](pad(y6, 0)[n, l, j - m + 1, k - p + 1]*p1[l, i, m, p]) */
-KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6, const real *restrict p1)
+KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restrict y6,
+        const real *restrict p1)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i3 = 0; i3 < 12; i3++) {
             for (long i4 = 0; i4 < 12; i4++) {
                 vec s5 = splat(number(0.0f, 0u));
                 for (long r7 = 0; r7 < 2; r7++) {
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 240), splat(p1[r7 * 9]), s5);
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 232), splat(p1[r7 * 9 + 1]), s5);
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 224), splat(p1[r7 * 9 + 2]), s5);
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 128), splat(p1[r7 * 9 + 3]), s5);
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 120), splat(p1[r7 * 9 + 4]), s5);
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 112), splat(p1[r7 * 9 + 5]), s5);
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 16), splat(p1[r7 * 9 + 6]), s5);
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936 + 8), splat(p1[r7 * 9 + 7]), s5);
-                    s5 = mac(load(y6 + r7 * 1568 + i3 * 112 + i4 * 8 + b1 * 13936), splat(p1[r7 * 9 + 8]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8 + 240), splat(p1[r7 * 9]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8 + 232), splat(p1[r7 * 9 + 1]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8 + 224), splat(p1[r7 * 9 + 2]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8 + 128), splat(p1[r7 * 9 + 3]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8 + 120), splat(p1[r7 * 9 + 4]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8 + 112), splat(p1[r7 * 9 + 5]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8 + 16), splat(p1[r7 * 9 + 6]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8 + 8), splat(p1[r7 * 9 + 7]), s5);
+                    s5 = mac(load(y6 + b1 * 13936 + r7 * 1568 + i3 * 112 + i4 * 8), splat(p1[r7 * 9 + 8]), s5);
                 }
-                store(y9 + i3 * 96 + i4 * 8 + b1 * 13936, s5);
+                store(y9 + b1 * 13936 + i3 * 96 + i4 * 8, s5);
             }
         }
     }

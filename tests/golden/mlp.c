@@ -6,23 +6,32 @@
 #define IN_PART(n) 1
 #endif
 
-KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1, const real *restrict x1, const real *restrict p2);
-KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3, const real *restrict y2, const real *restrict p4);
+KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1,
+        const real *restrict x1, const real *restrict p2);
+KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3,
+        const real *restrict y2, const real *restrict p4);
 KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restrict y3);
-KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3, const real *restrict x2);
+KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3,
+        const real *restrict x2);
 KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restrict y5);
-KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4, const real *restrict x2);
-KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7, const real *restrict p3, const real *restrict y2);
-KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9, const real *restrict x1r);
+KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4,
+        const real *restrict x2);
+KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7,
+        const real *restrict p3, const real *restrict y2);
+KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9,
+        const real *restrict x1r);
 KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restrict y9);
-KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7, const real *restrict y2r);
+KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7,
+        const real *restrict y2r);
 KERNEL void k11(long N, long from, long to, real *restrict y13, const real *restrict y7);
-KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9, const real *restrict p1);
+KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9,
+        const real *restrict p1);
 
 #if IN_PART(0)
 /* y1[n, i<12] = sum[j<20](p1[i, j]*x1[n, j]) + p2[i]
    y2[n, i<12] = sigmoid(y1[n, i]) */
-KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1, const real *restrict x1, const real *restrict p2)
+KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1,
+        const real *restrict x1, const real *restrict p2)
 {
     for (long b1 = from; b1 < to; b1++) {
         const vec v15 = splat(number(0.0f, 0u));
@@ -39,7 +48,7 @@ KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restri
         vec s13 = v15;
         vec s14 = v15;
         for (long r16 = 0; r16 < 20; r16++) {
-            const vec a29 = load(x1 + r16 * 8 + b1 * 784);
+            const vec a29 = load(x1 + b1 * 784 + r16 * 8);
             s3 = mac(splat(p1[r16]), a29, s3);
             s4 = mac(splat(p1[r16 + 20]), a29, s4);
             s5 = mac(splat(p1[r16 + 40]), a29, s5);
@@ -71,7 +80,8 @@ KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restri
 
 #if IN_PART(1)
 /* y3[n, i<10] = sum[j<12](p3[i, j]*y2[n, j]) + p4[i] */
-KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3, const real *restrict y2, const real *restrict p4)
+KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3,
+        const real *restrict y2, const real *restrict p4)
 {
     for (long b1 = from; b1 < to; b1++) {
         const vec v13 = splat(number(0.0f, 0u));
@@ -86,7 +96,7 @@ KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restri
         vec s11 = v13;
         vec s12 = v13;
         for (long r14 = 0; r14 < 12; r14++) {
-            const vec a25 = load(y2 + r14 * 8 + b1 * 784);
+            const vec a25 = load(y2 + b1 * 784 + r14 * 8);
             s3 = mac(splat(p3[r14]), a25, s3);
             s4 = mac(splat(p3[r14 + 12]), a25, s4);
             s5 = mac(splat(p3[r14 + 24]), a25, s5);
@@ -120,14 +130,14 @@ KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restri
         vec m3 = splat(lse_start());
         vec s5 = splat(number(0.0f, 0u));
         for (long r7 = 0; r7 < 10; r7++) {
-            m3 = lse_top(m3, load(y3 + r7 * 8 + b1 * 784));
+            m3 = lse_top(m3, load(y3 + b1 * 784 + r7 * 8));
         }
         for (long r9 = 0; r9 < 10; r9++) {
-            s5 = lse_add(s5, load(y3 + r9 * 8 + b1 * 784), m3, r9);
+            s5 = lse_add(s5, load(y3 + b1 * 784 + r9 * 8), m3, r9);
         }
         const vec v13 = mul(splat(number(-1.0f, 2305843009213693950u)), lse_end(m3, s5));
         for (long i14 = 0; i14 < 10; i14++) {
-            store(y4 + i14 * 8 + b1 * 784, exp_(add(load(y3 + i14 * 8 + b1 * 784), v13)));
+            store(y4 + b1 * 784 + i14 * 8, exp_(add(load(y3 + b1 * 784 + i14 * 8), v13)));
         }
     }
 }
@@ -135,22 +145,23 @@ KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restri
 
 #if IN_PART(0)
 /* y5[n] = logsumexp[i<10](y3[n, i]) - sum[i<10](x2[n, i]*y3[n, i]) */
-KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3, const real *restrict x2)
+KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3,
+        const real *restrict x2)
 {
     for (long b1 = from; b1 < to; b1++) {
         vec m3 = splat(lse_start());
         const vec v6 = splat(number(0.0f, 0u));
         vec s5 = v6;
         for (long r7 = 0; r7 < 10; r7++) {
-            m3 = lse_top(m3, load(y3 + r7 * 8 + b1 * 784));
+            m3 = lse_top(m3, load(y3 + b1 * 784 + r7 * 8));
         }
         for (long r9 = 0; r9 < 10; r9++) {
-            s5 = lse_add(s5, load(y3 + r9 * 8 + b1 * 784), m3, r9);
+            s5 = lse_add(s5, load(y3 + b1 * 784 + r9 * 8), m3, r9);
         }
         const vec v11 = lse_end(m3, s5);
         vec s12 = v6;
         for (long r13 = 0; r13 < 10; r13++) {
-            s12 = mac(load(x2 + r13 * 8 + b1 * 784), load(y3 + r13 * 8 + b1 * 784), s12);
+            s12 = mac(load(x2 + b1 * 784 + r13 * 8), load(y3 + b1 * 784 + r13 * 8), s12);
         }
         store(y5 + b1 * 784, add(v11, mul(splat(number(-1.0f, 2305843009213693950u)), s12)));
     }
@@ -176,12 +187,13 @@ KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restri
 
 #if IN_PART(0)
 /* y7[n, i<10] = N**-1*(y4[n, i] - x2[n, i]) */
-KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4, const real *restrict x2)
+KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4,
+        const real *restrict x2)
 {
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
         for (long i3 = 0; i3 < 10; i3++) {
-            store(y7 + i3 * 8 + b2 * 784, mul(splat(v1), add(load(y4 + i3 * 8 + b2 * 784), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + i3 * 8 + b2 * 784)))));
+            store(y7 + b2 * 784 + i3 * 8, mul(splat(v1), add(load(y4 + b2 * 784 + i3 * 8), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 784 + i3 * 8)))));
         }
     }
 }
@@ -190,7 +202,8 @@ KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restri
 #if IN_PART(1)
 /* y8[n, i<12] = sum[j<10](y7[n, j]*p3[j, i])
    y9[n, i<12] = y8[n, i]*y2[n, i]*(1 - y2[n, i]) */
-KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7, const real *restrict p3, const real *restrict y2)
+KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7,
+        const real *restrict p3, const real *restrict y2)
 {
     for (long b1 = from; b1 < to; b1++) {
         const vec v15 = splat(number(0.0f, 0u));
@@ -207,7 +220,7 @@ KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restri
         vec s13 = v15;
         vec s14 = v15;
         for (long r16 = 0; r16 < 10; r16++) {
-            const vec a17 = load(y7 + r16 * 8 + b1 * 784);
+            const vec a17 = load(y7 + b1 * 784 + r16 * 8);
             s3 = mac(a17, splat(p3[r16 * 12]), s3);
             s4 = mac(a17, splat(p3[r16 * 12 + 1]), s4);
             s5 = mac(a17, splat(p3[r16 * 12 + 2]), s5);
@@ -253,7 +266,8 @@ KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restri
 
 #if IN_PART(0)
 /* y10[i<12, j<20] = sum[n](y9[n, i]*x1[n, j]) */
-KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9, const real *restrict x1r)
+KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9,
+        const real *restrict x1r)
 {
     const long blocks = (N + 7) / 8;
     for (long i1 = from; i1 + 3 < (to < 12 ? to : 12); i1 += 4) {
@@ -271,15 +285,15 @@ KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restr
                 const long v14 = (N - b12 * 8);
                 const long v15 = (v14 < 8 ? v14 : 8);
                 for (long n13 = 0; n13 < v15; n13++) {
-                    const vec a20 = load(x1r + i2 + b12 * 784 + n13 * 20);
-                    const vec a21 = load(x1r + i2 + b12 * 784 + n13 * 20 + 8);
-                    const vec v22 = splat(y9[i1 * 8 + b12 * 784 + n13]);
+                    const vec a20 = load(x1r + b12 * 784 + i2 + n13 * 20);
+                    const vec a21 = load(x1r + b12 * 784 + i2 + n13 * 20 + 8);
+                    const vec v22 = splat(y9[b12 * 784 + i1 * 8 + n13]);
                     s3 = mac(v22, a20, s3);
-                    const vec v23 = splat(y9[i1 * 8 + b12 * 784 + n13 + 8]);
+                    const vec v23 = splat(y9[b12 * 784 + i1 * 8 + n13 + 8]);
                     s4 = mac(v23, a20, s4);
-                    const vec v24 = splat(y9[i1 * 8 + b12 * 784 + n13 + 16]);
+                    const vec v24 = splat(y9[b12 * 784 + i1 * 8 + n13 + 16]);
                     s5 = mac(v24, a20, s5);
-                    const vec v25 = splat(y9[i1 * 8 + b12 * 784 + n13 + 24]);
+                    const vec v25 = splat(y9[b12 * 784 + i1 * 8 + n13 + 24]);
                     s6 = mac(v25, a20, s6);
                     s7 = mac(v22, a21, s7);
                     s8 = mac(v23, a21, s8);
@@ -306,11 +320,11 @@ KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restr
                 const long v33 = (N - b31 * 8);
                 const long v34 = (v33 < 8 ? v33 : 8);
                 for (long n32 = 0; n32 < v34; n32++) {
-                    const vec a39 = load_part(x1r + i2 + b31 * 784 + n32 * 20, 4);
-                    s26 = mac(splat(y9[i1 * 8 + b31 * 784 + n32]), a39, s26);
-                    s27 = mac(splat(y9[i1 * 8 + b31 * 784 + n32 + 8]), a39, s27);
-                    s28 = mac(splat(y9[i1 * 8 + b31 * 784 + n32 + 16]), a39, s28);
-                    s29 = mac(splat(y9[i1 * 8 + b31 * 784 + n32 + 24]), a39, s29);
+                    const vec a39 = load_part(x1r + b31 * 784 + i2 + n32 * 20, 4);
+                    s26 = mac(splat(y9[b31 * 784 + i1 * 8 + n32]), a39, s26);
+                    s27 = mac(splat(y9[b31 * 784 + i1 * 8 + n32 + 8]), a39, s27);
+                    s28 = mac(splat(y9[b31 * 784 + i1 * 8 + n32 + 16]), a39, s28);
+                    s29 = mac(splat(y9[b31 * 784 + i1 * 8 + n32 + 24]), a39, s29);
                 }
             }
             store_part(y10 + i1 * 20 + i2, s26, 4);
@@ -343,33 +357,33 @@ KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restr
         vec s12 = v14;
         vec s13 = v14;
         for (long b15 = 0; b15 < full; b15++) {
-            s2 = add(s2, load(y9 + i1 * 8 + b15 * 784));
-            s3 = add(s3, load(y9 + i1 * 8 + b15 * 784 + 8));
-            s4 = add(s4, load(y9 + i1 * 8 + b15 * 784 + 16));
-            s5 = add(s5, load(y9 + i1 * 8 + b15 * 784 + 24));
-            s6 = add(s6, load(y9 + i1 * 8 + b15 * 784 + 32));
-            s7 = add(s7, load(y9 + i1 * 8 + b15 * 784 + 40));
-            s8 = add(s8, load(y9 + i1 * 8 + b15 * 784 + 48));
-            s9 = add(s9, load(y9 + i1 * 8 + b15 * 784 + 56));
-            s10 = add(s10, load(y9 + i1 * 8 + b15 * 784 + 64));
-            s11 = add(s11, load(y9 + i1 * 8 + b15 * 784 + 72));
-            s12 = add(s12, load(y9 + i1 * 8 + b15 * 784 + 80));
-            s13 = add(s13, load(y9 + i1 * 8 + b15 * 784 + 88));
+            s2 = add(s2, load(y9 + b15 * 784 + i1 * 8));
+            s3 = add(s3, load(y9 + b15 * 784 + i1 * 8 + 8));
+            s4 = add(s4, load(y9 + b15 * 784 + i1 * 8 + 16));
+            s5 = add(s5, load(y9 + b15 * 784 + i1 * 8 + 24));
+            s6 = add(s6, load(y9 + b15 * 784 + i1 * 8 + 32));
+            s7 = add(s7, load(y9 + b15 * 784 + i1 * 8 + 40));
+            s8 = add(s8, load(y9 + b15 * 784 + i1 * 8 + 48));
+            s9 = add(s9, load(y9 + b15 * 784 + i1 * 8 + 56));
+            s10 = add(s10, load(y9 + b15 * 784 + i1 * 8 + 64));
+            s11 = add(s11, load(y9 + b15 * 784 + i1 * 8 + 72));
+            s12 = add(s12, load(y9 + b15 * 784 + i1 * 8 + 80));
+            s13 = add(s13, load(y9 + b15 * 784 + i1 * 8 + 88));
         }
         for (long b15 = full; b15 < blocks; b15++) {
             const mask v29 = live((N - b15 * 8));
-            s2 = select(v29, add(s2, load(y9 + i1 * 8 + b15 * 784)), s2);
-            s3 = select(v29, add(s3, load(y9 + i1 * 8 + b15 * 784 + 8)), s3);
-            s4 = select(v29, add(s4, load(y9 + i1 * 8 + b15 * 784 + 16)), s4);
-            s5 = select(v29, add(s5, load(y9 + i1 * 8 + b15 * 784 + 24)), s5);
-            s6 = select(v29, add(s6, load(y9 + i1 * 8 + b15 * 784 + 32)), s6);
-            s7 = select(v29, add(s7, load(y9 + i1 * 8 + b15 * 784 + 40)), s7);
-            s8 = select(v29, add(s8, load(y9 + i1 * 8 + b15 * 784 + 48)), s8);
-            s9 = select(v29, add(s9, load(y9 + i1 * 8 + b15 * 784 + 56)), s9);
-            s10 = select(v29, add(s10, load(y9 + i1 * 8 + b15 * 784 + 64)), s10);
-            s11 = select(v29, add(s11, load(y9 + i1 * 8 + b15 * 784 + 72)), s11);
-            s12 = select(v29, add(s12, load(y9 + i1 * 8 + b15 * 784 + 80)), s12);
-            s13 = select(v29, add(s13, load(y9 + i1 * 8 + b15 * 784 + 88)), s13);
+            s2 = select(v29, add(s2, load(y9 + b15 * 784 + i1 * 8)), s2);
+            s3 = select(v29, add(s3, load(y9 + b15 * 784 + i1 * 8 + 8)), s3);
+            s4 = select(v29, add(s4, load(y9 + b15 * 784 + i1 * 8 + 16)), s4);
+            s5 = select(v29, add(s5, load(y9 + b15 * 784 + i1 * 8 + 24)), s5);
+            s6 = select(v29, add(s6, load(y9 + b15 * 784 + i1 * 8 + 32)), s6);
+            s7 = select(v29, add(s7, load(y9 + b15 * 784 + i1 * 8 + 40)), s7);
+            s8 = select(v29, add(s8, load(y9 + b15 * 784 + i1 * 8 + 48)), s8);
+            s9 = select(v29, add(s9, load(y9 + b15 * 784 + i1 * 8 + 56)), s9);
+            s10 = select(v29, add(s10, load(y9 + b15 * 784 + i1 * 8 + 64)), s10);
+            s11 = select(v29, add(s11, load(y9 + b15 * 784 + i1 * 8 + 72)), s11);
+            s12 = select(v29, add(s12, load(y9 + b15 * 784 + i1 * 8 + 80)), s12);
+            s13 = select(v29, add(s13, load(y9 + b15 * 784 + i1 * 8 + 88)), s13);
         }
         const real v55 = hsum(s3);
         const real v56 = hsum(s4);
@@ -400,7 +414,8 @@ KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restr
 
 #if IN_PART(0)
 /* y12[i<10, j<12] = sum[n](y7[n, i]*y2[n, j]) */
-KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7, const real *restrict y2r)
+KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7,
+        const real *restrict y2r)
 {
     const long blocks = (N + 7) / 8;
     for (long i1 = from; i1 + 4 < (to < 10 ? to : 10); i1 += 5) {
@@ -415,12 +430,12 @@ KERNEL void k10(long N, long from, long to, real *restrict y12, const real *rest
                 const long v11 = (N - b9 * 8);
                 const long v12 = (v11 < 8 ? v11 : 8);
                 for (long n10 = 0; n10 < v12; n10++) {
-                    const vec a18 = load(y2r + i2 + b9 * 784 + n10 * 12);
-                    s3 = mac(splat(y7[i1 * 8 + b9 * 784 + n10]), a18, s3);
-                    s4 = mac(splat(y7[i1 * 8 + b9 * 784 + n10 + 8]), a18, s4);
-                    s5 = mac(splat(y7[i1 * 8 + b9 * 784 + n10 + 16]), a18, s5);
-                    s6 = mac(splat(y7[i1 * 8 + b9 * 784 + n10 + 24]), a18, s6);
-                    s7 = mac(splat(y7[i1 * 8 + b9 * 784 + n10 + 32]), a18, s7);
+                    const vec a18 = load(y2r + b9 * 784 + i2 + n10 * 12);
+                    s3 = mac(splat(y7[b9 * 784 + i1 * 8 + n10]), a18, s3);
+                    s4 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 8]), a18, s4);
+                    s5 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 16]), a18, s5);
+                    s6 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 24]), a18, s6);
+                    s7 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 32]), a18, s7);
                 }
             }
             store(y12 + i1 * 12 + i2, s3);
@@ -440,12 +455,12 @@ KERNEL void k10(long N, long from, long to, real *restrict y12, const real *rest
                 const long v32 = (N - b30 * 8);
                 const long v33 = (v32 < 8 ? v32 : 8);
                 for (long n31 = 0; n31 < v33; n31++) {
-                    const vec a39 = load_part(y2r + i2 + b30 * 784 + n31 * 12, 4);
-                    s24 = mac(splat(y7[i1 * 8 + b30 * 784 + n31]), a39, s24);
-                    s25 = mac(splat(y7[i1 * 8 + b30 * 784 + n31 + 8]), a39, s25);
-                    s26 = mac(splat(y7[i1 * 8 + b30 * 784 + n31 + 16]), a39, s26);
-                    s27 = mac(splat(y7[i1 * 8 + b30 * 784 + n31 + 24]), a39, s27);
-                    s28 = mac(splat(y7[i1 * 8 + b30 * 784 + n31 + 32]), a39, s28);
+                    const vec a39 = load_part(y2r + b30 * 784 + i2 + n31 * 12, 4);
+                    s24 = mac(splat(y7[b30 * 784 + i1 * 8 + n31]), a39, s24);
+                    s25 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 8]), a39, s25);
+                    s26 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 16]), a39, s26);
+                    s27 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 24]), a39, s27);
+                    s28 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 32]), a39, s28);
                 }
             }
             store_part(y12 + i1 * 12 + i2, s24, 4);
@@ -477,29 +492,29 @@ KERNEL void k11(long N, long from, long to, real *restrict y13, const real *rest
         vec s10 = v12;
         vec s11 = v12;
         for (long b13 = 0; b13 < full; b13++) {
-            s2 = add(s2, load(y7 + i1 * 8 + b13 * 784));
-            s3 = add(s3, load(y7 + i1 * 8 + b13 * 784 + 8));
-            s4 = add(s4, load(y7 + i1 * 8 + b13 * 784 + 16));
-            s5 = add(s5, load(y7 + i1 * 8 + b13 * 784 + 24));
-            s6 = add(s6, load(y7 + i1 * 8 + b13 * 784 + 32));
-            s7 = add(s7, load(y7 + i1 * 8 + b13 * 784 + 40));
-            s8 = add(s8, load(y7 + i1 * 8 + b13 * 784 + 48));
-            s9 = add(s9, load(y7 + i1 * 8 + b13 * 784 + 56));
-            s10 = add(s10, load(y7 + i1 * 8 + b13 * 784 + 64));
-            s11 = add(s11, load(y7 + i1 * 8 + b13 * 784 + 72));
+            s2 = add(s2, load(y7 + b13 * 784 + i1 * 8));
+            s3 = add(s3, load(y7 + b13 * 784 + i1 * 8 + 8));
+            s4 = add(s4, load(y7 + b13 * 784 + i1 * 8 + 16));
+            s5 = add(s5, load(y7 + b13 * 784 + i1 * 8 + 24));
+            s6 = add(s6, load(y7 + b13 * 784 + i1 * 8 + 32));
+            s7 = add(s7, load(y7 + b13 * 784 + i1 * 8 + 40));
+            s8 = add(s8, load(y7 + b13 * 784 + i1 * 8 + 48));
+            s9 = add(s9, load(y7 + b13 * 784 + i1 * 8 + 56));
+            s10 = add(s10, load(y7 + b13 * 784 + i1 * 8 + 64));
+            s11 = add(s11, load(y7 + b13 * 784 + i1 * 8 + 72));
         }
         for (long b13 = full; b13 < blocks; b13++) {
             const mask v25 = live((N - b13 * 8));
-            s2 = select(v25, add(s2, load(y7 + i1 * 8 + b13 * 784)), s2);
-            s3 = select(v25, add(s3, load(y7 + i1 * 8 + b13 * 784 + 8)), s3);
-            s4 = select(v25, add(s4, load(y7 + i1 * 8 + b13 * 784 + 16)), s4);
-            s5 = select(v25, add(s5, load(y7 + i1 * 8 + b13 * 784 + 24)), s5);
-            s6 = select(v25, add(s6, load(y7 + i1 * 8 + b13 * 784 + 32)), s6);
-            s7 = select(v25, add(s7, load(y7 + i1 * 8 + b13 * 784 + 40)), s7);
-            s8 = select(v25, add(s8, load(y7 + i1 * 8 + b13 * 784 + 48)), s8);
-            s9 = select(v25, add(s9, load(y7 + i1 * 8 + b13 * 784 + 56)), s9);
-            s10 = select(v25, add(s10, load(y7 + i1 * 8 + b13 * 784 + 64)), s10);
-            s11 = select(v25, add(s11, load(y7 + i1 * 8 + b13 * 784 + 72)), s11);
+            s2 = select(v25, add(s2, load(y7 + b13 * 784 + i1 * 8)), s2);
+            s3 = select(v25, add(s3, load(y7 + b13 * 784 + i1 * 8 + 8)), s3);
+            s4 = select(v25, add(s4, load(y7 + b13 * 784 + i1 * 8 + 16)), s4);
+            s5 = select(v25, add(s5, load(y7 + b13 * 784 + i1 * 8 + 24)), s5);
+            s6 = select(v25, add(s6, load(y7 + b13 * 784 + i1 * 8 + 32)), s6);
+            s7 = select(v25, add(s7, load(y7 + b13 * 784 + i1 * 8 + 40)), s7);
+            s8 = select(v25, add(s8, load(y7 + b13 * 784 + i1 * 8 + 48)), s8);
+            s9 = select(v25, add(s9, load(y7 + b13 * 784 + i1 * 8 + 56)), s9);
+            s10 = select(v25, add(s10, load(y7 + b13 * 784 + i1 * 8 + 64)), s10);
+            s11 = select(v25, add(s11, load(y7 + b13 * 784 + i1 * 8 + 72)), s11);
         }
         const real v47 = hsum(s3);
         const real v48 = hsum(s4);
@@ -526,7 +541,8 @@ KERNEL void k11(long N, long from, long to, real *restrict y13, const real *rest
 
 #if IN_PART(1)
 /* y14[n, i<20] = sum[j<12](y9[n, j]*p1[j, i]) */
-KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9, const real *restrict p1)
+KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9,
+        const real *restrict p1)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 + 9 < 20; i2 += 10) {
@@ -542,7 +558,7 @@ KERNEL void k12(long N, long from, long to, real *restrict y14, const real *rest
             vec s11 = v13;
             vec s12 = v13;
             for (long r14 = 0; r14 < 12; r14++) {
-                const vec a15 = load(y9 + r14 * 8 + b1 * 784);
+                const vec a15 = load(y9 + b1 * 784 + r14 * 8);
                 s3 = mac(a15, splat(p1[r14 * 20 + i2]), s3);
                 s4 = mac(a15, splat(p1[r14 * 20 + i2 + 1]), s4);
                 s5 = mac(a15, splat(p1[r14 * 20 + i2 + 2]), s5);
@@ -554,16 +570,16 @@ KERNEL void k12(long N, long from, long to, real *restrict y14, const real *rest
                 s11 = mac(a15, splat(p1[r14 * 20 + i2 + 8]), s11);
                 s12 = mac(a15, splat(p1[r14 * 20 + i2 + 9]), s12);
             }
-            store(y14 + i2 * 8 + b1 * 784, s3);
-            store(y14 + i2 * 8 + b1 * 784 + 8, s4);
-            store(y14 + i2 * 8 + b1 * 784 + 16, s5);
-            store(y14 + i2 * 8 + b1 * 784 + 24, s6);
-            store(y14 + i2 * 8 + b1 * 784 + 32, s7);
-            store(y14 + i2 * 8 + b1 * 784 + 40, s8);
-            store(y14 + i2 * 8 + b1 * 784 + 48, s9);
-            store(y14 + i2 * 8 + b1 * 784 + 56, s10);
-            store(y14 + i2 * 8 + b1 * 784 + 64, s11);
-            store(y14 + i2 * 8 + b1 * 784 + 72, s12);
+            store(y14 + b1 * 784 + i2 * 8, s3);
+            store(y14 + b1 * 784 + i2 * 8 + 8, s4);
+            store(y14 + b1 * 784 + i2 * 8 + 16, s5);
+            store(y14 + b1 * 784 + i2 * 8 + 24, s6);
+            store(y14 + b1 * 784 + i2 * 8 + 32, s7);
+            store(y14 + b1 * 784 + i2 * 8 + 40, s8);
+            store(y14 + b1 * 784 + i2 * 8 + 48, s9);
+            store(y14 + b1 * 784 + i2 * 8 + 56, s10);
+            store(y14 + b1 * 784 + i2 * 8 + 64, s11);
+            store(y14 + b1 * 784 + i2 * 8 + 72, s12);
         }
     }
 }

@@ -16,7 +16,7 @@ from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import tensors
-from chainrule.loops.program import Task
+from chainrule.loops.task import Task
 from chainrule.optim.optimizer import RATE
 
 Array = NDArray[Any]

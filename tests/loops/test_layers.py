@@ -17,8 +17,9 @@ from tests.nn.test_every_layer import model_with
 import chainrule as cr
 from chainrule.compile import evaluation, gradients, training
 from chainrule.loops.interpret import Step
-from chainrule.loops.program import Task, lower
+from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
+from chainrule.loops.task import Task
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.network import assemble

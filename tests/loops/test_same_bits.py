@@ -27,8 +27,9 @@ from chainrule.ir.expr import Tensor
 from chainrule.loops import program, schedule
 from chainrule.loops.fuse import Group
 from chainrule.loops.interpret import Step
-from chainrule.loops.program import Task, lower
+from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine, Schedule
+from chainrule.loops.task import Task
 
 Bits = Mapping[Tensor, Any]
 

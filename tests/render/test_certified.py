@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Literal
 
 import pytest
 
 import chainrule as cr
+from chainrule.render.certified import Certified
+from chainrule.render.document import Code
 
 MODEL = cr.Sequential(cr.Input(3), cr.Dense(2), cr.Sigmoid(), loss="half_squared_error")
 CERTIFICATE = MODEL.verify()
@@ -39,8 +42,23 @@ def test_the_detail_sets_how_much_is_said() -> None:
     ]
     assert sizes == sorted(sizes) and sizes[0] < sizes[1] < sizes[2]
     full = written("en", CERTIFICATE, "full")
-    assert all(what in full for what, *_ in CERTIFICATE.rows)
-    assert all(shape in full for shape in CERTIFICATE.shapes)
+    for what, *_ in CERTIFICATE.rows:
+        assert all(f"`{name}`" in full for name in re.findall(r"[a-z]+\d?\.\w+", what))
+    for shape in CERTIFICATE.shapes:
+        assert shape.rpartition(": ")[2].removesuffix(" (reduced)") in full
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_row_is_named_in_the_language_of_the_document(lang: Language) -> None:
+    section = Certified(MODEL.derive(), lang, "full")
+    models = (MODEL, cr.read_model("neuron"), cr.read_model("mlp"))
+    for certificate in (CERTIFICATE, *(m.verify(optimizer="adam") for m in models[1:])):
+        for what, *_ in certificate.rows:
+            named = section.named(what)
+            assert named != (Code(what),), what
+            words = "".join(part for part in named if isinstance(part, str))
+            assert (lang == "en") == all(ord(c) < 0x2E00 for c in words) or not words.strip(), what
+    assert section.named("something else") == (Code("something else"),)
 
 
 def test_a_certificate_of_another_derivation_is_refused() -> None:

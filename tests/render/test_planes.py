@@ -138,7 +138,7 @@ def totals(derivation: Derivation) -> tuple[np.ndarray, np.ndarray, dict[str, np
 @pytest.mark.parametrize("text", KEPT)
 def test_nothing_is_lost_where_the_weights_of_every_window_sum_to_one(text: str):
     derivation = pool(text, *KEPT[text])
-    for lang, words in (("en", "nothing of the error is lost"), ("zh", "误差都没有损失")):
+    for lang, words in (("en", "the sum of the gradient is kept"), ("zh", "传回的梯度总和不变")):
         assert words in flat(derivation, lang)
     gradient, signal, _ = totals(derivation)
     assert np.allclose(gradient.reshape(3, 2, -1).sum(-1), signal.reshape(3, 2, -1).sum(-1))
@@ -149,7 +149,7 @@ def test_the_share_of_the_padded_cells_is_printed(text: str):
     shape, values = LOST[text]
     derivation = pool(text, *shape)
     assert f"here {values}: the share 1 − " in flat(derivation)
-    assert "损失掉了" in flat(derivation, "zh")
+    assert "不再传回" in flat(derivation, "zh")
     gradient, signal, _ = totals(derivation)
     assert not np.isclose(gradient.sum(), signal.sum())
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from chainrule.compile import emit, machine_of
 from chainrule.ir.expr import Tensor
-from chainrule.loops.program import Lowered, Task, lower
+from chainrule.loops.program import lower
+from chainrule.loops.task import Lowered, Task
 from chainrule.runtime.compiler import Target, native
 from chainrule.runtime.library import Library
 from chainrule.targets import c

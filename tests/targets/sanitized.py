@@ -12,7 +12,7 @@ from tests.targets.test_native import BOUND, layers, losses
 
 import chainrule as cr
 from chainrule.compile import emit, training
-from chainrule.loops.program import Task
+from chainrule.loops.task import Task
 from chainrule.runtime.library import Library
 from chainrule.targets import c
 

@@ -23,7 +23,8 @@ import chainrule as cr
 from chainrule.compile import emit, evaluation, gradients, machine_of, training
 from chainrule.evaluate.field import PRIME, execute, random_values
 from chainrule.ir.program import Program
-from chainrule.loops.program import Lowered, Task, lower
+from chainrule.loops.program import lower
+from chainrule.loops.task import Lowered, Task
 from chainrule.nn.layer import Node
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES

@@ -16,7 +16,7 @@ from tests.targets.native import HERE, at_lanes, by_numpy, distance, library, na
 
 import chainrule as cr
 from chainrule.compile import evaluation, training
-from chainrule.loops.program import Task
+from chainrule.loops.task import Task
 from chainrule.nn.losses import LOSSES
 from chainrule.nn.network import assemble
 from chainrule.train.runners import drawn

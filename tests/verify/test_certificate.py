@@ -14,6 +14,7 @@ import pytest
 import chainrule as cr
 from chainrule.cli import main
 from chainrule.derive import Derivation, derive_program
+from chainrule.derive.reduce import reduced_lemma, reduced_program
 from chainrule.errors import DataError, VerificationError
 from chainrule.evaluate import functions
 from chainrule.evaluate import numpy as executor
@@ -28,7 +29,6 @@ from chainrule.verify.floats import measure
 from chainrule.verify.numeric import MissingLibraryError, library
 from chainrule.verify.numeric import functions as precise_functions
 from chainrule.verify.plan import TARGET, planned
-from chainrule.verify.reduce import reduced_lemma, reduced_program
 from chainrule.verify.scene import Line, Scene
 from tests.derive.cases import CASES
 

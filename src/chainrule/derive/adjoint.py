@@ -87,12 +87,19 @@ class Derivation:
         )
 
     @cached_property
+    def uses(self) -> tuple[Use, ...]:
+        """Every use in the order of the backward pass: equation by equation, its parameters first."""
+        order = {e.tensor: n for n, e in enumerate(self.forward.equations)}
+        found = [(use, place) for place, part in enumerate(self.parts.values()) for use in part.uses]
+        found.sort(key=lambda u: (-order[u[0].equation.tensor], u[0].tensor not in self.forward.parameters, u[1]))
+        return tuple(use for use, _ in found)
+
+    @cached_property
     def lemmas(self) -> tuple[Lemma, ...]:
         """One lemma of each kind, in the order in which the backward pass first needs them."""
         first: dict[Key, Lemma] = {}
-        for part in self.parts.values():
-            for use in part.uses:
-                first.setdefault(use.lemma.kind, use.lemma)
+        for use in self.uses:
+            first.setdefault(use.lemma.kind, use.lemma)
         return tuple(first.values())
 
     def number(self, lemma: Lemma) -> int:

@@ -171,7 +171,7 @@ def _target_component(equation: Equation, tensor: Tensor) -> Component:
 
 
 def _distinct(name: str, extent: int | str, taken: list[Index]) -> Index:
-    alphabet = {"i": "ijk", "j": "jik", "h": "hwd"}.get(name, name)
+    alphabet = {"i": "ijk", "j": "jik", "h": "hwd"}.get(name, (name,))
     for letter in alphabet:
         if letter not in {i.name for i in taken}:
             return Index(letter, extent)

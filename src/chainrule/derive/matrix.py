@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from chainrule.errors import ShapeError
 from chainrule.ir.expr import Add, Apply, Component, Constant, Derivative, Expr, Multiply, Power, Reduce, Size, Tensor
-from chainrule.ir.index import Extent, Index
+from chainrule.ir.index import Affine, Extent, Index
 
 Shape = tuple[Extent, Extent]
 
@@ -156,8 +157,67 @@ class Elementwise:
         return self.arguments[0].shape
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A tensor seen with the axes `view`, neighbouring ones run together or one parted into its digits, and read at
+    subscripts but for one or two axes (None), which are left whole. `axes` says for each axis of the view which of the
+    tensor's it is made of; the digits of one axis share it."""
+
+    tensor: Tensor
+    view: tuple[Extent, ...]
+    axes: tuple[tuple[int, ...], ...]
+    at: tuple[Affine | None, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the view is the tensor's own."""
+        return self.view == self.tensor.shape
+
+    @property
+    def shape(self) -> Shape:
+        whole = [e for e, s in zip(self.view, self.at, strict=True) if s is None]
+        return (*whole, 1, 1)[0], (*whole, 1, 1)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class OneHot:
+    """Row t has its 1 in the column that the integer t of a vector names; of one integer alone, a column."""
+
+    of: Block
+    extent: Extent
+
+    @property
+    def shape(self) -> Shape:
+        return (self.of.shape[0], self.extent) if None in self.of.at else (self.extent, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax:
+    """exp of each entry over the sum of its column, or (`rows`) of its row."""
+
+    of: Matrix
+    rows: bool
+
+    @property
+    def shape(self) -> Shape:
+        return self.of.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The sum over indices that stand in subscripts."""
+
+    indices: tuple[Index, ...]
+    of: Matrix
+
+    @property
+    def shape(self) -> Shape:
+        return self.of.shape
+
+
 Matrix = (
     Symbol | Jacobian | Fill | Scalar | Transpose | Product | Hadamard | Plus | Scale | Diagonal | Elementwise
+    | Block | OneHot | Softmax | Sum
 )
 
 
@@ -334,18 +394,45 @@ Array = NDArray[Any]
 def evaluate(
     form: Matrix, values: Mapping[str, Array], *, functions: Mapping[str, Callable[..., Array]],
     extents: Mapping[str, int], jacobians: Mapping[tuple[str, str], Array] | None = None,
+    at: Mapping[Index, int] | None = None,
 ) -> Array:
     """The value of a form, always as a two-dimensional array.
 
-    `values` holds tensors by name, `functions` the scalar functions, `extents` the named extents.
+    `values` holds tensors by name, `functions` the scalar functions, `extents` the named extents, `at` the indices
+    that stand in subscripts.
     Works for any array type with +, ·, @ and powers, so also for exact numbers in object arrays.
     """
 
     def size(extent: Extent) -> int:
         return extent if isinstance(extent, int) else extents[extent]
 
+    here = dict(at or {})
+
+    def block(form: Block) -> Array:
+        view = np.asarray(values[form.tensor.name]).reshape([size(e) for e in form.view])
+        place = (
+            slice(None) if s is None else s.offset + sum(c * here[i] for i, c in s.terms) for s in form.at
+        )
+        value = np.asarray(view[tuple(place)])
+        return value.reshape(value.shape + (1,) * (2 - value.ndim))
+
     def run(form: Matrix) -> Array:
         match form:
+            case Block():
+                return block(form)
+            case OneHot(of=of, extent=extent):
+                chosen = block(of)[:, 0]
+                rows = (np.arange(size(extent)) == chosen[:, None]).astype(object if _exact(values) else float)
+                return rows if None in of.at else rows.T
+            case Softmax(of=of, rows=rows):
+                raised = functions["exp"](run(of))
+                return raised / raised.sum(axis=1 if rows else 0, keepdims=True)
+            case Sum(indices=indices, of=of):
+                total = np.zeros([size(e) for e in form.shape], dtype=object if _exact(values) else float)
+                for place in product(*(range(size(i.extent)) for i in indices)):
+                    here.update(zip(indices, place, strict=True))
+                    total = total + run(of)
+                return total
             case Symbol(tensor=tensor):
                 value = np.asarray(values[tensor.name])
                 return value.reshape(value.shape + (1,) * (2 - value.ndim))

@@ -197,9 +197,10 @@ class _Plan:
         stride = spread(sizes["blocks"])
         given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
         stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places), given, self.buffer)
+        delivered = {self.buffer(t) for t in self.task.outputs}
         return Lowered(
-            self.task, self.machine.lanes, self.width, whole(stages, {self.buffer(t) for t in self.task.outputs}),
-            places, self.names, stride, sizes["common"], self.by_name, self.views,
+            self.task, self.machine.lanes, self.width, whole(stages, delivered), places, self.names, stride,
+            sizes["common"], self.by_name, self.views,
         )
 
     def entries(self, tensor: Tensor, rows: bool) -> int:

@@ -53,7 +53,7 @@ class Reader(Writer):
         lanes = sample is not None and sample.at is None
         if sample is not None:
             step = 1 if rows and self.width > 1 else self.width
-            flat = flat * step + sample.block * place.stride
+            flat = sample.block * place.stride + flat * step
             found = tuple((local, stride * step) for local, stride in found)
             if sample.at is not None:
                 flat = flat + sample.at * (layout.apart if rows and self.width > 1 else 1)

@@ -1,38 +1,64 @@
-"""A derivation, printed: plain text for a terminal, Markdown, LaTeX; in English and Chinese.
+"""A derivation, printed: plain text for a terminal, Markdown, LaTeX, HTML, PDF; in English and Chinese.
 
 `detail` is "brief" (each lemma's first and last line), "standard" (steps with one reason are one line)
-or "full" (every step of the trace). `checked` adds the certificate as the last section.
+or "full" (every step of the trace). `checked` adds the certificate as the last section, `example` holds the reader's
+own numbers for the worked example, and an `exercise` leaves blanks and ends with a solution sheet.
 """
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 from chainrule.derive.adjoint import Derivation
+from chainrule.render import html as _html
 from chainrule.render import latex as _latex
 from chainrule.render import markdown as _markdown
+from chainrule.render import pdf as _pdf
 from chainrule.render import text as _text
 from chainrule.render.build import build
 from chainrule.render.certified import Checked
 from chainrule.render.document import Document
+from chainrule.render.sample import Given
 
-__all__ = ["Checked", "Document", "build", "latex", "markdown", "text"]
+__all__ = ["Checked", "Document", "Given", "More", "build", "html", "latex", "markdown", "notebook", "pdf", "text"]
+
+
+class More(TypedDict, total=False):
+    """What a document may hold besides."""
+
+    checked: Checked | None
+    example: Given | None
+    exercise: bool
 
 
 def text(
-    derivation: Derivation, lang: str = "en", detail: str = "standard", width: int = 100, checked: Checked | None = None
+    derivation: Derivation, lang: str = "en", detail: str = "standard", width: int = 100, **more: Unpack[More]
 ) -> str:
     """Plain text with Unicode mathematics, in lines of at most `width` columns."""
-    return _text.render(build(derivation, lang, detail, checked), width)
+    return _text.render(build(derivation, lang, detail, **more), width)
 
 
-def markdown(
-    derivation: Derivation, lang: str = "en", detail: str = "standard", checked: Checked | None = None
-) -> str:
+def markdown(derivation: Derivation, lang: str = "en", detail: str = "standard", **more: Unpack[More]) -> str:
     """Markdown with LaTeX mathematics."""
-    return _markdown.render(build(derivation, lang, detail, checked))
+    return _markdown.render(build(derivation, lang, detail, **more))
 
 
-def latex(
-    derivation: Derivation, lang: str = "en", detail: str = "standard", checked: Checked | None = None
-) -> str:
+def latex(derivation: Derivation, lang: str = "en", detail: str = "standard", **more: Unpack[More]) -> str:
     """A complete LaTeX document; the Chinese one is for XeLaTeX."""
-    return _latex.render(build(derivation, lang, detail, checked))
+    return _latex.render(build(derivation, lang, detail, **more))
+
+
+def html(derivation: Derivation, lang: str = "en", detail: str = "standard", **more: Unpack[More]) -> str:
+    """One HTML page, complete in itself."""
+    return _html.render(build(derivation, lang, detail, **more))
+
+
+def pdf(derivation: Derivation, lang: str = "en", detail: str = "standard", **more: Unpack[More]) -> bytes:
+    """A PDF. Raises DerivationError where the package typst is missing."""
+    return _pdf.render(build(derivation, lang, detail, **more))
+
+
+def notebook(derivation: Derivation) -> tuple[str, str]:
+    """What a notebook shows, as HTML and as LaTeX without a preamble."""
+    document = build(derivation, "en", "standard")
+    return _html.fragment(document), _latex.body(document)

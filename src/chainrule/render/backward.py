@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 from chainrule.derive import matrix as m
-from chainrule.derive import window
 from chainrule.derive.adjoint import Gradient, Use
 from chainrule.derive.lemma import adjoint_of, full_mapping, one_sample
 from chainrule.derive.trace import LOSS
@@ -16,9 +16,10 @@ from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes, tensors
 from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
-from chainrule.render.formula import Nabla, affine_token
+from chainrule.render.formula import Nabla
 from chainrule.render.names import Names
-from chainrule.render.writer import Writer, matrix_form, runs_of, tensors_of, ways
+from chainrule.render.pieces import affine_token
+from chainrule.render.writer import Concise, Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
 
 class Backward(Writer):
@@ -38,12 +39,14 @@ class Backward(Writer):
             yield Paragraph(self.say("backward.start", seed=self.join((s, " = 1") for s in seeds)))
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
+        self.explained.clear()
         for run in runs_of(self.pages(), self.page_signature):
-            page, rows = run[0]
-            names = self.names if len(run) == 1 else self.names.relative(page)
+            numbers = [block[0][0] for block in run]
+            names = self.names if len(run) == 1 else self.names.relative(numbers[0])
+            rows = [row for _, part in run[0] for row in part]
+            page = numbers[0]
             if len(run) > 1:
-                numbers = [p for p, _ in run]
-                yield Heading(2, self.say("backward.layers", range=self.range(min(numbers), max(numbers))))
+                yield Heading(2, self.say("backward.layers", range=self.range(numbers)))
             elif self.layers:
                 labels = self.labels(rows)
                 if page > 0:
@@ -55,13 +58,16 @@ class Backward(Writer):
             batch: list[Text] = []
             for row in rows:
                 number += 1
-                cells.append(row.cells(self, f"({number}) ", names))
+                cells.append(row.cells(self, f"({number}) ", names, self.explained))
                 batch.extend(row.batch(self, names))
             if batch:
-                cells.append(((self.say("backward.batch", N=self.math(Size(SAMPLES))),), (), tuple(batch)))
+                # Side by side under both columns: what is left over stands under the first.
+                half = (len(batch) + 1) // 2
+                label = self.say("backward.batch", N=self.math(Size(SAMPLES)))
+                cells.append(((label,), tuple(batch[:half]), tuple(batch[half:])))
             yield Table(header, tuple(cells))
 
-    def labels(self, rows: Iterable[_Row]) -> Text:
+    def labels(self, rows: Iterable[Row]) -> Text:
         """The names of the layers that the rows go through, in the order of the network: dense1 + sigmoid1."""
         through = {row.use.equation.tensor for row in rows if row.use}
         layers = self.derivation.layers
@@ -69,24 +75,29 @@ class Backward(Writer):
         labels = dict.fromkeys(layers[name] for name in own if name in layers)
         return tuple(part for n, label in enumerate(labels) for part in ((" + ", Code(label)) if n else (Code(label),)))
 
+    @cached_property
+    def explained(self) -> set[object]:
+        """The lemmas whose rows have been explained; a later row cites alone, but in full."""
+        return set()
+
     LAST = -1
     """The page of equations that belong to no numbered layer: a normalisation, a sum, the loss."""
 
-    def pages(self) -> list[tuple[int, list[_Row]]]:
+    def pages(self) -> list[tuple[int, list[Row]]]:
         """The rows of the backward pass in the order of computing, parted where the layer of the equation that they go
         through changes."""
         order = {e.tensor: n for n, e in enumerate(self.derivation.forward.equations)}
         parameters = self.derivation.forward.parameters
-        rows: list[tuple[int, tuple[int, int, int], _Row]] = []
+        rows: list[tuple[int, tuple[int, int, int], Row]] = []
         for place, part in enumerate(self.derivation.parts.values()):
             late = part.tensor not in parameters and part.tensor not in order
             for share, use in enumerate(part.uses, 1):
                 key = (-order[use.equation.tensor], 2 if part.tensor not in parameters else 1, place)
-                rows.append((self.page(use.equation.tensor), key, _Row(part, use, share)))
+                rows.append((self.page(use.equation.tensor), key, Row(part, use, share)))
             if part.sum is not None or not part.uses:
                 last = part.uses[-1].equation.tensor if part.uses else part.tensor
                 key = (-order.get(last, -len(order)), 3 if late else 2, place + len(order))
-                rows.append((self.page(last), key, _Row(part, None, 0)))
+                rows.append((self.page(last), key, Row(part, None, 0)))
         ordered = sorted(rows, key=lambda r: r[1])
         return [(page, [row for *_, row in group]) for page, group in groupby(ordered, key=lambda r: r[0])]
 
@@ -94,7 +105,7 @@ class Backward(Writer):
         number = self.names.layer(tensor)
         return self.LAST if number is None else number
 
-    def page_signature(self, entry: tuple[int, list[_Row]]) -> object:
+    def page_signature(self, entry: tuple[int, list[Row]]) -> object:
         page, rows = entry
         result: list[object] = []
         for row in rows:
@@ -106,7 +117,7 @@ class Backward(Writer):
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """One row of the backward pass: a use of a tensor, or (without one) the sum over its uses."""
 
     part: Gradient
@@ -129,43 +140,37 @@ class _Row:
         placed = (p.equation.over(full) for p in lemma.pieces)
         return tuple(Equation(Component(gradient, e.target.subscripts), e.value) for e in placed)
 
-    def planes(self, results: Sequence[Equation], batch: bool) -> window.Concise | None:
-        """The form in planes of the results, in this use's tensors, where they have no matrix form."""
-        if not results or (len(results) == 1 and matrix_form(results[0]) is not None):
+    def concise(self, results: Sequence[Equation], batch: bool) -> Concise | None:
+        """The concise form of the results, in this use's tensors."""
+        if not results:
             return None
         if self.use is None:
-            return window.recognise(results[0].target, results[0].value)
+            return concise_forward(results[0])
         lemma = self.use.lemma if batch else self.use.lemma.sample or self.use.lemma
-        form = window.concise(lemma)
-        if form is None:
-            return None
         mapping = self.use.mapping
         if not batch and lemma is self.use.lemma.sample:
             mapping = {_without_samples(a): _without_samples(b) for a, b in mapping.items()}
-        return form.over(full_mapping(lemma, mapping), results[0].tensor)
+        return concise_of(lemma, full_mapping(lemma, mapping), results[0].tensor)
 
     def per_sample(self) -> bool:
         if self.use is not None:
             return self.use.lemma.sample is not None
         return all(use.lemma.sample is not None for use in self.part.uses)
 
-    def cells(self, writer: Writer, number: str, names: Names) -> tuple[Cell, ...]:
+    def cells(self, writer: Writer, number: str, names: Names, explained: set[object]) -> tuple[Cell, ...]:
+        """Explanation, detailed and concise; `explained` holds the kinds of lemma that need no words any more."""
         per_sample = self.per_sample()
         view = writer.view(names, per_sample)
         results = self.results(batch=not per_sample)
-        form = matrix_form(results[0]) if len(results) == 1 else None
         detailed = tuple((writer.math(e.target, "=", e.value, names=view),) for e in results)
-        planes = self.planes(results, batch=not per_sample)
-        concise: Cell = ()
-        if planes is not None:
-            concise = ((writer.math(planes.left, "=", planes.right, names=view),),)
-        elif form is not None:
-            concise = ((writer.math(Nabla(results[0].tensor), "=", form, names=view),),)
-        why = self.explanation(writer, results, form, view)
-        if planes is not None and self.use is not None:
+        form = self.concise(results, batch=not per_sample)
+        concise: Cell = () if form is None else ((writer.math(form.left, "=", form.right, names=view),),)
+        new = self.use is None or writer.detail == "full" or self.use.lemma.kind not in explained
+        why = self.explanation(writer, results, form.matrix if form else None, view, explained)
+        if new and form is not None and form.planes is not None and self.use is not None:
             signal = adjoint_of(self.use.equation.tensor)
             places = {"signal": writer.math(Nabla(signal), names=view)}
-            said = [writer.say(f"planes.{key}", **places) for key in ways(planes.right, signal.name) if key != "planes"]
+            said = [writer.say(f"planes.{key}", **places) for key in ways(form.planes, signal.name) if key != "planes"]
             why = writer.join([why, *said], "document.semicolon")
             stated = writer.derivation.lemmas[writer.derivation.number(self.use.lemma) - 1]
             if stated is not self.use.lemma:
@@ -176,16 +181,16 @@ class _Row:
         return ((number, *why),), detailed, concise
 
     def batch(self, writer: Writer, names: Names) -> Iterable[Text]:
-        """The matrix form for all samples, where the row speaks of one."""
+        """The concise form for all samples, where the row speaks of one."""
         if not self.per_sample() or not (results := self.results(batch=True)):
             return
-        form = matrix_form(results[0]) if len(results) == 1 else None
+        form = self.concise(results, batch=True)
         if form is not None:
-            yield (writer.math(Nabla(results[0].tensor), "=", form, names=names.of_batch()),)
-        elif (planes := self.planes(results, batch=True)) is not None:
-            yield (writer.math(planes.left, "=", planes.right, names=names.of_batch()),)
+            yield (writer.math(form.left, "=", form.right, names=names.of_batch()),)
 
-    def explanation(self, writer: Writer, results: Sequence[Equation], form: m.Matrix | None, names: Names) -> Text:
+    def explanation(
+        self, writer: Writer, results: Sequence[Equation], form: m.Matrix | None, names: Names, explained: set[object]
+    ) -> Text:
         x = self.part.tensor
         letter = writer.math(m.Symbol(x), names=names)
         if self.use is None:
@@ -193,10 +198,14 @@ class _Row:
                 return writer.say("backward.unused", x=letter)
             return writer.say("backward.sum", x=letter, count=str(len(self.part.uses)))
         parts = [self.citation(writer, self.use, names)]
+        again = writer.detail != "full" and self.use.lemma.kind in explained
+        explained.add(self.use.lemma.kind)
         if len(self.part.uses) > 1:
             parts.append(writer.say("backward.share", number=str(self.share), count=str(len(self.part.uses))))
         if len(results) > 1:
             parts.append(writer.say("backward.classes"))
+        if again:
+            return writer.join(parts, "document.semicolon")
         parts.extend(self.paths(writer, self.use, results, names))
         if form is not None and (weight := _transposed(form, self.use)) is not None:
             parts.append(writer.say("backward.transpose", W=writer.math(m.Symbol(weight), names=names)))
@@ -238,7 +247,9 @@ class _Row:
         places = {"x": writer.math(x, names=names), "y": writer.math(y, names=names)}
         if not summed:
             own = reads[0].subscripts == result.target.subscripts
-            yield writer.say("backward.own") if own else writer.say("backward.once", **places)
+            several = len(self.part.uses) > 1
+            key = "own" if own else "once_here" if several else "once"
+            yield writer.say("backward.own") if own else writer.say(f"backward.{key}", **places)
             return
         over = writer.math(",".join(affine_token(Affine.of(i)) for i in summed))
         many = set(summed) == set(reads[0].free)
@@ -259,12 +270,14 @@ def _without_samples(tensor: Tensor) -> Tensor:
 def _transposed(form: m.Matrix, use: Use) -> Tensor | None:
     """The weight that the equation reads and the form reads transposed, if any."""
     match form:
-        case m.Transpose(of=m.Symbol(tensor=tensor)):
+        case m.Transpose(of=m.Symbol(tensor=tensor) | m.Block(tensor=tensor)):
             weight = any(t.name == tensor.name and SAMPLES not in t.shape for t in tensors(use.equation.value))
             return tensor if weight and len(tensor.shape) == 2 and tensor.name != use.tensor.name else None
         case m.Product(left=left, right=right):
             return _transposed(left, use) or _transposed(right, use)
         case m.Scale(of=of):
+            return _transposed(of, use)
+        case m.Sum(of=of):
             return _transposed(of, use)
         case _:
             return None

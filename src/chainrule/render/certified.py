@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from re import fullmatch
 
-from chainrule.render.document import Block, Code, Heading, Items, Paragraph, Table
+from chainrule.render.document import Block, Code, Heading, Inline, Items, Paragraph, Table, Text
 from chainrule.render.writer import Writer
 
 EXCLUSIONS = ("rounding", "kinks", "shapes", "laws", "selections")
@@ -47,12 +48,42 @@ class Certified(Writer):
         header = tuple(self.say(f"certificate.{key}") for key in ("what", "lines", "tier", "bound"))
         names = {tier: f"certificate.tier_{key}" for tier, key in TIERS.items()}
         rows = (
-            (((Code(what),),), ((str(count),),), (self.say(names[tier]),), ((Code(bound),),))
+            ((self.named(what),), ((str(count),),), (self.say(names[tier]),), ((Code(bound),),))
             for what, count, tier, bound in checked.rows
         )
         yield Table(header, tuple(rows))
         yield Paragraph(self.say("certificate.at"))
-        yield Items(tuple((Code(shape),) for shape in checked.shapes))
+        yield Items(tuple(self.shaped(shape) for shape in checked.shapes))
+
+    def named(self, what: str) -> Text:
+        """What a row of the certificate is about, in the document's language."""
+        one = what.endswith(ONE)
+        what = what.removesuffix(ONE)
+        for key, pattern in WHAT.items():
+            if found := fullmatch(pattern, what):
+                places = {name: self.place(name, value) for name, value in found.groupdict().items()}
+                said = self.say(f"certificate.{key}", **places)
+                return (*said, *self.say("certificate.one")) if one else said
+        return (Code(what),)
+
+    def place(self, name: str, value: str) -> Inline:
+        return self.sentences[f"certificate.{value}"] if name == "form" else value if name == "number" else Code(value)
+
+    def shaped(self, shape: str) -> Text:
+        """What was checked, at which extents."""
+        what, _, extents = shape.rpartition(": ")
+        reduced = extents.endswith(REDUCED)
+        said = (*self.named(what), ": ", Code(extents.removesuffix(REDUCED)))
+        return (*said, *self.say("certificate.reduced")) if reduced else said
+
+
+ONE, REDUCED = ", one sample", " (reduced)"
+WHAT = {
+    "lemma": r"∂(?P<x>.+) in (?P<y>.+)", "composite": r"composite (?P<number>\d+), (?P<form>map|recurrence|last)",
+    "form": r"(?P<y>.+) itself", "gradients": "all gradients together",
+    "program": r"the program that runs: (?P<y>.+)", "step": r"the step of (?P<rule>\w+): (?P<y>.+)",
+}
+"""How `verify` names what it checks, by the sentence that says it."""
 
 
 TIERS = {"exact": "exact", "exact up to a constant": "constant", "evidence": "evidence"}

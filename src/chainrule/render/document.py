@@ -60,7 +60,43 @@ class Items:
     items: tuple[Text, ...]
 
 
-Block = Heading | Paragraph | Lines | Table | Items
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A program to read and to run, line by line as it stands."""
+
+    text: str
+    language: str = "python"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A node of a figure; `column` and `row` say where it stands in the grid."""
+
+    column: int
+    row: int
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """An arrow from one spot to another, by their places in the figure; a faint one is not part of the argument."""
+
+    start: int
+    end: int
+    text: Text = ()
+    faint: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A graph drawn from left to right: a network, or the paths by which a tensor reaches the loss."""
+
+    spots: tuple[Spot, ...]
+    arrows: tuple[Arrow, ...]
+    caption: Text
+
+
+Block = Heading | Paragraph | Lines | Table | Items | Listing | Figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +114,10 @@ def formulas(document: Document) -> Iterable[Formula]:
                 texts: Iterable[Text] = (text,)
             case Items(items=texts):
                 pass
+            case Listing():
+                continue
+            case Figure(spots=spots, arrows=arrows, caption=caption):
+                texts = (*(spot.text for spot in spots), *(arrow.text for arrow in arrows), caption)
             case Lines(lines=lines):
                 texts = ((*((x.left,) if x.left else ()), x.right, *x.reason) for x in lines)
             case Table(header=header, rows=rows):

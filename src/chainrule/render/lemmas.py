@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
 
 from chainrule.derive import matrix as m
+from chainrule.derive import planes as pl
 from chainrule.derive import window
 from chainrule.derive.calculus import apply_law
 from chainrule.derive.compose import Repeated, compose, composites
@@ -14,68 +17,121 @@ from chainrule.derive.trace import LOSS, RULES, Setting, Step
 from chainrule.ir.expr import Apply, Component, Derivative, Expr, Pad, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
-from chainrule.ir.walk import components, nodes, tensors
+from chainrule.ir.walk import components, kind, nodes, tensors
+from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
-from chainrule.render.formula import Formula, Nabla, Part, affine_token, shape_check
+from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
-from chainrule.render.writer import Writer, coupled, matrix_form, ways
+from chainrule.render.paths import Paths
+from chainrule.render.pieces import affine_token
+from chainrule.render.text import flat
+from chainrule.render.writer import Writer, concise_of, coupled, outline, ways
 
 
 class Lemmas(Writer):
     """Each lemma once, with the reason for every line; then the composites."""
+
+    @cached_property
+    def proven(self) -> dict[object, int]:
+        """The lemmas by the outline of their concise forms: the number of the first with each."""
+        return {}
 
     def lemmas(self) -> Iterable[Block]:
         if not self.derivation.lemmas:
             return
         yield Heading(1, self.say("lemma.heading"))
         yield Paragraph(self.say("lemma.lead"))
-        for number, lemma in enumerate(self.derivation.lemmas, 1):
-            yield from self.lemma(number, lemma)
+        numbered = enumerate(self.derivation.lemmas, 1)
+        for _, group_ in groupby(numbered, key=lambda entry: _stated(entry[1])):
+            yield from self.group(list(group_))
 
-    def lemma(self, number: int, lemma: Lemma) -> Iterable[Block]:
+    def group(self, lemmas: Sequence[tuple[int, Lemma]]) -> Iterable[Block]:
+        """The lemmas about one equation: what is given, each proof, and what is to be said of them."""
+        (number, lemma), (last, _) = lemmas[0], lemmas[-1]
         shown = lemma.sample or lemma
-        names = self.local(lemma)
-        y, x, equation = shown.equation.tensor, shown.wrt.tensor, shown.equation
-        ends = {"y": self.math(_symbol(y), names=names), "x": self.math(m.Symbol(x), names=names)}
-        yield Heading(2, self.say("lemma.title", number=str(number), **ends))
+        names, equation = self.local(lemma), shown.equation
+        y = equation.tensor
+        ends = {
+            "y": self.math(_symbol(y), names=names),
+            "x": self.join(
+                (self.math(m.Symbol(other.wrt.tensor), names=self.local(other)),) for _, other in lemmas
+            ),
+        }
+        if len(lemmas) == 1:
+            yield Heading(2, self.say("lemma.title", number=str(number), **ends))
+        else:
+            yield Heading(2, self.say("lemma.titles", first=str(number), last=str(last), **ends))
         stated = self.math(equation.target, "=", equation.value, names=names)
-        wanted = self.math(shown.start, names=names)
+        wanted = self.join((self.math((e.sample or e).start, names=self.local(e)),) for _, e in lemmas)
         if names.is_loss(y):
             yield Paragraph(self.say("lemma.given_loss", equation=stated, gradient=wanted))
         else:
             signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
             yield Paragraph(self.say("lemma.given", equation=stated, signal=signal, gradient=wanted))
-        if coupled(lemma.equation):
-            if y == LOSS:
-                yield Paragraph(self.say("lemma.batch_loss"))
-            else:
-                yield Paragraph(self.say("lemma.coupled", n=self.math("n")))
-        yield Lines(tuple(self.lemma_lines(str(number), lemma, shown, names)))
-        yield from map(Paragraph, self.notes(shown, names))
-        law = self.conserved(lemma, names)
-        if law is not None:
-            yield Paragraph(law)
+        if coupled(lemma.equation) and y != LOSS:
+            yield Paragraph(self.say("lemma.coupled", n=self.math("n")))
+        said: dict[str, Text] = {}
+        for own, each in lemmas:
+            view = self.local(each)
+            short = self.short(own, each)
+            if self.detail != "brief" and short is None:
+                yield from Paths(self, each.sample or each, view).figure()
+            yield Lines(tuple(self.lemma_lines(str(own), each, each.sample or each, view, short)))
+            law = self.conserved(each, view)
+            for text in (*self.notes(each.sample or each, view), *([law] if law else [])):
+                said.setdefault(flat(text), text)
+        yield from map(Paragraph, said.values())
 
-    def lemma_lines(self, number: str, lemma: Lemma, shown: Lemma, names: Names) -> Iterable[Line]:
+    def short(self, number: int, lemma: Lemma) -> Text | None:
+        """Why the lines between the first and the last are left out, if they are: in brief, and in standard where the
+        result is the error signal alone or where an earlier lemma with the same concise form has been proven."""
+        if self.detail == "full":
+            return None
+        shown = lemma.sample or lemma
+        form = concise_of(shown)
+        name = outline(form.right) if form is not None else None
+        earlier = self.proven.setdefault(name, number) if name is not None else number
+        if self.detail == "brief":
+            return ()
+        read = {c.tensor.name for piece in shown.pieces for c in components(piece.equation.value)}
+        plain = all(s.plain is not None for c in components(shown.equation.value) for s in c.subscripts)
+        if plain and read <= {shown.error_signal.name} and len(shown.pieces) == 1:
+            return ()
+        return self.say("lemma.alike", number=str(earlier)) if earlier != number else None
+
+    def lemma_lines(
+        self, number: str, lemma: Lemma, shown: Lemma, names: Names, short: Text | None
+    ) -> Iterable[Line]:
         closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if lemma.sample else ())]
-        rows = [*self.proof(shown, names, LIMIT - len(closing)), *closing]
+        rows = [*self.proof(shown, names, LIMIT - len(closing), short), *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)
 
-    def proof(self, shown: Lemma, names: Names, limit: int) -> Iterable[tuple[Formula | None, Formula, Text]]:
-        """The lines from ∂ℓ/∂x to the result, piece by piece where the gradient has several."""
+    def proof(
+        self, shown: Lemma, names: Names, limit: int, short: Text | None
+    ) -> Iterable[tuple[Formula | None, Formula, Text]]:
+        """The lines from ∂ℓ/∂x to the result, piece by piece where the gradient has several; the first and the last
+        alone where there is a reason to be `short`."""
         single = len(shown.pieces) == 1
         steps = shown.all_steps if single else shown.steps
         runs = group(steps, self.detail, limit if single else max(limit - len(shown.pieces), 4))
         target = shown.wrt
         left: Formula | None = self.math(shown.start, names=names)
+        if short is not None and single and not any(step.split for step in steps):
+            # One line: what the chain rule says, and what comes out.
+            reason = short or self.reason(runs[-1], shown, names)
+            ends = dict.fromkeys((runs[0].steps[-1].after, runs[-1].steps[-1].after))
+            yield left, self.math(*(part for end in ends for part in ("=", end)), names=names), reason
+            return
         for position, run in enumerate(runs):
             for step in run.steps:
                 target, changed = _split(target, step)
                 left = self.math(Derivative(Component(LOSS, ()), target), names=names) if changed else left
-            if self.detail != "brief" or position == 0 or (single and position == len(runs) - 1):
-                yield left, self.math("=", run.steps[-1].after, names=names), self.reason(run, shown, names)
+            last = single and position == len(runs) - 1
+            if short is None or position == 0 or last:
+                reason = short if short and last else self.reason(run, shown, names)
+                yield left, self.math("=", run.steps[-1].after, names=names), reason
                 left = None
         if single:
             return
@@ -91,43 +147,31 @@ class Lemmas(Writer):
                 yield left, self.math("=", piece.equation.value, names=names), reason
 
     def matrix_line(self, shown: Lemma, names: Names) -> Iterable[tuple[Formula, Formula, Text]]:
-        form = matrix_form(shown.pieces[0].equation) if len(shown.pieces) == 1 else None
+        form = concise_of(shown)
         if form is None:
-            planes = window.concise(shown)
-            if planes is not None:
-                reason = self.planes_reason(planes, shown, names)
-                yield self.math(planes.left, names=names), self.math("=", planes.right, names=names), reason
             return
-        check = shape_check(form)
-        reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
-        yield self.math(Nabla(adjoint_of(shown.wrt.tensor)), names=names), self.math("=", form, names=names), reason
+        if form.planes is not None:
+            reason = self.planes_reason(form.planes, shown, names)
+        else:
+            check = shape_check(form.matrix) if form.matrix is not None else None
+            reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
+        yield self.math(form.left, names=names), self.math("=", form.right, names=names), reason
 
-    def planes_reason(self, planes: window.Concise, shown: Lemma, names: Names) -> Text:
+    def planes_reason(self, planes: pl.Form, shown: Lemma, names: Names) -> Text:
         places = {"signal": self.math(Nabla(shown.error_signal), names=names)}
-        sentences = (self.say(f"planes.{key}", **places) for key in ways(planes.right, shown.error_signal.name))
+        sentences = (self.say(f"planes.{key}", **places) for key in ways(planes, shown.error_signal.name))
         return self.join(sentences, "document.semicolon")
 
     def batch_line(self, lemma: Lemma, names: Names) -> Iterable[tuple[Formula, Formula, Text]]:
-        batch = names.of_batch()
-        planes = None if len(lemma.pieces) == 1 and matrix_form(lemma.pieces[0].equation) else window.concise(lemma)
-        if planes is not None:
-            reason = self.say("lemma.batch", N=self.math(Size(SAMPLES)))
-            yield self.math(planes.left, names=batch), self.math("=", planes.right, names=batch), reason
+        batch, size = names.of_batch(), self.math(Size(SAMPLES))
+        form = concise_of(lemma)
+        reason = self.say("lemma.batch", N=size)
+        if form is None:
+            if len(lemma.pieces) == 1:
+                equation = lemma.pieces[0].equation
+                yield self.math(equation.target, names=batch), self.math("=", equation.value, names=batch), reason
             return
-        if len(lemma.pieces) != 1:
-            return
-        size = self.math(Size(SAMPLES))
-        signal = names.signal(lemma.error_signal)
-        capital = self.math(Nabla(lemma.error_signal), names=batch)
-        equation = lemma.pieces[0].equation
-        form = matrix_form(equation)
-        if form is not None and signal:
-            key = "lemma.batch_rows" if self.names.given else "lemma.batch_signal"
-            reason = self.say(key, N=size, capital=capital)
-        else:
-            reason = self.say("lemma.batch", N=size)
-        left, right = (equation.target, equation.value) if form is None else (Nabla(equation.tensor), form)
-        yield self.math(left, names=batch), self.math("=", right, names=batch), reason
+        yield self.math(form.left, names=batch), self.math("=", form.right, names=batch), reason
 
     # Reasons --------------------------------------------------------------------------------------
 
@@ -190,11 +234,7 @@ class Lemmas(Writer):
             position = self.math(m.Symbol(equation.tensor), names=names)
             stated = self.math(equation.target, "=", equation.value, names=names)
             yield self.say("note.argmax", position=position, equation=stated)
-            yield self.say("note.window")
-        found = {f.function for e in written for f in nodes(e) if isinstance(f, Apply)}
-        for function in ("relu", "step", "max", "min", "sign", "abs"):
-            if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
-                yield self.say(f"note.{function}")
+        yield from self.choices(shown)
         padded: dict[tuple[Tensor, Pad], None] = dict.fromkeys(
             (c.tensor, c.pad)
             for e in (shown.equation.value, *written, *(a.value for a in shown.auxiliary))
@@ -211,11 +251,24 @@ class Lemmas(Writer):
                     "note.padding", read=self.math(component, names=names), x=self.math(bare, names=names), value=value
                 )
 
+    def choices(self, shown: Lemma) -> Iterable[Text]:
+        """What is chosen where a derivative does not exist: at kinks, and where several share a maximum."""
+        if shown.auxiliary:
+            yield self.say("note.window")
+        found = {f.function for s in shown.all_steps for f in nodes(s.after) if isinstance(f, Apply)}
+        for function in ("relu", "step", "max", "min", "sign", "abs"):
+            if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
+                yield self.say(f"note.{function}")
+
     # Composites ------------------------------------------------------------------------------------
 
     def composites(self) -> Iterable[Block]:
         found = composites(self.derivation)
-        if not found:
+        if self.detail != "full":
+            # One of each form says it all.
+            forms = list(dict.fromkeys(repeated.form for repeated in found))
+            found = tuple(next(r for r in found if r.form == form) for form in forms)
+        if not found or self.detail == "brief":
             return
         yield Heading(1, self.say("composite.heading"))
         yield Paragraph(self.say("composite.lead"))
@@ -233,7 +286,7 @@ class Lemmas(Writer):
         names = self.names
         if len(numbers) > 1:
             names = names.relative(self.names.layer(inner.tensor) or 0)
-            yield Paragraph(self.say("composite.lead_run", range=self.range(min(numbers), max(numbers))))
+            yield Paragraph(self.say("composite.lead_run", range=self.range(numbers)))
         jacobians = {
             (composite.outer.equation.tensor.name, composite.inner.equation.tensor.name): "g",
             (composite.inner.equation.tensor.name, composite.inner.wrt.tensor.name): "h",
@@ -264,7 +317,7 @@ class Lemmas(Writer):
             gradient = Component(adjoint_of(composite.target.tensor), composite.target.subscripts)
             planes = window.recognise(gradient, composite.result)
             if planes is not None:
-                reason = self.planes_reason(planes, composite.outer, names)
+                reason = self.planes_reason(planes.right, composite.outer, names)
                 rows.append((self.math(planes.left, names=names), self.math("=", planes.right, names=names), reason))
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(rows, 1)))
         if repeated.form != "map" or not (a and b):
@@ -294,6 +347,11 @@ class Lemmas(Writer):
             (nabla, self.math("=", general_form, names=general_names), self.say("composite.matrix_plain")),
         )
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(further, len(rows) + 1)))
+
+
+def _stated(lemma: Lemma) -> object:
+    """What lemmas about one equation share."""
+    return kind(lemma.equation.value, lemma.equation.indices), lemma.per_sample
 
 
 def _symbol(tensor: Tensor) -> Part:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from chainrule.render.document import Cell, Code, Document, Heading, Items, Lines, Paragraph, Table, Text
+from chainrule.render.document import (
+    Cell,
+    Code,
+    Document,
+    Figure,
+    Heading,
+    Items,
+    Lines,
+    Listing,
+    Paragraph,
+    Table,
+    Text,
+)
+from chainrule.render.figure import chains
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import LATEX
 
@@ -26,7 +39,19 @@ def render(document: Document) -> str:
                 parts.append(grid(("", "", "", ""), rows))
             case Table(header=header, rows=rows_):
                 parts.append(grid([flat(h) for h in header], [[cell_text(c) for c in row] for row in rows_]))
-    return "\n\n".join(parts) + "\n"
+            case Listing(text=text, language=language):
+                parts.append(f"```{language}\n{text.rstrip()}\n```")
+            case Figure(caption=caption):
+                parts.append("\n".join(f"- {line}" for line in figure(block)))
+                parts.append(flat(caption))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def figure(block: Figure) -> Iterable[str]:
+    """The arrows of a figure in chains."""
+    for start, links in chains(block):
+        arrows = (f" —{flat(arrow.text)}→ {flat(block.spots[end].text)}" for arrow, end in links)
+        yield flat(block.spots[start].text) + "".join(arrows).replace("——", "—").replace("—→", "→")
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

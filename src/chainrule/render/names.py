@@ -52,7 +52,8 @@ class Names:
     """`symbols` by tensor name; `adjoints` from a gradient's name to the tensor's and the number of the
     share; `signals` the gradients written δ. The other fields make a view: `batch` for capital letters
     and 𝓛, `bare` tensors without their layer, `base` the number that is written ℓ, `bounded` the indices
-    whose extents another formula of the lemma shows. `function` is the letter of the arbitrary function."""
+    whose extents another formula of the lemma shows. `numbers` are those of layers, by tensor. `function` is the
+    letter of the arbitrary function."""
 
     symbols: Mapping[str, Symbol]
     adjoints: Mapping[str, tuple[str, str]]
@@ -63,6 +64,7 @@ class Names:
     base: int | None = None
     function: str = "f"
     bounded: frozenset[Index] = frozenset()
+    numbers: Mapping[str, int] = field(default_factory=dict[str, int])
     jacobians: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
     @property
@@ -138,7 +140,8 @@ class Names:
     def layer(self, tensor: Tensor) -> int | None:
         """The number of the layer that a tensor belongs to."""
         symbol = self.symbols.get(tensor.name)
-        return int(symbol.layer) if symbol and symbol.layer.isdigit() else None
+        own = int(symbol.layer) if symbol and symbol.layer.isdigit() else None
+        return self.numbers.get(tensor.name, own)
 
 
 def names_of(derivation: Derivation) -> Names:
@@ -183,13 +186,17 @@ def names_of(derivation: Derivation) -> Names:
                 signals[name] = Symbol("δ", "" if single else ",".join(filter(None, (own.stem, own.layer))))
     taken = {s.stem for s in symbols.values()} | capitals
     function = next((f for f in FUNCTIONS if f not in taken), "f")
-    return Names(symbols, adjoints, signals, derivation.loss is None, function=function)
+    owners = {t.name: derivation.layers.get(t.name.removesuffix(".argmax")) for t in known}
+    by_tensor = {name: numbers[label] for name, label in owners.items() if label in numbers}
+    return Names(symbols, adjoints, signals, derivation.loss is None, function=function, numbers=by_tensor)
 
 
 def _capital(tensor: Tensor, stem: str) -> str | None:
     """The letter of a batch of vectors."""
     batch = SAMPLES in tensor.shape and len(tensor.shape) > 1
-    return stem.upper() if batch and len(stem) == 1 and stem.isascii() and stem not in RESERVED else None
+    letter = stem.rstrip(TILDE)
+    fits = len(letter) == 1 and letter.isascii() and letter not in RESERVED
+    return letter.upper() + stem[1:] if batch and fits else None
 
 
 def _marked(symbol: Symbol, used: set[Symbol]) -> Symbol:
@@ -201,15 +208,15 @@ def _marked(symbol: Symbol, used: set[Symbol]) -> Symbol:
 
 def _numbers(derivation: Derivation) -> dict[str, int]:
     """Layers by number: those with parameters count, the others take the number of the one before."""
+    forward, layers = derivation.forward, derivation.layers
+    equations = [(layers.get(e.tensor.name.removesuffix(".argmax")), e) for e in forward.equations]
+    weighted = {label for label, e in equations if any(t in forward.parameters for t in tensors(e.value))}
     numbers: dict[str, int] = {}
     count = 0
-    for equation in derivation.forward.equations:
-        label = derivation.layers.get(equation.tensor.name.removesuffix(".argmax"))
-        if label is None or label in numbers:
-            continue
-        if any(t in derivation.forward.parameters for t in tensors(equation.value)):
-            count += 1
-        numbers[label] = count
+    for label, _ in equations:
+        if label is not None and label not in numbers:
+            count += label in weighted
+            numbers[label] = count
     return numbers
 
 
@@ -233,6 +240,7 @@ def _choices(tensor: Tensor, derivation: Derivation, numbers: Mapping[str, int])
         letter = POSITIONS[number] if number < len(POSITIONS) else "m" + str(number).translate(FOOT) + "*"
     yield Symbol(letter, layer)
     if label is not None:
+        yield Symbol(letter + TILDE, layer)
         yield Symbol(letter, label)
     yield Symbol(letter, owner)
     yield Symbol(name)

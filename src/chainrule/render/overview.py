@@ -8,16 +8,18 @@ from dataclasses import replace
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
 from chainrule.derive import window
+from chainrule.derive.blocks import walk
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import kind
+from chainrule.ir.walk import kind, tensors
 from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
+from chainrule.render.glance import Glance
 from chainrule.render.names import Names, Symbol
-from chainrule.render.writer import Writer, coupled, matrix_form, runs_of, tensors_of
+from chainrule.render.writer import concise_forward, concise_of, coupled, runs_of, tensors_of
 
 SIGNS: dict[str, tuple[type, ...]] = {
     "correlate": (pl.Correlate,), "convolve": (pl.Convolve,), "sampled": (pl.Up, pl.Down), "margin": (pl.Pad,),
@@ -25,20 +27,25 @@ SIGNS: dict[str, tuple[type, ...]] = {
 }
 
 
-class Overview(Writer):
+FEW = 10
+"""Given tensors up to which a sentence names them; more have a table."""
+
+
+class Overview(Glance):
     """The forward pass, layer by layer, and what the signs mean."""
 
     def network(self) -> Iterable[Block]:
-        equations = self.derivation.forward.equations
+        equations = self.shown()
         single = len(equations) == 1
         yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
+        yield from self.at_a_glance()
         yield Paragraph(self.say("network.equation_lead" if single else "network.lead"))
         rows: list[tuple[Cell, ...]] = []
-        for first, last, members, names in self.blocks(equations):
+        for numbers, members, names in self.blocks(equations):
             for equation in members:
                 code: Text = (Code(equation.tensor.name),)
-                if last != first:
-                    code = self.say("network.layers", range=self.range(first, last))
+                if len(numbers) > 1:
+                    code = self.say("network.layers", range=self.range(numbers))
                 rows.append(((code,), *self.both_forms(equation, names)))
         yield Table((self.say("network.code"), self.say("network.components"), self.say("network.matrix")), tuple(rows))
         if self.names.given:
@@ -59,15 +66,23 @@ class Overview(Writer):
         view = names.of_batch() if coupled(equation) else names
         shown = sample or equation
         components_form = self.math(shown.target, "=", shown.value, names=view)
-        form = matrix_form(shown)
-        planes = window.recognise(shown.target, shown.value) if form is None else None
-        if planes is not None:
-            return ((components_form,),), ((self.math(planes.left, "=", planes.right, names=view),),)
+        form = concise_forward(shown)
         if form is None:
             return ((components_form,),), ()
-        return ((components_form,),), ((self.math(m.Symbol(shown.tensor), "=", form, names=view),),)
+        return ((components_form,),), ((self.math(form.left, "=", form.right, names=view),),)
 
-    def blocks(self, equations: Sequence[Equation]) -> Iterable[tuple[int, int, list[Equation], Names]]:
+    def shown(self) -> list[Equation]:
+        """The forward equations; in brief, only those that the loss and its gradients need."""
+        forward, backward = self.derivation.forward, self.derivation.backward
+        if self.detail != "brief" or self.derivation.loss is None:
+            return list(forward.equations)
+        needed = {self.derivation.loss, *(t for e in backward.equations for t in tensors(e.value))}
+        for equation in reversed(forward.equations):
+            if equation.tensor in needed:
+                needed.update(tensors(equation.value))
+        return [e for e in forward.equations if e.tensor in needed]
+
+    def blocks(self, equations: Sequence[Equation]) -> Iterable[tuple[list[int], list[Equation], Names]]:
         """The equations layer by layer; a run of equal layers once, with ℓ for their numbers."""
         layers: list[tuple[int, list[Equation]]] = []
         for equation in equations:
@@ -79,14 +94,13 @@ class Overview(Writer):
 
         def signature(entry: tuple[int, list[Equation]]) -> object:
             number, members = entry
-            return tuple((kind(e.value, e.indices), self.relative_names(tensors_of(e), number)) for e in members)
+            same = tuple((kind(e.value, e.indices), self.relative_names(tensors_of(e), number)) for e in members)
+            return (id(members), same) if number < 1 else same
 
         for run in runs_of(layers, signature):
-            first, last = run[0][0], run[-1][0]
-            if first != last:
-                yield first, last, run[0][1], self.names.relative(first)
-            else:
-                yield first, last, run[0][1], self.names
+            numbers = [block[0][0] for block in run]
+            members = [equation for _, own in run[0] for equation in own]
+            yield numbers, members, self.names.relative(numbers[0]) if len(run) > 1 else self.names
 
     def notation(self) -> Iterable[Block]:
         program = self.derivation.forward
@@ -96,7 +110,9 @@ class Overview(Writer):
         items: list[Text] = []
         if any(SAMPLES in t.shape for t in (*program.given, *program.defined)):
             n, size = self.math("n"), self.math(Size(SAMPLES))
-            if given or any(one_sample(e) for e in program.equations):
+            if given and any(one_sample(e) for e in program.equations):
+                items.append(self.say("notation.samples_given", n=n, N=size))
+            elif any(one_sample(e) for e in program.equations):
                 one, all_ = self.math(scalar), self.math(scalar, names=self.batch)
                 items.append(self.say("notation.samples", n=n, N=size, sample_loss=one, batch_loss=all_))
             else:
@@ -131,6 +147,7 @@ class Overview(Writer):
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
         items.extend(self.plane_notation())
+        items.extend(self.block_notation())
         yield Items(tuple(items))
         yield from self.symbols()
 
@@ -153,6 +170,23 @@ class Overview(Writer):
             yield self.say("notation.planes", plane=plane, whole=whole)
             yield from (self.say(f"notation.{key}") for key in SIGNS if key in found)
 
+    def block_notation(self) -> Iterable[Text]:
+        """What forms in blocks are written with, as far as this document has them."""
+        shown = [e for equation in self.derivation.forward.equations for e in (equation, one_sample(equation)) if e]
+        forms = [form.right for e in shown if (form := concise_forward(e)) is not None]
+        lemmas = self.derivation.lemmas
+        forms += [f.right for e in lemmas for x in (e, e.sample) if x is not None and (f := concise_of(x)) is not None]
+        nodes_ = [node for form in forms for node in walk(form)]
+        if any(isinstance(n, m.Block) and any(len(own) > 1 for own in n.axes) for n in nodes_):
+            yield self.say("notation.vec")
+        sliced = next((n for n in nodes_ if isinstance(n, m.Block) and any(s and s.indices for s in n.at)), None)
+        if sliced is not None:
+            yield self.say("notation.block", block=self.math(sliced))
+        if any(isinstance(n, m.OneHot) for n in nodes_):
+            yield self.say("notation.onehot")
+        if any(isinstance(n, m.Softmax) for n in nodes_):
+            yield self.say("notation.softmax")
+
     def symbols(self) -> Iterable[Block]:
         """The table of given tensors: symbol, name in code, shape; many with one letter share a row."""
         by_stem: dict[str, list[Tensor]] = {}
@@ -170,7 +204,10 @@ class Overview(Writer):
                 rows.extend(
                     (((self.math(m.Symbol(t)),),), ((Code(t.name),),), ((shape_text(t),),)) for t in group_
                 )
-        if rows:
+        if 0 < len(rows) <= FEW:
+            told = (self.say("notation.known", symbol=row[0][0], code=row[1][0], shape=row[2][0]) for row in rows)
+            yield Paragraph((*self.say("notation.given_tensors"), *self.join(told), *self.say("notation.stop")))
+        elif rows:
             header = (self.say("notation.symbol"), self.say("notation.code"), self.say("notation.shape"))
             yield Table(header, tuple(rows))
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chainrule.ir.expr import Tensor
+
 SUM, NEGATIVE, PRODUCT, QUOTIENT, POWER, ATOM = range(1, 7)
 
 
@@ -24,10 +26,13 @@ class Piece:
 
 
 class Style(Protocol):
-    """What differs between the written forms of one formula."""
+    """What differs between the written forms of one formula. `join` is what stands between two factors, `symbol` marks
+    what stands for a tensor."""
 
     def token(self, text: str) -> str: ...
     def join(self, before: str, after: str) -> str: ...
+    def symbol(self, text: str, tensor: Tensor) -> str: ...
+    def bracket(self, text: str) -> str: ...
     def name(self, stem: str) -> str: ...
     def script(self, base: str, upper: Sequence[str], lower: str) -> str: ...
     def fraction(self, above: Piece, below: Piece) -> Piece: ...
@@ -42,6 +47,8 @@ class Style(Protocol):
     def bold_one(self) -> str: ...
     def word(self, name: str) -> str: ...
     def sampled(self, base: str, sign: str, factors: str) -> str: ...
+    def rows(self, rows: Sequence[Sequence[str]]) -> str: ...
+    def blank(self, width: int) -> str: ...
 
 
 def at(piece: Piece, precedence: int, style: Style) -> str:
@@ -63,14 +70,20 @@ class Unicode:
         return text
 
     def join(self, before: str, after: str) -> str:
-        return " "
+        return " · " if after[:1].isdigit() else " "
+
+    def symbol(self, text: str, tensor: Tensor) -> str:
+        return text
+
+    def bracket(self, text: str) -> str:
+        return f"[{text}]"
 
     def name(self, stem: str) -> str:
         return stem
 
     def script(self, base: str, upper: Sequence[str], lower: str) -> str:
-        scripts = "".join(u for u in upper if u != "ᵀ")
-        above = (f"^{scripts}" if scripts else "") + ("ᵀ" if "ᵀ" in upper else "")
+        scripts = "".join(u for u in upper if u not in "*ᵀ")
+        above = "*" * ("*" in upper) + (f"^{scripts}" if scripts else "") + "ᵀ" * ("ᵀ" in upper)
         if not lower:
             return base + above
         short = lower.rstrip(PRIMES).isalnum()
@@ -117,6 +130,12 @@ class Unicode:
     def sampled(self, base: str, sign: str, factors: str) -> str:
         return base + sign + factors
 
+    def rows(self, rows: Sequence[Sequence[str]]) -> str:
+        return "[" + "; ".join(", ".join(row) for row in rows) + "]"
+
+    def blank(self, width: int) -> str:
+        return "_" * width
+
 
 COMMANDS = {
     "∂": r"\partial ", "Σ": r"\sum", "δ": r"\delta", "Δ": r"\Delta", "σ": r"\sigma", "π": r"\pi", "ℓ": r"\ell",
@@ -124,12 +143,15 @@ COMMANDS = {
     "′": "'", "″": "''", "‴": "'''",
     "ᵀ": r"\top", "✓": r"\checkmark", "…": r"\dots", "→": r"\to", "<": "<", "α": r"\alpha", "β": r"\beta",
     "γ": r"\gamma", "ε": r"\varepsilon", "λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "τ": r"\tau", "θ": r"\theta",
-    "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla",
+    "φ": r"\varphi", "ω": r"\omega", "η": r"\eta", "∇": r"\nabla", "≈": r"\approx", "⋮": r"\vdots",
     "⋆": r"\star", "∗": r"\ast", "↑": r"\uparrow", "↓": r"\downarrow", "∞": r"\infty", "|": r"\mid ",
 }
 
 
 ACCENTS = {"\u0303": r"\tilde", "\u0302": r"\hat"}
+ACCENTED = (r"\tilde", r"\hat", r"\bar")
+LONG, WIDE = 110, 4
+"""Characters of source in a parenthesis beyond which a line may break in it; columns beyond which a matrix is small."""
 FEET = "₀₁₂₃₄₅₆₇₈₉"
 
 
@@ -145,12 +167,18 @@ class Latex:
             result += command
         return result
 
+    def symbol(self, text: str, tensor: Tensor) -> str:
+        return text
+
+    def bracket(self, text: str) -> str:
+        return f"[{text}]"
+
     def join(self, before: str, after: str) -> str:
+        if after[:1].isdigit():
+            return r" \cdot "
         return r" \, " if after.startswith(r"\frac") or before.endswith("}}") else " "
 
     def name(self, stem: str) -> str:
-        if stem.endswith("*"):
-            return f"{self.name(stem[:-1])}^{{*}}"
         for mark, command in ACCENTS.items():
             if stem.endswith(mark):
                 return rf"{command}{{{self.name(stem[:-1])}}}"
@@ -163,8 +191,6 @@ class Latex:
         return r"\mathrm{" + stem.replace("_", r"\_") + "}"
 
     def script(self, base: str, upper: Sequence[str], lower: str) -> str:
-        if base.endswith("^{*}"):
-            base, upper = base.removesuffix("^{*}"), ["*", *upper]
         above = "^{" + "".join(upper) + "}" if upper else ""
         return base + above + (f"_{{{lower}}}" if lower else "")
 
@@ -172,7 +198,9 @@ class Latex:
         return Piece(rf"\frac{{{above.text}}}{{{below.text}}}", POWER)
 
     def power(self, base: str, exponent: str) -> Piece:
-        return Piece(f"{{{base}}}^{{{self.token(exponent)}}}", ATOM if exponent == "ᵀ" else POWER)
+        # TeX takes a group of an accent alone for the accent, which has its scripts already.
+        own = base + "{}" if base.startswith(ACCENTED) else base
+        return Piece(f"{{{own}}}^{{{self.token(exponent)}}}", ATOM if exponent == "ᵀ" else POWER)
 
     def root(self, body: Piece) -> Piece:
         return Piece(rf"\sqrt{{{body.text}}}", POWER)
@@ -193,7 +221,10 @@ class Latex:
 
     def parenthesise(self, text: str) -> str:
         tall = r"\frac" in text or r"\sum" in text or r"\max" in text
-        return rf"\left({text}\right)" if tall else f"({text})"
+        if not tall:
+            return f"({text})"
+        # A line breaks inside \bigl( and not inside \left(.
+        return rf"\left({text}\right)" if len(text) < LONG else rf"\bigl({text}\bigr)"
 
     def absolute(self, text: str) -> str:
         return rf"\left|{text}\right|"
@@ -209,6 +240,15 @@ class Latex:
 
     def sampled(self, base: str, sign: str, factors: str) -> str:
         return f"{base}{{{self.token(sign)}}}_{{{factors}}}"
+
+    def rows(self, rows: Sequence[Sequence[str]]) -> str:
+        body = r" \\ ".join(" & ".join(row) for row in rows)
+        if len(rows[0]) <= WIDE:
+            return rf"\begin{{bmatrix}}{body}\end{{bmatrix}}"
+        return rf"\left[\begin{{smallmatrix}}{body}\end{{smallmatrix}}\right]"
+
+    def blank(self, width: int) -> str:
+        return rf"\underline{{\hspace{{{width}ex}}}}"
 
 
 UNICODE = Unicode()

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
-from chainrule.render.document import Cell, Code, Document, Heading, Items, Lines, Paragraph, Table, Text
+from chainrule.render.document import (
+    Cell,
+    Code,
+    Document,
+    Figure,
+    Heading,
+    Items,
+    Lines,
+    Listing,
+    Paragraph,
+    Table,
+    Text,
+)
+from chainrule.render.figure import chains
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import UNICODE
 
@@ -38,6 +51,10 @@ def render(document: Document, width: int) -> str:
                 lines += proof(block, width)
             case Table():
                 lines += table(block, width)
+            case Listing(text=text):
+                lines += [f"    {line}" for line in text.rstrip().splitlines()]
+            case Figure():
+                lines += figure(block, width)
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -54,6 +71,20 @@ def flat(text: Text) -> str:
             case str():
                 result += part
     return result
+
+
+def figure(block: Figure, width: int) -> list[str]:
+    """The arrows of a figure in chains, x ─W→ u → z, and the caption."""
+    lines: list[str] = []
+    for start, links in chains(block):
+        words = flat(block.spots[start].text)
+        for arrow, end in links:
+            line = "┄" if arrow.faint else "─"
+            label = flat(arrow.text).replace(" ", FIXED)
+            words += f" {line}{label}→ {flat(block.spots[end].text)}"
+        first, *rest = wrap(words, width - 4)
+        lines += [f"    {first}", *(f"      {line}" for line in rest)]
+    return [*lines, *wrap(flat(block.caption), width)] if block.caption else lines
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -101,7 +132,7 @@ def proof(block: Lines, width: int) -> list[str]:
             result.append(f"{head}{pad(rhs, right)}   {reasons[0]}")
             result += [" " * (number + left + right + 6) + line for line in reasons[1:]]
             continue
-        formula = wrap(rhs, room)
+        formula = wrap(rhs, room - 4)
         result.append(head + formula[0])
         result += [" " * (number + left + 7) + line for line in formula[1:]]
         result += [" " * (number + left + right + 6) + line for line in wrap(why, room - right - 2)]

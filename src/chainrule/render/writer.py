@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from fractions import Fraction
 from functools import cached_property
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any, TypeVar, cast
 
 from numpy.typing import NDArray
 
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
+from chainrule.derive import window
 from chainrule.derive.adjoint import Derivation
-from chainrule.derive.lemma import Lemma, one_sample
+from chainrule.derive.blocks import blocks, over
+from chainrule.derive.lemma import Lemma, adjoint_of, one_sample
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Constant, Derivative, Expr, Reduce, Tensor, multiply, summed
-from chainrule.ir.index import SAMPLES, Affine
+from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import tensors
+from chainrule.render.component import bounded
 from chainrule.render.conservation import constants, shares
 from chainrule.render.conservation import planes as summed_sides
 from chainrule.render.document import Inline, Text
-from chainrule.render.formula import Formula, Part, bounded
+from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names, Symbol, names_of
 from chainrule.render.prose import pieces, sentences
@@ -35,7 +40,7 @@ class Writer:
     """`say` puts names into the sentences of the language, `math` makes a formula."""
 
     def __init__(self, derivation: Derivation, language: str, detail: Detail) -> None:
-        self.derivation = derivation
+        self.derivation, self.language = derivation, language
         self.detail: Detail = detail
         self.names = names_of(derivation)
         self.batch = self.names.of_batch()
@@ -92,8 +97,13 @@ class Writer:
     def math(self, *parts: Part, names: Names | None = None) -> Formula:
         return Formula(parts, names or self.names)
 
-    def range(self, first: int, last: int) -> Formula:
-        return self.math(f"ℓ = {first}, …, {last}" if last - first > 1 else f"ℓ = {first}, {last}")
+    def range(self, numbers: Sequence[int]) -> Formula:
+        """ℓ = 2, …, 6 for neighbours, ℓ = 2, 4, …, 8 for others."""
+        own = sorted(numbers)
+        step = own[1] - own[0] if len(own) > 1 else 1
+        first = own[:1] if step == 1 else own[:2]
+        shown = own if len(own) <= len(first) + 1 else [*first, "…", own[-1]]
+        return self.math("ℓ = " + ", ".join(map(str, shown)))
 
     def relative_names(self, involved: Iterable[Tensor], number: int) -> tuple[Symbol | None, ...]:
         """The symbols of tensors as they are written from layer `number`."""
@@ -111,6 +121,82 @@ class Writer:
         """What has no form for one sample (batch statistics, weight decay and the sums it is in) is about 𝓛."""
         samples = any(SAMPLES in tensor.shape for tensor in self.derivation.forward.given)
         return names.of_batch() if samples and not per_sample else names
+
+
+@dataclass(frozen=True, slots=True)
+class Concise:
+    """left = right without components: a matrix form, a form in planes, or one in blocks."""
+
+    left: Part
+    right: m.Matrix | pl.Form
+
+    @property
+    def matrix(self) -> m.Matrix | None:
+        return None if isinstance(self.right, pl.Form) else self.right
+
+    @property
+    def planes(self) -> pl.Form | None:
+        return self.right if isinstance(self.right, pl.Form) else None
+
+
+def concise_forward(equation: Equation) -> Concise | None:
+    """The concise form of a forward equation, or of a sum of gradients."""
+    whole: Part = Nabla(equation.tensor) if equation.tensor.name.startswith(GRADIENT) else m.Symbol(equation.tensor)
+    form = matrix_form(equation)
+    if form is not None:
+        return Concise(whole, form)
+    planes = window.recognise(equation.target, equation.value)
+    if planes is not None:
+        return Concise(planes.left, planes.right)
+    found = blocks(equation.target, equation.value)
+    return None if found is None else Concise(found.left, found.right)
+
+
+def concise_of(lemma: Lemma, mapping: Mapping[Tensor, Tensor] | None = None, gradient: Tensor | None = None
+               ) -> Concise | None:
+    """The concise form of a lemma's result; with a mapping, over other tensors and as what `gradient` is."""
+    own = gradient or adjoint_of(lemma.wrt.tensor)
+    full = mapping or {}
+    one = lemma.pieces[0].equation if len(lemma.pieces) == 1 else None
+    if one is not None and (form := matrix_form(Equation(one.target, one.value))) is not None:
+        return Concise(Nabla(own), over(form, full))
+    planes = window.concise(lemma)
+    if planes is not None:
+        planes = planes.over(full, own)
+        return Concise(planes.left, planes.right)
+    found = blocks(one.target, one.value) if one is not None else None
+    if found is None:
+        return None
+    found = found.over(full, own)
+    return Concise(found.left, found.right)
+
+
+def outline(form: object) -> object:
+    """What two forms share that say the same of other tensors and extents: the operations and where each tensor
+    stands, padding left out."""
+    order: dict[str, int] = {}
+
+    def outlined(part: object) -> object:
+        match part:
+            case m.Symbol(tensor=tensor) | m.Block(tensor=tensor) | pl.Plane(read=Component(tensor=tensor)):
+                return order.setdefault(tensor.name, len(order))
+            case pl.Pad(of=of):
+                return outlined(of)
+            case tuple():
+                return tuple(outlined(x) for x in cast(tuple[object, ...], part))
+            case str() | Fraction():
+                return part
+            case _ if is_dataclass(part) and not isinstance(part, type | Index | Affine | Expr):
+                # Entry by entry is entry by entry, in a matrix or in a plane.
+                name = type(part).__name__.replace("Entrywise", "Elementwise")
+                return name, tuple(outlined(getattr(part, f.name)) for f in fields(part))
+            case _:
+                return None
+
+    return outlined(form)
+
+
+GRADIENT = adjoint_of(Tensor("", ())).name
 
 
 def matrix_form(equation: Equation) -> m.Matrix | None:
@@ -149,20 +235,32 @@ def _stretched(form: pl.Form) -> pl.Form:
     return form.of if isinstance(form, pl.Up) else form
 
 
-def runs_of(
-    entries: Sequence[tuple[int, T]], signature: Callable[[tuple[int, T]], object]
-) -> list[list[tuple[int, T]]]:
-    """Entries of neighbouring numbers and equal signature together, where there are three or more."""
-    runs: list[list[tuple[int, T]]] = []
-    last: object = None
-    for entry in entries:
-        own = signature(entry)
-        if runs and own == last and abs(entry[0] - runs[-1][-1][0]) == 1:
-            runs[-1].append(entry)
-        else:
-            runs.append([entry])
-        last = own
-    return [part for run in runs for part in ([run] if len(run) > 2 else [[e] for e in run])]
+PERIODS = range(1, 7)
+Entry = tuple[int, T]
+Block = tuple[Entry[T], ...]
+
+
+def runs_of(entries: Sequence[Entry[T]], signature: Callable[[Entry[T]], object]) -> list[list[Block[T]]]:
+    """The entries as runs of equal blocks: neighbouring numbers whose signatures repeat with a period, three times at
+    least (twice for a longer block). An entry by itself is a run of one block of one."""
+    own = [signature(entry) for entry in entries]
+    step = [abs(b[0] - a[0]) == 1 for a, b in pairwise(entries)]
+
+    def repeats(at: int, period: int) -> int:
+        last = at + period
+        while last < len(entries) and own[last] == own[last - period] and all(step[last - period : last]):
+            last += 1
+        return (last - at) // period
+
+    runs: list[list[Block[T]]] = []
+    at = 0
+    while at < len(entries):
+        found = [(p * n, -p) for p in PERIODS if (n := repeats(at, p)) > (2 if p == 1 else 1)]
+        covered, period = max(found, default=(1, -1))
+        blocks = [tuple(entries[k : k - period]) for k in range(at, at + covered, -period)]
+        runs.append(blocks)
+        at += covered
+    return runs
 
 
 def coupled(equation: Equation) -> bool:

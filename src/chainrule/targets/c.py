@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import product
+from textwrap import wrap
 
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Affine
@@ -20,6 +21,7 @@ from chainrule.loops.layout import Layout
 from chainrule.loops.task import Check, Lowered, Meet, Rows, Stage
 
 PRIME = 2**61 - 1
+COLUMNS = 110
 INFIX = {"plus": "+", "minus": "-", "times": "*"}
 COMPARE = {"same": "==", "before": "<", "both": "&&", "either": "||"}
 TYPES: Mapping[ir.Kind, str] = {
@@ -52,7 +54,9 @@ class _Printer:
             arguments.append(f"{const}{kind} *restrict {buffer.name}")
         lines = [f"/* {self.kernel.comment[0]}", *(f"   {line}" for line in self.kernel.comment[1:])]
         lines[-1] += " */"
-        lines.append(f"KERNEL void {self.kernel.name}({', '.join(arguments)})")
+        whole = ", ".join(argument.replace(" ", "\xa0") for argument in arguments)  # lines break behind commas
+        signature = wrap(f"KERNEL void {self.kernel.name}({whole})", COLUMNS, subsequent_indent=" " * 8)
+        lines += [line.replace("\xa0", " ") for line in signature]
         lines.append("{")
         if "blocks" in named or any("blocks" in line for line in body):
             lines.append(f"    const long blocks = (N + {self.width - 1}) / {self.width};")

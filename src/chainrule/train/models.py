@@ -37,7 +37,7 @@ from chainrule.nn.standardise import Standardise
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.train.model import Model
 
-BUILT_IN = ("neuron", "mlp", "mlp-textbook", "lenet", "vgg-small", "resnet-tiny", "transformer-tiny")
+BUILT_IN = ("neuron", "mlp", "mlp-textbook", "seed", "lenet", "vgg-small", "resnet-tiny", "transformer-tiny")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 CLASSES = "classes"
 LARGEST = 1 << 20  # bytes of a file: more is no model that somebody wrote
@@ -124,7 +124,7 @@ def read_model(
     classes: int | None = None,
     seed: int = 0,
 ) -> Model:
-    """A model from a TOML file, or a built-in one by its name: neuron, mlp, mlp-textbook, lenet, vgg-small,
+    """A model from a TOML file, or a built-in one by its name: neuron, mlp, mlp-textbook, seed, lenet, vgg-small,
     resnet-tiny, transformer-tiny. `input`, the shape of one sample, and `classes` go before those that the file gives.
 
     Raises ModelError naming the file, the line or the layer, the option and its value; ShapeError where shapes do not

@@ -14,12 +14,12 @@ from time import perf_counter
 from typing import Any, Literal
 
 from chainrule.derive import Derivation
+from chainrule.derive.reduce import RULE
 from chainrule.errors import ChainruleError, DataError, VerificationError
 from chainrule.ir.program import Program
 from chainrule.verify.exact import Check, Difference, ProgramCheck, SceneCheck
 from chainrule.verify.laws import normal
 from chainrule.verify.plan import LEMMA_SAMPLES, Planned, broken_citation, checks_of, exact_within, planned
-from chainrule.verify.reduce import RULE
 from chainrule.verify.scene import Line as SceneLine
 from chainrule.verify.scene import extents_for
 

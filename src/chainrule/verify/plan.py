@@ -9,6 +9,7 @@ from math import ceil, log, prod
 
 from chainrule.derive import Derivation, Lemma, derive_program
 from chainrule.derive.compose import composites
+from chainrule.derive.reduce import reduced_composite, reduced_lemma, reduced_program
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor
@@ -16,7 +17,6 @@ from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes, tensors
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
-from chainrule.verify.reduce import reduced_composite, reduced_lemma, reduced_program
 from chainrule.verify.scene import Scene, extents_for, of_composite, of_equation, of_lemma, work
 
 LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced

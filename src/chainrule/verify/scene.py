@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from chainrule.derive import window
+from chainrule.derive.blocks import blocks
 from chainrule.derive.compose import Composite
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.matrix import recognise
@@ -22,7 +23,7 @@ from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, tensors, transform
 from chainrule.verify import planes
-from chainrule.verify.concise import component_form
+from chainrule.verify.concise import blocks_form, component_form
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "") -> Scene
     lines = [_line(name, step, plain) for step in lemma.all_steps]
     for piece in lemma.pieces:
         lines += _matrix_lines(name, piece.equation)
+        lines += _block_lines(name, piece.equation)
     lines += _plane_lines(name, window.concise(lemma), extents)
     computed = (*lemma.facts, lemma.equation, *lemma.auxiliary)
     if y.tensor == LOSS:
@@ -135,7 +137,7 @@ def _line(what: str, step: Step, plain: _Plain | None = None) -> Line:
 def of_equation(equation: Equation, extents: Mapping[str, int]) -> Scene:
     """The concise forms of a forward equation, beside its components."""
     name = f"{equation.tensor.name} itself"
-    lines = _matrix_lines(name, equation)
+    lines = [*_matrix_lines(name, equation), *_block_lines(name, equation)]
     lines += _plane_lines(name, window.recognise(equation.target, equation.value), extents)
     return _scene(lines, (), {}, extents)
 
@@ -145,6 +147,16 @@ def _matrix_lines(what: str, equation: Equation) -> list[Line]:
     indices = tuple(i for i in target if i is not None)
     form = recognise(equation.value, indices) if len(indices) == len(target) else None
     return [] if form is None else [Line(what, "matrix form", equation.value, component_form(form, indices))]
+
+
+def _block_lines(what: str, equation: Equation) -> list[Line]:
+    """The form in blocks, where a document prints it: of what has neither of the other two."""
+    plain = [s.plain for s in equation.target.subscripts]
+    indices = [i for i in plain if i is not None]
+    if len(indices) == len(plain) and recognise(equation.value, indices) is not None:
+        return []
+    form = blocks(equation.target, equation.value)
+    return [] if form is None else [Line(what, "form in blocks", form.detailed, blocks_form(form))]
 
 
 def _plane_lines(what: str, form: window.Concise | None, extents: Mapping[str, int]) -> list[Line]:

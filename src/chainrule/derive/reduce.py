@@ -128,14 +128,15 @@ def _guarded(guard: Guard) -> Index:
     return Index(f"[{guard.subscript}]", guard.extent)
 
 
-def reduction_of(equations: Sequence[Equation]) -> Reduction | None:
-    """The reduction of these equations together; None where nothing gets smaller."""
+def reduction_of(equations: Sequence[Equation], small: int = SMALL) -> Reduction | None:
+    """The reduction of these equations together; None where nothing gets smaller. What only counts things is cut to
+    `small`."""
     classes = _Classes()
     digits: list[tuple[Element, list[Element]]] = []
     for number, equation in enumerate(equations):
         for node in (equation.target, *nodes(equation.value)):
             _relate(classes, digits, number, node, frozenset(equation.indices))
-    new = _solve(classes, digits)
+    new = _solve(classes, digits, small)
     if new is None or all(new[e] == old for e, old in classes.extent.items()):
         return None
     return Reduction(
@@ -222,7 +223,9 @@ def _pin(classes: _Classes, element: Callable[[Index], Element | None], indices:
             classes.fixed.add(classes.find(e)[0])
 
 
-def _solve(classes: _Classes, digits: Sequence[tuple[Element, list[Element]]]) -> dict[Element, int] | None:
+def _solve(
+    classes: _Classes, digits: Sequence[tuple[Element, list[Element]]], small: int
+) -> dict[Element, int] | None:
     roots = {e: classes.find(e) for e in classes.extent}
     fixed = {roots[e][0] for e in classes.fixed}
     slides = {roots[e][0] for e in classes.slides}
@@ -239,7 +242,7 @@ def _solve(classes: _Classes, digits: Sequence[tuple[Element, list[Element]]]) -
         if root in fixed or root in wholes:
             lost.update(dict.fromkeys(group, 0))
         elif root not in slides:
-            lost.update({e: max(0, classes.extent[e] - SMALL) for e in group})
+            lost.update({e: max(0, classes.extent[e] - small) for e in group})
         else:
             unit = lcm(*(r.denominator for r in ratios.values()))
             least = {e: classes.least.get(e, min(classes.extent[e], 2)) for e in group}
@@ -265,9 +268,9 @@ def _product(numbers: Iterable[int]) -> int:
     return result
 
 
-def reduced_program(program: Program) -> Program | None:
+def reduced_program(program: Program, few: int = SMALL) -> Program | None:
     """The program at smaller shapes, or None where the rule makes none."""
-    reduction = reduction_of(program.equations)
+    reduction = reduction_of(program.equations, few)
     if reduction is None:
         return None
 

@@ -1,0 +1,227 @@
+"""Writing expressions, component by component: one walk that knows precedence and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+from chainrule.derive.trace import LOSS
+from chainrule.ir.expr import (
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+)
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.walk import Steps, components, iterative
+from chainrule.render.names import Names
+from chainrule.render.pieces import (
+    affine_token,
+    application,
+    coefficient,
+    index_name,
+    power_of,
+    rational,
+    row_of,
+    script,
+    signed,
+    subscripts_of,
+    total,
+    value_of,
+)
+from chainrule.render.styles import ATOM, PRIMES, PRODUCT, QUOTIENT, Piece, Style, at
+
+
+@iterative
+def expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
+    match node:
+        case Constant(value=Fraction() as value):
+            return rational(value, style)
+        case Constant(value=value):
+            return Piece(style.name("π" if value == "pi" else str(value)))
+        case Size(extent=extent):
+            return Piece(style.name(extent))
+        case Component():
+            return component(node, names, style)
+        case Delta(left=left, right=right):
+            integer = isinstance(right, Component)
+            other = component(right, names, style).text if integer else style.token(affine_token(right))
+            return Piece(style.bracket(f"{style.token(affine_token(left))} {style.token('=')} {other}"))
+        case Guard(subscript=subscript, extent=extent):
+            chain = ("0", "≤", affine_token(subscript), "<", str(extent))
+            return Piece(style.bracket(" ".join(map(style.token, chain))))
+        case Derivative(of=of, wrt=wrt):
+            inner: Piece = yield of, names, style
+            above = inner.text if isinstance(of, Component) else style.parenthesise(inner.text)
+            return partial(above, component(wrt, names, style).text, style)
+        case Power(base=base, exponent=exponent):
+            inner = yield base, names, style
+            return power_of(_plain_base(base, inner, names), exponent, style)
+        case Apply(function=function, arguments=arguments):
+            pieces: list[Piece] = []
+            for argument in arguments:
+                pieces.append((yield argument, names, style))
+            return application(function, pieces, style)
+        case Reduce(kind=kind, indices=indices, body=body):
+            inner = yield body, names, style
+            lower = style.token(_binders(indices, body, names))
+            if kind == "sum":
+                return Piece(style.operator("Σ", lower, at(inner, PRODUCT, style)), PRODUCT, True)
+            if kind == "logsumexp":
+                summand = style.exponential(inner)
+                return Piece(style.operator("log Σ", lower, summand.text), PRODUCT, True)
+            return Piece(style.operator(kind, lower, at(inner, ATOM, style)), PRODUCT, True)
+        case Add(terms=terms):
+            pieces = []
+            for term in terms:
+                pieces.append((yield term, names, style))
+            return total(pieces, style)
+        case Multiply(factors=factors):
+            pieces = []
+            for factor in factors:
+                inverse = isinstance(factor, Power) and factor.exponent < 0
+                pieces.append((yield (_reciprocal(factor) if inverse else factor), names, style))
+            return _product(factors, pieces, style)
+        case _:
+            raise TypeError(f"no formula known for {type(node).__name__}")
+
+
+def _plain_base(base: Expr, piece: Piece, names: Names) -> Piece:
+    """A component that has superscripts already is parenthesised before it gets an exponent."""
+    if isinstance(base, Component) and names.has_upper(base):
+        return Piece(piece.text, PRODUCT)
+    return piece
+
+
+def _reciprocal(factor: Expr) -> Expr:
+    assert isinstance(factor, Power)
+    return factor.base if factor.exponent == -1 else Power(factor.base, -factor.exponent)
+
+
+def _product(factors: Sequence[Expr], pieces: Sequence[Piece], style: Style) -> Piece:
+    """A leading number and the reciprocals of sizes become one coefficient; any other reciprocal goes
+    below the factor before it."""
+    first = factors[0]
+    number = first.value if isinstance(first, Constant) and isinstance(first.value, Fraction) else None
+    below: list[Piece] = []
+    row: list[Piece] = []
+    over: list[bool] = []
+    for factor, piece in list(zip(factors, pieces, strict=True))[0 if number is None else 1 :]:
+        if isinstance(factor, Power) and factor.exponent < 0:
+            if isinstance(factor.base, Size):
+                below.append(piece)
+            elif over and over[-1]:
+                row[-1] = style.fraction(row[-1], piece)
+                over[-1] = False
+            else:
+                row.append(style.fraction(Piece(style.token("1")), piece))
+                over.append(False)
+        else:
+            row.append(piece)
+            over.append(isinstance(factor, Component | Apply | Add | Size) and piece.precedence == ATOM)
+    minus = number is not None and number < 0
+    if below or (number is not None and not (number == -1 and row)):
+        row.insert(0, coefficient(Fraction(1) if number is None else number, below, style))
+    return signed(minus, row_of(row, style), style)
+
+
+def partial(above: str, below: str, style: Style) -> Piece:
+    partial = style.token("∂")
+    return style.fraction(Piece(f"{partial}{above}"), Piece(f"{partial}{below}"))
+
+
+def component(node: Component, names: Names, style: Style) -> Piece:
+    samples, subscripts = split_samples(node)
+    lower = subscripts_of(subscripts)
+    signal = names.signal(node.tensor)
+    if signal is not None:
+        return Piece(script(signal, node.tensor, samples, lower, style, bar=node.pad is not None))
+    gradient = names.gradient(node.tensor)
+    if gradient is not None:
+        of, share = gradient
+        below = script(of, differentiated(node.tensor, names), samples, lower, style, bar=node.pad is not None)
+        loss = loss_letter(names, style)
+        piece = partial(loss, below, style)
+        return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else piece
+    return Piece(script(names.symbol(node.tensor), node.tensor, samples, lower, style, bar=node.pad is not None))
+
+
+def loss_letter(names: Names, style: Style) -> str:
+    return script(names.loss, LOSS, (), "", style)
+
+
+def differentiated(gradient: Tensor, names: Names) -> Tensor:
+    """The tensor whose gradient this is."""
+    return Tensor(names.adjoints[gradient.name][0], gradient.shape)
+
+
+def split_samples(node: Component) -> tuple[list[Affine], list[Affine]]:
+    """The subscripts on sample axes, which are written (n) above, and the others."""
+    samples = [s for s, e in zip(node.subscripts, node.tensor.shape, strict=True) if e == "N"]
+    return samples, [s for s, e in zip(node.subscripts, node.tensor.shape, strict=True) if e != "N"]
+
+
+def bounded(expr: Expr) -> Iterable[Index]:
+    """The indices whose extents a subscript in the expression shows."""
+    for c in components(expr):
+        if c.pad is None:
+            for s, e in zip(c.subscripts, c.tensor.shape, strict=True):
+                if s.plain is not None and s.plain.extent == e:
+                    yield s.plain
+
+
+def _binders(indices: Sequence[Index], body: Expr, names: Names) -> str:
+    """The indices below a big operator; p<2 where no subscript shows the extent, here or in the same lemma."""
+    shown = {*names.bounded, *bounded(body)}
+    parts = [index_name(i.name) + ("" if i in shown else f"<{i.extent}") for i in indices]
+    return (", " if any(len(p.rstrip(PRIMES)) > 1 for p in parts) else ",").join(parts)
+
+
+# --- numbers in place of letters ----------------------------------------------------------------
+
+MINUS = "−"
+"""The function of a worked line that turns the sign of its argument: the minus of a − b, not that of a number."""
+
+
+@iterative
+def worked(node: Expr, style: Style) -> Steps[Piece]:
+    """Numbers, with a dot for every product."""
+    match node:
+        case Constant(value=Fraction() as value):
+            piece = value_of(value, style)
+            return piece if value < 0 or value.denominator == 1 else Piece(piece.text, QUOTIENT)
+        case Component():
+            return Piece(style.token("…"))
+        case Power(base=base, exponent=exponent):
+            inner: Piece = yield base, style
+            return power_of(inner, exponent, style)
+        case Apply(function=function, arguments=(argument,)) if function == MINUS:
+            return signed(True, (yield argument, style), style)
+        case Apply(function=function, arguments=arguments):
+            pieces: list[Piece] = []
+            for argument in arguments:
+                pieces.append((yield argument, style))
+            return application(function, pieces, style)
+        case Add(terms=terms):
+            pieces = []
+            for term in terms:
+                pieces.append((yield term, style))
+            return total(pieces, style)
+        case Multiply(factors=factors):
+            first: Piece = yield factors[0], style
+            text = first.unsigned or at(first, PRODUCT, style)
+            for factor in factors[1:]:
+                piece = yield factor, style
+                text += f" {style.token('·')} {at(piece, PRODUCT, style)}"
+            return signed(first.unsigned is not None, Piece(text, PRODUCT), style)
+        case _:
+            raise TypeError(f"no numbers known for {type(node).__name__}")

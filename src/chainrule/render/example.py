@@ -1,0 +1,287 @@
+"""The worked example: a small sample pushed forward and back, the numbers under the lines that they instantiate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import product
+from math import prod
+
+from chainrule.derive import matrix as m
+from chainrule.derive.lemma import one_sample
+from chainrule.evaluate.exact import Number, Place, plain, size
+from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
+from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import Steps, iterative, kind, nodes, tensors
+from chainrule.render.backward import Backward
+from chainrule.render.component import MINUS
+from chainrule.render.document import Block, Cell, Heading, Paragraph, Table, Text
+from chainrule.render.formula import Nabla, Part, Worked
+from chainrule.render.lines import Detail
+from chainrule.render.names import Names
+from chainrule.render.pieces import Exact, Numbers
+from chainrule.render.sample import Given, Sample, sample_of
+from chainrule.render.writer import Writer, coupled
+
+SHOWN = 16
+"""Entries of a tensor up to which all are printed, if its rows are no longer than BROAD."""
+BROAD = 5
+TERMS = 4
+"""Terms of a sum up to which all are printed."""
+LONGEST = 24
+"""Numbers in a line beyond which only its result is printed."""
+ROWS = 14
+"""Lines beyond which one of each kind is printed."""
+LINES = 45
+"""Equations of a network beyond which an example has no place in a document of standard length."""
+DOTS = Component(Tensor("…", ()), ())
+
+
+class Example(Writer):
+    def example(self, given: Given | None) -> Iterable[Block]:
+        """Nothing in brief, nor for a long network but in full, unless the reader gave the numbers; nothing for a
+        network too large for numbers."""
+        long = len(self.derivation.joint.equations) > LINES and self.detail != "full"
+        if (self.detail == "brief" or long) and not given:
+            return
+        sample = sample_of(self.derivation, given, whole=self.detail == "full")
+        if sample is not None:
+            yield from Numbered(sample, self.language, self.detail).section(self.derivation is not sample.derivation)
+
+
+class Numbered(Backward):
+    """The lines of the small derivation with their numbers."""
+
+    def __init__(self, sample: Sample, language: str, detail: Detail) -> None:
+        super().__init__(sample.derivation, language, detail)
+        self.sample = sample
+        joint = sample.derivation.joint
+        self.tensors = {t.name: t for t in (*joint.given, *joint.defined)}
+        self.single = sample.sizes[SAMPLES] == 1
+
+    def section(self, cut: bool) -> Iterable[Block]:
+        yield Heading(1, self.say("example.heading"))
+        key = "own" if self.sample.own else "cut" if cut else "same"
+        yield Paragraph(self.say(f"example.{key}"))
+        yield Paragraph(self.join(self.given(), "document.semicolon"))
+        if any(isinstance(plain(v), float) for own in self.sample.values.values() for v in own.values()):
+            yield Paragraph(self.say("example.rounded"))
+        header = tuple(self.say(f"example.{key}") for key in ("line", "numbers", "result"))
+        yield Table(header, (*self.forward_rows(), *self.backward_rows()))
+
+    def given(self) -> Iterable[Text]:
+        for tensor in self.derivation.joint.given:
+            if not self.values(tensor):
+                continue
+            view = self.names if self.single else self.batch
+            symbol: Part = m.Symbol(tensor)
+            if tensor in self.derivation.backward.inputs and tensor.name in self.names.adjoints:
+                symbol = Nabla(tensor)
+            whole = self.whole(tensor)
+            if whole is None:
+                shape = "×".join(str(size(e, self.sample.sizes)) for e in tensor.shape if e != SAMPLES)
+                yield self.say("example.many", x=self.math(symbol, names=view), shape=shape)
+            else:
+                yield (self.math(symbol, "=", *whole, names=view),)
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def forward_rows(self) -> Iterable[tuple[Cell, ...]]:
+        lines: list[tuple[object, Text, Sequence[Equation], Names, Part]] = []
+        for equation in self.derivation.forward.equations:
+            shown = (one_sample(equation) if self.single else None) or equation
+            view = self.batch if coupled(equation) or not self.single else self.names
+            name = kind(equation.value, equation.indices)
+            lines.append((name, (), (shown,), view, m.Symbol(equation.tensor)))
+        return self.rows(lines)
+
+    def backward_rows(self) -> Iterable[tuple[Cell, ...]]:
+        lines: list[tuple[object, Text, Sequence[Equation], Names, Part]] = []
+        for number, row in enumerate((row for _, rows in self.pages() for row in rows), 1):
+            batch = not (self.single and row.per_sample())
+            results = row.results(batch)
+            if results:
+                name = self.derivation.number(row.use.lemma) if row.use else None
+                view = self.view(self.names, not batch)
+                lines.append((name, (f"({number})",), results, view, Nabla(results[0].tensor)))
+        return self.rows(lines)
+
+    def rows(self, lines: Sequence[tuple[object, Text, Sequence[Equation], Names, Part]]) -> Iterable[tuple[Cell, ...]]:
+        few = self.detail != "full" and len(lines) > ROWS
+        seen: set[object] = set()
+        for name, number, equations, view, symbol in lines:
+            row = self.row(number, equations, view, symbol)
+            if row is None or (few and (name in seen or not (row[2] or self.handy(equations)))):
+                continue
+            seen.add(name)
+            yield row
+
+    def handy(self, lines: Sequence[Equation]) -> bool:
+        """Whether the numbers of one component are few enough that all of them are printed."""
+        sums = (n for line in lines for n in nodes(line.value) if isinstance(n, Reduce) and n.kind == "sum")
+        return all(prod(size(i.extent, self.sample.sizes) for i in n.indices) <= TERMS for n in sums)
+
+    def row(self, number: Text, lines: Sequence[Equation], view: Names, symbol: Part) -> tuple[Cell, ...] | None:
+        """What is computed, one component of it in numbers, and all of them; nothing for what is the same number for
+        any sample, as 1/N is."""
+        scalar = not [e for e in lines[0].tensor.shape if e != SAMPLES]
+        if scalar and not tensors(lines[0].value):
+            return None
+        if not self.values(self.tensors[lines[0].tensor.name]):
+            return None
+        worked = self.instance(lines, view)
+        whole = self.whole(self.tensors[lines[0].tensor.name])
+        name = number or (self.math(symbol, names=view),)
+        result: Cell = ()
+        if whole is not None and not (scalar and worked is not None):
+            result = ((self.math(symbol, "=", *whole, names=view),),)
+        return (name,), (worked,) if worked is not None else (), result
+
+    # --- values ---------------------------------------------------------------------------------
+
+    def values(self, tensor: Tensor) -> Mapping[Place, Number]:
+        return self.sample.values.get(tensor.name, {})
+
+    def value(self, tensor: Tensor, place: Place) -> Number | None:
+        """The value at a place, where the sample's axis may be left out."""
+        own = self.tensors[tensor.name].shape
+        if len(own) > len(place):
+            axis = own.index(SAMPLES)
+            place = (*place[:axis], 0, *place[axis:])
+        return self.values(tensor).get(place)
+
+    def whole(self, tensor: Tensor) -> tuple[Part, ...] | None:
+        """All entries, as a number, a column, a matrix or several; None where they are too many."""
+        shape = [size(e, self.sample.sizes) for e in tensor.shape]
+        if self.single and SAMPLES in tensor.shape:
+            del shape[tensor.shape.index(SAMPLES)]
+        broad = shape and shape[-1] > (BROAD if len(shape) > 1 else 2 * BROAD)
+        if prod(shape) > SHOWN or broad or not self.values(tensor):
+            return None
+        entries = [exact(v) for _, v in sorted(self.values(tensor).items())]
+        if len(shape) < 2:
+            return (Numbers(tuple(entries)),) if shape else (Numbers(entries[0]),)
+        width, height = shape[-1], shape[-2]
+        rows = [tuple(entries[n : n + width]) for n in range(0, len(entries), width)]
+        planes = [Numbers(tuple(rows[n : n + height])) for n in range(0, len(rows), height)]
+        return tuple(part for n, plane in enumerate(planes) for part in ((",", plane) if n else (plane,)))
+
+    def candidates(self, line: Equation) -> Iterable[Place]:
+        """The places of a line: from the first on, and in an image first the one in the middle, away from borders."""
+        extents = [size(i.extent, self.sample.sizes) for i in line.indices]
+        if prod(extents) > SHOWN:
+            yield tuple(e // 2 if e > 2 else 0 for e in extents)
+        yield from product(*map(range, extents))
+
+    def instance(self, lines: Sequence[Equation], view: Names) -> Text | None:
+        """One component in numbers: one that is not 0, if there is any."""
+        chosen: tuple[Equation, dict[Index, int], Number] | None = None
+        for line in lines:
+            for place in self.candidates(line):
+                at = dict(zip(line.indices, place, strict=True))
+                value = self.value(line.tensor, where(line.target.subscripts, at))
+                if value is not None and (chosen is None or (chosen[2] == 0 and value != 0)):
+                    chosen = line, at, value
+                if chosen is not None and chosen[2] != 0:
+                    break
+        if chosen is None:
+            return None
+        line, at, value = chosen
+        worked = numbered(line.value, at, self)
+        target = Component(line.tensor, tuple(Affine((), n) for n in where(line.target.subscripts, at)))
+        if sum(isinstance(node, Constant) for node in nodes(worked)) > LONGEST:
+            return (self.math(target, "=", Numbers(exact(value)), names=view),)
+        if isinstance(worked, Constant):
+            return (self.math(target, "=", Worked(worked), names=view),)
+        sign = "=" if not isinstance(plain(value), float) else "≈"
+        return (self.math(target, "=", Worked(worked), sign, Numbers(exact(value)), names=view),)
+
+
+def exact(value: Number) -> Exact:
+    number = plain(value)
+    return number if isinstance(number, float) else Fraction(number)
+
+
+def where(subscripts: Sequence[Affine], at: Mapping[Index, int]) -> Place:
+    return tuple(s.offset + sum(c * at[i] for i, c in s.terms) for s in subscripts)
+
+
+def leaf(value: Number) -> Constant:
+    return Constant(Fraction(plain(value)))
+
+
+@iterative
+def numbered(node: Expr, at: dict[Index, int], own: Numbered) -> Steps[Expr]:
+    """The expression with numbers for its letters; of a long sum the first terms and the last."""
+    match node:
+        case Constant(value=Fraction()):
+            return node
+        case Constant(value=value):
+            return Constant(Fraction(3.141592653589793 if value == "pi" else 2.718281828459045))
+        case Size(extent=extent):
+            return Constant(Fraction(own.sample.sizes[extent]))
+        case Component(tensor=tensor, subscripts=subscripts, pad=pad):
+            value = own.value(tensor, where(subscripts, at))
+            if value is None:
+                assert pad is not None
+                return DOTS if pad == "-inf" else Constant(Fraction(pad))
+            return leaf(value)
+        case Delta(left=left, right=right):
+            one = where((left,), at)[0]
+            other = own.value(right.tensor, where(right.subscripts, at)) if isinstance(right, Component) else (
+                where((right,), at)[0]
+            )
+            return Constant(Fraction(one == other))
+        case Guard(subscript=subscript, extent=extent):
+            return Constant(Fraction(0 <= where((subscript,), at)[0] < size(extent, own.sample.sizes)))
+        case Add(terms=terms):
+            parts: list[Expr] = []
+            for term in terms:
+                part: Expr = yield term, at, own
+                parts.extend(part.terms if isinstance(part, Add) else (part,))
+            return Add(tuple(parts))
+        case Multiply(factors=(Constant(value=Fraction(numerator=-1, denominator=1)), *others)):
+            inner: Expr = yield (Multiply(tuple(others)) if len(others) > 1 else others[0]), at, own
+            return Apply(MINUS, (inner,))
+        case Multiply(factors=factors):
+            parts = []
+            for factor in factors:
+                part = yield factor, at, own
+                if isinstance(factor, Delta | Guard):
+                    if part == Constant(Fraction(0)):
+                        return part
+                    continue
+                parts.append(part)
+            return Multiply(tuple(parts)) if len(parts) > 1 else parts[0] if parts else Constant(Fraction(1))
+        case Power(base=base, exponent=exponent):
+            inner = yield base, at, own
+            if exponent == -1 and isinstance(inner, Constant) and isinstance(inner.value, Fraction) and inner.value:
+                return Constant(1 / inner.value)
+            return Power(inner, exponent)
+        case Apply(function=function, arguments=arguments):
+            parts = []
+            for argument in arguments:
+                parts.append((yield argument, at, own))
+            return Apply(function, tuple(parts))
+        case Reduce(kind=kind_, indices=indices, body=body):
+            parts = []
+            selects = isinstance(body, Multiply) and any(isinstance(f, Delta | Guard) for f in body.factors)
+            for place in product(*(range(size(i.extent, own.sample.sizes)) for i in indices)):
+                part = yield body, {**at, **dict(zip(indices, place, strict=True))}, own
+                if part is not DOTS and not (selects and part == Constant(Fraction(0))):
+                    parts.append(part)
+            return reduced(kind_, parts)
+        case _:
+            raise TypeError(f"no numbers known for {type(node).__name__}")
+
+
+def reduced(kind_: str, parts: list[Expr]) -> Expr:
+    if kind_ == "logsumexp":
+        return Apply("log", (reduced("sum", [Apply("exp", (part,)) for part in parts]),))
+    if kind_ in ("max", "argmax"):
+        return Apply(kind_, tuple(parts))
+    if len(parts) > TERMS:
+        parts = [*parts[: TERMS - 2], DOTS, parts[-1]]
+    return Add(tuple(parts)) if len(parts) > 1 else parts[0] if parts else Constant(Fraction(0))
+

@@ -1,0 +1,58 @@
+"""A document as an exercise: the right sides are left blank, and the whole derivation follows as a solution sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from chainrule.render.document import Block, Cell, Figure, Heading, Line, Lines, Table, Text
+from chainrule.render.formula import Blank, Formula, Worked, write
+from chainrule.render.styles import UNICODE
+from chainrule.render.writer import Writer
+
+NARROW, WIDE = 6, 36
+
+
+class Exercise(Writer):
+    def sheet(self, blocks: Iterable[Block]) -> Iterable[Block]:
+        """The blocks to be worked on: of each proof the first line stays, and every reason as a hint."""
+        for block in blocks:
+            match block:
+                case Lines(lines=lines):
+                    first = replace(lines[0], right=blanked(lines[0].right, kept=1))
+                    yield Lines((first, *map(blank_line, lines[1:])))
+                case Table(header=header, rows=rows):
+                    yield Table(header, tuple((row[0], *map(blank_cell, row[1:])) for row in rows))
+                case Figure(arrows=arrows):
+                    yield replace(block, arrows=tuple(replace(arrow, text=()) for arrow in arrows))
+                case _:
+                    yield block
+
+    def solutions(self, blocks: Iterable[Block]) -> Iterable[Block]:
+        """The blocks as they are, one level further down."""
+        yield Heading(1, self.say("exercise.solutions"))
+        for block in blocks:
+            yield Heading(2, block.text) if isinstance(block, Heading) else block
+
+    def lead(self) -> Text:
+        return self.say("exercise.lead")
+
+
+def blank_line(line: Line) -> Line:
+    return replace(line, right=blanked(line.right))
+
+
+def blank_cell(cell: Cell) -> Cell:
+    return tuple(tuple(blanked(part) if isinstance(part, Formula) else part for part in text) for text in cell)
+
+
+def blanked(formula: Formula, kept: int = 0) -> Formula:
+    """The formula up to the equals sign after so many that are kept, and room for what stands behind it."""
+    parts = formula.parts
+    signs = [n for n, part in enumerate(parts) if part == "="]
+    if len(signs) <= kept:
+        return formula
+    at = signs[kept] + 1
+    width = len(write(Formula(parts[at:], formula.names), UNICODE))
+    worked = any(isinstance(part, Worked) for part in parts)
+    return Formula((*parts[:at], Blank(WIDE if worked else min(max(width, NARROW), WIDE))), formula.names)

@@ -1,0 +1,225 @@
+"""The document as one HTML page, complete in itself: MathML, fonts and style inside, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from functools import cache
+from html import escape
+from importlib.resources import files
+
+from chainrule.render.document import (
+    Cell,
+    Code,
+    Document,
+    Figure,
+    Heading,
+    Items,
+    Line,
+    Lines,
+    Listing,
+    Paragraph,
+    Table,
+    Text,
+)
+from chainrule.render.figure import Stroke, draw
+from chainrule.render.formula import Formula, write
+from chainrule.render.mathml import MathML, breakable, joined, letters
+from chainrule.render.styles import LATEX
+
+FONTS: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "en": (
+        ("Chainrule Math", "math", ""), ("Chainrule Text", "text-regular", ""),
+        ("Chainrule Text", "text-italic", "font-style:italic"), ("Chainrule Text", "text-bold", "font-weight:700"),
+    ),
+}
+FONTS["zh"] = (
+    *FONTS["en"], ("Chainrule Chinese", "chinese-regular", ""), ("Chainrule Chinese", "chinese-bold", "font-weight:700")
+)
+WHOLE, ROOM = 16, 12
+"""In letters: a formula up to WHOLE never breaks, a longer one in pieces of up to ROOM."""
+
+
+def render(document: Document) -> str:
+    """The page. It is read without JavaScript; a few lines of it copy formulas as LaTeX."""
+    body, style = _Page(document).parts()
+    return (
+        f'<!DOCTYPE html>\n<html lang="{LANGUAGES[document.language]}">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(document.title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f'<body class="cr">\n{body}\n<script>\n{_resource("page/page.js")}</script>\n</body>\n</html>\n'
+    )
+
+
+def fragment(document: Document) -> str:
+    """The page without its frame, to stand in a notebook."""
+    body, style = _Page(document).parts()
+    return f'<div class="cr"><style>\n{style}</style>\n{body}</div>'
+
+
+LANGUAGES = {"en": "en", "zh": "zh-Hans"}
+
+
+class _Page:
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.style = MathML()
+        self.anchors: list[tuple[str, Text]] = []
+
+    def parts(self) -> tuple[str, str]:
+        """The body, and the style sheet for it."""
+        blocks = [self.block(block) for block in self.document.blocks]
+        links = "".join(f'<a href="#{name}">{self.flat(text, plain=True)}</a>' for name, text in self.anchors)
+        main = f"<main>\n<h1>{escape(self.document.title)}</h1>\n<nav>{links}</nav>\n" + "\n".join(blocks) + "\n</main>"
+        return f"{main}\n{self.legend()}", f"{_faces(self.document.language)}{_resource('page/page.css')}{self.rules()}"
+
+    def block(self, block: object) -> str:
+        match block:
+            case Heading(level=1, text=text):
+                name = f"part-{len(self.anchors) + 1}"
+                self.anchors.append((name, text))
+                return f'<h2 id="{name}">{self.flat(text)}</h2>'
+            case Heading(text=text):
+                return f"<h3>{self.flat(text)}</h3>"
+            case Paragraph(text=text):
+                return f"<p>{self.flat(text)}</p>"
+            case Items(items=items):
+                return "<ul>\n" + "\n".join(f"<li>{self.flat(item)}</li>" for item in items) + "\n</ul>"
+            case Lines(lines=lines):
+                rows = "\n".join(map(self.line, lines))
+                return f'<table class="lines">\n<tbody>\n{rows}\n</tbody>\n</table>'
+            case Table():
+                return self.table(block)
+            case Listing(text=text):
+                return f'<pre tabindex="0"><code>{escape(text.rstrip())}\n</code></pre>'
+            case Figure():
+                return self.figure(block)
+            case _:
+                raise TypeError(f"no HTML known for {type(block).__name__}")
+
+    def line(self, line: Line) -> str:
+        left = self.formula(line.left, display=True) if line.left else ""
+        cells = (("n", f"({line.number})"), ("l", left), ("r", self.formula(line.right, display=True)))
+        shown = "".join(f'<td class="{name}">{text}</td>' for name, text in cells)
+        return f'<tr>{shown}<td class="why">{self.flat(line.reason)}</td></tr>'
+
+    def table(self, table: Table) -> str:
+        header = [self.flat(text) for text in table.header]
+        labels = ["".join(p for p in text if isinstance(p, str)).strip() for text in table.header]
+        rows: list[str] = []
+        for row in table.rows:
+            cells = zip(labels, row, strict=True)
+            marked = (f'<td{self.label(label, at)}>{self.cell(cell)}</td>' for at, (label, cell) in enumerate(cells))
+            rows.append(f"<tr>{''.join(marked)}</tr>")
+        kind = "grid three" if len(header) == 3 else "grid"
+        head = "".join(f"<th>{text}</th>" for text in header)
+        body = "\n".join(rows)
+        return (
+            f'<div class="scroll"><table class="{kind}">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n'
+            "</table></div>"
+        )
+
+    def label(self, label: str, column: int) -> str:
+        return f' data-label="{escape(label)}"' if column and label else ""
+
+    def cell(self, cell: Cell) -> str:
+        if len(cell) == 1:
+            return self.flat(cell[0], display=True)
+        return "".join(f"<p>{self.flat(text, display=True)}</p>" for text in cell)
+
+    def flat(self, text: Text, display: bool = False, plain: bool = False) -> str:
+        result = ""
+        for part in text:
+            match part:
+                case Formula():
+                    # A formula between words stands in the line; one that is a cell's whole text stands free.
+                    result += self.formula(part, display=display and len(text) < 3, plain=plain)
+                case Code(text=name):
+                    result += f"<code>{escape(name)}</code>"
+                case str():
+                    result += escape(part, quote=False).replace("ᵀ", "<sup>⊤</sup>")
+        return result
+
+    def formula(self, formula: Formula, display: bool = False, plain: bool = False) -> str:
+        markup = write(formula, self.style)
+        if plain:
+            return f"<math>{markup}</math>"
+        pieces = [markup] if letters(markup) <= WHOLE else joined(breakable(markup), ROOM)
+        size = ' displaystyle="true"' if display else ""
+        maths = "".join(f"<math{size}>{_leading(p)}</math><wbr>" for p in pieces).removesuffix("<wbr>")
+        kind = "f d" if display else "f"
+        return f'<span class="{kind}" data-tex="{escape(write(formula, LATEX))}">{maths}</span>'
+
+    def figure(self, figure: Figure) -> str:
+        drawing = draw(figure)
+        lines = "".join(map(_arrow, drawing.strokes))
+        spots = "".join(
+            f'<span class="spot" style="left:{x:.2f}em;top:{y:.2f}em">{self.flat(spot.text)}</span>'
+            for (x, y), spot in zip(drawing.places, figure.spots, strict=True)
+        )
+        labels = "".join(
+            f'<span class="label{" faint" * s.arrow.faint}" style="left:{s.label[0] / 0.85:.2f}em;'
+            f'top:{s.label[1] / 0.85:.2f}em">{self.flat(s.arrow.text)}</span>'
+            for s in drawing.strokes if s.arrow.text
+        )
+        caption = f"<figcaption>{self.flat(figure.caption)}</figcaption>" if figure.caption else ""
+        size = f"width:{drawing.width:.2f}em;height:{drawing.height:.2f}em"
+        view = f"0 0 {drawing.width * 16:.1f} {drawing.height * 16:.1f}"
+        return (
+            f'<figure><div class="scroll"><div class="drawing" style="{size}">'
+            f'<svg viewBox="{view}" aria-hidden="true">{lines}</svg>{spots}{labels}</div></div>{caption}</figure>'
+        )
+
+    def legend(self) -> str:
+        """What each symbol is: shown at the foot of the page while the pointer is on it."""
+        entries = "".join(
+            f'<p class="t{number}"><math>{written}</math> <code>{escape(_meaning(tensor.name))}</code> '
+            f"{' × '.join(map(str, tensor.shape))}</p>"
+            for number, tensor, written in self.style.tensors.values()
+        )
+        return f'<div class="legend" aria-hidden="true">{entries}</div>'
+
+    def rules(self) -> str:
+        """A symbol under the pointer is marked wherever it stands, and its entry shown."""
+        return "".join(
+            f".cr:has(main .s{n}:hover) .s{n}{{background:var(--mark)}}"
+            f".cr:has(main .s{n}:hover) .t{n}{{display:block}}\n"
+            for n, _, _ in self.style.tensors.values()
+        )
+
+
+def _meaning(name: str) -> str:
+    """A tensor's name; of a gradient, what it is the gradient of."""
+    return f"∂loss/∂{name.removeprefix('δ')}" if name.startswith("δ") else name
+
+
+def _leading(piece: str) -> str:
+    """A sign at the start of a piece keeps the room around it."""
+    sign = piece.startswith("<mo>") and piece[4] not in "(∂∇["
+    return piece.replace("<mo>", '<mo form="infix">', 1) if sign else piece
+
+
+def _arrow(stroke: Stroke) -> str:
+    """A line with a head, in units of 1/16 em."""
+    x1, y1, x2, y2 = (16 * v for v in (stroke.x1, stroke.y1, stroke.x2, stroke.y2))
+    length = max(((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5, 1e-9)
+    ux, uy = (x2 - x1) / length, (y2 - y1) / length
+    bx, by = x2 - 7 * ux, y2 - 7 * uy
+    head = f"{x2:.1f},{y2:.1f} {bx - 3 * uy:.1f},{by + 3 * ux:.1f} {bx + 3 * uy:.1f},{by - 3 * ux:.1f}"
+    faint = ' class="faint"' if stroke.arrow.faint else ""
+    return f'<g{faint}><path d="M{x1:.1f} {y1:.1f} L{bx:.1f} {by:.1f}"/><polygon points="{head}"/></g>'
+
+
+@cache
+def _resource(name: str) -> str:
+    return files("chainrule.render").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _faces(language: str) -> str:
+    return "".join(_face(*font) for font in FONTS[language])
+
+
+def _face(family: str, name: str, style: str) -> str:
+    data = b64encode(files("chainrule.render").joinpath(f"fonts/{name}.woff2").read_bytes()).decode("ascii")
+    source = f'src:url("data:font/woff2;base64,{data}") format("woff2")'
+    return f'@font-face{{font-family:"{family}";font-display:block;{source};{style}}}\n'

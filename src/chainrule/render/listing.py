@@ -1,0 +1,158 @@
+"""A program as a short NumPy listing that runs: one statement for each equation, in the program's order.
+
+`render.statement` says how one equation is written.
+"""
+
+from __future__ import annotations
+
+import keyword
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from chainrule.derive.adjoint import Derivation
+from chainrule.ir.expr import Tensor
+from chainrule.ir.index import SAMPLES
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import tensors
+from chainrule.render.names import GREEK, Names
+from chainrule.render.statement import Statement
+
+HELPERS = {
+    "sigmoid": "def sigmoid(u):\n    return 1 / (1 + np.exp(-u))",
+    "softplus": "def softplus(u):\n    return np.logaddexp(u, 0)",
+    "relu": "def relu(u):\n    return np.maximum(u, 0)",
+    "erfc": "def erfc(u):\n    return np.vectorize(math.erfc)(u)",
+    "logsumexp": (
+        "def logsumexp(u, axis):\n    top = u.max(axis, keepdims=True)\n"
+        "    return np.log(np.exp(u - top).sum(axis)) + top.squeeze(axis)"
+    ),
+}
+"""What NumPy has no word for."""
+WIDTH = 96
+
+
+def listing(derivation: Derivation, names: Names, titles: tuple[str, str] = ("forward", "backward")) -> str:
+    """A function from the inputs and parameters to the loss and the gradients, named as in the program. `titles` are
+    the comments above its two halves. Raises DerivationError for what no NumPy is known for."""
+    return _Listing(derivation, names, titles).text()
+
+
+def variables(derivation: Derivation, names: Names) -> dict[str, str]:
+    """A name in Python for every tensor: W^[1] is W1, and its gradient dW1."""
+    taken: set[str] = {"np", "math", "len", SAMPLES, *HELPERS}
+    result: dict[str, str] = {}
+
+    def add(name: str, word: str) -> None:
+        while word in taken or keyword.iskeyword(word):
+            word += "_"
+        taken.add(word)
+        result[name] = word
+
+    program = derivation.forward
+    for tensor in dict.fromkeys((*program.given, *program.defined)):
+        symbol = names.symbols.get(tensor.name)
+        add(tensor.name, "loss" if symbol is None or tensor == derivation.loss else _word(symbol.stem, symbol.layer))
+    for tensor in dict.fromkeys((*derivation.backward.inputs, *derivation.backward.defined)):
+        name = tensor.name
+        if name not in result:
+            of, share = names.adjoints.get(name, (name, ""))
+            add(name, f"d{result.get(of, of)}" + (f"_{share}" if share else ""))
+    return result
+
+
+def _word(stem: str, layer: str) -> str:
+    """An ASCII name: γ is gamma, x̃ is x_, m* is argmax."""
+    greek = {letter: name for name, letter in GREEK.items()} | {"ℓ": "sample_loss", "σ": "sigma", "π": "pi"}
+    text = "".join(greek.get(c, c) for c in stem.replace("m*", "argmax").replace("*", "_argmax"))
+    plain = unicodedata.normalize("NFKD", text)
+    ascii_ = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" if c.isspace() or c in "·." else ""
+                     for c in plain)
+    if plain != unicodedata.normalize("NFKC", text) and ascii_ == stem[: len(ascii_)]:
+        ascii_ += "_"
+    word = (ascii_ or "v") + ("_" if layer and not layer[0].isdigit() else "") + layer.replace(",", "_")
+    word = "".join(c if c.isalnum() or c == "_" else "_" for c in word)
+    return word if not word[0].isdigit() else f"v{word}"
+
+
+class _Listing:
+    def __init__(self, derivation: Derivation, names: Names, titles: tuple[str, str]) -> None:
+        self.derivation, self.titles = derivation, titles
+        self.words: Mapping[str, str] = variables(derivation, names)
+        self.helpers: set[str] = set()
+        self.defined: set[str] = set()
+        self.pads: dict[tuple[str, str], str] = {}
+        self.sized = False
+        self.given: Sequence[Tensor] = (*derivation.forward.given, *derivation.backward.inputs)
+
+    def text(self) -> str:
+        derivation = self.derivation
+        forward, backward = derivation.forward, derivation.backward
+        signals = [t for t in backward.inputs if t not in (*forward.given, *forward.defined)]
+        given = [self.words[t.name] for t in (*forward.given, *signals)]
+        needed = self.needed()
+        lines = self.block([e for e in forward.equations if e.tensor in needed], self.titles[0])
+        lines += ["", *self.block([e for e in backward.equations if e.tensor in needed], self.titles[1])]
+        outcome = self.words[derivation.loss.name if derivation.loss is not None else forward.outputs[0].name]
+        pairs = [f'"{name}": {self.words[t.name]}' for name, t in derivation.gradients.items()]
+        lines += ["", *_filled(f"return {outcome}, {{", pairs, "}", "    ")]
+        head = _filled(f"def {self.name}(", given, "):", "        ")
+        if self.sized:
+            batch = next(t for t in (*forward.given, *signals) if SAMPLES in t.shape)
+            axis = batch.shape.index(SAMPLES)
+            word = self.words[batch.name]
+            lines.insert(0, f"{SAMPLES} = len({word})" if axis == 0 else f"{SAMPLES} = {word}.shape[{axis}]")
+        uses = ["import math\n"] if "erfc" in self.helpers else []
+        helpers = [HELPERS[name] for name in HELPERS if name in self.helpers]
+        body = "\n".join(f"    {line}".rstrip() for line in lines)
+        return "\n\n\n".join(["".join([*uses, "import numpy as np"]), *helpers, "\n".join([*head, body])]) + "\n"
+
+    @property
+    def name(self) -> str:
+        return "gradients" if self.derivation.loss is None else "loss_and_gradients"
+
+    def needed(self) -> set[Tensor]:
+        """What the loss and the gradients depend on."""
+        derivation = self.derivation
+        result = {*derivation.gradients.values(), derivation.loss or derivation.forward.outputs[0]}
+        for equation in reversed((*derivation.forward.equations, *derivation.backward.equations)):
+            if equation.tensor in result:
+                result.update(tensors(equation.value))
+        return result
+
+    def block(self, equations: Sequence[Equation], title: str) -> list[str]:
+        lines = [f"# {title}"]
+        for equation in equations:
+            lines.extend(part for line in Statement(self, equation).lines() for part in _broken(line))
+        return lines
+
+
+def _filled(head: str, words: Sequence[str], tail: str, indent: str) -> list[str]:
+    """head word, word, …tail, on more lines where one is too short."""
+    whole = head + ", ".join(words) + tail
+    if len(whole) <= WIDTH:
+        return [whole]
+    lines, current = [head], indent
+    for number, word in enumerate(words):
+        part = word + (", " if number < len(words) - 1 else "")
+        if len(current + part) > WIDTH and current.strip():
+            lines.append(current.rstrip())
+            current = indent
+        current += part
+    return [*lines, current, tail]
+
+
+def _broken(line: str) -> list[str]:
+    """A long line in several, broken inside brackets after a comma or before an operator."""
+    lines: list[str] = []
+    while len(line) > WIDTH:
+        depth, best, least = 0, 0, WIDTH
+        for place, character in enumerate(line[:WIDTH]):
+            depth += (character in "([{") - (character in ")]}")
+            before = line[place + 1 : place + 3] in ("* ", "/ ", "+ ", "- ", "@ ", "==")
+            if character == " " and 0 < depth <= least and place > 8 and (line[place - 1] == "," or before):
+                best, least = place, depth
+        if not best:
+            break
+        lines.append(line[:best])
+        line = "    " + line[best + 1 :]
+    return [*lines, line]

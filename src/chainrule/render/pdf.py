@@ -1,0 +1,398 @@
+"""The document as PDF, through typst: no TeX, no font but those beside this file and typst's own for code."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import as_file, files
+
+from chainrule.errors import DerivationError
+from chainrule.ir.expr import Tensor
+from chainrule.render.document import (
+    Cell,
+    Code,
+    Document,
+    Figure,
+    Heading,
+    Items,
+    Line,
+    Lines,
+    Listing,
+    Paragraph,
+    Table,
+    Text,
+)
+from chainrule.render.figure import Stroke, draw, width_of
+from chainrule.render.formula import Formula, write
+from chainrule.render.styles import FEET, PRIMES, UNICODE, Piece
+from chainrule.render.text import CLOSING
+
+ACCENTS = {"\u0303": "tilde", "\u0302": "hat"}
+SIGNS = {
+    "ᵀ": "⊤", "Σ": "sum", "*": "∗", "<": "lt", ">": "gt",
+    **{c: "\\" + c for c in "/&#_^$\\\"'`~@;"},
+    **dict(zip(PRIMES, ("'", "''", "'''"), strict=True)),
+}
+
+
+class Typst:
+    """Formulas in typst's notation for mathematics. Every letter stands alone: two together would be a word of it."""
+
+    def token(self, text: str) -> str:
+        result = ""
+        for character in text:
+            digits = character.isdigit() and (result[-1:].isdigit() or result[-1:] == ".")
+            attached = character in PRIMES or character == "." or digits
+            result += ("" if attached else " ") + SIGNS.get(character, character)
+        return result.strip()
+
+    def join(self, before: str, after: str) -> str:
+        return " dot " if after[:1].isdigit() and not after.startswith("𝟏") else BREAK
+
+    def symbol(self, text: str, tensor: Tensor) -> str:
+        return text
+
+    def bracket(self, text: str) -> str:
+        return f"[{_unbroken(text)}]"
+
+    def name(self, stem: str) -> str:
+        for mark, word in ACCENTS.items():
+            if stem.endswith(mark):
+                return f"{word}({self.name(stem[:-1])})"
+        bare = stem.rstrip(FEET)
+        if bare and bare != stem:
+            foot = "".join(str(FEET.index(c)) for c in stem[len(bare) :])
+            return f"attach({self.name(bare)}, b: {foot})"
+        return SIGNS.get(stem, stem) if len(stem) == 1 else f"upright({_quoted(stem)})"
+
+    def script(self, base: str, upper: Sequence[str], lower: str) -> str:
+        if not upper and not lower:
+            return base
+        above = f", t: {_argument(' '.join(upper))}" if upper else ""
+        return f"attach({_argument(base)}{above}{f', b: {_argument(lower)}' if lower else ''})"
+
+    def fraction(self, above: Piece, below: Piece) -> Piece:
+        return Piece(f"frac({_argument(above.text)}, {_argument(below.text)})")
+
+    def power(self, base: str, exponent: str) -> Piece:
+        return Piece(f"attach({_argument(base)}, t: {_argument(self.token(exponent))})")
+
+    def root(self, body: Piece) -> Piece:
+        return Piece(f"sqrt({_argument(body.text)})")
+
+    def exponential(self, body: Piece) -> Piece:
+        return Piece(f"attach(e, t: {_argument(body.text)})")
+
+    def operator(self, sign: str, lower: str, body: str) -> str:
+        *before, last = sign.split()
+        words = "".join(f"op({_quoted(word)}) " for word in before)
+        big = "sum" if last == "Σ" else f"op({_quoted(last)}, limits: #true)"
+        return f"{words}attach({big}, b: {_argument(lower)}) {body}"
+
+    def call(self, function: str, primes: str, arguments: Sequence[str]) -> str:
+        head = function if len(function) == 1 else f"op({_quoted(function)})"
+        if primes:
+            foot = f", b: {primes[1:]}" if primes[1:] else ""
+            head = f"attach({head}, t: {self.token(primes[0]).replace(chr(39), 'prime')}{foot})"
+        return f"{head} {self.parenthesise(', '.join(arguments))}"
+
+    def parenthesise(self, text: str) -> str:
+        return f"({text})"
+
+    def absolute(self, text: str) -> str:
+        return f"abs({_argument(text)})"
+
+    def bar(self, stem: str) -> str:
+        return f"macron({self.name(stem)})"
+
+    def bold_one(self) -> str:
+        return "𝟏"
+
+    def word(self, name: str) -> str:
+        return f"op({_quoted(name)})"
+
+    def sampled(self, base: str, sign: str, factors: str) -> str:
+        return f'{base} attach(class("normal", {sign}), br: {_argument(self.token(factors))})'
+
+    def rows(self, rows: Sequence[Sequence[str]]) -> str:
+        return "mat(" + "; ".join(", ".join(map(_argument, row)) for row in rows) + ")"
+
+    def blank(self, width: int) -> str:
+        return f"#box(width: {0.55 * width:.1f}em, height: 0.8em, stroke: (bottom: 0.5pt))"
+
+
+BREAK = " \u200b "
+"""Between factors: a long formula may break here."""
+SPACED = ("=", "lt", "gt", "≤", "+", "−")
+
+
+def _unbroken(text: str) -> str:
+    """The text with its outermost signs as ordinary letters with room around them: typst breaks lines after signs."""
+    depth, words = 0, list[str]()
+    for word in text.split(" "):
+        words.append(f'med class("normal", {word}) med' if depth == 0 and word in SPACED else word)
+        depth += sum((c in "([") - (c in ")]") for c in word)
+    return " ".join(words)
+
+
+def _argument(text: str) -> str:
+    """The text as one argument of a function: a comma outside brackets would end it."""
+    depth, result = 0, ""
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        result += "\\," if character == "," and depth == 0 else character
+    return result
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+TYPST = Typst()
+
+# --- the document -------------------------------------------------------------------------------
+
+PREAMBLE = """\
+#set document(title: %(title)s)
+#set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
+#set text(size: 9.5pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
+  fallback: false)
+#set par(leading: 0.6em, spacing: 0.75em, justify: false)
+#show math.equation: set text(
+  font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
+#show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
+#set math.mat(delim: "[")
+#let accent = rgb("#8c2f1b")
+#let soft = rgb("#6b6760")
+#let hair = rgb("#d9d3c7")
+#show heading.where(level: 1): it => block(above: 1.3em, below: 0.65em, width: 100%%, sticky: true,
+  stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.45em), text(size: 1.25em, fill: accent, it.body))
+#show heading.where(level: 2): it => block(above: 1.1em, below: 0.5em, sticky: true, text(size: 1.08em, it.body))
+#set list(marker: text(fill: accent, "•"), spacing: 0.55em)
+#let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.25em), radius: 0.2em, body)
+#set table(stroke: none, inset: (x: 0pt, y: 0.36em), column-gutter: 1em, align: left + top)
+#let proof(..lines) = context {
+  let wide = calc.max(..lines.pos().map(line => measure(line.at(1)).width))
+  let cells(line) = (
+    par(hanging-indent: wide + 4.2em, {
+      box(width: 2.9em, text(fill: soft, size: 0.85em, line.at(0)))
+      box(width: wide, align(right, line.at(1)))
+      h(0.28em)
+      line.at(2)
+    }),
+    text(fill: soft, size: 0.92em, line.at(3)),
+  )
+  table(columns: (1fr, 37%%), inset: (x: 0pt, y: 0.17em), align: left + horizon, ..lines.pos().map(cells).flatten())
+}
+#text(size: 1.9em, weight: 700, %(title)s)
+"""
+LANGUAGES = {"en": "en", "zh": "zh"}
+RAISED = '#h(0pt)$""^⊤$'
+"""The sign of a transpose among words."""
+
+
+def render(document: Document) -> bytes:
+    """The PDF. Raises DerivationError where typst is not installed, or no font has a character of a name."""
+    lost = unknown(document)
+    if lost:
+        raise DerivationError(
+            f"the fonts of the PDF have no glyph for {', '.join(lost)}", fix="use other names, or write HTML instead"
+        )
+    try:
+        import typst
+    except ModuleNotFoundError:
+        raise DerivationError(
+            "a PDF needs the package typst", fix="install it: pip install 'chainrule[pdf]'"
+        ) from None
+    with as_file(files("chainrule.render").joinpath("fonts")) as fonts:
+        own = typst.Fonts(font_paths=[fonts], include_system_fonts=False)
+        return typst.compile(source(document).encode(), font_paths=own, format="pdf")
+
+
+def source(document: Document) -> str:
+    """The document in typst's notation."""
+    head = PREAMBLE % {"title": _quoted(document.title), "lang": LANGUAGES[document.language]}
+    return head + "\n".join(map(_block, document.blocks)) + "\n"
+
+
+def _block(block: object) -> str:
+    match block:
+        case Heading(level=level, text=text):
+            return f"#heading(level: {min(level, 2)})[{flat(text)}]"
+        case Paragraph(text=text):
+            return f"\n{flat(text)}\n"
+        case Items(items=items):
+            return "#list(" + ", ".join(f"[{flat(item)}]" for item in items) + ")"
+        case Lines(lines=lines):
+            return "#proof(" + "".join(f"\n  {_line(line)}," for line in lines) + ")"
+        case Table(header=header, rows=rows):
+            return _table(header, rows)
+        case Listing(text=text, language=language):
+            body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
+            return f'#block(fill: rgb("#f6f1e6"), inset: 0.7em, radius: 0.4em, width: 100%)[{body}]'
+        case Figure():
+            return _figure(block)
+        case _:
+            raise TypeError(f"no PDF known for {type(block).__name__}")
+
+
+def _line(line: Line) -> str:
+    left = _math(line.left) if line.left else ""
+    return f"([({line.number})], [{left}], [{_math(line.right)}], [{flat(line.reason)}])"
+
+
+def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
+    texts = [[header[at], *(text for row in rows for text in row[at])] for at in range(len(header))]
+    shares = (min(max(map(width_of, column)), WIDEST) + 1 for column in texts)
+    columns = f"({', '.join(f'{share:.1f}fr' for share in shares)})"
+    head = ", ".join(f"text(fill: accent, weight: 700)[{flat(text)}]" for text in header)
+    lines = [", ".join(f"[{_cell(cell)}]" for cell in row) for row in rows]
+    rule = ",\n  table.hline(stroke: 0.4pt + hair),\n  "
+    return (
+        f"#table(columns: {columns},\n  table.header({head}), table.hline(stroke: 0.8pt + accent),\n  "
+        + rule.join(lines)
+        + ",\n  table.hline(stroke: 0.8pt + accent))"
+    )
+
+
+WIDEST = 20
+"""In em: what a column asks for at most; a longer text has several lines."""
+
+
+def _cell(cell: Cell) -> str:
+    return " #parbreak() ".join(f"#par(hanging-indent: 1em)[{flat(text, display=True)}]" for text in cell)
+
+
+def _math(formula: Formula) -> str:
+    """A formula with the size of one that stands alone; a long one in pieces."""
+    text = write(formula, TYPST)
+    pieces = _pieces(text) if len(write(formula, UNICODE)) > WHOLE else [text]
+    return "#sym.zws;".join(f"$display({_argument(piece.replace(BREAK, ' '))})$" for piece in pieces)
+
+
+WHOLE = 28
+"""In letters: a formula up to this long has no breaks but those that typst sees."""
+
+
+def _pieces(text: str) -> list[str]:
+    """The text in pieces: a new one after each factor outside brackets."""
+    depth, pieces = 0, [""]
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if character == BREAK.strip() and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    return pieces
+
+
+def flat(text: Text, display: bool = False) -> str:
+    result, mark = "", ""
+    for part, following in zip(text, (*text[1:], ""), strict=True):
+        match part:
+            case Formula():
+                formula = _math(part) if display and len(text) < 3 else f"${write(part, TYPST).replace(BREAK, ' ')}$"
+                mark = following[:1] if isinstance(following, str) and len(write(part, UNICODE)) < WHOLE else ""
+                mark = mark if mark in CLOSING else ""
+                # A mark that closes never starts a line.
+                result += f"#box[{formula}#{_quoted(mark)};]" if mark else formula
+            case Code(text=name):
+                result += f"#code(raw({_quoted(name)}));"
+            case str():
+                result += RAISED.join(f"#{_quoted(piece)};" for piece in part.removeprefix(mark).split("ᵀ"))
+                mark = ""
+    return result
+
+
+def _figure(figure: Figure) -> str:
+    drawing = draw(figure)
+    strokes = "".join(map(_arrow, drawing.strokes))
+    spots = "".join(
+        _place(x, y, flat(spot.text)) for (x, y), spot in zip(drawing.places, figure.spots, strict=True)
+    )
+    labels = "".join(
+        _place(*s.label, f"#box(fill: white, inset: 0.15em, text(size: 0.85em, fill: soft)[{flat(s.arrow.text)}])")
+        for s in drawing.strokes if s.arrow.text
+    )
+    size = f"width: {drawing.width:.2f}em, height: {drawing.height:.2f}em"
+    caption = f"\n\n#text(fill: soft, size: 0.92em)[{flat(figure.caption)}]\n" if figure.caption else ""
+    body = f"block({size}, breakable: false)[{strokes}{spots}{labels}]"
+    if drawing.width > PAGE:
+        body = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, {body})"
+    return f"#block({body}){caption}"
+
+
+PAGE = 50
+"""In em: the width that a figure may have; a wider one is drawn smaller."""
+
+
+def _place(x: float, y: float, body: str) -> str:
+    """Centred on a point."""
+    box = f"box(width: 40em, height: 4em, align(center + horizon)[{body}])"
+    return f"#place(dx: {x - 20:.2f}em, dy: {y - 2:.2f}em, {box})"
+
+
+def _arrow(stroke: Stroke) -> str:
+    length = max(((stroke.x2 - stroke.x1) ** 2 + (stroke.y2 - stroke.y1) ** 2) ** 0.5, 1e-9)
+    ux, uy = (stroke.x2 - stroke.x1) / length, (stroke.y2 - stroke.y1) / length
+    bx, by = stroke.x2 - 0.42 * ux, stroke.y2 - 0.42 * uy
+    corners = ((stroke.x2, stroke.y2), (bx - 0.17 * uy, by + 0.17 * ux), (bx + 0.17 * uy, by - 0.17 * ux))
+    colour = "hair" if stroke.arrow.faint else "soft"
+    line = f"line(start: {_point(stroke.x1, stroke.y1)}, end: {_point(bx, by)}, stroke: 0.6pt + {colour})"
+    head = f"polygon(fill: {colour}, {', '.join(_point(*c) for c in corners)})"
+    return f"#place({line})#place({head})"
+
+
+def _point(x: float, y: float) -> str:
+    return f"({x:.2f}em, {y:.2f}em)"
+
+
+# --- glyphs -------------------------------------------------------------------------------------
+
+INVISIBLE = frozenset(" \n\t\u00a0\u200b")
+
+
+def unknown(document: Document) -> list[str]:
+    """The characters for which no font of the PDF has a glyph; typst itself says nothing of them."""
+    known = glyphs()
+    mathematics, code = (set(known[k]) | set(known["chinese"]) for k in ("math", "code"))
+    plain = mathematics | set(known["text"]) | {"ᵀ"}
+    lost: dict[str, None] = {}
+    for text in _texts(document):
+        for part in text:
+            match part:
+                case Formula():
+                    written, own = write(part, TYPST), mathematics
+                case Code(text=written):
+                    own = code
+                case str():
+                    written, own = part, plain
+            lost.update(dict.fromkeys(c for c in written if c not in own and c not in INVISIBLE))
+    return list(lost)
+
+
+def _texts(document: Document) -> Iterable[Text]:
+    """Every text of a document."""
+    yield (document.title,)
+    for block in document.blocks:
+        match block:
+            case Heading(text=text) | Paragraph(text=text):
+                yield text
+            case Items(items=items):
+                yield from items
+            case Lines(lines=lines):
+                yield from ((*((x.left,) if x.left else ()), x.right, *x.reason) for x in lines)
+            case Table(header=header, rows=rows):
+                yield from (*header, *(t for row in rows for cell in row for t in cell))
+            case Listing(text=text):
+                yield (Code(text),)
+            case Figure(spots=spots, arrows=arrows, caption=caption):
+                yield from (*(s.text for s in spots), *(a.text for a in arrows), caption)
+
+
+@cache
+def glyphs() -> dict[str, str]:
+    """The characters that each font has."""
+    return tomllib.loads(files("chainrule.render").joinpath("fonts/glyphs.toml").read_text(encoding="utf-8"))

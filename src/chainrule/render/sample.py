@@ -1,0 +1,286 @@
+"""A derivation with numbers: a small one of its kind, or the reader's own, run by hand from inputs to gradients.
+
+Where the reader gives none, the extents are cut (`derive.reduce`) and the numbers are small whole ones. A bias before a
+function that is rational only at 0 is chosen so that it meets 0: σ(0) = 1/2, and the numbers stay exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import count, product
+from math import prod
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from chainrule.derive.adjoint import Derivation, derive_program
+from chainrule.derive.lemma import one_sample
+from chainrule.derive.reduce import reduced_program
+from chainrule.errors import ChainruleError, DerivationError
+from chainrule.evaluate.exact import AT_ZERO, Line, Number, Place, Values, places, plain, run, size
+from chainrule.ir.cost import operations
+from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add
+from chainrule.ir.index import SAMPLES, Extent, Index
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import children, components, nodes, rebuild, tensors
+
+FEW = 2
+"""What only counts things is cut to this."""
+HANDY = 8
+"""Entries of a tensor up to which nothing is cut."""
+LONG = 4_000
+"""Operations of a line of the backward pass beyond which it is followed in full detail alone."""
+MOST = 100_000
+"""Operations beyond which nothing is worked by hand."""
+WEIGHTS = (2, -1, -1, 1, 1, -2, 3, 1, -1, 2, 1, -1, -2, 1, 2, -1)
+IMAGE = (1, 3, 2, 0, 0, 1, 3, 2, 2, 1, 0, 3, 1, 2, 0, 3, 3, 0, 2)
+VECTOR = (1, 2, 0, -1, 3, 1, -2)
+SIGNALS = (8, -4, 2, 6, -2, 4)
+SMALL = (0, -1, 1, 2, -2)
+Given = Mapping[str, ArrayLike]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`derivation` is that of the program the numbers are for; `values` holds all its tensors, by name and place."""
+
+    derivation: Derivation
+    sizes: Mapping[str, int]
+    values: Values
+    own: bool
+
+
+def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True) -> Sample | None:
+    """The derivation with numbers; None where it would take too many. Unless it is to be `whole`, lines of the backward
+    pass that nobody works by hand, and what depends on them, have none. Raises DerivationError for a number given to
+    nothing, or in another shape."""
+    chosen = {name: _array(name, value) for name, value in (given or {}).items()}
+    entries = (prod(e for e in t.shape if isinstance(e, int)) for t in derivation.joint.given)
+    small = derivation if chosen or max(entries) <= HANDY else _smaller(derivation)
+    sizes = _sizes(small, chosen)
+    joint = small.joint
+    if operations(joint.equations) > MOST:
+        if chosen:
+            raise DerivationError("the network is too large for numbers by hand", fix="take a smaller one")
+        return None
+    try:
+        backward = small.backward.equations if whole or chosen else _followed(small)
+        values = run(backward, _forward(small, sizes, chosen), sizes)
+    except ChainruleError:
+        raise
+    except (ValueError, ArithmeticError) as error:
+        if chosen:
+            raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
+        return None
+    return Sample(small, sizes, values, bool(chosen))
+
+
+def _followed(derivation: Derivation) -> list[Equation]:
+    """Of the backward pass what is short and depends on nothing long."""
+    long: set[Tensor] = set()
+    backward: list[Equation] = []
+    for equation in derivation.backward.equations:
+        if operations([equation]) > LONG or long & set(tensors(equation.value)):
+            long.add(equation.tensor)
+        else:
+            backward.append(equation)
+    return [e for e in backward if e.tensor not in long]
+
+
+def _array(name: str, value: ArrayLike) -> np.ndarray:
+    """The numbers as an array; a text among them is a fraction."""
+    try:
+        array = np.asarray(value)
+        exact = [_exact(entry) for entry in array.ravel()]
+    except (ValueError, ZeroDivisionError, OverflowError):
+        problem = f"the numbers for {name} are no array of finite numbers"
+        raise DerivationError(problem, fix="give nested lists") from None
+    result = np.empty(array.shape, dtype=object)
+    result.ravel()[:] = exact
+    return result
+
+
+def _smaller(derivation: Derivation) -> Derivation:
+    """The derivation of the same program at smaller shapes; itself where there are none."""
+    forward = derivation.forward
+    computed = (e for e in forward.equations if not (isinstance(e.value, Reduce) and e.value.kind == "argmax"))
+    program = replace(forward, equations=tuple(computed))
+    small = reduced_program(program, FEW)
+    if small is None:
+        return derivation
+    pairs = zip(program.equations, small.equations, strict=True)
+    small = replace(small, equations=tuple(Equation(b.target, _averaged(a.value, b.value)) for a, b in pairs))
+    by_name = {t.name: t for t in (*small.given, *small.defined)}
+    loss = None if derivation.loss is None else by_name[derivation.loss.name]
+    return derive_program(small, loss, [by_name[name] for name in derivation.gradients], layers=derivation.layers)
+
+
+def _averaged(old: Expr, new: Expr) -> Expr:
+    """A mean over fewer has a smaller divisor. `new` is `old` at other extents; depth is that of one equation."""
+    parts = [_averaged(a, b) for a, b in zip(children(old), children(new), strict=True)]
+    if isinstance(old, Multiply):
+        for one, other in zip(old.factors, parts, strict=True):
+            if isinstance(one, Reduce) and isinstance(other, Reduce) and one.kind == "sum":
+                before, after = (prod(i.extent for i in r.indices if isinstance(i.extent, int)) for r in (one, other))
+                for place, factor in enumerate(parts):
+                    match factor:
+                        case Constant(value=Fraction() as c) if before != after and c.denominator % before == 0:
+                            parts[place] = Constant(c * before / after)
+                        case _:
+                            pass
+    return rebuild(new, tuple(parts))
+
+
+def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Numbers for the named extents: those of the arrays, else one sample (two where samples are coupled)."""
+    sizes: dict[str, int] = {}
+    for tensor in derivation.joint.given:
+        array = chosen.get(tensor.name)
+        for axis, extent in enumerate(tensor.shape):
+            if isinstance(extent, str) and array is not None and array.ndim == len(tensor.shape):
+                sizes.setdefault(extent, array.shape[axis])
+    coupled = any(
+        SAMPLES in t.shape and one_sample(e) is None and e.tensor.shape
+        for e in derivation.forward.equations for t in tensors(e.value)
+    )
+    for tensor in derivation.joint.given:
+        for extent in tensor.shape:
+            if isinstance(extent, str):
+                sizes.setdefault(extent, (2 if coupled else 1) if extent == SAMPLES else FEW)
+    return {SAMPLES: 1, **sizes}
+
+
+def _forward(derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray]) -> Values:
+    """The numbers given, for the rest small whole ones, and what the forward pass makes of them."""
+    joint = derivation.joint
+    known = {t.name: t for t in joint.given}
+    for name in chosen:
+        if name not in known:
+            raise DerivationError(f"nothing given is called {name!r}", fix="one of " + ", ".join(known))
+    values: Values = {}
+    weights = count()
+    for tensor in joint.given:
+        spots = list(places(tensor, sizes))
+        if tensor.name in chosen:
+            values[tensor.name] = _as_given(tensor, chosen[tensor.name], sizes)
+        else:
+            numbers = _defaults(tensor, derivation, weights)
+            values[tensor.name] = dict(zip(spots, numbers, strict=False))
+    free = {t for t in derivation.forward.parameters if t.name not in chosen}
+    return _balanced(derivation.forward, free, values, sizes)
+
+
+def _as_given(tensor: Tensor, array: np.ndarray, sizes: Mapping[str, int]) -> dict[Place, Number]:
+    shape = tuple(e if isinstance(e, int) else sizes[e] for e in tensor.shape)
+    if array.ndim == len(shape) - 1 and SAMPLES in tensor.shape and sizes[SAMPLES] == 1:
+        array = np.expand_dims(array, tensor.shape.index(SAMPLES))
+    if array.shape != shape:
+        raise DerivationError(f"{tensor.name} has shape {shape}", about=array.shape, fix="give numbers in that shape")
+    return {place: array[place] for place in product(*map(range, shape))}
+
+
+def _exact(value: object) -> Number:
+    """A float as the fraction that it is, where that is short."""
+    text = str(value)
+    if isinstance(value, Fraction) or "/" in text:
+        return Fraction(text)
+    number = Fraction(float(text)).limit_denominator(1000)
+    return number if float(number) == float(text) else float(text)
+
+
+def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int]) -> Iterator[Number]:
+    forward = derivation.forward
+    rank = len([e for e in tensor.shape if e != SAMPLES])
+    if tensor.dtype == "integer":
+        top = _range(forward, tensor)
+        return (n % top for n in count())
+    if tensor.name == "target":
+        classes = tensor.shape[-1] if rank else 1
+        return (int((n + 1) % int(classes) == 0) if isinstance(classes, int) else 1 for n in count())
+    if tensor in derivation.backward.inputs and tensor not in (*forward.given, *forward.defined):
+        return _cycle(SIGNALS)
+    if tensor in forward.parameters and rank > 1:
+        shift = 4 * next(weights)
+        return _cycle(WEIGHTS[shift % len(WEIGHTS) :] + WEIGHTS[: shift % len(WEIGHTS)])
+    if tensor in forward.parameters:
+        return _cycle(SMALL if _added(forward, tensor) else VECTOR[:2])
+    if tensor in forward.random:
+        return _cycle((1, 0, 1))
+    if any(s.tensor == tensor for s in forward.states):
+        return _cycle((1,))
+    return _cycle(IMAGE if rank > 1 else VECTOR)
+
+
+def _cycle(numbers: Iterable[int]) -> Iterator[Number]:
+    own = tuple(numbers)
+    return (own[n % len(own)] for n in count())
+
+
+def _range(program: Program, tensor: Tensor) -> int:
+    """How many values an integer tensor takes: as many as the index that it is compared with."""
+    for equation in program.equations:
+        for node in nodes(equation.value):
+            if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor == tensor:
+                index = node.left.plain
+                if index is not None and isinstance(index.extent, int):
+                    return index.extent
+    return FEW
+
+
+def _added(program: Program, tensor: Tensor) -> bool:
+    """Whether a tensor is only ever a term of a sum: a bias."""
+    reads = [e for e in program.equations if tensor in tensors(e.value)]
+    return bool(reads) and all(_term(e, tensor) is not None for e in reads)
+
+
+def _term(equation: Equation, tensor: Tensor) -> Component | None:
+    if not isinstance(equation.value, Add):
+        return None
+    own = [t for t in equation.value.terms if isinstance(t, Component) and t.tensor == tensor]
+    elsewhere = sum(c.tensor == tensor for c in components(equation.value))
+    return own[0] if len(own) == elsewhere == 1 else None
+
+
+def _balanced(program: Program, free: set[Tensor], state: Values, sizes: Mapping[str, int]) -> Values:
+    """The forward pass, with biases that make the argument of a function 0 where one bias can."""
+    def whole(extent: Extent) -> int:
+        return size(extent, sizes)
+
+    for equation in program.equations:
+        indices = [i for i in equation.indices if not i.is_sample or whole(i.extent) > 1]
+        for tensor in free & set(tensors(equation.value)):
+            term = _term(equation, tensor)
+            if term is None or not _transcendental(program, equation.tensor):
+                continue
+            if {s.plain for s in term.subscripts} != set(indices):
+                continue
+            rest = Line(_without(equation.value, term), state, sizes)
+            at: dict[Index, int] = dict.fromkeys(equation.indices, 0)
+            for place in places(tensor, sizes):
+                for subscript, position in zip(term.subscripts, place, strict=True):
+                    assert subscript.plain is not None
+                    at[subscript.plain] = position
+                value = plain(rest.at(at))
+                if not isinstance(value, float):
+                    state[tensor.name][place] = -value
+        state = run([equation], state, sizes)
+    return state
+
+
+def _without(value: Expr, term: Component) -> Expr:
+    assert isinstance(value, Add)
+    return add(t for t in value.terms if t is not term)
+
+
+def _transcendental(program: Program, tensor: Tensor) -> bool:
+    """Whether a function that is rational only at 0 reads the tensor."""
+    for equation in program.equations:
+        if tensor in tensors(equation.value):
+            for node in nodes(equation.value):
+                if (isinstance(node, Apply) and node.function in AT_ZERO) or (
+                    isinstance(node, Reduce) and node.kind == "logsumexp"
+                ):
+                    return True
+    return False

@@ -1,0 +1,127 @@
+"""The worked example: its numbers are those of the program, exact where they can be, and stand in the right lines."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.derive import derive_equation
+from chainrule.errors import DerivationError
+from chainrule.evaluate.exact import plain
+from chainrule.evaluate.numpy import execute
+from chainrule.render.build import build
+from chainrule.render.document import Table, formulas
+from chainrule.render.formula import Blank, Formula, write
+from chainrule.render.sample import Sample, sample_of
+from chainrule.render.styles import UNICODE
+
+PAGE = cr.Sequential(cr.Input(2), cr.Dense(2), cr.Sigmoid(), loss="half_squared_error").derive()
+NUMBERS = {"input": [[1, 2]], "target": [[0, 1]], "dense1.W": [[2, -1], [-1, 1]], "dense1.b": [0, -1]}
+
+
+def cells(derivation: Any, example: Any = None, detail: str = "standard", lang: str = "en") -> list[str]:
+    """The formulas of the table of numbers."""
+    tables = [b for b in build(derivation, lang, detail, example=example).blocks if isinstance(b, Table)]
+    texts = (text for row in tables[-1].rows for cell in row for text in cell)
+    return [write(part, UNICODE) for text in texts for part in text if isinstance(part, Formula)]
+
+
+def test_the_page_of_the_checklist_comes_out() -> None:
+    """FORMULAS: u = (0, 0), z = (1/2, 1/2), δ = (1/8, −1/8), and the gradients, in exact fractions."""
+    found = cells(PAGE, NUMBERS)
+    for line in (
+        "u^[1] = (0, 0)", "z^[1] = (½, ½)", "δ^[1] = (⅛, −⅛)", "∇_{W^[1]} ℓ = [⅛, ¼; −⅛, −¼]", "∇_{b^[1]} ℓ = (⅛, −⅛)",
+        "∇_x ℓ = (3/8, −¼)", "u^[1]_0 = 2 · 1 − 1 · 2 + 0 = 0", "δ^[1]_0 = ½ · ½ · (1 − ½) = ⅛",
+        "∂ℓ/∂x_0 = ⅛ · 2 − ⅛ · (−1) = 3/8",
+    ):
+        assert line in found, line
+    assert cells(PAGE) == found  # the numbers chosen where the reader gives none are these
+
+
+def test_pooling_gives_the_numbers_of_the_checklist() -> None:
+    largest = derive_equation("y[c<1, i<1, j<1] = max[p<2, q<2](x[c, 2*i + p, 2*j + q])", wrt="x")
+    mean = derive_equation("y[c<1, i<1, j<1] = mean[p<2, q<2](x[c, 2*i + p, 2*j + q])", wrt="x")
+    given = {"x": [[[1, 3], [2, 0]]], "δy": [[[8]]]}
+    assert "∇_x f = [0, 8; 0, 0]" in cells(largest, given)
+    assert "∇_x f = [2, 2; 2, 2]" in cells(mean, given)
+
+
+def agrees(sample: Sample) -> bool:
+    joint = sample.derivation.joint
+    given: dict[str, Any] = {}
+    for tensor in joint.given:
+        shape = [sample.sizes.get(str(e), e) for e in tensor.shape]
+        dtype = int if tensor.dtype == "integer" else float
+        entries = [plain(v) for _, v in sorted(sample.values[tensor.name].items())]
+        given[tensor.name] = np.array([float(v) for v in entries]).astype(dtype).reshape([int(str(e)) for e in shape])
+    floats = execute(joint, given, dtype=np.dtype("float64"))
+    return all(
+        np.allclose([float(plain(v)) for _, v in sorted(sample.values[t.name].items())], floats[t.name].ravel())
+        for t in joint.outputs
+    )
+
+
+@pytest.mark.parametrize("name", ["neuron", "mlp", "mlp-textbook", "seed", "lenet", "transformer-tiny"])
+def test_the_numbers_are_those_that_the_program_computes(name: str) -> None:
+    sample = sample_of(cr.read_model(name).derive(), None)
+    assert sample is not None and agrees(sample)
+    wrong = next(t for t in sample.derivation.joint.outputs)
+    place = next(iter(sample.values[wrong.name]))
+    sample.values[wrong.name][place] = float(plain(sample.values[wrong.name][place])) + 1
+    assert not agrees(sample)
+
+
+def test_a_mean_over_fewer_has_a_smaller_divisor() -> None:
+    model = cr.Sequential(cr.Input(2, 9, 9), cr.GlobalMeanPool(), cr.Dense(3), loss="mean_squared_error")
+    sample = sample_of(model.derive(), None)
+    assert sample is not None
+    mean = next(e for e in sample.derivation.forward.equations if e.tensor.name.endswith("pool1.y"))
+    assert len(sample.values["input"]) < 2 * 81
+    plane = [plain(v) for p, v in sample.values["input"].items() if p[1] == 0]
+    assert plain(sample.values[mean.tensor.name][0, 0]) == sum((Fraction(v) for v in plane), Fraction(0)) / len(plane)
+
+
+def test_softmax_of_equal_numbers_is_exact() -> None:
+    found = cells(cr.read_model("mlp").derive())
+    assert "p = (½, ½)" in found and "δ^[2] = (½, −½)" in found
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"imput": [1, 2]}, "nothing given is called"), ({"input": [1, 2, 3]}, "has shape"),
+        ({"input": [[1, 2], [3]]}, "no array of finite numbers"), ({"input": [1, float("nan")]}, "no array of finite"),
+    ],
+)
+def test_numbers_that_fit_nothing_are_refused(given: Any, words: str) -> None:
+    with pytest.raises(DerivationError, match=words):
+        build(PAGE, "en", "standard", example=given)
+
+
+def test_several_samples_are_averaged() -> None:
+    both = {**NUMBERS, "input": [[1, 2], [1, 2]], "target": [[0, 1], [0, 1]]}
+    assert "∇_{W^[1]} 𝓛 = [⅛, ¼; −⅛, −¼]" in cells(PAGE, both)
+
+
+def test_an_exercise_has_blanks_and_then_the_whole_derivation() -> None:
+    plain_, sheet = (build(PAGE, "en", "standard", exercise=exercise) for exercise in (False, True))
+    written = [write(f, UNICODE) for f in formulas(sheet)]
+    blanks = [f for f in formulas(sheet) if any(isinstance(part, Blank) for part in f.parts)]
+    assert len(blanks) > 30 and not any(isinstance(p, Blank) for f in formulas(plain_) for p in f.parts)
+    # The answer to every blank stands in the solutions.
+    assert {write(f, UNICODE) for f in formulas(plain_)} <= set(written)
+    first = written.index("= δ_i x_j")
+    assert "Σ_k δ_k W_kj" not in " ".join(written[: first // 2])
+    titles = [str(b.text[0]) for b in sheet.blocks if hasattr(b, "level") and b.level == 1]  # type: ignore[union-attr]
+    assert titles.index("Solution sheet") > titles.index("The backward pass")
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_format_prints_an_exercise(lang: Any) -> None:
+    for text in (PAGE.to_text(lang, exercise=True), PAGE.to_markdown(lang, exercise=True)):
+        assert "____" in text or r"\underline" in text
+    assert r"\underline" in PAGE.to_latex(lang, exercise=True)

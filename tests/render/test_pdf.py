@@ -1,0 +1,116 @@
+"""The PDF: its text can be selected, every glyph is in a font that comes along, and what is missing is said."""
+
+from __future__ import annotations
+
+import io
+import sys
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import typst
+from fontTools.ttLib import TTFont
+from pypdf import PdfReader
+
+import chainrule as cr
+from chainrule.cli import main
+from chainrule.errors import DerivationError
+from chainrule.render.build import build
+from chainrule.render.document import Document, Heading, formulas
+from chainrule.render.formula import Formula, write
+from chainrule.render.pdf import BREAK, TYPST, glyphs, source, unknown
+
+Language = Literal["en", "zh"]
+MODELS = ("neuron", "mlp-textbook", "lenet", "transformer-tiny")
+
+
+@cache
+def reader(name: str, lang: Language) -> PdfReader:
+    return PdfReader(io.BytesIO(cr.read_model(name).derive().to_pdf(lang=lang)))
+
+
+@pytest.mark.parametrize(
+    ("lang", "words"),
+    [
+        ("en", ("Back-propagation, derived", "The backward pass", "dense1.W")),
+        ("zh", ("反向传播", "神经网络", "dense1.W")),
+    ],
+)
+def test_the_text_can_be_selected(lang: Language, words: tuple[str, ...]) -> None:
+    pages = reader("mlp-textbook", lang).pages
+    text = "".join(page.extract_text() for page in pages)
+    assert all(word in text.replace("\n", "") for word in words)
+    # The letters of formulas too: δ and σ, slanted.
+    assert "𝛿" in text and "𝜎" in text and "∑" in text
+    assert "\ufffd" not in text
+
+
+def test_only_the_fonts_that_come_along_are_used() -> None:
+    found = {
+        str(font["/BaseFont"]).partition("+")[2]
+        for page in reader("mlp-textbook", "zh").pages
+        for font in (f.get_object() for f in page["/Resources"]["/Font"].values())  # pyright: ignore[reportIndexIssue]
+    }
+    assert found and {name for name in found if not name.startswith(("Chainrule", "DejaVuSansMono"))} == set()
+
+
+def test_the_list_of_glyphs_is_that_of_the_fonts() -> None:
+    known = glyphs()
+    with as_file(files("chainrule.render").joinpath("fonts")) as folder:
+        fonts = sorted(Path(folder).glob("*.otf"))
+        assert len(fonts) == 6
+        for path in fonts:
+            kind = path.stem.partition("-")[0]
+            assert set(known[kind]) == set(map(chr, TTFont(path).getBestCmap() or ())), path.stem
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_glyph_of_a_document_is_in_its_fonts(name: str, lang: Language) -> None:
+    model = cr.read_model(name)
+    assert unknown(build(model.derive(), lang, "full")) == []
+
+
+def test_a_glyph_that_no_font_has_is_found() -> None:
+    def of(*text: str | Formula) -> Document:
+        return Document("en", "Title", (Heading(1, text),))
+
+    assert unknown(of("plain δ ᵀ 推导")) == []
+    assert unknown(of("words with 鬱 in them")) == ["鬱"]
+    derivation = cr.derive("y[n] = ж[n]*x[n]")
+    with pytest.raises(DerivationError, match="no glyph for ж"):
+        derivation.to_pdf()
+
+
+@pytest.mark.parametrize("name", ["mlp-textbook", "lenet", "transformer-tiny"])
+def test_every_formula_is_one_that_typst_reads(name: str) -> None:
+    document = build(cr.read_model(name).derive(), "en", "full")
+    found = dict.fromkeys(write(f, TYPST).replace(BREAK, " ") for f in formulas(document))
+    typst.compile("\n\n".join(f"${text}$" for text in found).encode(), format="pdf")
+    with pytest.raises(typst.TypstError):
+        typst.compile(b"$attach(W, b: i$", format="pdf")
+
+
+def test_nothing_of_a_name_is_taken_for_markup() -> None:
+    assert r"a_b" in source(build(cr.derive("y[n, k] = a_b[n, k]*c[k]"), "en", "standard"))
+    assert cr.derive("y[n, k] = a_b[n, k]*c[k]").to_pdf().startswith(b"%PDF")
+
+
+def test_a_missing_package_is_one_sentence_with_the_fix(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "typst", None)
+    assert main(["derive", "neuron", "-o", str(tmp_path / "neuron.pdf")]) == 2
+    error = capsys.readouterr().err
+    assert error == "chainrule derive: a PDF needs the package typst; install it: pip install 'chainrule[pdf]'\n"
+    assert not (tmp_path / "neuron.pdf").exists()
+
+
+def test_the_command_line_writes_pages_and_pdfs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, start in (("a.html", b"<!DOCTYPE html>"), ("a.htm", b"<!DOCTYPE html>"), ("a.pdf", b"%PDF")):
+        assert main(["derive", "neuron", "--lang", "zh", "-o", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_bytes().startswith(start)
+    assert main(["derive", "neuron", "--format", "pdf"]) == 2
+    assert "-o document.pdf" in capsys.readouterr().err

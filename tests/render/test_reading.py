@@ -1,0 +1,158 @@
+"""What is printed is what is computed: every formula of a document is read back, in each format, and says the same.
+
+Three small readers (text, LaTeX, MathML) and one grammar share nothing with what writes. Saboteurs show what they see.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from typing import Any, cast
+
+import pytest
+from tests.derive.cases import CASES
+from tests.nn.test_every_layer import MODELS as LAYERS
+from tests.render.reading.compare import FORMATS, Wanted, computes
+from tests.render.reading.tokens import ReadingError
+
+import chainrule as cr
+from chainrule.derive.adjoint import Derivation
+from chainrule.nn.layers import LAYERS as REGISTRY
+from chainrule.render.build import build
+from chainrule.render.document import formulas
+from chainrule.render.formula import write
+from chainrule.render.styles import LATEX, UNICODE, Piece, Style
+
+MODELS = {"neuron": "full", "mlp-textbook": "full", "lenet": "full", "transformer-tiny": "standard"}
+LONGER = {"mlp": "full", "vgg-small": "full", "resnet-tiny": "full", "transformer-tiny": "full"}
+
+
+def printed(derivation: Derivation, detail: str = "full") -> list[Wanted]:
+    """The formulas of the document that compute something, each once."""
+    seen = {(write(f, UNICODE), f.parts, id(f.names)): f for f in formulas(build(derivation, "en", detail))}
+    return [Wanted(f) for f in seen.values() if computes(f)]
+
+
+def faults(found: Iterable[Wanted], format: str, style: Style | None = None, enough: int = 10) -> list[str]:
+    own, read = FORMATS[format]
+    wrong: list[str] = []
+    for wanted in found:
+        if len(wrong) >= enough:
+            break
+        try:
+            wanted.check(style or own, read)
+        except (AssertionError, LookupError, ValueError, ReadingError) as error:
+            wrong.append(f"{write(wanted.formula, style or own)}: {error!r}")
+    return wrong
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_formula_of_a_model_is_read_back(name: str) -> None:
+    found = printed(cr.read_model(name).derive(), MODELS[name])
+    assert len(found) > 50
+    assert [fault for format in FORMATS for fault in faults(found, format)] == []
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", LONGER)
+def test_every_formula_of_a_longer_model_is_read_back(name: str) -> None:
+    found = printed(cr.read_model(name).derive(), LONGER[name])
+    assert [fault for format in FORMATS for fault in faults(found, format)] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_formula_of_a_hard_case_is_read_back(name: str) -> None:
+    found = printed(CASES[name].derivation)
+    assert len(found) > 5
+    assert [fault for format in FORMATS for fault in faults(found, format)] == []
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_formula_of_a_layer_is_read_back(name: str) -> None:
+    shape, build_layer = LAYERS[name]
+    x = cr.Input(*shape, dtype="integer" if REGISTRY[name].integer else "real")
+    found = printed(cr.Model(x, build_layer(x)).derive(), "standard")
+    assert [fault for format in FORMATS for fault in faults(found, format)] == []
+
+
+# --- negative controls: what a printer may lose -------------------------------------------------
+
+
+@cache
+def sample() -> Sequence[Wanted]:
+    """Formulas that are read back as they stand: the hard cases' test and the models' say so."""
+    names = ("dense", "softmax", "quotient", "powers", "conv2d_stride_padding", "mse_and_decay", "batch_norm")
+    return [f for n in names for f in printed(CASES[n].derivation)] + printed(cr.read_model("mlp-textbook").derive())
+
+
+Call = Callable[..., Any]
+
+
+def swapped(lower: str) -> str:
+    """kl as lk, with the markup around the letters."""
+    return re.sub(r"^(<mi>)?([a-z])(</mi><mi>)?([a-z])(</mi>)?$", r"\1\4\3\2\5", lower)
+
+
+def layerless(upper: Sequence[str]) -> list[str]:
+    return [u for u in upper if not u.startswith(("[", '<mo stretchy="false">['))]
+
+
+def untransposed(upper: Sequence[str]) -> list[str]:
+    return [u for u in upper if u not in ("ᵀ", r"\top", "<mi>⊤</mi>")]
+
+
+SABOTAGE: dict[str, dict[str, Call]] = {
+    "a parenthesis": {"parenthesise": lambda write, text: text},
+    "the order of subscripts": {"script": lambda write, base, upper, lower: write(base, upper, swapped(lower))},
+    "a transpose": {
+        "script": lambda write, base, upper, lower: write(base, untransposed(upper), lower),
+        "power": lambda write, base, exponent: Piece(base) if exponent == "ᵀ" else write(base, exponent),
+    },
+    "a minus": {"token": lambda write, text: write("+" if text == "−" else text)},
+    "what is below": {"fraction": lambda write, above, below: write(below, above)},
+    "a layer": {"script": lambda write, base, upper, lower: write(base, layerless(upper), lower)},
+    "a bar": {"bar": lambda write, stem: write(stem).replace("\u0304", "").replace(r"\bar", "").replace("¯", "~")},
+    "an index of a sum": {"operator": lambda write, sign, lower, body: write(sign, lower.replace("k", "j"), body)},
+    "an exponent": {
+        "power": lambda write, base, exponent: Piece(base) if exponent[-1:] == "2" else write(base, exponent)
+    },
+    "a prime": {"call": lambda write, function, primes, arguments: write(function, "", arguments)},
+}
+
+
+class Saboteur:
+    """A style some of whose methods lose something."""
+
+    def __init__(self, style: Style, methods: dict[str, Call]) -> None:
+        self.style, self.methods = style, methods
+
+    def __getattr__(self, name: str) -> Call:
+        own = getattr(self.style, name)
+        return partial(self.methods[name], own) if name in self.methods else own
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("lost", SABOTAGE)
+def test_what_a_printer_loses_turns_it_red(lost: str, format: str) -> None:
+    style = cast(Style, Saboteur(FORMATS[format][0], SABOTAGE[lost]))
+    assert len(faults(sample(), format, style, enough=3)) == 3
+
+
+def test_a_gradient_that_is_zero_is_printed_as_zero() -> None:
+    text = CASES["abs"].derivation
+    found = [w.formula for w in printed(text, "standard") if "∂f/∂v" in write(w.formula, UNICODE)]
+    assert any("= 0" in write(f, UNICODE) for f in found) and any("= 0" in write(f, LATEX) for f in found)
+
+
+@pytest.mark.parametrize("name", ["mlp-textbook", "lenet"])
+def test_markdown_and_latex_hold_exactly_the_formulas_of_the_document(name: str) -> None:
+    derivation = cr.read_model(name).derive()
+    wanted = [re.sub(" +", " ", write(f, LATEX)) for f in formulas(build(derivation, "en", "standard"))]
+    for source in (derivation.to_markdown(), derivation.to_latex()):
+        body = re.sub(r"```.*?```|\\begin\{verbatim\}.*?\\end\{verbatim\}", "", source, flags=re.DOTALL)
+        body = re.sub(r"\$\\xrightarrow\{\\text\{(.*?)\}\}\$ ", r"\1 ", body)
+        found = [re.sub(r"\\displaystyle |\\allowbreak ", "", f) for f in re.findall(r"(?<!\\)\$([^$]+)\$", body)]
+        assert Counter(wanted) - Counter(re.sub(" +", " ", f) for f in found) == Counter()
+        assert len(found) >= len(wanted) > 100
