@@ -12,8 +12,8 @@ from chainrule.nn.layer import Layer, Node
 from chainrule.nn.losses import LOSSES, Labels
 
 ACTIVATIONS = [
-    cr.Sigmoid, cr.Tanh, cr.ReLU, cr.LeakyReLU, cr.ELU, cr.SELU, cr.GELU, cr.SiLU, cr.Softplus, cr.Softsign, cr.Hardtanh,
-    cr.Softmax, cr.LogSoftmax, cr.LayerNorm, cr.RMSNorm, cr.Dropout,
+    cr.Sigmoid, cr.Tanh, cr.ReLU, cr.LeakyReLU, cr.ELU, cr.SELU, cr.GELU, cr.SiLU, cr.Softplus, cr.Softsign,
+    cr.Hardtanh, cr.Softmax, cr.LogSoftmax, cr.LayerNorm, cr.RMSNorm, cr.Dropout,
 ]  # fmt: skip
 
 

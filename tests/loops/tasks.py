@@ -17,20 +17,19 @@ from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import tensors
 from chainrule.loops.task import Task
+from chainrule.optim.optimizer import RATE
 
 Array = NDArray[Any]
 IDS = 5  # whole numbers in data are below
 
 
 def task_of(text: str, *, kept: str = "", data: str = "", **given: Tensor) -> Task:
-    """The task of a program in text over tensors "x[N, 3] w[3]": `kept` and `data` declare what it is given."""
+    """The task of a program in text over tensors "x[N, 3]; w[3]": `kept` and `data` declare what it is given."""
     known = dict(given)
-    for declared, dtype in ((kept, "real"), (data, "real")):
-        for part in declared.split("; ") if declared else []:
-            name, shape = part.rstrip("]").split("[")
-            whole = name.startswith("id")
-            extents = [int(e) if e.strip().isdigit() else e.strip() for e in shape.split(",") if e.strip()]
-            known[name] = Tensor(name, tuple(extents), "integer" if whole else dtype)
+    for part in [part for declared in (kept, data) if declared for part in declared.split("; ")]:
+        name, shape = part.rstrip("]").split("[")
+        extents = [int(e) if e.strip().isdigit() else e.strip() for e in shape.split(",") if e.strip()]
+        known[name] = Tensor(name, tuple(extents))
     names = {part.split("[")[0] for part in data.split("; ")}
     equations = tuple(parse_program(text, tensors=known))
     return Task(
@@ -45,7 +44,7 @@ def together(tasks: Mapping[str, Task]) -> Task:
     parts: list[Task] = []
     for name, task in tasks.items():
         def own(t: Tensor, name: str = name) -> Tensor:
-            return t if t in task.stepwise else Tensor(f"{name}.{t.name}", t.shape, t.dtype)
+            return t if t.name == RATE.name else Tensor(f"{name}.{t.name}", t.shape, t.dtype)
 
         every = {t: own(t) for e in task.equations for t in (e.tensor, *tensors(e.value))}
         every |= {t: own(t) for t in (*task.data, *task.kept)}

@@ -31,7 +31,8 @@ OPTIMIZER = [
     cr.Adagrad(clip_value=0.3, clip_norm=0.5),
 ]
 # Lanes, samples that are expected, samples that come: one block and a part, one in each vector, a batch of one.
-CASES = [(4, 6, 6), (4, 1, 3)] + ([(4, 4, 4), (4, 1, 1), (8, 8, 11), (16, 9, 5)] if CAMPAIGN else [])
+MORE = [(4, 4, 4), (4, 1, 1), (8, 8, 11), (16, 9, 5)]
+CASES = [(4, 6, 6), (4, 1, 3), *(MORE if CAMPAIGN else [])]
 
 
 def agrees(task: Task, case: tuple[int, int, int]) -> None:
@@ -41,7 +42,7 @@ def agrees(task: Task, case: tuple[int, int, int]) -> None:
     step = Step(lowered, Field(SEED), exact, (1, 0))
     assert differing({**step.outputs, **step.kept}, wanted(task, computed_exactly(task, exact, samples, SEED))) == []
     given = floats(task, samples)
-    steps = [Step(lowered, Floats(), given, workers) for workers in ((0,), (0, 1, 2), (2, 1, 0))]
+    steps = [Step(lowered, Floats(), given, workers) for workers in ((0, 1, 2), (2, 1, 0))]
     found = [{**step.outputs, **step.kept} for step in steps]
     assert far(found[0], wanted(task, computed(task, given)), 1e-12) == []
     for other in found[1:]:
@@ -75,7 +76,7 @@ def test_every_optimizer_over_every_rank(number: int) -> None:
     x = cr.Input(1, 5)
     model = cr.Model(x, cr.Dense(3)(cr.Flatten()(cr.LayerNorm()(cr.Conv1d(2, 2)(x)))), loss="softmax_cross_entropy")
     task = training(model.network, model.derive(), OPTIMIZER[number], "classes")
-    for case in CASES:
+    for case in CASES if CAMPAIGN else CASES[number % 2 :][:1]:
         agrees(task, case)
 
 

@@ -46,7 +46,8 @@ class Result:
 
 
 def natively(
-    built: Library, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, workers: int = 1, seed: int = 0
+    built: Library, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, workers: int = 1,
+    seed: int = 0,
 ) -> Result:
     task, steps = built.lowered.task, -(-len(order) // batch)
     arrays = {t: np.array(a, np.int32 if t.dtype == "integer" else np.float32) for t, a in given.items()}

@@ -27,8 +27,8 @@ def program(name: str) -> Task:
     match name:
         case "network":
             model = cr.Sequential(
-                cr.Input(1, 4, 5), cr.Conv2d(2, 3, stride=2, padding=1), cr.ReLU(), cr.MaxPool2d(2, stride=1), cr.Flatten(),
-                cr.Dropout(0.3), cr.Dense(HERE.lanes + 1), cr.Dense(3), loss="softmax_cross_entropy",
+                cr.Input(1, 4, 5), cr.Conv2d(2, 3, stride=2, padding=1), cr.ReLU(), cr.MaxPool2d(2, stride=1),
+                cr.Flatten(), cr.Dropout(0.3), cr.Dense(HERE.lanes + 1), cr.Dense(3), loss="softmax_cross_entropy",
             )  # fmt: skip
             return training(model.network, model.derive(), cr.SGD(0.1, momentum=0.9), "classes")
         case "losses":
@@ -50,7 +50,8 @@ def main(kind: str, *names: str) -> None:
                 assert line in source
                 slot = c.slots(lowered)[lowered.names[task.kept[0]]]
                 more = f"    volatile real beyond = ((const real *)m[{slot}])[{SIZE}]; (void)beyond;\n"
-                source = source.replace(line, f"{line}    volatile int sum = 0x7fffffff + (int)batch; (void)sum;\n{more}")
+                more += "    volatile int sum = 0x7fffffff + (int)batch; (void)sum;\n"
+                source = source.replace(line, line + more)
             real = np.dtype(np.float32)
             built = Library(lowered, source, c.slots(lowered), HERE, real, FLAGS[kind])
             given, order = floats(task, samples), np.random.default_rng(0).permutation(samples)

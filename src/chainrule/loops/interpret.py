@@ -166,7 +166,7 @@ class Kernel:
                 return np.arange(self.lanes) < values[0]
             case "choose":
                 flag, first, second = values
-                return np.where(flag, first, second) if np.ndim(flag) else first if flag else second
+                return self.chosen(flag, first, second)
             case "not":
                 return not values[0]
             case "both":
@@ -191,6 +191,13 @@ class Kernel:
                 return self.halved(values[0])
             case _:
                 return self.arithmetic.apply(operation, values)
+
+    def chosen(self, flag: Any, first: Any, second: Any) -> Any:
+        if not np.ndim(flag):
+            return first if flag else second
+        result = np.array(second)
+        result[flag] = first[flag]
+        return result
 
     def halved(self, lanes: Array) -> Any:
         """The sum of the lanes: the upper half is added to the lower until one is left."""
