@@ -187,6 +187,8 @@ class Kernel:
                 return values[0] * values[1]
             case "least":
                 return min(values)
+            case "most":
+                return max(values)
             case "hsum":
                 return self.halved(values[0])
             case _:
