@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, prod
 
@@ -27,11 +26,9 @@ from chainrule.loops.places import (
     Place,
     Sample,
     flat_factors,
-    in_lanes,
     invariant,
     known_part,
     place_in_window,
-    placed,
     position_key,
     within,
 )
@@ -47,20 +44,6 @@ UNROLL = 9
 Atom = ir.Atom
 Body = Callable[[list[Env], "Atom | None"], None]
 """What stands inside the loops of a reduction, given its points there and a mask of the lanes that count."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """One pass over a sum: the terms base … base + size − 1 of `index`. `partial` is where accumulators wait between
-    passes, `first` and `last` say which pass it is, `alive` which lanes count."""
-
-    index: Index
-    size: int
-    base: Affine
-    partial: Component
-    first: Atom
-    last: Atom
-    alive: Atom | None
 
 
 class Lowering(Reader):
@@ -215,35 +198,6 @@ class Lowering(Reader):
             return list(accumulators)
         return [self.let(ir.Call("hsum", (a,), "real")) for a in accumulators]
 
-    def passing(self, node: Reduce, envs: list[Env], chunk: Chunk) -> list[ir.Local]:
-        """The accumulators of a sum after one pass over a chunk of its terms: they begin where the last pass ended."""
-        self.outside(node, envs)
-        vector = self.vector(node, envs[0]) or any(in_lanes(env) for env in envs)
-        kind: ir.Kind = "vec" if vector else "real"
-        accumulators = [self.name("s", kind) for _ in envs]
-        zero = self.lift(ZERO) if vector else ZERO
-        for accumulator, env in zip(accumulators, envs, strict=True):
-            buffer, address = self.scratch(chunk, env)
-            before = self.name("a", kind)
-            self.statements.append(ir.Let(before, ir.Load(buffer, address, kind)))
-            start = ir.Call("choose", (chunk.first, zero, before), kind)
-            self.statements.append(ir.Variable(accumulator, start))
-        self.changing.update(accumulators)
-        add, piece = self.adding(node, accumulators), Index(f"{chunk.index.name}'", chunk.size)
-
-        def body(points: list[Env], alive: Atom | None) -> None:
-            inner: list[Env] = []
-            for env in points:
-                offset = env[piece]
-                assert isinstance(offset, Affine)
-                inner.append({**env, chunk.index: chunk.base + offset})
-            add(inner, chunk.alive)
-
-        at = node.indices.index(chunk.index)
-        with self.cutting(node):
-            self.loop([piece, *node.indices[at + 1 :]], envs, body, None)
-        return accumulators
-
     @contextmanager
     def cutting(self, node: Reduce) -> Generator[None]:
         """The loops of this sum may leave out what one of its factors makes 0."""
@@ -251,17 +205,6 @@ class Lowering(Reader):
         self.padded = [f for f in factors if isinstance(f, Component) and f.pad == 0 and len(factors) > 1]
         yield
         self.padded = before
-
-    def scratch(self, chunk: Chunk, env: Env) -> tuple[ir.Buffer, ir.Address]:
-        """Where an accumulator waits between two passes."""
-        if sampled(chunk.partial.tensor):
-            buffer, address, _ = self.address(chunk.partial, env)
-        else:
-            place = self.places[chunk.partial.tensor, False]
-            buffer, address = place.buffer, ir.Address(placed(place.layout, chunk.partial.subscripts, env)[0])
-        self.read[buffer] = None
-        self.written[buffer] = None
-        return buffer, address
 
     def adding(self, node: Reduce, accumulators: Sequence[ir.Local]) -> Body:
         """What adds one term of a sum to the accumulator of each point."""
