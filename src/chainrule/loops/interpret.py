@@ -167,8 +167,6 @@ class Kernel:
             case "choose":
                 flag, first, second = values
                 return self.chosen(flag, first, second)
-            case "not":
-                return not values[0]
             case "both":
                 return values[0] & values[1]
             case "either":
@@ -187,6 +185,8 @@ class Kernel:
                 return values[0] * values[1]
             case "least":
                 return min(values)
+            case "most":
+                return max(values)
             case "hsum":
                 return self.halved(values[0])
             case _:

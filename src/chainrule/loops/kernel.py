@@ -11,8 +11,8 @@ from chainrule.ir.program import Equation
 from chainrule.ir.walk import children, tensors
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
-from chainrule.loops.lower import ZERO, Chunk, Lowering
-from chainrule.loops.places import Env, Place, Position, Sample, flat_factors, key_of, position_key
+from chainrule.loops.lower import ZERO, Lowering
+from chainrule.loops.places import Env, Place, Position, Sample, flat_factors, key_of
 from chainrule.loops.schedule import Schedule
 
 
@@ -21,13 +21,11 @@ class Builder:
 
     def __init__(
         self, group: Group, schedule: Schedule, places: Mapping[tuple[Tensor, bool], Place], stored: frozenset[Tensor],
-        lanes: int, width: int, ids: frozenset[Tensor], partial: Component | None = None,
+        lanes: int, width: int, ids: frozenset[Tensor],
     ) -> None:
         self.group, self.schedule, self.stored = group, schedule, stored
         self.lanes, self.width = lanes, width
         self.low = Lowering(places, lanes, width, ids, schedule.lanes == "terms")
-        self.partial = partial
-        self.chunk: Chunk | None = None
         self.split: Literal["blocks"] | int | None = None
         self.unit = 1
 
@@ -35,8 +33,6 @@ class Builder:
         pick = scattered(self.group, self.low.ids)
         if pick is not None:
             self.scatter(*pick)
-        elif self.schedule.chunk and self.partial is not None:
-            self.passes(self.partial)
         else:
             self.hoist(set())
             self.nest(0, [{}])
@@ -47,55 +43,14 @@ class Builder:
 
     # Loops over the outputs
 
-    def passes(self, partial: Component) -> None:
-        """The loops over chunks of the terms, around those over the outputs."""
-        node = next(n for e in self.group.equations for n in outermost(e.value))
-        low, size = self.low, self.schedule.chunk
-        index = next(i for i in node.indices if not i.is_sample)
-        assert isinstance(index.extent, int)
-        sample = node.indices[0] if node.indices[0].is_sample else None
-        steps = index.extent // size
-        # Of samples in the lanes the last block may not be full: its lanes that count are told apart in a second loop.
-        spans: list[tuple[str, str]] = [("0", "1")] if sample is None else [("0", "full"), ("full", "blocks")]
-        for start, stop in spans:
-            block = low.variable("blocks", "b")
-            with low.inside() as outer:
-                alive = low.let(ir.Call("live", (low.left(block),), "mask")) if start == "full" else None
-                number = low.variable(steps, "c")
-                with low.inside() as inner:
-                    first = low.call("same", ir.Whole(Affine.of(number)), ir.Whole(Affine()), kind="flag")
-                    last = low.call("same", ir.Whole(Affine.of(number)), ir.Whole(Affine((), steps - 1)), kind="flag")
-                    env: Env = {}
-                    if sample is not None:
-                        env = {sample: Sample(Affine.of(block), None)}
-                        beginning = low.call("same", ir.Whole(Affine.of(block)), ir.Whole(Affine()), kind="flag")
-                        end = low.call(
-                            "same", ir.Whole(Affine.of(block) + 1), ir.Local("blocks", "int"), kind="flag"
-                        )
-                        first, last = (low.every(pair) for pair in ((beginning, first), (end, last)))
-                    self.chunk = Chunk(index, size, Affine.of(number) * size, partial, first, last, alive)
-                    self.hoist(set())
-                    self.nest(0, [env])
-                low.statements.append(ir.For(number, 0, steps, 1, tuple(inner)))
-            if sample is None:
-                low.statements += outer
-            else:
-                begin: int | str = 0 if start == "0" else start
-                low.statements.append(ir.For(block, begin, stop, 1, tuple(outer)))
-        self.chunk = None
-
     def nest(self, level: int, envs: list[Env]) -> None:
-        """The loops from a level on: the blocks of samples, then the others; where a sum is made in passes, the blocks
-        last, so that a chunk of the weights serves all samples."""
+        """The loops from a level on: the blocks of samples, then the others, then what stands inside."""
         sample = next((i for i in self.group.indices if i.is_sample), None)
-        count = len(self.schedule.loops)
-        order: list[int | None] = [*range(count)]
-        if sample is not None:
-            order = [*order, None] if self.chunk is not None else [None, *order]
-        if level == len(order):
+        number = level if sample is None else level - 1
+        if number == len(self.schedule.loops):
             self.body(envs)
-        elif (number := order[level]) is not None:
-            self.positions(level, number, envs, level == 0 and sample is None)
+        elif number >= 0:
+            self.positions(level, number, envs, level == 0)
         else:
             assert sample is not None
             self.blocks(level, sample, envs)
@@ -169,30 +124,6 @@ class Builder:
     def body(self, envs: list[Env]) -> None:
         """The values at the points of a tile: first sums, at all points together, then what is made of them, point by
         point, so that few values wait in registers."""
-        if self.chunk is not None:
-            self.last_pass(self.chunk, envs)
-            return
-        self.values(envs)
-
-    def last_pass(self, chunk: Chunk, envs: list[Env]) -> None:
-        """A pass over a chunk of the terms, and behind the last one what is made of the sum."""
-        low = self.low
-        node = next(n for e in self.group.equations for n in outermost(e.value))
-        sums = low.passing(node, envs, chunk)
-        with low.inside() as waiting:
-            for accumulator, env in zip(sums, envs, strict=True):
-                buffer, address = low.scratch(chunk, env)
-                low.statements.append(ir.Store(buffer, address, accumulator))
-        low.statements.append(ir.If(low.call("not", chunk.last, kind="flag"), tuple(waiting)))
-        with low.inside() as ending:
-            split = self.schedule.lanes == "terms"
-            for accumulator, env in zip(sums, envs, strict=True):
-                value = low.let(ir.Call("hsum", (accumulator,), "real")) if split else accumulator
-                low.scopes[-1][(node, *(position_key(env[i]) for i in node.free))] = value
-            self.values(envs)
-        low.statements.append(ir.If(chunk.last, tuple(ending)))
-
-    def values(self, envs: list[Env]) -> None:
         for part in segments(self.group):
             for equation in part:
                 for node in outermost(equation.value):

@@ -8,8 +8,8 @@ of the equation, by fused multiply-add. That order is the same in every schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from math import floor, prod
 
@@ -26,17 +26,17 @@ from chainrule.loops.places import (
     Place,
     Sample,
     flat_factors,
-    in_lanes,
     invariant,
     known_part,
     place_in_window,
-    placed,
     position_key,
     within,
 )
 from chainrule.loops.reading import Reader
 
 ZERO, ONE = ir.Number(Fraction(0)), ir.Number(Fraction(1))
+SPARING = 0.8
+"""A loop over a window is cut where the padding leaves less than this share of its products."""
 UNROLL = 9
 """Innermost reductions of at most so many terms are written out: their loads are shared among the terms."""
 
@@ -44,20 +44,6 @@ UNROLL = 9
 Atom = ir.Atom
 Body = Callable[[list[Env], "Atom | None"], None]
 """What stands inside the loops of a reduction, given its points there and a mask of the lanes that count."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """One pass over a sum: the terms base … base + size − 1 of `index`. `partial` is where accumulators wait between
-    passes, `first` and `last` say which pass it is, `alive` which lanes count."""
-
-    index: Index
-    size: int
-    base: Affine
-    partial: Component
-    first: Atom
-    last: Atom
-    alive: Atom | None
 
 
 class Lowering(Reader):
@@ -69,6 +55,7 @@ class Lowering(Reader):
     ) -> None:
         super().__init__(places, lanes, width, ids)
         self.split = split
+        self.padded: list[Component] = []
 
     # Values
 
@@ -205,49 +192,19 @@ class Lowering(Reader):
         self.outside(node, envs)
         vector = lanes is not None or self.vector(node, envs[0])
         accumulators = self.variables("s", "vec" if vector else "real", ZERO, len(envs))
-        self.loop(looped, envs, self.adding(node, accumulators), lanes)
+        with self.cutting(node):
+            self.loop(looped, envs, self.adding(node, accumulators), lanes)
         if lanes is None:
             return list(accumulators)
         return [self.let(ir.Call("hsum", (a,), "real")) for a in accumulators]
 
-    def passing(self, node: Reduce, envs: list[Env], chunk: Chunk) -> list[ir.Local]:
-        """The accumulators of a sum after one pass over a chunk of its terms: they begin where the last pass ended."""
-        self.outside(node, envs)
-        vector = self.vector(node, envs[0]) or any(in_lanes(env) for env in envs)
-        kind: ir.Kind = "vec" if vector else "real"
-        accumulators = [self.name("s", kind) for _ in envs]
-        zero = self.lift(ZERO) if vector else ZERO
-        for accumulator, env in zip(accumulators, envs, strict=True):
-            buffer, address = self.scratch(chunk, env)
-            before = self.name("a", kind)
-            self.statements.append(ir.Let(before, ir.Load(buffer, address, kind)))
-            start = ir.Call("choose", (chunk.first, zero, before), kind)
-            self.statements.append(ir.Variable(accumulator, start))
-        self.changing.update(accumulators)
-        add, piece = self.adding(node, accumulators), Index(f"{chunk.index.name}'", chunk.size)
-
-        def body(points: list[Env], alive: Atom | None) -> None:
-            inner: list[Env] = []
-            for env in points:
-                offset = env[piece]
-                assert isinstance(offset, Affine)
-                inner.append({**env, chunk.index: chunk.base + offset})
-            add(inner, chunk.alive)
-
-        at = node.indices.index(chunk.index)
-        self.loop([piece, *node.indices[at + 1 :]], envs, body, None)
-        return accumulators
-
-    def scratch(self, chunk: Chunk, env: Env) -> tuple[ir.Buffer, ir.Address]:
-        """Where an accumulator waits between two passes."""
-        if sampled(chunk.partial.tensor):
-            buffer, address, _ = self.address(chunk.partial, env)
-        else:
-            place = self.places[chunk.partial.tensor, False]
-            buffer, address = place.buffer, ir.Address(placed(place.layout, chunk.partial.subscripts, env)[0])
-        self.read[buffer] = None
-        self.written[buffer] = None
-        return buffer, address
+    @contextmanager
+    def cutting(self, node: Reduce) -> Generator[None]:
+        """The loops of this sum may leave out what one of its factors makes 0."""
+        before, factors = self.padded, flat_factors(node.body)
+        self.padded = [f for f in factors if isinstance(f, Component) and f.pad == 0 and len(factors) > 1]
+        yield
+        self.padded = before
 
     def adding(self, node: Reduce, accumulators: Sequence[ir.Local]) -> Body:
         """What adds one term of a sum to the accumulator of each point."""
@@ -452,6 +409,11 @@ class Lowering(Reader):
         elif lanes is not None and index is lanes:
             assert not rest and isinstance(index.extent, int)
             self.over_lanes(index, index.extent, envs, body)
+        elif isinstance(index.extent, int) and (bounds := self.cut(index, envs)) is not None:
+            variable = self.variable(index.extent)
+            with self.inside() as statements:
+                self.loop(rest, [{**env, index: Affine.of(variable)} for env in envs], body, lanes)
+            self.statements.append(ir.For(variable, *bounds, 1, tuple(statements)))
         elif isinstance(index.extent, int) and prod(sizes) <= UNROLL and lanes not in indices:
             for n in range(index.extent):
                 self.loop(rest, [{**env, index: Affine((), n)} for env in envs], body, lanes)
@@ -461,6 +423,38 @@ class Lowering(Reader):
                 self.loop(rest, [{**env, index: Affine.of(variable)} for env in envs], body, lanes)
             assert isinstance(index.extent, int)
             self.statements.append(ir.For(variable, 0, index.extent, 1, tuple(statements)))
+
+    def cut(self, index: Index, envs: Sequence[Env]) -> tuple[ir.Local, ir.Local] | None:
+        """The bounds between which a factor of the sum is not all padding, where that spares a good part of the terms:
+        a product with the padding's 0 is not added at all. None where the points of the tile differ in it."""
+        for component in self.padded:
+            layout = self.places[component.tensor, False].layout
+            own = component.subscripts[1:] if sampled(component.tensor) else component.subscripts
+            for subscript, extent in zip(own, layout.extents, strict=True):
+                c = subscript.coefficient(index)
+                rest = subscript - Affine(((index, c),)) if c else subscript
+                known = all(isinstance(env.get(i), Affine) for i in rest.indices for env in envs)
+                if abs(c) != 1 or not known:
+                    continue
+                base, span = known_part(rest, envs[0]), rest.bounds()
+                if span is None or any(known_part(rest, env) != base for env in envs):
+                    continue
+                if self.lane is not None and base.coefficient(self.lane):
+                    continue
+                assert isinstance(index.extent, int)
+                places = range(span[0], span[1] + 1)
+                inside = sum(0 <= at + c * n < extent for at in places for n in range(index.extent))
+                if inside < SPARING * len(places) * index.extent:
+                    low, high = (-base, -base + extent) if c > 0 else (base + (1 - extent), base + 1)
+                    return self.clipped(low, index.extent), self.clipped(high, index.extent)
+        return None
+
+    def clipped(self, value: Affine, extent: int) -> ir.Local:
+        """The value, but at least 0 and at most the extent."""
+        least = self.call("least", ir.Whole(value), ir.Whole(Affine((), extent)), kind="int")
+        clipped = self.call("most", least, ir.Whole(Affine()), kind="int")
+        assert isinstance(clipped, ir.Local)
+        return clipped
 
     def over_samples(
         self, index: Index, rest: Sequence[Index], envs: list[Env], body: Body, lanes: Index | None

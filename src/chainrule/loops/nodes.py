@@ -126,7 +126,7 @@ class For:
     """
 
     loop: Index
-    start: int | str | tuple[str, int] | None
+    start: int | str | tuple[str, int] | Local | None
     stop: int | str | tuple[str, int] | Local
     step: int
     body: tuple[Statement, ...]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
-from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.index import Affine, Index
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, tensors, transform
@@ -46,7 +46,7 @@ class _Plan:
             self.groups = grouped(equations, lanes.__getitem__, self.fits)
         self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
         if not scheduled:
-            self.schedules = [replace(s, tile=(1,) * len(s.tile), chunk=0) for s in self.schedules]
+            self.schedules = [replace(s, tile=(1,) * len(s.tile)) for s in self.schedules]
         self.made_in: dict[Tensor | None, int] = {t: n for n, g in enumerate(self.groups) for t in g.targets}
         self.read_in: dict[Tensor, list[int]] = {}
         for number, group in enumerate(self.groups):
@@ -168,9 +168,6 @@ class _Plan:
         for key in born:
             if not self.layouts[key[0]].unhaloed:  # its zeros are written once
                 born[key], dies[key] = -1, last
-        partials = self.partials()
-        for number, partial in partials.items():
-            born[partial.tensor, False] = dies[partial.tensor, False] = number
         kept = set(self.task.kept)
         places: dict[tuple[Tensor, bool], Stored] = {}
         sizes: dict[Region, int] = {}
@@ -196,7 +193,7 @@ class _Plan:
                     places[view, in_rows] = replace(places[of, in_rows], layout=layout)
         stride = spread(sizes["blocks"])
         given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
-        stages = met(self.stages(places, stride, rows, stored, partials), self.memory(places), given, self.buffer)
+        stages = met(self.stages(places, stride, rows, stored), self.memory(places), given, self.buffer)
         delivered = {self.buffer(t) for t in self.task.outputs}
         return Lowered(
             self.task, self.machine.lanes, self.width, whole(stages, delivered), places, self.names, stride,
@@ -206,26 +203,6 @@ class _Plan:
     def entries(self, tensor: Tensor, rows: bool) -> int:
         """Entries of one sample, or of a tensor without samples."""
         return self.layouts[tensor].apart if rows else self.layouts[tensor].size
-
-    def partials(self) -> dict[int, Component]:
-        """For each group whose sum is made in passes a tensor that holds its accumulators between them."""
-        result: dict[int, Component] = {}
-        for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True)):
-            if not schedule.chunk:
-                continue
-            own = [i for i in group.indices if not i.is_sample]
-            sizes, places = tuple(i.extent for i in own), tuple(map(Affine.of, own))
-            if schedule.lanes == "samples":
-                sample = next(i for i in group.indices if i.is_sample)
-                tensor = Tensor(f"partial {number}", (SAMPLES, *sizes))
-                result[number] = Component(tensor, (Affine.of(sample), *places))
-            else:
-                tensor = Tensor(f"partial {number}", (*sizes, self.machine.lanes))
-                result[number] = Component(tensor, (*places, Affine()))
-            bare = ((0, 0),) * len(extents(tensor))
-            self.layouts[tensor] = Layout(tensor, bare, self.width if sampled(tensor) else 1)
-            self.names[tensor] = f"q{number + 1}"
-        return result
 
     def memory(self, places: Mapping[tuple[Tensor, bool], Stored]) -> dict[str, tuple[str, int, int]]:
         """For the name of each buffer the memory that it takes: where, from which entry to which."""
@@ -270,7 +247,7 @@ class _Plan:
 
     def stages(
         self, stored: Mapping[tuple[Tensor, bool], Stored], stride: int, rows: Mapping[Tensor, Sequence[int]],
-        targets: frozenset[Tensor], partials: Mapping[int, Component],
+        targets: frozenset[Tensor],
     ) -> Iterable[Stage]:
         places: dict[tuple[Tensor, bool], Place] = {}
         for (tensor, in_rows), where in stored.items():
@@ -284,8 +261,7 @@ class _Plan:
         yield from (Rows(t) for t in rows if t in self.task.data)
         for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True), 1):
             name = f"k{number}"
-            partial = partials.get(number - 1)
-            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids, partial)
+            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids)
             self.by_name[name] = (group, schedule)
             yield builder.build(name, [self.described(e) for e in group.equations])
             yield from (Rows(t) for t in group.targets if t in rows and self.complete(t, number))

@@ -8,7 +8,7 @@ latency of a chain of additions; any other choice gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
@@ -20,8 +20,6 @@ from chainrule.loops.fuse import Group, Lanes
 from chainrule.loops.layout import Layout, sampled
 from chainrule.loops.places import flat_factors, within
 
-VECTOR = 64  # bytes
-FIRST_CACHE, SECOND_CACHE = 24 << 10, 1 << 20  # bytes that a pass may use
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 
 
@@ -50,13 +48,11 @@ class Loop:
 class Schedule:
     """`lanes`: samples, neighbouring outputs (positions of the last loop), or terms of the sums (which are split there)
     go into the lanes. `tile` has the number of blocks of samples and then, for each loop, of positions (of vectors, for
-    a loop in the lanes) that are computed together. With a `chunk` the sum is made in passes over so many positions of
-    its first index (behind that of the samples), which stay in the cache while all outputs take their terms."""
+    a loop in the lanes) that are computed together."""
 
     lanes: Lanes
     loops: tuple[Loop, ...]
     tile: tuple[int, ...]
-    chunk: int = 0
 
 
 def loops(group: Group, layouts: Mapping[Tensor, Layout]) -> tuple[Loop, ...]:
@@ -149,7 +145,7 @@ def choose(
     has_samples = any(i.is_sample for i in group.indices)
     if has_samples and width > 1:
         tile = best_tile(group, found, machine, "samples", blocks)
-        return chunked(group, Schedule("samples", found, tile), width)
+        return Schedule("samples", found, tile)
     options: list[tuple[float, Schedule]] = []
     outer = samples if has_samples else 1
     for lanes in ("outputs", "terms"):
@@ -165,42 +161,7 @@ def choose(
         tile = best_tile(group, found, machine, lanes, outer)
         cost = total_cost(group, found, tile, machine, lanes, outer, samples, width) + extra
         options.append((cost, Schedule(lanes, found, tile)))
-    return chunked(group, min(options, key=lambda option: option[0])[1], width)
-
-
-def chunked(group: Group, schedule: Schedule, width: int) -> Schedule:
-    """The schedule with a chunk where the terms of its one sum do not fit into the cache that they are read from."""
-    sums = reductions(group)
-    if len(sums) != 1 or sums[0].kind != "sum" or any(True for _ in positional(sums[0].body)):
-        return schedule
-    node, (first, *others) = sums[0], sums[0].indices
-    if not isinstance(sums[0].body, Multiply) or not group.equations[0].value.free:
-        return schedule
-    match schedule.lanes:
-        case "samples" if not first.is_sample and isinstance(first.extent, int):
-            inner = prod(i.extent for i in others if isinstance(i.extent, int))
-            if first.extent * inner * schedule.tile[0] * VECTOR <= SECOND_CACHE // 3 or others:
-                return schedule
-            return replace(schedule, chunk=_divisor(first.extent, 256))
-        case "terms" if width > 1 and first.is_sample and len(others) > 1 and isinstance(others[0].extent, int):
-            inner = prod(i.extent for i in others[1:] if isinstance(i.extent, int))
-            row = 0
-            for component in nodes(node.body):
-                if isinstance(component, Component):
-                    own = set(component.free)
-                    sides = zip(schedule.loops, schedule.tile[1:], strict=True)
-                    row += prod(t for loop, t in sides if not own.isdisjoint(loop.indices)) * inner * VECTOR
-            if row * others[0].extent <= 4 * FIRST_CACHE:
-                return schedule
-            return replace(schedule, chunk=_divisor(others[0].extent, max(1, FIRST_CACHE // row)))
-        case _:
-            return schedule
-
-
-def _divisor(extent: int, most: int) -> int:
-    """The largest divisor up to `most`, or no chunk where it would be too small to be worth the passes."""
-    size = max(d for d in range(1, min(most, extent) + 1) if extent % d == 0)
-    return size if most // 4 <= size < extent else 0
+    return min(options, key=lambda option: option[0])[1]
 
 
 def reductions(group: Group) -> list[Reduce]:

@@ -51,6 +51,8 @@ class Library:
         self.data = [(t, slots[names[t]]) for t in task.data]
         self.kept = [(t, slots[names[t]], lowered.stored[t, False].layout) for t in task.kept]
         self.results = [(t, slots[f"out {names[t]}"]) for t in task.outputs]
+        self.prepared = 0
+        """How often `prepare` was called: what was bound at one count is bound as long as it stays."""
         self.packed: list[tuple[Array, Array]] = []
 
     def bind(self, slot: int, array: Array) -> None:
@@ -69,6 +71,7 @@ class Library:
         a library built to be profiled: a count for each mark.
         """
         lowered = self.lowered
+        self.prepared += 1
         entries = -(-batch // lowered.width) * lowered.stride
         if self.blocks < entries:
             self.bind(self.slots["blocks"], _zeros(entries, self.real))

@@ -172,8 +172,9 @@ class _Printer:
             return f"({values[0]} {INFIX[name]} {values[1]})"
         if name == "not":
             return f"!{values[0]}"
-        if name == "least":
-            return f"({values[0]} < {values[1]} ? {values[0]} : {values[1]})"
+        if name in ("least", "most"):
+            sign = "<" if name == "least" else ">"
+            return f"({values[0]} {sign} {values[1]} ? {values[0]} : {values[1]})"
         if name in COMPARE and of.kind == "flag":
             return f"({values[0]} {COMPARE[name]} {values[1]})"
         if name == "root":
@@ -223,7 +224,7 @@ def _value_locals(value: ir.Value) -> Iterator[ir.Local]:
         case ir.Call(operation=operation, arguments=arguments):
             for argument in arguments:
                 yield from _value_locals(argument)
-                if operation == "least":  # written twice
+                if operation in ("least", "most"):  # written twice
                     yield from _value_locals(argument)
         case _:
             pass
@@ -238,9 +239,8 @@ def _locals(statement: ir.Statement) -> Iterator[ir.Local]:
             yield from (local for local, _ in address.found)
             if isinstance(part, ir.Local):
                 yield part
-        case ir.For(stop=stop):
-            if isinstance(stop, ir.Local):
-                yield stop
+        case ir.For(start=start, stop=stop):
+            yield from (bound for bound in (start, stop) if isinstance(bound, ir.Local))
         case ir.If(condition=condition):
             yield from _value_locals(condition)
 

@@ -29,7 +29,17 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
-from chainrule.train.runners import Executor, Runner, check_executor, first, metrics_of, rates, runner
+from chainrule.train.runners import (
+    Again,
+    Executor,
+    NativeRunner,
+    Runner,
+    check_executor,
+    first,
+    metrics_of,
+    rates,
+    runner,
+)
 from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
@@ -141,6 +151,7 @@ class Model:
         self.network: Network = assemble(self.inputs, output, self.loss, l2)
         self._weighted: dict[int, tuple[Network, Derivation]] = {}
         self._runners: dict[Hashable, Runner] = {}
+        self._again: dict[Hashable, Again] = {}
         self._values: dict[str, Array] = {}
         self._states: dict[str, Array] = {}
 
@@ -307,13 +318,18 @@ class Model:
         return self._runners[key]
 
     def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
+        key = tensor, executor, workers
+        if key in self._again and (result := self._again[key](x, self._values, self._states)) is not None:
+            return result
         given = self._given(x, self.dtype)
         samples = len(next(iter(given.values())))
         made = self._runner(
             ("forward", tensor), lambda: forward(self.network, tensor), MANY if samples >= FEW else 1, executor, workers
         )
-        inputs = {t: given[t.name] for t in made.task.data}
-        outputs, _ = made.run(inputs, self._kept(made.task), first(samples), CHUNK)
+        inputs, kept = {t: given[t.name] for t in made.task.data}, self._kept(made.task)
+        outputs, _ = made.run(inputs, kept, first(samples), CHUNK)
+        if isinstance(made, NativeRunner) and samples < FEW and len(inputs) == 1 and not made.whole:
+            self._again[key] = Again(made, kept, samples)
         return outputs[tensor]
 
     def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
