@@ -21,7 +21,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation, derive
     from chainrule.errors import (
+        BuildError,
         ChainruleError,
+        CompileError,
         DataError,
         DerivationError,
         EquationError,
@@ -102,8 +104,10 @@ __all__ = [
     "AdamW",
     "Add",
     "BatchNorm",
+    "BuildError",
     "Certificate",
     "ChainruleError",
+    "CompileError",
     "Concat",
     "Conv1d",
     "Conv2d",
@@ -184,8 +188,8 @@ __all__ = [
 _WHERE = {
     "derivation": ("Derivation",),
     "errors": (
-        "ChainruleError", "DataError", "DerivationError", "EquationError", "ModelError", "ShapeError",
-        "VerificationError",
+        "BuildError", "ChainruleError", "CompileError", "DataError", "DerivationError", "EquationError", "ModelError",
+        "ShapeError", "VerificationError",
     ),
     "nn.initialisers": ("Initialiser", "constant", "glorot", "he", "lecun", "normal", "ones", "zeros"),
     "nn.layer": ("Input", "Layer", "State", "bernoulli", "uniform"),

@@ -1,4 +1,4 @@
-"""The law of schedules: what is fused, tiled, made in passes or shared out changes no bit.
+"""The law of schedules: what is fused, tiled or shared out changes no bit.
 
 Here the loops are carried out by the interpreter, over float64 without fused operations: whatever adds in another order
 shows. tests/targets/test_same_bits.py does it to what the compiler makes of them.
@@ -72,8 +72,6 @@ def test_layers_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> N
         assert bits(task, samples, expected=expected, workers=2) == wanted
         with monkeypatch.context() as patch:
             patch.setattr(program, "choose", tiled(partial(integer, np.random.default_rng(len(name)))))
-            patch.setattr(schedule, "FIRST_CACHE", 64)  # so that what is small here is made in passes
-            patch.setattr(schedule, "SECOND_CACHE", 64)
             assert bits(task, samples, expected=expected) == wanted
 
 

@@ -167,8 +167,6 @@ class Kernel:
             case "choose":
                 flag, first, second = values
                 return self.chosen(flag, first, second)
-            case "not":
-                return not values[0]
             case "both":
                 return values[0] & values[1]
             case "either":

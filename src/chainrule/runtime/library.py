@@ -104,10 +104,19 @@ class Library:
         return self.pool[0]
 
     def unpack(self) -> None:
-        """What the code keeps in a layout of its own, back into the arrays it was given."""
+        """What the code keeps in a layout of its own, back into the arrays it was given; all of it, whenever Ctrl-C
+        comes."""
+        try:
+            self._copy_back()
+        except KeyboardInterrupt:
+            self._copy_back()
+            raise
+        finally:
+            self.packed.clear()
+
+    def _copy_back(self) -> None:
         for array, inner in self.packed:
             array[...] = inner
-        self.packed.clear()
 
     def steps(
         self, samples: int, batch: int, first: int, last: int, *, seed: int = 0, before: int = 0, workers: int = 1

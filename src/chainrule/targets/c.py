@@ -170,8 +170,6 @@ class _Printer:
             return f"select{'_ints' if of.kind == 'ints' else ''}({', '.join(values)})"
         if name in INFIX:
             return f"({values[0]} {INFIX[name]} {values[1]})"
-        if name == "not":
-            return f"!{values[0]}"
         if name in ("least", "most"):
             sign = "<" if name == "least" else ">"
             return f"({values[0]} {sign} {values[1]} ? {values[0]} : {values[1]})"
