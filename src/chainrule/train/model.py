@@ -319,7 +319,8 @@ class Model:
 
     def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
         key = tensor, executor, workers
-        if key in self._again and (result := self._again[key](x, self._values, self._states)) is not None:
+        again = self._again.get(key)
+        if again is not None and (result := again(x, self._values, self._states)) is not None:
             return result
         given = self._given(x, self.dtype)
         samples = len(next(iter(given.values())))
@@ -329,7 +330,7 @@ class Model:
         inputs, kept = {t: given[t.name] for t in made.task.data}, self._kept(made.task)
         outputs, _ = made.run(inputs, kept, first(samples), CHUNK)
         if isinstance(made, NativeRunner) and samples < FEW and len(inputs) == 1 and not made.whole:
-            self._again[key] = Again(made, kept, samples)
+            self._again[key] = Again(made, kept, samples, outputs[tensor])
         return outputs[tensor]
 
     def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:

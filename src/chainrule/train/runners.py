@@ -175,38 +175,34 @@ def first(samples: int) -> NDArray[np.int64]:
 
 
 class Again:
-    """The last short prediction, to be made once more of other samples: nothing is bound anew but the samples and the
-    result. For those who predict one sample at a time, where all else would take longer than the products."""
+    """The last short prediction, to be made once more of other samples: they are copied to where those lay, and nothing
+    is bound anew. For those who predict one sample at a time, where all else would take longer than the products."""
 
-    def __init__(self, made: NativeRunner, kept: Mapping[Tensor, Array], samples: int) -> None:
+    def __init__(self, made: NativeRunner, kept: Mapping[Tensor, Array], samples: int, result: Array) -> None:
         self.library, self.lock = made.library, made.lock
-        ((self.given, self.data),), ((result, self.result),) = self.library.data, self.library.results
-        self.shape = (samples, *self.given.shape[1:])
-        self.out = (samples, *(int(e) for e in result.shape[1:]))
+        ((given, data),), ((_, out),) = self.library.data, self.library.results
+        self.shape = (samples, *(int(e) for e in given.shape[1:]))
+        self.given: Array = np.empty(self.shape, REAL)
+        self.flat, self.out = self.given.reshape(-1), np.empty_like(result)
+        self.library.bind(data, self.given)
+        self.library.bind(out, self.out)
         self.kept = [(t.name, array) for t, array in kept.items()]
         self.count = self.library.prepared
         self.arguments = self.library.table, NUMBERS(samples, samples, 0, 1, 0, 0), ctypes.byref(Team(1)), 0
 
-    def __call__(self, x: object, values: Mapping[str, Array], states: Mapping[str, Array]) -> Array | None:
+    def __call__(self, x: Any, values: Mapping[str, Array], states: Mapping[str, Array]) -> Array | None:
         """The prediction, or None where anything is not as it was."""
-        if type(x) is not np.ndarray or x.dtype != REAL or x.shape != self.shape or not x.flags.c_contiguous:
-            return None
-        flat = x.reshape(-1)
-        if not math.isfinite(np.dot(flat, flat)):
+        if type(x) is not np.ndarray or x.dtype != REAL or x.shape != self.shape:
             return None
         for name, array in self.kept:
-            if (values if name in values else states).get(name) is not array:
+            if values.get(name) is not array and states.get(name) is not array:
                 return None
-        out = np.empty(self.out, REAL)
-        library, table = self.library, self.library.table
         with self.lock:
-            if library.prepared != self.count:
+            self.given[...] = x
+            if self.library.prepared != self.count or not math.isfinite(np.dot(self.flat, self.flat)):
                 return None
-            table[self.data] = x.__array_interface__["data"][0]
-            table[self.result] = out.__array_interface__["data"][0]
-            library.bound[self.data] = library.bound[self.result] = None
-            library.function(*self.arguments)
-        return out
+            self.library.function(*self.arguments)
+            return self.out.copy()
 
 
 def cores() -> int:
