@@ -34,7 +34,7 @@ Array = NDArray[Any]
 Executor = Literal["native", "numpy"]
 REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
 SLICE = 0.05  # seconds after which Ctrl-C is seen and the number of workers chosen anew
-PROBE = 4  # steps of a first slice, when nothing is known
+PROBE = 8  # steps of a slice when nothing is known
 RETRY = 40  # slices after which the slower number of workers is tried again
 PARALLEL = 4e6  # products in a batch from which a second worker is worth its meetings
 
@@ -117,6 +117,7 @@ class NativeRunner:
         self.workers = workers
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # steps per second, by the number of workers
+        self.warm: set[int] = set()
         self.slices = 0
         self.lock = Lock()  # the memory of the code is one for all threads
 
@@ -145,12 +146,16 @@ class NativeRunner:
         done = 0
         while done < steps:
             workers = self.choose(batch)
-            end = min(steps, done + max(1, int(SLICE * self.speeds.get(workers, PROBE / SLICE))))
-            start = perf_counter()
+            known = self.speeds.get(workers)
+            count = 1 if workers not in self.warm else PROBE if known is None else max(1, int(SLICE * known))
+            end, start = min(steps, done + count), perf_counter()
             failed = self.library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
             if failed >= 0:
                 return failed
-            self.speeds[workers] = (end - done) / (perf_counter() - start)
+            if workers in self.warm:  # a first slice also starts threads and fills caches
+                speed = (end - done) / (perf_counter() - start)
+                self.speeds[workers] = speed if known is None else (known + speed) / 2
+            self.warm.add(workers)
             done = end
             if report:
                 report(done)
