@@ -12,6 +12,9 @@ CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_ti
 """`cpu` counts this process's work on all cores: with one thread, what a busy machine disturbs least."""
 
 
+REST = 0.25  # seconds, for the threads of the one before may still be waiting for work, and keep a core while they do
+
+
 def nothing() -> None:
     pass
 
@@ -34,6 +37,7 @@ def interleaved(
 
     def timed(work: Work, count: int) -> float:
         work.reset()
+        time.sleep(REST)
         start = now()
         work.run(count)
         return (now() - start) / count
