@@ -121,10 +121,11 @@ as their own tensors.
 """
 
 
-def page(sections: dict[str, str]) -> str:
+def page(sections: dict[str, str], quick: bool) -> str:
     head = ["# Benchmarks", "", "Written by `make bench`. Ratios carry to other machines; absolute figures do not.", ""]
     head += [f"Machine: {described()}.", "", f"Peers: {versions()}.", "", METHOD]
-    head += ["![Training speed beside PyTorch eager](benchmarks.svg)", "", summary(comparisons(False)), ""]
+    head += ["The rounds of this run were short (`--quick`).", ""] if quick else []
+    head += ["![Training speed beside PyTorch eager](benchmarks.svg)", "", summary(comparisons(quick)), ""]
     for name, text in sections.items():
         head += ([f"## {PARTS[name].heading}", ""] if PARTS[name].heading else []) + [text, ""]
     return "\n".join(head)
@@ -134,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all unless given")
     parser.add_argument("--quick", action="store_true", help="short rounds; nothing is written to docs/")
+    parser.add_argument("--write", action="store_true", help="with --quick: write docs/ all the same")
     options = parser.parse_args()
     names: list[str] = options.parts or list(PARTS)
     if unknown := [name for name in names if name not in PARTS]:
@@ -148,12 +150,14 @@ def main() -> None:
         print()
         if not options.quick:
             (ROOT / FIGURES / f"{name}.md").write_text(sections[name], encoding="utf-8")
-    if options.quick:
+    if options.quick and not options.write:
         print(summary([result for result in comparisons(True) if result.workload in names]))
         return
-    kept = {name: path.read_text() for name in PARTS if (path := ROOT / FIGURES / f"{name}.md").exists()}
-    (ROOT / "docs" / "benchmarks.md").write_text(page(kept), encoding="utf-8")
-    (ROOT / "docs" / "benchmarks.svg").write_text(svg(comparisons(False)), encoding="utf-8")
+    kept = sections
+    if not options.quick:
+        kept = {name: path.read_text() for name in PARTS if (path := ROOT / FIGURES / f"{name}.md").exists()}
+    (ROOT / "docs" / "benchmarks.md").write_text(page(kept, options.quick), encoding="utf-8")
+    (ROOT / "docs" / "benchmarks.svg").write_text(svg(comparisons(options.quick)), encoding="utf-8")
     print("written: docs/benchmarks.md and docs/benchmarks.svg")
 
 
