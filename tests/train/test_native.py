@@ -259,3 +259,14 @@ def test_a_model_file_of_a_hostile_name_trains(tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     model = read_model(path)
     model.fit(np.ones((8, 3)), np.ones((8, 2)), epochs=1, executor="native", verbose=False)
+
+
+def test_a_profile_names_what_takes_the_time_and_leaves_the_model_as_it_was() -> None:
+    model = cr.Sequential(cr.Input(20), cr.Dense(12), cr.Sigmoid(), cr.Dense(3), loss="softmax_cross_entropy")
+    before = {name: np.array(value) for name, value in model.parameters.items()}
+    profile = model.profile(np.ones((40, 20)), np.arange(40) % 3, batch_size=20, optimizer="adam")
+    dense = next(row for row in profile.rows if row.what.startswith("dense1.u"))
+    assert dense.flops >= 2 * 20 * 20 * 12  # a product and an addition for each sample, input and output
+    assert dense.seconds > 0 and profile.seconds >= dense.seconds and profile.peaks.flops > 1e9
+    assert "dense1.u" in str(profile)
+    assert all(np.array_equal(model.parameters[name], value) for name, value in before.items())

@@ -20,8 +20,13 @@ from chainrule.ir.walk import nodes
 def operations(equations: Iterable[Equation]) -> int:
     """The operations that one sample more costs; where nothing depends on samples, all of them."""
     equations = list(equations)
-    one, two = (sum(_operations(e, {SAMPLES: n}) for e in equations) for n in (1, 2))
-    return round(two - one) if two > one else round(one)
+    one, two = (operations_for(equations, n) for n in (1, 2))
+    return two - one if two > one else one
+
+
+def operations_for(equations: Iterable[Equation], samples: int) -> int:
+    """The operations for so many samples."""
+    return round(sum(_operations(e, {SAMPLES: samples}) for e in equations))
 
 
 def _operations(equation: Equation, sizes: Mapping[str, int]) -> Fraction:

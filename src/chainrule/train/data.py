@@ -46,7 +46,7 @@ def numbers(values: ArrayLike, what: str, about: object = None) -> Array:
 
 
 def _finite(array: Array, what: str) -> None:
-    if array.dtype.kind != "f" or _sums_up(array) or np.isfinite(array).all():
+    if array.dtype.kind != "f" or sums_up(array) or np.isfinite(array).all():
         return
     place = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
     bad = int((~np.isfinite(array)).sum())
@@ -57,10 +57,11 @@ def _finite(array: Array, what: str) -> None:
     )
 
 
-def _sums_up(array: Array) -> bool:
+def sums_up(array: Array) -> bool:
     """Whether the sum of the squares is finite, and with it every entry: quicker than looking at each."""
     flat = array.reshape(-1)
-    return math.isfinite(np.dot(flat, flat))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(np.dot(flat, flat))
 
 
 def _cast(array: Array, dtype: np.dtype[Any], what: str) -> Array:

@@ -307,6 +307,12 @@ class Model:
                 kept[tensor] = array if array.dtype == wanted else array.astype(wanted)
         return kept
 
+    def _learning(self, task: Task, rule: Optimizer, dtype: np.dtype[Any]) -> dict[Tensor, Array]:
+        """Copies of what a task of training keeps, and what its optimizer keeps before the first step."""
+        start = rule.start(self.network.training.parameters, dtype)
+        kept = {t: a.copy() for t, a in self._kept(task, dtype).items()}
+        return kept | {t: start[t.name] for t in task.kept if t.name in start}
+
     def _runner(
         self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
         dtype: np.dtype[Any] | None = None,
@@ -464,9 +470,7 @@ class Model:
             min(batch_size, len(target)), executor, workers,
         )
         task, samples = made.task, len(target)
-        kept = {t: a.copy() for t, a in self._kept(task).items()}
-        start = rule.start(net.training.parameters, self.dtype)
-        kept |= {t: start[t.name] for t in task.kept if t.name in start}
+        kept = self._learning(task, rule, self.dtype)
         data = {t: {**given, net.target.name: target}[t.name] for t in task.data if t not in task.drawn}
         history, steps = History(), -(-samples // batch_size)
         with progress(epochs, verbose) as report:
@@ -516,9 +520,7 @@ class Model:
         task = training(net, derivation, rule, self._classes(target))
         order = np.resize(np.arange(len(target)), max(batch_size, len(target) // batch_size * batch_size))
         steps = len(order) // batch_size
-        kept = {t: a.copy() for t, a in self._kept(task, np.dtype(np.float32)).items()}
-        start = rule.start(net.training.parameters, np.float32)
-        kept |= {t: start[t.name] for t in task.kept if t.name in start}
+        kept = self._learning(task, rule, np.dtype(np.float32))
         kept |= {t: rates(rule, 0, steps, np.dtype(np.float32)) for t in task.stepwise}
         arrays = {**given, net.target.name: target}
         kinds = {"integer": np.int32, "real": np.float32}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from time import perf_counter, sleep
@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.compile import emit, machine_of
-from chainrule.ir.expr import Add, Apply, Expr, Multiply, Power, Reduce, Tensor
-from chainrule.ir.index import Index
-from chainrule.ir.program import Equation
-from chainrule.ir.walk import nodes
+from chainrule.ir.cost import operations_for
+from chainrule.ir.expr import Tensor
 from chainrule.loops import nodes as ir
 from chainrule.loops.program import lower
 from chainrule.loops.task import Lowered, Meet, Task
@@ -101,34 +99,10 @@ def _row(lowered: Lowered, stage: ir.Kernel | object, seconds: float, samples: i
     if not isinstance(stage, ir.Kernel):
         return Row("copies in rows and checks", seconds, 0.0, 0.0)
     group, _ = lowered.made_of[stage.name]
-    flops = sum(operations(equation, samples) for equation in group.equations)
+    flops = operations_for(group.equations, samples)
     touched = dict.fromkeys((*group.targets, *group.reads))
     moved = sum(4 * prod(samples if isinstance(e, str) else e for e in t.shape) for t in touched)
     return Row("; ".join(str(e.tensor.name) for e in group.equations), seconds, float(flops), float(moved))
-
-
-def operations(equation: Equation, samples: int) -> int:
-    """Additions, products and functions of an equation, each part counted at the points at which it differs."""
-    def points(free: Sequence[Index]) -> int:
-        return prod(samples if isinstance(i.extent, str) else i.extent for i in free)
-
-    def own(node: Expr) -> int:
-        match node:
-            case Add(terms=terms):
-                return len(terms) - 1
-            case Multiply(factors=factors):
-                return len(factors) - 1
-            case Power() | Apply():
-                return 1
-            case _:
-                return 0
-
-    total = 0
-    for node in nodes(equation.value):
-        total += own(node) * points(node.free)
-        if isinstance(node, Reduce):
-            total += points(tuple(dict.fromkeys((*node.free, *node.indices))))
-    return total
 
 
 def _ticks_per_second(library: Library) -> float:

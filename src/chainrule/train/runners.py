@@ -29,6 +29,7 @@ from chainrule.loops.task import Task
 from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.library import NUMBERS, Library
 from chainrule.runtime.workers import Team
+from chainrule.train.data import sums_up
 
 Array = NDArray[Any]
 Executor = Literal["native", "numpy"]
@@ -188,7 +189,7 @@ class Again:
         ((given, data),), ((_, out),) = self.library.data, self.library.results
         self.shape = (samples, *(int(e) for e in given.shape[1:]))
         self.given: Array = np.empty(self.shape, REAL)
-        self.flat, self.out = self.given.reshape(-1), np.empty_like(result)
+        self.out = np.empty_like(result)
         self.library.bind(data, self.given)
         self.library.bind(out, self.out)
         self.kept = [(t.name, array) for t, array in kept.items()]
@@ -204,7 +205,7 @@ class Again:
                 return None
         with self.lock:
             self.given[...] = x
-            if self.library.prepared != self.count or not math.isfinite(np.dot(self.flat, self.flat)):
+            if self.library.prepared != self.count or not sums_up(self.given):
                 return None
             self.library.function(*self.arguments)
             return self.out.copy()
