@@ -31,6 +31,11 @@ class Machine:
     accumulators: int
 
     @property
+    def held(self) -> int:
+        """Vectors that a compiler keeps in registers through a loop: accumulators and what they are made of."""
+        return self.accumulators * 5 // 4
+
+    @property
     def latency(self) -> int:
         """Additions that must be under way at once to keep the units busy."""
         return 4 if self.lanes == 16 else 8
@@ -183,7 +188,10 @@ class Demand:
         width = 2 if machine.lanes < 16 else 1  # vectors multiplied in one cycle
         vector = sum(prod([tile[n] for n in loops]) for loops in self.vectors)
         scalar = sum(prod([tile[n] for n in loops]) for loops in self.scalars)
-        products = prod([tile[n] for n in self.own]) * self.products
+        points = prod([tile[n] for n in self.own])
+        products = points * self.products
+        if points + vector + 1 > machine.held:  # then compilers load a vector anew for each product
+            vector = products
         busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
         return busy + 0.05 * (vector + scalar)
 

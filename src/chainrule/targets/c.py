@@ -372,6 +372,7 @@ class _Step:
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
             yield from self.gather(tensor)
+        yield from self.ahead()
         yield "        MARK(0);"
         for number, stage in enumerate(of.stages, 1):
             yield from self.stage(stage)
@@ -419,6 +420,21 @@ class _Step:
                 yield f"                copy({to}, row[s] + {origin}, {count});"
             yield "            }"
         yield "        }"
+
+    def ahead(self) -> Iterator[str]:
+        """What the worker takes in at the next step, brought to the cache."""
+        of = self.of
+        given = [t for t in of.task.data if t not in of.task.drawn]
+        if given:
+            width = of.width
+            yield "        if (step + 1 < last) {"
+            yield f"            const long next = begin + batch, stop = next + end * {width};"
+            yield f"            for (long at = next + own * {width}; at < stop && at < samples; at++) {{"
+            for tensor in given:
+                size = self.size(tensor)
+                yield f"                fetch(given_{of.names[tensor]} + order[at] * {size}, {4 * size});"
+            yield "            }"
+            yield "        }"
 
     def stage(self, stage: Stage) -> Iterator[str]:
         of = self.of

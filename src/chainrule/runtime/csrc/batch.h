@@ -43,7 +43,14 @@ static void __attribute__((unused)) take_ints(whole *to, const whole *const row[
     for (int s = 0; s < WIDTH; s++) to[f * WIDTH + s] = row[s][first + f];
 }
 INLINE void copy(real *to, const real *from, long count) {
-  for (long f = 0; f < count; f++) to[f] = from[f];
+  const long full = count - count % LANES;
+  for (long f = 0; f < full; f += LANES) store(to + f, load(from + f));
+  if (full < count) store_part(to + full, load_part(from + full, count - full), count - full);
+}
+
+/* Bring to the cache what is read soon: memory answers while other work is done. */
+INLINE void fetch(const void *from, long bytes) {
+  for (long at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)from + at, 0, 2);
 }
 
 /* A worker's share of `count` positions, in whole units but for the last. */

@@ -189,12 +189,17 @@ INLINE vec square_root(vec a) {
 }
 
 /* The sum of the lanes: the upper half is added to the lower until one is left. */
+#define UPPER_HALF(n, w) (n + w) % LANES
 INLINE real hsum(vec a) {
-  real part[LANES];
-  store(part, a);
-  for (int width = LANES / 2; width; width /= 2)
-    for (int i = 0; i < width; i++) part[i] += part[i + width];
-  return part[0];
+#if LANES > 8
+  a += MIX(a, a, UPPER_HALF, 8);
+#endif
+#if LANES > 4
+  a += MIX(a, a, UPPER_HALF, 4);
+#endif
+  a += MIX(a, a, UPPER_HALF, 2);
+  a += MIX(a, a, UPPER_HALF, 1);
+  return a[0];
 }
 
 /* Comparisons and choices. `better` is the order of maxima: a NaN beats all but a NaN, so that the first one stays, as
