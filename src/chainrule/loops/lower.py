@@ -214,11 +214,13 @@ class Lowering(Reader):
             for v, ids in picks.items():
                 points = [{**env, v: self.found(ids, env)} for env in points]
             conditions = [[self.bracket(b, env) for b in brackets] for env in points]
-            values = [self.many(f, points) for f in rest]
-            for n, accumulator in enumerate(accumulators):
-                terms = [column[n] for column in values]
+            for factor in rest:
+                if not isinstance(factor, Component):
+                    self.many(factor, points)
+            for n in turns(rest, points):
+                terms = [self.many(factor, [points[n]])[0] for factor in rest]
                 flags = conditions[n] + ([alive] if alive else [])
-                self.accumulate(accumulator, terms, flags)
+                self.accumulate(accumulators[n], terms, flags)
 
         return body
 
@@ -508,3 +510,15 @@ class Lowering(Reader):
             self.statements.append(ir.For(variable, full, full + 1, 1, tuple(statements)))
             self.part = None
         self.lane = None
+
+
+def turns(factors: Sequence[Expr], points: Sequence[Env]) -> list[int]:
+    """The order in which the points take their term: each value of the factor that has the most of them is loaded, used
+    and gone, while the few values of the others stay in registers."""
+    def places(factor: Expr) -> list[int]:
+        """For each point the number of the factor's value there."""
+        seen: dict[object, int] = {}
+        return [seen.setdefault(tuple(position_key(env[i]) for i in factor.free), len(seen)) for env in points]
+
+    most = max(map(places, factors), key=max, default=[0] * len(points))
+    return sorted(range(len(points)), key=most.__getitem__)

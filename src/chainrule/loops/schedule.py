@@ -190,7 +190,8 @@ class Demand:
         scalar = sum(prod([tile[n] for n in loops]) for loops in self.scalars)
         points = prod([tile[n] for n in self.own])
         products = points * self.products
-        if points + vector + 1 > machine.held:  # then compilers load a vector anew for each product
+        each = [prod([tile[n] for n in loops]) for loops in (*self.vectors, *self.scalars)]
+        if points + sum(each) - max(each, default=0) + 1 > machine.held:  # a vector is loaded anew for each product
             vector = products
         busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
         return busy + 0.05 * (vector + scalar)

@@ -22,6 +22,8 @@ from chainrule.loops.task import Check, Lowered, Meet, Rows, Stage
 
 PRIME = 2**61 - 1
 COLUMNS = 110
+OFTEN = 2
+"""A vector that is used more often stays in a register; compilers like to load it anew for each use."""
 INFIX = {"plus": "+", "minus": "-", "times": "*"}
 COMPARE = {"same": "==", "before": "<", "both": "&&", "either": "||"}
 TYPES: Mapping[ir.Kind, str] = {
@@ -72,7 +74,10 @@ class _Printer:
                     if self.uses[local] == 1 and _next_to_use(local, value, statements[number + 1 :]):
                         self.inlined[local] = self.value(value)
                     elif self.uses[local]:
-                        yield f"{pad}const {TYPES[local.kind]} {local.name} = {self.value(value)};"
+                        text = self.value(value)
+                        if isinstance(value, ir.Load) and local.kind == "vec" and self.uses[local] > OFTEN:
+                            text = f"held({text})"
+                        yield f"{pad}const {TYPES[local.kind]} {local.name} = {text};"
                 case ir.Variable(local=local, value=value):
                     yield f"{pad}{TYPES[local.kind]} {local.name} = {self.value(value)};"
                 case ir.Set(local=local, value=value):

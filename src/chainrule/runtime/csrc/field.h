@@ -148,6 +148,7 @@ CALLED void store_part(real *to, vec a, long k) {
 }
 INLINE void store(real *to, vec a) { store_part(to, a, LANES); }
 CALLED ints load_part_ints(const whole *from, long k) { EACH_INT(i < k ? from[i] : 0) }
+INLINE vec held(vec a) { return a; }
 INLINE ints load_ints(const whole *from) { return load_part_ints(from, LANES); }
 CALLED void store_part_ints(whole *to, ints a, long k) {
   for (int i = 0; i < LANES && i < k; i++) to[i] = a[i];

@@ -53,6 +53,16 @@ INLINE mask live(long k) { return (ints){EACH_LANE(LANE, 0)} < (int)(k < LANES ?
 /* Memory. Of a part, lanes from k on are neither read nor written, and read as 0. */
 INLINE vec load(const real *from) { return *(const vec_anywhere *)from; }
 INLINE void store(real *to, vec a) { *(vec_anywhere *)to = a; }
+INLINE vec held(vec a) { /* in a register from here on */
+#if defined(__x86_64__) && defined(__AVX512F__)
+  __asm__("" : "+v"(a));
+#elif defined(__x86_64__) && LANES <= 8
+  __asm__("" : "+x"(a));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(a));
+#endif
+  return a;
+}
 INLINE ints load_ints(const whole *from) { return *(const ints_anywhere *)from; }
 INLINE void store_ints(whole *to, ints a) { *(ints_anywhere *)to = a; }
 INLINE vec load_part(const real *from, long k) {
