@@ -125,6 +125,8 @@ class Builder:
         """The values at the points of a tile: first sums, at all points together, then what is made of them, point by
         point, so that few values wait in registers."""
         for part in segments(self.group):
+            if any(True for equation in part for _ in outermost(equation.value)):
+                self.fetch(part, envs)
             for equation in part:
                 for node in outermost(equation.value):
                     self.low.many(node, envs)
@@ -138,6 +140,15 @@ class Builder:
                 # A new value of a parameter takes the old one's place only when all that reads it here has.
                 for target, value in values:
                     self.low.store(target, env, value)
+
+    def fetch(self, part: Sequence[Equation], envs: list[Env]) -> None:
+        """Bring to the cache, while sums run, what is put together with them at the end."""
+        made = set(self.group.targets)
+        every = dict.fromkeys(c for equation in part for c in beside(equation.value) if c.tensor not in made)
+        for component in every:
+            if component.pad is None:
+                for env in envs:
+                    self.low.fetch(component, env)
 
     # Sums that go where a bracket says
 
@@ -209,6 +220,17 @@ def early(value: Expr, bound: set[Index]) -> Iterator[Expr]:
             if isinstance(node, (Add, Multiply, Power, Apply, Reduce)):
                 yield node
         else:
+            stack.extend(reversed(children(node)))
+
+
+def beside(value: Expr) -> Iterator[Component]:
+    """The components outside of all reductions."""
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Component):
+            yield node
+        elif not isinstance(node, Reduce):
             stack.extend(reversed(children(node)))
 
 

@@ -5,6 +5,7 @@
                | Variable(local, value)                   an accumulator or a running choice
                | Set(local, value)                        its next value
                | Store(buffer, address, value, part)
+               | Fetch(buffer, address)                   bring what lies there to the cache: it is read soon
                | For(loop, start, stop, step, body)
                | If(condition, body)
     value      = Local | Number | Load(buffer, address, kind, part) | Call(operation, arguments, kind) | Whole(affine)
@@ -117,6 +118,12 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    buffer: Buffer
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class For:
     """for (loop = start; loop + step ≤ stop; loop += step).
 
@@ -138,7 +145,7 @@ class If:
     body: tuple[Statement, ...]
 
 
-Statement = Let | Variable | Set | Store | For | If
+Statement = Let | Variable | Set | Store | Fetch | For | If
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,12 @@ class Reader(Writer):
             ir.Store(buffer, address, self.lift(value) if lanes else value, self.part if lanes and self.lane else None)
         )
 
+    def fetch(self, component: Component, env: Env) -> None:
+        """Bring to the cache what is read at a point later, where it is of several lanes."""
+        buffer, address, lanes = self.address(component, env)
+        if lanes and not address.found:
+            self.statements.append(ir.Fetch(buffer, address))
+
     def conditions(self, node: Component, env: Env) -> tuple[Atom, ...] | None:
         """Flags that say whether a padded read is inside the tensor; None where it is outside whatever the loops do."""
         subscripts = node.subscripts[1:] if sampled(node.tensor) else node.subscripts

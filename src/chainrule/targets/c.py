@@ -84,6 +84,8 @@ class _Printer:
                     yield f"{pad}{local.name} = {self.value(value)};"
                 case ir.Store():
                     yield f"{pad}{self.store(statement)}"
+                case ir.Fetch(buffer=buffer, address=address):
+                    yield f"{pad}prefetch({self.pointer(buffer, address)});"
                 case ir.For():
                     yield from self.loop(statement, depth)
                 case ir.If(condition=condition, body=body):

@@ -49,8 +49,9 @@ INLINE void copy(real *to, const real *from, long count) {
 }
 
 /* Bring to the cache what is read soon: memory answers while other work is done. */
+INLINE void prefetch(const void *from) { __builtin_prefetch(from, 0, 2); }
 INLINE void fetch(const void *from, long bytes) {
-  for (long at = 0; at < bytes; at += 64) __builtin_prefetch((const char *)from + at, 0, 2);
+  for (long at = 0; at < bytes; at += 64) prefetch((const char *)from + at);
 }
 
 /* A worker's share of `count` positions, in whole units but for the last. */
