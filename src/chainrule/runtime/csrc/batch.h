@@ -1,6 +1,7 @@
 /* A batch into blocks and out of them. A block has WIDTH samples; in it component f of sample s is at f·WIDTH + s. */
 
 #define EVERY_SAMPLE _Pragma("GCC unroll 16") for (int s = 0; s < WIDTH; s++)
+#define FEW 4 /* so many are quicker one by one */
 #if WIDTH > 1
 /* Components first … first + count − 1 of a block's samples, from rows that begin at row[s]. */
 static void __attribute__((unused)) take(real *to, const real *const row[], long first, long count) {
@@ -10,6 +11,13 @@ static void __attribute__((unused)) take(real *to, const real *const row[], long
     EVERY_SAMPLE part[s] = load(row[s] + first + f);
     transpose(part);
     EVERY_SAMPLE store(to + (f + s) * WIDTH, part[s]);
+  }
+  if (f + FEW < count) {
+    vec part[WIDTH];
+    EVERY_SAMPLE part[s] = load_part(row[s] + first + f, count - f);
+    transpose(part);
+    EVERY_SAMPLE if (f + s < count) store(to + (f + s) * WIDTH, part[s]);
+    return;
   }
   for (; f < count; f++)
     for (int s = 0; s < WIDTH; s++) to[f * WIDTH + s] = row[s][first + f];
@@ -26,6 +34,13 @@ static void __attribute__((unused)) give(real *to, long apart, const real *from,
     } else {
       for (int s = 0; s < live; s++) store(to + s * apart + f, part[s]);
     }
+  }
+  if (f + FEW < count) {
+    vec part[WIDTH];
+    EVERY_SAMPLE part[s] = f + s < count ? load(from + (f + s) * WIDTH) : splat(0);
+    transpose(part);
+    for (int s = 0; s < WIDTH && s < live; s++) store_part(to + s * apart + f, part[s], count - f);
+    return;
   }
   for (; f < count; f++)
     for (int s = 0; s < WIDTH && s < live; s++) to[s * apart + f] = from[f * WIDTH + s];
