@@ -97,8 +97,8 @@ def with_accuracy(task: Task, net: Network, labels: Labels) -> Task:
     return replace(task, equations=equations, outputs=(*task.outputs, found.right, found.counted))
 
 
-def machine_of(target: Target) -> Machine:
-    return Machine(target.lanes, 24 if target.lanes == 16 else 12)
+def machine_of(target: Target, workers: int = 1) -> Machine:
+    return Machine(target.lanes, 24 if target.lanes == 16 else 12, workers)
 
 
 def emit(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
@@ -107,13 +107,14 @@ def emit(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
     return front + header(c.functions(lowered) & PARTS.keys(), over=over) + "\n" + c.source(lowered)
 
 
-def compiled(task: Task, *, samples: int) -> Library:
-    """A task as native code for this machine, laid out for batches of about so many samples.
+def compiled(task: Task, *, samples: int, workers: int = 1) -> Library:
+    """A task as native code for this machine, laid out for batches of about so many samples and best for so many
+    workers.
 
     Raises CompileError where there are no loops for an equation, BuildError where it cannot be built.
     """
     target = native()
-    lowered = lower(task, machine_of(target), samples=samples)
+    lowered = lower(task, machine_of(target, workers), samples=samples)
     source = emit(lowered)
     parts = c.PARTS if source.count("\n") > LONG else 1
     return Library(lowered, source, c.slots(lowered), target, np.dtype(np.float32), parts=parts)

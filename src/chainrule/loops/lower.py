@@ -22,10 +22,12 @@ from chainrule.ir.walk import nodes
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import sampled
 from chainrule.loops.places import (
+    SPARING,
     Env,
     Place,
     Sample,
     flat_factors,
+    inside,
     invariant,
     known_part,
     place_in_window,
@@ -35,8 +37,6 @@ from chainrule.loops.places import (
 from chainrule.loops.reading import Reader
 
 ZERO, ONE = ir.Number(Fraction(0)), ir.Number(Fraction(1))
-SPARING = 0.8
-"""A loop over a window is cut where the padding leaves less than this share of its products."""
 UNROLL = 9
 """Innermost reductions of at most so many terms are written out: their loads are shared among the terms."""
 
@@ -438,15 +438,13 @@ class Lowering(Reader):
                 known = all(isinstance(env.get(i), Affine) for i in rest.indices for env in envs)
                 if abs(c) != 1 or not known:
                     continue
-                base, span = known_part(rest, envs[0]), rest.bounds()
-                if span is None or any(known_part(rest, env) != base for env in envs):
+                base = known_part(rest, envs[0])
+                if any(known_part(rest, env) != base for env in envs):
                     continue
                 if self.lane is not None and base.coefficient(self.lane):
                     continue
                 assert isinstance(index.extent, int)
-                places = range(span[0], span[1] + 1)
-                inside = sum(0 <= at + c * n < extent for at in places for n in range(index.extent))
-                if inside < SPARING * len(places) * index.extent:
+                if inside(subscript, index, extent) < SPARING:
                     low, high = (-base, -base + extent) if c > 0 else (base + (1 - extent), base + 1)
                     return self.clipped(low, index.extent), self.clipped(high, index.extent)
         return None

@@ -78,6 +78,22 @@ def within(node: Component, layout: Layout) -> bool:
     )
 
 
+SPARING = 0.8
+"""A loop over a window is cut where the padding leaves less than this share of its products."""
+
+
+def inside(subscript: Affine, index: Index, extent: int) -> float:
+    """The share of an index's positions at which a subscript is one of `extent` positions, over all that the other
+    indices of the subscript take; 1 where the loop over the index cannot be cut to those."""
+    c = subscript.coefficient(index)
+    rest = subscript - Affine(((index, c),)) if c else subscript
+    span = rest.bounds()
+    if abs(c) != 1 or span is None or not isinstance(index.extent, int):
+        return 1.0
+    places = range(span[0], span[1] + 1)
+    return sum(0 <= at + c * n < extent for at in places for n in range(index.extent)) / (len(places) * index.extent)
+
+
 def known_part(subscript: Affine, env: Env) -> Affine:
     """The known part of a subscript: positions found at run time are left out."""
     result = Affine((), subscript.offset)

@@ -8,7 +8,7 @@ latency of a chain of additions; any other choice gives the same bits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -17,18 +17,20 @@ from chainrule.ir.index import Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
 from chainrule.loops.fuse import Group, Lanes
-from chainrule.loops.layout import Layout, sampled
-from chainrule.loops.places import flat_factors, within
+from chainrule.loops.layout import Layout, extents, sampled
+from chainrule.loops.places import SPARING, flat_factors, inside, within
 
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`lanes` of a vector and the accumulators that fit into registers beside their operands."""
+    """`lanes` of a vector and the accumulators that fit into registers beside their operands; `workers` share out what
+    can be shared out."""
 
     lanes: int
     accumulators: int
+    workers: int = 1
 
     @property
     def held(self) -> int:
@@ -126,6 +128,7 @@ def lanes_of(
     """What the sums of an equation have in the lanes: decided by the equation alone."""
     alone = Group((equation,))
     sums = any(node.kind == "sum" for node in reductions(alone))
+    machine = replace(machine, workers=1)  # how many there are must not change a bit
     if sums and width > 1 and any(i.is_sample for i in alone.indices):
         return "samples"
     return choose(alone, layouts, machine, width, samples).lanes if sums else None
@@ -176,12 +179,14 @@ def reductions(group: Group) -> list[Reduce]:
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What one term of a sum takes at each point of a tile: `products`, and loads of vectors and of single numbers,
-    each with the loops (0 for the blocks of samples) at whose positions it is another one."""
+    each with the loops (0 for the blocks of samples) at whose positions it is another one. `cuts` are the shares of the
+    terms that padding leaves, where the tile is one position of those loops."""
 
     own: tuple[int, ...]
     products: int
     vectors: tuple[tuple[int, ...], ...]
     scalars: tuple[tuple[int, ...], ...]
+    cuts: tuple[tuple[tuple[int, ...], float], ...]
 
     def cycles(self, tile: Sequence[int], machine: Machine) -> float:
         """For one term at all points of a tile."""
@@ -194,7 +199,8 @@ class Demand:
         if points + sum(each) - max(each, default=0) + 1 > machine.held:  # a vector is loaded anew for each product
             vector = products
         busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
-        return busy + 0.05 * (vector + scalar)
+        left = prod([share for loops, share in self.cuts if all(tile[n] == 1 for n in loops)])
+        return (busy + 0.05 * (vector + scalar)) * left
 
 
 def demand(node: Reduce, found: Sequence[Loop], lanes: Lanes) -> Demand:
@@ -210,7 +216,23 @@ def demand(node: Reduce, found: Sequence[Loop], lanes: Lanes) -> Demand:
         max(1, len(flat_factors(node.body)) - 1),
         tuple(loops_of(part) for part, moves in zip(parts, moving, strict=True) if moves),
         tuple(loops_of(part) for part, moves in zip(parts, moving, strict=True) if not moves),
+        tuple(_cuts(node, found)),
     )
+
+
+def _cuts(node: Reduce, found: Sequence[Loop]) -> Iterable[tuple[tuple[int, ...], float]]:
+    """For each index of a sum, the loops at whose positions padding leaves other terms of it, and the share it leaves
+    on average, where that is worth a cut."""
+    factors = flat_factors(node.body)
+    padded = [f for f in factors if isinstance(f, Component) and f.pad == 0 and len(factors) > 1]
+    for index in node.indices:
+        for component in padded:
+            own = component.subscripts[1:] if sampled(component.tensor) else component.subscripts
+            for subscript, extent in zip(own, extents(component.tensor), strict=True):
+                if (share := inside(subscript, index, extent)) < SPARING:
+                    yield tuple(
+                        n for n, loop in enumerate(found, 1) if not set(subscript.indices).isdisjoint(loop.indices)
+                    ), share
 
 
 def best_tile(
@@ -223,9 +245,13 @@ def best_tile(
     sizes = [(1, 2, 3, 4) if lanes == "samples" else (1,), *(SIZES for _ in found)]
     options = [[s for s in some if s <= max(count, 1)] for some, count in zip(sizes, counts, strict=True)]
     best, cheapest = (1,) * len(options), float("inf")
+    shared = 0 if any(i.is_sample for i in group.indices) else 1  # blocks of samples, or else the first loop
     for tile in _tiles(options, machine.accumulators):
         cost = 0.0
-        for part in product(*(_parts(count, t) for count, t in zip(counts, tile, strict=True))):
+        each = [_parts(count, t) for count, t in zip(counts, tile, strict=True)]
+        if shared < len(each):
+            each[shared] = _share(counts[shared], tile[shared], machine.workers, blocks=shared == 0)
+        for part in product(*each):
             times = prod(n for n, _ in part)
             if times:
                 cost += times * sum(d.cycles([t for _, t in part], machine) for d in demands)
@@ -254,6 +280,15 @@ def _positions(loop: Loop, machine: Machine, lanes: Lanes, last: bool) -> int:
 def _parts(count: int, tile: int) -> list[tuple[int, int]]:
     """How often the tile fits, and once what is left over."""
     return [(count // tile, tile), (1, count % tile)] if count % tile else [(count // tile, tile)]
+
+
+def _share(count: int, tile: int, workers: int, *, blocks: bool) -> list[tuple[int, int]]:
+    """The same for the greatest share of a worker. Blocks that are left over are run one by one."""
+    if blocks:
+        own = -(-count // workers)
+        return [(own // tile, tile), (own % tile, 1)]
+    units = -(-count // tile)
+    return _parts(min(count, -(-units // workers) * tile), tile)
 
 
 def _moving(component: Component, node: Reduce, found: Sequence[Loop], lanes: Lanes) -> bool:

@@ -114,8 +114,9 @@ class NativeRunner:
 
     def __init__(self, task: Task, samples: int, workers: int | None) -> None:
         self.task = task
-        self.library: Library = compiled(task, samples=samples)
         self.workers = workers
+        self.most = workers or (1 if task.products * samples < PARALLEL else cores())
+        self.library: Library = compiled(task, samples=samples, workers=self.most)
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # steps per second, by the number of workers
         self.warm: set[int] = set()
