@@ -44,8 +44,9 @@ def interleaved(
 
     counts: dict[str, int] = {}
     for name, work in works.items():
+        timed(work, 1)  # a first run also compiles and warms up
         once, count = timed(work, 1), 1
-        while once * count < seconds / 4:  # a first run also warms up, and one of little work says little
+        while once * count < seconds / 4:  # a run of little work says little
             count = min(count * 10, math.ceil(seconds / once))
             once = timed(work, count)
         counts[name] = max(1, math.ceil(seconds / once))

@@ -6,8 +6,8 @@
 #define IN_PART(n) 1
 #endif
 
-KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1,
-        const real *restrict x1, const real *restrict p2);
+KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p2,
+        const real *restrict p1, const real *restrict x1);
 KERNEL void k2(long N, long from, long to, real *restrict y2, const real *restrict y1);
 KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restrict y2,
         const real *restrict x2);
@@ -24,8 +24,8 @@ KERNEL void k9(long N, long from, long to, real *restrict y9, const real *restri
 
 #if IN_PART(0)
 /* y1[n<N, i<2, j<12, k<12] = sum[l<1, m<3, p<3](p1[i, l, m, p]*pad(x1, 0)[n, l, j + m - 1, k + p - 1]) + p2[i] */
-KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p1,
-        const real *restrict x1, const real *restrict p2)
+KERNEL void k1(long N, long from, long to, real *restrict y1, const real *restrict p2,
+        const real *restrict p1, const real *restrict x1)
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 < 2; i2++) {
@@ -277,8 +277,15 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
             }
             take(x2 + b * 13936 + 0, row, 0, 288);
         }
+        if (step + 1 < last) {
+            const long next = begin + batch, stop = next + end * 8;
+            for (long at = next + own * 8; at < stop && at < samples; at++) {
+                fetch(given_x1 + order[at] * 144, 576);
+                fetch(given_x2 + order[at] * 288, 1152);
+            }
+        }
         MARK(0);
-        k1(N, own, end, y1, p1, x1, p2);
+        k1(N, own, end, y1, p2, p1, x1);
         MARK(1);
         k2(N, own, end, y2, y1);
         MARK(2);

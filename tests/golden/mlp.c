@@ -6,18 +6,18 @@
 #define IN_PART(n) 1
 #endif
 
-KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1,
-        const real *restrict x1, const real *restrict p2);
-KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3,
-        const real *restrict y2, const real *restrict p4);
+KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p2,
+        const real *restrict p1, const real *restrict x1);
+KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p4,
+        const real *restrict p3, const real *restrict y2);
 KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restrict y3);
 KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3,
         const real *restrict x2);
 KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restrict y5);
 KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4,
         const real *restrict x2);
-KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7,
-        const real *restrict p3, const real *restrict y2);
+KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y2,
+        const real *restrict y7, const real *restrict p3);
 KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9,
         const real *restrict x1r);
 KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restrict y9);
@@ -30,8 +30,8 @@ KERNEL void k12(long N, long from, long to, real *restrict y14, const real *rest
 #if IN_PART(0)
 /* y1[n, i<12] = sum[j<20](p1[i, j]*x1[n, j]) + p2[i]
    y2[n, i<12] = sigmoid(y1[n, i]) */
-KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p1,
-        const real *restrict x1, const real *restrict p2)
+KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restrict p2,
+        const real *restrict p1, const real *restrict x1)
 {
     for (long b1 = from; b1 < to; b1++) {
         const vec v15 = splat(number(0.0f, 0u));
@@ -48,19 +48,19 @@ KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restri
         vec s13 = v15;
         vec s14 = v15;
         for (long r16 = 0; r16 < 20; r16++) {
-            const vec a29 = load(x1 + b1 * 784 + r16 * 8);
-            s3 = mac(splat(p1[r16]), a29, s3);
-            s4 = mac(splat(p1[r16 + 20]), a29, s4);
-            s5 = mac(splat(p1[r16 + 40]), a29, s5);
-            s6 = mac(splat(p1[r16 + 60]), a29, s6);
-            s7 = mac(splat(p1[r16 + 80]), a29, s7);
-            s8 = mac(splat(p1[r16 + 100]), a29, s8);
-            s9 = mac(splat(p1[r16 + 120]), a29, s9);
-            s10 = mac(splat(p1[r16 + 140]), a29, s10);
-            s11 = mac(splat(p1[r16 + 160]), a29, s11);
-            s12 = mac(splat(p1[r16 + 180]), a29, s12);
-            s13 = mac(splat(p1[r16 + 200]), a29, s13);
-            s14 = mac(splat(p1[r16 + 220]), a29, s14);
+            const vec a18 = held(load(x1 + b1 * 784 + r16 * 8));
+            s3 = mac(splat(p1[r16]), a18, s3);
+            s4 = mac(splat(p1[r16 + 20]), a18, s4);
+            s5 = mac(splat(p1[r16 + 40]), a18, s5);
+            s6 = mac(splat(p1[r16 + 60]), a18, s6);
+            s7 = mac(splat(p1[r16 + 80]), a18, s7);
+            s8 = mac(splat(p1[r16 + 100]), a18, s8);
+            s9 = mac(splat(p1[r16 + 120]), a18, s9);
+            s10 = mac(splat(p1[r16 + 140]), a18, s10);
+            s11 = mac(splat(p1[r16 + 160]), a18, s11);
+            s12 = mac(splat(p1[r16 + 180]), a18, s12);
+            s13 = mac(splat(p1[r16 + 200]), a18, s13);
+            s14 = mac(splat(p1[r16 + 220]), a18, s14);
         }
         store(y2 + b1 * 784, sigmoid_(add(s3, splat(p2[0]))));
         store(y2 + b1 * 784 + 8, sigmoid_(add(s4, splat(p2[1]))));
@@ -80,8 +80,8 @@ KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restri
 
 #if IN_PART(1)
 /* y3[n, i<10] = sum[j<12](p3[i, j]*y2[n, j]) + p4[i] */
-KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p3,
-        const real *restrict y2, const real *restrict p4)
+KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restrict p4,
+        const real *restrict p3, const real *restrict y2)
 {
     for (long b1 = from; b1 < to; b1++) {
         const vec v13 = splat(number(0.0f, 0u));
@@ -96,17 +96,17 @@ KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restri
         vec s11 = v13;
         vec s12 = v13;
         for (long r14 = 0; r14 < 12; r14++) {
-            const vec a25 = load(y2 + b1 * 784 + r14 * 8);
-            s3 = mac(splat(p3[r14]), a25, s3);
-            s4 = mac(splat(p3[r14 + 12]), a25, s4);
-            s5 = mac(splat(p3[r14 + 24]), a25, s5);
-            s6 = mac(splat(p3[r14 + 36]), a25, s6);
-            s7 = mac(splat(p3[r14 + 48]), a25, s7);
-            s8 = mac(splat(p3[r14 + 60]), a25, s8);
-            s9 = mac(splat(p3[r14 + 72]), a25, s9);
-            s10 = mac(splat(p3[r14 + 84]), a25, s10);
-            s11 = mac(splat(p3[r14 + 96]), a25, s11);
-            s12 = mac(splat(p3[r14 + 108]), a25, s12);
+            const vec a16 = held(load(y2 + b1 * 784 + r14 * 8));
+            s3 = mac(splat(p3[r14]), a16, s3);
+            s4 = mac(splat(p3[r14 + 12]), a16, s4);
+            s5 = mac(splat(p3[r14 + 24]), a16, s5);
+            s6 = mac(splat(p3[r14 + 36]), a16, s6);
+            s7 = mac(splat(p3[r14 + 48]), a16, s7);
+            s8 = mac(splat(p3[r14 + 60]), a16, s8);
+            s9 = mac(splat(p3[r14 + 72]), a16, s9);
+            s10 = mac(splat(p3[r14 + 84]), a16, s10);
+            s11 = mac(splat(p3[r14 + 96]), a16, s11);
+            s12 = mac(splat(p3[r14 + 108]), a16, s12);
         }
         store(y3 + b1 * 784, add(s3, splat(p4[0])));
         store(y3 + b1 * 784 + 8, add(s4, splat(p4[1])));
@@ -137,6 +137,7 @@ KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restri
         }
         const vec v13 = mul(splat(number(-1.0f, 2305843009213693950u)), lse_end(m3, s5));
         for (long i14 = 0; i14 < 10; i14++) {
+            prefetch(y3 + b1 * 784 + i14 * 8);
             store(y4 + b1 * 784 + i14 * 8, exp_(add(load(y3 + b1 * 784 + i14 * 8), v13)));
         }
     }
@@ -202,10 +203,22 @@ KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restri
 #if IN_PART(1)
 /* y8[n, i<12] = sum[j<10](y7[n, j]*p3[j, i])
    y9[n, i<12] = y8[n, i]*y2[n, i]*(1 - y2[n, i]) */
-KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y7,
-        const real *restrict p3, const real *restrict y2)
+KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y2,
+        const real *restrict y7, const real *restrict p3)
 {
     for (long b1 = from; b1 < to; b1++) {
+        prefetch(y2 + b1 * 784);
+        prefetch(y2 + b1 * 784 + 8);
+        prefetch(y2 + b1 * 784 + 16);
+        prefetch(y2 + b1 * 784 + 24);
+        prefetch(y2 + b1 * 784 + 32);
+        prefetch(y2 + b1 * 784 + 40);
+        prefetch(y2 + b1 * 784 + 48);
+        prefetch(y2 + b1 * 784 + 56);
+        prefetch(y2 + b1 * 784 + 64);
+        prefetch(y2 + b1 * 784 + 72);
+        prefetch(y2 + b1 * 784 + 80);
+        prefetch(y2 + b1 * 784 + 88);
         const vec v15 = splat(number(0.0f, 0u));
         vec s3 = v15;
         vec s4 = v15;
@@ -220,7 +233,7 @@ KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restri
         vec s13 = v15;
         vec s14 = v15;
         for (long r16 = 0; r16 < 10; r16++) {
-            const vec a17 = load(y7 + b1 * 784 + r16 * 8);
+            const vec a17 = held(load(y7 + b1 * 784 + r16 * 8));
             s3 = mac(a17, splat(p3[r16 * 12]), s3);
             s4 = mac(a17, splat(p3[r16 * 12 + 1]), s4);
             s5 = mac(a17, splat(p3[r16 * 12 + 2]), s5);
@@ -270,73 +283,63 @@ KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restr
         const real *restrict x1r)
 {
     const long blocks = (N + 7) / 8;
-    for (long i1 = from; i1 + 3 < (to < 12 ? to : 12); i1 += 4) {
+    for (long i1 = from; i1 + 2 < (to < 12 ? to : 12); i1 += 3) {
         for (long i2 = 0; i2 + 15 < 16; i2 += 16) {
-            const vec v11 = splat(number(0.0f, 0u));
-            vec s3 = v11;
-            vec s4 = v11;
-            vec s5 = v11;
-            vec s6 = v11;
-            vec s7 = v11;
-            vec s8 = v11;
-            vec s9 = v11;
-            vec s10 = v11;
-            for (long b12 = 0; b12 < blocks; b12++) {
-                const long v14 = (N - b12 * 8);
-                const long v15 = (v14 < 8 ? v14 : 8);
-                for (long n13 = 0; n13 < v15; n13++) {
-                    const vec a20 = load(x1r + b12 * 784 + i2 + n13 * 20);
-                    const vec a21 = load(x1r + b12 * 784 + i2 + n13 * 20 + 8);
-                    const vec v22 = splat(y9[b12 * 784 + i1 * 8 + n13]);
-                    s3 = mac(v22, a20, s3);
-                    const vec v23 = splat(y9[b12 * 784 + i1 * 8 + n13 + 8]);
-                    s4 = mac(v23, a20, s4);
-                    const vec v24 = splat(y9[b12 * 784 + i1 * 8 + n13 + 16]);
-                    s5 = mac(v24, a20, s5);
-                    const vec v25 = splat(y9[b12 * 784 + i1 * 8 + n13 + 24]);
-                    s6 = mac(v25, a20, s6);
-                    s7 = mac(v22, a21, s7);
-                    s8 = mac(v23, a21, s8);
-                    s9 = mac(v24, a21, s9);
-                    s10 = mac(v25, a21, s10);
+            const vec v9 = splat(number(0.0f, 0u));
+            vec s3 = v9;
+            vec s4 = v9;
+            vec s5 = v9;
+            vec s6 = v9;
+            vec s7 = v9;
+            vec s8 = v9;
+            for (long b10 = 0; b10 < blocks; b10++) {
+                const long v12 = (N - b10 * 8);
+                const long v13 = (v12 < 8 ? v12 : 8);
+                for (long n11 = 0; n11 < v13; n11++) {
+                    const vec a15 = held(load(x1r + b10 * 784 + i2 + n11 * 20));
+                    const vec v16 = splat(y9[b10 * 784 + i1 * 8 + n11]);
+                    s3 = mac(v16, a15, s3);
+                    const vec a17 = held(load(x1r + b10 * 784 + i2 + n11 * 20 + 8));
+                    s6 = mac(v16, a17, s6);
+                    const vec v19 = splat(y9[b10 * 784 + i1 * 8 + n11 + 8]);
+                    s4 = mac(v19, a15, s4);
+                    s7 = mac(v19, a17, s7);
+                    const vec v21 = splat(y9[b10 * 784 + i1 * 8 + n11 + 16]);
+                    s5 = mac(v21, a15, s5);
+                    s8 = mac(v21, a17, s8);
                 }
             }
             store(y10 + i1 * 20 + i2, s3);
             store(y10 + i1 * 20 + i2 + 20, s4);
             store(y10 + i1 * 20 + i2 + 40, s5);
-            store(y10 + i1 * 20 + i2 + 60, s6);
-            store(y10 + i1 * 20 + i2 + 8, s7);
-            store(y10 + i1 * 20 + i2 + 28, s8);
-            store(y10 + i1 * 20 + i2 + 48, s9);
-            store(y10 + i1 * 20 + i2 + 68, s10);
+            store(y10 + i1 * 20 + i2 + 8, s6);
+            store(y10 + i1 * 20 + i2 + 28, s7);
+            store(y10 + i1 * 20 + i2 + 48, s8);
         }
         for (long i2 = 16; i2 + 3 < 20; i2 += 4) {
-            const vec v30 = splat(number(0.0f, 0u));
-            vec s26 = v30;
-            vec s27 = v30;
-            vec s28 = v30;
-            vec s29 = v30;
-            for (long b31 = 0; b31 < blocks; b31++) {
-                const long v33 = (N - b31 * 8);
-                const long v34 = (v33 < 8 ? v33 : 8);
-                for (long n32 = 0; n32 < v34; n32++) {
-                    const vec a39 = load_part(x1r + b31 * 784 + i2 + n32 * 20, 4);
-                    s26 = mac(splat(y9[b31 * 784 + i1 * 8 + n32]), a39, s26);
-                    s27 = mac(splat(y9[b31 * 784 + i1 * 8 + n32 + 8]), a39, s27);
-                    s28 = mac(splat(y9[b31 * 784 + i1 * 8 + n32 + 16]), a39, s28);
-                    s29 = mac(splat(y9[b31 * 784 + i1 * 8 + n32 + 24]), a39, s29);
+            const vec v25 = splat(number(0.0f, 0u));
+            vec s22 = v25;
+            vec s23 = v25;
+            vec s24 = v25;
+            for (long b26 = 0; b26 < blocks; b26++) {
+                const long v28 = (N - b26 * 8);
+                const long v29 = (v28 < 8 ? v28 : 8);
+                for (long n27 = 0; n27 < v29; n27++) {
+                    const vec a31 = held(load_part(x1r + b26 * 784 + i2 + n27 * 20, 4));
+                    s22 = mac(splat(y9[b26 * 784 + i1 * 8 + n27]), a31, s22);
+                    s23 = mac(splat(y9[b26 * 784 + i1 * 8 + n27 + 8]), a31, s23);
+                    s24 = mac(splat(y9[b26 * 784 + i1 * 8 + n27 + 16]), a31, s24);
                 }
             }
-            store_part(y10 + i1 * 20 + i2, s26, 4);
-            store_part(y10 + i1 * 20 + i2 + 20, s27, 4);
-            store_part(y10 + i1 * 20 + i2 + 40, s28, 4);
-            store_part(y10 + i1 * 20 + i2 + 60, s29, 4);
+            store_part(y10 + i1 * 20 + i2, s22, 4);
+            store_part(y10 + i1 * 20 + i2 + 20, s23, 4);
+            store_part(y10 + i1 * 20 + i2 + 40, s24, 4);
         }
     }
 }
 #endif
 
-#if IN_PART(1)
+#if IN_PART(0)
 /* y11[i<12] = sum[n](y9[n, i]) */
 KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restrict y9)
 {
@@ -412,7 +415,7 @@ KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restr
 }
 #endif
 
-#if IN_PART(0)
+#if IN_PART(1)
 /* y12[i<10, j<12] = sum[n](y7[n, i]*y2[n, j]) */
 KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7,
         const real *restrict y2r)
@@ -430,12 +433,12 @@ KERNEL void k10(long N, long from, long to, real *restrict y12, const real *rest
                 const long v11 = (N - b9 * 8);
                 const long v12 = (v11 < 8 ? v11 : 8);
                 for (long n10 = 0; n10 < v12; n10++) {
-                    const vec a18 = load(y2r + b9 * 784 + i2 + n10 * 12);
-                    s3 = mac(splat(y7[b9 * 784 + i1 * 8 + n10]), a18, s3);
-                    s4 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 8]), a18, s4);
-                    s5 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 16]), a18, s5);
-                    s6 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 24]), a18, s6);
-                    s7 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 32]), a18, s7);
+                    const vec a14 = held(load(y2r + b9 * 784 + i2 + n10 * 12));
+                    s3 = mac(splat(y7[b9 * 784 + i1 * 8 + n10]), a14, s3);
+                    s4 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 8]), a14, s4);
+                    s5 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 16]), a14, s5);
+                    s6 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 24]), a14, s6);
+                    s7 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 32]), a14, s7);
                 }
             }
             store(y12 + i1 * 12 + i2, s3);
@@ -455,12 +458,12 @@ KERNEL void k10(long N, long from, long to, real *restrict y12, const real *rest
                 const long v32 = (N - b30 * 8);
                 const long v33 = (v32 < 8 ? v32 : 8);
                 for (long n31 = 0; n31 < v33; n31++) {
-                    const vec a39 = load_part(y2r + b30 * 784 + i2 + n31 * 12, 4);
-                    s24 = mac(splat(y7[b30 * 784 + i1 * 8 + n31]), a39, s24);
-                    s25 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 8]), a39, s25);
-                    s26 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 16]), a39, s26);
-                    s27 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 24]), a39, s27);
-                    s28 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 32]), a39, s28);
+                    const vec a35 = held(load_part(y2r + b30 * 784 + i2 + n31 * 12, 4));
+                    s24 = mac(splat(y7[b30 * 784 + i1 * 8 + n31]), a35, s24);
+                    s25 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 8]), a35, s25);
+                    s26 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 16]), a35, s26);
+                    s27 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 24]), a35, s27);
+                    s28 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 32]), a35, s28);
                 }
             }
             store_part(y12 + i1 * 12 + i2, s24, 4);
@@ -473,7 +476,7 @@ KERNEL void k10(long N, long from, long to, real *restrict y12, const real *rest
 }
 #endif
 
-#if IN_PART(0)
+#if IN_PART(1)
 /* y13[i<10] = sum[n](y7[n, i]) */
 KERNEL void k11(long N, long from, long to, real *restrict y13, const real *restrict y7)
 {
@@ -539,7 +542,7 @@ KERNEL void k11(long N, long from, long to, real *restrict y13, const real *rest
 }
 #endif
 
-#if IN_PART(1)
+#if IN_PART(0)
 /* y14[n, i<20] = sum[j<12](y9[n, j]*p1[j, i]) */
 KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9,
         const real *restrict p1)
@@ -558,7 +561,7 @@ KERNEL void k12(long N, long from, long to, real *restrict y14, const real *rest
             vec s11 = v13;
             vec s12 = v13;
             for (long r14 = 0; r14 < 12; r14++) {
-                const vec a15 = load(y9 + b1 * 784 + r14 * 8);
+                const vec a15 = held(load(y9 + b1 * 784 + r14 * 8));
                 s3 = mac(a15, splat(p1[r14 * 20 + i2]), s3);
                 s4 = mac(a15, splat(p1[r14 * 20 + i2 + 1]), s4);
                 s5 = mac(a15, splat(p1[r14 * 20 + i2 + 2]), s5);
@@ -646,14 +649,21 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
             }
             take(x2 + b * 784 + 0, row, 0, 10);
         }
+        if (step + 1 < last) {
+            const long next = begin + batch, stop = next + end * 8;
+            for (long at = next + own * 8; at < stop && at < samples; at++) {
+                fetch(given_x1 + order[at] * 20, 80);
+                fetch(given_x2 + order[at] * 10, 40);
+            }
+        }
         MARK(0);
         MARK(1);
-        k1(N, own, end, y2, p1, x1, p2);
+        k1(N, own, end, y2, p2, p1, x1);
         MARK(2);
         for (long b = own; b < end; b++)
             give(y2r + b * 784, 12, y2 + b * 784, 12, 8);
         MARK(3);
-        k2(N, own, end, y3, p3, y2, p4);
+        k2(N, own, end, y3, p4, p3, y2);
         MARK(4);
         k3(N, own, end, y4, y3);
         MARK(5);
@@ -665,12 +675,12 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         k6(N, own, end, y7, y4, x2);
         MARK(9);
         meet(t);
-        k7(N, own, end, y9, y7, p3, y2);
+        k7(N, own, end, y9, y2, y7, p3);
         MARK(11);
         meet(t);
         {
             long from, to;
-            share(12, 4, worker, workers, &from, &to);
+            share(12, 3, worker, workers, &from, &to);
             if (from < to) k8(N, from, to, y10, y9, x1r);
         }
         MARK(13);

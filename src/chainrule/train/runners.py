@@ -288,11 +288,13 @@ def rates(rule: Optimizer, first: int, count: int, dtype: np.dtype[Any]) -> Arra
 def metrics_of(task: Task, outputs: Mapping[Tensor, Array], samples: int, batch: int) -> dict[str, float]:
     """The loss over all batches, and the accuracy where the task counts it: its outputs are the loss, and then how many
     are right, of how many."""
-    loss, *counts = (outputs[tensor].astype(np.float64) for tensor in task.outputs)
-    sizes = np.minimum(batch, samples - batch * np.arange(len(loss)))
-    metrics = {"loss": float((loss * sizes).sum() / samples)}
+    losses, *counts = (outputs[tensor] for tensor in task.outputs)
+    batch = min(batch, samples)
+    last = samples - batch * (len(losses) - 1)
+    metrics = {"loss": float(batch * losses[:-1].sum(dtype=np.float64) + last * float(losses[-1])) / samples}
     if counts:
-        metrics["accuracy"] = float(counts[0].sum() / max(counts[1].sum(), 1.0))
+        right, counted = (float(each.sum(dtype=np.float64)) for each in counts)
+        metrics["accuracy"] = right / max(counted, 1.0)
     return metrics
 
 
