@@ -19,7 +19,7 @@ from bench.stages import build_times
 from bench.table import duration, markdown
 from bench.workloads import WORKLOADS, Workload, mlp
 
-SAMPLES = 1024
+SAMPLES = 16384
 
 
 def network(batch: int, width: int, depth: int) -> Workload:
