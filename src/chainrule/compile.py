@@ -20,6 +20,7 @@ import numpy as np
 
 from chainrule.derive import Derivation
 from chainrule.ir.expr import Tensor
+from chainrule.ir.laws import signs_read_from_relu
 from chainrule.ir.program import Program
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
@@ -77,7 +78,7 @@ def gradients(net: Network, derivation: Derivation) -> Task:
 def task_of(program: Program, outputs: Iterable[Tensor], net: Network | None = None) -> Task:
     """A program as a task; the probabilities of what is drawn are the network's."""
     return Task(
-        program.equations,
+        tuple(signs_read_from_relu(program.equations)),
         data=(*program.inputs, *program.random),
         kept=(*program.parameters, *(s.tensor for s in program.states)),
         following={},

@@ -1,10 +1,13 @@
-"""The derivative of a scalar function written out by its law."""
+"""Laws of scalar functions: a derivative written out, and a sign read elsewhere."""
 
 from __future__ import annotations
 
-from chainrule.ir.expr import Apply, Component, Expr
+from collections.abc import Iterable
+
+from chainrule.ir.expr import Apply, Component, Expr, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.parse import law
+from chainrule.ir.program import Equation
 from chainrule.ir.walk import transform
 
 
@@ -18,3 +21,31 @@ def expanded(node: Apply) -> Expr:
         return bindings[part.tensor.name] if isinstance(part, Component) else part
 
     return transform(law(function, argument), bind)
+
+
+def signs_read_from_relu(equations: Iterable[Equation]) -> list[Equation]:
+    """The equations with step(x) read as step(relu(x)) wherever relu(x) was computed before: the two are equal, and
+    what is rectified need not be kept for the way back."""
+    rectified: dict[Tensor, Tensor] = {}
+
+    def read(node: Expr) -> Expr:
+        match node:
+            case Apply(function="step", arguments=(Component(tensor=x, subscripts=subscripts, pad=None),)) if (
+                x in rectified
+            ):
+                return Apply("step", (Component(rectified[x], subscripts),))
+            case _:
+                return node
+
+    result: list[Equation] = []
+    for equation in equations:
+        result.append(Equation(equation.target, transform(equation.value, read)))
+        target = equation.target
+        match equation.value:
+            case Apply(function="relu", arguments=(Component(tensor=x, subscripts=subscripts, pad=None),)) if (
+                subscripts == target.subscripts and all(s.plain is not None for s in subscripts)
+            ):
+                rectified[x] = target.tensor
+            case _:
+                pass
+    return result
