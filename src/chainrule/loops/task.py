@@ -12,13 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from math import prod
 from typing import Literal
 
 from chainrule.ir.expr import Tensor
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout
@@ -43,17 +40,6 @@ class Task:
     loss: Tensor | None = None
     drawn: Mapping[Tensor, tuple[int, float | None]] = field(default_factory=dict[Tensor, tuple[int, float | None]])
     stepwise: tuple[Tensor, ...] = ()
-
-
-    @cached_property
-    def products(self) -> int:
-        """Products for one sample, roughly: the positions of all indices of each equation with samples."""
-        total = 0
-        for equation in self.equations:
-            every = dict.fromkeys((*equation.indices, *bound(equation.value)))
-            if any(i.is_sample for i in every):
-                total += prod(i.extent for i in every if isinstance(i.extent, int))
-        return total
 
 
 @dataclass(frozen=True, slots=True)

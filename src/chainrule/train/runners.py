@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from chainrule.compile import compiled
 from chainrule.errors import BuildError, CompileError, DataError, ModelError
 from chainrule.evaluate.numpy import execute
+from chainrule.ir.cost import operations
 from chainrule.ir.expr import Component, Delta, Tensor
 from chainrule.ir.program import Program
 from chainrule.ir.walk import nodes
@@ -37,7 +38,7 @@ REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
 SLICE = 0.05  # seconds after which Ctrl-C is seen and the number of workers chosen anew
 PROBE = 8  # steps of a slice when nothing is known
 RETRY = 40  # slices after which the slower number of workers is tried again
-PARALLEL = 4e6  # products in a batch from which a second worker is worth its meetings
+PARALLEL = 8e6  # operations in a batch from which a second worker is worth its meetings
 
 
 class Runner(Protocol):
@@ -115,7 +116,8 @@ class NativeRunner:
     def __init__(self, task: Task, samples: int, workers: int | None) -> None:
         self.task = task
         self.workers = workers
-        self.most = workers or (1 if task.products * samples < PARALLEL else cores())
+        self.operations = operations(task.equations)
+        self.most = workers or (1 if self.operations * samples < PARALLEL else cores())
         self.library: Library = compiled(task, samples=samples, workers=self.most)
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # steps per second, by the number of workers
@@ -167,11 +169,10 @@ class NativeRunner:
         """The number of workers for the next slice: the quickest of late, now and then the other one."""
         if self.workers is not None:
             return self.workers
-        most = cores()
-        if most == 1 or self.task.products * batch < PARALLEL:
+        if self.most == 1 or self.operations * batch < PARALLEL:
             return 1
         self.slices += 1
-        options = sorted((1, most), key=lambda n: -self.speeds.get(n, math.inf))
+        options = sorted((1, self.most), key=lambda n: -self.speeds.get(n, math.inf))
         return options[1] if self.slices % RETRY == 0 else options[0]
 
 
