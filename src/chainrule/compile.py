@@ -32,6 +32,7 @@ from chainrule.optim.optimizer import RATE, Optimizer
 from chainrule.runtime.compiler import Target, native
 from chainrule.runtime.headers import PARTS, header
 from chainrule.runtime.library import Library
+from chainrule.runtime.tiles import measured
 from chainrule.targets import c
 
 LONG = 1200  # lines from which on several compilers side by side are quicker than one
@@ -115,7 +116,11 @@ def compiled(task: Task, *, samples: int, workers: int = 1) -> Library:
     Raises CompileError where there are no loops for an equation, BuildError where it cannot be built.
     """
     target = native()
-    lowered = lower(task, machine_of(target, workers), samples=samples)
+    lowered = lower(task, machine_of(target, workers), samples=samples, tiles=measured(target))
     source = emit(lowered)
-    parts = c.PARTS if source.count("\n") > LONG else 1
-    return Library(lowered, source, c.slots(lowered), target, np.dtype(np.float32), parts=parts)
+    return Library(lowered, source, c.slots(lowered), target, np.dtype(np.float32), parts=parts_of(source))
+
+
+def parts_of(source: str) -> int:
+    """How many compilers take a source at once."""
+    return c.PARTS if source.count("\n") > LONG else 1

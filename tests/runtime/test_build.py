@@ -229,10 +229,10 @@ def test_a_full_disk_everywhere_is_a_build_error(monkeypatch: pytest.MonkeyPatch
 def test_the_cache_stands_where_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CHAINRULE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert builds._cache() == tmp_path / "xdg" / "chainrule"
+    assert builds.cache() == tmp_path / "xdg" / "chainrule"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert builds._cache() == tmp_path / "home" / ".cache" / "chainrule"
+    assert builds.cache() == tmp_path / "home" / ".cache" / "chainrule"
 
 
 def test_a_user_without_a_home_builds_in_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:

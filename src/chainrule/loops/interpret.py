@@ -80,6 +80,8 @@ class Kernel:
                     self.locals[local] = self.value(value)
                 case ir.Set(local=local, value=value):
                     self.locals[local] = self.value(value)
+                case ir.Fetch():
+                    pass
                 case ir.Store():
                     self.store(statement)
                 case ir.For():

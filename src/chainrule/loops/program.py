@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
+from math import prod
 
 from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
@@ -17,21 +19,31 @@ from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, sampled
 from chainrule.loops.memory import ALIGN, met, packed, spread, whole
 from chainrule.loops.places import Place
-from chainrule.loops.schedule import Machine, Schedule, choose, fits, lanes_of, needs_rows
+from chainrule.loops.schedule import Machine, Schedule, alternatives, choose, fits, lanes_of, needs_rows
 from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Task
 
 
-def lower(task: Task, machine: Machine, *, samples: int, scheduled: bool = True) -> Lowered:
+def lower(
+    task: Task, machine: Machine, *, samples: int, scheduled: bool = True, tiles: Tiles | None = None, variant: int = 0
+) -> Lowered:
     """The kernels of a task. Where more `samples` are expected at once than half a vector has lanes, they go into the
     lanes. Without `scheduled` the loops are as the equations have them, one equation a kernel: what every schedule must
-    equal bit for bit. Raises CompileError where the program has no loops."""
+    equal bit for bit. `tiles` are taken for the kernels they name; of the others each takes its `variant`-th best by
+    the model. Raises CompileError where the program has no loops."""
     width = machine.lanes if 2 * samples > machine.lanes else 1
-    return _Plan(task, machine, width, samples, scheduled).lowered()
+    return _Plan(task, machine, width, samples, scheduled, tiles or {}, variant).lowered()
+
+
+Tiles = Mapping[str, tuple[int, ...]]
+"""Measured tiles, by the keys of the kernels they are for."""
 
 
 class _Plan:
-    def __init__(self, task: Task, machine: Machine, width: int, samples: int, scheduled: bool) -> None:
-        self.task, self.machine, self.width = task, machine, width
+    def __init__(
+        self, task: Task, machine: Machine, width: int, samples: int, scheduled: bool, tiles: Tiles, variant: int
+    ) -> None:
+        self.task, self.machine, self.width, self.samples = task, machine, width, samples
+        self.scheduled, self.tiles, self.variant = scheduled, tiles, variant
         self.ids = frozenset(t for t in task.data if t.dtype == "integer")
         equations = self.merged() if scheduled else [*task.equations]
         self.names = names_of(task)
@@ -44,9 +56,7 @@ class _Plan:
         self.groups = [Group((e,), lanes[e]) for e in equations]
         if scheduled:
             self.groups = grouped(equations, lanes.__getitem__, self.fits)
-        self.schedules = [choose(g, self.layouts, machine, width, samples) for g in self.groups]
-        if not scheduled:
-            self.schedules = [replace(s, tile=(1,) * len(s.tile)) for s in self.schedules]
+        self.schedules = [self.choose(g, self.layouts) for g in self.groups]
         self.made_in: dict[Tensor | None, int] = {t: n for n, g in enumerate(self.groups) for t in g.targets}
         self.read_in: dict[Tensor, list[int]] = {}
         for number, group in enumerate(self.groups):
@@ -64,7 +74,32 @@ class _Plan:
         for equation in copies:
             group = Group((equation,))
             self.groups.append(group)
-            self.schedules.append(choose(group, self.layouts, machine, width, samples))
+            self.schedules.append(self.choose(group, self.layouts))
+
+    def choose(self, group: Group, layouts: Mapping[Tensor, Layout]) -> Schedule:
+        """The measured tile, or the model's choice."""
+        schedule = choose(group, layouts, self.machine, self.width, self.samples)
+        if not self.scheduled:
+            return replace(schedule, tile=(1,) * len(schedule.tile))
+        tile = self.tiles.get(self.key(group, schedule, layouts)) if self.tiles else None
+        if tile is not None:
+            return replace(schedule, tile=tile) if self.may_take(tile, schedule) else schedule
+        if self.variant and (others := alternatives(group, layouts, self.machine, self.width, self.samples)):
+            return others[min(self.variant, len(others) - 1)]
+        return schedule
+
+    def may_take(self, tile: tuple[int, ...], schedule: Schedule) -> bool:
+        """Whether a tile is one for such a schedule: any of those gives the same bits."""
+        return len(tile) == len(schedule.tile) and min(tile) > 0 and prod(tile) <= self.machine.accumulators
+
+    def key(self, group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) -> str:
+        """What decides the code of a kernel but for its tile, in whatever program it stands."""
+        every = dict.fromkeys(t for e in group.equations for t in (e.tensor, *tensors(e.value)))
+        names = {t: Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(every)}
+        texts = [to_text(_plain(e.over(names))) for e in group.equations]
+        shapes = [(t.shape, layouts[t].halo, layouts[t].width) for t in every]
+        extents = [loop.extent for loop in schedule.loops]
+        return digest(repr((texts, shapes, schedule.lanes, extents, self.width, self.samples, self.machine)))
 
     def merged(self) -> list[Equation]:
         """The equations in an order in which updates directly follow the gradients that they consume, where that is
@@ -197,7 +232,7 @@ class _Plan:
         delivered = {self.buffer(t) for t in self.task.outputs}
         return Lowered(
             self.task, self.machine.lanes, self.width, whole(stages, delivered), places, self.names, stride,
-            sizes["common"], self.by_name, self.views,
+            sizes["common"], self.by_name, self.views, self.keys,
         )
 
     def entries(self, tensor: Tensor, rows: bool) -> int:
@@ -258,11 +293,13 @@ class _Plan:
         for tensor, layout in self.layouts.items():
             places.setdefault((tensor, False), Place(ir.Buffer(self.names[tensor], "real"), layout, 0))
         self.by_name: dict[str, tuple[Group, Schedule]] = {}
+        self.keys: dict[str, str] = {}
         yield from (Rows(t) for t in rows if t in self.task.data)
         for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True), 1):
             name = f"k{number}"
             builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids)
             self.by_name[name] = (group, schedule)
+            self.keys[name] = self.key(group, schedule, self.layouts)
             yield builder.build(name, [self.described(e) for e in group.equations])
             yield from (Rows(t) for t in group.targets if t in rows and self.complete(t, number))
             if self.task.loss is not None and self.task.loss in group.targets:
@@ -334,3 +371,7 @@ def names_of(task: Task) -> dict[Tensor, str]:
             number += 1
             names[equation.tensor] = f"y{number}"
     return names
+
+
+def digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]

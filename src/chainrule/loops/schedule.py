@@ -152,8 +152,7 @@ def choose(
     blocks = -(-samples // width)
     has_samples = any(i.is_sample for i in group.indices)
     if has_samples and width > 1:
-        tile = best_tile(group, found, machine, "samples", blocks)
-        return Schedule("samples", found, tile)
+        return Schedule("samples", found, tiles(group, found, machine, "samples", blocks)[0])
     options: list[tuple[float, Schedule]] = []
     outer = samples if has_samples else 1
     for lanes in ("outputs", "terms"):
@@ -166,10 +165,20 @@ def choose(
             extra = sum(layouts[t].size for t in copied) * blocks * width / 2  # a copy in rows is a transpose
         else:
             extra = 0
-        tile = best_tile(group, found, machine, lanes, outer)
+        tile = tiles(group, found, machine, lanes, outer)[0]
         cost = total_cost(group, found, tile, machine, lanes, outer, samples, width) + extra
         options.append((cost, Schedule(lanes, found, tile)))
     return min(options, key=lambda option: option[0])[1]
+
+
+def alternatives(
+    group: Group, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
+) -> list[Schedule]:
+    """All schedules with the lanes of the cheapest, by what the model thinks of them."""
+    best = choose(group, layouts, machine, width, samples)
+    has_samples = any(i.is_sample for i in group.indices)
+    outer = (-(-samples // width) if best.lanes == "samples" else samples) if has_samples else 1
+    return [replace(best, tile=tile) for tile in tiles(group, best.loops, machine, best.lanes, outer)]
 
 
 def reductions(group: Group) -> list[Reduce]:
@@ -200,7 +209,7 @@ class Demand:
             vector = products
         busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
         left = prod([share for loops, share in self.cuts if all(tile[n] == 1 for n in loops)])
-        return (busy + 0.05 * (vector + scalar)) * left
+        return (busy + 0.06 * vector + 0.05 * scalar) * left
 
 
 def demand(node: Reduce, found: Sequence[Loop], lanes: Lanes) -> Demand:
@@ -235,16 +244,17 @@ def _cuts(node: Reduce, found: Sequence[Loop]) -> Iterable[tuple[tuple[int, ...]
                     ), share
 
 
-def best_tile(
+def tiles(
     group: Group, found: Sequence[Loop], machine: Machine, lanes: Lanes, blocks: int
-) -> tuple[int, ...]:
+) -> list[tuple[int, ...]]:
+    """The tiles that fit into the registers, the cheapest by the model first."""
     demands = [demand(node, found, lanes) for node in reductions(group) if node.kind == "sum"]
     if not demands:
-        return (1,) * (len(found) + 1)
+        return [(1,) * (len(found) + 1)]
     counts = [blocks, *(_positions(loop, machine, lanes, loop is found[-1]) for loop in found)]
     sizes = [(1, 2, 3, 4) if lanes == "samples" else (1,), *(SIZES for _ in found)]
     options = [[s for s in some if s <= max(count, 1)] for some, count in zip(sizes, counts, strict=True)]
-    best, cheapest = (1,) * len(options), float("inf")
+    costs: dict[tuple[int, ...], float] = {}
     shared = 0 if any(i.is_sample for i in group.indices) else 1  # blocks of samples, or else the first loop
     for tile in _tiles(options, machine.accumulators):
         cost = 0.0
@@ -256,10 +266,8 @@ def best_tile(
             if times:
                 cost += times * sum(d.cycles([t for _, t in part], machine) for d in demands)
         # Among equals the smaller program.
-        cost *= 1 + 0.001 * sum(t > 1 for t in tile)
-        if cost < cheapest:
-            best, cheapest = tile, cost
-    return best
+        costs[tile] = cost * (1 + 0.001 * sum(t > 1 for t in tile))
+    return sorted(costs, key=costs.__getitem__)
 
 
 def _tiles(options: Sequence[Sequence[int]], most: int) -> Iterable[tuple[int, ...]]:

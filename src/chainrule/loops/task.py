@@ -77,7 +77,8 @@ Stage = ir.Kernel | Rows | Check | Meet
 class Lowered:
     """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
     block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a
-    view is another tensor's memory. `made_of` tells for each kernel its equations and its schedule."""
+    view is another tensor's memory. `made_of` tells for each kernel its equations and its schedule, `keys` by what
+    measured tiles know it."""
 
     task: Task
     lanes: int
@@ -89,3 +90,4 @@ class Lowered:
     common: int
     made_of: Mapping[str, tuple[Group, Schedule]]
     views: Mapping[Tensor, Tensor]
+    keys: Mapping[str, str]

@@ -55,7 +55,7 @@ def build(
         return _found(folder, name) or _made(folder, name, source, commands, time_limit)
 
     try:
-        return within(_cache())
+        return within(cache())
     except OSError as error:
         _say_once(f"the cache of compiled models cannot be used ({error}); a temporary folder takes its place")
     try:
@@ -64,7 +64,7 @@ def build(
         raise BuildError(f"there is no folder to build in: {error}", fix="make room in it, or set TMPDIR") from None
 
 
-def _cache() -> Path:
+def cache() -> Path:
     """$CHAINRULE_CACHE, else chainrule/ in the user's cache. Raises OSError where it is not the user's own to write to:
     code is loaded from it."""
     if chosen := os.environ.get("CHAINRULE_CACHE"):

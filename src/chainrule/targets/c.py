@@ -248,6 +248,8 @@ def _locals(statement: ir.Statement) -> Iterator[ir.Local]:
             yield from (bound for bound in (start, stop) if isinstance(bound, ir.Local))
         case ir.If(condition=condition):
             yield from _value_locals(condition)
+        case ir.Fetch(address=address):
+            yield from (local for local, _ in address.found)
 
 
 def _next_to_use(local: ir.Local, value: ir.Value, rest: Sequence[ir.Statement]) -> bool:

@@ -39,11 +39,13 @@ from chainrule.train.runners import (
     metrics_of,
     rates,
     runner,
+    workers_for,
 )
 from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
-    from chainrule.train.profile import Profile
+    from chainrule.train.profile import Profile, Run
+    from chainrule.train.tune import Tuning
     from chainrule.verify.certificate import Certificate
     from chainrule.verify.exact import ProgramCheck
 
@@ -513,6 +515,35 @@ class Model:
         """
         from chainrule.train.profile import profile
 
+        return profile(self._steps(x, y, batch_size, optimizer))
+
+    def tune(
+        self, x: Samples, y: ArrayLike, *, batch_size: int = 32, optimizer: Optimizer | str | None = None,
+        verbose: bool = True, workers: int | None = None,
+    ) -> Tuning:
+        """Measure which register tile of each kernel of a training step is quickest here, where otherwise a model of
+        the machine decides: some seconds, for a few percent of speed and the same bits. The result is kept in the cache
+        of compiled code, for all models with the same kernels, batch size and `workers`. The model is not changed;
+        `print` what comes back. Ctrl-C ends the measuring and keeps what it has found.
+
+        Raises CompileError or BuildError where there is no native code.
+        """
+        from chainrule.train.tune import tune
+
+        run = self._steps(x, y, batch_size, optimizer)
+        most = workers_for(run.task, batch_size, workers)
+        with progress(1, verbose, "measuring tiles") as report:
+            found = tune(run, most, lambda done: report.step(0, done))
+        self._runners.clear()
+        self._again.clear()
+        return found
+
+    def _steps(
+        self, x: Samples, y: ArrayLike, batch_size: int, optimizer: Optimizer | str | None
+    ) -> Run:
+        """Steps of training over all samples, in whole batches, for a clock."""
+        from chainrule.train.profile import Run
+
         rule = optimizer_named(optimizer)
         given, target = self._labelled(x, y, None, np.dtype(np.float32))
         net, derivation = self._programs(given)
@@ -525,7 +556,7 @@ class Model:
         arrays = {**given, net.target.name: target}
         kinds = {"integer": np.int32, "real": np.float32}
         data = {t: np.ascontiguousarray(arrays[t.name], kinds[t.dtype]) for t in task.data if t not in task.drawn}
-        return profile(task, data, kept, batch_size, order)
+        return Run(task, data, kept, batch_size, order)
 
     def _take(self, task: Task, kept: Mapping[Tensor, Array]) -> None:
         """Make what a run has learnt the model's own."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.compile import emit, machine_of
+from chainrule.compile import emit, machine_of, parts_of
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import Tensor
 from chainrule.loops import nodes as ir
@@ -21,6 +21,7 @@ from chainrule.loops.task import Lowered, Meet, Task
 from chainrule.runtime.compiler import native
 from chainrule.runtime.library import Library
 from chainrule.runtime.peaks import Peaks, peaks
+from chainrule.runtime.tiles import measured
 from chainrule.targets import c
 from chainrule.train.runners import outputs_of
 
@@ -70,23 +71,49 @@ class Profile:
         return "\n".join(lines)
 
 
-def profile(
-    task: Task, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], batch: int, order: NDArray[np.int64]
-) -> Profile:
-    """Run the task's steps over `order` several times, with a clock between kernels."""
-    target = native()
-    lowered = lower(task, machine_of(target), samples=batch)
-    library = Library(lowered, "#define PROFILED\n" + emit(lowered), c.slots(lowered), target, np.dtype(np.float32))
-    steps = -(-len(order) // batch)
-    outputs = outputs_of(task, len(order), steps, np.dtype(np.float32))
-    best = np.full(len(lowered.stages) + 2, np.inf)
-    for _ in range(REPEATS):
-        ticks = np.zeros(len(best), np.uint64)
-        values = {t: a.copy() for t, a in kept.items()}
-        library.prepare(data, values, outputs, order, batch, ticks)
-        library.steps(len(order), batch, 0, steps)
-        best = np.minimum(best, ticks.astype(np.float64))
-    seconds = best / _ticks_per_second(library) / steps
+@dataclass(frozen=True)
+class Run:
+    """What the steps of a task run over: the samples in `order`, `batch` at once, from the values in `kept`."""
+
+    task: Task
+    data: Mapping[Tensor, Array]
+    kept: Mapping[Tensor, Array]
+    batch: int
+    order: NDArray[np.int64]
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.order) // self.batch)
+
+
+class Clocked:
+    """A run's program with a clock between kernels."""
+
+    def __init__(self, run: Run, lowered: Lowered) -> None:
+        source = "#define PROFILED\n" + emit(lowered)
+        self.given, self.lowered = run, lowered
+        self.library = Library(
+            lowered, source, c.slots(lowered), native(), np.dtype(np.float32), parts=parts_of(source)
+        )
+        self.outputs = outputs_of(run.task, len(run.order), run.steps, np.dtype(np.float32))
+        self.marks = len(lowered.stages) + 2
+
+    def ticks(self, workers: int = 1) -> NDArray[np.float64]:
+        """For the start, each stage and the end of a step, the ticks of one run through all steps."""
+        run, ticks = self.given, np.zeros(self.marks, np.uint64)
+        values = {t: a.copy() for t, a in run.kept.items()}
+        self.library.prepare(run.data, values, self.outputs, run.order, run.batch, ticks)
+        self.library.steps(len(run.order), run.batch, 0, run.steps, workers=workers)
+        return ticks.astype(np.float64)
+
+
+def profile(run: Run) -> Profile:
+    """Go through the run several times, by one worker."""
+    target, batch = native(), run.batch
+    lowered = lower(run.task, machine_of(target), samples=batch, tiles=measured(target))
+    clocked = Clocked(run, lowered)
+    best = np.min([clocked.ticks() for _ in range(REPEATS)], axis=0)
+    seconds = best / ticks_per_second(clocked.library) / run.steps
     rows = [Row("the batch into blocks", float(seconds[0]), 0.0, 0.0)]
     for number, stage in enumerate(lowered.stages, 1):
         if not isinstance(stage, Meet):
@@ -105,7 +132,7 @@ def _row(lowered: Lowered, stage: ir.Kernel | object, seconds: float, samples: i
     return Row("; ".join(str(e.tensor.name) for e in group.equations), seconds, float(flops), float(moved))
 
 
-def _ticks_per_second(library: Library) -> float:
+def ticks_per_second(library: Library) -> float:
     ticks = library.handle.chainrule_ticks
     ticks.restype = ctypes.c_uint64
     start, first = perf_counter(), ticks()

@@ -62,7 +62,7 @@ class Lines(Silent):
 class Terminal(Silent):
     """A bar that fills once over all epochs, with the latest numbers beside it."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, what: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -70,7 +70,7 @@ class Terminal(Silent):
         self.bar: Bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=Console(stderr=True)
         )
-        self.task: TaskID = self.bar.add_task(f"epoch 1/{epochs}", total=float(epochs))
+        self.task: TaskID = self.bar.add_task(what or f"epoch 1/{epochs}", total=float(epochs))
 
     def __enter__(self) -> Terminal:
         self.bar.start()
@@ -88,8 +88,8 @@ class Terminal(Silent):
         self.bar.update(self.task, completed=epoch + 1.0, description=_line(epoch, self.epochs, metrics))
 
 
-def progress(epochs: int, verbose: bool) -> Progress:
-    """The report that suits where standard error goes."""
+def progress(epochs: int, verbose: bool, what: str = "") -> Progress:
+    """The report that suits where standard error goes; `what` stands beside the bar until an epoch has ended."""
     if not verbose:
         return Silent()
-    return Terminal(epochs) if sys.stderr.isatty() else Lines(epochs)
+    return Terminal(epochs, what) if sys.stderr.isatty() else Lines(epochs)

@@ -117,7 +117,7 @@ class NativeRunner:
         self.task = task
         self.workers = workers
         self.operations = operations(task.equations)
-        self.most = workers or (1 if self.operations * samples < PARALLEL else cores())
+        self.most = workers_for(task, samples, workers)
         self.library: Library = compiled(task, samples=samples, workers=self.most)
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # steps per second, by the number of workers
@@ -211,6 +211,11 @@ class Again:
                 return None
             self.library.function(*self.arguments)
             return self.out.copy()
+
+
+def workers_for(task: Task, batch: int, workers: int | None) -> int:
+    """How many workers may share a batch: those asked for, or as many as there are processors where it is worth it."""
+    return workers or (1 if operations(task.equations) * batch < PARALLEL else cores())
 
 
 def cores() -> int:

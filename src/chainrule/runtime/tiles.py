@@ -1,0 +1,55 @@
+"""Measured tiles: which register tile of a kernel is quickest on this processor with this compiler.
+
+They lie beside the objects in the cache, one file for each processor and compiler. A tile changes no result, so a lost,
+damaged or outdated file costs time only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from chainrule.runtime.build import cache
+from chainrule.runtime.compiler import Target, find_compiler
+
+Tile = tuple[int, ...]
+
+
+def measured(target: Target) -> dict[str, Tile]:
+    """The tiles measured before, by the keys of their kernels; none where there is no file that can be read."""
+    try:
+        path = _path(target)
+        return dict(_read(path, path.stat().st_mtime_ns))
+    except OSError:
+        return {}
+
+
+def remember(target: Target, tiles: Mapping[str, Tile]) -> None:
+    """Put tiles beside those measured before. Raises OSError where the cache cannot be written to."""
+    path = _path(target)
+    every = {**measured(target), **tiles}
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="tiles-", delete=False, encoding="ascii") as file:
+        json.dump(every, file)
+    os.replace(file.name, path)
+
+
+def _path(target: Target) -> Path:
+    compiler = find_compiler(target)
+    identity = compiler.identity if compiler else None
+    name = sha256(repr((target.cpu, target.flags, target.lanes, identity)).encode()).hexdigest()[:32]
+    return cache() / f"tiles-{name}.json"
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, modified: int) -> dict[str, Tile]:
+    try:
+        found: Any = json.loads(path.read_text(encoding="ascii"))
+        return {str(key): tuple(map(int, tile)) for key, tile in found.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,165 @@
+"""Measured tiles: what the clock decides, where it is kept, and that no bit depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.compile import machine_of, training
+from chainrule.loops import nodes as ir
+from chainrule.loops.program import Tiles, lower
+from chainrule.loops.task import Lowered, Task
+from chainrule.runtime.compiler import native
+from chainrule.runtime.tiles import measured, remember
+from chainrule.train import tune as tuning
+from chainrule.train.tune import MARGIN, decided
+
+X = np.random.default_rng(0).standard_normal((64, 20)).astype(np.float32)
+Y = np.arange(64) % 3
+
+
+def model() -> cr.Sequential:
+    return cr.Sequential(
+        cr.Input(20), cr.Dense(12), cr.ReLU(), cr.Dense(3), loss="softmax_cross_entropy", seed=1
+    )  # fmt: skip
+
+
+def task() -> Task:
+    made = model()
+    return training(made.network, made.derive(), cr.SGD(0.1), "classes")
+
+
+def lowered(**options: Any) -> Lowered:
+    return lower(task(), machine_of(native()), samples=32, **options)
+
+
+def tiles_of(program: Lowered) -> dict[str, tuple[int, ...]]:
+    return {program.keys[name]: schedule.tile for name, (_, schedule) in program.made_of.items()}
+
+
+def weights(made: cr.Model) -> bytes:
+    return b"".join(np.asarray(value).tobytes() for value in made.parameters.values())
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_each_kernel_takes_the_tile_that_was_quickest_by_more_than_the_margin() -> None:
+    programs = [lowered(variant=variant) for variant in range(3)]
+    first = programs[0]
+    numbers = [n for n, stage in enumerate(first.stages, 1) if isinstance(stage, ir.Kernel)]
+    names = {n: stage.name for n, stage in enumerate(first.stages, 1) if isinstance(stage, ir.Kernel)}
+    other = [n for n in numbers if programs[2].made_of[names[n]][1].tile != first.made_of[names[n]][1].tile]
+    quick, close = other[:2]
+    seconds = np.ones((3, len(first.stages) + 2))
+    seconds[2, quick], seconds[1, quick] = 0.5, 0.9
+    seconds[2, close] = 1 - 0.9 * MARGIN
+    found = decided(programs, seconds)
+    assert [choice.key for choice in found.choices] == [first.keys[names[quick]]]
+    assert found.choices[0].tile == programs[2].made_of[names[quick]][1].tile
+    assert found.seconds == (seconds[0].sum(), seconds[0].sum() - 0.5)
+    assert names[quick] in first.made_of and "→" in str(found)
+
+
+def test_a_measured_tile_is_taken_by_the_kernel_it_is_for_and_by_no_other() -> None:
+    model_s, other = tiles_of(lowered()), tiles_of(lowered(variant=1))
+    key = next(k for k in model_s if model_s[k] != other[k])
+    assert tiles_of(lowered(tiles={key: other[key]})) == {**model_s, key: other[key]}
+    assert tiles_of(lowered(tiles={"0" * 32: other[key]})) == model_s
+
+
+@pytest.mark.parametrize("tile", [(), (1,), (0, 1), (100, 100), (1, 1, 1, 1, 1)])
+def test_a_tile_that_is_none_for_its_kernel_is_refused(tile: tuple[int, ...]) -> None:
+    wanted = tiles_of(lowered())
+    key = next(k for k, found in wanted.items() if len(found) == 2 and found != (1, 1))
+    assert tiles_of(lowered(tiles={key: tile})) == wanted
+
+
+def test_only_the_tile_of_a_kernel_can_be_another() -> None:
+    """Lanes decide the order of sums, and so the bits."""
+    first, other = lowered(), lowered(variant=3)
+    for name, (_, schedule) in first.made_of.items():
+        assert other.made_of[name][1] == replace(schedule, tile=other.made_of[name][1].tile)
+
+
+def test_keys_tell_shapes_and_machines_apart_but_not_networks() -> None:
+    wide = cr.Sequential(cr.Input(21), cr.Dense(12), cr.ReLU(), cr.Dense(3), loss="softmax_cross_entropy")
+    deeper = cr.Sequential(
+        cr.Input(20), cr.Dense(12), cr.ReLU(), cr.Dense(12), cr.ReLU(), cr.Dense(3), loss="softmax_cross_entropy"
+    )
+
+    def keys(made: cr.Model, workers: int = 1) -> set[str]:
+        own = training(made.network, made.derive(), cr.SGD(0.1), "classes")
+        return set(lower(own, machine_of(native(), workers), samples=32).keys.values())
+
+    ours = keys(model())
+    assert not ours & keys(model(), workers=2)
+    first = lowered().keys["k1"]
+    assert first in keys(deeper) and first not in keys(wide)
+
+
+def test_tiles_are_kept_and_a_damaged_file_is_none(own_cache: Path) -> None:
+    target = native()
+    assert measured(target) == {}
+    remember(target, {"a": (1, 2)})
+    remember(target, {"b": (3,)})
+    assert measured(target) == {"a": (1, 2), "b": (3,)}
+    (path,) = own_cache.glob("tiles-*")
+    for text in ("{", "[1]", '{"a": 5}', '{"a": ["x"]}'):
+        path.write_text(text)
+        assert measured(target) == {}
+    remember(target, {"c": (4, 1)})
+    assert measured(target) == {"c": (4, 1)}
+
+
+def test_tuning_changes_no_bit(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "MARGIN", -1.0)  # whatever tile is quickest is taken
+    monkeypatch.setattr(tuning, "ROUNDS", 2)
+    plain, tuned = model(), model()
+    start = weights(tuned)
+    found = tuned.tune(X, Y, batch_size=32, optimizer=cr.SGD(0.1), verbose=False)
+    assert weights(tuned) == start and measured(native()) == {c.key: c.tile for c in found.choices} != {}
+    taken = tiles_of(lowered(tiles=measured(native())))
+    assert {choice.key: choice.tile for choice in found.choices}.items() <= taken.items()
+    for made, tiles in ((plain, {}), (tuned, measured(native()))):
+        remembered(own_cache, tiles)
+        made.fit(X, Y, batch_size=32, epochs=3, optimizer=cr.SGD(0.1), executor="native", verbose=False)
+    assert weights(plain) == weights(tuned) != start
+
+
+def remembered(cache: Path, tiles: Tiles) -> None:
+    """Make these the measured tiles, and no others."""
+    for path in cache.glob("tiles-*"):
+        path.unlink()
+    if tiles:
+        remember(native(), tiles)
+
+
+def test_ctrl_c_keeps_what_was_measured(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "MARGIN", -1.0)
+    made = model()
+    counted = [0]
+    ticks = tuning.Clocked.ticks
+
+    def interrupted(self: tuning.Clocked, workers: int = 1) -> Any:
+        counted[0] += 1
+        if counted[0] == 1 + after:
+            raise KeyboardInterrupt
+        return ticks(self, workers)
+
+    monkeypatch.setattr(tuning.Clocked, "ticks", interrupted)
+    after = tuning.VARIANTS - 1  # not yet every variant once
+    with pytest.raises(KeyboardInterrupt):
+        made.tune(X, Y, batch_size=32, verbose=False)
+    assert measured(native()) == {}
+    counted[0], after = 0, 2 * tuning.VARIANTS + 1
+    assert made.tune(X, Y, batch_size=32, verbose=False).choices
+    assert measured(native())
