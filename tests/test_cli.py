@@ -116,6 +116,15 @@ def test_a_few_epochs_train_and_save(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"held-out accuracy {accuracy:.2%}" in out
 
 
+def test_tiles_are_measured_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
+    assert "with measured tiles" in capsys.readouterr().out
+    assert list(tmp_path.glob("tiles-*"))
+
+
 def test_one_equation_is_derived_by_the_facades_function() -> None:
     import_module("chainrule.derive")
     assert callable(cr.derive)

@@ -204,6 +204,7 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--limit", type=_positive, metavar="N", help="train on N samples only")
     train.add_argument("--seed", type=_seed, default=0, help="of the initial values and the order, default %(default)s")
+    train.add_argument("--tune", action="store_true", help="first measure which loops are quickest here, and keep that")
     train.add_argument("--save", type=Path, metavar="FILE", help="write the trained model, as in digits.safetensors")
 
 
@@ -275,6 +276,8 @@ def _train(options: argparse.Namespace) -> int:
     model = model_for(file, data, seed=options.seed, standardise=options.standardise)
     print(model.summary())
     x = samples(model, data.x, data.name)
+    if options.tune:
+        print(model.tune(x, data.y, batch_size=plan.batch_size, optimizer=optimizer))
     history = model.fit(
         x, data.y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed
     )
