@@ -80,7 +80,8 @@ NETWORKS = {
          cr.MaxPool2d(2), cr.Flatten(), cr.Dense(9), cr.Tanh(), cr.Dense(3)), "softmax_cross_entropy", MACHINE,
     ),
     "dense": (
-        (cr.Input(16), cr.Dense(48), cr.Tanh(), cr.Dense(48), cr.Tanh(), cr.Dense(4)), "mean_squared_error", Machine(16, 24),
+        (cr.Input(16), cr.Dense(48), cr.Tanh(), cr.Dense(48), cr.Tanh(), cr.Dense(4)), "mean_squared_error",
+        Machine(16, 24),
     ),
 }  # fmt: skip
 
