@@ -27,7 +27,8 @@ from chainrule.runtime.compiler import native
 
 @dataclass(frozen=True)
 class Built:
-    """`seconds` of each stage; `memory` of a step, in bytes."""
+    """`seconds` of each stage; `memory` of a step, in bytes: what is kept, and the places of all tensors, among them
+    those of the batch, in which each of its samples is copied from where it is given."""
 
     seconds: dict[str, float]
     kernels: int
@@ -56,7 +57,7 @@ def build_times(workload: Workload) -> Built:
     seconds["compile"] -= seconds["from the cache"]  # which lowers and emits too
     kept = sum(prod(int(extent) for extent in tensor.shape) for tensor in task.kept)
     blocks = -(-workload.batch // lowered.width) * lowered.stride
-    memory = 4 * (kept + blocks + lowered.common + workload.batch * prod(workload.input))
+    memory = 4 * (kept + blocks + lowered.common)
     kernels = sum(isinstance(stage, Kernel) for stage in lowered.stages)
     return Built(seconds, kernels, emit(lowered).count("\n"), memory)
 
@@ -74,11 +75,14 @@ def main() -> None:
             built = build_times(workload)
             size = sum(path.stat().st_size for path in (Path(cache) / "objects").iterdir()) / 1024
         times.append([name, *(duration(each) for each in built.seconds.values())])
-        memory, share = f"{built.memory / 2**20:.2f} MiB", ratio(built.memory / workload.memory())
-        sizes.append([name, str(built.kernels), f"{built.lines:,}", f"{size:,.0f} KiB", memory, share])
+        given, needed = 4 * workload.batch * prod(workload.input), workload.memory()
+        memory = f"{built.memory / 2**20:.2f} MiB", ratio(built.memory / needed), ratio((built.memory + given) / needed)
+        sizes.append([name, str(built.kernels), f"{built.lines:,}", f"{size:,.0f} KiB", *memory])
     header = ["", "declare", "derive", "task", "lower", "emit", "compile", "all from the cache"]
     print(markdown(header, times) + "\n")
-    print(markdown(["", "kernels", "lines of C", "object", "memory of a step", "to what it needs"], sizes))
+    print(markdown(
+        ["", "kernels", "lines of C", "object", "memory of a step", "to what it needs", "with the given samples"], sizes
+    ))
 
 
 if __name__ == "__main__":

@@ -14,17 +14,16 @@ KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restri
 KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3,
         const real *restrict x2);
 KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restrict y5);
-KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4,
-        const real *restrict x2);
-KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y2,
-        const real *restrict y7, const real *restrict p3);
-KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9,
-        const real *restrict x1r);
-KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restrict y9);
-KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7,
+KERNEL void k6(long N, long from, long to, real *restrict y4, const real *restrict x2);
+KERNEL void k7(long N, long from, long to, real *restrict y12, const real *restrict y4,
         const real *restrict y2r);
-KERNEL void k11(long N, long from, long to, real *restrict y13, const real *restrict y7);
-KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9,
+KERNEL void k8(long N, long from, long to, real *restrict y13, const real *restrict y4);
+KERNEL void k9(long N, long from, long to, real *restrict y2, const real *restrict y4,
+        const real *restrict p3);
+KERNEL void k10(long N, long from, long to, real *restrict y10, const real *restrict y2,
+        const real *restrict x1r);
+KERNEL void k11(long N, long from, long to, real *restrict y11, const real *restrict y2);
+KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y2,
         const real *restrict p1);
 
 #if IN_PART(0)
@@ -48,7 +47,7 @@ KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restri
         vec s13 = v15;
         vec s14 = v15;
         for (long r16 = 0; r16 < 20; r16++) {
-            const vec a18 = held(load(x1 + b1 * 784 + r16 * 8));
+            const vec a18 = held(load(x1 + b1 * 368 + r16 * 8));
             s3 = mac(splat(p1[r16]), a18, s3);
             s4 = mac(splat(p1[r16 + 20]), a18, s4);
             s5 = mac(splat(p1[r16 + 40]), a18, s5);
@@ -62,18 +61,18 @@ KERNEL void k1(long N, long from, long to, real *restrict y2, const real *restri
             s13 = mac(splat(p1[r16 + 200]), a18, s13);
             s14 = mac(splat(p1[r16 + 220]), a18, s14);
         }
-        store(y2 + b1 * 784, sigmoid_(add(s3, splat(p2[0]))));
-        store(y2 + b1 * 784 + 8, sigmoid_(add(s4, splat(p2[1]))));
-        store(y2 + b1 * 784 + 16, sigmoid_(add(s5, splat(p2[2]))));
-        store(y2 + b1 * 784 + 24, sigmoid_(add(s6, splat(p2[3]))));
-        store(y2 + b1 * 784 + 32, sigmoid_(add(s7, splat(p2[4]))));
-        store(y2 + b1 * 784 + 40, sigmoid_(add(s8, splat(p2[5]))));
-        store(y2 + b1 * 784 + 48, sigmoid_(add(s9, splat(p2[6]))));
-        store(y2 + b1 * 784 + 56, sigmoid_(add(s10, splat(p2[7]))));
-        store(y2 + b1 * 784 + 64, sigmoid_(add(s11, splat(p2[8]))));
-        store(y2 + b1 * 784 + 72, sigmoid_(add(s12, splat(p2[9]))));
-        store(y2 + b1 * 784 + 80, sigmoid_(add(s13, splat(p2[10]))));
-        store(y2 + b1 * 784 + 88, sigmoid_(add(s14, splat(p2[11]))));
+        store(y2 + b1 * 368, sigmoid_(add(s3, splat(p2[0]))));
+        store(y2 + b1 * 368 + 8, sigmoid_(add(s4, splat(p2[1]))));
+        store(y2 + b1 * 368 + 16, sigmoid_(add(s5, splat(p2[2]))));
+        store(y2 + b1 * 368 + 24, sigmoid_(add(s6, splat(p2[3]))));
+        store(y2 + b1 * 368 + 32, sigmoid_(add(s7, splat(p2[4]))));
+        store(y2 + b1 * 368 + 40, sigmoid_(add(s8, splat(p2[5]))));
+        store(y2 + b1 * 368 + 48, sigmoid_(add(s9, splat(p2[6]))));
+        store(y2 + b1 * 368 + 56, sigmoid_(add(s10, splat(p2[7]))));
+        store(y2 + b1 * 368 + 64, sigmoid_(add(s11, splat(p2[8]))));
+        store(y2 + b1 * 368 + 72, sigmoid_(add(s12, splat(p2[9]))));
+        store(y2 + b1 * 368 + 80, sigmoid_(add(s13, splat(p2[10]))));
+        store(y2 + b1 * 368 + 88, sigmoid_(add(s14, splat(p2[11]))));
     }
 }
 #endif
@@ -96,7 +95,7 @@ KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restri
         vec s11 = v13;
         vec s12 = v13;
         for (long r14 = 0; r14 < 12; r14++) {
-            const vec a16 = held(load(y2 + b1 * 784 + r14 * 8));
+            const vec a16 = held(load(y2 + b1 * 368 + r14 * 8));
             s3 = mac(splat(p3[r14]), a16, s3);
             s4 = mac(splat(p3[r14 + 12]), a16, s4);
             s5 = mac(splat(p3[r14 + 24]), a16, s5);
@@ -108,16 +107,16 @@ KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restri
             s11 = mac(splat(p3[r14 + 96]), a16, s11);
             s12 = mac(splat(p3[r14 + 108]), a16, s12);
         }
-        store(y3 + b1 * 784, add(s3, splat(p4[0])));
-        store(y3 + b1 * 784 + 8, add(s4, splat(p4[1])));
-        store(y3 + b1 * 784 + 16, add(s5, splat(p4[2])));
-        store(y3 + b1 * 784 + 24, add(s6, splat(p4[3])));
-        store(y3 + b1 * 784 + 32, add(s7, splat(p4[4])));
-        store(y3 + b1 * 784 + 40, add(s8, splat(p4[5])));
-        store(y3 + b1 * 784 + 48, add(s9, splat(p4[6])));
-        store(y3 + b1 * 784 + 56, add(s10, splat(p4[7])));
-        store(y3 + b1 * 784 + 64, add(s11, splat(p4[8])));
-        store(y3 + b1 * 784 + 72, add(s12, splat(p4[9])));
+        store(y3 + b1 * 368, add(s3, splat(p4[0])));
+        store(y3 + b1 * 368 + 8, add(s4, splat(p4[1])));
+        store(y3 + b1 * 368 + 16, add(s5, splat(p4[2])));
+        store(y3 + b1 * 368 + 24, add(s6, splat(p4[3])));
+        store(y3 + b1 * 368 + 32, add(s7, splat(p4[4])));
+        store(y3 + b1 * 368 + 40, add(s8, splat(p4[5])));
+        store(y3 + b1 * 368 + 48, add(s9, splat(p4[6])));
+        store(y3 + b1 * 368 + 56, add(s10, splat(p4[7])));
+        store(y3 + b1 * 368 + 64, add(s11, splat(p4[8])));
+        store(y3 + b1 * 368 + 72, add(s12, splat(p4[9])));
     }
 }
 #endif
@@ -130,15 +129,15 @@ KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restri
         vec m3 = splat(lse_start());
         vec s5 = splat(number(0.0f, 0u));
         for (long r7 = 0; r7 < 10; r7++) {
-            m3 = lse_top(m3, load(y3 + b1 * 784 + r7 * 8));
+            m3 = lse_top(m3, load(y3 + b1 * 368 + r7 * 8));
         }
         for (long r9 = 0; r9 < 10; r9++) {
-            s5 = lse_add(s5, load(y3 + b1 * 784 + r9 * 8), m3, r9);
+            s5 = lse_add(s5, load(y3 + b1 * 368 + r9 * 8), m3, r9);
         }
         const vec v13 = mul(splat(number(-1.0f, 2305843009213693950u)), lse_end(m3, s5));
         for (long i14 = 0; i14 < 10; i14++) {
-            prefetch(y3 + b1 * 784 + i14 * 8);
-            store(y4 + b1 * 784 + i14 * 8, exp_(add(load(y3 + b1 * 784 + i14 * 8), v13)));
+            prefetch(y3 + b1 * 368 + i14 * 8);
+            store(y4 + b1 * 368 + i14 * 8, exp_(add(load(y3 + b1 * 368 + i14 * 8), v13)));
         }
     }
 }
@@ -154,17 +153,17 @@ KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restri
         const vec v6 = splat(number(0.0f, 0u));
         vec s5 = v6;
         for (long r7 = 0; r7 < 10; r7++) {
-            m3 = lse_top(m3, load(y3 + b1 * 784 + r7 * 8));
+            m3 = lse_top(m3, load(y3 + b1 * 368 + r7 * 8));
         }
         for (long r9 = 0; r9 < 10; r9++) {
-            s5 = lse_add(s5, load(y3 + b1 * 784 + r9 * 8), m3, r9);
+            s5 = lse_add(s5, load(y3 + b1 * 368 + r9 * 8), m3, r9);
         }
         const vec v11 = lse_end(m3, s5);
         vec s12 = v6;
         for (long r13 = 0; r13 < 10; r13++) {
-            s12 = mac(load(x2 + b1 * 784 + r13 * 8), load(y3 + b1 * 784 + r13 * 8), s12);
+            s12 = mac(load(x2 + b1 * 368 + r13 * 8), load(y3 + b1 * 368 + r13 * 8), s12);
         }
-        store(y5 + b1 * 784, add(v11, mul(splat(number(-1.0f, 2305843009213693950u)), s12)));
+        store(y5 + b1 * 368, add(v11, mul(splat(number(-1.0f, 2305843009213693950u)), s12)));
     }
 }
 #endif
@@ -177,10 +176,10 @@ KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restri
     const long full = N / 8;
     vec s1 = splat(number(0.0f, 0u));
     for (long b3 = 0; b3 < full; b3++) {
-        s1 = add(s1, load(y5 + b3 * 784));
+        s1 = add(s1, load(y5 + b3 * 368));
     }
     for (long b3 = full; b3 < blocks; b3++) {
-        s1 = select(live((N - b3 * 8)), add(s1, load(y5 + b3 * 784)), s1);
+        s1 = select(live((N - b3 * 8)), add(s1, load(y5 + b3 * 368)), s1);
     }
     y6[0] = mul1(div1(number(1.0f, 1u), size_of_samples(N)), hsum(s1));
 }
@@ -188,14 +187,140 @@ KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restri
 
 #if IN_PART(0)
 /* y7[n, i<10] = N**-1*(y4[n, i] - x2[n, i]) */
-KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4,
-        const real *restrict x2)
+KERNEL void k6(long N, long from, long to, real *restrict y4, const real *restrict x2)
 {
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
         for (long i3 = 0; i3 < 10; i3++) {
-            store(y7 + b2 * 784 + i3 * 8, mul(splat(v1), add(load(y4 + b2 * 784 + i3 * 8), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 784 + i3 * 8)))));
+            store(y4 + b2 * 368 + i3 * 8, mul(splat(v1), add(load(y4 + b2 * 368 + i3 * 8), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 368 + i3 * 8)))));
         }
+    }
+}
+#endif
+
+#if IN_PART(1)
+/* y12[i<10, j<12] = sum[n](y7[n, i]*y2[n, j]) */
+KERNEL void k7(long N, long from, long to, real *restrict y12, const real *restrict y4,
+        const real *restrict y2r)
+{
+    const long blocks = (N + 7) / 8;
+    for (long i1 = from; i1 + 4 < (to < 10 ? to : 10); i1 += 5) {
+        for (long i2 = 0; i2 + 7 < 8; i2 += 8) {
+            const vec v8 = splat(number(0.0f, 0u));
+            vec s3 = v8;
+            vec s4 = v8;
+            vec s5 = v8;
+            vec s6 = v8;
+            vec s7 = v8;
+            for (long b9 = 0; b9 < blocks; b9++) {
+                const long v11 = (N - b9 * 8);
+                const long v12 = (v11 < 8 ? v11 : 8);
+                for (long n10 = 0; n10 < v12; n10++) {
+                    const vec a14 = held(load(y2r + b9 * 368 + i2 + n10 * 12));
+                    s3 = mac(splat(y4[b9 * 368 + i1 * 8 + n10]), a14, s3);
+                    s4 = mac(splat(y4[b9 * 368 + i1 * 8 + n10 + 8]), a14, s4);
+                    s5 = mac(splat(y4[b9 * 368 + i1 * 8 + n10 + 16]), a14, s5);
+                    s6 = mac(splat(y4[b9 * 368 + i1 * 8 + n10 + 24]), a14, s6);
+                    s7 = mac(splat(y4[b9 * 368 + i1 * 8 + n10 + 32]), a14, s7);
+                }
+            }
+            store(y12 + i1 * 12 + i2, s3);
+            store(y12 + i1 * 12 + i2 + 12, s4);
+            store(y12 + i1 * 12 + i2 + 24, s5);
+            store(y12 + i1 * 12 + i2 + 36, s6);
+            store(y12 + i1 * 12 + i2 + 48, s7);
+        }
+        for (long i2 = 8; i2 + 3 < 12; i2 += 4) {
+            const vec v29 = splat(number(0.0f, 0u));
+            vec s24 = v29;
+            vec s25 = v29;
+            vec s26 = v29;
+            vec s27 = v29;
+            vec s28 = v29;
+            for (long b30 = 0; b30 < blocks; b30++) {
+                const long v32 = (N - b30 * 8);
+                const long v33 = (v32 < 8 ? v32 : 8);
+                for (long n31 = 0; n31 < v33; n31++) {
+                    const vec a35 = held(load_part(y2r + b30 * 368 + i2 + n31 * 12, 4));
+                    s24 = mac(splat(y4[b30 * 368 + i1 * 8 + n31]), a35, s24);
+                    s25 = mac(splat(y4[b30 * 368 + i1 * 8 + n31 + 8]), a35, s25);
+                    s26 = mac(splat(y4[b30 * 368 + i1 * 8 + n31 + 16]), a35, s26);
+                    s27 = mac(splat(y4[b30 * 368 + i1 * 8 + n31 + 24]), a35, s27);
+                    s28 = mac(splat(y4[b30 * 368 + i1 * 8 + n31 + 32]), a35, s28);
+                }
+            }
+            store_part(y12 + i1 * 12 + i2, s24, 4);
+            store_part(y12 + i1 * 12 + i2 + 12, s25, 4);
+            store_part(y12 + i1 * 12 + i2 + 24, s26, 4);
+            store_part(y12 + i1 * 12 + i2 + 36, s27, 4);
+            store_part(y12 + i1 * 12 + i2 + 48, s28, 4);
+        }
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y13[i<10] = sum[n](y7[n, i]) */
+KERNEL void k8(long N, long from, long to, real *restrict y13, const real *restrict y4)
+{
+    const long blocks = (N + 7) / 8;
+    const long full = N / 8;
+    for (long i1 = from; i1 + 9 < (to < 10 ? to : 10); i1 += 10) {
+        const vec v12 = splat(number(0.0f, 0u));
+        vec s2 = v12;
+        vec s3 = v12;
+        vec s4 = v12;
+        vec s5 = v12;
+        vec s6 = v12;
+        vec s7 = v12;
+        vec s8 = v12;
+        vec s9 = v12;
+        vec s10 = v12;
+        vec s11 = v12;
+        for (long b13 = 0; b13 < full; b13++) {
+            s2 = add(s2, load(y4 + b13 * 368 + i1 * 8));
+            s3 = add(s3, load(y4 + b13 * 368 + i1 * 8 + 8));
+            s4 = add(s4, load(y4 + b13 * 368 + i1 * 8 + 16));
+            s5 = add(s5, load(y4 + b13 * 368 + i1 * 8 + 24));
+            s6 = add(s6, load(y4 + b13 * 368 + i1 * 8 + 32));
+            s7 = add(s7, load(y4 + b13 * 368 + i1 * 8 + 40));
+            s8 = add(s8, load(y4 + b13 * 368 + i1 * 8 + 48));
+            s9 = add(s9, load(y4 + b13 * 368 + i1 * 8 + 56));
+            s10 = add(s10, load(y4 + b13 * 368 + i1 * 8 + 64));
+            s11 = add(s11, load(y4 + b13 * 368 + i1 * 8 + 72));
+        }
+        for (long b13 = full; b13 < blocks; b13++) {
+            const mask v25 = live((N - b13 * 8));
+            s2 = select(v25, add(s2, load(y4 + b13 * 368 + i1 * 8)), s2);
+            s3 = select(v25, add(s3, load(y4 + b13 * 368 + i1 * 8 + 8)), s3);
+            s4 = select(v25, add(s4, load(y4 + b13 * 368 + i1 * 8 + 16)), s4);
+            s5 = select(v25, add(s5, load(y4 + b13 * 368 + i1 * 8 + 24)), s5);
+            s6 = select(v25, add(s6, load(y4 + b13 * 368 + i1 * 8 + 32)), s6);
+            s7 = select(v25, add(s7, load(y4 + b13 * 368 + i1 * 8 + 40)), s7);
+            s8 = select(v25, add(s8, load(y4 + b13 * 368 + i1 * 8 + 48)), s8);
+            s9 = select(v25, add(s9, load(y4 + b13 * 368 + i1 * 8 + 56)), s9);
+            s10 = select(v25, add(s10, load(y4 + b13 * 368 + i1 * 8 + 64)), s10);
+            s11 = select(v25, add(s11, load(y4 + b13 * 368 + i1 * 8 + 72)), s11);
+        }
+        const real v47 = hsum(s3);
+        const real v48 = hsum(s4);
+        const real v49 = hsum(s5);
+        const real v50 = hsum(s6);
+        const real v51 = hsum(s7);
+        const real v52 = hsum(s8);
+        const real v53 = hsum(s9);
+        const real v54 = hsum(s10);
+        const real v55 = hsum(s11);
+        y13[i1] = hsum(s2);
+        y13[i1 + 1] = v47;
+        y13[i1 + 2] = v48;
+        y13[i1 + 3] = v49;
+        y13[i1 + 4] = v50;
+        y13[i1 + 5] = v51;
+        y13[i1 + 6] = v52;
+        y13[i1 + 7] = v53;
+        y13[i1 + 8] = v54;
+        y13[i1 + 9] = v55;
     }
 }
 #endif
@@ -203,22 +328,22 @@ KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restri
 #if IN_PART(1)
 /* y8[n, i<12] = sum[j<10](y7[n, j]*p3[j, i])
    y9[n, i<12] = y8[n, i]*y2[n, i]*(1 - y2[n, i]) */
-KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restrict y2,
-        const real *restrict y7, const real *restrict p3)
+KERNEL void k9(long N, long from, long to, real *restrict y2, const real *restrict y4,
+        const real *restrict p3)
 {
     for (long b1 = from; b1 < to; b1++) {
-        prefetch(y2 + b1 * 784);
-        prefetch(y2 + b1 * 784 + 8);
-        prefetch(y2 + b1 * 784 + 16);
-        prefetch(y2 + b1 * 784 + 24);
-        prefetch(y2 + b1 * 784 + 32);
-        prefetch(y2 + b1 * 784 + 40);
-        prefetch(y2 + b1 * 784 + 48);
-        prefetch(y2 + b1 * 784 + 56);
-        prefetch(y2 + b1 * 784 + 64);
-        prefetch(y2 + b1 * 784 + 72);
-        prefetch(y2 + b1 * 784 + 80);
-        prefetch(y2 + b1 * 784 + 88);
+        prefetch(y2 + b1 * 368);
+        prefetch(y2 + b1 * 368 + 8);
+        prefetch(y2 + b1 * 368 + 16);
+        prefetch(y2 + b1 * 368 + 24);
+        prefetch(y2 + b1 * 368 + 32);
+        prefetch(y2 + b1 * 368 + 40);
+        prefetch(y2 + b1 * 368 + 48);
+        prefetch(y2 + b1 * 368 + 56);
+        prefetch(y2 + b1 * 368 + 64);
+        prefetch(y2 + b1 * 368 + 72);
+        prefetch(y2 + b1 * 368 + 80);
+        prefetch(y2 + b1 * 368 + 88);
         const vec v15 = splat(number(0.0f, 0u));
         vec s3 = v15;
         vec s4 = v15;
@@ -233,7 +358,7 @@ KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restri
         vec s13 = v15;
         vec s14 = v15;
         for (long r16 = 0; r16 < 10; r16++) {
-            const vec a17 = held(load(y7 + b1 * 784 + r16 * 8));
+            const vec a17 = held(load(y4 + b1 * 368 + r16 * 8));
             s3 = mac(a17, splat(p3[r16 * 12]), s3);
             s4 = mac(a17, splat(p3[r16 * 12 + 1]), s4);
             s5 = mac(a17, splat(p3[r16 * 12 + 2]), s5);
@@ -247,39 +372,39 @@ KERNEL void k7(long N, long from, long to, real *restrict y9, const real *restri
             s13 = mac(a17, splat(p3[r16 * 12 + 10]), s13);
             s14 = mac(a17, splat(p3[r16 * 12 + 11]), s14);
         }
-        const vec a42 = load(y2 + b1 * 784);
+        const vec a42 = load(y2 + b1 * 368);
         const vec v43 = splat(number(-1.0f, 2305843009213693950u));
         const vec v45 = splat(number(1.0f, 1u));
-        store(y9 + b1 * 784, mul(mul(s3, a42), add(v45, mul(v43, a42))));
-        const vec a49 = load(y2 + b1 * 784 + 8);
-        store(y9 + b1 * 784 + 8, mul(mul(s4, a49), add(v45, mul(v43, a49))));
-        const vec a54 = load(y2 + b1 * 784 + 16);
-        store(y9 + b1 * 784 + 16, mul(mul(s5, a54), add(v45, mul(v43, a54))));
-        const vec a59 = load(y2 + b1 * 784 + 24);
-        store(y9 + b1 * 784 + 24, mul(mul(s6, a59), add(v45, mul(v43, a59))));
-        const vec a64 = load(y2 + b1 * 784 + 32);
-        store(y9 + b1 * 784 + 32, mul(mul(s7, a64), add(v45, mul(v43, a64))));
-        const vec a69 = load(y2 + b1 * 784 + 40);
-        store(y9 + b1 * 784 + 40, mul(mul(s8, a69), add(v45, mul(v43, a69))));
-        const vec a74 = load(y2 + b1 * 784 + 48);
-        store(y9 + b1 * 784 + 48, mul(mul(s9, a74), add(v45, mul(v43, a74))));
-        const vec a79 = load(y2 + b1 * 784 + 56);
-        store(y9 + b1 * 784 + 56, mul(mul(s10, a79), add(v45, mul(v43, a79))));
-        const vec a84 = load(y2 + b1 * 784 + 64);
-        store(y9 + b1 * 784 + 64, mul(mul(s11, a84), add(v45, mul(v43, a84))));
-        const vec a89 = load(y2 + b1 * 784 + 72);
-        store(y9 + b1 * 784 + 72, mul(mul(s12, a89), add(v45, mul(v43, a89))));
-        const vec a94 = load(y2 + b1 * 784 + 80);
-        store(y9 + b1 * 784 + 80, mul(mul(s13, a94), add(v45, mul(v43, a94))));
-        const vec a99 = load(y2 + b1 * 784 + 88);
-        store(y9 + b1 * 784 + 88, mul(mul(s14, a99), add(v45, mul(v43, a99))));
+        store(y2 + b1 * 368, mul(mul(s3, a42), add(v45, mul(v43, a42))));
+        const vec a49 = load(y2 + b1 * 368 + 8);
+        store(y2 + b1 * 368 + 8, mul(mul(s4, a49), add(v45, mul(v43, a49))));
+        const vec a54 = load(y2 + b1 * 368 + 16);
+        store(y2 + b1 * 368 + 16, mul(mul(s5, a54), add(v45, mul(v43, a54))));
+        const vec a59 = load(y2 + b1 * 368 + 24);
+        store(y2 + b1 * 368 + 24, mul(mul(s6, a59), add(v45, mul(v43, a59))));
+        const vec a64 = load(y2 + b1 * 368 + 32);
+        store(y2 + b1 * 368 + 32, mul(mul(s7, a64), add(v45, mul(v43, a64))));
+        const vec a69 = load(y2 + b1 * 368 + 40);
+        store(y2 + b1 * 368 + 40, mul(mul(s8, a69), add(v45, mul(v43, a69))));
+        const vec a74 = load(y2 + b1 * 368 + 48);
+        store(y2 + b1 * 368 + 48, mul(mul(s9, a74), add(v45, mul(v43, a74))));
+        const vec a79 = load(y2 + b1 * 368 + 56);
+        store(y2 + b1 * 368 + 56, mul(mul(s10, a79), add(v45, mul(v43, a79))));
+        const vec a84 = load(y2 + b1 * 368 + 64);
+        store(y2 + b1 * 368 + 64, mul(mul(s11, a84), add(v45, mul(v43, a84))));
+        const vec a89 = load(y2 + b1 * 368 + 72);
+        store(y2 + b1 * 368 + 72, mul(mul(s12, a89), add(v45, mul(v43, a89))));
+        const vec a94 = load(y2 + b1 * 368 + 80);
+        store(y2 + b1 * 368 + 80, mul(mul(s13, a94), add(v45, mul(v43, a94))));
+        const vec a99 = load(y2 + b1 * 368 + 88);
+        store(y2 + b1 * 368 + 88, mul(mul(s14, a99), add(v45, mul(v43, a99))));
     }
 }
 #endif
 
 #if IN_PART(0)
 /* y10[i<12, j<20] = sum[n](y9[n, i]*x1[n, j]) */
-KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restrict y9,
+KERNEL void k10(long N, long from, long to, real *restrict y10, const real *restrict y2,
         const real *restrict x1r)
 {
     const long blocks = (N + 7) / 8;
@@ -296,15 +421,15 @@ KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restr
                 const long v12 = (N - b10 * 8);
                 const long v13 = (v12 < 8 ? v12 : 8);
                 for (long n11 = 0; n11 < v13; n11++) {
-                    const vec a15 = held(load(x1r + b10 * 784 + i2 + n11 * 20));
-                    const vec v16 = splat(y9[b10 * 784 + i1 * 8 + n11]);
+                    const vec a15 = held(load(x1r + b10 * 368 + i2 + n11 * 20));
+                    const vec v16 = splat(y2[b10 * 368 + i1 * 8 + n11]);
                     s3 = mac(v16, a15, s3);
-                    const vec a17 = held(load(x1r + b10 * 784 + i2 + n11 * 20 + 8));
+                    const vec a17 = held(load(x1r + b10 * 368 + i2 + n11 * 20 + 8));
                     s6 = mac(v16, a17, s6);
-                    const vec v19 = splat(y9[b10 * 784 + i1 * 8 + n11 + 8]);
+                    const vec v19 = splat(y2[b10 * 368 + i1 * 8 + n11 + 8]);
                     s4 = mac(v19, a15, s4);
                     s7 = mac(v19, a17, s7);
-                    const vec v21 = splat(y9[b10 * 784 + i1 * 8 + n11 + 16]);
+                    const vec v21 = splat(y2[b10 * 368 + i1 * 8 + n11 + 16]);
                     s5 = mac(v21, a15, s5);
                     s8 = mac(v21, a17, s8);
                 }
@@ -325,10 +450,10 @@ KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restr
                 const long v28 = (N - b26 * 8);
                 const long v29 = (v28 < 8 ? v28 : 8);
                 for (long n27 = 0; n27 < v29; n27++) {
-                    const vec a31 = held(load_part(x1r + b26 * 784 + i2 + n27 * 20, 4));
-                    s22 = mac(splat(y9[b26 * 784 + i1 * 8 + n27]), a31, s22);
-                    s23 = mac(splat(y9[b26 * 784 + i1 * 8 + n27 + 8]), a31, s23);
-                    s24 = mac(splat(y9[b26 * 784 + i1 * 8 + n27 + 16]), a31, s24);
+                    const vec a31 = held(load_part(x1r + b26 * 368 + i2 + n27 * 20, 4));
+                    s22 = mac(splat(y2[b26 * 368 + i1 * 8 + n27]), a31, s22);
+                    s23 = mac(splat(y2[b26 * 368 + i1 * 8 + n27 + 8]), a31, s23);
+                    s24 = mac(splat(y2[b26 * 368 + i1 * 8 + n27 + 16]), a31, s24);
                 }
             }
             store_part(y10 + i1 * 20 + i2, s22, 4);
@@ -341,7 +466,7 @@ KERNEL void k8(long N, long from, long to, real *restrict y10, const real *restr
 
 #if IN_PART(0)
 /* y11[i<12] = sum[n](y9[n, i]) */
-KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restrict y9)
+KERNEL void k11(long N, long from, long to, real *restrict y11, const real *restrict y2)
 {
     const long blocks = (N + 7) / 8;
     const long full = N / 8;
@@ -360,33 +485,33 @@ KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restr
         vec s12 = v14;
         vec s13 = v14;
         for (long b15 = 0; b15 < full; b15++) {
-            s2 = add(s2, load(y9 + b15 * 784 + i1 * 8));
-            s3 = add(s3, load(y9 + b15 * 784 + i1 * 8 + 8));
-            s4 = add(s4, load(y9 + b15 * 784 + i1 * 8 + 16));
-            s5 = add(s5, load(y9 + b15 * 784 + i1 * 8 + 24));
-            s6 = add(s6, load(y9 + b15 * 784 + i1 * 8 + 32));
-            s7 = add(s7, load(y9 + b15 * 784 + i1 * 8 + 40));
-            s8 = add(s8, load(y9 + b15 * 784 + i1 * 8 + 48));
-            s9 = add(s9, load(y9 + b15 * 784 + i1 * 8 + 56));
-            s10 = add(s10, load(y9 + b15 * 784 + i1 * 8 + 64));
-            s11 = add(s11, load(y9 + b15 * 784 + i1 * 8 + 72));
-            s12 = add(s12, load(y9 + b15 * 784 + i1 * 8 + 80));
-            s13 = add(s13, load(y9 + b15 * 784 + i1 * 8 + 88));
+            s2 = add(s2, load(y2 + b15 * 368 + i1 * 8));
+            s3 = add(s3, load(y2 + b15 * 368 + i1 * 8 + 8));
+            s4 = add(s4, load(y2 + b15 * 368 + i1 * 8 + 16));
+            s5 = add(s5, load(y2 + b15 * 368 + i1 * 8 + 24));
+            s6 = add(s6, load(y2 + b15 * 368 + i1 * 8 + 32));
+            s7 = add(s7, load(y2 + b15 * 368 + i1 * 8 + 40));
+            s8 = add(s8, load(y2 + b15 * 368 + i1 * 8 + 48));
+            s9 = add(s9, load(y2 + b15 * 368 + i1 * 8 + 56));
+            s10 = add(s10, load(y2 + b15 * 368 + i1 * 8 + 64));
+            s11 = add(s11, load(y2 + b15 * 368 + i1 * 8 + 72));
+            s12 = add(s12, load(y2 + b15 * 368 + i1 * 8 + 80));
+            s13 = add(s13, load(y2 + b15 * 368 + i1 * 8 + 88));
         }
         for (long b15 = full; b15 < blocks; b15++) {
             const mask v29 = live((N - b15 * 8));
-            s2 = select(v29, add(s2, load(y9 + b15 * 784 + i1 * 8)), s2);
-            s3 = select(v29, add(s3, load(y9 + b15 * 784 + i1 * 8 + 8)), s3);
-            s4 = select(v29, add(s4, load(y9 + b15 * 784 + i1 * 8 + 16)), s4);
-            s5 = select(v29, add(s5, load(y9 + b15 * 784 + i1 * 8 + 24)), s5);
-            s6 = select(v29, add(s6, load(y9 + b15 * 784 + i1 * 8 + 32)), s6);
-            s7 = select(v29, add(s7, load(y9 + b15 * 784 + i1 * 8 + 40)), s7);
-            s8 = select(v29, add(s8, load(y9 + b15 * 784 + i1 * 8 + 48)), s8);
-            s9 = select(v29, add(s9, load(y9 + b15 * 784 + i1 * 8 + 56)), s9);
-            s10 = select(v29, add(s10, load(y9 + b15 * 784 + i1 * 8 + 64)), s10);
-            s11 = select(v29, add(s11, load(y9 + b15 * 784 + i1 * 8 + 72)), s11);
-            s12 = select(v29, add(s12, load(y9 + b15 * 784 + i1 * 8 + 80)), s12);
-            s13 = select(v29, add(s13, load(y9 + b15 * 784 + i1 * 8 + 88)), s13);
+            s2 = select(v29, add(s2, load(y2 + b15 * 368 + i1 * 8)), s2);
+            s3 = select(v29, add(s3, load(y2 + b15 * 368 + i1 * 8 + 8)), s3);
+            s4 = select(v29, add(s4, load(y2 + b15 * 368 + i1 * 8 + 16)), s4);
+            s5 = select(v29, add(s5, load(y2 + b15 * 368 + i1 * 8 + 24)), s5);
+            s6 = select(v29, add(s6, load(y2 + b15 * 368 + i1 * 8 + 32)), s6);
+            s7 = select(v29, add(s7, load(y2 + b15 * 368 + i1 * 8 + 40)), s7);
+            s8 = select(v29, add(s8, load(y2 + b15 * 368 + i1 * 8 + 48)), s8);
+            s9 = select(v29, add(s9, load(y2 + b15 * 368 + i1 * 8 + 56)), s9);
+            s10 = select(v29, add(s10, load(y2 + b15 * 368 + i1 * 8 + 64)), s10);
+            s11 = select(v29, add(s11, load(y2 + b15 * 368 + i1 * 8 + 72)), s11);
+            s12 = select(v29, add(s12, load(y2 + b15 * 368 + i1 * 8 + 80)), s12);
+            s13 = select(v29, add(s13, load(y2 + b15 * 368 + i1 * 8 + 88)), s13);
         }
         const real v55 = hsum(s3);
         const real v56 = hsum(s4);
@@ -416,135 +541,8 @@ KERNEL void k9(long N, long from, long to, real *restrict y11, const real *restr
 #endif
 
 #if IN_PART(1)
-/* y12[i<10, j<12] = sum[n](y7[n, i]*y2[n, j]) */
-KERNEL void k10(long N, long from, long to, real *restrict y12, const real *restrict y7,
-        const real *restrict y2r)
-{
-    const long blocks = (N + 7) / 8;
-    for (long i1 = from; i1 + 4 < (to < 10 ? to : 10); i1 += 5) {
-        for (long i2 = 0; i2 + 7 < 8; i2 += 8) {
-            const vec v8 = splat(number(0.0f, 0u));
-            vec s3 = v8;
-            vec s4 = v8;
-            vec s5 = v8;
-            vec s6 = v8;
-            vec s7 = v8;
-            for (long b9 = 0; b9 < blocks; b9++) {
-                const long v11 = (N - b9 * 8);
-                const long v12 = (v11 < 8 ? v11 : 8);
-                for (long n10 = 0; n10 < v12; n10++) {
-                    const vec a14 = held(load(y2r + b9 * 784 + i2 + n10 * 12));
-                    s3 = mac(splat(y7[b9 * 784 + i1 * 8 + n10]), a14, s3);
-                    s4 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 8]), a14, s4);
-                    s5 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 16]), a14, s5);
-                    s6 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 24]), a14, s6);
-                    s7 = mac(splat(y7[b9 * 784 + i1 * 8 + n10 + 32]), a14, s7);
-                }
-            }
-            store(y12 + i1 * 12 + i2, s3);
-            store(y12 + i1 * 12 + i2 + 12, s4);
-            store(y12 + i1 * 12 + i2 + 24, s5);
-            store(y12 + i1 * 12 + i2 + 36, s6);
-            store(y12 + i1 * 12 + i2 + 48, s7);
-        }
-        for (long i2 = 8; i2 + 3 < 12; i2 += 4) {
-            const vec v29 = splat(number(0.0f, 0u));
-            vec s24 = v29;
-            vec s25 = v29;
-            vec s26 = v29;
-            vec s27 = v29;
-            vec s28 = v29;
-            for (long b30 = 0; b30 < blocks; b30++) {
-                const long v32 = (N - b30 * 8);
-                const long v33 = (v32 < 8 ? v32 : 8);
-                for (long n31 = 0; n31 < v33; n31++) {
-                    const vec a35 = held(load_part(y2r + b30 * 784 + i2 + n31 * 12, 4));
-                    s24 = mac(splat(y7[b30 * 784 + i1 * 8 + n31]), a35, s24);
-                    s25 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 8]), a35, s25);
-                    s26 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 16]), a35, s26);
-                    s27 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 24]), a35, s27);
-                    s28 = mac(splat(y7[b30 * 784 + i1 * 8 + n31 + 32]), a35, s28);
-                }
-            }
-            store_part(y12 + i1 * 12 + i2, s24, 4);
-            store_part(y12 + i1 * 12 + i2 + 12, s25, 4);
-            store_part(y12 + i1 * 12 + i2 + 24, s26, 4);
-            store_part(y12 + i1 * 12 + i2 + 36, s27, 4);
-            store_part(y12 + i1 * 12 + i2 + 48, s28, 4);
-        }
-    }
-}
-#endif
-
-#if IN_PART(1)
-/* y13[i<10] = sum[n](y7[n, i]) */
-KERNEL void k11(long N, long from, long to, real *restrict y13, const real *restrict y7)
-{
-    const long blocks = (N + 7) / 8;
-    const long full = N / 8;
-    for (long i1 = from; i1 + 9 < (to < 10 ? to : 10); i1 += 10) {
-        const vec v12 = splat(number(0.0f, 0u));
-        vec s2 = v12;
-        vec s3 = v12;
-        vec s4 = v12;
-        vec s5 = v12;
-        vec s6 = v12;
-        vec s7 = v12;
-        vec s8 = v12;
-        vec s9 = v12;
-        vec s10 = v12;
-        vec s11 = v12;
-        for (long b13 = 0; b13 < full; b13++) {
-            s2 = add(s2, load(y7 + b13 * 784 + i1 * 8));
-            s3 = add(s3, load(y7 + b13 * 784 + i1 * 8 + 8));
-            s4 = add(s4, load(y7 + b13 * 784 + i1 * 8 + 16));
-            s5 = add(s5, load(y7 + b13 * 784 + i1 * 8 + 24));
-            s6 = add(s6, load(y7 + b13 * 784 + i1 * 8 + 32));
-            s7 = add(s7, load(y7 + b13 * 784 + i1 * 8 + 40));
-            s8 = add(s8, load(y7 + b13 * 784 + i1 * 8 + 48));
-            s9 = add(s9, load(y7 + b13 * 784 + i1 * 8 + 56));
-            s10 = add(s10, load(y7 + b13 * 784 + i1 * 8 + 64));
-            s11 = add(s11, load(y7 + b13 * 784 + i1 * 8 + 72));
-        }
-        for (long b13 = full; b13 < blocks; b13++) {
-            const mask v25 = live((N - b13 * 8));
-            s2 = select(v25, add(s2, load(y7 + b13 * 784 + i1 * 8)), s2);
-            s3 = select(v25, add(s3, load(y7 + b13 * 784 + i1 * 8 + 8)), s3);
-            s4 = select(v25, add(s4, load(y7 + b13 * 784 + i1 * 8 + 16)), s4);
-            s5 = select(v25, add(s5, load(y7 + b13 * 784 + i1 * 8 + 24)), s5);
-            s6 = select(v25, add(s6, load(y7 + b13 * 784 + i1 * 8 + 32)), s6);
-            s7 = select(v25, add(s7, load(y7 + b13 * 784 + i1 * 8 + 40)), s7);
-            s8 = select(v25, add(s8, load(y7 + b13 * 784 + i1 * 8 + 48)), s8);
-            s9 = select(v25, add(s9, load(y7 + b13 * 784 + i1 * 8 + 56)), s9);
-            s10 = select(v25, add(s10, load(y7 + b13 * 784 + i1 * 8 + 64)), s10);
-            s11 = select(v25, add(s11, load(y7 + b13 * 784 + i1 * 8 + 72)), s11);
-        }
-        const real v47 = hsum(s3);
-        const real v48 = hsum(s4);
-        const real v49 = hsum(s5);
-        const real v50 = hsum(s6);
-        const real v51 = hsum(s7);
-        const real v52 = hsum(s8);
-        const real v53 = hsum(s9);
-        const real v54 = hsum(s10);
-        const real v55 = hsum(s11);
-        y13[i1] = hsum(s2);
-        y13[i1 + 1] = v47;
-        y13[i1 + 2] = v48;
-        y13[i1 + 3] = v49;
-        y13[i1 + 4] = v50;
-        y13[i1 + 5] = v51;
-        y13[i1 + 6] = v52;
-        y13[i1 + 7] = v53;
-        y13[i1 + 8] = v54;
-        y13[i1 + 9] = v55;
-    }
-}
-#endif
-
-#if IN_PART(0)
 /* y14[n, i<20] = sum[j<12](y9[n, j]*p1[j, i]) */
-KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y9,
+KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y2,
         const real *restrict p1)
 {
     for (long b1 = from; b1 < to; b1++) {
@@ -561,7 +559,7 @@ KERNEL void k12(long N, long from, long to, real *restrict y14, const real *rest
             vec s11 = v13;
             vec s12 = v13;
             for (long r14 = 0; r14 < 12; r14++) {
-                const vec a15 = held(load(y9 + b1 * 784 + r14 * 8));
+                const vec a15 = held(load(y2 + b1 * 368 + r14 * 8));
                 s3 = mac(a15, splat(p1[r14 * 20 + i2]), s3);
                 s4 = mac(a15, splat(p1[r14 * 20 + i2 + 1]), s4);
                 s5 = mac(a15, splat(p1[r14 * 20 + i2 + 2]), s5);
@@ -573,16 +571,16 @@ KERNEL void k12(long N, long from, long to, real *restrict y14, const real *rest
                 s11 = mac(a15, splat(p1[r14 * 20 + i2 + 8]), s11);
                 s12 = mac(a15, splat(p1[r14 * 20 + i2 + 9]), s12);
             }
-            store(y14 + b1 * 784 + i2 * 8, s3);
-            store(y14 + b1 * 784 + i2 * 8 + 8, s4);
-            store(y14 + b1 * 784 + i2 * 8 + 16, s5);
-            store(y14 + b1 * 784 + i2 * 8 + 24, s6);
-            store(y14 + b1 * 784 + i2 * 8 + 32, s7);
-            store(y14 + b1 * 784 + i2 * 8 + 40, s8);
-            store(y14 + b1 * 784 + i2 * 8 + 48, s9);
-            store(y14 + b1 * 784 + i2 * 8 + 56, s10);
-            store(y14 + b1 * 784 + i2 * 8 + 64, s11);
-            store(y14 + b1 * 784 + i2 * 8 + 72, s12);
+            store(y14 + b1 * 368 + i2 * 8, s3);
+            store(y14 + b1 * 368 + i2 * 8 + 8, s4);
+            store(y14 + b1 * 368 + i2 * 8 + 16, s5);
+            store(y14 + b1 * 368 + i2 * 8 + 24, s6);
+            store(y14 + b1 * 368 + i2 * 8 + 32, s7);
+            store(y14 + b1 * 368 + i2 * 8 + 40, s8);
+            store(y14 + b1 * 368 + i2 * 8 + 48, s9);
+            store(y14 + b1 * 368 + i2 * 8 + 56, s10);
+            store(y14 + b1 * 368 + i2 * 8 + 64, s11);
+            store(y14 + b1 * 368 + i2 * 8 + 72, s12);
         }
     }
 }
@@ -608,22 +606,22 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
     real *const out_y12 = m[12];
     real *const out_y13 = m[13];
     real *const out_y14 = m[14];
-    real *const x1 = (blocks_memory + 0);
-    real *const x2 = (blocks_memory + 416);
-    real *const y2 = (blocks_memory + 320);
-    real *const y3 = (blocks_memory + 608);
-    real *const y4 = (blocks_memory + 688);
-    real *const y5 = (blocks_memory + 496);
-    real *const y7 = (blocks_memory + 608);
-    real *const y9 = (blocks_memory + 416);
-    real *const y14 = (blocks_memory + 0);
-    real *const x1r = (blocks_memory + 160);
-    real *const y2r = (blocks_memory + 512);
+    real *const x1 = (blocks_memory + 176);
+    real *const x2 = (blocks_memory + 96);
+    real *const y2 = (blocks_memory + 0);
+    real *const y3 = (blocks_memory + 256);
+    real *const y4 = (blocks_memory + 176);
+    real *const y5 = (blocks_memory + 336);
+    real *const y7 = (blocks_memory + 176);
+    real *const y9 = (blocks_memory + 0);
+    real *const y14 = (blocks_memory + 96);
+    real *const y2r = (blocks_memory + 256);
+    real *const x1r = (blocks_memory + 96);
     real *const y6 = (common + 368);
-    real *const y10 = (common + 0);
-    real *const y11 = (common + 384);
     real *const y12 = (common + 240);
-    real *const y13 = (common + 400);
+    real *const y13 = (common + 384);
+    real *const y10 = (common + 0);
+    real *const y11 = (common + 400);
     MARKS(m[15]);
     for (long step = first; step < last; step++) {
         const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;
@@ -632,22 +630,13 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         if (meet(t)) break;
         for (long b = own; b < end; b++) {
             const real *row[8];
-            for (int s = 0; s < 8; s++) {
-                const long at = b * 8 + s < N ? b * 8 + s : N - 1;
-                row[s] = given_x1 + order[begin + at] * 20;
-            }
-            take(x1 + b * 784 + 0, row, 0, 20);
-            for (int s = 0; s < 8; s++) {
-                copy(x1r + b * 784 + s * 20 + 0, row[s] + 0, 20);
-            }
+            for (int s = 0; s < 8; s++) row[s] = given_x1 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 20;
+            take(x1 + b * 368 + 0, row, 0, 20);
         }
         for (long b = own; b < end; b++) {
             const real *row[8];
-            for (int s = 0; s < 8; s++) {
-                const long at = b * 8 + s < N ? b * 8 + s : N - 1;
-                row[s] = given_x2 + order[begin + at] * 10;
-            }
-            take(x2 + b * 784 + 0, row, 0, 10);
+            for (int s = 0; s < 8; s++) row[s] = given_x2 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 10;
+            take(x2 + b * 368 + 0, row, 0, 10);
         }
         if (step + 1 < last) {
             const long next = begin + batch, stop = next + end * 8;
@@ -657,63 +646,70 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
             }
         }
         MARK(0);
-        MARK(1);
         k1(N, own, end, y2, p2, p1, x1);
-        MARK(2);
-        for (long b = own; b < end; b++)
-            give(y2r + b * 784, 12, y2 + b * 784, 12, 8);
-        MARK(3);
+        MARK(1);
         k2(N, own, end, y3, p4, p3, y2);
-        MARK(4);
+        MARK(2);
         k3(N, own, end, y4, y3);
-        MARK(5);
+        MARK(3);
         k4(N, own, end, y5, y3, x2);
-        MARK(6);
+        MARK(4);
         meet(t);
         if (worker == 0) k5(N, 0, 0, y6, y5);
-        MARK(8);
-        k6(N, own, end, y7, y4, x2);
+        MARK(6);
+        k6(N, own, end, y4, x2);
+        MARK(7);
+        meet(t);
+        for (long b = own; b < end; b++)
+            give(y2r + b * 368, 12, y2 + b * 368, 12, 8);
         MARK(9);
         meet(t);
-        k7(N, own, end, y9, y2, y7, p3);
+        {
+            long from, to;
+            share(10, 5, worker, workers, &from, &to);
+            if (from < to) k7(N, from, to, y12, y4, y2r);
+        }
         MARK(11);
+        {
+            long from, to;
+            share(10, 10, worker, workers, &from, &to);
+            if (from < to) k8(N, from, to, y13, y4);
+        }
+        MARK(12);
+        k9(N, own, end, y2, y4, p3);
+        MARK(13);
+        meet(t);
+        for (long b = own; b < end; b++)
+            for (int s = 0; s < 8; s++) {
+                const real *const from = given_x1 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 20;
+                copy(x1r + b * 368 + s * 20 + 0, from + 0, 20);
+            }
+        MARK(15);
         meet(t);
         {
             long from, to;
             share(12, 3, worker, workers, &from, &to);
-            if (from < to) k8(N, from, to, y10, y9, x1r);
+            if (from < to) k10(N, from, to, y10, y2, x1r);
         }
-        MARK(13);
+        MARK(17);
         {
             long from, to;
             share(12, 12, worker, workers, &from, &to);
-            if (from < to) k9(N, from, to, y11, y9);
+            if (from < to) k11(N, from, to, y11, y2);
         }
-        MARK(14);
-        {
-            long from, to;
-            share(10, 5, worker, workers, &from, &to);
-            if (from < to) k10(N, from, to, y12, y7, y2r);
-        }
-        MARK(15);
-        {
-            long from, to;
-            share(10, 10, worker, workers, &from, &to);
-            if (from < to) k11(N, from, to, y13, y7);
-        }
-        MARK(16);
-        k12(N, own, end, y14, y9, p1);
-        MARK(17);
+        MARK(18);
         meet(t);
+        k12(N, own, end, y14, y2, p1);
+        MARK(20);
         if (worker == 0) copy(out_y6 + step * 1 + 0, y6 + 0, 1);
         if (worker == 0) copy(out_y10 + step * 240 + 0, y10 + 0, 240);
         if (worker == 0) copy(out_y11 + step * 12 + 0, y11 + 0, 12);
         if (worker == 0) copy(out_y12 + step * 120 + 0, y12 + 0, 120);
         if (worker == 0) copy(out_y13 + step * 10 + 0, y13 + 0, 10);
         for (long b = own; b < end; b++) {
-            give(out_y14 + (begin + b * 8) * 20 + 0, 20, y14 + b * 784 + 0, 20, N - b * 8);
+            give(out_y14 + (begin + b * 8) * 20 + 0, 20, y14 + b * 368 + 0, 20, N - b * 8);
         }
-        MARK(19);
+        MARK(21);
         if (worker == 0) count_step(t);
     }
     return -1;

@@ -226,10 +226,10 @@ ERRORS: dict[str, tuple[str, str | Callable[[re.Match[str]], str]]] = {
     "a stride too small": (r"(\bload\(\w+ \+ \w+ \* )([2-9]|\d\d+)(\b)", shorter),
     "a term is left out": (r"\bmac\(\w+, \w+, (\w+)\)", r"\1"),
     "another factor": (r"\bmac\((\w+), (\w+), (\w+)\)", r"mac(\1, \1, \3)"),
-    "an activation is left out": (r"\b(?:relu|tanh|step)_1?\((\w+)\)", r"\1"),
+    "an activation is left out": (r"\b(?:relu|tanh|step)_1?\((\w+(?:\([^()]*\))?)\)", r"\1"),
     "a bias or a gradient is left out": (r"\badd1?\((\w+), \w+\)", r"\1"),
     "lanes behind the last sample count": (r"\blive\([^()]*(?:\([^()]*\))?[^()]*\)", "live(LANES)"),
-    "samples out of order": (r"order\[begin \+ at\]", "order[at]"),
+    "samples out of order": (r"order\[begin \+ \(", "order[("),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +18,7 @@ from chainrule.ir.expr import NamedReal, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout
-from chainrule.loops.task import Check, Lowered, Meet, Rows
+from chainrule.loops.task import Check, Lowered, Meet, Rows, Taken
 
 Array = NDArray[Any]
 
@@ -228,9 +227,9 @@ class Step:
         self.kept: dict[Tensor, Array] = {}
         for tensor in lowered.task.kept:
             layout = lowered.stored[tensor, False].layout
-            entries = np.full(layout.padded, arithmetic.number(Fraction(0)), arithmetic.dtype)
-            self.memory[lowered.names[tensor]] = Memory(entries.reshape(-1), 0, entries.size)
-            self.kept[tensor] = entries[(*_inner(layout), ...)]
+            entries = np.full(layout.size, arithmetic.number(Fraction(0)), arithmetic.dtype)
+            self.memory[lowered.names[tensor]] = Memory(entries, 0, entries.size)
+            self.kept[tensor] = layout.inside(entries)
             self.kept[tensor][...] = np.asarray(given[tensor]).astype(arithmetic.dtype)
         for (tensor, rows), where in lowered.stored.items():
             match where.region:
@@ -239,22 +238,19 @@ class Step:
                 case "blocks":
                     size = _apart(where.layout) * lowered.width
                     memory = Memory(self.blocks_memory, where.offset, size, lowered.stride)
-                    stretches = [b * lowered.stride for b in range(self.blocks)]
                 case "common":
-                    size = where.layout.size
-                    memory, stretches = Memory(self.common, where.offset, size), [0]
+                    memory = Memory(self.common, where.offset, where.layout.size)
             self.memory[lowered.names[tensor] + ("r" if rows else "")] = memory
-            if not where.layout.unhaloed:
-                for start in stretches:
-                    memory.entries[memory.place(start, size)] = arithmetic.number(Fraction(0))
+        self.given = {t: np.asarray(given[t]).astype(arithmetic.dtype) for t in lowered.task.data}
         for tensor in lowered.task.data:
-            self.gather(tensor, np.asarray(given[tensor]).astype(arithmetic.dtype))
+            for block in range(self.blocks):
+                self.gather(tensor, tensor, False, block)
         self.outputs: dict[Tensor, Array] = {}
         self.failed = not self.run(workers)
 
     def run(self, workers: Sequence[int]) -> bool:
         """Whether the loss was finite."""
-        phases: list[list[ir.Kernel | Rows]] = [[]]
+        phases: list[list[ir.Kernel | Rows | Taken]] = [[]]
         meetings = 1 + sum(isinstance(s, Meet) for s in self.of.stages)
         for stage in (*self.of.stages, Meet()):
             match stage:
@@ -282,7 +278,7 @@ class Step:
             if (self.of.stored[tensor, False].region == "blocks") == (region == "blocks"):
                 self.outputs[tensor] = self.taken(tensor)
 
-    def stage(self, stage: ir.Kernel | Rows, worker: int, workers: int) -> None:
+    def stage(self, stage: ir.Kernel | Rows | Taken, worker: int, workers: int) -> None:
         own = range(self.blocks * worker // workers, self.blocks * (worker + 1) // workers)
         match stage:
             case ir.Kernel(split=split, unit=unit):
@@ -300,48 +296,43 @@ class Step:
                         return
                 Kernel(stage, self.memory, self.arithmetic, self.samples, self.of.lanes, self.of.width, start, stop)
             case Rows(tensor=tensor):
-                if tensor not in self.of.task.data:
-                    for block in own:
-                        self.view(tensor, True, block)[...] = np.moveaxis(self.view(tensor, False, block), -1, 0)
+                for block in own:
+                    if tensor in self.of.task.data:
+                        self.gather(tensor, tensor, True, block)
+                    else:
+                        self.entries(tensor, True, block)[...] = self.entries(tensor, False, block)
+            case Taken(tensor=tensor, given=given):
+                for block in own:
+                    self.gather(tensor, given, False, block)
 
     # Blocks
 
-    def view(self, tensor: Tensor, rows: bool, block: int) -> Array:
-        """A block's components with their halo: samples last, or first in rows."""
+    def entries(self, tensor: Tensor, rows: bool, block: int) -> Array:
+        """A block's components one after another, their halo among them, for each sample: (size, width)."""
         layout, width = self.of.stored[tensor, rows].layout, self.of.width
         memory = self.memory[self.of.names[tensor] + ("r" if rows else "")]
         entries = memory.entries[memory.place(block * self.of.stride, _apart(layout) * width)]
         if rows:
-            return entries.reshape(width, -1)[:, : layout.size].reshape(width, *layout.padded)
-        return entries.reshape(*layout.padded, width)
+            return entries.reshape(width, -1)[:, : layout.size].T
+        return entries.reshape(-1, width)
 
-    def gather(self, tensor: Tensor, given: Array) -> None:
-        """The batch into blocks; lanes behind the last sample repeat it."""
-        for rows in (False, True):
-            if (tensor, rows) in self.of.stored:
-                inner = _inner(self.of.stored[tensor, rows].layout)
-                for block in range(self.blocks):
-                    for s in range(self.of.width):
-                        row = given[min(block * self.of.width + s, self.samples - 1)]
-                        view = self.view(tensor, rows, block)
-                        (view[s] if rows else view[..., s])[inner] = row
+    def gather(self, tensor: Tensor, given: Tensor, rows: bool, block: int) -> None:
+        """What is given of the batch into a block; lanes behind the last sample repeat it."""
+        inner = self.of.stored[tensor, rows].layout.inside(self.entries(tensor, rows, block))
+        for s in range(self.of.width):
+            row = self.given[given][min(block * self.of.width + s, self.samples - 1)]
+            inner[..., s] = row
 
     def taken(self, tensor: Tensor) -> Array:
         where = self.of.stored[tensor, False]
         layout = where.layout
         if where.region == "blocks":
-            parts = [self.view(tensor, False, b)[_inner(layout)] for b in range(self.blocks)]
+            parts = [layout.inside(self.entries(tensor, False, b)) for b in range(self.blocks)]
             return np.concatenate([np.moveaxis(p, -1, 0) for p in parts])[: self.samples]
         memory = self.memory[self.of.names[tensor]]
-        padded = memory.entries[memory.place(0, prod(layout.padded))].reshape(layout.padded)
-        return np.array(padded[_inner(layout)])
+        return np.array(layout.inside(memory.entries[memory.place(0, layout.size)]))
 
 
 def _apart(layout: Layout) -> int:
     """Entries of one sample."""
     return layout.apart if layout.rows else layout.size
-
-
-def _inner(layout: Layout) -> tuple[slice, ...]:
-    """Where the components lie within their halo."""
-    return tuple(slice(before, before + e) for e, (before, _) in zip(layout.extents, layout.halo, strict=True))

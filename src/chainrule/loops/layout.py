@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from chainrule.errors import CompileError
 from chainrule.ir.expr import Tensor
@@ -36,13 +40,14 @@ class Layout:
         return extents(self.tensor)
 
     @cached_property
-    def padded(self) -> tuple[int, ...]:
+    def lengths(self) -> tuple[int, ...]:
+        """The positions of each axis, the halo's among them."""
         return tuple(before + e + after for e, (before, after) in zip(self.extents, self.halo, strict=True))
 
     @cached_property
     def size(self) -> int:
         """Components of one sample, or of the tensor where it has none, the halo among them."""
-        return prod(self.padded)
+        return 1 + sum((n - 1) * step for n, step in zip(self.lengths, self.strides, strict=True))
 
     @property
     def apart(self) -> int:
@@ -52,7 +57,9 @@ class Layout:
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
-        return tuple(prod(self.padded[axis + 1 :]) for axis in range(len(self.extents)))
+        """Zeros between two rows are those behind the one and those before the other."""
+        padded = [e + max(sides) for e, sides in zip(self.extents, self.halo, strict=True)]
+        return tuple(prod(padded[axis + 1 :]) for axis in range(len(padded)))
 
     @cached_property
     def origin(self) -> int:
@@ -61,6 +68,12 @@ class Layout:
     @cached_property
     def unhaloed(self) -> bool:
         return not any(map(any, self.halo))
+
+    def inside(self, entries: NDArray[Any]) -> NDArray[Any]:
+        """The components in memory (`size`, …), without the halo: a view (*extents, …)."""
+        steps = [step * entries.strides[0] for step in self.strides]
+        shape = (*self.extents, *entries.shape[1:])
+        return np.lib.stride_tricks.as_strided(entries[self.origin :], shape, (*steps, *entries.strides[1:]))
 
     def flat(self, subscripts: Sequence[Affine]) -> Affine:
         """The place of a component within its sample, from the subscripts of the axes but the samples'."""

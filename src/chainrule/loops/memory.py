@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from chainrule.ir.expr import Tensor
 from chainrule.loops import nodes as ir
-from chainrule.loops.task import Check, Meet, Rows, Stage
+from chainrule.loops.task import Check, Meet, Rows, Stage, Taken
 
 ALIGN = 16
 """Entries: every tensor begins at a whole vector of any width."""
 
 
-def packed(
-    items: Sequence[tuple[tuple[Tensor, bool], int, int, int]]
-) -> tuple[dict[tuple[Tensor, bool], int], int]:
-    """A place for each item (key, born, dies, size): the lowest at which none lies that lives at the same time; the
-    largest first."""
+Item = tuple[tuple[Tensor, bool], int, int, int]
+
+
+def packed(items: Sequence[Item]) -> tuple[dict[tuple[Tensor, bool], int], int]:
+    """A place for each item (key, born, dies, size): the lowest at which none lies that lives at the same time. Placed
+    one after another in several orders, of which the shortest memory is taken: the largest first, those that live
+    longest, those that are largest and live longest, those born first, those that die last."""
+    orders: tuple[Callable[[Item], int], ...] = (
+        lambda item: -item[3], lambda item: item[1] - item[2], lambda item: (item[1] - item[2]) * item[3],
+        lambda item: item[1], lambda item: -item[2],
+    )  # fmt: skip
+    return min((_placed(sorted(items, key=order)) for order in orders), key=lambda found: found[1])
+
+
+def _placed(items: Sequence[Item]) -> tuple[dict[tuple[Tensor, bool], int], int]:
     placed: list[tuple[int, int, int, int]] = []
     offsets: dict[tuple[Tensor, bool], int] = {}
     total = 0
-    for key, born, dies, size in sorted(items, key=lambda item: -item[3]):
+    for key, born, dies, size in items:
         offset = 0
         for start, end, first, last in sorted(placed):
             if first <= dies and born <= last and offset + size > start and offset < end:
@@ -38,14 +48,13 @@ def spread(stride: int) -> int:
 
 
 def met(
-    stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]], given: Iterable[str],
+    stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]], given: Collection[str],
     buffer: Callable[[Tensor, bool], str],
 ) -> Iterable[Stage]:
     """The stages with a meeting wherever one touches memory that other workers write, or writes what they touch.
     Stages that share out blocks of samples touch their own blocks only; so does the one before all, which takes the
     batch in."""
-    taken = [name for name in given if name in memory]
-    since: list[tuple[bool, list[str], list[str]]] = [(True, taken, taken)]
+    since: list[tuple[bool, list[str], list[str]]] = [(True, [*given], [*given])]
     for stage in stages:
         match stage:
             case ir.Kernel(buffers=buffers, written=written, split=split):
@@ -56,8 +65,11 @@ def met(
                 yield stage
                 continue
             case Rows(tensor=tensor):
+                name, rows = buffer(tensor, False), buffer(tensor, True)
+                blocks, touched, changed = True, [rows] if name in given else [name, rows], [rows]
+            case Taken(tensor=tensor):
                 name = buffer(tensor, False)
-                blocks, touched, changed = True, [name, f"{name}r"], [f"{name}r"]
+                blocks, touched, changed = True, [name], [name]
             case Meet():
                 raise AssertionError("meetings are made here")
         if any(

@@ -14,13 +14,16 @@ from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, tensors, transform
 from chainrule.loops import nodes as ir
+from chainrule.loops.border import border
 from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, sampled
+from chainrule.loops.lives import Facts, Lives, Work
 from chainrule.loops.memory import ALIGN, met, packed, spread, whole
+from chainrule.loops.order import arranged
 from chainrule.loops.places import Place
 from chainrule.loops.schedule import Machine, Schedule, alternatives, choose, fits, lanes_of, needs_rows
-from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Task
+from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Taken, Task
 
 
 def lower(
@@ -48,15 +51,24 @@ class _Plan:
         equations = self.merged() if scheduled else [*task.equations]
         self.names = names_of(task)
         self.layouts = self.with_halos(equations)
+        self.bordered = frozenset(t for t, layout in self.layouts.items() if not layout.unhaloed) - {*task.kept}
+        self.taken: Mapping[Tensor, Tensor] = {}
         self.views = self.find_views(equations) if scheduled else {}
         equations = [e for e in equations if e.tensor not in self.views]
         lanes: dict[Equation, Lanes | None] = {
             e: lanes_of(e, self.layouts, machine, width, samples) for e in equations
         }
+        self.in_place: dict[Tensor, Tensor] = {}
         self.groups = [Group((e,), lanes[e]) for e in equations]
         if scheduled:
             self.groups = grouped(equations, lanes.__getitem__, self.fits)
         self.schedules = [self.choose(g, self.layouts) for g in self.groups]
+        if scheduled:
+            works, facts = arranged(self.works(), self.facts(samples), self.choose)
+            self.groups, self.schedules = [w.group for w in works], [w.schedule for w in works]
+            for tensor in [t for t in facts.layouts if t not in self.names]:
+                self.names[tensor] = f"y{1 + sum(name[0] == 'y' for name in self.names.values())}"
+            self.layouts, self.bordered, self.taken = facts.layouts, facts.bordered, facts.taken
         self.made_in: dict[Tensor | None, int] = {t: n for n, g in enumerate(self.groups) for t in g.targets}
         self.read_in: dict[Tensor, list[int]] = {}
         for number, group in enumerate(self.groups):
@@ -139,8 +151,8 @@ class _Plan:
         return not alone and (group.lanes != "outputs" or fits(group, self.layouts))
 
     def with_halos(self, equations: Iterable[Equation]) -> dict[Tensor, Layout]:
-        """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless that would more
-        than quadruple it."""
+        """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless the zeros would
+        be more than what they are around: sums leave most of them out then."""
         used = (t for e in equations for t in (e.tensor, *tensors(e.value)))
         known = dict.fromkeys((*self.task.data, *self.task.kept, *used))
         halos = {t: [(0, 0)] * len(extents(t)) for t in known}
@@ -155,7 +167,7 @@ class _Plan:
                     low, high = subscript.bounds() or (0, 0)
                     wider.append((max(before, -low), max(after, high - extent + 1)))
                 bare, grown = Layout(tensor, ((0, 0),) * len(wider), 1), Layout(tensor, tuple(wider), 1)
-                if grown.size <= 4 * bare.size:
+                if prod(grown.lengths) <= 2 * bare.size:
                     halos[tensor] = wider
         for tensor in self.task.kept:
             own = halos[tensor]
@@ -181,42 +193,38 @@ class _Plan:
 
     # Memory
 
+    def works(self) -> list[Work]:
+        result: list[Work] = []
+        for group, schedule in zip(self.groups, self.schedules, strict=True):
+            scatters = scattered(group, self.ids) is not None
+            rows: Sequence[Tensor] = ()
+            if self.width > 1 and schedule.lanes == "outputs" and not scatters:
+                rows = needs_rows(group, schedule.loops[-1])
+            blocks = not scatters and any(i.is_sample for i in group.indices)
+            result.append(Work(group, schedule, tuple(rows), blocks))
+        return result
+
+    def facts(self, samples: int) -> Facts:
+        stored, blocks = self.stored_targets(), -(-samples // self.width)
+        return Facts(self.task, self.layouts, self.views, stored, self.bordered, self.taken, self.width, blocks)
+
     def lowered(self) -> Lowered:
-        rows = self.rows()
-        last = len(self.groups)
-        born: dict[tuple[Tensor, bool], int] = {(t, False): -1 for t in self.task.data}
-        dies: dict[tuple[Tensor, bool], int] = {(t, False): -1 for t in self.task.data}
-        stored = self.stored_targets()
-        for number, group in enumerate(self.groups):
-            for tensor in group.targets:
-                if tensor in stored:
-                    born.setdefault((tensor, False), number)
-                    dies[tensor, False] = number
-            for tensor in group.reads:
-                dies[self.views.get(tensor, tensor), False] = number
-        for tensor, readers in rows.items():
-            at = born[tensor, False]
-            born[tensor, True], dies[tensor, True] = at, max(readers)
-            dies[tensor, False] = max(dies[tensor, False], at)
-        for tensor in self.task.outputs:
-            dies[tensor, False] = last
-        for key in born:
-            if not self.layouts[key[0]].unhaloed:  # its zeros are written once
-                born[key], dies[key] = -1, last
+        facts = self.facts(1)
+        stored = facts.stored
+        self.lives = lives = Lives(self.works(), facts)
         kept = set(self.task.kept)
         places: dict[tuple[Tensor, bool], Stored] = {}
         sizes: dict[Region, int] = {}
         for region in ("blocks", "common"):
             keys = [
-                k for k in born
+                k for k in lives.born
                 if k[0] not in kept and k[0] not in self.in_place.values() and sampled(k[0]) == (region == "blocks")
             ]
-            times = self.width if region == "blocks" else 1
-            entries = {k: -(-self.entries(*k) * times // ALIGN) * ALIGN for k in keys}
-            offsets, sizes[region] = packed([(k, born[k], dies[k], entries[k]) for k in keys])
+            items = [(k, *lives.spans[k], facts.entries(k)) for k in keys if k in lives.spans]
+            offsets, sizes[region] = packed(items)
             for key in keys:
                 layout = replace(self.layouts[key[0]], rows=key[1])
-                places[key] = Stored(region, offsets[key], layout)
+                places[key] = Stored(region, offsets[lives.root(key)], layout)
         for tensor in self.task.kept:
             places[tensor, False] = Stored("kept", 0, self.layouts[tensor])
         for old, new in self.in_place.items():
@@ -227,17 +235,13 @@ class _Plan:
                     layout = replace(self.layouts[view], rows=in_rows)
                     places[view, in_rows] = replace(places[of, in_rows], layout=layout)
         stride = spread(sizes["blocks"])
-        given = [self.buffer(t, in_rows) for t in self.task.data for in_rows in (False, True)]
-        stages = met(self.stages(places, stride, rows, stored), self.memory(places), given, self.buffer)
+        given = {self.buffer(t) for t in self.task.data}
+        stages = met(self.stages(places, stride, stored), self.memory(places), given, self.buffer)
         delivered = {self.buffer(t) for t in self.task.outputs}
         return Lowered(
             self.task, self.machine.lanes, self.width, whole(stages, delivered), places, self.names, stride,
             sizes["common"], self.by_name, self.views, self.keys,
         )
-
-    def entries(self, tensor: Tensor, rows: bool) -> int:
-        """Entries of one sample, or of a tensor without samples."""
-        return self.layouts[tensor].apart if rows else self.layouts[tensor].size
 
     def memory(self, places: Mapping[tuple[Tensor, bool], Stored]) -> dict[str, tuple[str, int, int]]:
         """For the name of each buffer the memory that it takes: where, from which entry to which."""
@@ -247,12 +251,14 @@ class _Plan:
             if where.region == "kept":
                 result[name] = (name, 0, 1)
             else:
-                size = self.entries(tensor, in_rows) * (self.width if where.region == "blocks" else 1)
+                size = where.layout.apart if in_rows else where.layout.size
+                size *= self.width if where.region == "blocks" else 1
                 result[name] = (where.region, where.offset, where.offset + size)
         return result
 
     def buffer(self, tensor: Tensor, in_rows: bool = False) -> str:
-        return self.names[_old(self.views.get(tensor, tensor), self.in_place)] + ("r" if in_rows else "")
+        tensor, _ = self.lives.root((self.views.get(tensor, tensor), in_rows))
+        return self.names[_old(tensor, self.in_place)] + ("r" if in_rows else "")
 
     def stored_targets(self) -> frozenset[Tensor]:
         """Targets that must be in memory: read outside of their group, or afterwards."""
@@ -269,20 +275,8 @@ class _Plan:
                     wanted.add(equation.tensor)
         return frozenset(wanted)
 
-    def rows(self) -> dict[Tensor, list[int]]:
-        """The tensors of which a copy in rows is read, and by which groups."""
-        result: dict[Tensor, list[int]] = {}
-        if self.width == 1:
-            return result
-        for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True)):
-            if schedule.lanes == "outputs" and scattered(group, self.ids) is None:
-                for tensor in needs_rows(group, schedule.loops[-1]):
-                    result.setdefault(self.views.get(tensor, tensor), []).append(number)
-        return result
-
     def stages(
-        self, stored: Mapping[tuple[Tensor, bool], Stored], stride: int, rows: Mapping[Tensor, Sequence[int]],
-        targets: frozenset[Tensor],
+        self, stored: Mapping[tuple[Tensor, bool], Stored], stride: int, targets: frozenset[Tensor]
     ) -> Iterable[Stage]:
         places: dict[tuple[Tensor, bool], Place] = {}
         for (tensor, in_rows), where in stored.items():
@@ -294,20 +288,23 @@ class _Plan:
             places.setdefault((tensor, False), Place(ir.Buffer(self.names[tensor], "real"), layout, 0))
         self.by_name: dict[str, tuple[Group, Schedule]] = {}
         self.keys: dict[str, str] = {}
-        yield from (Rows(t) for t in rows if t in self.task.data)
-        for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True), 1):
-            name = f"k{number}"
+        for tensor in self.task.data:
+            if tensor in self.bordered:
+                yield border(places[tensor, False], self.names[tensor], self.width)
+        for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True)):
+            name = f"k{number + 1}"
+            yield from (Rows(t) for t, at in self.lives.copied.items() if at == number)
+            for tensor, at in self.lives.first.items():
+                if at == number and tensor in self.bordered and tensor not in self.in_place.values():
+                    yield border(places[tensor, False], self.names[tensor], self.width)
+                if at == number and tensor in self.taken:
+                    yield Taken(tensor, self.taken[tensor])
             builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids)
             self.by_name[name] = (group, schedule)
             self.keys[name] = self.key(group, schedule, self.layouts)
             yield builder.build(name, [self.described(e) for e in group.equations])
-            yield from (Rows(t) for t in group.targets if t in rows and self.complete(t, number))
             if self.task.loss is not None and self.task.loss in group.targets:
                 yield Check(self.task.loss)
-
-    def complete(self, tensor: Tensor, number: int) -> bool:
-        """Whether all pieces of a tensor are computed by the first `number` kernels."""
-        return not any(tensor in group.targets for group in self.groups[number:])
 
     def described(self, equation: Equation) -> str:
         """The equation in the names of the code: no name of a user's reaches it."""

@@ -59,6 +59,14 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """Between kernels: data are taken in once more, as another tensor."""
+
+    tensor: Tensor
+    given: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """Between kernels: the step ends here unless the loss is a finite number."""
 
@@ -70,7 +78,7 @@ class Meet:
     """Between kernels: the workers wait for each other."""
 
 
-Stage = ir.Kernel | Rows | Check | Meet
+Stage = ir.Kernel | Rows | Taken | Check | Meet
 
 
 @dataclass(frozen=True)

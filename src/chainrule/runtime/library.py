@@ -86,8 +86,7 @@ class Library:
             array = kept[tensor]
             if not layout.unhaloed:
                 room = _zeros(layout.size, self.real)
-                inside = (slice(a, a + e) for e, (a, _) in zip(layout.extents, layout.halo, strict=True))
-                inner = room.reshape(layout.padded)[tuple(inside)]
+                inner = layout.inside(room)
                 inner[...] = array
                 self.packed.append((array, inner))
                 array = room

@@ -18,7 +18,7 @@ from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout
-from chainrule.loops.task import Check, Lowered, Meet, Rows, Stage
+from chainrule.loops.task import Check, Lowered, Meet, Rows, Stage, Taken
 
 PRIME = 2**61 - 1
 COLUMNS = 110
@@ -380,7 +380,7 @@ class _Step:
         for tensor, (number, probability) in of.task.drawn.items():
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
-            yield from self.gather(tensor)
+            yield from self.gather(tensor, tensor)
         yield from self.ahead()
         yield "        MARK(0);"
         for number, stage in enumerate(of.stages, 1):
@@ -406,29 +406,34 @@ class _Step:
             ");" if probability is None else f", {float(probability).hex()});"
         )
 
-    def gather(self, tensor: Tensor) -> Iterator[str]:
+    def gather(self, tensor: Tensor, given: Tensor) -> Iterator[str]:
         """The samples of the batch into the worker's blocks; lanes behind the last sample repeat it."""
         of, name, width = self.of, self.of.names[tensor], self.of.width
         kind = "whole" if tensor.dtype == "integer" else "real"
-        size, stored = self.size(tensor), of.stored[tensor, False]
-        drawn = tensor in of.task.drawn
         yield "        for (long b = own; b < end; b++) {"
         yield f"            const {kind} *row[{width}];"
-        yield f"            for (int s = 0; s < {width}; s++) {{"
-        yield f"                const long at = b * {width} + s < N ? b * {width} + s : N - 1;"
-        yield f"                row[s] = given_{name} + {'at' if drawn else 'order[begin + at]'} * {size};"
-        yield "            }"
-        for origin, place, count in _runs(stored.layout):
+        yield f"            for (int s = 0; s < {width}; s++) row[s] = {self.sample(given)};"
+        for origin, place, count in _runs(of.stored[tensor, False].layout):
             where = f"{name} + b * {of.stride} + {place * width}"
             yield f"            take{'_ints' if kind == 'whole' else ''}({where}, row, {origin}, {count});"
-        if (tensor, True) in of.stored:
-            layout = of.stored[tensor, True].layout
-            yield f"            for (int s = 0; s < {width}; s++) {{"
-            for origin, place, count in _runs(layout):
-                to = f"{name}r + b * {of.stride} + s * {layout.apart} + {place}"
-                yield f"                copy({to}, row[s] + {origin}, {count});"
-            yield "            }"
         yield "        }"
+
+    def gather_rows(self, tensor: Tensor) -> Iterator[str]:
+        """The same into their copy in rows."""
+        of, name, width, layout = self.of, self.of.names[tensor], self.of.width, self.of.stored[tensor, True].layout
+        yield "        for (long b = own; b < end; b++)"
+        yield f"            for (int s = 0; s < {width}; s++) {{"
+        yield f"                const real *const from = {self.sample(tensor)};"
+        for origin, place, count in _runs(layout):
+            to = f"{name}r + b * {of.stride} + s * {layout.apart} + {place}"
+            yield f"                copy({to}, from + {origin}, {count});"
+        yield "            }"
+
+    def sample(self, tensor: Tensor) -> str:
+        """Where sample s of block b lies in what is given."""
+        at = f"(b * {self.of.width} + s < N ? b * {self.of.width} + s : N - 1)"
+        which = at if tensor in self.of.task.drawn else f"order[begin + {at}]"
+        return f"given_{self.of.names[tensor]} + {which} * {self.size(tensor)}"
 
     def ahead(self) -> Iterator[str]:
         """What the worker takes in at the next step, brought to the cache."""
@@ -461,13 +466,17 @@ class _Step:
                 else:
                     yield f"        if (worker == 0) {name}(N, 0, 0, {arguments});"
             case Rows(tensor=tensor):
-                if tensor not in of.task.data:
+                if tensor in of.task.data:
+                    yield from self.gather_rows(tensor)
+                else:
                     name, layout = of.names[tensor], of.stored[tensor, False].layout
                     yield "        for (long b = own; b < end; b++)"
                     yield (
                         f"            give({name}r + b * {of.stride}, {layout.apart}, {name} + b * {of.stride}, "
                         f"{layout.size}, {of.width});"
                     )
+            case Taken(tensor=tensor, given=given):
+                yield from self.gather(tensor, given)
             case Check(loss=loss):
                 yield f"        if (!finite1({of.names[loss]}[0])) {{"
                 if loss in of.task.outputs:

@@ -123,8 +123,8 @@ def profile(run: Run) -> Profile:
 
 
 def _row(lowered: Lowered, stage: ir.Kernel | object, seconds: float, samples: int) -> Row:
-    if not isinstance(stage, ir.Kernel):
-        return Row("copies in rows and checks", seconds, 0.0, 0.0)
+    if not isinstance(stage, ir.Kernel) or stage.name not in lowered.made_of:
+        return Row("copies in rows, zeros around tensors, checks", seconds, 0.0, 0.0)
     group, _ = lowered.made_of[stage.name]
     flops = operations_for(group.equations, samples)
     touched = dict.fromkeys((*group.targets, *group.reads))

@@ -1,0 +1,142 @@
+"""The order of kernels that keeps little alive at once. What is computed stays, and with it every bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from chainrule.ir.cost import operations
+from chainrule.ir.expr import Tensor
+from chainrule.loops.fuse import Group
+from chainrule.loops.layout import Layout
+from chainrule.loops.lives import Facts, Lives, Work
+from chainrule.loops.schedule import Schedule
+
+MOST_CHANGES = 12
+DEAR, OPERATIONS = 1 / 12, 2**24
+"""A change takes meetings of the workers, or work: of a step's memory it must save the share DEAR, or less where a step
+has more than OPERATIONS / DEAR operations."""
+
+
+Plan = tuple[list[Work], Facts]
+Scheduler = Callable[[Group, Mapping[Tensor, Layout]], Schedule]
+
+
+def arranged(works: Sequence[Work], facts: Facts, schedule: Scheduler) -> Plan:
+    """The kernels in an order, with data taken in again and in layouts, that take less memory."""
+    chain: list[Plan] = [(sunk(works, facts), facts)]
+    sizes: list[int] = []
+    kept = sum(facts.layouts[t].size for t in facts.task.kept)
+    while len(sizes) < MOST_CHANGES:
+        lives = Lives(*chain[-1])
+        worst, time = lives.most()
+        sizes.append(kept + worst)
+        at = min((time + 1) // 2, len(lives.works) - 1)
+        plan = chain[-1]
+        changes = earlier(*plan, at), widened(lives, at, schedule), taken(*plan, at)
+        tried = [change for change in changes if change]
+        if not tried:
+            break
+        chain.append(min(tried, key=lambda change: Lives(*change).most()[0]))
+    price = min(DEAR, OPERATIONS / max(1, operations(facts.task.equations) * facts.blocks * facts.width)) * sizes[0]
+    return chain[min(range(len(sizes)), key=lambda n: sizes[n] + n * price)]
+
+
+def sunk(works: Sequence[Work], facts: Facts) -> list[Work]:
+    """What is read much later, of what lives until then anyway, is computed there."""
+    result = [*works]
+    lives = Lives(works, facts)
+    for work in reversed(works):
+        at = result.index(work)
+        own = set(work.group.targets)
+        if not work.blocks or not own.isdisjoint(facts.task.outputs) or facts.task.loss in own:
+            continue
+        reader = next((n for n in range(at + 1, len(result)) if own & facts.touched(result[n])), at)
+        while reader > at and not result[reader - 1].blocks:
+            reader -= 1
+        inputs = [t for t in map(facts.base, work.plain) if (t, False) in lives.born]
+        if reader <= at + 1 or any(_last(result, t, facts) < reader for t in inputs):
+            continue
+        read = facts.touched(work)
+        if all(read.isdisjoint(facts.written(other)) for other in result[at + 1 : reader]):
+            result[at:reader] = [*result[at + 1 : reader], work]
+    return result
+
+
+def earlier(works: Sequence[Work], facts: Facts, at: int) -> Plan | None:
+    """Kernels that share out something else than blocks, gradients of weights, moved up before one: what they alone
+    still read dies."""
+    first = next((n + 1 for n, w in enumerate(works) if facts.task.loss in w.group.targets), 0)
+    while at > first and not works[at].blocks:
+        at -= 1
+    if at < first:
+        return None
+    moved: list[Work] = []
+    stay: list[Work] = []
+    touched, written = set[Tensor](), set[Tensor]()
+    for work in works[at:]:
+        own, new = facts.touched(work), facts.written(work)
+        if not work.blocks and own.isdisjoint(written) and new.isdisjoint(touched):
+            moved.append(work)
+        else:
+            stay.append(work)
+            touched |= own
+            written |= new
+    return ([*works[:at], *moved, *stay], facts) if moved and stay else None
+
+
+def widened(lives: Lives, at: int, schedule: Scheduler) -> Plan | None:
+    """A tensor with room for zeros around it, so that one with zeros around it may take its place."""
+    facts, work = lives.facts, lives.works[at]
+    for new in work.group.targets:
+        for old in lives.dying(at):
+            if old in facts.views.values() or lives.alike(new, old) or not lives.may_take(work, new, old):
+                continue
+            halo = facts.layouts[new].halo
+            layouts = {**facts.layouts, old: replace(facts.layouts[old], halo=halo)}
+            made = [
+                replace(w, schedule=schedule(w.group, layouts)) if old in facts.touched(w) else w for w in lives.works
+            ]
+            if facts.layouts[old].unhaloed and all(
+                a.schedule.lanes == b.schedule.lanes for a, b in zip(made, lives.works, strict=True)
+            ):
+                return made, replace(facts, layouts=layouts)
+    return None
+
+
+def taken(works: Sequence[Work], facts: Facts, at: int) -> Plan | None:
+    """The largest of the data that are read before a kernel and after it, taken in again for the later readers."""
+    found: list[tuple[int, Tensor, int]] = []
+    for tensor in facts.task.data:
+        later = [n for n in range(at, len(works)) if tensor in works[n].group.reads]
+        if not later or later[0] == at or tensor in facts.views.values() or not _read(works[:at], tensor):
+            continue
+        if not any(tensor in works[n].rows for n in later):
+            found.append((facts.entries((tensor, False)), tensor, later[0]))
+    if not found:
+        return None
+    _, old, place = max(found, key=lambda option: option[0])
+    new = Tensor(f"{old.name} again", old.shape, old.dtype)
+    return [*works[:place], *(_over(w, old, new) for w in works[place:])], replace(
+        facts, taken={**facts.taken, new: old}, layouts={**facts.layouts, new: replace(facts.layouts[old], tensor=new)},
+        bordered=facts.bordered | {new} if old in facts.bordered else facts.bordered,
+    )
+
+
+def _over(work: Work, old: Tensor, new: Tensor) -> Work:
+    """The same reading another tensor."""
+    if old not in work.group.reads:
+        return work
+    equations = tuple(e.over({old: new}) for e in work.group.equations)
+    return replace(
+        work, group=Group(equations, work.group.lanes), rows=tuple(new if t == old else t for t in work.rows)
+    )
+
+
+def _read(works: Sequence[Work], tensor: Tensor) -> bool:
+    return any(tensor in w.group.reads for w in works)
+
+
+def _last(works: Sequence[Work], tensor: Tensor, facts: Facts) -> int:
+    """The last kernel that reads a tensor as it was stored."""
+    return max((n for n, w in enumerate(works) if tensor in map(facts.base, w.plain)), default=-1)
