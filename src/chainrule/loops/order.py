@@ -10,7 +10,7 @@ from chainrule.ir.expr import Tensor
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout
 from chainrule.loops.lives import Facts, Lives, Work
-from chainrule.loops.schedule import Schedule
+from chainrule.loops.schedule import Schedule, fits
 
 MOST_CHANGES = 12
 DEAR, OPERATIONS = 1 / 12, 2**24
@@ -94,9 +94,10 @@ def widened(lives: Lives, at: int, schedule: Scheduler) -> Plan | None:
                 continue
             halo = facts.layouts[new].halo
             layouts = {**facts.layouts, old: replace(facts.layouts[old], halo=halo)}
-            made = [
-                replace(w, schedule=schedule(w.group, layouts)) if old in facts.touched(w) else w for w in lives.works
-            ]
+            concerned = [w for w in lives.works if old in facts.touched(w)]
+            if any(w.group.lanes == "outputs" and not fits(w.group, layouts) for w in concerned):
+                continue  # its neighbours would not be neighbours any more
+            made = [replace(w, schedule=schedule(w.group, layouts)) if w in concerned else w for w in lives.works]
             if facts.layouts[old].unhaloed and all(
                 a.schedule.lanes == b.schedule.lanes for a, b in zip(made, lives.works, strict=True)
             ):
