@@ -53,6 +53,8 @@ class Library:
         self.results = [(t, slots[f"out {names[t]}"]) for t in task.outputs]
         self.prepared = 0
         """How often `prepare` was called: what was bound at one count is bound as long as it stays."""
+        self.rooms: dict[int, Array] = {}
+        """For what the code keeps in a layout of its own, by slot: made once, for fresh memory is slow to touch."""
         self.packed: list[tuple[Array, Array]] = []
 
     def bind(self, slot: int, array: Array) -> None:
@@ -85,7 +87,9 @@ class Library:
         for tensor, slot, layout in self.kept:
             array = kept[tensor]
             if not layout.unhaloed:
-                room = _zeros(layout.size, self.real)
+                room = self.rooms.get(slot)
+                if room is None:
+                    room = self.rooms[slot] = _zeros(layout.size, self.real)
                 inner = layout.inside(room)
                 inner[...] = array
                 self.packed.append((array, inner))
