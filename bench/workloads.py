@@ -191,7 +191,9 @@ WORKLOADS = {
         Workload(
             "W4", "8-64-64-4 tanh", (8,), mlp(64, 64, 4, activation="tanh"), 32, 1, 512, "squared", "adam", rate=1e-3
         ),
-        Workload("W5", "1024-2048-2048-10 ReLU", (1024,), mlp(2048, 2048, 10, activation="relu"), 256, 2, 16, rate=0.01),
+        Workload(
+            "W5", "1024-2048-2048-10 ReLU", (1024,), mlp(2048, 2048, 10, activation="relu"), 256, 2, 16, rate=0.01
+        ),
         Workload("W6", "784-128-10 ReLU", (784,), mlp(128, 10, activation="relu"), 1, 1, 1024, rate=2e-3),
         Workload("W8", "vgg-small 32×32×3", (3, 32, 32), VGG_SMALL, 64, 2, 2, rate=2e-4),
     )
