@@ -39,7 +39,7 @@ def lowered(**options: Any) -> Lowered:
 
 
 def tiles_of(program: Lowered) -> dict[str, tuple[int, ...]]:
-    return {program.keys[name]: schedule.tile for name, (_, schedule) in program.made_of.items()}
+    return {program.key(name): schedule.tile for name, (_, schedule) in program.made_of.items()}
 
 
 def weights(made: cr.Model) -> bytes:
@@ -63,7 +63,7 @@ def test_each_kernel_takes_the_tile_that_was_quickest_by_more_than_the_margin() 
     seconds[2, quick], seconds[1, quick] = 0.5, 0.9
     seconds[2, close] = 1 - 0.9 * MARGIN
     found = decided(programs, seconds)
-    assert [choice.key for choice in found.choices] == [first.keys[names[quick]]]
+    assert [choice.key for choice in found.choices] == [first.key(names[quick])]
     assert found.choices[0].tile == programs[2].made_of[names[quick]][1].tile
     assert found.seconds == (seconds[0].sum(), seconds[0].sum() - 0.5)
     assert str(found).count("→") == 2  # its times, and its tiles
@@ -98,11 +98,12 @@ def test_keys_tell_shapes_and_machines_apart_but_not_networks() -> None:
 
     def keys(made: cr.Model, workers: int = 1) -> set[str]:
         own = training(made.network, made.derive(), cr.SGD(0.1), "classes")
-        return set(lower(own, machine_of(native(), workers), samples=32).keys.values())
+        program = lower(own, machine_of(native(), workers), samples=32)
+        return set(map(program.key, program.made_of))
 
     ours = keys(model())
     assert not ours & keys(model(), workers=2)
-    first = lowered().keys["k1"]
+    first = lowered().key("k1")
     assert first in keys(deeper) and first not in keys(wide)
 
 
@@ -133,6 +134,23 @@ def test_tuning_changes_no_bit(own_cache: Path, monkeypatch: pytest.MonkeyPatch)
         remembered(own_cache, tiles)
         made.fit(X, Y, batch_size=32, epochs=3, optimizer=cr.SGD(0.1), executor="native", verbose=False)
     assert weights(plain) == weights(tuned) != start
+
+
+def test_a_network_with_zeros_around_its_tensors_is_tuned(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that write those zeros are made of no equations and have no tile."""
+    monkeypatch.setattr(tuning, "MARGIN", -1.0)
+    monkeypatch.setattr(tuning, "ROUNDS", 1)
+    made = cr.Sequential(
+        cr.Input(2, 9, 9), cr.Conv2d(4, 3, padding=1), cr.ReLU(), cr.Conv2d(3, 3, padding=1), cr.Dense(3),
+        loss="softmax_cross_entropy",
+    )  # fmt: skip
+    own = training(made.network, made.derive(), cr.SGD(0.1), "classes")
+    program = lower(own, machine_of(native()), samples=32)
+    assert any(isinstance(stage, ir.Kernel) and program.made(stage) is None for stage in program.stages)
+    x = np.random.default_rng(1).standard_normal((64, 2, 9, 9)).astype(np.float32)
+    found = made.tune(x, Y, batch_size=32, optimizer=cr.SGD(0.1), verbose=False)
+    assert any("conv2d1" in choice.what for choice in found.choices)
+    assert measured(native()) == {choice.key: choice.tile for choice in found.choices}
 
 
 def remembered(cache: Path, tiles: Tiles) -> None:

@@ -35,6 +35,11 @@ class Group:
     def indices(self) -> tuple[Index, ...]:
         return self.equations[0].indices
 
+    @property
+    def computes(self) -> str:
+        """The names of what it computes."""
+        return "; ".join(e.tensor.name for e in self.equations)
+
     @cached_property
     def targets(self) -> tuple[Tensor, ...]:
         return tuple(dict.fromkeys(e.tensor for e in self.equations))

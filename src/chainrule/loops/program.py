@@ -240,7 +240,7 @@ class _Plan:
         delivered = {self.buffer(t) for t in self.task.outputs}
         return Lowered(
             self.task, self.machine.lanes, self.width, whole(stages, delivered), places, self.names, stride,
-            sizes["common"], self.by_name, self.views, self.keys,
+            sizes["common"], self.by_name, self.views, lambda name: self.key(*self.by_name[name], self.layouts),
         )
 
     def memory(self, places: Mapping[tuple[Tensor, bool], Stored]) -> dict[str, tuple[str, int, int]]:
@@ -287,7 +287,6 @@ class _Plan:
         for tensor, layout in self.layouts.items():
             places.setdefault((tensor, False), Place(ir.Buffer(self.names[tensor], "real"), layout, 0))
         self.by_name: dict[str, tuple[Group, Schedule]] = {}
-        self.keys: dict[str, str] = {}
         for tensor in self.task.data:
             if tensor in self.bordered:
                 yield border(places[tensor, False], self.names[tensor], self.width)
@@ -301,7 +300,6 @@ class _Plan:
                     yield Taken(tensor, self.taken[tensor])
             builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids)
             self.by_name[name] = (group, schedule)
-            self.keys[name] = self.key(group, schedule, self.layouts)
             yield builder.build(name, [self.described(e) for e in group.equations])
             if self.task.loss is not None and self.task.loss in group.targets:
                 yield Check(self.task.loss)

@@ -10,7 +10,7 @@ Three kinds of memory hold tensors:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -85,8 +85,8 @@ Stage = ir.Kernel | Rows | Taken | Check | Meet
 class Lowered:
     """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
     block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a
-    view is another tensor's memory. `made_of` tells for each kernel its equations and its schedule, `keys` by what
-    measured tiles know it."""
+    view is another tensor's memory. `made_of` tells for each kernel of equations those and their schedule,
+    `key` by what measured tiles know it."""
 
     task: Task
     lanes: int
@@ -98,4 +98,8 @@ class Lowered:
     common: int
     made_of: Mapping[str, tuple[Group, Schedule]]
     views: Mapping[Tensor, Tensor]
-    keys: Mapping[str, str]
+    key: Callable[[str], str]
+
+    def made(self, stage: Stage) -> tuple[Group, Schedule] | None:
+        """The equations of a stage and their schedule; None where it copies, checks, meets or writes zeros."""
+        return self.made_of.get(stage.name) if isinstance(stage, ir.Kernel) else None

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from chainrule.compile import emit, machine_of, parts_of
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import Tensor
-from chainrule.loops import nodes as ir
 from chainrule.loops.program import lower
-from chainrule.loops.task import Lowered, Meet, Task
+from chainrule.loops.task import Lowered, Meet, Stage, Task
 from chainrule.runtime.compiler import native
 from chainrule.runtime.library import Library
 from chainrule.runtime.peaks import Peaks, peaks
@@ -122,14 +121,15 @@ def profile(run: Run) -> Profile:
     return Profile(tuple(sorted(rows, key=lambda row: -row.seconds)), batch, peaks())
 
 
-def _row(lowered: Lowered, stage: ir.Kernel | object, seconds: float, samples: int) -> Row:
-    if not isinstance(stage, ir.Kernel) or stage.name not in lowered.made_of:
+def _row(lowered: Lowered, stage: Stage, seconds: float, samples: int) -> Row:
+    made = lowered.made(stage)
+    if made is None:
         return Row("copies in rows, zeros around tensors, checks", seconds, 0.0, 0.0)
-    group, _ = lowered.made_of[stage.name]
+    group, _ = made
     flops = operations_for(group.equations, samples)
     touched = dict.fromkeys((*group.targets, *group.reads))
     moved = sum(4 * prod(samples if isinstance(e, str) else e for e in t.shape) for t in touched)
-    return Row("; ".join(str(e.tensor.name) for e in group.equations), seconds, float(flops), float(moved))
+    return Row(group.computes, seconds, float(flops), float(moved))
 
 
 def ticks_per_second(library: Library) -> float:

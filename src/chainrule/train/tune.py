@@ -91,15 +91,16 @@ def decided(programs: Sequence[Lowered], seconds: NDArray[np.float64]) -> Tuning
     choices: list[Choice] = []
     saved = 0.0
     for number, stage in enumerate(programs[0].stages, 1):
-        if not isinstance(stage, ir.Kernel):
+        made = [made for program in programs if (made := program.made(stage))]
+        if not made or not isinstance(stage, ir.Kernel):
             continue
         quickest = int(seconds[:, number].argmin())
         before, after = float(seconds[0, number]), float(seconds[quickest, number])
-        tiles = [program.made_of[stage.name][1].tile for program in programs]
+        tiles = [schedule.tile for _, schedule in made]
         if after < (1 - MARGIN) * before and tiles[quickest] != tiles[0]:
-            group, _ = programs[0].made_of[stage.name]
-            what = "; ".join(e.tensor.name for e in group.equations)
-            choices.append(Choice(what, programs[0].keys[stage.name], tiles[0], tiles[quickest], before, after))
+            group, _ = made[0]
+            key = programs[0].key(stage.name)
+            choices.append(Choice(group.computes, key, tiles[0], tiles[quickest], before, after))
             saved += before - after
     whole = float(seconds[0].sum())
     return Tuning(tuple(sorted(choices, key=lambda c: c.after - c.before)), (whole, whole - saved))
