@@ -117,10 +117,11 @@ def compiled(task: Task, *, samples: int, workers: int = 1) -> Library:
     """
     target = native()
     lowered = lower(task, machine_of(target, workers), samples=samples, tiles=measured(target))
-    source = emit(lowered)
-    return Library(lowered, source, c.slots(lowered), target, np.dtype(np.float32), parts=parts_of(source))
+    return loaded(lowered, target)
 
 
-def parts_of(source: str) -> int:
-    """How many compilers take a source at once."""
-    return c.PARTS if source.count("\n") > LONG else 1
+def loaded(lowered: Lowered, target: Target, front: str = "") -> Library:
+    """A program built and loaded; `front` stands before its source. Raises BuildError."""
+    source = front + emit(lowered)
+    parts = c.PARTS if source.count("\n") > LONG else 1
+    return Library(lowered, source, c.slots(lowered), target, np.dtype(np.float32), parts=parts)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from chainrule.ir.expr import NamedReal, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
-from chainrule.loops.layout import Layout
 from chainrule.loops.task import Check, Lowered, Meet, Rows, Taken
 
 Array = NDArray[Any]
@@ -236,7 +235,7 @@ class Step:
                 case "kept":
                     continue
                 case "blocks":
-                    size = _apart(where.layout) * lowered.width
+                    size = where.layout.length * lowered.width
                     memory = Memory(self.blocks_memory, where.offset, size, lowered.stride)
                 case "common":
                     memory = Memory(self.common, where.offset, where.layout.size)
@@ -311,7 +310,7 @@ class Step:
         """A block's components one after another, their halo among them, for each sample: (size, width)."""
         layout, width = self.of.stored[tensor, rows].layout, self.of.width
         memory = self.memory[self.of.names[tensor] + ("r" if rows else "")]
-        entries = memory.entries[memory.place(block * self.of.stride, _apart(layout) * width)]
+        entries = memory.entries[memory.place(block * self.of.stride, layout.length * width)]
         if rows:
             return entries.reshape(width, -1)[:, : layout.size].T
         return entries.reshape(-1, width)
@@ -331,8 +330,3 @@ class Step:
             return np.concatenate([np.moveaxis(p, -1, 0) for p in parts])[: self.samples]
         memory = self.memory[self.of.names[tensor]]
         return np.array(layout.inside(memory.entries[memory.place(0, layout.size)]))
-
-
-def _apart(layout: Layout) -> int:
-    """Entries of one sample."""
-    return layout.apart if layout.rows else layout.size

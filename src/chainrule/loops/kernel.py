@@ -125,11 +125,11 @@ class Builder:
         """The values at the points of a tile: first sums, at all points together, then what is made of them, point by
         point, so that few values wait in registers."""
         for part in segments(self.group):
-            if any(True for equation in part for _ in outermost(equation.value)):
+            reductions = [node for equation in part for node in outermost(equation.value)]
+            if reductions:
                 self.fetch(part, envs)
-            for equation in part:
-                for node in outermost(equation.value):
-                    self.low.many(node, envs)
+            for node in reductions:
+                self.low.many(node, envs)
             for env in envs:
                 values: list[tuple[Component, ir.Atom]] = []
                 for equation in part:
@@ -144,11 +144,11 @@ class Builder:
     def fetch(self, part: Sequence[Equation], envs: list[Env]) -> None:
         """Bring to the cache, while sums run, what is put together with them at the end."""
         made = set(self.group.targets)
-        every = dict.fromkeys(c for equation in part for c in beside(equation.value) if c.tensor not in made)
-        for component in every:
-            if component.pad is None:
+        every = dict.fromkeys(node for equation in part for node in ends(equation.value))
+        for node in every:
+            if isinstance(node, Component) and node.pad is None and node.tensor not in made:
                 for env in envs:
-                    self.low.fetch(component, env)
+                    self.low.fetch(node, env)
 
     # Sums that go where a bracket says
 
@@ -223,22 +223,16 @@ def early(value: Expr, bound: set[Index]) -> Iterator[Expr]:
             stack.extend(reversed(children(node)))
 
 
-def beside(value: Expr) -> Iterator[Component]:
-    """The components outside of all reductions."""
+def ends(value: Expr) -> Iterator[Expr]:
+    """The outermost reductions, and what a value is made of beside them."""
     stack = [value]
     while stack:
         node = stack.pop()
-        if isinstance(node, Component):
+        inner = () if isinstance(node, Reduce) else children(node)
+        if not inner:
             yield node
-        elif not isinstance(node, Reduce):
-            stack.extend(reversed(children(node)))
+        stack.extend(reversed(inner))
 
 
 def outermost(value: Expr) -> Iterator[Reduce]:
-    stack = [value]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Reduce):
-            yield node
-        else:
-            stack.extend(reversed(children(node)))
+    return (node for node in ends(value) if isinstance(node, Reduce))

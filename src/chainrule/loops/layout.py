@@ -18,12 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import CompileError
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import SAMPLES, Affine
 
 
 def sampled(tensor: Tensor) -> bool:
     return SAMPLES in tensor.shape
+
+
+def own_subscripts(component: Component) -> tuple[Affine, ...]:
+    """The subscripts of the axes but the samples'."""
+    return component.subscripts[1:] if sampled(component.tensor) else component.subscripts
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class Layout:
         """Entries between neighbouring samples in rows: no multiple of a kilobyte, or a column would keep to a few
         lines of the cache."""
         return self.size + (16 if self.size % 256 == 0 else 0)
+
+    @property
+    def length(self) -> int:
+        """Entries that one sample takes."""
+        return self.apart if self.rows else self.size
 
     @cached_property
     def strides(self) -> tuple[int, ...]:

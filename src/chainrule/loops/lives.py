@@ -177,6 +177,7 @@ class Lives:
             result[root] = min(first, born), max(last, self.dies[key])
         return result
 
+    @cached_property
     def most(self) -> tuple[int, int]:
         """Entries of all blocks that live at once, at the worst time; and that time."""
         change: dict[int, int] = {}

@@ -20,7 +20,7 @@ from chainrule.ir.index import Affine, Index
 from chainrule.ir.laws import expanded
 from chainrule.ir.walk import nodes
 from chainrule.loops import nodes as ir
-from chainrule.loops.layout import sampled
+from chainrule.loops.layout import own_subscripts
 from chainrule.loops.places import (
     SPARING,
     Env,
@@ -30,6 +30,7 @@ from chainrule.loops.places import (
     inside,
     invariant,
     known_part,
+    padded_factors,
     place_in_window,
     position_key,
     within,
@@ -201,8 +202,7 @@ class Lowering(Reader):
     @contextmanager
     def cutting(self, node: Reduce) -> Generator[None]:
         """The loops of this sum may leave out what one of its factors makes 0."""
-        before, factors = self.padded, flat_factors(node.body)
-        self.padded = [f for f in factors if isinstance(f, Component) and f.pad == 0 and len(factors) > 1]
+        before, self.padded = self.padded, padded_factors(node)
         yield
         self.padded = before
 
@@ -385,10 +385,10 @@ class Lowering(Reader):
             if index not in node.free:
                 continue
             match node:
-                case Component(tensor=tensor, subscripts=subscripts):
+                case Component(tensor=tensor):
                     layout = self.places[tensor, False].layout
-                    own = subscripts[1:] if sampled(tensor) else subscripts
-                    if layout.flat(own).coefficient(index) != 1 or not (node.pad is None or within(node, layout)):
+                    step = layout.flat(own_subscripts(node)).coefficient(index)
+                    if step != 1 or not (node.pad is None or within(node, layout)):
                         return False
                     moving = True
                 case Add() | Multiply() | Power() | Apply():
@@ -431,7 +431,7 @@ class Lowering(Reader):
         a product with the padding's 0 is not added at all. None where the points of the tile differ in it."""
         for component in self.padded:
             layout = self.places[component.tensor, False].layout
-            own = component.subscripts[1:] if sampled(component.tensor) else component.subscripts
+            own = own_subscripts(component)
             for subscript, extent in zip(own, layout.extents, strict=True):
                 c = subscript.coefficient(index)
                 rest = subscript - Affine(((index, c),)) if c else subscript

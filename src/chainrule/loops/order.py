@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout
@@ -18,28 +17,26 @@ DEAR, OPERATIONS = 1 / 12, 2**24
 has more than OPERATIONS / DEAR operations."""
 
 
-Plan = tuple[list[Work], Facts]
+Plan = tuple[Sequence[Work], Facts]
 Scheduler = Callable[[Group, Mapping[Tensor, Layout]], Schedule]
 
 
 def arranged(works: Sequence[Work], facts: Facts, schedule: Scheduler) -> Plan:
     """The kernels in an order, with data taken in again and in layouts, that take less memory."""
-    chain: list[Plan] = [(sunk(works, facts), facts)]
-    sizes: list[int] = []
-    kept = sum(facts.layouts[t].size for t in facts.task.kept)
-    while len(sizes) < MOST_CHANGES:
-        lives = Lives(*chain[-1])
-        worst, time = lives.most()
-        sizes.append(kept + worst)
-        at = min((time + 1) // 2, len(lives.works) - 1)
-        plan = chain[-1]
-        changes = earlier(*plan, at), widened(lives, at, schedule), taken(*plan, at)
-        tried = [change for change in changes if change]
+    chain = [Lives(sunk(works, facts), facts)]
+    while len(chain) < MOST_CHANGES:
+        lives = chain[-1]
+        at = min((lives.most[1] + 1) // 2, len(lives.works) - 1)
+        changes = earlier(lives, at), widened(lives, at, schedule), taken(lives, at)
+        tried = [Lives(*change) for change in changes if change]
         if not tried:
             break
-        chain.append(min(tried, key=lambda change: Lives(*change).most()[0]))
-    price = min(DEAR, OPERATIONS / max(1, operations(facts.task.equations) * facts.blocks * facts.width)) * sizes[0]
-    return chain[min(range(len(sizes)), key=lambda n: sizes[n] + n * price)]
+        chain.append(min(tried, key=lambda lives: lives.most[0]))
+    kept = sum(facts.layouts[t].size for t in facts.task.kept)
+    sizes = [kept + lives.most[0] for lives in chain]
+    price = min(DEAR, OPERATIONS / max(1, facts.task.operations * facts.blocks * facts.width)) * sizes[0]
+    best = chain[min(range(len(sizes)), key=lambda n: sizes[n] + n * price)]
+    return best.works, best.facts
 
 
 def sunk(works: Sequence[Work], facts: Facts) -> list[Work]:
@@ -63,9 +60,10 @@ def sunk(works: Sequence[Work], facts: Facts) -> list[Work]:
     return result
 
 
-def earlier(works: Sequence[Work], facts: Facts, at: int) -> Plan | None:
+def earlier(lives: Lives, at: int) -> Plan | None:
     """Kernels that share out something else than blocks, gradients of weights, moved up before one: what they alone
     still read dies."""
+    works, facts = lives.works, lives.facts
     first = next((n + 1 for n, w in enumerate(works) if facts.task.loss in w.group.targets), 0)
     while at > first and not works[at].blocks:
         at -= 1
@@ -105,8 +103,9 @@ def widened(lives: Lives, at: int, schedule: Scheduler) -> Plan | None:
     return None
 
 
-def taken(works: Sequence[Work], facts: Facts, at: int) -> Plan | None:
+def taken(lives: Lives, at: int) -> Plan | None:
     """The largest of the data that are read before a kernel and after it, taken in again for the later readers."""
+    works, facts = lives.works, lives.facts
     found: list[tuple[int, Tensor, int]] = []
     for tensor in facts.task.data:
         later = [n for n in range(at, len(works)) if tensor in works[n].group.reads]

@@ -10,7 +10,7 @@ from chainrule.ir.expr import Add, Apply, Component, Expr, Multiply, Power, Redu
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import children
 from chainrule.loops import nodes as ir
-from chainrule.loops.layout import Layout, sampled
+from chainrule.loops.layout import Layout, own_subscripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def in_lanes(env: Env) -> bool:
 
 def within(node: Component, layout: Layout) -> bool:
     """Whether no position of a padded read lies outside the tensor and its halo of zeros."""
-    own = node.subscripts[1:] if sampled(node.tensor) else node.subscripts
+    own = own_subscripts(node)
     reaches = [s.bounds() for s in own]
     halo = layout.halo if node.pad == 0 else [(0, 0)] * len(layout.halo)
     return all(
@@ -80,6 +80,12 @@ def within(node: Component, layout: Layout) -> bool:
 
 SPARING = 0.8
 """A loop over a window is cut where the padding leaves less than this share of its products."""
+
+
+def padded_factors(node: Reduce) -> list[Component]:
+    """The factors of a sum's terms that are 0 outside of their tensor."""
+    factors = flat_factors(node.body)
+    return [f for f in factors if isinstance(f, Component) and f.pad == 0 and len(factors) > 1]
 
 
 def inside(subscript: Affine, index: Index, extent: int) -> float:

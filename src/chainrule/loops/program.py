@@ -17,12 +17,12 @@ from chainrule.loops import nodes as ir
 from chainrule.loops.border import border
 from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
-from chainrule.loops.layout import Layout, extents, sampled
+from chainrule.loops.layout import Layout, extents, own_subscripts, sampled
 from chainrule.loops.lives import Facts, Lives, Work
 from chainrule.loops.memory import ALIGN, met, packed, spread, whole
 from chainrule.loops.order import arranged
 from chainrule.loops.places import Place
-from chainrule.loops.schedule import Machine, Schedule, alternatives, choose, fits, lanes_of, needs_rows
+from chainrule.loops.schedule import Machine, Schedule, Tile, alternatives, choose, fits, lanes_of, needs_rows
 from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Taken, Task
 
 
@@ -37,7 +37,7 @@ def lower(
     return _Plan(task, machine, width, samples, scheduled, tiles or {}, variant).lowered()
 
 
-Tiles = Mapping[str, tuple[int, ...]]
+Tiles = Mapping[str, Tile]
 """Measured tiles, by the keys of the kernels they are for."""
 
 
@@ -58,7 +58,6 @@ class _Plan:
         lanes: dict[Equation, Lanes | None] = {
             e: lanes_of(e, self.layouts, machine, width, samples) for e in equations
         }
-        self.in_place: dict[Tensor, Tensor] = {}
         self.groups = [Group((e,), lanes[e]) for e in equations]
         if scheduled:
             self.groups = grouped(equations, lanes.__getitem__, self.fits)
@@ -96,11 +95,12 @@ class _Plan:
         tile = self.tiles.get(self.key(group, schedule, layouts)) if self.tiles else None
         if tile is not None:
             return replace(schedule, tile=tile) if self.may_take(tile, schedule) else schedule
-        if self.variant and (others := alternatives(group, layouts, self.machine, self.width, self.samples)):
+        if self.variant:
+            others = alternatives(group, schedule, self.machine, self.width, self.samples)
             return others[min(self.variant, len(others) - 1)]
         return schedule
 
-    def may_take(self, tile: tuple[int, ...], schedule: Schedule) -> bool:
+    def may_take(self, tile: Tile, schedule: Schedule) -> bool:
         """Whether a tile is one for such a schedule: any of those gives the same bits."""
         return len(tile) == len(schedule.tile) and min(tile) > 0 and prod(tile) <= self.machine.accumulators
 
@@ -111,7 +111,8 @@ class _Plan:
         texts = [to_text(_plain(e.over(names))) for e in group.equations]
         shapes = [(t.shape, layouts[t].halo, layouts[t].width) for t in every]
         extents = [loop.extent for loop in schedule.loops]
-        return digest(repr((texts, shapes, schedule.lanes, extents, self.width, self.samples, self.machine)))
+        whole = repr((texts, shapes, schedule.lanes, extents, self.width, self.samples, self.machine))
+        return sha256(whole.encode()).hexdigest()[:32]
 
     def merged(self) -> list[Equation]:
         """The equations in an order in which updates directly follow the gradients that they consume, where that is
@@ -138,7 +139,7 @@ class _Plan:
                 continue
             if sampled(target.tensor) != sampled(value.tensor) or not (one.unhaloed and other.unhaloed):
                 continue
-            here, there = (c.subscripts[1:] if sampled(c.tensor) else c.subscripts for c in (target, value))
+            here, there = map(own_subscripts, (target, value))
             if sampled(target.tensor) and target.subscripts[0] != value.subscripts[0]:
                 continue
             if one.size == other.size and set(one.flat(here).terms) == set(other.flat(there).terms):
@@ -161,7 +162,7 @@ class _Plan:
                 tensor = component.tensor
                 if component.pad != 0 or tensor in self.task.kept or tensor.dtype != "real":
                     continue
-                own = component.subscripts[1:] if sampled(tensor) else component.subscripts
+                own = own_subscripts(component)
                 wider: list[tuple[int, int]] = []
                 for (before, after), subscript, extent in zip(halos[tensor], own, extents(tensor), strict=True):
                     low, high = subscript.bounds() or (0, 0)
@@ -251,8 +252,7 @@ class _Plan:
             if where.region == "kept":
                 result[name] = (name, 0, 1)
             else:
-                size = where.layout.apart if in_rows else where.layout.size
-                size *= self.width if where.region == "blocks" else 1
+                size = where.layout.length * (self.width if where.region == "blocks" else 1)
                 result[name] = (where.region, where.offset, where.offset + size)
         return result
 
@@ -262,7 +262,7 @@ class _Plan:
 
     def stored_targets(self) -> frozenset[Tensor]:
         """Targets that must be in memory: read outside of their group, or afterwards."""
-        wanted = {*self.task.outputs, *self.in_place.values()}
+        wanted = {*self.task.outputs, *self.task.following.values()}
         if self.task.loss is not None:
             wanted.add(self.task.loss)
         for group in self.groups:
@@ -366,7 +366,3 @@ def names_of(task: Task) -> dict[Tensor, str]:
             number += 1
             names[equation.tensor] = f"y{number}"
     return names
-
-
-def digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:32]

@@ -9,7 +9,7 @@ from chainrule.errors import CompileError
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
-from chainrule.loops.layout import sampled
+from chainrule.loops.layout import own_subscripts, sampled
 from chainrule.loops.places import Env, Place, Sample, key_of, known_part, placed
 from chainrule.loops.writer import Writer
 
@@ -105,7 +105,7 @@ class Reader(Writer):
 
     def conditions(self, node: Component, env: Env) -> tuple[Atom, ...] | None:
         """Flags that say whether a padded read is inside the tensor; None where it is outside whatever the loops do."""
-        subscripts = node.subscripts[1:] if sampled(node.tensor) else node.subscripts
+        subscripts = own_subscripts(node)
         layout = self.places[node.tensor, False].layout
         flags: list[Atom] = []
         for subscript, extent, (before, after) in zip(subscripts, layout.extents, layout.halo, strict=True):

@@ -17,9 +17,10 @@ from chainrule.ir.index import Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
 from chainrule.loops.fuse import Group, Lanes
-from chainrule.loops.layout import Layout, extents, sampled
-from chainrule.loops.places import SPARING, flat_factors, inside, within
+from chainrule.loops.layout import Layout, extents, own_subscripts, sampled
+from chainrule.loops.places import SPARING, flat_factors, inside, padded_factors, within
 
+Tile = tuple[int, ...]
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 
 
@@ -59,7 +60,7 @@ class Schedule:
 
     lanes: Lanes
     loops: tuple[Loop, ...]
-    tile: tuple[int, ...]
+    tile: Tile
 
 
 def loops(group: Group, layouts: Mapping[Tensor, Layout]) -> tuple[Loop, ...]:
@@ -87,7 +88,7 @@ def reads(equation: Equation) -> Iterable[Component]:
 def step(component: Component, index: Index, layouts: Mapping[Tensor, Layout]) -> int | None:
     """How far apart in memory neighbouring positions of an index are; None where padding depends on it."""
     layout = layouts[component.tensor]
-    own = component.subscripts[1:] if sampled(component.tensor) else component.subscripts
+    own = own_subscripts(component)
     if component.pad is not None and index in component.free and not within(component, layout):
         return None
     return layout.flat(own).coefficient(index)
@@ -171,14 +172,11 @@ def choose(
     return min(options, key=lambda option: option[0])[1]
 
 
-def alternatives(
-    group: Group, layouts: Mapping[Tensor, Layout], machine: Machine, width: int, samples: int
-) -> list[Schedule]:
-    """All schedules with the lanes of the cheapest, by what the model thinks of them."""
-    best = choose(group, layouts, machine, width, samples)
+def alternatives(group: Group, schedule: Schedule, machine: Machine, width: int, samples: int) -> list[Schedule]:
+    """The schedules that differ from one in the tile alone, by what the model thinks of them."""
     has_samples = any(i.is_sample for i in group.indices)
-    outer = (-(-samples // width) if best.lanes == "samples" else samples) if has_samples else 1
-    return [replace(best, tile=tile) for tile in tiles(group, best.loops, machine, best.lanes, outer)]
+    outer = (-(-samples // width) if schedule.lanes == "samples" else samples) if has_samples else 1
+    return [replace(schedule, tile=tile) for tile in tiles(group, schedule.loops, machine, schedule.lanes, outer)]
 
 
 def reductions(group: Group) -> list[Reduce]:
@@ -200,12 +198,13 @@ class Demand:
     def cycles(self, tile: Sequence[int], machine: Machine) -> float:
         """For one term at all points of a tile."""
         width = 2 if machine.lanes < 16 else 1  # vectors multiplied in one cycle
-        vector = sum(prod([tile[n] for n in loops]) for loops in self.vectors)
-        scalar = sum(prod([tile[n] for n in loops]) for loops in self.scalars)
+        vectors = [prod([tile[n] for n in loops]) for loops in self.vectors]
+        scalars = [prod([tile[n] for n in loops]) for loops in self.scalars]
+        vector, scalar = sum(vectors), sum(scalars)
         points = prod([tile[n] for n in self.own])
         products = points * self.products
-        each = [prod([tile[n] for n in loops]) for loops in (*self.vectors, *self.scalars)]
-        if points + sum(each) - max(each, default=0) + 1 > machine.held:  # a vector is loaded anew for each product
+        held = points + vector + scalar - max([*vectors, *scalars], default=0) + 1
+        if held > machine.held:  # a vector is loaded anew for each product
             vector = products
         busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
         left = prod([share for loops, share in self.cuts if all(tile[n] == 1 for n in loops)])
@@ -232,12 +231,9 @@ def demand(node: Reduce, found: Sequence[Loop], lanes: Lanes) -> Demand:
 def _cuts(node: Reduce, found: Sequence[Loop]) -> Iterable[tuple[tuple[int, ...], float]]:
     """For each index of a sum, the loops at whose positions padding leaves other terms of it, and the share it leaves
     on average, where that is worth a cut."""
-    factors = flat_factors(node.body)
-    padded = [f for f in factors if isinstance(f, Component) and f.pad == 0 and len(factors) > 1]
     for index in node.indices:
-        for component in padded:
-            own = component.subscripts[1:] if sampled(component.tensor) else component.subscripts
-            for subscript, extent in zip(own, extents(component.tensor), strict=True):
+        for component in padded_factors(node):
+            for subscript, extent in zip(own_subscripts(component), extents(component.tensor), strict=True):
                 if (share := inside(subscript, index, extent)) < SPARING:
                     yield tuple(
                         n for n, loop in enumerate(found, 1) if not set(subscript.indices).isdisjoint(loop.indices)
@@ -246,7 +242,7 @@ def _cuts(node: Reduce, found: Sequence[Loop]) -> Iterable[tuple[tuple[int, ...]
 
 def tiles(
     group: Group, found: Sequence[Loop], machine: Machine, lanes: Lanes, blocks: int
-) -> list[tuple[int, ...]]:
+) -> list[Tile]:
     """The tiles that fit into the registers, the cheapest by the model first."""
     demands = [demand(node, found, lanes) for node in reductions(group) if node.kind == "sum"]
     if not demands:
@@ -254,7 +250,7 @@ def tiles(
     counts = [blocks, *(_positions(loop, machine, lanes, loop is found[-1]) for loop in found)]
     sizes = [(1, 2, 3, 4) if lanes == "samples" else (1,), *(SIZES for _ in found)]
     options = [[s for s in some if s <= max(count, 1)] for some, count in zip(sizes, counts, strict=True)]
-    costs: dict[tuple[int, ...], float] = {}
+    costs: dict[Tile, float] = {}
     shared = 0 if any(i.is_sample for i in group.indices) else 1  # blocks of samples, or else the first loop
     for tile in _tiles(options, machine.accumulators):
         cost = 0.0

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
 from chainrule.ir.program import Equation
 from chainrule.loops import nodes as ir
@@ -40,6 +42,11 @@ class Task:
     loss: Tensor | None = None
     drawn: Mapping[Tensor, tuple[int, float | None]] = field(default_factory=dict[Tensor, tuple[int, float | None]])
     stepwise: tuple[Tensor, ...] = ()
+
+    @cached_property
+    def operations(self) -> int:
+        """The operations that one sample more costs."""
+        return operations(self.equations)
 
 
 @dataclass(frozen=True, slots=True)

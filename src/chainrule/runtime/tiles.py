@@ -15,10 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from chainrule.loops.schedule import Tile
 from chainrule.runtime.build import cache
 from chainrule.runtime.compiler import Target, find_compiler
-
-Tile = tuple[int, ...]
 
 
 def measured(target: Target) -> dict[str, Tile]:
@@ -34,9 +33,10 @@ def remember(target: Target, tiles: Mapping[str, Tile]) -> None:
     """Put tiles beside those measured before. Raises OSError where the cache cannot be written to."""
     path = _path(target)
     every = {**measured(target), **tiles}
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="tiles-", delete=False, encoding="ascii") as file:
-        json.dump(every, file)
-    os.replace(file.name, path)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as place:  # swept away if this is killed
+        made = Path(place) / "tiles"
+        made.write_text(json.dumps(every), encoding="ascii")
+        os.replace(made, path)
 
 
 def _path(target: Target) -> Path:

@@ -526,7 +526,7 @@ class Model:
         of compiled code, for all models with the same kernels, batch size and `workers`. The model is not changed;
         `print` what comes back. Ctrl-C ends the measuring and keeps what it has found.
 
-        Raises CompileError or BuildError where there is no native code.
+        Raises CompileError or BuildError where there is no native code, OSError where the cache cannot be written to.
         """
         from chainrule.train.tune import tune
 

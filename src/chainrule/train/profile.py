@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.compile import emit, machine_of, parts_of
+from chainrule.compile import loaded, machine_of
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import Tensor
 from chainrule.loops.program import lower
@@ -21,7 +21,6 @@ from chainrule.runtime.compiler import native
 from chainrule.runtime.library import Library
 from chainrule.runtime.peaks import Peaks, peaks
 from chainrule.runtime.tiles import measured
-from chainrule.targets import c
 from chainrule.train.runners import outputs_of
 
 Array = NDArray[Any]
@@ -89,11 +88,8 @@ class Clocked:
     """A run's program with a clock between kernels."""
 
     def __init__(self, run: Run, lowered: Lowered) -> None:
-        source = "#define PROFILED\n" + emit(lowered)
         self.given, self.lowered = run, lowered
-        self.library = Library(
-            lowered, source, c.slots(lowered), native(), np.dtype(np.float32), parts=parts_of(source)
-        )
+        self.library = loaded(lowered, native(), "#define PROFILED\n")
         self.outputs = outputs_of(run.task, len(run.order), run.steps, np.dtype(np.float32))
         self.marks = len(lowered.stages) + 2
 

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from chainrule.compile import compiled
 from chainrule.errors import BuildError, CompileError, DataError, ModelError
 from chainrule.evaluate.numpy import execute
-from chainrule.ir.cost import operations
 from chainrule.ir.expr import Component, Delta, Tensor
 from chainrule.ir.program import Program
 from chainrule.ir.walk import nodes
@@ -116,7 +115,6 @@ class NativeRunner:
     def __init__(self, task: Task, samples: int, workers: int | None) -> None:
         self.task = task
         self.workers = workers
-        self.operations = operations(task.equations)
         self.most = workers_for(task, samples, workers)
         self.library: Library = compiled(task, samples=samples, workers=self.most)
         self.whole = any(t.dtype == "integer" for t in task.data)
@@ -169,7 +167,7 @@ class NativeRunner:
         """The number of workers for the next slice: the quickest of late, now and then the other one."""
         if self.workers is not None:
             return self.workers
-        if self.most == 1 or self.operations * batch < PARALLEL:
+        if self.most == 1 or self.task.operations * batch < PARALLEL:
             return 1
         self.slices += 1
         options = sorted((1, self.most), key=lambda n: -self.speeds.get(n, math.inf))
@@ -215,7 +213,7 @@ class Again:
 
 def workers_for(task: Task, batch: int, workers: int | None) -> int:
     """How many workers may share a batch: those asked for, or as many as there are processors where it is worth it."""
-    return workers or (1 if operations(task.equations) * batch < PARALLEL else cores())
+    return workers or (1 if task.operations * batch < PARALLEL else cores())
 
 
 def cores() -> int:

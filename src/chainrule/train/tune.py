@@ -16,9 +16,10 @@ from chainrule.compile import machine_of
 from chainrule.ir.cost import operations_for
 from chainrule.loops import nodes as ir
 from chainrule.loops.program import lower
+from chainrule.loops.schedule import Tile
 from chainrule.loops.task import Lowered
 from chainrule.runtime.compiler import native
-from chainrule.runtime.tiles import Tile, remember
+from chainrule.runtime.tiles import remember
 from chainrule.train.profile import Clocked, Run, ticks_per_second
 
 MOST = 2e9  # operations of a run
