@@ -42,7 +42,7 @@ def program(name: str) -> Task:
 def main(kind: str, *names: str) -> None:
     for name in names:
         task = program(name)
-        for expected, samples, batch in ((1, 3, 2), (HERE.lanes, 2 * HERE.lanes + 5, HERE.lanes + 3)):
+        for expected, samples, batch in ((1, 2, 1), (2, 3, 2), (HERE.lanes, 2 * HERE.lanes + 5, HERE.lanes + 3)):
             lowered = at_lanes(task, HERE.lanes, samples=expected)
             source = emit(lowered)
             if name == "planted":

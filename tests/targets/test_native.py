@@ -55,13 +55,13 @@ def losses() -> Task:
     return together(tasks)
 
 
-# Samples, batch, samples that the code is laid out for: vectors of samples, and one sample in each.
-RUNS = {"samples in the lanes": (23, 9, HERE.lanes), "outputs in the lanes": (7, 3, 1)}
+# Samples, batch, samples that the code is laid out for: vectors of samples, one sample in each, one in all.
+RUNS = {"samples in the lanes": (23, 9, HERE.lanes), "outputs in the lanes": (7, 3, 2), "one sample": (3, 1, 1)}
 PROGRAMS: list[tuple[str, int | str]] = [(run, program) for run in RUNS for program in (*range(GROUPS), "losses")]
-# Each program in one of the two ways, and all of them in the campaign; the interpreter checks both.
+# Each program in one of the three ways, and all of them in the campaign; the interpreter checks both.
 
 
-@pytest.mark.parametrize(("run", "program"), PROGRAMS if CAMPAIGN else PROGRAMS[::2])
+@pytest.mark.parametrize(("run", "program"), PROGRAMS if CAMPAIGN else PROGRAMS[::3])
 def test_the_vocabulary_equals_numpy(run: str, program: int | str) -> None:
     samples, batch, expected = RUNS[run]
     task = layers(program) if isinstance(program, int) else losses()
@@ -96,11 +96,11 @@ BITS = cr.Sequential(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("expected", [1, 40])
-def test_schedules_flags_workers_and_runs_change_no_bit(expected: int) -> None:
+@pytest.mark.parametrize(("expected", "batch"), [(1, 1), (2, 3), (40, 19)])
+def test_schedules_flags_workers_and_runs_change_no_bit(expected: int, batch: int) -> None:
     task = training(BITS.network, BITS.derive(), cr.Adam(clip_norm=1.0), "classes")
     given = floats(task, 44)
-    order, batch = np.random.default_rng(0).permutation(44)[:41], 3 if expected == 1 else 19
+    order = np.random.default_rng(0).permutation(44)[:41]
     scheduled, plain = (at_lanes(task, HERE.lanes, samples=expected, scheduled=s) for s in (True, False))
     built = library(scheduled)
     found = [natively(built, given, order, batch, workers=workers) for workers in (1, 1, 2, 3)]

@@ -146,7 +146,7 @@ def test_a_network_with_zeros_around_its_tensors_is_tuned(own_cache: Path, monke
     )  # fmt: skip
     own = training(made.network, made.derive(), cr.SGD(0.1), "classes")
     program = lower(own, machine_of(native()), samples=32)
-    assert any(isinstance(stage, ir.Kernel) and program.made(stage) is None for stage in program.stages)
+    assert any(isinstance(stage, ir.Kernel) and not program.made(stage) for stage in program.stages)
     x = np.random.default_rng(1).standard_normal((64, 2, 9, 9)).astype(np.float32)
     found = made.tune(x, Y, batch_size=32, optimizer=cr.SGD(0.1), verbose=False)
     assert any("conv2d1" in choice.what for choice in found.choices)

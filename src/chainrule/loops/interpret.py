@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from chainrule.ir.expr import NamedReal, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
-from chainrule.loops.task import Check, Lowered, Meet, Rows, Taken
+from chainrule.loops.task import Check, Lowered, Meet, Rows, Taken, Turns
 
 Array = NDArray[Any]
 
@@ -219,6 +219,7 @@ class Step:
     ) -> None:
         self.of, self.arithmetic = lowered, arithmetic
         self.samples = len(given[lowered.task.data[0]]) if lowered.task.data else 1
+        assert self.samples == 1 or not lowered.single
         self.blocks = -(-self.samples // lowered.width)
         self.memory: dict[str, Memory] = {}
         self.blocks_memory = np.full(self.blocks * lowered.stride, arithmetic.unwritten, arithmetic.dtype)
@@ -250,9 +251,14 @@ class Step:
     def run(self, workers: Sequence[int]) -> bool:
         """Whether the loss was finite."""
         phases: list[list[ir.Kernel | Rows | Taken]] = [[]]
-        meetings = 1 + sum(isinstance(s, Meet) for s in self.of.stages)
-        for stage in (*self.of.stages, Meet()):
+        stages = [*self.of.stages, Meet()]
+        if self.of.turns:  # a single step begins with its own first kernel and ends without the next one's
+            stages = [self.of.turns.first, Meet(), *stages[:-2], self.of.turns.update, Meet()]
+        meetings = sum(isinstance(s, Meet) for s in stages)
+        for stage in stages:
             match stage:
+                case Turns():
+                    raise AssertionError("the last stage alone")
                 case Meet():
                     last = len(phases) == meetings
                     for worker in workers:

@@ -17,17 +17,19 @@ from chainrule.loops.schedule import Schedule
 
 
 class Builder:
-    """`stored` are the targets that something outside of the group reads."""
+    """`stored` are the targets that something outside of the group reads. With `single` there is one sample."""
 
     def __init__(
         self, group: Group, schedule: Schedule, places: Mapping[tuple[Tensor, bool], Place], stored: frozenset[Tensor],
-        lanes: int, width: int, ids: frozenset[Tensor],
+        lanes: int, width: int, ids: frozenset[Tensor], single: bool = False,
     ) -> None:
-        self.group, self.schedule, self.stored = group, schedule, stored
+        self.group, self.schedule, self.stored, self.single = group, schedule, stored, single
         self.lanes, self.width = lanes, width
         self.low = Lowering(places, lanes, width, ids, schedule.lanes == "terms")
         self.split: Literal["blocks"] | int | None = None
         self.unit = 1
+        self.order: list[int | Index] = [*range(len(schedule.loops))]
+        self.order[schedule.across : schedule.across] = [i for i in group.indices if i.is_sample]
 
     def build(self, name: str, comment: Sequence[str]) -> ir.Kernel:
         pick = scattered(self.group, self.low.ids)
@@ -44,19 +46,21 @@ class Builder:
     # Loops over the outputs
 
     def nest(self, level: int, envs: list[Env]) -> None:
-        """The loops from a level on: the blocks of samples, then the others, then what stands inside."""
-        sample = next((i for i in self.group.indices if i.is_sample), None)
-        number = level if sample is None else level - 1
-        if number == len(self.schedule.loops):
+        """The loops from a level on, then what stands inside."""
+        if level == len(self.order):
             self.body(envs)
-        elif number >= 0:
-            self.positions(level, number, envs, level == 0)
-        else:
-            assert sample is not None
-            self.blocks(level, sample, envs)
+            return
+        match self.order[level]:
+            case Index() as sample:
+                self.blocks(level, sample, envs)
+            case number:
+                self.positions(level, number, envs, level == 0)
 
     def blocks(self, level: int, sample: Index, envs: list[Env]) -> None:
-        tile, self.split = self.schedule.tile[0], "blocks"
+        tile, first = self.schedule.tile[0], 0
+        stop = "blocks"
+        if level == 0:
+            self.split, first, stop = "blocks", "from", "to"
         at = None if self.width > 1 else Affine()
         variable = self.low.variable("blocks", "b")
         for size in dict.fromkeys((tile, 1)):
@@ -66,8 +70,8 @@ class Builder:
                 ]
                 self.hoist(set(points[0]), points)
                 self.nest(level + 1, points)
-            start = "from" if size == tile else None
-            self.low.statements.append(ir.For(variable, start, "to", size, tuple(statements)))
+            start = first if size == tile else None
+            self.low.statements.append(ir.For(variable, start, stop, size, tuple(statements)))
 
     def positions(self, level: int, number: int, envs: list[Env], split: bool) -> None:
         """A loop over an output index: in tiles, then what is left, then, in the lanes, a part of a vector."""
@@ -126,7 +130,7 @@ class Builder:
         point, so that few values wait in registers."""
         for part in segments(self.group):
             reductions = [node for equation in part for node in outermost(equation.value)]
-            if reductions:
+            if any(not self.single or any(not i.is_sample for i in node.indices) for node in reductions):
                 self.fetch(part, envs)
             for node in reductions:
                 self.low.many(node, envs)

@@ -46,7 +46,7 @@ class Work:
 class Facts:
     """What lives depend on beside the order: `stored` are the targets that are in memory, `views` tensors that are
     another one's memory, `bordered` those with zeros around them; `taken` says of what is taken in again which data it
-    is. A block has `width` samples; there are `blocks` of them."""
+    is. A block has `width` samples; there are `blocks` of them. `lasting` tensors live from one step to the next."""
 
     task: Task
     layouts: Mapping[Tensor, Layout]
@@ -56,6 +56,7 @@ class Facts:
     taken: Mapping[Tensor, Tensor]
     width: int
     blocks: int
+    lasting: frozenset[Tensor] = frozenset()
 
     def base(self, tensor: Tensor) -> Tensor:
         return self.views.get(tensor, tensor)
@@ -85,7 +86,7 @@ class Lives:
 
     def __init__(self, works: Sequence[Work], facts: Facts) -> None:
         self.works, self.facts = works, facts
-        self.born: dict[Key, int] = {(t, False): -2 for t in facts.task.data}
+        self.born: dict[Key, int] = {(t, False): -2 for t in (*facts.task.data, *facts.lasting)}
         self.dies = dict(self.born)
         self.first: dict[Tensor, int] = {}
         in_rows: dict[Tensor, list[int]] = {}
@@ -104,7 +105,7 @@ class Lives:
                     self.dies[tensor, False] = 2 * n
             for tensor in map(facts.base, work.rows):
                 in_rows.setdefault(tensor, []).append(n)
-        for tensor in facts.task.outputs:
+        for tensor in (*facts.task.outputs, *facts.lasting):
             self.dies[facts.base(tensor), False] = 2 * len(works)
         self.pieces = Counter(e.tensor for w in works for e in w.group.equations)
         self.over = dict(self.places_taken())

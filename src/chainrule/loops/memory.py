@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from chainrule.ir.expr import Tensor
 from chainrule.loops import nodes as ir
-from chainrule.loops.task import Check, Meet, Rows, Stage, Taken
+from chainrule.loops.task import Check, Meet, Rows, Stage, Taken, Turns
 
 ALIGN = 16
 """Entries: every tensor begins at a whole vector of any width."""
@@ -64,6 +64,10 @@ def met(
                 since = []
                 yield stage
                 continue
+            case Turns(update=update, first=first, next=taken):
+                names = {b.name for kernel in (update, first) for b in kernel.buffers}
+                blocks, touched = False, [*names, *(buffer(t, False) for t in taken.values())]
+                changed = [*{b.name for kernel in (update, first) for b in kernel.written}, *touched[len(names) :]]
             case Rows(tensor=tensor):
                 name, rows = buffer(tensor, False), buffer(tensor, True)
                 blocks, touched, changed = True, [rows] if name in given else [name, rows], [rows]

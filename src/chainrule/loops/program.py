@@ -14,6 +14,7 @@ from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, tensors, transform
 from chainrule.loops import nodes as ir
+from chainrule.loops.ahead import run_ahead
 from chainrule.loops.border import border
 from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
@@ -23,16 +24,17 @@ from chainrule.loops.memory import ALIGN, met, packed, spread, whole
 from chainrule.loops.order import arranged
 from chainrule.loops.places import Place
 from chainrule.loops.schedule import Machine, Schedule, Tile, alternatives, choose, fits, lanes_of, needs_rows
-from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Taken, Task
+from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Taken, Task, Turns
 
 
 def lower(
     task: Task, machine: Machine, *, samples: int, scheduled: bool = True, tiles: Tiles | None = None, variant: int = 0
 ) -> Lowered:
     """The kernels of a task. Where more `samples` are expected at once than half a vector has lanes, they go into the
-    lanes. Without `scheduled` the loops are as the equations have them, one equation a kernel: what every schedule must
-    equal bit for bit. `tiles` are taken for the kernels they name; of the others each takes its `variant`-th best by
-    the model. Raises CompileError where the program has no loops."""
+    lanes; a task of training for 1 is for batches of 1 alone. Without `scheduled` the loops are as the equations have
+    them, one equation a kernel: what every schedule must equal bit for bit. `tiles` are taken for the kernels they
+    name; of the others each takes its `variant`-th best by the model. Raises CompileError where the program has no
+    loops."""
     width = machine.lanes if 2 * samples > machine.lanes else 1
     return _Plan(task, machine, width, samples, scheduled, tiles or {}, variant).lowered()
 
@@ -46,13 +48,16 @@ class _Plan:
         self, task: Task, machine: Machine, width: int, samples: int, scheduled: bool, tiles: Tiles, variant: int
     ) -> None:
         self.task, self.machine, self.width, self.samples = task, machine, width, samples
+        self.single = samples == 1 and bool(task.following)
         self.scheduled, self.tiles, self.variant = scheduled, tiles, variant
-        self.ids = frozenset(t for t in task.data if t.dtype == "integer")
+        self.ids = task.ids
         equations = self.merged() if scheduled else [*task.equations]
         self.names = names_of(task)
         self.layouts = self.with_halos(equations)
         self.bordered = frozenset(t for t, layout in self.layouts.items() if not layout.unhaloed) - {*task.kept}
         self.taken: Mapping[Tensor, Tensor] = {}
+        self.lasting: frozenset[Tensor] = frozenset()
+        self.next: Mapping[Tensor, Tensor] = {}
         self.views = self.find_views(equations) if scheduled else {}
         equations = [e for e in equations if e.tensor not in self.views]
         lanes: dict[Equation, Lanes | None] = {
@@ -86,6 +91,23 @@ class _Plan:
             group = Group((equation,))
             self.groups.append(group)
             self.schedules.append(self.choose(group, self.layouts))
+        if scheduled and self.width == 1:
+            self.overlap()
+
+    def overlap(self) -> None:
+        """Run the first kernel of a step at the end of the step before, where that is of use."""
+        facts = self.facts(1)
+        works = run_ahead(self.works(), facts, self.in_place)
+        if works is None:
+            return
+        self.groups, self.schedules = [w.group for w in works], [w.schedule for w in works]
+        first = self.groups[0]
+        given = [t for t in map(facts.base, first.reads) if t in self.task.data]
+        self.next = {t: Tensor(f"{t.name} next", t.shape, t.dtype) for t in given}
+        for old, new in self.next.items():
+            self.names[new] = f"{self.names[old]}n"
+            self.layouts = {**self.layouts, new: replace(self.layouts[old], tensor=new)}
+        self.lasting = frozenset((*self.next, *self.next.values(), *facts.stored.intersection(first.targets)))
 
     def choose(self, group: Group, layouts: Mapping[Tensor, Layout]) -> Schedule:
         """The measured tile, or the model's choice."""
@@ -201,13 +223,15 @@ class _Plan:
             rows: Sequence[Tensor] = ()
             if self.width > 1 and schedule.lanes == "outputs" and not scatters:
                 rows = needs_rows(group, schedule.loops[-1])
-            blocks = not scatters and any(i.is_sample for i in group.indices)
+            blocks = not scatters and not schedule.across and any(i.is_sample for i in group.indices)
             result.append(Work(group, schedule, tuple(rows), blocks))
         return result
 
     def facts(self, samples: int) -> Facts:
         stored, blocks = self.stored_targets(), -(-samples // self.width)
-        return Facts(self.task, self.layouts, self.views, stored, self.bordered, self.taken, self.width, blocks)
+        return Facts(
+            self.task, self.layouts, self.views, stored, self.bordered, self.taken, self.width, blocks, self.lasting
+        )
 
     def lowered(self) -> Lowered:
         facts = self.facts(1)
@@ -240,8 +264,8 @@ class _Plan:
         stages = met(self.stages(places, stride, stored), self.memory(places), given, self.buffer)
         delivered = {self.buffer(t) for t in self.task.outputs}
         return Lowered(
-            self.task, self.machine.lanes, self.width, whole(stages, delivered), places, self.names, stride,
-            sizes["common"], self.by_name, self.views, lambda name: self.key(*self.by_name[name], self.layouts),
+            self.task, self.machine.lanes, self.width, self.single, whole(stages, delivered), places, self.names,
+            stride, sizes["common"], self.by_name, self.views, lambda name: self.key(*self.by_name[name], self.layouts),
         )
 
     def memory(self, places: Mapping[tuple[Tensor, bool], Stored]) -> dict[str, tuple[str, int, int]]:
@@ -287,6 +311,7 @@ class _Plan:
         for tensor, layout in self.layouts.items():
             places.setdefault((tensor, False), Place(ir.Buffer(self.names[tensor], "real"), layout, 0))
         self.by_name: dict[str, tuple[Group, Schedule]] = {}
+        ahead: ir.Kernel | None = None
         for tensor in self.task.data:
             if tensor in self.bordered:
                 yield border(places[tensor, False], self.names[tensor], self.width)
@@ -298,9 +323,15 @@ class _Plan:
                     yield border(places[tensor, False], self.names[tensor], self.width)
                 if at == number and tensor in self.taken:
                     yield Taken(tensor, self.taken[tensor])
-            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids)
+            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids, self.single)
             self.by_name[name] = (group, schedule)
-            yield builder.build(name, [self.described(e) for e in group.equations])
+            kernel = builder.build(name, [self.described(e) for e in group.equations])
+            if schedule.across:
+                ahead = kernel
+            elif ahead is not None and number == len(self.groups) - 1:
+                yield Turns(kernel, ahead, kernel.unit, self.next)
+            else:
+                yield kernel
             if self.task.loss is not None and self.task.loss in group.targets:
                 yield Check(self.task.loss)
 

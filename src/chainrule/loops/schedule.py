@@ -56,11 +56,13 @@ class Loop:
 class Schedule:
     """`lanes`: samples, neighbouring outputs (positions of the last loop), or terms of the sums (which are split there)
     go into the lanes. `tile` has the number of blocks of samples and then, for each loop, of positions (of vectors, for
-    a loop in the lanes) that are computed together."""
+    a loop in the lanes) that are computed together. With `across` the blocks of samples are run through inside of the
+    first loop."""
 
     lanes: Lanes
     loops: tuple[Loop, ...]
     tile: Tile
+    across: bool = False
 
 
 def loops(group: Group, layouts: Mapping[Tensor, Layout]) -> tuple[Loop, ...]:

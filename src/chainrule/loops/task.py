@@ -10,7 +10,7 @@ Three kinds of memory hold tensors:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -47,6 +47,11 @@ class Task:
     def operations(self) -> int:
         """The operations that one sample more costs."""
         return operations(self.equations)
+
+    @cached_property
+    def ids(self) -> frozenset[Tensor]:
+        """The data that are whole numbers."""
+        return frozenset(t for t in self.data if t.dtype == "integer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,18 @@ class Meet:
     """Between kernels: the workers wait for each other."""
 
 
-Stage = ir.Kernel | Rows | Taken | Check | Meet
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The end of a step: the workers share out `update`, and run it by turns with the next step's first kernel, so many
+    `positions` at a time. Of its next batch that takes in the tensors `next`, each in the place of another."""
+
+    update: ir.Kernel
+    first: ir.Kernel
+    positions: int
+    next: Mapping[Tensor, Tensor]
+
+
+Stage = ir.Kernel | Rows | Taken | Check | Meet | Turns
 
 
 @dataclass(frozen=True)
@@ -93,11 +109,12 @@ class Lowered:
     """`stages` in order; `stored` says where each tensor, and each copy in rows, lies; `stride` is the length of one
     block's memory and `common` that of the common memory, in entries. `names` are the tensors' names in the code; a
     view is another tensor's memory. `made_of` tells for each kernel of equations those and their schedule,
-    `key` by what measured tiles know it."""
+    `key` by what measured tiles know it. With `single` every batch has one sample."""
 
     task: Task
     lanes: int
     width: int
+    single: bool
     stages: tuple[Stage, ...]
     stored: Mapping[tuple[Tensor, bool], Stored]
     names: Mapping[Tensor, str]
@@ -107,6 +124,28 @@ class Lowered:
     views: Mapping[Tensor, Tensor]
     key: Callable[[str], str]
 
-    def made(self, stage: Stage) -> tuple[Group, Schedule] | None:
-        """The equations of a stage and their schedule; None where it copies, checks, meets or writes zeros."""
-        return self.made_of.get(stage.name) if isinstance(stage, ir.Kernel) else None
+    @property
+    def turns(self) -> Turns | None:
+        """How a step ends and the next one begins, where they overlap."""
+        last = self.stages[-1]
+        return last if isinstance(last, Turns) else None
+
+    @property
+    def kernels(self) -> Iterator[ir.Kernel]:
+        for stage in self.stages:
+            yield from kernels(stage)
+
+    def made(self, stage: Stage) -> list[tuple[Group, Schedule]]:
+        """The equations of a stage's kernels, and their schedules; none where it copies, checks, meets or writes
+        zeros."""
+        return [self.made_of[kernel.name] for kernel in kernels(stage) if kernel.name in self.made_of]
+
+
+def kernels(stage: Stage) -> tuple[ir.Kernel, ...]:
+    match stage:
+        case ir.Kernel():
+            return (stage,)
+        case Turns(update=update, first=first):
+            return update, first
+        case _:
+            return ()

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from chainrule.ir.expr import Tensor
 from chainrule.loops.task import Lowered
+from chainrule.runtime.aligned import zeros
 from chainrule.runtime.build import build
 from chainrule.runtime.compiler import Target
 from chainrule.runtime.workers import Team
 
 Array = NDArray[Any]
-ALIGNMENT = 64  # bytes
 NUMBERS = ctypes.c_long * 6  # what chainrule_run reads as n
 
 
@@ -46,7 +46,7 @@ class Library:
         self.bound: list[object] = [None] * len(slots)
         self.slots = slots
         self.blocks = 0  # entries
-        self.bind(self.slots["common"], _zeros(lowered.common, real))
+        self.bind(self.slots["common"], zeros((lowered.common,), real))
         task, names = lowered.task, lowered.names
         self.data = [(t, slots[names[t]]) for t in task.data]
         self.kept = [(t, slots[names[t]], lowered.stored[t, False].layout) for t in task.kept]
@@ -73,10 +73,11 @@ class Library:
         a library built to be profiled: a count for each mark.
         """
         lowered = self.lowered
+        assert batch == 1 or not lowered.single
         self.prepared += 1
         entries = -(-batch // lowered.width) * lowered.stride
         if self.blocks < entries:
-            self.bind(self.slots["blocks"], _zeros(entries, self.real))
+            self.bind(self.slots["blocks"], zeros((entries,), self.real))
             self.blocks = entries
         self.bind(self.slots["order"], order)
         for tensor, slot in self.data:
@@ -89,7 +90,7 @@ class Library:
             if not layout.unhaloed:
                 room = self.rooms.get(slot)
                 if room is None:
-                    room = self.rooms[slot] = _zeros(layout.size, self.real)
+                    room = self.rooms[slot] = zeros((layout.size,), self.real)
                 inner = layout.inside(room)
                 inner[...] = array
                 self.packed.append((array, inner))
@@ -138,11 +139,3 @@ class Library:
         finally:
             for other in others:
                 other.result()
-
-
-def _zeros(entries: int, dtype: np.dtype[Any]) -> Array:
-    """Zeros that begin at a multiple of ALIGNMENT."""
-    spare = ALIGNMENT // dtype.itemsize
-    array = np.zeros(entries + spare, dtype)
-    skip = -array.ctypes.data % ALIGNMENT // dtype.itemsize
-    return array[skip : skip + entries]

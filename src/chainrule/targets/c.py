@@ -18,7 +18,7 @@ from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout
-from chainrule.loops.task import Check, Lowered, Meet, Rows, Stage, Taken
+from chainrule.loops.task import Check, Lowered, Meet, Rows, Stage, Taken, Turns
 
 PRIME = 2**61 - 1
 COLUMNS = 110
@@ -32,14 +32,14 @@ TYPES: Mapping[ir.Kind, str] = {
 VECTORS = ("vec", "ints", "mask")
 
 
-def kernel(of: ir.Kernel, width: int) -> str:
-    """The function of one kernel, below its equations."""
-    return _Printer(of, width).text()
+def kernel(of: ir.Kernel, width: int, single: bool = False) -> str:
+    """The function of one kernel, below its equations; with `single` for one sample, which the compiler may know."""
+    return _Printer(of, width, single).text()
 
 
 class _Printer:
-    def __init__(self, of: ir.Kernel, width: int) -> None:
-        self.kernel, self.width = of, width
+    def __init__(self, of: ir.Kernel, width: int, single: bool) -> None:
+        self.kernel, self.width, self.single = of, width, single
         self.uses = Counter[ir.Local]()
         for statement in _all(of.body):
             self.uses.update(_locals(statement))
@@ -61,9 +61,9 @@ class _Printer:
         lines += [line.replace("\xa0", " ") for line in signature]
         lines.append("{")
         if "blocks" in named or any("blocks" in line for line in body):
-            lines.append(f"    const long blocks = (N + {self.width - 1}) / {self.width};")
+            lines.append(f"    const long blocks = {'1' if self.single else f'(N + {self.width - 1}) / {self.width}'};")
         if "full" in named:
-            lines.append(f"    const long full = N / {self.width};")
+            lines.append(f"    const long full = {'1' if self.single else f'N / {self.width}'};")
         return "\n".join([*lines, *body, "}"])
 
     def block(self, statements: Sequence[ir.Statement], depth: int) -> Iterator[str]:
@@ -317,14 +317,13 @@ def source(lowered: Lowered) -> str:
 def functions(lowered: Lowered) -> set[str]:
     """What the kernels call, as the headers name it."""
     called: set[str] = {"barrier", "batch"}
-    for stage in lowered.stages:
-        if isinstance(stage, ir.Kernel):
-            for statement in _all(stage.body):
-                match statement:
-                    case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)):
-                        called.add(_part(name))
-                    case _:
-                        pass
+    for each in lowered.kernels:
+        for statement in _all(each.body):
+            match statement:
+                case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)):
+                    called.add(_part(name))
+                case _:
+                    pass
     return called | ({"philox"} if lowered.task.drawn else set())
 
 
@@ -335,11 +334,13 @@ def _part(operation: str) -> str:
 class _Step:
     def __init__(self, lowered: Lowered) -> None:
         self.of, self.slots = lowered, slots(lowered)
+        pairs = lowered.turns.next.items() if lowered.turns else ()
+        self.turning = {tensor for pair in pairs for tensor in pair}
 
     def text(self) -> str:
         """The whole program is one text; with PART defined it compiles that part of the kernels alone, so that
         compilers side by side make it and a linker joins it."""
-        kernels = [kernel(s, self.of.width) for s in self.of.stages if isinstance(s, ir.Kernel)]
+        kernels = [kernel(each, self.of.width, self.of.single) for each in self.of.kernels]
         weights, parts = [0] * PARTS, list[list[str]]()
         for text in kernels:
             lightest = min(range(PARTS), key=weights.__getitem__)
@@ -367,12 +368,13 @@ class _Step:
                 kind = "whole" if tensor.dtype == "integer" else "real"
                 memory = "blocks_memory" if where.region == "blocks" else "common"
                 cast = "(whole *)" if kind == "whole" else ""
-                yield f"    {kind} *const {of.names[tensor]}{'r' if rows else ''} = {cast}({memory} + {where.offset});"
+                const = "" if tensor in self.turning else "const "
+                yield f"    {kind} *{const}{of.names[tensor]}{'r' if rows else ''} = {cast}({memory} + {where.offset});"
+        if of.turns:
+            yield from self.begin(of.turns)
         yield f"    MARKS(m[{self.slots['ticks']}]);"
         yield "    for (long step = first; step < last; step++) {"
-        yield "        const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;"
-        yield f"        const long blocks = (N + {of.width - 1}) / {of.width};"
-        yield "        const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;"
+        yield from self.batch("step")
         yield "        if (meet(t)) break;"
         for tensor in of.task.stepwise:
             name = of.names[tensor]
@@ -380,7 +382,8 @@ class _Step:
         for tensor, (number, probability) in of.task.drawn.items():
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
-            yield from self.gather(tensor, tensor)
+            if tensor not in self.turning:
+                yield from self.gather(tensor, tensor)
         yield from self.ahead()
         yield "        MARK(0);"
         for number, stage in enumerate(of.stages, 1):
@@ -393,6 +396,50 @@ class _Step:
         yield "        if (worker == 0) count_step(t);"
         yield "    }"
         yield "    return -1;"
+
+    def batch(self, step: str) -> Iterator[str]:
+        """The samples of a step, and the blocks of them that are the worker's own."""
+        width = self.of.width
+        yield f"        const long begin = {step} * batch, N = samples - begin < batch ? samples - begin : batch;"
+        yield f"        const long blocks = (N + {width - 1}) / {width};"
+        yield "        const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;"
+
+    def begin(self, turns: Turns) -> Iterator[str]:
+        """What runs at a step's end for the next one, for the first of all steps."""
+        yield "    {"
+        yield from self.batch("first")
+        for tensor in turns.next:
+            yield from self.gather(tensor, tensor)
+        yield "        meet(t);"
+        yield from self.stage(turns.first)
+        yield "    }"
+
+    def end(self, turns: Turns) -> Iterator[str]:
+        names, update, first = self.of.names, turns.update, turns.first
+        yield "        if (step + 1 < last) {"
+        yield "            {"
+        yield from (f"        {line}" for line in self.batch("(step + 1)"))
+        for given, tensor in turns.next.items():
+            yield from (f"        {line}" for line in self.gather(tensor, given))
+        yield "            }"
+        yield "            meet(t);"
+        yield "            const long rest = samples - begin - batch, M = rest < batch ? rest : batch;"
+        yield "            long from, to;"
+        yield f"            share({update.split}, {turns.positions}, worker, workers, &from, &to);"
+        yield f"            for (; from < to; from += {turns.positions}) {{"
+        yield f"                const long stop = from + {turns.positions} < to ? from + {turns.positions} : to;"
+        yield f"                {update.name}(N, from, stop, {', '.join(b.name for b in update.buffers)});"
+        others = {names[given]: names[tensor] for given, tensor in turns.next.items()}
+        arguments = (others.get(b.name, b.name) for b in first.buffers)
+        yield f"                {first.name}(M, from, stop, {', '.join(arguments)});"
+        yield "            }"
+        for given, tensor in turns.next.items():
+            kind = "whole" if tensor.dtype == "integer" else "real"
+            yield f"            {kind} *const {names[given]}_was = {names[given]};"
+            yield f"            {names[given]} = {names[tensor]}, {names[tensor]} = {names[given]}_was;"
+        yield "        } else {"
+        yield from self.stage(update)
+        yield "        }"
 
     def size(self, tensor: Tensor) -> int:
         return math.prod(self.of.stored[tensor, False].layout.extents)
@@ -485,6 +532,8 @@ class _Step:
                 yield "        }"
             case Meet():
                 yield "        meet(t);"
+            case Turns():
+                yield from self.end(stage)
 
     def deliver(self, tensor: Tensor) -> Iterator[str]:
         of, name = self.of, self.of.names[tensor]

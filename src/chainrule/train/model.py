@@ -26,6 +26,7 @@ from chainrule.nn.network import Network, assemble, needed, order
 from chainrule.nn.text import penalty
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
+from chainrule.runtime.aligned import aligned
 from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
@@ -165,7 +166,7 @@ class Model:
             if math.prod(shape) >= 2**60:
                 raise _too_large(name, shape)
             try:
-                values[name] = np.asarray(one.draw(rng, shape), self.dtype)
+                values[name] = aligned(one.draw(rng, shape), self.dtype)
             except MemoryError:
                 raise _too_large(name, shape) from None
         return values
@@ -312,8 +313,8 @@ class Model:
     def _learning(self, task: Task, rule: Optimizer, dtype: np.dtype[Any]) -> dict[Tensor, Array]:
         """Copies of what a task of training keeps, and what its optimizer keeps before the first step."""
         start = rule.start(self.network.training.parameters, dtype)
-        kept = {t: a.copy() for t, a in self._kept(task, dtype).items()}
-        return kept | {t: start[t.name] for t in task.kept if t.name in start}
+        kept = {t: aligned(a) for t, a in self._kept(task, dtype).items()}
+        return kept | {t: aligned(start.pop(t.name)) for t in task.kept if t.name in start}
 
     def _runner(
         self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.errors import DataError, ModelError, ShapeError
+from chainrule.runtime.aligned import aligned
 
 
 class Parameters(Mapping[str, NDArray[Any]]):
@@ -68,7 +69,7 @@ def checked(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype
             else f"give an array of shape {shape}",
         )
     with np.errstate(over="ignore"):
-        made = new.astype(dtype)
+        made = aligned(new, dtype)
     if not np.isfinite(made).all():
         place = np.argwhere(~np.isfinite(made))[0].tolist()
         raise DataError(

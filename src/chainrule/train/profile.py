@@ -119,13 +119,13 @@ def profile(run: Run) -> Profile:
 
 def _row(lowered: Lowered, stage: Stage, seconds: float, samples: int) -> Row:
     made = lowered.made(stage)
-    if made is None:
+    if not made:
         return Row("copies in rows, zeros around tensors, checks", seconds, 0.0, 0.0)
-    group, _ = made
-    flops = operations_for(group.equations, samples)
-    touched = dict.fromkeys((*group.targets, *group.reads))
+    groups = [group for group, _ in made]
+    flops = sum(operations_for(group.equations, samples) for group in groups)
+    touched = dict.fromkeys(t for group in groups for t in (*group.targets, *group.reads))
     moved = sum(4 * prod(samples if isinstance(e, str) else e for e in t.shape) for t in touched)
-    return Row(group.computes, seconds, float(flops), float(moved))
+    return Row("; ".join(group.computes for group in groups), seconds, float(flops), float(moved))
 
 
 def ticks_per_second(library: Library) -> float:

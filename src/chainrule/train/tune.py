@@ -92,9 +92,9 @@ def decided(programs: Sequence[Lowered], seconds: NDArray[np.float64]) -> Tuning
     choices: list[Choice] = []
     saved = 0.0
     for number, stage in enumerate(programs[0].stages, 1):
-        made = [made for program in programs if (made := program.made(stage))]
-        if not made or not isinstance(stage, ir.Kernel):
+        if not isinstance(stage, ir.Kernel) or stage.name not in programs[0].made_of:
             continue
+        made = [program.made_of[stage.name] for program in programs]
         quickest = int(seconds[:, number].argmin())
         before, after = float(seconds[0, number]), float(seconds[quickest, number])
         tiles = [schedule.tile for _, schedule in made]

@@ -1,0 +1,84 @@
+"""The first kernel of a step, run at the end of the step before it.
+
+A step ends with the update of a large tensor, and the next one begins with products of its batch and that tensor. Where
+few samples come at once, each of the two takes as long as a far cache takes to give the tensor. Run by turns, some
+positions of the tensor's first axis at a time, the products find in the nearest cache what the update left there, and
+the tensor comes from afar once. What is computed stays, and with it every bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from chainrule.ir.expr import Tensor
+from chainrule.ir.index import Affine
+from chainrule.ir.walk import components
+from chainrule.loops.kernel import scattered
+from chainrule.loops.lives import Facts, Work
+from chainrule.loops.schedule import SIZES, Schedule
+
+NEAR = 2**13
+"""Entries of the nearest cache, 32 KB. A tensor that fits needs no turns; what a turn updates must fit."""
+
+
+def run_ahead(works: Sequence[Work], facts: Facts, in_place: Mapping[Tensor, Tensor]) -> Sequence[Work] | None:
+    """The kernels in an order in which the first reads the tensor that the last one updates, in tiles of as many of its
+    positions; None where no two kernels are so. `in_place` says which tensors are updated where they lie, to what."""
+    pairs = [
+        (facts.layouts[old].size, old, first, update)
+        for old, new in in_place.items() if facts.layouts[old].size > NEAR
+        for update in works if new in update.group.targets and _comes_last(update, works, facts)
+        for first in works if old in first.group.reads and _comes_first(first, works, facts)
+        if _position_by_position(update, {old, new}) and _position_by_position(first, {old})
+    ]
+    for _, old, first, update in sorted(pairs, key=lambda pair: -pair[0]):
+        row, most = facts.layouts[old].strides[0], update.schedule.tile[1]
+        size = max((size for size in SIZES if size <= most and size * row <= NEAR), default=0)
+        if size:
+            between = [work for work in works if work not in (first, update)]
+            ahead = replace(first, schedule=replace(_turn(first, size), across=True), blocks=False)
+            return [ahead, *between, replace(update, schedule=_turn(update, size))]
+    return None
+
+
+def _turn(work: Work, size: int) -> Schedule:
+    """The schedule in tiles that are one turn."""
+    return replace(work.schedule, tile=(1, size, *(1 for _ in work.schedule.loops[1:])))
+
+
+def _comes_first(work: Work, works: Sequence[Work], facts: Facts) -> bool:
+    """Whether all that a kernel takes is there before the step, and what it makes is for this step alone."""
+    task, own = facts.task, {*work.group.targets}
+    given = {*task.data, *task.kept} - {*task.drawn, *task.stepwise} - facts.bordered
+    if not work.blocks or work.rows or not {*map(facts.base, work.group.reads)} - own <= given:
+        return False
+    if not own.isdisjoint({*task.outputs, *task.following.values(), task.loss}):
+        return False
+    return not any(_depend(work, other, facts) for other in works[: works.index(work)])
+
+
+def _comes_last(work: Work, works: Sequence[Work], facts: Facts) -> bool:
+    """Whether a kernel may run when all others have."""
+    if scattered(work.group, facts.task.ids) or not {*work.group.targets}.isdisjoint(facts.task.outputs):
+        return False
+    return not any(_depend(work, other, facts) for other in works[works.index(work) + 1 :])
+
+
+def _depend(one: Work, other: Work, facts: Facts) -> bool:
+    """Whether the order of two kernels matters."""
+    return not (
+        facts.written(one).isdisjoint(facts.touched(other)) and facts.written(other).isdisjoint(facts.touched(one))
+    )
+
+
+def _position_by_position(work: Work, tensors: set[Tensor]) -> bool:
+    """Whether each position of a kernel's first loop has to do with one position of the tensors' first axis."""
+    outer = work.schedule.loops[:-1] if work.schedule.lanes == "outputs" else work.schedule.loops
+    if not outer or len(outer[0].indices) != 1:
+        return False
+    index = outer[0].indices[0]
+    every = (c for e in work.group.equations for c in (e.target, *components(e.value)) if c.tensor in tensors)
+    return all(
+        c.subscripts[:1] == (Affine.of(index),) and not any(index in s.indices for s in c.subscripts[1:]) for c in every
+    )
