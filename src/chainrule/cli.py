@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from chainrule.errors import ChainruleError, VerificationError
+from chainrule.errors import BuildError, ChainruleError, CompileError, VerificationError
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
@@ -277,7 +277,10 @@ def _train(options: argparse.Namespace) -> int:
     print(model.summary())
     x = samples(model, data.x, data.name)
     if options.tune:
-        print(model.tune(x, data.y, batch_size=plan.batch_size, optimizer=optimizer))
+        try:
+            print(model.tune(x, data.y, batch_size=plan.batch_size, optimizer=optimizer))
+        except (OSError, BuildError, CompileError) as error:
+            print(f"no tiles are measured: {error}", file=sys.stderr)
     history = model.fit(
         x, data.y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed
     )

@@ -8,6 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 
 import chainrule as cr
 from chainrule.compile import emit, machine_of, training
-from chainrule.errors import BuildError, CompileError
+from chainrule.errors import BuildError, CompileError, ModelError
 from chainrule.loops.program import lower
 from chainrule.nn.layer import Layer
 from chainrule.runtime.compiler import native
+from chainrule.train import model as model_module
 from chainrule.train import runners
 from chainrule.train.models import read_model
 from chainrule.train.runners import NativeRunner, NumpyRunner
@@ -145,6 +147,99 @@ def test_ctrl_c_ends_a_fit_and_keeps_what_is_learnt(interrupted: Callable[[float
     assert history.interrupted and len(history.loss) < 1000
     values = np.unique(np.concatenate([v.ravel() for v in model.parameters.values()]))
     assert len(values) == 1 and -values[0] > done
+
+
+class Interrupted:
+    """A pool of threads that Ctrl-C, or a lack of threads, comes between: before or after it has sent a worker."""
+
+    def __init__(self, pool: ThreadPoolExecutor, error: type[BaseException], sent: int) -> None:
+        self.pool, self.error, self.left = pool, error, sent
+
+    def submit(self, *arguments: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            future = self.pool.submit(*arguments)
+            if self.left or self.error is RuntimeError:
+                return future
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "sent"), [(KeyboardInterrupt, 0), (KeyboardInterrupt, 1), (KeyboardInterrupt, 2), (RuntimeError, 1)]
+)
+def test_workers_of_whom_not_all_were_sent_leave(
+    error: type[BaseException], sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have written nothing, and the next run is as if they had not been there."""
+    model, (x, y) = classifier(), samples(24)
+    task = training(model.network, model.derive(), cr.SGD(0.1), "classes")
+    runner = NativeRunner(task, 8, 3)
+    target = np.eye(3, dtype=np.float32)[y]
+    data = {t: x if t.name == "input" else target for t in task.data}
+    start = model._learning(task, cr.SGD(0.1), np.dtype(np.float32)) | {
+        t: np.full(3, 0.1, np.float32) for t in task.stepwise
+    }
+
+    def run() -> dict[str, bytes]:
+        kept = {t: a.copy() for t, a in start.items()}
+        runner.run(data, kept, np.arange(24), 8)
+        return {t.name: a.tobytes() for t, a in kept.items()}
+
+    wanted, pool = run(), runner.library.threads(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.library, "threads", lambda count: Interrupted(pool, error, sent))
+        with pytest.raises(error):
+            run()
+    assert run() == wanted
+
+
+def test_ctrl_c_while_an_epoch_is_evaluated_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (x, y) = classifier(), samples(24)
+    found = model._evaluate(*model._labelled(x, y, None, model.dtype), "classes", None, None)
+    answers = iter([found])
+
+    def evaluate(*arguments: Any) -> dict[str, float]:
+        if (answer := next(answers, None)) is None:
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(model, "_evaluate", evaluate)
+    history = model.fit(x, y, epochs=5, batch_size=8, validation_data=(x, y), verbose=False)
+    assert history.interrupted and len(history.loss) == len(history.val_loss) == 1
+
+
+def test_a_prediction_that_another_comes_between_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by another thread: one row is predicted between eight rows and the making of what predicts eight again."""
+    model, (x, _) = classifier(), samples(8)
+    wanted, again = model.predict(x, executor="numpy"), runners.Again
+
+    def slow(made: NativeRunner, *arguments: Any) -> runners.Again:
+        monkeypatch.setattr(model_module, "Again", again)
+        model.predict(x[:1], executor="native")
+        return again(made, *arguments)
+
+    monkeypatch.setattr(model_module, "Again", slow)
+    for _ in range(3):
+        assert close(model.predict(x, executor="native"), wanted)
+    assert close(model.predict(x[:1], executor="native"), wanted[:1])
+
+
+@pytest.mark.parametrize("workers", [0, -1, 2.5, "2", True])
+def test_workers_that_are_no_number_of_workers_are_refused(workers: Any) -> None:
+    model, (x, y) = classifier(), samples(8)
+    for call in (
+        lambda: model.fit(x, y, workers=workers), lambda: model.predict(x, workers=workers),
+        lambda: model.evaluate(x, y, workers=workers), lambda: model.tune(x, y, workers=workers),
+    ):  # fmt: skip
+        with pytest.raises(ModelError, match="workers must be a positive whole number"):
+            call()
+
+
+def test_a_compiler_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (x, _) = classifier(), samples(2)
+    monkeypatch.setenv("CC", "gcc '")
+    with pytest.raises(BuildError, match="CC cannot be read"):
+        model.predict(x, executor="native")
 
 
 def test_a_run_that_diverges_ends_with_the_parameters_of_before() -> None:

@@ -11,12 +11,14 @@ import pytest
 
 import chainrule as cr
 from chainrule.compile import machine_of, training
+from chainrule.errors import CompileError, ModelError
 from chainrule.loops import nodes as ir
 from chainrule.loops.program import Tiles, lower
 from chainrule.loops.task import Lowered, Task
 from chainrule.runtime.compiler import native
 from chainrule.runtime.tiles import measured, remember
 from chainrule.train import tune as tuning
+from chainrule.train.profile import Clocked
 from chainrule.train.tune import MARGIN, decided
 
 X = np.random.default_rng(0).standard_normal((64, 20)).astype(np.float32)
@@ -114,7 +116,8 @@ def test_tiles_are_kept_and_a_damaged_file_is_none(own_cache: Path) -> None:
     remember(target, {"b": (3,)})
     assert measured(target) == {"a": (1, 2), "b": (3,)}
     (path,) = own_cache.glob("tiles-*")
-    for text in ("{", "[1]", '{"a": 5}', '{"a": ["x"]}'):
+    endless = '{"a": [1e999]}', '{"a": [Infinity]}', "[" * 100_000
+    for text in ("{", "[1]", '{"a": 5}', '{"a": ["x"]}', '{"a": "12"}', '{"a": [1.5]}', *endless):
         path.write_text(text)
         assert measured(target) == {}
     remember(target, {"c": (4, 1)})
@@ -134,6 +137,59 @@ def test_tuning_changes_no_bit(own_cache: Path, monkeypatch: pytest.MonkeyPatch)
         remembered(own_cache, tiles)
         made.fit(X, Y, batch_size=32, epochs=3, optimizer=cr.SGD(0.1), executor="native", verbose=False)
     assert weights(plain) == weights(tuned) != start
+
+
+def test_a_tile_that_was_measured_before_gives_way_to_a_better_one(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also to the model's, and also where it is measured for a kernel that stands there twice."""
+    made = cr.Sequential(
+        cr.Input(12), cr.Dense(12), cr.ReLU(), cr.Dense(12), cr.ReLU(), cr.Dense(12), cr.ReLU(), cr.Dense(3),
+        loss="softmax_cross_entropy",
+    )  # fmt: skip
+    program = lower(training(made.network, made.derive(), cr.SGD(0.1), "classes"), machine_of(native()), samples=32)
+    keys = [program.key(name) for name in program.made_of]
+    assert len(set(keys)) < len(keys)
+    remember(native(), {**dict.fromkeys(keys, (1, 1)), "of another program": (2,)})
+    monkeypatch.setattr(tuning, "MARGIN", 1.0)  # no tile is so much quicker than the model's
+    monkeypatch.setattr(tuning, "ROUNDS", 1)
+    found = made.tune(np.ones((64, 12), np.float32), Y, batch_size=32, optimizer=cr.SGD(0.1), verbose=False)
+    assert found.choices == () and measured(native()) == {"of another program": (2,)}
+
+
+def test_clocks_give_back_what_they_took(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor whose rows lie apart is copied for a run: one that is not given back stays in memory."""
+    made = cr.Sequential(cr.Input(256), cr.Dense(256), cr.Dense(3), loss="softmax_cross_entropy")
+    run = made._steps(np.ones((64, 256), np.float32), Y, 32, cr.SGD(0.1))
+    clocked = Clocked(run, lower(run.task, machine_of(native()), samples=32))
+    assert clocked.library.rooms == {}
+    clocked.ticks()
+    assert clocked.library.rooms and clocked.library.packed == []
+
+
+def test_a_cache_that_cannot_be_written_to_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(tuning, "Clocked", None)
+    with pytest.raises(OSError, match="file"):
+        model().tune(X, Y, verbose=False)
+
+
+def test_what_fit_would_refuse_is_refused() -> None:
+    for size in (0, -3, 2.5):
+        for measure in (model().tune, model().profile):
+            with pytest.raises(ModelError, match="batch_size must be a positive whole number"):
+                measure(X, Y, batch_size=size)  # pyright: ignore[reportArgumentType]
+    exact = cr.Sequential(cr.Input(20), cr.Dense(3), loss="softmax_cross_entropy", dtype="float64")
+    with pytest.raises(CompileError, match="float64"):
+        exact.profile(X, Y)
+
+
+def test_fewer_samples_than_a_batch_are_measured_as_fit_takes_them(own_cache: Path) -> None:
+    run = model()._steps(X[:5], Y[:5], 32, cr.SGD(0.1))
+    assert (run.batch, run.steps) == (5, 1)
 
 
 def test_a_network_with_zeros_around_its_tensors_is_tuned(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,15 +67,15 @@ def build(
 def cache() -> Path:
     """$CHAINRULE_CACHE, else chainrule/ in the user's cache. Raises OSError where it is not the user's own to write to:
     code is loaded from it."""
-    if chosen := os.environ.get("CHAINRULE_CACHE"):
-        folder = Path(chosen).absolute()
-    elif xdg := os.environ.get("XDG_CACHE_HOME"):
-        folder = Path(xdg).absolute() / "chainrule"
-    else:
-        try:
+    try:
+        if chosen := os.environ.get("CHAINRULE_CACHE"):
+            folder = Path(chosen).expanduser().absolute()
+        elif xdg := os.environ.get("XDG_CACHE_HOME"):
+            folder = Path(xdg).absolute() / "chainrule"
+        else:
             folder = Path.home() / ".cache" / "chainrule"
-        except RuntimeError as error:
-            raise FileNotFoundError(str(error)) from None
+    except RuntimeError as error:
+        raise FileNotFoundError(str(error)) from None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
         raise PermissionError(f"{folder} belongs to another user")

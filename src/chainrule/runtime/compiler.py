@@ -72,7 +72,11 @@ def find_compiler(target: Target | None = None) -> Compiler | None:
     """
     if target is not None and target.architecture != _architecture():
         return _zig()
-    if wanted := shlex.split(os.environ.get("CC", "")):
+    try:
+        wanted = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise BuildError(f"CC cannot be read: {error}", fix="unset CC, or name a C compiler") from None
+    if wanted:
         path = shutil.which(wanted[0])
         if path is None:
             raise BuildError(f"CC names no program that is there: {wanted[0]}", fix="unset CC, or name a C compiler")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from math import prod
 from typing import Any
 
@@ -129,13 +129,28 @@ class Library:
         `workers` − 1 others. Returns the step whose loss was not finite, or -1."""
         bits = seed % 2**64  # a word, in a long
         numbers = NUMBERS(samples, batch, first, last, bits if bits < 2**63 else bits - 2**64, before)
-        team = ctypes.byref(Team(workers))
+        team = Team(workers)
         others: list[Future[int]] = []
-        if workers > 1:
-            pool = self.threads(workers - 1)
-            others = [pool.submit(self.function, self.table, numbers, team, n) for n in range(1, workers)]
         try:
-            return int(self.function(self.table, numbers, team, 0))
+            if workers > 1:
+                pool = self.threads(workers - 1)
+                for n in range(1, workers):
+                    others.append(pool.submit(self.function, self.table, numbers, ctypes.byref(team), n))
+            return int(self.function(self.table, numbers, ctypes.byref(team), 0))
         finally:
-            for other in others:
-                other.result()
+            _dismiss(team, others)
+
+
+def _dismiss(team: Team, others: list[Future[int]]) -> None:
+    """Wait until the other workers are done. Where Ctrl-C or a lack of threads came before all were sent, those that
+    wait for the rest are let go; they have written nothing. Further exceptions come when all is over."""
+    later: BaseException | None = None
+    while True:
+        try:
+            team.stop = 1
+            wait(others)
+            break
+        except BaseException as error:
+            later = error
+    if later is not None:
+        raise later

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from chainrule.loops.schedule import Tile
 from chainrule.runtime.build import cache
@@ -29,10 +29,11 @@ def measured(target: Target) -> dict[str, Tile]:
         return {}
 
 
-def remember(target: Target, tiles: Mapping[str, Tile]) -> None:
-    """Put tiles beside those measured before. Raises OSError where the cache cannot be written to."""
+def remember(target: Target, tiles: Mapping[str, Tile | None]) -> None:
+    """Put tiles beside those measured before, and with None the model's choice. Raises OSError where the cache cannot
+    be written to."""
     path = _path(target)
-    every = {**measured(target), **tiles}
+    every = {key: tile for key, tile in {**measured(target), **tiles}.items() if tile is not None}
     with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as place:  # swept away if this is killed
         made = Path(place) / "tiles"
         made.write_text(json.dumps(every), encoding="ascii")
@@ -50,6 +51,11 @@ def _path(target: Target) -> Path:
 def _read(path: Path, modified: int) -> dict[str, Tile]:
     try:
         found: Any = json.loads(path.read_text(encoding="ascii"))
-        return {str(key): tuple(map(int, tile)) for key, tile in found.items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, RecursionError):
         return {}
+    pairs = cast(dict[str, list[Any]], found) if isinstance(found, dict) else {}
+    return {key: tuple(tile) for key, tile in pairs.items() if _is_tile(tile)}
+
+
+def _is_tile(found: object) -> bool:
+    return isinstance(found, list) and all(type(side) is int for side in cast(list[Any], found))

@@ -6,13 +6,13 @@ import ctypes
 
 
 class Team(ctypes.Structure):
-    """`steps` says how many steps are done; setting `stop` to 1 asks all workers to leave where they next meet."""
+    """Setting `stop` to 1 lets those go who wait for a worker that will never come."""
 
     _fields_ = (
-        ("workers", ctypes.c_int), ("leaving", ctypes.c_int), ("_apart", ctypes.c_char * 56),
+        ("workers", ctypes.c_int), ("_apart", ctypes.c_char * 60),
         ("_arrived", ctypes.c_int), ("_from", ctypes.c_char * 60),
         ("_phase", ctypes.c_int), ("_each", ctypes.c_char * 60),
-        ("steps", ctypes.c_longlong), ("stop", ctypes.c_int), ("_other", ctypes.c_char * 52),
+        ("stop", ctypes.c_int), ("_other", ctypes.c_char * 60),
     )
 
     def __init__(self, workers: int) -> None:

@@ -375,7 +375,7 @@ class _Step:
         yield f"    MARKS(m[{self.slots['ticks']}]);"
         yield "    for (long step = first; step < last; step++) {"
         yield from self.batch("step")
-        yield "        if (meet(t)) break;"
+        yield "        if (meet(t)) break;  /* nothing is written before all are here */"
         for tensor in of.task.stepwise:
             name = of.names[tensor]
             yield f"        real *const {name} = (real *)m[{self.slots[name]}] + step;"
@@ -385,15 +385,16 @@ class _Step:
             if tensor not in self.turning:
                 yield from self.gather(tensor, tensor)
         yield from self.ahead()
-        yield "        MARK(0);"
-        for number, stage in enumerate(of.stages, 1):
-            yield from self.stage(stage)
-            if not isinstance(stage, Meet):
+        number = 0
+        for after, stage in enumerate(of.stages, 1):
+            if not isinstance(stage, Meet):  # a stage's time is the slowest worker's
                 yield f"        MARK({number});"
+                number = after
+            yield from self.stage(stage)
+        yield f"        MARK({number});"
         for tensor in of.task.outputs:
             yield from self.deliver(tensor)
         yield f"        MARK({len(of.stages) + 1});"
-        yield "        if (worker == 0) count_step(t);"
         yield "    }"
         yield "    return -1;"
 
@@ -408,6 +409,7 @@ class _Step:
         """What runs at a step's end for the next one, for the first of all steps."""
         yield "    {"
         yield from self.batch("first")
+        yield "        if (meet(t)) return -1;"
         for tensor in turns.next:
             yield from self.gather(tensor, tensor)
         yield "        meet(t);"

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.compile import evaluation, forward, gradients, training
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
-from chainrule.errors import DataError, ModelError
+from chainrule.errors import CompileError, DataError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.loops.task import Task
@@ -27,6 +27,7 @@ from chainrule.nn.text import penalty
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.aligned import aligned
+from chainrule.runtime.build import cache
 from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
@@ -35,6 +36,7 @@ from chainrule.train.runners import (
     Executor,
     NativeRunner,
     Runner,
+    check_count,
     check_executor,
     first,
     metrics_of,
@@ -70,8 +72,8 @@ class History:
     interrupted: bool = False
 
     def add(self, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            getattr(self, name).append(value)
+        longer = {name: [*getattr(self, name), value] for name, value in metrics.items()}
+        self.__dict__.update(longer)  # one call, so that all grow or, where Ctrl-C comes, none does
 
 
 class Model:
@@ -321,6 +323,8 @@ class Model:
         dtype: np.dtype[Any] | None = None,
     ) -> Runner:
         """What runs a task, made once for each kind of task."""
+        if workers is not None:
+            check_count("workers", workers, 2)
         key = (what, samples, executor, workers, dtype)
         if key not in self._runners:
             self._runners[key] = runner(task(), dtype or self.dtype, samples, executor, workers)
@@ -439,10 +443,8 @@ class Model:
 
         Raises DataError and ShapeError for the data, ModelError where the loss is no longer finite.
         """
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
-            if not whole or value < 1:
-                raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=10")
+        check_count("epochs", epochs, 10)
+        check_count("batch_size", batch_size, 10)
         check_executor(executor)
         rule = optimizer_named(optimizer)
         seed = _seed(seed)
@@ -477,33 +479,34 @@ class Model:
         data = {t: {**given, net.target.name: target}[t.name] for t in task.data if t not in task.drawn}
         history, steps = History(), -(-samples // batch_size)
         with progress(epochs, verbose) as report:
-            for epoch in range(epochs):
-                def tell(done: int, epoch: int = epoch) -> None:
-                    report.step(epoch, min(done * batch_size / samples, 1.0))
+            try:
+                for epoch in range(epochs):
+                    def tell(done: int, epoch: int = epoch) -> None:
+                        report.step(epoch, min(done * batch_size / samples, 1.0))
 
-                try:
                     kept |= {t: rates(rule, epoch * steps, steps, self.dtype) for t in task.stepwise}
-                    outputs, failed = made.run(
-                        data, kept, rng.permutation(samples), batch_size, seed=seed, before=epoch * steps, report=tell
-                    )
-                except KeyboardInterrupt:
-                    history.interrupted = True
-                    break
-                finally:
-                    self._take(task, kept)
-                if failed >= 0:
-                    loss = float(outputs[task.outputs[0]][failed])
-                    raise ModelError(
-                        f"the loss became {loss} in epoch {epoch + 1}",
-                        about=f"step {epoch * steps + failed + 1} of {rule}",
-                        fix="choose a lower rate; the parameters are those before this step",
-                    )
-                metrics = metrics_of(task, outputs, samples, batch_size)
-                if held:
-                    found = self._evaluate(*held, labels, executor, workers)
-                    metrics |= {f"val_{name}": v for name, v in found.items()}
-                history.add(metrics)
-                report.epoch(epoch, metrics)
+                    order = rng.permutation(samples)
+                    try:
+                        outputs, failed = made.run(
+                            data, kept, order, batch_size, seed=seed, before=epoch * steps, report=tell
+                        )
+                    finally:
+                        self._take(task, kept)
+                    if failed >= 0:
+                        loss = float(outputs[task.outputs[0]][failed])
+                        raise ModelError(
+                            f"the loss became {loss} in epoch {epoch + 1}",
+                            about=f"step {epoch * steps + failed + 1} of {rule}",
+                            fix="choose a lower rate; the parameters are those before this step",
+                        )
+                    metrics = metrics_of(task, outputs, samples, batch_size)
+                    if held:
+                        found = self._evaluate(*held, labels, executor, workers)
+                        metrics |= {f"val_{name}": v for name, v in found.items()}
+                    history.add(metrics)
+                    report.epoch(epoch, metrics)
+            except KeyboardInterrupt:
+                history.interrupted = True
         return history
 
     def profile(
@@ -532,7 +535,10 @@ class Model:
         from chainrule.train.tune import tune
 
         run = self._steps(x, y, batch_size, optimizer)
-        most = workers_for(run.task, batch_size, workers)
+        if workers is not None:
+            check_count("workers", workers, 2)
+        most = workers_for(run.task, run.batch, workers)
+        cache()  # a tile that cannot be kept need not be found
         with progress(1, verbose, "measuring tiles") as report:
             found = tune(run, most, lambda done: report.step(0, done))
         self._runners.clear()
@@ -542,14 +548,18 @@ class Model:
     def _steps(
         self, x: Samples, y: ArrayLike, batch_size: int, optimizer: Optimizer | str | None
     ) -> Run:
-        """Steps of training over all samples, in whole batches, for a clock."""
+        """Steps of training over all samples, in whole batches, for a clock. Raises CompileError for float64."""
         from chainrule.train.profile import Run
 
+        check_count("batch_size", batch_size, 10)
+        if self.dtype != np.float32:
+            raise CompileError(f"native code computes in float32, and the model in {self.dtype}")
         rule = optimizer_named(optimizer)
-        given, target = self._labelled(x, y, None, np.dtype(np.float32))
+        given, target = self._labelled(x, y, None, self.dtype)
         net, derivation = self._programs(given)
         assert net.target
         task = training(net, derivation, rule, self._classes(target))
+        batch_size = min(batch_size, len(target))
         order = np.resize(np.arange(len(target)), max(batch_size, len(target) // batch_size * batch_size))
         steps = len(order) // batch_size
         kept = self._learning(task, rule, np.dtype(np.float32))

@@ -98,7 +98,10 @@ class Clocked:
         run, ticks = self.given, np.zeros(self.marks, np.uint64)
         values = {t: a.copy() for t, a in run.kept.items()}
         self.library.prepare(run.data, values, self.outputs, run.order, run.batch, ticks)
-        self.library.steps(len(run.order), run.batch, 0, run.steps, workers=workers)
+        try:
+            self.library.steps(len(run.order), run.batch, 0, run.steps, workers=workers)
+        finally:
+            self.library.unpack()
         return ticks.astype(np.float64)
 
 

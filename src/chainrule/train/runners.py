@@ -181,19 +181,19 @@ def first(samples: int) -> NDArray[np.int64]:
 
 
 class Again:
-    """The last short prediction, to be made once more of other samples: they are copied to where those lay, and nothing
-    is bound anew. For those who predict one sample at a time, where all else would take longer than the products."""
+    """The last short prediction, to be made once more of other samples: they are copied to one place, and nothing is
+    bound anew. For those who predict one sample at a time, where all else would take longer than the products."""
 
     def __init__(self, made: NativeRunner, kept: Mapping[Tensor, Array], samples: int, result: Array) -> None:
         self.library, self.lock = made.library, made.lock
-        ((given, data),), ((_, out),) = self.library.data, self.library.results
+        (given,), (out,) = made.task.data, made.task.outputs
         self.shape = (samples, *(int(e) for e in given.shape[1:]))
         self.given: Array = np.empty(self.shape, REAL)
         self.out = np.empty_like(result)
-        self.library.bind(data, self.given)
-        self.library.bind(out, self.out)
         self.kept = [(t.name, array) for t, array in kept.items()]
-        self.count = self.library.prepared
+        with self.lock:
+            self.library.prepare({given: self.given}, kept, {out: self.out}, first(samples), samples)
+            self.count = self.library.prepared
         self.arguments = self.library.table, NUMBERS(samples, samples, 0, 1, 0, 0), ctypes.byref(Team(1)), 0
 
     def __call__(self, x: Any, values: Mapping[str, Array], states: Mapping[str, Array]) -> Array | None:
@@ -305,3 +305,9 @@ def metrics_of(task: Task, outputs: Mapping[Tensor, Array], samples: int, batch:
 def check_executor(executor: object) -> None:
     if executor not in (None, "native", "numpy"):
         raise ModelError(f"unknown executor {executor!r}", fix='write executor="native" or executor="numpy"')
+
+
+def check_count(name: str, value: object, example: int) -> None:
+    """Raises ModelError for what is no positive whole number."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}={example}")

@@ -43,10 +43,11 @@ class Choice:
 @dataclass(frozen=True)
 class Tuning:
     """The kernels that another tile makes quicker. `str()` gives a table; `seconds` are those of all kernels in a step,
-    with the model's tiles and with the measured ones."""
+    with the model's tiles and with the measured ones; `keys` those of all that were measured."""
 
     choices: tuple[Choice, ...]
     seconds: tuple[float, float]
+    keys: tuple[str, ...]
 
     def __str__(self) -> str:
         before, after = (1e6 * each for each in self.seconds)
@@ -76,7 +77,7 @@ def tune(run: Run, workers: int, report: Callable[[float], None]) -> Tuning:
         if np.isinf(best).any():
             raise
     found = decided([build.lowered for build in builds], best / ticks_per_second(builds[0].library) / run.steps)
-    remember(native(), {choice.key: choice.tile for choice in found.choices})
+    remember(native(), {**dict.fromkeys(found.keys), **{choice.key: choice.tile for choice in found.choices}})
     return found
 
 
@@ -88,20 +89,26 @@ def shortened(run: Run) -> Run:
 
 def decided(programs: Sequence[Lowered], seconds: NDArray[np.float64]) -> Tuning:
     """For each kernel the program in which it was quickest: `seconds` has a row for each program, and in it one entry
-    before those of the stages and one behind."""
+    before those of the stages and one behind. Kernels that are the same but for their place in the network get one
+    tile."""
+    places: dict[str, list[int]] = {}
+    names: dict[str, str] = {}
+    for number, stage in enumerate(programs[0].stages, 1):
+        if isinstance(stage, ir.Kernel) and stage.name in programs[0].made_of:
+            key = programs[0].key(stage.name)
+            places.setdefault(key, []).append(number)
+            names.setdefault(key, stage.name)
     choices: list[Choice] = []
     saved = 0.0
-    for number, stage in enumerate(programs[0].stages, 1):
-        if not isinstance(stage, ir.Kernel) or stage.name not in programs[0].made_of:
-            continue
-        made = [program.made_of[stage.name] for program in programs]
-        quickest = int(seconds[:, number].argmin())
-        before, after = float(seconds[0, number]), float(seconds[quickest, number])
-        tiles = [schedule.tile for _, schedule in made]
+    for key, numbers in places.items():
+        times = seconds[:, numbers].sum(axis=1)
+        quickest = int(times.argmin())
+        before, after = float(times[0]), float(times[quickest])
+        tiles = [program.made_of[names[key]][1].tile for program in programs]
         if after < (1 - MARGIN) * before and tiles[quickest] != tiles[0]:
-            group, _ = made[0]
-            key = programs[0].key(stage.name)
-            choices.append(Choice(group.computes, key, tiles[0], tiles[quickest], before, after))
+            what = programs[0].made_of[names[key]][0].computes
+            choices.append(Choice(what, key, tiles[0], tiles[quickest], before, after))
             saved += before - after
     whole = float(seconds[0].sum())
-    return Tuning(tuple(sorted(choices, key=lambda c: c.after - c.before)), (whole, whole - saved))
+    ordered = sorted(choices, key=lambda choice: choice.after - choice.before)
+    return Tuning(tuple(ordered), (whole, whole - saved), tuple(places))

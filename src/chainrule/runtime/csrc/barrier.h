@@ -1,16 +1,14 @@
-/* Workers that meet: threads that Python sends into one call. `steps` and `stop` are for Python to read and to set
-   while they run. */
+/* Workers that meet: threads that Python sends into one call. Python sets `stop` when one of them will never come. */
 
 typedef struct {
-  int workers, leaving; /* how many meet; whether they were told to leave when they last met */
-  char apart[56];       /* what is written often has a cache line of its own */
+  int workers;
+  char apart[60]; /* what is written often has a cache line of its own */
   int arrived;
   char from[60];
   int phase; /* how often they have met */
   char each[60];
-  long long steps;
   int stop;
-  char other[52];
+  char other[60];
 } team;
 
 INLINE void pause_a_little(void) {
@@ -37,24 +35,24 @@ INLINE void yield_to_others(void) {
 #endif
 }
 
-/* Wait until every worker is here. What each has written the others then see. Returns, the same to all, whether they
-   are to leave: `stop` is read once, by the last to come. */
+INLINE int waits(team *t, int phase) { return __atomic_load_n(&t->phase, __ATOMIC_ACQUIRE) == phase; }
+
+/* Wait until every worker is here. What each has written the others then see. Returns 1 to who is to leave, since one
+   will never come: where all have, `stop` is set behind that, and does not count. */
 static int __attribute__((unused)) meet(team *t) {
   int phase = __atomic_load_n(&t->phase, __ATOMIC_RELAXED);
   if (__atomic_add_fetch(&t->arrived, 1, __ATOMIC_ACQ_REL) == t->workers) {
-    t->leaving = __atomic_load_n(&t->stop, __ATOMIC_RELAXED);
     __atomic_store_n(&t->arrived, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&t->phase, phase + 1, __ATOMIC_RELEASE);
-  } else {
-    for (int turn = 0; __atomic_load_n(&t->phase, __ATOMIC_ACQUIRE) == phase; turn++)
-      if (turn < 2000)
-        pause_a_little();
-      else
-        yield_to_others(), turn = 2000;
+    return 0;
   }
-  return t->leaving;
+  for (int turn = 0; waits(t, phase); turn++)
+    if (turn < 2000) {
+      pause_a_little();
+    } else {
+      yield_to_others();
+      turn = 2000;
+      if (__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE) && waits(t, phase)) return 1;
+    }
+  return 0;
 }
-
-/* For one worker: count a step, or ask all to leave where they next meet. */
-INLINE void count_step(team *t) { __atomic_store_n(&t->steps, t->steps + 1, __ATOMIC_RELAXED); }
-INLINE void ask_to_leave(team *t) { __atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED); }
