@@ -6,6 +6,8 @@ Exactly over GF(p); over float64 within a rounding error of a few terms, by two 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from tests.loops.tasks import computed, computed_exactly, differing, elements, f
 from tests.nn.test_every_layer import model_with
 
 import chainrule as cr
-from chainrule.compile import evaluation, gradients, training
+from chainrule.compile import evaluation, forward, gradients, training
 from chainrule.loops.interpret import Step
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
@@ -78,6 +80,23 @@ def test_every_optimizer_over_every_rank(number: int) -> None:
     task = training(model.network, model.derive(), OPTIMIZER[number], "classes")
     for case in CASES if CAMPAIGN else CASES[number % 2 :][:1]:
         agrees(task, case)
+
+
+SMALL = [((3, 1), (1, 0)), ((1, 3), (0, 1)), ((3, 5), (1, 2)), ((5, 3), (2, 1)), ((5, 5), (2, 2))]
+"""Kernels, with their padding, of which most lies outside of a small image."""
+
+
+@pytest.mark.parametrize("image", [(2, 2), (4, 2), (1, 3)], ids=str)
+@pytest.mark.parametrize(("kernel", "padding"), SMALL, ids=str)
+def test_padding_that_is_most_of_a_small_image(kernel: Any, padding: Any, image: tuple[int, int]) -> None:
+    """Also where what is read so lies in the place of another with zeros around it, or lends that its place."""
+    x = cr.Input(2, *image)
+    h = cr.Sigmoid()(cr.Conv2d(3, 1)(x))
+    sides = [cr.Conv2d(3, k, padding=p)(n) for k, p in SMALL[:2] for n in (cr.Tanh()(h),)]
+    out = reduce(lambda a, b: cr.Add()(a, b), [cr.Conv2d(3, kernel, padding=padding)(h), *sides])
+    model = cr.Model(x, cr.Dense(2)(cr.Flatten()(out)), loss="half_squared_error")
+    agrees(training(model.network, model.derive(), cr.SGD(0.1), "numbers"), CASES[0])
+    agrees(forward(model.network, model.network.inference_logits), CASES[0])
 
 
 def test_a_step_whose_loss_is_not_finite_changes_nothing() -> None:

@@ -6,7 +6,7 @@ shows. tests/targets/test_same_bits.py does it to what the compiler makes of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,14 +22,15 @@ from tests.networks import networks
 from tests.nn.test_every_layer import MODELS, model_with
 
 import chainrule as cr
-from chainrule.compile import training
+from chainrule.compile import forward, training
 from chainrule.ir.expr import Tensor
+from chainrule.loops import nodes as ir
 from chainrule.loops import program, schedule
 from chainrule.loops.fuse import Group
 from chainrule.loops.interpret import Step
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine, Schedule
-from chainrule.loops.task import Task
+from chainrule.loops.task import Taken, Task
 
 Bits = Mapping[Tensor, Any]
 
@@ -119,6 +120,42 @@ def test_where_lanes_do_not_split_a_sum_their_number_changes_no_bit() -> None:
         assert len({tuple(bits(task, samples, expected=17, lanes=lanes).items()) for lanes in (4, 8, 16)}) == 1
     split = task_of("g[k, l] = sum[n](d[n, k]*x[n, l])", data="x[N, 3]; d[N, 3]")
     assert len({tuple(bits(split, 17, expected=17, lanes=lanes).items()) for lanes in (4, 8, 16)}) == 3
+
+
+def test_every_tile_leaves_out_the_same_terms() -> None:
+    """A product of padding's 0 and an infinite weight is no number where it is added, and nothing where it is not."""
+    model = cr.Sequential(cr.Input(1, 3, 3), cr.Conv2d(2, 5, padding=2, bias=False))
+    task = forward(model.network, model.network.inference_logits)
+    (x,), (weight,) = task.data, task.kept
+    given = {x: np.ones((9, 1, 3, 3)), weight: np.ones((2, 1, 5, 5))}
+    given[weight][..., 0, 0] = np.inf
+    plain = lower(task, Machine(4, 12), samples=9, scheduled=False)
+    for lowered in (plain, *(lower(task, Machine(4, 12), samples=9, variant=variant) for variant in range(6))):
+        (values,) = Step(lowered, Floats(), given).outputs.values()
+        assert np.isinf(np.asarray(values, float)[:, :, 2, 2]).all()
+        assert np.isfinite(np.asarray(values, float)).sum() == 9 * 2 * 8
+
+
+def test_ids_that_are_taken_in_again_are_ids() -> None:
+    """The gradient of the embedding goes to the rows that they name, term by term, as in the loops as they stand."""
+    model = cr.Sequential(
+        cr.Input(24, dtype="integer"), cr.Embedding(5, 2), cr.ReLU(), cr.Flatten(), cr.Dense(6), cr.ReLU(), cr.Dense(2),
+        loss="softmax_cross_entropy",
+    )  # fmt: skip
+    task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
+    lowered = lower(task, Machine(4, 12), samples=8)
+    assert any(isinstance(stage, Taken) and stage.given == task.data[0] for stage in lowered.stages)
+    name = next(name for name, (group, _) in lowered.made_of.items() if "δembedding1.E" in group.computes)
+    kernel = next(kernel for kernel in lowered.kernels if kernel.name == name)
+    assert any(isinstance(s, ir.Store) and s.address.found for s in every(kernel.body))
+    assert bits(task, 9, expected=8) == bits(task, 9, expected=8, scheduled=False)
+
+
+def every(statements: Iterable[ir.Statement]) -> Iterator[ir.Statement]:
+    for statement in statements:
+        yield statement
+        if isinstance(statement, (ir.For, ir.If)):
+            yield from every(statement.body)
 
 
 def test_another_order_of_a_sum_shows() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -233,6 +235,49 @@ def test_workers_that_are_no_number_of_workers_are_refused(workers: Any) -> None
     ):  # fmt: skip
         with pytest.raises(ModelError, match="workers must be a positive whole number"):
             call()
+
+
+def test_an_executor_that_there_is_not_is_refused() -> None:
+    model, (x, y) = classifier(), samples(4)
+    for call in (lambda: model.predict(x, executor="jax"), lambda: model.evaluate(x, y, executor="jax")):  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ModelError, match="unknown executor 'jax'"):
+            call()
+
+
+def test_a_weight_is_taken_in_whatever_order_it_lies_in() -> None:
+    model, (x, y) = classifier(), samples(4)
+    weight = np.random.default_rng(3).normal(size=model.parameters["dense1.W"].shape)
+    model.parameters["dense1.W"] = weight
+    wanted = model.predict(x, executor="native")
+    model.parameters["dense1.W"] = np.asfortranarray(weight)
+    assert np.array_equal(model.predict(x, executor="native"), wanted)
+    assert close(model.evaluate(x, y, executor="native")["loss"], model.evaluate(x, y, executor="numpy")["loss"])
+
+
+def test_data_are_let_go_behind_a_run() -> None:
+    model, (x, y) = classifier(), samples(24)
+    seen = weakref.ref(x)
+    model.fit(x, y, epochs=1, batch_size=8, verbose=False, executor="native")
+    model.evaluate(x, y, executor="native")
+    model.predict(x, executor="native")
+    del x
+    gc.collect()
+    assert seen() is None
+
+
+def test_few_kinds_of_tasks_are_kept_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "RUNNERS", 3)
+    model, (x, y) = classifier(), samples(4)
+    for rate in (0.1, 0.2, 0.3, 0.4, 0.5):
+        model.fit(x, y, epochs=1, optimizer=cr.SGD(rate), executor="numpy", verbose=False)
+    assert len(model._runners) == 3
+
+
+def test_a_clock_over_a_loss_that_is_not_finite_is_none() -> None:
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), loss="mean_squared_error")
+    x = np.random.default_rng(0).normal(size=(640, 3)).astype(np.float32)
+    with pytest.raises(ModelError, match="not finite"):
+        model.profile(x, 1e4 * x[:, :2], batch_size=8, optimizer=cr.SGD(10.0))
 
 
 def test_a_compiler_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from chainrule.ir.index import Affine
 from chainrule.ir.walk import components
 from chainrule.loops.kernel import scattered
 from chainrule.loops.lives import Facts, Work
-from chainrule.loops.schedule import SIZES, Schedule
+from chainrule.loops.schedule import SIZES, Schedule, single_sided
 
 NEAR = 2**13
 """Entries of the nearest cache, 32 KB. A tensor that fits needs no turns; what a turn updates must fit."""
@@ -60,7 +60,7 @@ def _comes_first(work: Work, works: Sequence[Work], facts: Facts) -> bool:
 
 def _comes_last(work: Work, works: Sequence[Work], facts: Facts) -> bool:
     """Whether a kernel may run when all others have."""
-    if scattered(work.group, facts.task.ids) or not {*work.group.targets}.isdisjoint(facts.task.outputs):
+    if scattered(work.group, facts.ids) or not {*work.group.targets}.isdisjoint(facts.task.outputs):
         return False
     return not any(_depend(work, other, facts) for other in works[works.index(work) + 1 :])
 
@@ -76,6 +76,8 @@ def _position_by_position(work: Work, tensors: set[Tensor]) -> bool:
     """Whether each position of a kernel's first loop has to do with one position of the tensors' first axis."""
     outer = work.schedule.loops[:-1] if work.schedule.lanes == "outputs" else work.schedule.loops
     if not outer or len(outer[0].indices) != 1:
+        return False
+    if 1 in single_sided(work.group, work.schedule.loops):
         return False
     index = outer[0].indices[0]
     every = (c for e in work.group.equations for c in (e.target, *components(e.value)) if c.tensor in tensors)

@@ -58,6 +58,12 @@ class Facts:
     blocks: int
     lasting: frozenset[Tensor] = frozenset()
 
+    @cached_property
+    def ids(self) -> frozenset[Tensor]:
+        """The data that are whole numbers, those that are taken in again too."""
+        again = (new for new, old in self.taken.items() if old in self.task.ids)
+        return self.task.ids.union(again)
+
     def base(self, tensor: Tensor) -> Tensor:
         return self.views.get(tensor, tensor)
 

@@ -12,7 +12,7 @@
     address    = Affine over loops, and strides·(values found at run time)
 
 A value's kind says how many numbers it stands for: "vec" and "ints" have one in each lane, "real" and "int" one; "mask"
-and "flag" are the answers of comparisons of the one sort and the other. Operations are those of `operations.py`.
+and "flag" are the answers of comparisons of the one sort and the other. Operations are named as in the C headers.
 """
 
 from __future__ import annotations

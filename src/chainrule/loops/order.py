@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from chainrule.ir.expr import Tensor
+from chainrule.ir.walk import components
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout
 from chainrule.loops.lives import Facts, Lives, Work
@@ -84,11 +85,15 @@ def earlier(lives: Lives, at: int) -> Plan | None:
 
 
 def widened(lives: Lives, at: int, schedule: Scheduler) -> Plan | None:
-    """A tensor with room for zeros around it, so that one with zeros around it may take its place."""
+    """A tensor with room for zeros around it, so that one with zeros around it may take its place. The zeros are the
+    other's: who reads beyond the tensor's own ends would find there what lay there before."""
     facts, work = lives.facts, lives.works[at]
+    padded = {c.tensor for w in lives.works for e in w.group.equations for c in components(e.value) if c.pad == 0}
     for new in work.group.targets:
         for old in lives.dying(at):
-            if old in facts.views.values() or lives.alike(new, old) or not lives.may_take(work, new, old):
+            if old in padded or old in facts.views.values() or lives.alike(new, old):
+                continue
+            if not lives.may_take(work, new, old):
                 continue
             halo = facts.layouts[new].halo
             layouts = {**facts.layouts, old: replace(facts.layouts[old], halo=halo)}

@@ -23,7 +23,17 @@ from chainrule.loops.lives import Facts, Lives, Work
 from chainrule.loops.memory import ALIGN, met, packed, spread, whole
 from chainrule.loops.order import arranged
 from chainrule.loops.places import Place
-from chainrule.loops.schedule import Machine, Schedule, Tile, alternatives, choose, fits, lanes_of, needs_rows
+from chainrule.loops.schedule import (
+    Machine,
+    Schedule,
+    Tile,
+    alternatives,
+    choose,
+    fits,
+    lanes_of,
+    needs_rows,
+    single_sided,
+)
 from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Taken, Task, Turns
 
 
@@ -72,7 +82,7 @@ class _Plan:
             self.groups, self.schedules = [w.group for w in works], [w.schedule for w in works]
             for tensor in [t for t in facts.layouts if t not in self.names]:
                 self.names[tensor] = f"y{1 + sum(name[0] == 'y' for name in self.names.values())}"
-            self.layouts, self.bordered, self.taken = facts.layouts, facts.bordered, facts.taken
+            self.layouts, self.bordered, self.taken, self.ids = facts.layouts, facts.bordered, facts.taken, facts.ids
         self.made_in: dict[Tensor | None, int] = {t: n for n, g in enumerate(self.groups) for t in g.targets}
         self.read_in: dict[Tensor, list[int]] = {}
         for number, group in enumerate(self.groups):
@@ -116,15 +126,17 @@ class _Plan:
             return replace(schedule, tile=(1,) * len(schedule.tile))
         tile = self.tiles.get(self.key(group, schedule, layouts)) if self.tiles else None
         if tile is not None:
-            return replace(schedule, tile=tile) if self.may_take(tile, schedule) else schedule
+            return replace(schedule, tile=tile) if self.may_take(tile, group, schedule) else schedule
         if self.variant:
             others = alternatives(group, schedule, self.machine, self.width, self.samples)
             return others[min(self.variant, len(others) - 1)]
         return schedule
 
-    def may_take(self, tile: Tile, schedule: Schedule) -> bool:
+    def may_take(self, tile: Tile, group: Group, schedule: Schedule) -> bool:
         """Whether a tile is one for such a schedule: any of those gives the same bits."""
-        return len(tile) == len(schedule.tile) and min(tile) > 0 and prod(tile) <= self.machine.accumulators
+        if len(tile) != len(schedule.tile) or min(tile) < 1 or prod(tile) > self.machine.accumulators:
+            return False
+        return all(tile[n] == 1 for n in single_sided(group, schedule.loops))
 
     def key(self, group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) -> str:
         """What decides the code of a kernel but for its tile, in whatever program it stands."""

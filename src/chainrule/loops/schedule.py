@@ -13,7 +13,7 @@ from itertools import product
 from math import prod
 
 from chainrule.ir.expr import Add, Apply, Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor
-from chainrule.ir.index import Index
+from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
 from chainrule.loops.fuse import Group, Lanes
@@ -69,6 +69,7 @@ def loops(group: Group, layouts: Mapping[Tensor, Layout]) -> tuple[Loop, ...]:
     """The output indices but the samples', neighbours that every component runs through alike taken together."""
     parts = [c for e in group.equations for c in (e.target, *reads(e))]
     barred = {i for e in group.equations for i in positional(e.value)}
+    barred.update(i for node in reductions(group) for subscript, _ in _cuts(node) for i in subscript.indices)
     result: list[Loop] = []
     for index in reversed([i for i in group.indices if not i.is_sample]):
         assert isinstance(index.extent, int)
@@ -188,14 +189,14 @@ def reductions(group: Group) -> list[Reduce]:
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What one term of a sum takes at each point of a tile: `products`, and loads of vectors and of single numbers,
-    each with the loops (0 for the blocks of samples) at whose positions it is another one. `cuts` are the shares of the
-    terms that padding leaves, where the tile is one position of those loops."""
+    each with the loops (0 for the blocks of samples) at whose positions it is another one. `left` is the share of the
+    terms that padding leaves."""
 
     own: tuple[int, ...]
     products: int
     vectors: tuple[tuple[int, ...], ...]
     scalars: tuple[tuple[int, ...], ...]
-    cuts: tuple[tuple[tuple[int, ...], float], ...]
+    left: float
 
     def cycles(self, tile: Sequence[int], machine: Machine) -> float:
         """For one term at all points of a tile."""
@@ -209,8 +210,7 @@ class Demand:
         if held > machine.held:  # a vector is loaded anew for each product
             vector = products
         busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
-        left = prod([share for loops, share in self.cuts if all(tile[n] == 1 for n in loops)])
-        return (busy + 0.06 * vector + 0.05 * scalar) * left
+        return (busy + 0.06 * vector + 0.05 * scalar) * self.left
 
 
 def demand(node: Reduce, found: Sequence[Loop], lanes: Lanes) -> Demand:
@@ -226,20 +226,25 @@ def demand(node: Reduce, found: Sequence[Loop], lanes: Lanes) -> Demand:
         max(1, len(flat_factors(node.body)) - 1),
         tuple(loops_of(part) for part, moves in zip(parts, moving, strict=True) if moves),
         tuple(loops_of(part) for part, moves in zip(parts, moving, strict=True) if not moves),
-        tuple(_cuts(node, found)),
+        prod([share for _, share in _cuts(node)]),
     )
 
 
-def _cuts(node: Reduce, found: Sequence[Loop]) -> Iterable[tuple[tuple[int, ...], float]]:
-    """For each index of a sum, the loops at whose positions padding leaves other terms of it, and the share it leaves
-    on average, where that is worth a cut."""
+def _cuts(node: Reduce) -> Iterable[tuple[Affine, float]]:
+    """For each index of a sum, the subscripts that lead it beyond a tensor's ends, and the share of its terms that
+    padding leaves on average, where that is worth a cut."""
     for index in node.indices:
         for component in padded_factors(node):
             for subscript, extent in zip(own_subscripts(component), extents(component.tensor), strict=True):
                 if (share := inside(subscript, index, extent)) < SPARING:
-                    yield tuple(
-                        n for n, loop in enumerate(found, 1) if not set(subscript.indices).isdisjoint(loop.indices)
-                    ), share
+                    yield subscript, share
+
+
+def single_sided(group: Group, found: Sequence[Loop]) -> set[int]:
+    """The loops (from 1) of which a tile has one position, whatever that costs: where sums leave out the terms that
+    padding makes 0, all tiles leave out the same. A 0 that is added may change the sign of another, and 0·∞ is none."""
+    moving = {i for node in reductions(group) for subscript, _ in _cuts(node) for i in subscript.indices}
+    return {n for n, loop in enumerate(found, 1) if not moving.isdisjoint(loop.indices)}
 
 
 def tiles(
@@ -251,7 +256,11 @@ def tiles(
         return [(1,) * (len(found) + 1)]
     counts = [blocks, *(_positions(loop, machine, lanes, loop is found[-1]) for loop in found)]
     sizes = [(1, 2, 3, 4) if lanes == "samples" else (1,), *(SIZES for _ in found)]
-    options = [[s for s in some if s <= max(count, 1)] for some, count in zip(sizes, counts, strict=True)]
+    single = single_sided(group, found)
+    options = [
+        [s for s in some if s <= max(count, 1) and (s == 1 or n not in single)]
+        for n, (some, count) in enumerate(zip(sizes, counts, strict=True))
+    ]
     costs: dict[Tile, float] = {}
     shared = 0 if any(i.is_sample for i in group.indices) else 1  # blocks of samples, or else the first loop
     for tile in _tiles(options, machine.accumulators):

@@ -109,7 +109,7 @@ class Library:
 
     def unpack(self) -> None:
         """What the code keeps in a layout of its own, back into the arrays it was given; all of it, whenever Ctrl-C
-        comes."""
+        comes. The data are let go."""
         try:
             self._copy_back()
         except KeyboardInterrupt:
@@ -117,6 +117,8 @@ class Library:
             raise
         finally:
             self.packed.clear()
+            for slot in (self.slots["order"], *(slot for _, slot in self.data)):
+                self.bound[slot] = None
 
     def _copy_back(self) -> None:
         for array, inner in self.packed:

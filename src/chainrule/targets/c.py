@@ -201,7 +201,8 @@ def affine(of: Affine) -> str:
 
 
 def literal(value: Fraction | str) -> str:
-    """A number for both arithmetics: the nearest float, in a form that reads back exactly, and the field element."""
+    """A number for both arithmetics: the double nearest to it, of which the compiler takes the nearest float, and the
+    field element."""
     if value == "samples":
         return "size_of_samples(N)"
     if isinstance(value, str):

@@ -58,6 +58,7 @@ Samples = Any  # what NumPy makes an array of; for several inputs, a tuple of su
 DTypes = ("float32", "float64")
 WEIGHT = "weight"  # the input that holds the weights of samples
 CHUNK = 1024  # samples in one pass of predict and evaluate
+RUNNERS = 16  # kinds of tasks that are kept ready
 FEW, MANY = 9, 64  # from so many samples on they go into the lanes of code that is laid out for so many at once
 
 
@@ -322,11 +323,14 @@ class Model:
         self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
         dtype: np.dtype[Any] | None = None,
     ) -> Runner:
-        """What runs a task, made once for each kind of task."""
+        """What runs a task, made once for each kind of task as long as there are few kinds."""
+        check_executor(executor)
         if workers is not None:
             check_count("workers", workers, 2)
         key = (what, samples, executor, workers, dtype)
         if key not in self._runners:
+            while len(self._runners) >= RUNNERS:  # each has memory of its own
+                del self._runners[next(iter(self._runners))]
             self._runners[key] = runner(task(), dtype or self.dtype, samples, executor, workers)
         return self._runners[key]
 

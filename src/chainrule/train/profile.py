@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.compile import loaded, machine_of
+from chainrule.errors import ModelError
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import Tensor
 from chainrule.loops.program import lower
@@ -99,9 +100,11 @@ class Clocked:
         values = {t: a.copy() for t, a in run.kept.items()}
         self.library.prepare(run.data, values, self.outputs, run.order, run.batch, ticks)
         try:
-            self.library.steps(len(run.order), run.batch, 0, run.steps, workers=workers)
+            failed = self.library.steps(len(run.order), run.batch, 0, run.steps, workers=workers)
         finally:
             self.library.unpack()
+        if failed >= 0:
+            raise ModelError(f"the loss is not finite after {failed} steps", fix="choose a lower rate")
         return ticks.astype(np.float64)
 
 

@@ -191,8 +191,9 @@ class Again:
         self.given: Array = np.empty(self.shape, REAL)
         self.out = np.empty_like(result)
         self.kept = [(t.name, array) for t, array in kept.items()]
+        self.order = first(samples)
         with self.lock:
-            self.library.prepare({given: self.given}, kept, {out: self.out}, first(samples), samples)
+            self.library.prepare({given: self.given}, kept, {out: self.out}, self.order, samples)
             self.count = self.library.prepared
         self.arguments = self.library.table, NUMBERS(samples, samples, 0, 1, 0, 0), ctypes.byref(Team(1)), 0
 
