@@ -139,13 +139,15 @@ def transform(root: Expr, function: Callable[[Expr], Expr]) -> Expr:
         if node in done:
             stack.pop()
             continue
-        parts = children(node)
-        missing = [part for part in parts if part not in done]
-        if missing:
-            stack.extend(reversed(missing))
-            continue
-        new = tuple(done[part] for part in parts)
-        done[node] = function(node if new == parts else rebuild(node, new))
+        if parts := children(node):
+            missing = [part for part in parts if part not in done]
+            if missing:
+                stack += missing[::-1]
+                continue
+            new = tuple([done[part] for part in parts])
+            done[node] = function(node if new == parts else rebuild(node, new))
+        else:
+            done[node] = function(node)
         stack.pop()
     return done[root]
 
