@@ -15,7 +15,7 @@ import pytest
 import chainrule as cr
 from chainrule import cli
 from chainrule.optim.named import OPTIMIZERS
-from chainrule.train import models
+from chainrule.train import models, tune
 from chainrule.train.files import NAMES
 from chainrule.train.models import BUILT_IN, Training
 from chainrule.train.run import Choices, merged, optimizer_for
@@ -120,6 +120,7 @@ def test_tiles_are_measured_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    monkeypatch.setattr(tune, "VARIANTS", 3)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     assert "with measured tiles" in capsys.readouterr().out
     assert list(tmp_path.glob("tiles-*"))

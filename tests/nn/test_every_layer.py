@@ -15,6 +15,10 @@ from tests.nn.agreement import agree_with_differences
 import chainrule as cr
 from chainrule.nn.layer import Layer, Node
 from chainrule.nn.layers import LAYERS
+from chainrule.render.build import build as document_of
+from chainrule.render.latex import render as as_latex
+from chainrule.render.markdown import render as as_markdown
+from chainrule.render.text import render as as_text
 
 Build = Callable[[Node], Node]
 # What each layer is applied to, and how: the shape of one sample, and a graph from it.
@@ -90,9 +94,10 @@ def test_gradients_agree_with_central_differences(name: str) -> None:
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_the_document_names_everything_that_is_computed(name: str, lang: Literal["en", "zh"]) -> None:
     derivation = model_with(name).derive()
-    text = derivation.to_text(lang=lang)
+    document = document_of(derivation, lang, "standard")
+    text = as_text(document, 100)
     assert [t.name for t in derivation.forward.defined if t.name not in text] == []
-    for formulas in (derivation.to_markdown(lang=lang), derivation.to_latex(lang=lang)):
+    for formulas in (as_markdown(document), as_latex(document)):
         assert formulas.count("{") == formulas.count("}")
 
 

@@ -196,14 +196,15 @@ def test_a_network_with_zeros_around_its_tensors_is_tuned(own_cache: Path, monke
     """Kernels that write those zeros are made of no equations and have no tile."""
     monkeypatch.setattr(tuning, "MARGIN", -1.0)
     monkeypatch.setattr(tuning, "ROUNDS", 1)
+    monkeypatch.setattr(tuning, "VARIANTS", 3)
     made = cr.Sequential(
-        cr.Input(2, 9, 9), cr.Conv2d(4, 3, padding=1), cr.ReLU(), cr.Conv2d(3, 3, padding=1), cr.Dense(3),
+        cr.Input(1, 5, 5), cr.Conv2d(2, 3, padding=1), cr.ReLU(), cr.Conv2d(2, 3, padding=1), cr.Dense(3),
         loss="softmax_cross_entropy",
     )  # fmt: skip
     own = training(made.network, made.derive(), cr.SGD(0.1), "classes")
     program = lower(own, machine_of(native()), samples=32)
     assert any(isinstance(stage, ir.Kernel) and not program.made(stage) for stage in program.stages)
-    x = np.random.default_rng(1).standard_normal((64, 2, 9, 9)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((64, 1, 5, 5)).astype(np.float32)
     found = made.tune(x, Y, batch_size=32, optimizer=cr.SGD(0.1), verbose=False)
     assert any("conv2d1" in choice.what for choice in found.choices)
     assert measured(native()) == {choice.key: choice.tile for choice in found.choices}

@@ -37,8 +37,10 @@ class Labelled:
 
 def onto(data: NDArray[Any], axes: tuple[Index, ...], target: tuple[Index, ...]) -> NDArray[Any]:
     """The same data with its axes in the target's order and extent 1 for the axes it lacks."""
-    data = np.transpose(data, [axes.index(axis) for axis in target if axis in axes])
-    return np.expand_dims(data, [n for n, axis in enumerate(target) if axis not in axes])
+    if axes == target:
+        return data
+    data = data.transpose([axes.index(axis) for axis in target if axis in axes])
+    return data[tuple(slice(None) if axis in axes else None for axis in target)]
 
 
 def axes_of(arrays: Iterable[Labelled]) -> tuple[Index, ...]:

@@ -37,11 +37,10 @@ def elements(values: ArrayLike) -> Words:
     return array % _P if array.dtype == np.uint64 else (array.astype(np.int64) % PRIME).astype(np.uint64)
 
 
-@np.errstate(over="ignore")  # numpy warns of wrap-around on 0-d operands; here it is meant
 def residue(x: Words) -> Words:
     """x mod p for any 64-bit x: 2^61 = 1, and the smaller of x and x − p (which wraps where x < p)."""
     x = (x & _P) + (x >> np.uint64(61))
-    return np.minimum(x, x - _P)
+    return np.minimum(x, np.subtract(x, _P))  # the operator would warn that a number by itself wraps
 
 
 def _shift(x: Words, bits: int) -> Words:

@@ -9,7 +9,6 @@ The indices that a node leaves free are computed as it is built: `node.free`, in
 
 from __future__ import annotations
 
-from abc import ABCMeta
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,7 +21,7 @@ _INTERNED: WeakValueDictionary[tuple[object, ...], Expr] = WeakValueDictionary()
 T = TypeVar("T")
 
 
-class _Interning(ABCMeta):
+class _Interning(type):
     def __call__(cls: type[T], *arguments: Any) -> T:
         missing = cls.__init__.__code__.co_argcount - 1 - len(arguments)
         if missing:

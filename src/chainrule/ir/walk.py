@@ -7,7 +7,8 @@ A function that would recurse is written as a generator that yields the argument
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from functools import singledispatch, wraps
+from functools import wraps
+from operator import attrgetter
 from typing import Any, ParamSpec, TypeVar
 
 from chainrule.ir.expr import (
@@ -54,119 +55,70 @@ def iterative(function: Callable[P, Steps[T]]) -> Callable[P, T]:
     return run
 
 
-@singledispatch
+# A walk asks this of every node, so it is one look-up by type.
+_CHILDREN: dict[type[Expr], Callable[[Any], tuple[Expr, ...]]] = {
+    Constant: lambda node: (),
+    Size: lambda node: (),
+    Component: lambda node: (),
+    Guard: lambda node: (),
+    Add: attrgetter("terms"),
+    Multiply: attrgetter("factors"),
+    Power: lambda node: (node.base,),
+    Apply: attrgetter("arguments"),
+    Reduce: lambda node: (node.body,),
+    Delta: lambda node: (node.right,) if isinstance(node.right, Component) else (),
+    Derivative: lambda node: (node.of, node.wrt),
+}
+
+
 def children(node: Expr) -> tuple[Expr, ...]:
     """The expressions directly inside a node."""
-    raise TypeError(f"no children known for {type(node).__name__}")
+    if (inside := _CHILDREN.get(type(node))) is None:
+        raise TypeError(f"no children known for {type(node).__name__}")
+    return inside(node)
 
 
-@singledispatch
 def rebuild(node: Expr, parts: tuple[Expr, ...]) -> Expr:
     """The same node around other children."""
-    raise TypeError(f"no rebuild known for {type(node).__name__}")
+    match node:
+        case Constant() | Size() | Component() | Guard():
+            return node
+        case Add():
+            return Add(parts)
+        case Multiply():
+            return Multiply(parts)
+        case Power():
+            return Power(parts[0], node.exponent)
+        case Apply():
+            return Apply(node.function, parts)
+        case Reduce():
+            return Reduce(node.kind, node.indices, parts[0])
+        case Delta():
+            if not parts:
+                return node
+            assert isinstance(parts[0], Component)
+            return Delta(node.left, parts[0])
+        case Derivative():
+            assert isinstance(parts[1], Component)
+            return Derivative(parts[0], parts[1])
+        case _:
+            raise TypeError(f"no rebuild known for {type(node).__name__}")
 
 
-def _leaf(node: Expr) -> tuple[Expr, ...]:
-    return ()
-
-
-def _same(node: Expr, parts: tuple[Expr, ...]) -> Expr:
-    return node
-
-
-for leaf in (Constant, Size, Component, Guard):
-    children.register(leaf, _leaf)
-    rebuild.register(leaf, _same)
-
-
-@children.register
-def _(node: Add) -> tuple[Expr, ...]:
-    return node.terms
-
-
-@rebuild.register
-def _(node: Add, parts: tuple[Expr, ...]) -> Expr:
-    return Add(parts)
-
-
-@children.register
-def _(node: Multiply) -> tuple[Expr, ...]:
-    return node.factors
-
-
-@rebuild.register
-def _(node: Multiply, parts: tuple[Expr, ...]) -> Expr:
-    return Multiply(parts)
-
-
-@children.register
-def _(node: Power) -> tuple[Expr, ...]:
-    return (node.base,)
-
-
-@rebuild.register
-def _(node: Power, parts: tuple[Expr, ...]) -> Expr:
-    return Power(parts[0], node.exponent)
-
-
-@children.register
-def _(node: Apply) -> tuple[Expr, ...]:
-    return node.arguments
-
-
-@rebuild.register
-def _(node: Apply, parts: tuple[Expr, ...]) -> Expr:
-    return Apply(node.function, parts)
-
-
-@children.register
-def _(node: Reduce) -> tuple[Expr, ...]:
-    return (node.body,)
-
-
-@rebuild.register
-def _(node: Reduce, parts: tuple[Expr, ...]) -> Expr:
-    return Reduce(node.kind, node.indices, parts[0])
-
-
-@children.register
-def _(node: Delta) -> tuple[Expr, ...]:
-    return (node.right,) if isinstance(node.right, Component) else ()
-
-
-@rebuild.register
-def _(node: Delta, parts: tuple[Expr, ...]) -> Expr:
-    if parts:
-        assert isinstance(parts[0], Component)
-        return Delta(node.left, parts[0])
-    return node
-
-
-@children.register
-def _(node: Derivative) -> tuple[Expr, ...]:
-    return (node.of, node.wrt)
-
-
-@rebuild.register
-def _(node: Derivative, parts: tuple[Expr, ...]) -> Expr:
-    assert isinstance(parts[1], Component)
-    return Derivative(parts[0], parts[1])
-
-
-def nodes(root: Expr) -> Iterator[Expr]:
-    """Every distinct node, parents before children, in order of writing."""
+def nodes(*roots: Expr) -> Iterator[Expr]:
+    """Every distinct node, parents before children, in order of writing; what several roots share is met once."""
     seen: set[Expr] = set()
-    stack = [root]
+    stack = [*reversed(roots)]
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
             yield node
-            stack.extend(reversed(children(node)))
+            stack += children(node)[::-1]
 
 
-def components(root: Expr) -> Iterator[Component]:
-    return (node for node in nodes(root) if isinstance(node, Component))
+def components(*roots: Expr) -> Iterator[Component]:
+    return (node for node in nodes(*roots) if isinstance(node, Component))
 
 
 def tensors(root: Expr) -> tuple[Tensor, ...]:
@@ -187,13 +139,15 @@ def transform(root: Expr, function: Callable[[Expr], Expr]) -> Expr:
         if node in done:
             stack.pop()
             continue
-        parts = children(node)
-        missing = [part for part in parts if part not in done]
-        if missing:
-            stack.extend(reversed(missing))
-            continue
-        new = tuple(done[part] for part in parts)
-        done[node] = function(node if new == parts else rebuild(node, new))
+        if parts := children(node):
+            missing = [part for part in parts if part not in done]
+            if missing:
+                stack += missing[::-1]
+                continue
+            new = tuple([done[part] for part in parts])
+            done[node] = function(node if new == parts else rebuild(node, new))
+        else:
+            done[node] = function(node)
         stack.pop()
     return done[root]
 

@@ -170,13 +170,13 @@ def split_samples(node: Component) -> tuple[list[Affine], list[Affine]]:
     return samples, [s for s, e in zip(node.subscripts, node.tensor.shape, strict=True) if e != "N"]
 
 
-def bounded(expr: Expr) -> Iterable[Index]:
-    """The indices whose extents a subscript in the expression shows."""
-    for c in components(expr):
+def bounded(*exprs: Expr) -> Iterable[Index]:
+    """The indices whose extents a subscript in the expressions shows."""
+    for c in components(*exprs):
         if c.pad is None:
             for s, e in zip(c.subscripts, c.tensor.shape, strict=True):
-                if s.plain is not None and s.plain.extent == e:
-                    yield s.plain
+                if (index := s.plain) is not None and index.extent == e:
+                    yield index
 
 
 def _binders(indices: Sequence[Index], body: Expr, names: Names) -> str:

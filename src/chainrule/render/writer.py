@@ -113,7 +113,7 @@ class Writer:
     def local(self, lemma: Lemma) -> Names:
         involved = (*tensors_of(lemma.equation), *(t for e in (*lemma.facts, *lemma.auxiliary) for t in tensors_of(e)))
         steps = (lemma.sample or lemma).all_steps
-        shown = frozenset(i for step in steps for e in (step.before, step.after) for i in bounded(e))
+        shown = frozenset(bounded(*(e for step in steps for e in (step.before, step.after))))
         names = replace(self.names.local(involved, lemma.error_signal), bounded=shown)
         return self.view(names, lemma.sample is not None)
 
