@@ -10,7 +10,10 @@ import pytest
 import chainrule as cr
 from chainrule.derive import Derivation
 from chainrule.ir.expr import Tensor
+from chainrule.render import build
 from chainrule.render.backward import Backward
+from chainrule.render.latex import render as latex
+from chainrule.render.markdown import render as markdown
 
 MODELS = ("lenet", "resnet-tiny", "transformer-tiny")
 # Every command that the documents may use: amsmath, amssymb, booktabs and longtable define them.
@@ -61,8 +64,8 @@ def test_every_row_reads_gradients_of_rows_before_it(name: str) -> None:
 @pytest.mark.parametrize("lang", ["en", "zh"])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_command_is_one_that_latex_knows(name: str, lang: Literal["en", "zh"]) -> None:
-    derivation = cr.read_model(name).derive()
-    for text in (derivation.to_latex(lang=lang), derivation.to_markdown(lang=lang)):
+    document = build(cr.read_model(name).derive(), lang, "standard")
+    for text in (latex(document), markdown(document)):
         assert set(re.findall(r"\\([A-Za-z]+)", text)) - KNOWN == set()
 
 

@@ -14,9 +14,11 @@ from html5lib.html5parser import ParseError
 
 import chainrule as cr
 from chainrule import render
+from chainrule.derive import Derivation
 from chainrule.render.build import build
 from chainrule.render.document import Document, formulas
 from chainrule.render.formula import write
+from chainrule.render.html import render as write_page
 from chainrule.render.mathml import MathML, breakable, joined
 from chainrule.render.styles import LATEX
 
@@ -27,13 +29,18 @@ CORE = {*CHILDREN, "math", "mrow", "mi", "mn", "mo", "msqrt", "mtable", "mtr", "
 
 
 @cache
+def derived(name: str) -> Derivation:
+    return cr.read_model(name).derive()
+
+
+@cache
 def document(name: str, lang: Language) -> Document:
-    return build(cr.read_model(name).derive(), lang, "standard")
+    return build(derived(name), lang, "standard")
 
 
 @cache
 def page(name: str, lang: Language) -> str:
-    return cr.read_model(name).derive().to_html(lang=lang)
+    return write_page(document(name, lang))
 
 
 class Outline(HTMLParser):
@@ -85,8 +92,9 @@ def test_the_page_is_valid(name: str, lang: Language) -> None:
     source = page(name, lang)
     html5lib.HTMLParser(strict=True).parse(source)
     assert misformed(source) == []
-    ids = [a["id"] for _, a in Outline(source).elements if "id" in a]
-    links = [str(a["href"])[1:] for tag, a in Outline(source).elements if tag == "a"]
+    elements = Outline(source).elements
+    ids = [a["id"] for _, a in elements if "id" in a]
+    links = [str(a["href"])[1:] for tag, a in elements if tag == "a"]
     assert len(ids) == len(set(ids)) > 4 and links == ids
 
 

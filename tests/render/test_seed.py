@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 from tools.documents import DOCS, derived
@@ -10,6 +11,7 @@ from tools.documents import DOCS, derived
 import chainrule as cr
 
 
+@cache
 def text_of(name: str, lang: str = "zh", detail: str = "standard") -> str:
     text = cr.read_model(name).derive().to_text(lang=lang, detail=detail, width=400)  # type: ignore[arg-type]
     return re.sub(r"[ \u00a0]+", " ", text)
@@ -61,5 +63,6 @@ def test_the_document_has_what_the_article_describes(name: str, what: str) -> No
 @pytest.mark.parametrize("name", ["neuron.zh.md", "backpropagation.zh.md"])
 def test_the_document_in_docs_is_what_is_derived_now(name: str) -> None:
     written = (DOCS / name).read_text(encoding="utf-8")
-    assert written == derived()[name], "python tools/documents.py writes it anew"
-    assert written != derived()[name].replace(r"\delta", "d", 1)
+    now = derived()[name]
+    assert written == now, "python tools/documents.py writes it anew"
+    assert written != now.replace(r"\delta", "d", 1)

@@ -20,6 +20,7 @@ import warnings
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 
 from chainrule.errors import BuildError
 from chainrule.runtime.compiler import Target, find_compiler
@@ -155,11 +156,14 @@ def _compile(commands: list[list[str]], here: Path, time_limit: float) -> None:
                     raise BuildError(problem, about=" ".join(arguments)) from None
             running.append(process)
         for number, (process, arguments) in enumerate(zip(running, commands, strict=True)):
-            try:
-                status = process.wait(max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            # A thread wakes at once: Popen.wait with a timeout looks every 50 ms.
+            waiting = Thread(target=process.wait, daemon=True)
+            waiting.start()
+            waiting.join(max(0.0, end - time.monotonic()))
+            status = process.poll()
+            if status is None:
                 problem = f"the C compiler took longer than {time_limit:g} s"
-                raise BuildError(problem, about=" ".join(arguments), fix=REMEDY) from None
+                raise BuildError(problem, about=" ".join(arguments), fix=REMEDY)
             if status:
                 said = (here / f"said{number}").read_text(encoding="utf-8", errors="replace")
                 raise BuildError(_problem(status, said), about=" ".join(arguments), fix=REMEDY)
