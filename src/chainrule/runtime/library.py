@@ -149,8 +149,9 @@ def _dismiss(team: Team, others: list[Future[int]]) -> None:
     later: BaseException | None = None
     while True:
         try:
-            team.stop = 1
-            wait(others)
+            team.stop = 1  # one that was sent may not be among them yet
+            if others:
+                wait(others)
             break
         except BaseException as error:
             later = error
