@@ -89,7 +89,8 @@ if TYPE_CHECKING:
     from chainrule.train.checkpoint import load
     from chainrule.train.data import Standardiser, digits
     from chainrule.train.files import DataSet, read_data
-    from chainrule.train.model import History, Model
+    from chainrule.train.history import History
+    from chainrule.train.model import Model
     from chainrule.train.models import read_model
     from chainrule.train.sequential import Sequential
     from chainrule.verify.certificate import Certificate
@@ -249,7 +250,8 @@ _WHERE = {
     "nn.standardise": ("Standardise",),
     "train.data": ("Standardiser", "digits"),
     "train.files": ("DataSet", "read_data"),
-    "train.model": ("History", "Model"),
+    "train.history": ("History",),
+    "train.model": ("Model",),
     "train.sequential": ("Sequential",),
     "train.models": ("read_model",),
     "verify.certificate": ("Certificate",),

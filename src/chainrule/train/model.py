@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
 from chainrule.train.data import as_input, as_target, is_one_hot, split
+from chainrule.train.history import History
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
 from chainrule.train.runners import (
@@ -60,21 +60,6 @@ WEIGHT = "weight"  # the input that holds the weights of samples
 CHUNK = 1024  # samples in one pass of predict and evaluate
 RUNNERS = 16  # kinds of tasks that are kept ready
 FEW, MANY = 9, 64  # from so many samples on they go into the lanes of code that is laid out for so many at once
-
-
-@dataclass
-class History:
-    """What `fit` saw, one entry for each epoch. `interrupted`: Ctrl-C ended the run, and the progress was kept."""
-
-    loss: list[float] = field(default_factory=list[float])
-    accuracy: list[float] = field(default_factory=list[float])
-    val_loss: list[float] = field(default_factory=list[float])
-    val_accuracy: list[float] = field(default_factory=list[float])
-    interrupted: bool = False
-
-    def add(self, metrics: Mapping[str, float]) -> None:
-        longer = {name: [*getattr(self, name), value] for name, value in metrics.items()}
-        self.__dict__.update(longer)  # one call, so that all grow or, where Ctrl-C comes, none does
 
 
 class Model:
