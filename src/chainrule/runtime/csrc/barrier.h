@@ -40,6 +40,7 @@ INLINE int waits(team *t, int phase) { return __atomic_load_n(&t->phase, __ATOMI
 /* Wait until every worker is here. What each has written the others then see. Returns 1 to who is to leave, since one
    will never come: where all have, `stop` is set behind that, and does not count. */
 static int __attribute__((unused)) meet(team *t) {
+  if (t->workers == 1) return 0;
   int phase = __atomic_load_n(&t->phase, __ATOMIC_RELAXED);
   if (__atomic_add_fetch(&t->arrived, 1, __ATOMIC_ACQ_REL) == t->workers) {
     __atomic_store_n(&t->arrived, 0, __ATOMIC_RELAXED);
