@@ -126,6 +126,17 @@ def test_tiles_are_measured_before_training(
     assert list(tmp_path.glob("tiles-*"))
 
 
+@pytest.mark.filterwarnings("ignore:the cache of compiled models")
+def test_where_no_tile_can_be_kept_training_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
+    assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
+    out, err = capsys.readouterr()
+    assert "no tiles are measured" in err and "with measured tiles" not in out and "held-out accuracy" in out
+
+
 def test_one_equation_is_derived_by_the_facades_function() -> None:
     import_module("chainrule.derive")
     assert callable(cr.derive)
