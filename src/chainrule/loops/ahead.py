@@ -51,7 +51,7 @@ def _comes_first(work: Work, works: Sequence[Work], facts: Facts) -> bool:
     """Whether all that a kernel takes is there before the step, and what it makes is for this step alone."""
     task, own = facts.task, {*work.group.targets}
     given = {*task.data, *task.kept} - {*task.drawn, *task.stepwise} - facts.bordered
-    if not work.blocks or work.rows or not {*map(facts.base, work.group.reads)} - own <= given:
+    if not work.blocks or not {*map(facts.base, work.group.reads)} - own <= given:
         return False
     if not own.isdisjoint({*task.outputs, *task.following.values(), task.loss}):
         return False

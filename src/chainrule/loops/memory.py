@@ -65,9 +65,9 @@ def met(
                 yield stage
                 continue
             case Turns(update=update, first=first, next=taken):
-                names = {b.name for kernel in (update, first) for b in kernel.buffers}
-                blocks, touched = False, [*names, *(buffer(t, False) for t in taken.values())]
-                changed = [*{b.name for kernel in (update, first) for b in kernel.written}, *touched[len(names) :]]
+                new = [buffer(t, False) for t in taken.values()]
+                blocks, touched = False, [*new, *(b.name for b in (*update.buffers, *first.buffers))]
+                changed = [*new, *(b.name for b in (*update.written, *first.written))]
             case Rows(tensor=tensor):
                 name, rows = buffer(tensor, False), buffer(tensor, True)
                 blocks, touched, changed = True, [rows] if name in given else [name, rows], [rows]

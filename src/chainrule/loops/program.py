@@ -341,7 +341,7 @@ class _Plan:
             if schedule.across:
                 ahead = kernel
             elif ahead is not None and number == len(self.groups) - 1:
-                yield Turns(kernel, ahead, kernel.unit, self.next)
+                yield Turns(kernel, ahead, self.next)
             else:
                 yield kernel
             if self.task.loss is not None and self.task.loss in group.targets:

@@ -97,8 +97,11 @@ class Turns:
 
     update: ir.Kernel
     first: ir.Kernel
-    positions: int
     next: Mapping[Tensor, Tensor]
+
+    @property
+    def positions(self) -> int:
+        return self.update.unit
 
 
 Stage = ir.Kernel | Rows | Taken | Check | Meet | Turns

@@ -38,6 +38,7 @@ from chainrule.train.runners import (
     Runner,
     check_count,
     check_executor,
+    check_workers,
     first,
     metrics_of,
     rates,
@@ -310,8 +311,7 @@ class Model:
     ) -> Runner:
         """What runs a task, made once for each kind of task as long as there are few kinds."""
         check_executor(executor)
-        if workers is not None:
-            check_count("workers", workers, 2)
+        check_workers(workers)
         key = (what, samples, executor, workers, dtype)
         if key not in self._runners:
             while len(self._runners) >= RUNNERS:  # each has memory of its own
@@ -524,8 +524,7 @@ class Model:
         from chainrule.train.tune import tune
 
         run = self._steps(x, y, batch_size, optimizer)
-        if workers is not None:
-            check_count("workers", workers, 2)
+        check_workers(workers)
         most = workers_for(run.task, run.batch, workers)
         cache()  # a tile that cannot be kept need not be found
         with progress(1, verbose, "measuring tiles") as report:

@@ -18,6 +18,7 @@ from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import Tensor
 from chainrule.loops.program import lower
 from chainrule.loops.task import Lowered, Meet, Stage, Task
+from chainrule.runtime.aligned import aligned
 from chainrule.runtime.compiler import native
 from chainrule.runtime.library import Library
 from chainrule.runtime.peaks import Peaks, peaks
@@ -97,7 +98,7 @@ class Clocked:
     def ticks(self, workers: int = 1) -> NDArray[np.float64]:
         """For the start, each stage and the end of a step, the ticks of one run through all steps."""
         run, ticks = self.given, np.zeros(self.marks, np.uint64)
-        values = {t: a.copy() for t, a in run.kept.items()}
+        values = {t: aligned(a) for t, a in run.kept.items()}  # as `fit` has them
         self.library.prepare(run.data, values, self.outputs, run.order, run.batch, ticks)
         try:
             failed = self.library.steps(len(run.order), run.batch, 0, run.steps, workers=workers)

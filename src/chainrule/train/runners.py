@@ -308,6 +308,11 @@ def check_executor(executor: object) -> None:
         raise ModelError(f"unknown executor {executor!r}", fix='write executor="native" or executor="numpy"')
 
 
+def check_workers(workers: object) -> None:
+    if workers is not None:
+        check_count("workers", workers, 2)
+
+
 def check_count(name: str, value: object, example: int) -> None:
     """Raises ModelError for what is no positive whole number."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
