@@ -110,8 +110,8 @@ KERNEL void k3(long N, long from, long to, real *restrict y3, const real *restri
         for (long r4 = 0; r4 < 2; r4++) {
             for (long r5 = 0; r5 < 12; r5++) {
                 for (long r6 = 0; r6 < 12; r6++) {
-                    const vec v11 = add(load(y1 + b1 * 8912 + r4 * 1152 + r5 * 96 + r6 * 8), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b1 * 8912 + r4 * 1152 + r5 * 96 + r6 * 8)));
-                    s2 = add(s2, mul(v11, v11));
+                    const vec v10 = mac(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b1 * 8912 + r4 * 1152 + r5 * 96 + r6 * 8), load(y1 + b1 * 8912 + r4 * 1152 + r5 * 96 + r6 * 8));
+                    s2 = add(s2, mul(v10, v10));
                 }
             }
         }
@@ -144,7 +144,7 @@ KERNEL void k5(long N, long from, long to, real *restrict x2, const real *restri
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
         for (long i3 = 0; i3 < 288; i3++) {
-            store(x2 + b2 * 8912 + i3 * 8, mul(splat(v1), add(load(y1 + b2 * 8912 + i3 * 8), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 8912 + i3 * 8)))));
+            store(x2 + b2 * 8912 + i3 * 8, mul(splat(v1), mac(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 8912 + i3 * 8), load(y1 + b2 * 8912 + i3 * 8))));
         }
     }
 }

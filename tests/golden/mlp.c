@@ -134,10 +134,10 @@ KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restri
         for (long r9 = 0; r9 < 10; r9++) {
             s5 = lse_add(s5, load(y3 + b1 * 368 + r9 * 8), m3, r9);
         }
-        const vec v13 = mul(splat(number(-1.0f, 2305843009213693950u)), lse_end(m3, s5));
-        for (long i14 = 0; i14 < 10; i14++) {
-            prefetch(y3 + b1 * 368 + i14 * 8);
-            store(y4 + b1 * 368 + i14 * 8, exp_(add(load(y3 + b1 * 368 + i14 * 8), v13)));
+        const vec v11 = lse_end(m3, s5);
+        for (long i12 = 0; i12 < 10; i12++) {
+            prefetch(y3 + b1 * 368 + i12 * 8);
+            store(y4 + b1 * 368 + i12 * 8, exp_(mac(splat(number(-1.0f, 2305843009213693950u)), v11, load(y3 + b1 * 368 + i12 * 8))));
         }
     }
 }
@@ -163,7 +163,7 @@ KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restri
         for (long r13 = 0; r13 < 10; r13++) {
             s12 = mac(load(x2 + b1 * 368 + r13 * 8), load(y3 + b1 * 368 + r13 * 8), s12);
         }
-        store(y5 + b1 * 368, add(v11, mul(splat(number(-1.0f, 2305843009213693950u)), s12)));
+        store(y5 + b1 * 368, mac(splat(number(-1.0f, 2305843009213693950u)), s12, v11));
     }
 }
 #endif
@@ -192,7 +192,7 @@ KERNEL void k6(long N, long from, long to, real *restrict y4, const real *restri
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
         for (long i3 = 0; i3 < 10; i3++) {
-            store(y4 + b2 * 368 + i3 * 8, mul(splat(v1), add(load(y4 + b2 * 368 + i3 * 8), mul(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 368 + i3 * 8)))));
+            store(y4 + b2 * 368 + i3 * 8, mul(splat(v1), mac(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 368 + i3 * 8), load(y4 + b2 * 368 + i3 * 8))));
         }
     }
 }
@@ -374,30 +374,30 @@ KERNEL void k9(long N, long from, long to, real *restrict y2, const real *restri
         }
         const vec a42 = load(y2 + b1 * 368);
         const vec v43 = splat(number(-1.0f, 2305843009213693950u));
-        const vec v45 = splat(number(1.0f, 1u));
-        store(y2 + b1 * 368, mul(mul(s3, a42), add(v45, mul(v43, a42))));
-        const vec a49 = load(y2 + b1 * 368 + 8);
-        store(y2 + b1 * 368 + 8, mul(mul(s4, a49), add(v45, mul(v43, a49))));
-        const vec a54 = load(y2 + b1 * 368 + 16);
-        store(y2 + b1 * 368 + 16, mul(mul(s5, a54), add(v45, mul(v43, a54))));
-        const vec a59 = load(y2 + b1 * 368 + 24);
-        store(y2 + b1 * 368 + 24, mul(mul(s6, a59), add(v45, mul(v43, a59))));
-        const vec a64 = load(y2 + b1 * 368 + 32);
-        store(y2 + b1 * 368 + 32, mul(mul(s7, a64), add(v45, mul(v43, a64))));
-        const vec a69 = load(y2 + b1 * 368 + 40);
-        store(y2 + b1 * 368 + 40, mul(mul(s8, a69), add(v45, mul(v43, a69))));
-        const vec a74 = load(y2 + b1 * 368 + 48);
-        store(y2 + b1 * 368 + 48, mul(mul(s9, a74), add(v45, mul(v43, a74))));
-        const vec a79 = load(y2 + b1 * 368 + 56);
-        store(y2 + b1 * 368 + 56, mul(mul(s10, a79), add(v45, mul(v43, a79))));
-        const vec a84 = load(y2 + b1 * 368 + 64);
-        store(y2 + b1 * 368 + 64, mul(mul(s11, a84), add(v45, mul(v43, a84))));
-        const vec a89 = load(y2 + b1 * 368 + 72);
-        store(y2 + b1 * 368 + 72, mul(mul(s12, a89), add(v45, mul(v43, a89))));
-        const vec a94 = load(y2 + b1 * 368 + 80);
-        store(y2 + b1 * 368 + 80, mul(mul(s13, a94), add(v45, mul(v43, a94))));
-        const vec a99 = load(y2 + b1 * 368 + 88);
-        store(y2 + b1 * 368 + 88, mul(mul(s14, a99), add(v45, mul(v43, a99))));
+        const vec v44 = splat(number(1.0f, 1u));
+        store(y2 + b1 * 368, mul(mul(s3, a42), mac(v43, a42, v44)));
+        const vec a48 = load(y2 + b1 * 368 + 8);
+        store(y2 + b1 * 368 + 8, mul(mul(s4, a48), mac(v43, a48, v44)));
+        const vec a52 = load(y2 + b1 * 368 + 16);
+        store(y2 + b1 * 368 + 16, mul(mul(s5, a52), mac(v43, a52, v44)));
+        const vec a56 = load(y2 + b1 * 368 + 24);
+        store(y2 + b1 * 368 + 24, mul(mul(s6, a56), mac(v43, a56, v44)));
+        const vec a60 = load(y2 + b1 * 368 + 32);
+        store(y2 + b1 * 368 + 32, mul(mul(s7, a60), mac(v43, a60, v44)));
+        const vec a64 = load(y2 + b1 * 368 + 40);
+        store(y2 + b1 * 368 + 40, mul(mul(s8, a64), mac(v43, a64, v44)));
+        const vec a68 = load(y2 + b1 * 368 + 48);
+        store(y2 + b1 * 368 + 48, mul(mul(s9, a68), mac(v43, a68, v44)));
+        const vec a72 = load(y2 + b1 * 368 + 56);
+        store(y2 + b1 * 368 + 56, mul(mul(s10, a72), mac(v43, a72, v44)));
+        const vec a76 = load(y2 + b1 * 368 + 64);
+        store(y2 + b1 * 368 + 64, mul(mul(s11, a76), mac(v43, a76, v44)));
+        const vec a80 = load(y2 + b1 * 368 + 72);
+        store(y2 + b1 * 368 + 72, mul(mul(s12, a80), mac(v43, a80, v44)));
+        const vec a84 = load(y2 + b1 * 368 + 80);
+        store(y2 + b1 * 368 + 80, mul(mul(s13, a84), mac(v43, a84, v44)));
+        const vec a88 = load(y2 + b1 * 368 + 88);
+        store(y2 + b1 * 368 + 88, mul(mul(s14, a88), mac(v43, a88, v44)));
     }
 }
 #endif

@@ -48,6 +48,14 @@ def test_the_update_of_a_large_tensor_and_its_next_products_take_turns(rule: cr.
     assert [(given.name, new.name) for given, new in found.next.items()] == [("input", "input next")]
 
 
+def test_with_one_sample_the_update_and_the_next_products_are_one_kernel() -> None:
+    """Where the products read each entry of the tensor once; a convolution reads it at every place."""
+    one, two = (turns(task_of(*LARGE, rule=cr.Adam()), samples) for samples in (1, 2))
+    conv = turns(task_of(cr.Input(16, 6, 6), cr.Conv2d(64, 3), cr.Flatten(), cr.Dense(3)))
+    assert one and one.both and two and not two.both and conv and not conv.both
+    assert {b.name for b in one.both.written} == {b.name for k in (one.update, one.first) for b in k.written}
+
+
 def test_images_are_taken_in_as_the_rows_that_they_are() -> None:
     found = turns(task_of(cr.Input(1, 28, 25), cr.Flatten(), *LARGE[1:]))
     assert found and [t.name for t in found.next] == ["input"]

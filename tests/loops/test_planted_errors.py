@@ -58,7 +58,7 @@ def point(expected: int) -> tuple[dict[Tensor, Any], dict[Tensor, Any]]:
 
 
 def refused(lowered: Lowered) -> bool:
-    given, right = point(1 if lowered.width == 1 else 6)
+    given, right = point(2 if lowered.width == 1 else 6)
     try:
         step = Step(lowered, Field(SEED), given)
     except (IndexError, TypeError, ValueError):  # outside of a tensor, or never written

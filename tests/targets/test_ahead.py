@@ -85,27 +85,33 @@ def test_steps_that_overlap_are_exact(batch: int, monkeypatch: pytest.MonkeyPatc
 
 
 TURN = "                k1(M, from, stop, y2, p2, p1, x1n);\n"
+BOTH = "if (from < to) k12(N, from, to, p1, y2, p2, y9, x1, p5, x1n);"
 BROKEN = {
-    "this batch again": (TURN, TURN.replace("x1n", "x1")),
-    "no exchange": ("x1 = x1n, x1n = x1_was;", ""),
-    "nothing at the start": ("k1(N, from, to,", "(void)(N, from, to,"),
-    "some positions are left out": (TURN, f"if (from) {TURN}"),
+    "this batch again": (4, TURN, TURN.replace("x1n", "x1")),
+    "this sample again": (1, BOTH, BOTH.replace("x1n", "x1")),
+    "the next sample too soon": (1, BOTH, BOTH.replace("x1,", "x1n,")),
+    "no exchange": (1, "x1 = x1n, x1n = x1_was;", ""),
+    "nothing at the start": (1, "k1(N, from, to,", "(void)(N, from, to,"),
+    "some positions are left out": (4, TURN, f"if (from) {TURN}"),
+    "some entries are left out": (1, BOTH, BOTH.replace("k12(N, from,", "k12(N, from + 1,")),
+    "no update": (1, BOTH, BOTH.replace("k12(", "k1(").replace("p1, y2, p2, y9, x1, p5,", "y2, p2, p1,")),
 }
 
 
 @pytest.mark.parametrize("error", BROKEN)
 def test_an_exchange_that_goes_wrong_is_seen(error: str) -> None:
     task = task_of(cr.SGD(0.1))
-    lowered = at_lanes(task, HERE.lanes, samples=1)
+    batch, text, wrong = BROKEN[error]
+    lowered = at_lanes(task, HERE.lanes, samples=batch)
     given = floats(task, SAMPLES)
-    source, (text, wrong) = emit(lowered), BROKEN[error]
+    source = emit(lowered)
     assert source.count(text) == 1
-    assert bits_of(lowered, source.replace(text, wrong), given) != bits_of(lowered, source, given)
+    assert bits_of(lowered, source.replace(text, wrong), given, batch) != bits_of(lowered, source, given, batch)
 
 
-def bits_of(lowered: Lowered, source: str, given: Any) -> dict[str, bytes]:
+def bits_of(lowered: Lowered, source: str, given: Any, batch: int) -> dict[str, bytes]:
     built = Library(lowered, source, c.slots(lowered), HERE, np.dtype(np.float32), QUICK)
-    return natively(built, given, order(), 1).bits
+    return natively(built, given, order(), batch).bits
 
 
 def test_a_place_that_does_not_last_is_seen() -> None:

@@ -3,7 +3,8 @@
 A step ends with the update of a large tensor, and the next one begins with products of its batch and that tensor. Where
 few samples come at once, each of the two takes as long as a far cache takes to give the tensor. Run by turns, some
 positions of the tensor's first axis at a time, the products find in the nearest cache what the update left there, and
-the tensor comes from afar once. What is computed stays, and with it every bit.
+the tensor comes from afar once. With one sample the products read each entry once: then one kernel computes an entry,
+stores it and multiplies it. What is computed stays, and with it every bit.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import Affine
-from chainrule.ir.walk import components
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import components, replace_tensors
+from chainrule.loops.fuse import Group
 from chainrule.loops.kernel import scattered
 from chainrule.loops.lives import Facts, Work
-from chainrule.loops.schedule import SIZES, Schedule, single_sided
+from chainrule.loops.places import flat_factors
+from chainrule.loops.schedule import SIZES, Schedule, reductions, single_sided
 
 NEAR = 2**13
 """Entries of the nearest cache, 32 KB. A tensor that fits needs no turns; what a turn updates must fit."""
@@ -33,13 +37,34 @@ def run_ahead(works: Sequence[Work], facts: Facts, in_place: Mapping[Tensor, Ten
         if _position_by_position(update, {old, new}) and _position_by_position(first, {old})
     ]
     for _, old, first, update in sorted(pairs, key=lambda pair: -pair[0]):
-        row, most = facts.layouts[old].strides[0], update.schedule.tile[1]
+        row = facts.layouts[old].strides[0]
+        most = update.schedule.tile[1] if reductions(update.group) else first.schedule.tile[1]
         size = max((size for size in SIZES if size <= most and size * row <= NEAR), default=0)
         if size:
             between = [work for work in works if work not in (first, update)]
             ahead = replace(first, schedule=replace(_turn(first, size), across=True), blocks=False)
             return [ahead, *between, replace(update, schedule=_turn(update, size))]
     return None
+
+
+def reading_once(
+    first: Group, update: Group, news: Mapping[Tensor, Tensor], taken: Mapping[Tensor, Tensor]
+) -> Group | None:
+    """The first kernel's equations over the next batch, which is `taken` in, and over the tensors that the update makes
+    of others, `news`; None unless they read each entry of one of those once, and nothing else of them."""
+    every = [c for e in first.equations for c in components(e.value) if c.tensor in news]
+    if len(every) != 1 or reductions(update) or len(reductions(first)) != 1:
+        return None
+    (read,), (node,) = every, reductions(first)
+    factors = flat_factors(node.body)
+    plain = [s.plain for s in read.subscripts]
+    outputs = [i for i in first.indices if not i.is_sample]
+    if not all(isinstance(f, Component) and f.pad is None for f in factors) or read not in factors:
+        return None
+    if None in plain or len({*plain}) < len(plain) or {*plain} != {*outputs, *node.indices}:
+        return None
+    replaced = {**taken, **news}
+    return Group(tuple(Equation(e.target, replace_tensors(e.value, replaced)) for e in first.equations), first.lanes)
 
 
 def _turn(work: Work, size: int) -> Schedule:

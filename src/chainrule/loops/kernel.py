@@ -12,20 +12,21 @@ from chainrule.ir.walk import children, tensors
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.lower import ZERO, Lowering
-from chainrule.loops.places import Env, Place, Position, Sample, flat_factors, key_of
+from chainrule.loops.places import Env, Place, Position, Sample, flat_factors
 from chainrule.loops.schedule import Schedule
 
 
 class Builder:
-    """`stored` are the targets that something outside of the group reads. With `single` there is one sample."""
+    """`stored` are the targets that something outside of the group reads; `update` holds equations that are computed
+    where the group reads their targets."""
 
     def __init__(
         self, group: Group, schedule: Schedule, places: Mapping[tuple[Tensor, bool], Place], stored: frozenset[Tensor],
-        lanes: int, width: int, ids: frozenset[Tensor], single: bool = False,
+        lanes: int, width: int, ids: frozenset[Tensor], update: Sequence[Equation] = (),
     ) -> None:
-        self.group, self.schedule, self.stored, self.single = group, schedule, stored, single
+        self.group, self.schedule = group, schedule
         self.lanes, self.width = lanes, width
-        self.low = Lowering(places, lanes, width, ids, schedule.lanes == "terms")
+        self.low = Lowering(places, lanes, width, ids, schedule.lanes == "terms", stored, update)
         self.split: Literal["blocks"] | int | None = None
         self.unit = 1
         self.order: list[int | Index] = [*range(len(schedule.loops))]
@@ -130,20 +131,12 @@ class Builder:
         point, so that few values wait in registers."""
         for part in segments(self.group):
             reductions = [node for equation in part for node in outermost(equation.value)]
-            if any(not self.single or any(not i.is_sample for i in node.indices) for node in reductions):
+            if reductions:
                 self.fetch(part, envs)
             for node in reductions:
                 self.low.many(node, envs)
             for env in envs:
-                values: list[tuple[Component, ir.Atom]] = []
-                for equation in part:
-                    value = self.low.many(equation.value, [env])[0]
-                    self.low.scopes[-1][key_of(equation.target, env)] = value
-                    if equation.tensor in self.stored:
-                        values.append((equation.target, value))
-                # A new value of a parameter takes the old one's place only when all that reads it here has.
-                for target, value in values:
-                    self.low.store(target, env, value)
+                self.low.compute(part, env)
 
     def fetch(self, part: Sequence[Equation], envs: list[Env]) -> None:
         """Bring to the cache, while sums run, what is put together with them at the end."""
@@ -216,13 +209,16 @@ def scattered(group: Group, ids: frozenset[Tensor]) -> tuple[Index, Component] |
 
 
 def early(value: Expr, bound: set[Index]) -> Iterator[Expr]:
-    """The largest parts of a value that depend on these indices alone and take work."""
+    """The largest parts of a value that depend on these indices alone and take work; of a term that is a product its
+    factors, for it is multiplied where it is added."""
     stack = [value]
     while stack:
         node = stack.pop()
         if bound.issuperset(node.free):
             if isinstance(node, (Add, Multiply, Power, Apply, Reduce)):
                 yield node
+        elif isinstance(node, Add):
+            stack.extend(factor for term in reversed(node.terms) for factor in reversed(flat_factors(term)))
         else:
             stack.extend(reversed(children(node)))
 

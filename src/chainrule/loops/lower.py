@@ -8,7 +8,7 @@ of the equation, by fused multiply-add. That order is the same in every schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from math import floor, prod
@@ -18,6 +18,7 @@ from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guar
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.laws import expanded
+from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import own_subscripts
@@ -29,6 +30,7 @@ from chainrule.loops.places import (
     flat_factors,
     inside,
     invariant,
+    key_of,
     known_part,
     padded_factors,
     place_in_window,
@@ -49,16 +51,37 @@ Body = Callable[[list[Env], "Atom | None"], None]
 
 class Lowering(Reader):
     """Statements for one kernel. With `split` neighbouring terms of sums go into the lanes; those of a sum that no
-    output index moves do so anyway. The rest is as for `Reader`."""
+    output index moves do so anyway. `stored` are the targets that are kept in memory, `update` equations that are
+    computed where their targets are read. The rest is as for `Reader`."""
 
     def __init__(
-        self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor], split: bool
+        self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor], split: bool,
+        stored: Collection[Tensor], update: Sequence[Equation] = (),
     ) -> None:
         super().__init__(places, lanes, width, ids)
-        self.split = split
+        self.split, self.stored, self.update = split, stored, update
         self.padded: list[Component] = []
 
     # Values
+
+    def compute(self, equations: Sequence[Equation], env: Env) -> None:
+        """The values of equations at a point, stored when all are known: a new value of a parameter takes the old one's
+        place only when all that reads it here has."""
+        values: list[tuple[Component, Atom]] = []
+        for equation in equations:
+            value = self.many(equation.value, [env])[0]
+            self.scopes[-1][key_of(equation.target, env)] = value
+            if equation.tensor in self.stored:
+                values.append((equation.target, value))
+        for target, value in values:
+            self.store(target, env, value)
+
+    def component(self, node: Component, env: Env) -> Atom:
+        target = next((e.target for e in self.update if e.tensor is node.tensor), None)
+        if target is not None and self.lookup(key_of(node, env)) is None:
+            here = zip(target.subscripts, node.subscripts, strict=True)
+            self.compute(self.update, {own.indices[0]: env[at.indices[0]] for own, at in here})
+        return super().component(node, env)
 
     def many(self, node: Expr, envs: Sequence[Env]) -> list[Atom]:
         """The value of a node at each of the points."""
@@ -82,7 +105,7 @@ class Lowering(Reader):
             case Component():
                 return [self.component(node, env) for env in envs]
             case Add(terms=terms):
-                return self.combined("add", [self.many(t, envs) for t in terms])
+                return self.sums(terms, envs)
             case Multiply():
                 return [self.product(*factors) for factors in self.factors(node, envs)]
             case Power(base=base, exponent=exponent):
@@ -103,14 +126,20 @@ class Lowering(Reader):
             case _:
                 raise CompileError(f"no loops for {type(node).__name__}", about=node)
 
-    def combined(self, operation: str, parts: Sequence[Sequence[Atom]]) -> list[Atom]:
-        result: list[Atom] = []
-        for values in map(list[Atom], zip(*parts, strict=True)):
-            total = values[0]
-            for value in values[1:]:
-                total = self.call(operation, total, value)
-            result.append(total)
-        return result
+    def sums(self, terms: Sequence[Expr], envs: Sequence[Env]) -> list[Atom]:
+        """The terms added in order; a product and what stands before it are rounded once. Of a first product and a
+        second term that is none the product is added to the term."""
+        first, *rest = terms
+        if isinstance(first, Multiply) and not isinstance(rest[0], Multiply):
+            first, rest[0] = rest[0], first
+        totals = self.many(first, envs)
+        for term in rest:
+            parts = self.factors(term, envs)
+            totals = [
+                self.added(total, [self.product(factors, brackets)] if brackets else factors)
+                for total, (factors, brackets) in zip(totals, parts, strict=True)
+            ]
+        return totals
 
     def factors(self, node: Expr, envs: Sequence[Env]) -> list[tuple[list[Atom], list[Atom]]]:
         """For each point the factors of a product, and the brackets among them."""

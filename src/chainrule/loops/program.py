@@ -14,7 +14,7 @@ from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, tensors, transform
 from chainrule.loops import nodes as ir
-from chainrule.loops.ahead import run_ahead
+from chainrule.loops.ahead import reading_once, run_ahead
 from chainrule.loops.border import border
 from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
@@ -34,6 +34,7 @@ from chainrule.loops.schedule import (
     needs_rows,
     single_sided,
 )
+from chainrule.loops.single import single
 from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Taken, Task, Turns
 
 
@@ -57,8 +58,9 @@ class _Plan:
     def __init__(
         self, task: Task, machine: Machine, width: int, samples: int, scheduled: bool, tiles: Tiles, variant: int
     ) -> None:
-        self.task, self.machine, self.width, self.samples = task, machine, width, samples
         self.single = samples == 1 and bool(task.following)
+        self.task = task = single(task) if self.single else task
+        self.machine, self.width, self.samples = machine, width, samples
         self.scheduled, self.tiles, self.variant = scheduled, tiles, variant
         self.ids = task.ids
         equations = self.merged() if scheduled else [*task.equations]
@@ -335,17 +337,31 @@ class _Plan:
                     yield border(places[tensor, False], self.names[tensor], self.width)
                 if at == number and tensor in self.taken:
                     yield Taken(tensor, self.taken[tensor])
-            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids, self.single)
+            builder = Builder(group, schedule, places, targets, self.machine.lanes, self.width, self.ids)
             self.by_name[name] = (group, schedule)
             kernel = builder.build(name, [self.described(e) for e in group.equations])
             if schedule.across:
                 ahead = kernel
             elif ahead is not None and number == len(self.groups) - 1:
-                yield Turns(kernel, ahead, self.next)
+                yield Turns(kernel, ahead, self.next, self.both(group, places, targets))
             else:
                 yield kernel
             if self.task.loss is not None and self.task.loss in group.targets:
                 yield Check(self.task.loss)
+
+    def both(
+        self, update: Group, places: Mapping[tuple[Tensor, bool], Place], targets: frozenset[Tensor]
+    ) -> ir.Kernel | None:
+        """A step's last kernel and the next one's first in one, where each has one sample."""
+        news = {old: new for old, new in self.in_place.items() if new in update.targets}
+        group = reading_once(self.groups[0], update, news, self.next) if self.single else None
+        if group is None:
+            return None
+        schedule = replace(self.choose(group, self.layouts), across=True)
+        comment = [self.described(e) for e in (*update.equations, *group.equations)]
+        machine, name = self.machine, f"k{len(self.groups) + 1}"
+        builder = Builder(group, schedule, places, targets, machine.lanes, self.width, self.ids, update.equations)
+        return builder.build(name, comment)
 
     def described(self, equation: Equation) -> str:
         """The equation in the names of the code: no name of a user's reaches it."""

@@ -37,7 +37,7 @@ class Reader(Writer):
         sample: Sample | None = None
         if sampled(tensor):
             index = subscripts[0].plain
-            position = env.get(index) if index else None
+            position = env.get(index) if index else Sample(Affine(), Affine()) if subscripts[0] == Affine() else None
             if not isinstance(position, Sample):
                 raise CompileError(f"{tensor.name} is read at the samples {subscripts[0]}", about=component)
             sample, subscripts = position, subscripts[1:]

@@ -93,11 +93,13 @@ class Meet:
 @dataclass(frozen=True, slots=True)
 class Turns:
     """The end of a step: the workers share out `update`, and run it by turns with the next step's first kernel, so many
-    `positions` at a time. Of its next batch that takes in the tensors `next`, each in the place of another."""
+    `positions` at a time, or they run `both`, one kernel in the place of the two. Of its next batch that takes in the
+    tensors `next`, each in the place of another."""
 
     update: ir.Kernel
     first: ir.Kernel
     next: Mapping[Tensor, Tensor]
+    both: ir.Kernel | None
 
     @property
     def positions(self) -> int:
@@ -148,7 +150,7 @@ def kernels(stage: Stage) -> tuple[ir.Kernel, ...]:
     match stage:
         case ir.Kernel():
             return (stage,)
-        case Turns(update=update, first=first):
-            return update, first
+        case Turns(update=update, first=first, both=both):
+            return (update, first, both) if both else (update, first)
         case _:
             return ()

@@ -426,16 +426,19 @@ class _Step:
             yield from (f"        {line}" for line in self.gather(tensor, given))
         yield "            }"
         yield "            meet(t);"
-        yield "            const long rest = samples - begin - batch, M = rest < batch ? rest : batch;"
-        yield "            long from, to;"
-        yield f"            share({update.split}, {turns.positions}, worker, workers, &from, &to);"
-        yield f"            for (; from < to; from += {turns.positions}) {{"
-        yield f"                const long stop = from + {turns.positions} < to ? from + {turns.positions} : to;"
-        yield f"                {update.name}(N, from, stop, {', '.join(b.name for b in update.buffers)});"
-        others = {names[given]: names[tensor] for given, tensor in turns.next.items()}
-        arguments = (others.get(b.name, b.name) for b in first.buffers)
-        yield f"                {first.name}(M, from, stop, {', '.join(arguments)});"
-        yield "            }"
+        if turns.both:
+            yield from (f"    {line}" for line in self.stage(turns.both))
+        else:
+            yield "            const long rest = samples - begin - batch, M = rest < batch ? rest : batch;"
+            yield "            long from, to;"
+            yield f"            share({update.split}, {turns.positions}, worker, workers, &from, &to);"
+            yield f"            for (; from < to; from += {turns.positions}) {{"
+            yield f"                const long stop = from + {turns.positions} < to ? from + {turns.positions} : to;"
+            yield f"                {update.name}(N, from, stop, {', '.join(b.name for b in update.buffers)});"
+            others = {names[given]: names[tensor] for given, tensor in turns.next.items()}
+            arguments = (others.get(b.name, b.name) for b in first.buffers)
+            yield f"                {first.name}(M, from, stop, {', '.join(arguments)});"
+            yield "            }"
         for given, tensor in turns.next.items():
             kind = "whole" if tensor.dtype == "integer" else "real"
             yield f"            {kind} *const {names[given]}_was = {names[given]};"

@@ -1,0 +1,59 @@
+"""A step written for one sample computes what the step for any number of them does, exactly, and sums over none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.loops.tasks import computed_exactly, elements
+
+import chainrule as cr
+from chainrule.compile import training
+from chainrule.ir.expr import Reduce, Size
+from chainrule.ir.walk import nodes
+from chainrule.loops.single import single
+from chainrule.loops.task import Task
+
+SEED = 3
+NETWORKS: dict[str, tuple[Any, ...]] = {
+    "dense": (cr.Input(3), cr.Dense(4), cr.Sigmoid(), cr.Dense(2)),
+    "a sum over places too": (
+        cr.Input(1, 4, 4), cr.Conv2d(2, 3, padding=1), cr.MaxPool2d(2), cr.Flatten(), cr.Dense(2),
+    ),
+    "statistics of the batch": (cr.Input(3), cr.Dense(4), cr.BatchNorm(), cr.Dense(2)),
+    "rows that ids pick": (cr.Input(3, dtype="integer"), cr.Embedding(5, 2), cr.Flatten(), cr.Dense(2)),
+}  # fmt: skip
+RULES = {"sgd": cr.SGD(0.1), "adam": cr.Adam(0.01), "clipped": cr.SGD(0.1, clip_norm=1.0)}
+
+
+def task_of(network: str, rule: str) -> Task:
+    model = cr.Sequential(*NETWORKS[network], loss="softmax_cross_entropy", l2=0.01)
+    return training(model.network, model.derive(), RULES[rule], "numbers")
+
+
+def differing(task: Task, samples: int) -> set[str]:
+    """What the step for one sample computes otherwise than the step for any number of them."""
+    given = elements(task, samples, SEED)
+    wanted, found = (computed_exactly(each, given, samples, SEED) for each in (task, single(task)))
+    return {t.name for t in wanted if not np.array_equal(wanted[t], found[t])}
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_step_for_one_sample_is_exact_for_one_and_for_no_more(network: str, rule: str) -> None:
+    task = task_of(network, rule)
+    assert differing(task, 1) == set()
+    weights = {t.name for t in task.following.values() if t.name.startswith("value_next") and t.name.endswith(".W")}
+    assert weights and {"loss", *weights} <= differing(task, 2)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_it_knows_the_number_of_samples_and_sums_over_none(network: str) -> None:
+    def left(task: Task) -> list[Any]:
+        every = [*nodes(*(e.value for e in task.equations))]
+        sums = [n for n in every if isinstance(n, Reduce) and any(i.is_sample for i in n.indices)]
+        return [n for n in every if isinstance(n, Size)] + sums
+
+    task = task_of(network, "sgd")
+    assert left(task) and not left(single(task))
