@@ -34,6 +34,7 @@ from chainrule.loops.schedule import (
     needs_rows,
     single_sided,
 )
+from chainrule.loops.shared import shared
 from chainrule.loops.single import single
 from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Taken, Task, Turns
 
@@ -59,7 +60,8 @@ class _Plan:
         self, task: Task, machine: Machine, width: int, samples: int, scheduled: bool, tiles: Tiles, variant: int
     ) -> None:
         self.single = samples == 1 and bool(task.following)
-        self.task = task = single(task) if self.single else task
+        task = single(task) if self.single else task
+        self.task = task = shared(task) if scheduled else task
         self.machine, self.width, self.samples = machine, width, samples
         self.scheduled, self.tiles, self.variant = scheduled, tiles, variant
         self.ids = task.ids
