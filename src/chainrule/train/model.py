@@ -45,6 +45,7 @@ from chainrule.train.runners import (
     runner,
     workers_for,
 )
+from chainrule.train.shuffle import words_for
 from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
@@ -474,7 +475,7 @@ class Model:
                         report.step(epoch, min(done * batch_size / samples, 1.0))
 
                     kept |= {t: rates(rule, epoch * steps, steps, self.dtype) for t in task.stepwise}
-                    order = rng.permutation(samples)
+                    order = made.shuffled(samples, words_for(samples, rng))
                     try:
                         outputs, failed = made.run(
                             data, kept, order, batch_size, seed=seed, before=epoch * steps, report=tell
