@@ -41,6 +41,8 @@ class Library:
         self.function = self.handle.chainrule_run
         self.function.restype = ctypes.c_long
         self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+        self.shuffle = self.handle.chainrule_shuffle
+        self.shuffle.restype, self.shuffle.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
         self.pool: tuple[ThreadPoolExecutor, int, int] | None = None
         self.table = (ctypes.c_void_p * len(slots))()
         self.bound: list[object] = [None] * len(slots)
@@ -61,7 +63,7 @@ class Library:
         """Put the address of an array into the table; it lives as long as it stands there."""
         if self.bound[slot] is not array:
             assert array.flags.c_contiguous
-            self.table[slot] = array.__array_interface__["data"][0]
+            self.table[slot] = _address(array)
             self.bound[slot] = array
 
     def prepare(
@@ -100,6 +102,12 @@ class Library:
             self.bind(slot, outputs[tensor])
         if ticks is not None:
             self.bind(self.slots["ticks"], ticks)
+
+    def shuffled(self, samples: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The numbers of the samples, in an order made of random words."""
+        order = np.empty(samples, np.int64)
+        self.shuffle(_address(order), _address(words), samples)
+        return order
 
     def threads(self, count: int) -> ThreadPoolExecutor:
         """Threads beside this one; those of a process that was forked are not there in the other."""
@@ -141,6 +149,10 @@ class Library:
             return int(self.function(self.table, numbers, ctypes.byref(team), 0))
         finally:
             _dismiss(team, others)
+
+
+def _address(array: Array) -> int:
+    return array.__array_interface__["data"][0]
 
 
 def _dismiss(team: Team, others: list[Future[int]]) -> None:

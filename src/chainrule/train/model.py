@@ -45,6 +45,7 @@ from chainrule.train.runners import (
     runner,
     workers_for,
 )
+from chainrule.train.shuffle import words_for
 from chainrule.train.weights import as_weight, without_masked
 
 if TYPE_CHECKING:
@@ -473,8 +474,9 @@ class Model:
                     def tell(done: int, epoch: int = epoch) -> None:
                         report.step(epoch, min(done * batch_size / samples, 1.0))
 
-                    kept |= {t: rates(rule, epoch * steps, steps, self.dtype) for t in task.stepwise}
-                    order = rng.permutation(samples)
+                    if epoch == 0 or callable(rule.rate):
+                        kept |= {t: rates(rule, epoch * steps, steps, self.dtype) for t in task.stepwise}
+                    order = made.shuffled(samples, words_for(samples, rng))
                     try:
                         outputs, failed = made.run(
                             data, kept, order, batch_size, seed=seed, before=epoch * steps, report=tell
@@ -559,9 +561,8 @@ class Model:
 
     def _take(self, task: Task, kept: Mapping[Tensor, Array]) -> None:
         """Make what a run has learnt the model's own."""
-        values = {t.name: kept[t] for t in task.kept}
-        self._values.update({name: values[name] for name in self._values if name in values})
-        self._states.update({name: values[name] for name in self._states if name in values})
+        for mine in (self._values, self._states):
+            mine.update({t.name: kept[t] for t in task.kept if t.name in mine})
 
     def save(self, path: Path) -> None:
         """Write the architecture, the parameters and the states as a safetensors file.

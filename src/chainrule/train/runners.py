@@ -30,6 +30,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.library import NUMBERS, Library
 from chainrule.runtime.workers import Team
 from chainrule.train.data import sums_up
+from chainrule.train.shuffle import shuffled
 
 Array = NDArray[Any]
 Executor = Literal["native", "numpy"]
@@ -44,6 +45,10 @@ class Runner(Protocol):
     """Runs a task over batches."""
 
     task: Task
+
+    def shuffled(self, samples: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The order of the samples that `shuffle.shuffled` makes of these words."""
+        ...
 
     def run(
         self,
@@ -79,6 +84,7 @@ class NumpyRunner:
     def __init__(self, task: Task, dtype: np.dtype[Any]) -> None:
         self.task, self.dtype = task, dtype
         self.program = Program(task.equations, inputs=(*task.data, *task.kept))
+        self.shuffled = shuffled
 
     def run(
         self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
@@ -117,6 +123,7 @@ class NativeRunner:
         self.workers = workers
         self.most = workers_for(task, samples, workers)
         self.library: Library = compiled(task, samples=samples, workers=self.most)
+        self.shuffled = self.library.shuffled
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # steps per second, by the number of workers
         self.warm: set[int] = set()

@@ -69,6 +69,18 @@ INLINE void fetch(const void *from, long bytes) {
   for (long at = 0; at < bytes; at += 64) prefetch((const char *)from + at);
 }
 
+/* The numbers 0 … count − 1 in an order made of random words, as `shuffled` in train/shuffle.py makes it. */
+#if !defined PART || PART == 0
+__attribute__((visibility("default"))) void chainrule_shuffle(long *order, const word *words, long count) {
+  word rest = 0;
+  for (long i = 0; i < count; i++) {
+    const unsigned __int128 product = (unsigned __int128)(i & 1 ? rest : *words++) * (word)(i + 1);
+    const long j = (long)(product >> 64);
+    rest = (word)product, order[i] = order[j], order[j] = i;
+  }
+}
+#endif
+
 /* A worker's share of `count` positions, in whole units but for the last. */
 INLINE void share(long count, long unit, long worker, long workers, long *from, long *to) {
   const long units = (count + unit - 1) / unit;
