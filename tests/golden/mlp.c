@@ -12,18 +12,20 @@ KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restri
         const real *restrict p3, const real *restrict y2);
 KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restrict y3);
 KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3,
-        const real *restrict x2);
-KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restrict y5);
-KERNEL void k6(long N, long from, long to, real *restrict y4, const real *restrict x2);
-KERNEL void k7(long N, long from, long to, real *restrict y12, const real *restrict y4,
+        const real *restrict y4);
+KERNEL void k5(long N, long from, long to, real *restrict y4, const real *restrict x2,
+        const real *restrict y3);
+KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4);
+KERNEL void k7(long N, long from, long to, real *restrict y5, const real *restrict x2);
+KERNEL void k8(long N, long from, long to, real *restrict y13, const real *restrict y5,
         const real *restrict y2r);
-KERNEL void k8(long N, long from, long to, real *restrict y13, const real *restrict y4);
-KERNEL void k9(long N, long from, long to, real *restrict y2, const real *restrict y4,
+KERNEL void k9(long N, long from, long to, real *restrict y14, const real *restrict y5);
+KERNEL void k10(long N, long from, long to, real *restrict y2, const real *restrict y5,
         const real *restrict p3);
-KERNEL void k10(long N, long from, long to, real *restrict y10, const real *restrict y2,
+KERNEL void k11(long N, long from, long to, real *restrict y11, const real *restrict y2,
         const real *restrict x1r);
-KERNEL void k11(long N, long from, long to, real *restrict y11, const real *restrict y2);
-KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y2,
+KERNEL void k12(long N, long from, long to, real *restrict y12, const real *restrict y2);
+KERNEL void k13(long N, long from, long to, real *restrict y15, const real *restrict y2,
         const real *restrict p1);
 
 #if IN_PART(0)
@@ -122,7 +124,7 @@ KERNEL void k2(long N, long from, long to, real *restrict y3, const real *restri
 #endif
 
 #if IN_PART(1)
-/* y4[n, i<10] = exp(y3[n, i] - logsumexp[j<10](y3[n, j])) */
+/* y4[n] = logsumexp[i<10](y3[n, i]) */
 KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restrict y3)
 {
     for (long b1 = from; b1 < to; b1++) {
@@ -134,73 +136,73 @@ KERNEL void k3(long N, long from, long to, real *restrict y4, const real *restri
         for (long r9 = 0; r9 < 10; r9++) {
             s5 = lse_add(s5, load(y3 + b1 * 368 + r9 * 8), m3, r9);
         }
-        const vec v11 = lse_end(m3, s5);
-        for (long i12 = 0; i12 < 10; i12++) {
-            prefetch(y3 + b1 * 368 + i12 * 8);
-            store(y4 + b1 * 368 + i12 * 8, exp_(mac(splat(number(-1.0f, 2305843009213693950u)), v11, load(y3 + b1 * 368 + i12 * 8))));
-        }
+        store(y4 + b1 * 368, lse_end(m3, s5));
     }
 }
 #endif
 
 #if IN_PART(0)
-/* y5[n] = logsumexp[i<10](y3[n, i]) - sum[i<10](x2[n, i]*y3[n, i]) */
+/* y5[n, i<10] = exp(y3[n, i] - y4[n]) */
 KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restrict y3,
-        const real *restrict x2)
+        const real *restrict y4)
 {
     for (long b1 = from; b1 < to; b1++) {
-        vec m3 = splat(lse_start());
-        const vec v6 = splat(number(0.0f, 0u));
-        vec s5 = v6;
-        for (long r7 = 0; r7 < 10; r7++) {
-            m3 = lse_top(m3, load(y3 + b1 * 368 + r7 * 8));
+        for (long i2 = 0; i2 < 10; i2++) {
+            store(y5 + b1 * 368 + i2 * 8, exp_(mac(splat(number(-1.0f, 2305843009213693950u)), load(y4 + b1 * 368), load(y3 + b1 * 368 + i2 * 8))));
         }
-        for (long r9 = 0; r9 < 10; r9++) {
-            s5 = lse_add(s5, load(y3 + b1 * 368 + r9 * 8), m3, r9);
-        }
-        const vec v11 = lse_end(m3, s5);
-        vec s12 = v6;
-        for (long r13 = 0; r13 < 10; r13++) {
-            s12 = mac(load(x2 + b1 * 368 + r13 * 8), load(y3 + b1 * 368 + r13 * 8), s12);
-        }
-        store(y5 + b1 * 368, mac(splat(number(-1.0f, 2305843009213693950u)), s12, v11));
     }
 }
 #endif
 
 #if IN_PART(1)
-/* y6 = mean[n](y5[n]) */
-KERNEL void k5(long N, long from, long to, real *restrict y6, const real *restrict y5)
+/* y6[n] = y4[n] - sum[i<10](x2[n, i]*y3[n, i]) */
+KERNEL void k5(long N, long from, long to, real *restrict y4, const real *restrict x2,
+        const real *restrict y3)
+{
+    for (long b1 = from; b1 < to; b1++) {
+        prefetch(y4 + b1 * 368);
+        vec s2 = splat(number(0.0f, 0u));
+        for (long r4 = 0; r4 < 10; r4++) {
+            s2 = mac(load(x2 + b1 * 368 + r4 * 8), load(y3 + b1 * 368 + r4 * 8), s2);
+        }
+        store(y4 + b1 * 368, mac(splat(number(-1.0f, 2305843009213693950u)), s2, load(y4 + b1 * 368)));
+    }
+}
+#endif
+
+#if IN_PART(0)
+/* y7 = mean[n](y6[n]) */
+KERNEL void k6(long N, long from, long to, real *restrict y7, const real *restrict y4)
 {
     const long blocks = (N + 7) / 8;
     const long full = N / 8;
     vec s1 = splat(number(0.0f, 0u));
     for (long b3 = 0; b3 < full; b3++) {
-        s1 = add(s1, load(y5 + b3 * 368));
+        s1 = add(s1, load(y4 + b3 * 368));
     }
     for (long b3 = full; b3 < blocks; b3++) {
-        s1 = select(live((N - b3 * 8)), add(s1, load(y5 + b3 * 368)), s1);
+        s1 = select(live((N - b3 * 8)), add(s1, load(y4 + b3 * 368)), s1);
     }
-    y6[0] = mul1(div1(number(1.0f, 1u), size_of_samples(N)), hsum(s1));
+    y7[0] = mul1(div1(number(1.0f, 1u), size_of_samples(N)), hsum(s1));
 }
 #endif
 
-#if IN_PART(0)
-/* y7[n, i<10] = N**-1*(y4[n, i] - x2[n, i]) */
-KERNEL void k6(long N, long from, long to, real *restrict y4, const real *restrict x2)
+#if IN_PART(1)
+/* y8[n, i<10] = N**-1*(y5[n, i] - x2[n, i]) */
+KERNEL void k7(long N, long from, long to, real *restrict y5, const real *restrict x2)
 {
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
         for (long i3 = 0; i3 < 10; i3++) {
-            store(y4 + b2 * 368 + i3 * 8, mul(splat(v1), mac(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 368 + i3 * 8), load(y4 + b2 * 368 + i3 * 8))));
+            store(y5 + b2 * 368 + i3 * 8, mul(splat(v1), mac(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 368 + i3 * 8), load(y5 + b2 * 368 + i3 * 8))));
         }
     }
 }
 #endif
 
-#if IN_PART(1)
-/* y12[i<10, j<12] = sum[n](y7[n, i]*y2[n, j]) */
-KERNEL void k7(long N, long from, long to, real *restrict y12, const real *restrict y4,
+#if IN_PART(0)
+/* y13[i<10, j<12] = sum[n](y8[n, i]*y2[n, j]) */
+KERNEL void k8(long N, long from, long to, real *restrict y13, const real *restrict y5,
         const real *restrict y2r)
 {
     const long blocks = (N + 7) / 8;
@@ -217,18 +219,18 @@ KERNEL void k7(long N, long from, long to, real *restrict y12, const real *restr
                 const long v12 = (v11 < 8 ? v11 : 8);
                 for (long n10 = 0; n10 < v12; n10++) {
                     const vec a14 = held(load(y2r + b9 * 368 + i2 + n10 * 12));
-                    s3 = mac(splat(y4[b9 * 368 + i1 * 8 + n10]), a14, s3);
-                    s4 = mac(splat(y4[b9 * 368 + i1 * 8 + n10 + 8]), a14, s4);
-                    s5 = mac(splat(y4[b9 * 368 + i1 * 8 + n10 + 16]), a14, s5);
-                    s6 = mac(splat(y4[b9 * 368 + i1 * 8 + n10 + 24]), a14, s6);
-                    s7 = mac(splat(y4[b9 * 368 + i1 * 8 + n10 + 32]), a14, s7);
+                    s3 = mac(splat(y5[b9 * 368 + i1 * 8 + n10]), a14, s3);
+                    s4 = mac(splat(y5[b9 * 368 + i1 * 8 + n10 + 8]), a14, s4);
+                    s5 = mac(splat(y5[b9 * 368 + i1 * 8 + n10 + 16]), a14, s5);
+                    s6 = mac(splat(y5[b9 * 368 + i1 * 8 + n10 + 24]), a14, s6);
+                    s7 = mac(splat(y5[b9 * 368 + i1 * 8 + n10 + 32]), a14, s7);
                 }
             }
-            store(y12 + i1 * 12 + i2, s3);
-            store(y12 + i1 * 12 + i2 + 12, s4);
-            store(y12 + i1 * 12 + i2 + 24, s5);
-            store(y12 + i1 * 12 + i2 + 36, s6);
-            store(y12 + i1 * 12 + i2 + 48, s7);
+            store(y13 + i1 * 12 + i2, s3);
+            store(y13 + i1 * 12 + i2 + 12, s4);
+            store(y13 + i1 * 12 + i2 + 24, s5);
+            store(y13 + i1 * 12 + i2 + 36, s6);
+            store(y13 + i1 * 12 + i2 + 48, s7);
         }
         for (long i2 = 8; i2 + 3 < 12; i2 += 4) {
             const vec v29 = splat(number(0.0f, 0u));
@@ -242,26 +244,26 @@ KERNEL void k7(long N, long from, long to, real *restrict y12, const real *restr
                 const long v33 = (v32 < 8 ? v32 : 8);
                 for (long n31 = 0; n31 < v33; n31++) {
                     const vec a35 = held(load_part(y2r + b30 * 368 + i2 + n31 * 12, 4));
-                    s24 = mac(splat(y4[b30 * 368 + i1 * 8 + n31]), a35, s24);
-                    s25 = mac(splat(y4[b30 * 368 + i1 * 8 + n31 + 8]), a35, s25);
-                    s26 = mac(splat(y4[b30 * 368 + i1 * 8 + n31 + 16]), a35, s26);
-                    s27 = mac(splat(y4[b30 * 368 + i1 * 8 + n31 + 24]), a35, s27);
-                    s28 = mac(splat(y4[b30 * 368 + i1 * 8 + n31 + 32]), a35, s28);
+                    s24 = mac(splat(y5[b30 * 368 + i1 * 8 + n31]), a35, s24);
+                    s25 = mac(splat(y5[b30 * 368 + i1 * 8 + n31 + 8]), a35, s25);
+                    s26 = mac(splat(y5[b30 * 368 + i1 * 8 + n31 + 16]), a35, s26);
+                    s27 = mac(splat(y5[b30 * 368 + i1 * 8 + n31 + 24]), a35, s27);
+                    s28 = mac(splat(y5[b30 * 368 + i1 * 8 + n31 + 32]), a35, s28);
                 }
             }
-            store_part(y12 + i1 * 12 + i2, s24, 4);
-            store_part(y12 + i1 * 12 + i2 + 12, s25, 4);
-            store_part(y12 + i1 * 12 + i2 + 24, s26, 4);
-            store_part(y12 + i1 * 12 + i2 + 36, s27, 4);
-            store_part(y12 + i1 * 12 + i2 + 48, s28, 4);
+            store_part(y13 + i1 * 12 + i2, s24, 4);
+            store_part(y13 + i1 * 12 + i2 + 12, s25, 4);
+            store_part(y13 + i1 * 12 + i2 + 24, s26, 4);
+            store_part(y13 + i1 * 12 + i2 + 36, s27, 4);
+            store_part(y13 + i1 * 12 + i2 + 48, s28, 4);
         }
     }
 }
 #endif
 
-#if IN_PART(0)
-/* y13[i<10] = sum[n](y7[n, i]) */
-KERNEL void k8(long N, long from, long to, real *restrict y13, const real *restrict y4)
+#if IN_PART(1)
+/* y14[i<10] = sum[n](y8[n, i]) */
+KERNEL void k9(long N, long from, long to, real *restrict y14, const real *restrict y5)
 {
     const long blocks = (N + 7) / 8;
     const long full = N / 8;
@@ -278,29 +280,29 @@ KERNEL void k8(long N, long from, long to, real *restrict y13, const real *restr
         vec s10 = v12;
         vec s11 = v12;
         for (long b13 = 0; b13 < full; b13++) {
-            s2 = add(s2, load(y4 + b13 * 368 + i1 * 8));
-            s3 = add(s3, load(y4 + b13 * 368 + i1 * 8 + 8));
-            s4 = add(s4, load(y4 + b13 * 368 + i1 * 8 + 16));
-            s5 = add(s5, load(y4 + b13 * 368 + i1 * 8 + 24));
-            s6 = add(s6, load(y4 + b13 * 368 + i1 * 8 + 32));
-            s7 = add(s7, load(y4 + b13 * 368 + i1 * 8 + 40));
-            s8 = add(s8, load(y4 + b13 * 368 + i1 * 8 + 48));
-            s9 = add(s9, load(y4 + b13 * 368 + i1 * 8 + 56));
-            s10 = add(s10, load(y4 + b13 * 368 + i1 * 8 + 64));
-            s11 = add(s11, load(y4 + b13 * 368 + i1 * 8 + 72));
+            s2 = add(s2, load(y5 + b13 * 368 + i1 * 8));
+            s3 = add(s3, load(y5 + b13 * 368 + i1 * 8 + 8));
+            s4 = add(s4, load(y5 + b13 * 368 + i1 * 8 + 16));
+            s5 = add(s5, load(y5 + b13 * 368 + i1 * 8 + 24));
+            s6 = add(s6, load(y5 + b13 * 368 + i1 * 8 + 32));
+            s7 = add(s7, load(y5 + b13 * 368 + i1 * 8 + 40));
+            s8 = add(s8, load(y5 + b13 * 368 + i1 * 8 + 48));
+            s9 = add(s9, load(y5 + b13 * 368 + i1 * 8 + 56));
+            s10 = add(s10, load(y5 + b13 * 368 + i1 * 8 + 64));
+            s11 = add(s11, load(y5 + b13 * 368 + i1 * 8 + 72));
         }
         for (long b13 = full; b13 < blocks; b13++) {
             const mask v25 = live((N - b13 * 8));
-            s2 = select(v25, add(s2, load(y4 + b13 * 368 + i1 * 8)), s2);
-            s3 = select(v25, add(s3, load(y4 + b13 * 368 + i1 * 8 + 8)), s3);
-            s4 = select(v25, add(s4, load(y4 + b13 * 368 + i1 * 8 + 16)), s4);
-            s5 = select(v25, add(s5, load(y4 + b13 * 368 + i1 * 8 + 24)), s5);
-            s6 = select(v25, add(s6, load(y4 + b13 * 368 + i1 * 8 + 32)), s6);
-            s7 = select(v25, add(s7, load(y4 + b13 * 368 + i1 * 8 + 40)), s7);
-            s8 = select(v25, add(s8, load(y4 + b13 * 368 + i1 * 8 + 48)), s8);
-            s9 = select(v25, add(s9, load(y4 + b13 * 368 + i1 * 8 + 56)), s9);
-            s10 = select(v25, add(s10, load(y4 + b13 * 368 + i1 * 8 + 64)), s10);
-            s11 = select(v25, add(s11, load(y4 + b13 * 368 + i1 * 8 + 72)), s11);
+            s2 = select(v25, add(s2, load(y5 + b13 * 368 + i1 * 8)), s2);
+            s3 = select(v25, add(s3, load(y5 + b13 * 368 + i1 * 8 + 8)), s3);
+            s4 = select(v25, add(s4, load(y5 + b13 * 368 + i1 * 8 + 16)), s4);
+            s5 = select(v25, add(s5, load(y5 + b13 * 368 + i1 * 8 + 24)), s5);
+            s6 = select(v25, add(s6, load(y5 + b13 * 368 + i1 * 8 + 32)), s6);
+            s7 = select(v25, add(s7, load(y5 + b13 * 368 + i1 * 8 + 40)), s7);
+            s8 = select(v25, add(s8, load(y5 + b13 * 368 + i1 * 8 + 48)), s8);
+            s9 = select(v25, add(s9, load(y5 + b13 * 368 + i1 * 8 + 56)), s9);
+            s10 = select(v25, add(s10, load(y5 + b13 * 368 + i1 * 8 + 64)), s10);
+            s11 = select(v25, add(s11, load(y5 + b13 * 368 + i1 * 8 + 72)), s11);
         }
         const real v47 = hsum(s3);
         const real v48 = hsum(s4);
@@ -311,24 +313,24 @@ KERNEL void k8(long N, long from, long to, real *restrict y13, const real *restr
         const real v53 = hsum(s9);
         const real v54 = hsum(s10);
         const real v55 = hsum(s11);
-        y13[i1] = hsum(s2);
-        y13[i1 + 1] = v47;
-        y13[i1 + 2] = v48;
-        y13[i1 + 3] = v49;
-        y13[i1 + 4] = v50;
-        y13[i1 + 5] = v51;
-        y13[i1 + 6] = v52;
-        y13[i1 + 7] = v53;
-        y13[i1 + 8] = v54;
-        y13[i1 + 9] = v55;
+        y14[i1] = hsum(s2);
+        y14[i1 + 1] = v47;
+        y14[i1 + 2] = v48;
+        y14[i1 + 3] = v49;
+        y14[i1 + 4] = v50;
+        y14[i1 + 5] = v51;
+        y14[i1 + 6] = v52;
+        y14[i1 + 7] = v53;
+        y14[i1 + 8] = v54;
+        y14[i1 + 9] = v55;
     }
 }
 #endif
 
-#if IN_PART(1)
-/* y8[n, i<12] = sum[j<10](y7[n, j]*p3[j, i])
-   y9[n, i<12] = y8[n, i]*y2[n, i]*(1 - y2[n, i]) */
-KERNEL void k9(long N, long from, long to, real *restrict y2, const real *restrict y4,
+#if IN_PART(0)
+/* y9[n, i<12] = sum[j<10](y8[n, j]*p3[j, i])
+   y10[n, i<12] = y9[n, i]*y2[n, i]*(1 - y2[n, i]) */
+KERNEL void k10(long N, long from, long to, real *restrict y2, const real *restrict y5,
         const real *restrict p3)
 {
     for (long b1 = from; b1 < to; b1++) {
@@ -358,7 +360,7 @@ KERNEL void k9(long N, long from, long to, real *restrict y2, const real *restri
         vec s13 = v15;
         vec s14 = v15;
         for (long r16 = 0; r16 < 10; r16++) {
-            const vec a17 = held(load(y4 + b1 * 368 + r16 * 8));
+            const vec a17 = held(load(y5 + b1 * 368 + r16 * 8));
             s3 = mac(a17, splat(p3[r16 * 12]), s3);
             s4 = mac(a17, splat(p3[r16 * 12 + 1]), s4);
             s5 = mac(a17, splat(p3[r16 * 12 + 2]), s5);
@@ -402,9 +404,9 @@ KERNEL void k9(long N, long from, long to, real *restrict y2, const real *restri
 }
 #endif
 
-#if IN_PART(0)
-/* y10[i<12, j<20] = sum[n](y9[n, i]*x1[n, j]) */
-KERNEL void k10(long N, long from, long to, real *restrict y10, const real *restrict y2,
+#if IN_PART(1)
+/* y11[i<12, j<20] = sum[n](y10[n, i]*x1[n, j]) */
+KERNEL void k11(long N, long from, long to, real *restrict y11, const real *restrict y2,
         const real *restrict x1r)
 {
     const long blocks = (N + 7) / 8;
@@ -434,12 +436,12 @@ KERNEL void k10(long N, long from, long to, real *restrict y10, const real *rest
                     s8 = mac(v21, a17, s8);
                 }
             }
-            store(y10 + i1 * 20 + i2, s3);
-            store(y10 + i1 * 20 + i2 + 20, s4);
-            store(y10 + i1 * 20 + i2 + 40, s5);
-            store(y10 + i1 * 20 + i2 + 8, s6);
-            store(y10 + i1 * 20 + i2 + 28, s7);
-            store(y10 + i1 * 20 + i2 + 48, s8);
+            store(y11 + i1 * 20 + i2, s3);
+            store(y11 + i1 * 20 + i2 + 20, s4);
+            store(y11 + i1 * 20 + i2 + 40, s5);
+            store(y11 + i1 * 20 + i2 + 8, s6);
+            store(y11 + i1 * 20 + i2 + 28, s7);
+            store(y11 + i1 * 20 + i2 + 48, s8);
         }
         for (long i2 = 16; i2 + 3 < 20; i2 += 4) {
             const vec v25 = splat(number(0.0f, 0u));
@@ -456,17 +458,17 @@ KERNEL void k10(long N, long from, long to, real *restrict y10, const real *rest
                     s24 = mac(splat(y2[b26 * 368 + i1 * 8 + n27 + 16]), a31, s24);
                 }
             }
-            store_part(y10 + i1 * 20 + i2, s22, 4);
-            store_part(y10 + i1 * 20 + i2 + 20, s23, 4);
-            store_part(y10 + i1 * 20 + i2 + 40, s24, 4);
+            store_part(y11 + i1 * 20 + i2, s22, 4);
+            store_part(y11 + i1 * 20 + i2 + 20, s23, 4);
+            store_part(y11 + i1 * 20 + i2 + 40, s24, 4);
         }
     }
 }
 #endif
 
-#if IN_PART(0)
-/* y11[i<12] = sum[n](y9[n, i]) */
-KERNEL void k11(long N, long from, long to, real *restrict y11, const real *restrict y2)
+#if IN_PART(1)
+/* y12[i<12] = sum[n](y10[n, i]) */
+KERNEL void k12(long N, long from, long to, real *restrict y12, const real *restrict y2)
 {
     const long blocks = (N + 7) / 8;
     const long full = N / 8;
@@ -524,25 +526,25 @@ KERNEL void k11(long N, long from, long to, real *restrict y11, const real *rest
         const real v63 = hsum(s11);
         const real v64 = hsum(s12);
         const real v65 = hsum(s13);
-        y11[i1] = hsum(s2);
-        y11[i1 + 1] = v55;
-        y11[i1 + 2] = v56;
-        y11[i1 + 3] = v57;
-        y11[i1 + 4] = v58;
-        y11[i1 + 5] = v59;
-        y11[i1 + 6] = v60;
-        y11[i1 + 7] = v61;
-        y11[i1 + 8] = v62;
-        y11[i1 + 9] = v63;
-        y11[i1 + 10] = v64;
-        y11[i1 + 11] = v65;
+        y12[i1] = hsum(s2);
+        y12[i1 + 1] = v55;
+        y12[i1 + 2] = v56;
+        y12[i1 + 3] = v57;
+        y12[i1 + 4] = v58;
+        y12[i1 + 5] = v59;
+        y12[i1 + 6] = v60;
+        y12[i1 + 7] = v61;
+        y12[i1 + 8] = v62;
+        y12[i1 + 9] = v63;
+        y12[i1 + 10] = v64;
+        y12[i1 + 11] = v65;
     }
 }
 #endif
 
-#if IN_PART(1)
-/* y14[n, i<20] = sum[j<12](y9[n, j]*p1[j, i]) */
-KERNEL void k12(long N, long from, long to, real *restrict y14, const real *restrict y2,
+#if IN_PART(0)
+/* y15[n, i<20] = sum[j<12](y10[n, j]*p1[j, i]) */
+KERNEL void k13(long N, long from, long to, real *restrict y15, const real *restrict y2,
         const real *restrict p1)
 {
     for (long b1 = from; b1 < to; b1++) {
@@ -571,16 +573,16 @@ KERNEL void k12(long N, long from, long to, real *restrict y14, const real *rest
                 s11 = mac(a15, splat(p1[r14 * 20 + i2 + 8]), s11);
                 s12 = mac(a15, splat(p1[r14 * 20 + i2 + 9]), s12);
             }
-            store(y14 + b1 * 368 + i2 * 8, s3);
-            store(y14 + b1 * 368 + i2 * 8 + 8, s4);
-            store(y14 + b1 * 368 + i2 * 8 + 16, s5);
-            store(y14 + b1 * 368 + i2 * 8 + 24, s6);
-            store(y14 + b1 * 368 + i2 * 8 + 32, s7);
-            store(y14 + b1 * 368 + i2 * 8 + 40, s8);
-            store(y14 + b1 * 368 + i2 * 8 + 48, s9);
-            store(y14 + b1 * 368 + i2 * 8 + 56, s10);
-            store(y14 + b1 * 368 + i2 * 8 + 64, s11);
-            store(y14 + b1 * 368 + i2 * 8 + 72, s12);
+            store(y15 + b1 * 368 + i2 * 8, s3);
+            store(y15 + b1 * 368 + i2 * 8 + 8, s4);
+            store(y15 + b1 * 368 + i2 * 8 + 16, s5);
+            store(y15 + b1 * 368 + i2 * 8 + 24, s6);
+            store(y15 + b1 * 368 + i2 * 8 + 32, s7);
+            store(y15 + b1 * 368 + i2 * 8 + 40, s8);
+            store(y15 + b1 * 368 + i2 * 8 + 48, s9);
+            store(y15 + b1 * 368 + i2 * 8 + 56, s10);
+            store(y15 + b1 * 368 + i2 * 8 + 64, s11);
+            store(y15 + b1 * 368 + i2 * 8 + 72, s12);
         }
     }
 }
@@ -600,28 +602,29 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
     real *const p2 = m[6];
     real *const p3 = m[7];
     real *const p4 = m[8];
-    real *const out_y6 = m[9];
-    real *const out_y10 = m[10];
-    real *const out_y11 = m[11];
-    real *const out_y12 = m[12];
-    real *const out_y13 = m[13];
-    real *const out_y14 = m[14];
+    real *const out_y7 = m[9];
+    real *const out_y11 = m[10];
+    real *const out_y12 = m[11];
+    real *const out_y13 = m[12];
+    real *const out_y14 = m[13];
+    real *const out_y15 = m[14];
     real *const x1 = (blocks_memory + 176);
     real *const x2 = (blocks_memory + 96);
     real *const y2 = (blocks_memory + 0);
     real *const y3 = (blocks_memory + 256);
-    real *const y4 = (blocks_memory + 176);
-    real *const y5 = (blocks_memory + 336);
-    real *const y7 = (blocks_memory + 176);
-    real *const y9 = (blocks_memory + 0);
-    real *const y14 = (blocks_memory + 96);
+    real *const y4 = (blocks_memory + 336);
+    real *const y5 = (blocks_memory + 176);
+    real *const y6 = (blocks_memory + 336);
+    real *const y8 = (blocks_memory + 176);
+    real *const y10 = (blocks_memory + 0);
+    real *const y15 = (blocks_memory + 96);
     real *const y2r = (blocks_memory + 256);
     real *const x1r = (blocks_memory + 96);
-    real *const y6 = (common + 368);
-    real *const y12 = (common + 240);
-    real *const y13 = (common + 384);
-    real *const y10 = (common + 0);
-    real *const y11 = (common + 400);
+    real *const y7 = (common + 368);
+    real *const y13 = (common + 240);
+    real *const y14 = (common + 384);
+    real *const y11 = (common + 0);
+    real *const y12 = (common + 400);
     MARKS(m[15]);
     for (long step = first; step < last; step++) {
         const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;
@@ -652,64 +655,66 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         MARK(2);
         k3(N, own, end, y4, y3);
         MARK(3);
-        k4(N, own, end, y5, y3, x2);
-        meet(t);
+        k4(N, own, end, y5, y3, y4);
         MARK(4);
-        if (worker == 0) k5(N, 0, 0, y6, y5);
-        MARK(6);
-        k6(N, own, end, y4, x2);
+        k5(N, own, end, y4, x2, y3);
         meet(t);
+        MARK(5);
+        if (worker == 0) k6(N, 0, 0, y7, y4);
         MARK(7);
+        k7(N, own, end, y5, x2);
+        meet(t);
+        MARK(8);
         for (long b = own; b < end; b++)
             give(y2r + b * 368, 12, y2 + b * 368, 12, 8);
         meet(t);
-        MARK(9);
+        MARK(10);
         {
             long from, to;
             share(10, 5, worker, workers, &from, &to);
-            if (from < to) k7(N, from, to, y12, y4, y2r);
+            if (from < to) k8(N, from, to, y13, y5, y2r);
         }
-        MARK(11);
+        MARK(12);
         {
             long from, to;
             share(10, 10, worker, workers, &from, &to);
-            if (from < to) k8(N, from, to, y13, y4);
+            if (from < to) k9(N, from, to, y14, y5);
         }
-        MARK(12);
-        k9(N, own, end, y2, y4, p3);
-        meet(t);
         MARK(13);
+        k10(N, own, end, y2, y5, p3);
+        meet(t);
+        MARK(14);
         for (long b = own; b < end; b++)
             for (int s = 0; s < 8; s++) {
                 const real *const from = given_x1 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 20;
                 copy(x1r + b * 368 + s * 20 + 0, from + 0, 20);
             }
         meet(t);
-        MARK(15);
+        MARK(16);
         {
             long from, to;
             share(12, 3, worker, workers, &from, &to);
-            if (from < to) k10(N, from, to, y10, y2, x1r);
+            if (from < to) k11(N, from, to, y11, y2, x1r);
         }
-        MARK(17);
+        MARK(18);
         {
             long from, to;
             share(12, 12, worker, workers, &from, &to);
-            if (from < to) k11(N, from, to, y11, y2);
+            if (from < to) k12(N, from, to, y12, y2);
         }
         meet(t);
-        MARK(18);
-        k12(N, own, end, y14, y2, p1);
-        MARK(20);
-        if (worker == 0) copy(out_y6 + step * 1 + 0, y6 + 0, 1);
-        if (worker == 0) copy(out_y10 + step * 240 + 0, y10 + 0, 240);
-        if (worker == 0) copy(out_y11 + step * 12 + 0, y11 + 0, 12);
-        if (worker == 0) copy(out_y12 + step * 120 + 0, y12 + 0, 120);
-        if (worker == 0) copy(out_y13 + step * 10 + 0, y13 + 0, 10);
-        for (long b = own; b < end; b++) {
-            give(out_y14 + (begin + b * 8) * 20 + 0, 20, y14 + b * 368 + 0, 20, N - b * 8);
-        }
+        MARK(19);
+        k13(N, own, end, y15, y2, p1);
         MARK(21);
+        if (worker == 0) copy(out_y7 + step * 1 + 0, y7 + 0, 1);
+        if (worker == 0) copy(out_y11 + step * 240 + 0, y11 + 0, 240);
+        if (worker == 0) copy(out_y12 + step * 12 + 0, y12 + 0, 12);
+        if (worker == 0) copy(out_y13 + step * 120 + 0, y13 + 0, 120);
+        if (worker == 0) copy(out_y14 + step * 10 + 0, y14 + 0, 10);
+        for (long b = own; b < end; b++) {
+            give(out_y15 + (begin + b * 8) * 20 + 0, 20, y15 + b * 368 + 0, 20, N - b * 8);
+        }
+        MARK(22);
     }
     return -1;
 }
