@@ -15,10 +15,10 @@ from heapq import heappop, heappush
 from math import prod
 from typing import Literal
 
-from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.expr import Component, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, components, fresh, rename, substitute, tensors
+from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute, tensors
 
 Lanes = Literal["samples", "outputs", "terms"]
 
@@ -50,37 +50,50 @@ class Group:
 
 
 def joined(group: Group, equation: Equation) -> Group | None:
-    """The group with one more equation, written over the group's indices; None where it does not fit."""
-    points = {e.tensor: e.target.subscripts for e in group.equations}
-    if len(points) < len(group.equations) or equation.tensor in points:
-        return None  # pieces of one tensor stay apart
+    """The group with one more equation, written over the group's indices; None where it does not fit. Pieces of a
+    tensor share a group where they share a sum; what reads all of the tensor joins them with an equation for each."""
+    points: dict[Tensor, list[tuple[Affine, ...]]] = {}
+    for each in group.equations:
+        points.setdefault(each.tensor, []).append(each.target.subscripts)
+    if equation.tensor in points:
+        sums = {node for e in group.equations for node in nodes(e.value) if isinstance(node, Reduce)}
+        shared = equation.indices == group.indices and not sums.isdisjoint(nodes(equation.value))
+        return Group((*group.equations, equation)) if shared else None  # else pieces of one tensor stay apart
     own = [c for c in components(equation.value) if c.tensor in points]
-    mapping: dict[Index, Affine] = {}
-    for read in own:
-        for subscript, point in zip(read.subscripts, points[read.tensor], strict=True):
-            index = subscript.plain
-            if index is None or index not in equation.indices or mapping.setdefault(index, point) != point:
-                return None
-    if not own or set(mapping) != set(equation.indices):
+    pieces = [*zip(*(points[c.tensor] for c in own), strict=False)]
+    made: list[Equation] = []
+    for piece in pieces:
+        mapping: dict[Index, Affine] = {}
+        for read, point in zip(own, piece, strict=True):
+            for subscript, at in zip(read.subscripts, point, strict=True):
+                index = subscript.plain
+                if index is None or index not in equation.indices or mapping.setdefault(index, at) != at:
+                    return None
+        if set(mapping) != set(equation.indices) or not _within(mapping, group.indices):
+            return None
+        new = _over(equation, mapping)
+        here = {c.tensor: at for c, at in zip(own, piece, strict=True)}
+        if not all(c.pad is None and c.subscripts == here[c.tensor] for c in components(new.value) if c.tensor in here):
+            return None
+        made.append(new)
+    count, names = _size(group.indices)
+    if not made or any(set(e.indices) != set(group.indices) for e in made):
         return None
-    if not _once_each(mapping, group.indices):
-        return None
-    new = _over(equation, mapping)
-    same = all(c.pad is None and c.subscripts == points[c.tensor] for c in components(new.value) if c.tensor in points)
-    return Group((*group.equations, new)) if same and set(new.indices) == set(group.indices) else None
+    return Group((*group.equations, *made)) if _size(equation.indices) == (count * len(made), names) else None
 
 
-def _once_each(mapping: Mapping[Index, Affine], indices: Sequence[Index]) -> bool:
-    """Whether each point of the mapping's indices is that of one point of `indices`: a piece of a tensor is no place
-    for an equation over all of it. What is mapped to are subscripts of a target, so no point is reached twice."""
+def _within(mapping: Mapping[Index, Affine], indices: Sequence[Index]) -> bool:
+    """Whether each point of `indices` is another one of the mapping's. What is mapped to are subscripts of a target, so
+    that none is reached twice."""
     for index, point in mapping.items():
         plain = point.plain
-        if plain is None and (isinstance(index.extent, str) or point.bounds() != (0, index.extent - 1)):
+        if plain is None:
+            reach = point.bounds()
+            if isinstance(index.extent, str) or reach is None or reach[0] < 0 or reach[1] >= index.extent:
+                return False
+        elif plain.extent != index.extent:
             return False
-        if plain is not None and plain.extent != index.extent:
-            return False
-    reached = {i for point in mapping.values() for i in point.indices}
-    return len(reached) == len(indices) and _size(mapping) == _size(indices)
+    return {i for point in mapping.values() for i in point.indices} == {*indices}
 
 
 def _size(indices: Iterable[Index]) -> tuple[int, list[str]]:

@@ -39,7 +39,7 @@ from chainrule.loops.places import (
 )
 from chainrule.loops.reading import Reader
 
-ZERO, ONE = ir.Number(Fraction(0)), ir.Number(Fraction(1))
+ZERO, ONE, MINUS = (ir.Number(Fraction(n)) for n in (0, 1, -1))
 UNROLL = 9
 """Innermost reductions of at most so many terms are written out: their loads are shared among the terms."""
 
@@ -136,7 +136,8 @@ class Lowering(Reader):
         for term in rest:
             parts = self.factors(term, envs)
             totals = [
-                self.added(total, [self.product(factors, brackets)] if brackets else factors)
+                self.call("sub", total, factors[1]) if factors[0] == MINUS and len(factors) == 2 and not brackets
+                else self.added(total, [self.product(factors, brackets)] if brackets else factors)
                 for total, (factors, brackets) in zip(totals, parts, strict=True)
             ]
         return totals

@@ -16,6 +16,7 @@ from chainrule.ir.walk import bound, components, tensors, transform
 from chainrule.loops import nodes as ir
 from chainrule.loops.ahead import reading_once, run_ahead
 from chainrule.loops.border import border
+from chainrule.loops.filtering import filtered
 from chainrule.loops.fuse import Group, Lanes, grouped, ordered
 from chainrule.loops.kernel import Builder, scattered
 from chainrule.loops.layout import Layout, extents, own_subscripts, sampled
@@ -60,7 +61,7 @@ class _Plan:
         self, task: Task, machine: Machine, width: int, samples: int, scheduled: bool, tiles: Tiles, variant: int
     ) -> None:
         self.single = samples == 1 and bool(task.following)
-        task = single(task) if self.single else task
+        task = single(task) if self.single else filtered(task) if width > 1 else task
         self.task = task = shared(task) if scheduled else task
         self.machine, self.width, self.samples = machine, width, samples
         self.scheduled, self.tiles, self.variant = scheduled, tiles, variant
@@ -308,8 +309,6 @@ class _Plan:
         for group in self.groups:
             own = set(group.targets)
             wanted.update(v for t in group.reads if (v := self.views.get(t, t)) not in own or t in self.views)
-            if len(own) < len(group.equations):
-                wanted |= own
             for equation in group.equations:
                 if scattered(group, self.ids):
                     wanted.add(equation.tensor)
