@@ -6,9 +6,13 @@ of which is ∞, they take one for each of these:
     y_i = Σ_ξ p_ξ^i·u_ξ·v_ξ    u_ξ = Σ_b p_ξ^b·w_b / Π_η (p_ξ − p_η)    v_ξ = Σ_k c_k·x_k, c_k that of z^k in Π_η (z − p_η)
 
 over finite η ≠ ξ; at ∞ only the highest power counts, and there is no divisor. It is the transpose of the product of
-polynomials by their values (Toom 1963, Cook 1966; Winograd, Arithmetic Complexity of Computations, 1980). A convolution
-sums u·v over channels and over the window's other axes: each u is made once for all places, the v in registers, and the
-y when all is summed. Where the divisors are not 0 this is exact; floats are rounded in other places.
+polynomials by their values (Toom 1963, Cook 1966; Winograd, Arithmetic Complexity of Computations, 1980). Sums over
+channels, samples and other axes are taken of the products u·v, and the y made of those. Exact wherever the divisors are
+not 0; floats are rounded in other places.
+
+An image is filtered, and a gradient sent back to it, with m = 2 outputs in a tile and all r taps of the window: each u is
+made once for all places. For the gradient of a window its r entries are the outputs, and the taps are the m entries of a
+tile of what comes back: both u and v are made in registers.
 """
 
 from __future__ import annotations
@@ -27,12 +31,12 @@ from chainrule.loops.layout import extents, own_subscripts, sampled
 from chainrule.loops.places import flat_factors
 from chainrule.loops.task import Task
 
-OUTPUTS = 2
-"""m: more outputs take fewer products still, but by numbers so large that floats lose digits."""
+TILE = 2
+"""m: larger tiles take fewer products still, but by numbers so large that floats lose digits."""
 POINTS = 0, 1, -1, 2, -2
-"""The finite p_ξ, of which the first m + r − 2 are taken."""
-TAPS = range(3, 6)
-"""r: fewer save little, and for more there are no such small p_ξ."""
+"""The finite p_ξ, of which the first n − 1 are taken."""
+WINDOWS = range(3, 6)
+"""r: smaller ones save little, and for larger ones there are no such small p_ξ."""
 TERMS = 16
 """Where fewer products are added up for one u and place, making the y costs what they save."""
 
@@ -40,52 +44,116 @@ Row = tuple[Fraction, ...]
 
 
 def filtered(task: Task) -> Task:
-    """The task with its convolutions of stride 1 so written, over images and back to them, where that is of use."""
+    """The task with its convolutions of stride 1 so written where that is of use."""
     equations: list[Equation] = []
     for equation in task.equations:
         window = window_of(equation)
-        equations += rewritten(equation, window) if window else [equation]
+        equations += window.rewritten(equation) if window else [equation]
     return replace(task, equations=tuple(equations))
 
 
 @dataclass(frozen=True)
 class Window:
-    """In a sum over w·x the subscript of x along one axis is `place` + `direction`·`taps` + a number."""
+    """In a sum over w·x the subscript of x along one axis is `place` ± `taps` + a number; `place` is an index of the
+    output, `taps` one of the sum and of w."""
 
     node: Reduce
     w: Component
     x: Component
     place: Index
     taps: Index
-    direction: int
+    sign: int
+
+    def rewritten(self, equation: Equation) -> list[Equation]:
+        return self.gradient(equation) if sampled(self.w.tensor) else self.filtering(equation)
+
+    def filtering(self, equation: Equation) -> list[Equation]:
+        """The equations of all u, then one for each output of a tile; of places left over, as they were."""
+        places, taps = size(self.place), size(self.taps)
+        start = self.tile(self.place, equation)
+        own = tuple(s for s in self.w.subscripts if s.plain != self.taps)
+        w = [substitute(self.w, {self.taps: Affine((), b)}) for b in range(taps)][:: self.sign]
+        first = start if self.sign > 0 else start + (1 - taps)
+        x = [substitute(self.x, {self.place: first + k, self.taps: Affine()}) for k in range(TILE + taps - 1)]
+        rows = products(TILE, taps)
+        made: list[Equation] = []
+        for number, row in enumerate(rows):
+            tensor = Tensor(f"filter {number} of {equation.tensor.name}", tuple(size(s.indices[0]) for s in own))
+            made.append(Equation(Component(tensor, own), weighted([c / row.divisor for c in row.w], w)))
+        others = tuple(i for i in self.node.indices if i != self.taps)
+        sums = [
+            Reduce("sum", others, Multiply((u.target, weighted(row.x, x)))) for u, row in zip(made, rows, strict=True)
+        ]
+        made += [self.at(start + i, equation, weighted([row.y[i] for row in rows], sums)) for i in range(TILE)]
+        return made + [self.at(Affine((), n), equation, self.node) for n in range(places - places % TILE, places)]
+
+    def gradient(self, equation: Equation) -> list[Equation]:
+        """An equation for each entry of the window."""
+        places = size(self.place)
+        start = self.tile(self.taps, equation)
+        w = [substitute(self.w, {self.taps: start + k}) for k in range(TILE)]
+        x = [substitute(self.x, {self.place: Affine(), self.taps: start + k}) for k in range(places + TILE - 1)]
+        rows = products(places, TILE)
+        indices = tuple(start.indices[0] if i == self.taps else i for i in self.node.indices)
+        sums = [Reduce("sum", indices, Multiply((weighted(row.w, w), weighted(row.x, x)))) for row in rows]
+        return [
+            self.at(Affine((), b), equation, weighted([row.y[b] / row.divisor for row in rows], sums))
+            for b in range(places)
+        ]
+
+    def tile(self, index: Index, equation: Equation) -> Affine:
+        """Where a tile of the positions of an index begins."""
+        taken = (*equation.indices, *bound(equation.value))
+        return Affine.of(fresh("t", size(index) // TILE, taken)) * TILE
+
+    def at(self, place: Affine, equation: Equation, y: Expr) -> Equation:
+        """The equation at one place, with y for its sum."""
+        target = substitute(equation.target, {self.place: place})
+        assert isinstance(target, Component)
+        value = transform(equation.value, lambda node: y if node is self.node else node)
+        return Equation(target, substitute(value, {self.place: place}))
+
+
+def size(index: Index) -> int:
+    assert isinstance(index.extent, int)
+    return index.extent
 
 
 def window_of(equation: Equation) -> Window | None:
     """That of the innermost axis along which the one sum of an equation is a convolution of stride 1."""
     sums = {node for node in nodes(equation.value) if isinstance(node, Reduce)}
-    if len(sums) != 1 or not sampled(equation.tensor):
+    node = sums.pop() if len(sums) == 1 else None
+    factors = flat_factors(node.body) if node and node.kind == "sum" else ()
+    if node is None or len(factors) != 2:
         return None
-    (node,) = sums
-    match sorted(flat_factors(node.body), key=lambda f: isinstance(f, Component) and sampled(f.tensor)):
-        case [Component(pad=None) as w, Component() as x] if node.kind == "sum" and sampled(x.tensor):
-            pass
-        case _:
-            return None
-    if sampled(w.tensor) or any(i.is_sample for i in node.indices) or not _surrounded(x):
-        return None
-    plain = [s.plain for s in w.subscripts]
-    for subscript in reversed(own_subscripts(x)):
-        for place, taps in ((i, j) for i in subscript.indices for j in subscript.indices if i in equation.indices):
-            once = all(sum(i in s.indices for s in x.subscripts) == 1 for i in (place, taps))
-            if not (once and len(subscript.terms) == 2 and taps in node.indices and plain.count(taps) == 1):
-                continue
-            if None in plain or place in plain or sum(place in s.indices for s in equation.target.subscripts) != 1:
-                continue
-            direction = subscript.coefficient(taps)
-            window = Window(node, w, x, place, taps, direction)
-            if abs(direction) == subscript.coefficient(place) == 1 and _pays(window, equation):
-                return window
+    for w, x in (factors, factors[::-1]):
+        if isinstance(w, Component) and isinstance(x, Component) and w.pad is None and _surrounded(x):
+            for subscript in reversed(own_subscripts(x)):
+                pairs = [(i, j) for i in subscript.indices for j in subscript.indices if j in node.indices]
+                for place, taps in pairs if len(subscript.terms) == 2 else ():
+                    window = Window(node, w, x, place, taps, subscript.coefficient(taps))
+                    if subscript.coefficient(place) == abs(window.sign) == 1 and _fits(window, equation):
+                        return window
     return None
+
+
+def _fits(window: Window, equation: Equation) -> bool:
+    """Whether the indices stand nowhere else, and the sums are such that it is of use."""
+    w, x, place, taps = window.w, window.x, window.place, window.taps
+    if [s.plain for s in equation.target.subscripts].count(place) != 1 or place in w.free:
+        return False
+    if any(sum(i in s.indices for s in x.subscripts) != 1 for i in (place, taps)):
+        return False
+    plain = [s.plain for s in w.subscripts]
+    if plain.count(taps) != 1 or None in plain or not (isinstance(place.extent, int) and isinstance(taps.extent, int)):
+        return False
+    if sampled(equation.tensor):
+        terms = prod(size(i) for i in window.node.indices if i != taps and not i.is_sample)
+        return not sampled(w.tensor) and taps.extent in WINDOWS and place.extent >= 2 * TILE and terms >= TERMS
+    return (
+        sampled(w.tensor) and sampled(x.tensor) and window.sign > 0 and place.extent in WINDOWS
+        and taps.extent >= 2 * TILE and taps.extent % TILE == 0
+    )
 
 
 def _surrounded(x: Component) -> bool:
@@ -98,54 +166,27 @@ def _surrounded(x: Component) -> bool:
     return x.pad == 0 and prod(wide) <= 2 * prod(sizes)
 
 
-def _pays(window: Window, equation: Equation) -> bool:
-    others = prod(i.extent for i in window.node.indices if isinstance(i.extent, int) and i != window.taps)
-    place = window.place.extent
-    whole = any(s.plain == window.place for s in equation.target.subscripts)
-    return whole and window.taps.extent in TAPS and isinstance(place, int) and place >= 2 * OUTPUTS and others >= TERMS
+@dataclass(frozen=True)
+class Product:
+    """The coefficients of the w_b in u, of the x_k in v, and of u·v in the y_i; `divisor` is that of u, or of u·v."""
 
-
-def rewritten(equation: Equation, window: Window) -> list[Equation]:
-    """The equations of all u, then one for each of the m outputs; of places left over, as they were."""
-    place, taps = window.place.extent, window.taps.extent
-    assert isinstance(place, int) and isinstance(taps, int)
-    indices = (*equation.indices, *bound(equation.value))
-    tile = Affine.of(fresh("t", place // OUTPUTS, indices)) * OUTPUTS
-    others = tuple(i for i in window.node.indices if i != window.taps)
-    own = tuple(s for s in window.w.subscripts if s.plain != window.taps)
-    start = 0 if window.direction > 0 else 1 - taps
-    made: list[Equation] = []
-    sums: list[Expr] = []
-    for number, (ws, xs, _) in enumerate(products(taps)):
-        tensor = Tensor(f"filter {number} of {equation.tensor.name}", tuple(s.indices[0].extent for s in own))
-        w = [substitute(window.w, {window.taps: Affine((), b)}) for b in range(taps)][:: window.direction]
-        x = [substitute(window.x, {window.place: tile + start + k, window.taps: Affine()}) for k in range(len(xs))]
-        made.append(Equation(Component(tensor, own), weighted(ws, w)))
-        sums.append(Reduce("sum", others, Multiply((made[-1].target, weighted(xs, x)))))
-
-    def at(position: Affine, value: Expr) -> Equation:
-        target = substitute(equation.target, {window.place: position})
-        assert isinstance(target, Component)
-        return Equation(target, substitute(value, {window.place: position}))
-
-    for i in range(OUTPUTS):
-        y = weighted([ys[i] for _, _, ys in products(taps)], sums)
-        made.append(at(tile + i, transform(equation.value, lambda node, y=y: y if node is window.node else node)))
-    return made + [at(Affine((), n), equation.value) for n in range(place - place % OUTPUTS, place)]
+    w: Row
+    x: Row
+    y: Row
+    divisor: Fraction
 
 
 @cache
-def products(taps: int) -> Sequence[tuple[Row, Row, Row]]:
-    """For each point the coefficients of the w_b in u, of the x_k in v, and of u·v in the y_i."""
-    finite = POINTS[: taps + OUTPUTS - 2]
-    result: list[tuple[Row, Row, Row]] = []
+def products(outputs: int, taps: int) -> Sequence[Product]:
+    """One for each point."""
+    finite = POINTS[: outputs + taps - 2]
+    result: list[Product] = []
     for point in finite:
         others = [other for other in finite if other != point]
-        divisor = prod(point - other for other in others)
-        powers = [Fraction(point**n) for n in range(max(taps, OUTPUTS))]
-        result.append((tuple(p / divisor for p in powers[:taps]), with_roots(others), tuple(powers[:OUTPUTS])))
-    highest = [tuple(Fraction(n == size - 1) for n in range(size)) for size in (taps, OUTPUTS)]
-    return (*result, (highest[0], with_roots(finite), highest[1]))
+        w, y = (tuple(Fraction(point**n) for n in range(count)) for count in (taps, outputs))
+        result.append(Product(w, with_roots(others), y, Fraction(prod(point - other for other in others))))
+    w, y = (tuple(Fraction(n == count - 1) for n in range(count)) for count in (taps, outputs))
+    return (*result, Product(w, with_roots(finite), y, Fraction(1)))
 
 
 def with_roots(roots: Iterable[int]) -> Row:
@@ -157,8 +198,9 @@ def with_roots(roots: Iterable[int]) -> Row:
 
 
 def weighted(coefficients: Iterable[Fraction], values: Iterable[Expr]) -> Expr:
+    """Σ coefficient·value, where a row is shorter than the values of the first of them."""
     terms = [
         value if c == 1 else Multiply((Constant(c), value))
-        for c, value in zip(coefficients, values, strict=True) if c
+        for c, value in zip(coefficients, values, strict=False) if c
     ]
     return Add(tuple(terms)) if len(terms) > 1 else terms[0]

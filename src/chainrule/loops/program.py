@@ -12,7 +12,7 @@ from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, components, tensors, transform
+from chainrule.ir.walk import bound, components, nodes, tensors, transform
 from chainrule.loops import nodes as ir
 from chainrule.loops.ahead import reading_once, run_ahead
 from chainrule.loops.border import border
@@ -225,11 +225,14 @@ class _Plan:
         if any(n != position for n in self.read_in.get(new, ())) or max(self.read_in.get(old, [-1])) > position:
             return False
         equations = self.groups[position].equations
-        at = [e.tensor for e in equations].index(new)
+        first, *_, last = [n for n, e in enumerate(equations) if e.tensor == new for _ in range(2)]
         read = [c for e in equations for c in components(e.value) if c.tensor == old]
-        if any(old in tensors(e.value) for e in equations[at + 1 :]):
+        if any(old in tensors(e.value) for e in equations[last + 1 :]):
             return False
-        return all(c.subscripts == equations[at].target.subscripts for c in read)
+        if any(isinstance(node, Reduce) for e in equations[first + 1 : last + 1] for node in nodes(e.value)):
+            return False  # what comes before a sum may be stored before it
+        points = [e.target.subscripts for e in equations[first : last + 1] if e.tensor == new]
+        return all(c.subscripts in points for c in read)
 
     # Memory
 
