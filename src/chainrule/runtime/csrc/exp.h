@@ -1,24 +1,33 @@
 /* exp, expm1, sigmoid and tanh, without branches. Errors over all floats, in units in the last place (a test measures
-   them): exp ≤ 1.1, expm1 ≤ 1.6, sigmoid ≤ 1.6, tanh ≤ 1.4.
+   them): exp ≤ 1.1, expm1 ≤ 1.6, sigmoid ≤ 1.7, tanh ≤ 1.2.
 
    e^r − 1 = r + r²·q(r) for |r| ≤ log(2)/2; q is a minimax fit of degree 4, wrong by at most 0.12 units in the last
    place of e^r − 1. */
 
 #define LOG2E 0x1.715476p+0f
+#define LOG2 0x1.62e430p-1f
 #define LOG2_HIGH 0x1.62e4p-1f
 #define LOG2_LOW 0x1.7f7d1cp-20f
 #define SHIFT 0x1.8p+23f /* adding it rounds to an integer, which stands in the low bits */
 
-/* e^x = 2^n·(1 + result); the low bits of *n hold the integer n. */
-INLINE vec reduced_exp(vec x, vec *n) {
+/* x = n·log(2) + result; the low bits of *n hold the integer n. */
+INLINE vec reduced(vec x, vec *n) {
   *n = mac(x, splat(LOG2E), splat(SHIFT));
   vec whole = *n - SHIFT, r = mac(whole, splat(-LOG2_HIGH), x);
-  r = mac(whole, splat(-LOG2_LOW), r);
+  return mac(whole, splat(-LOG2_LOW), r);
+}
+
+INLINE vec exp_fit(vec r) { /* q */
   vec q = mac(splat(0x1.6d722cp-10f), r, splat(0x1.122680p-7f));
   q = mac(q, r, splat(0x1.5554c8p-5f));
   q = mac(q, r, splat(0x1.5554b2p-3f));
-  q = mac(q, r, splat(0.5f));
-  return mac(r * r, q, r);
+  return mac(q, r, splat(0.5f));
+}
+
+/* e^x = 2^n·(1 + result). */
+INLINE vec reduced_exp(vec x, vec *n) {
+  vec r = reduced(x, n);
+  return mac(r * r, exp_fit(r), r);
 }
 
 /* 2^n for n from −126 to 127; of n only the low bits count. */
@@ -27,16 +36,20 @@ INLINE vec power_of_two(ints n) { return (vec)((n + 127) << 23); }
 /* x within bounds; NaN stays. */
 INLINE vec between(vec x, real low, real high) { return smaller(splat(high), larger(splat(low), x)); }
 
-/* 2^n is the product of two factors, so that one rounding leads to infinity or to a denormal number; AVX-512 has an
-   instruction for this. */
-INLINE vec exp_(vec x) {
-  vec n, y = 1 + reduced_exp(between(x, -105, 90), &n);
+/* y·2^n. 2^n is the product of two factors, so that one rounding leads to infinity or to a denormal number; AVX-512 has
+   an instruction for this. */
+INLINE vec scaled(vec y, vec n) {
 #if defined(BUILTIN) && LANES == 16
   return (vec)__builtin_ia32_scalefps512_mask(y, n - SHIFT, y, LOWEST_BITS(16), 4);
 #else
   ints whole = (ints)n - (ints)splat(SHIFT), half = whole >> 1;
   return y * power_of_two(half) * power_of_two(whole - half);
 #endif
+}
+
+INLINE vec exp_(vec x) {
+  vec n, y = 1 + reduced_exp(between(x, -105, 90), &n);
+  return scaled(y, n);
 }
 
 /* 2^n·(e^r − 1) + (2^n − 1), made at half its size so that 2^n does not overflow. */
@@ -47,25 +60,26 @@ INLINE vec expm1_(vec x) {
   return select(x == 0, x, y + y);
 }
 
-/* With s = e^−|x|: 1/(1 + s) or s/(1 + s). The quotient is corrected by its remainder, which also sees what rounding
-   1 + s has lost. */
+/* e^x/(e^x + 1) with e^x = 2^n·e^r is p/(p + 1 + (e^−r − 1)) with p = 2^n. Of p what is a multiple of ½ goes to the 1,
+   which is exact, and what is left to −r: where the sum is near 1 it is rounded once. Beyond 18 all is 1. */
+#define HALVES 0x1.8p+22f /* adding it rounds to a multiple of ½ */
 INLINE vec sigmoid_(vec x) {
-  vec s = exp_(-abs_(x)), above = select(x >= 0, splat(1), s);
-  vec below = 1 + s, lost = s - (below - 1), inverse = 1 / below, y = above * inverse;
-  return mac(mac(-y, lost, mac(-y, below, above)), inverse, y);
+  vec n, r = reduced(between(x, -105, 18), &n), p = scaled(splat(1), n);
+  vec high = p + HALVES - HALVES, low = p - high;
+  return p / (1 + high + mac(r * r, exp_fit(-r), low - r));
 }
 
-/* Below 5/8, x + x³·t(x²) with a minimax fit t of degree 4; above, 1 − 2/(e^2|x| + 1) with the sign of x. */
+/* Below 5/8, x − x³/d(x²) with a minimax fit d of degree 2, wrong by at most 0.1 units; above, 1 − 2/(e^2|x| + 1), which
+   is 1 − 2p/(1 + p + (e^r − 1)) with p = 2^−n, and there no more of log(2) is needed than a float holds. One division
+   does for both, and the sign of x comes last. */
 INLINE vec tanh_(vec x) {
-  vec n, size = abs_(x), s = x * x;
-  vec large = 1 + reduced_exp(between(size + size, 0, 40), &n);
-  large = 1 - 2 / mac(large, power_of_two((ints)n), splat(1));
-  vec small = mac(splat(-0x1.767a14p-8f), s, splat(0x1.524c40p-6f));
-  small = mac(small, s, splat(-0x1.b842c4p-5f));
-  small = mac(small, s, splat(0x1.11075ep-3f));
-  small = mac(small, s, splat(-0x1.555534p-2f));
-  small = mac(small * s, size, size);
-  return (vec)((ints)select(size < 0.625f, small, large) | ((ints)x & SIGN));
+  vec size = abs_(x), square = x * x, twice = smaller(splat(40), size + size);
+  vec n = mac(twice, splat(LOG2E), splat(SHIFT)), r = mac(n - SHIFT, splat(-LOG2), twice);
+  vec p = power_of_two(-(ints)n), y = mac(r * r, exp_fit(r), r);
+  vec d = mac(mac(splat(-0x1.6a5590p-8f), square, splat(0x1.33307cp+0f)), square, splat(0x1.800016p+1f));
+  mask small = size < 0.625f;
+  vec from = select(small, size, splat(1)), above = select(small, size * square, p + p);
+  return (vec)((ints)(from - above / select(small, d, 1 + p + y)) | ((ints)x & SIGN));
 }
 
 INLINE real exp_1(real x) { return exp_(splat(x))[0]; }
