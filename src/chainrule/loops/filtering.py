@@ -35,8 +35,9 @@ TILE = 2
 """m: larger tiles take fewer products still, but by numbers so large that floats lose digits."""
 POINTS = 0, 1, -1, 2, -2
 """The finite p_ξ, of which the first n − 1 are taken."""
-WINDOWS = range(3, 6)
-"""r: smaller ones save little, and for larger ones there are no such small p_ξ."""
+WINDOWS, GRADIENTS = (3, 4, 5), (3,)
+"""r: smaller windows save little, and for larger ones there are no such small p_ξ. For the gradient of a window of 4 or
+more the u and v, made anew for each product, cost what is saved."""
 TERMS = 16
 """Where fewer products are added up for one u and place, making the y costs what they save."""
 
@@ -151,7 +152,7 @@ def _fits(window: Window, equation: Equation) -> bool:
         terms = prod(size(i) for i in window.node.indices if i != taps and not i.is_sample)
         return not sampled(w.tensor) and taps.extent in WINDOWS and place.extent >= 2 * TILE and terms >= TERMS
     return (
-        sampled(w.tensor) and sampled(x.tensor) and window.sign > 0 and place.extent in WINDOWS
+        sampled(w.tensor) and sampled(x.tensor) and window.sign > 0 and place.extent in GRADIENTS
         and taps.extent >= 2 * TILE and taps.extent % TILE == 0
     )
 

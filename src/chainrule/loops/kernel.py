@@ -13,7 +13,7 @@ from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.lower import ZERO, Lowering
 from chainrule.loops.places import Env, Place, Position, Sample, flat_factors
-from chainrule.loops.schedule import Schedule
+from chainrule.loops.schedule import Schedule, bundles
 
 
 class Builder:
@@ -133,8 +133,11 @@ class Builder:
             reductions = [node for equation in part for node in outermost(equation.value)]
             if reductions:
                 self.fetch(part, envs)
-            for node in reductions:
-                self.low.many(node, envs)
+            for nodes in bundles(reductions):
+                if len(nodes) > 1:
+                    self.low.bundle(nodes, envs)
+                else:
+                    self.low.many(nodes[0], envs)
             for env in envs:
                 self.low.compute(part, env)
 

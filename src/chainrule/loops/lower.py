@@ -83,9 +83,15 @@ class Lowering(Reader):
             self.compute(self.update, {own.indices[0]: env[at.indices[0]] for own, at in here})
         return super().component(node, env)
 
+    def bundle(self, nodes: Sequence[Reduce], envs: Sequence[Env]) -> None:
+        """The values of sums that are taken together at each of the points, known from here on."""
+        points = [*{at(nodes[0], env)[1:]: env for env in envs}.values()]
+        for node, values in zip(nodes, self.totals(nodes, points), strict=True):
+            self.scopes[-1].update({at(node, env): value for env, value in zip(points, values, strict=True)})
+
     def many(self, node: Expr, envs: Sequence[Env]) -> list[Atom]:
         """The value of a node at each of the points."""
-        keys = [(node, *(position_key(env[i]) for i in node.free)) for env in envs]
+        keys = [at(node, env) for env in envs]
         missing: dict[object, Env] = {}
         for key, env in zip(keys, envs, strict=True):
             if self.lookup(key) is None:
@@ -118,7 +124,7 @@ class Lowering(Reader):
             case Delta() | Guard():
                 return [self.call("choose", self.bracket(node, env), ONE, ZERO, kind="real") for env in envs]
             case Reduce(kind="sum"):
-                return self.total(node, envs)
+                return self.totals([node], envs)[0]
             case Reduce(kind="max" | "argmax"):
                 return self.extreme(node, envs)
             case Reduce(kind="logsumexp"):
@@ -215,19 +221,27 @@ class Lowering(Reader):
 
     # Reductions
 
-    def total(self, node: Reduce, envs: list[Env]) -> list[Atom]:
-        """Σ over indices: an accumulator for each point, terms in the order of the equation."""
+    def totals(self, nodes: Sequence[Reduce], envs: list[Env]) -> list[list[Atom]]:
+        """Sums over the same indices: an accumulator for each at each point, terms in the order of the equation."""
+        node = nodes[0]
         picks, _, _ = self.sort(flat_factors(node.body), node.indices)
         looped = [i for i in node.indices if i not in picks]
         lanes = self.reduction_lane(node.body, looped) if self.split or not node.free else None
-        self.outside(node, envs)
+        for each in nodes:
+            self.outside(each, envs)
         vector = lanes is not None or self.vector(node, envs[0])
-        accumulators = self.variables("s", "vec" if vector else "real", ZERO, len(envs))
+        accumulators = [self.variables("s", "vec" if vector else "real", ZERO, len(envs)) for _ in nodes]
+        bodies = [self.adding(each, own) for each, own in zip(nodes, accumulators, strict=True)]
+
+        def body(points: list[Env], alive: Atom | None) -> None:
+            for add in bodies:
+                add(points, alive)
+
         with self.cutting(node):
-            self.loop(looped, envs, self.adding(node, accumulators), lanes)
+            self.loop(looped, envs, body, lanes)
         if lanes is None:
-            return list(accumulators)
-        return [self.let(ir.Call("hsum", (a,), "real")) for a in accumulators]
+            return [[*own] for own in accumulators]
+        return [[self.let(ir.Call("hsum", (a,), "real")) for a in own] for own in accumulators]
 
     @contextmanager
     def cutting(self, node: Reduce) -> Generator[None]:
@@ -348,7 +362,7 @@ class Lowering(Reader):
                 if flags is None:
                     continue
                 bare = Component(body_node.tensor, body_node.subscripts)
-                key = (body_node, *(position_key(env[i]) for i in body_node.free))
+                key = at(body_node, env)
                 if not flags:
                     self.scopes[-1][key] = self.component(bare, env)
                     choose([env], [n])
@@ -378,8 +392,8 @@ class Lowering(Reader):
         def second(points: list[Env], alive: Atom | None) -> None:
             for env, m, s, value in zip(points, top, sums, self.many(node.body, points), strict=True):
                 taken = self.lift(value) if vector else value
-                at = self.number(place_in_window(node.indices), env)
-                self.statements.append(ir.Set(s, ir.Call("lse_add", (s, taken, m, at), kind)))
+                number = self.number(place_in_window(node.indices), env)
+                self.statements.append(ir.Set(s, ir.Call("lse_add", (s, taken, m, number), kind)))
 
         self.loop(list(node.indices), envs, first, None)
         self.loop(list(node.indices), envs, second, None)
@@ -490,7 +504,7 @@ class Lowering(Reader):
         self, index: Index, rest: Sequence[Index], envs: list[Env], body: Body, lanes: Index | None
     ) -> None:
         block = self.variable("blocks", "b")
-        at = Affine.of(block)
+        here = Affine.of(block)
 
         def loop(sample: Sample, start: int | str, stop: int | str, alive: bool) -> None:
             with self.inside() as statements:
@@ -503,17 +517,17 @@ class Lowering(Reader):
             self.statements.append(ir.For(block, start, stop, 1, tuple(statements)))
 
         if self.width == 1:
-            loop(Sample(at, Affine()), 0, "blocks", False)
+            loop(Sample(here, Affine()), 0, "blocks", False)
         elif lanes is not None and lanes is index:
-            loop(Sample(at, None), 0, "full", False)
-            loop(Sample(at, None), "full", "blocks", True)
+            loop(Sample(here, None), 0, "full", False)
+            loop(Sample(here, None), "full", "blocks", True)
         else:
             one = self.variable(self.width, "n")
             with self.inside() as outer:
                 stop = self.let(ir.Call("least", (self.left(block), ir.Whole(Affine((), self.width))), "int"))
                 assert isinstance(stop, ir.Local)
                 with self.inside() as statements:
-                    self.loop(rest, [{**env, index: Sample(at, Affine.of(one))} for env in envs], body, lanes)
+                    self.loop(rest, [{**env, index: Sample(here, Affine.of(one))} for env in envs], body, lanes)
                 self.statements.append(ir.For(one, 0, stop, 1, tuple(statements)))
             self.statements.append(ir.For(block, 0, "blocks", 1, tuple(outer)))
 
@@ -538,6 +552,11 @@ class Lowering(Reader):
             self.statements.append(ir.For(variable, full, full + 1, 1, tuple(statements)))
             self.part = None
         self.lane = None
+
+
+def at(node: Expr, env: Env) -> tuple[object, ...]:
+    """What a node is at a point."""
+    return (node, *(position_key(env[i]) for i in node.free))
 
 
 def turns(factors: Sequence[Expr], points: Sequence[Env]) -> list[int]:

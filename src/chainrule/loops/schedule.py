@@ -186,13 +186,25 @@ def reductions(group: Group) -> list[Reduce]:
     return [n for e in group.equations for n in nodes(e.value) if isinstance(n, Reduce)]
 
 
+def bundles(reductions: Iterable[Reduce]) -> list[list[Reduce]]:
+    """Reductions that are computed in one nest of loops: sums over the same samples, which are much to go through
+    again, and otherwise each by itself."""
+    result: dict[object, list[Reduce]] = {}
+    for node in dict.fromkeys(reductions):
+        together = node.kind == "sum" and any(i.is_sample for i in node.indices) and not padded_factors(node)
+        plain = all(isinstance(n, (Component, Constant, Add, Multiply)) for n in nodes(node.body))
+        result.setdefault((node.indices, frozenset(node.free)) if together and plain else node, []).append(node)
+    return [*result.values()]
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one term of a sum takes at each point of a tile: `products`, and loads of vectors and of single numbers,
-    each with the loops (0 for the blocks of samples) at whose positions it is another one. `left` is the share of the
-    terms that padding leaves."""
+    """What one term of a bundle of sums takes at each point of a tile: `products`, and loads of vectors and of single
+    numbers, each with the loops (0 for the blocks of samples) at whose positions it is another one; so too the factors of
+    each of the `sums`. `left` is the share of the terms that padding leaves."""
 
     own: tuple[int, ...]
+    sums: tuple[tuple[tuple[int, ...], ...], ...]
     products: int
     vectors: tuple[tuple[int, ...], ...]
     scalars: tuple[tuple[int, ...], ...]
@@ -206,24 +218,27 @@ class Demand:
         vector, scalar = sum(vectors), sum(scalars)
         points = prod([tile[n] for n in self.own])
         products = points * self.products
-        held = points + vector + scalar - max([*vectors, *scalars], default=0) + 1
+        factors = [[prod([tile[n] for n in loops]) for loops in each] for each in self.sums]
+        held = points * len(factors) + max(sum(each) - max(each) for each in factors) + 1
         if held > machine.held:  # a vector is loaded anew for each product
             vector = products
         busy = max(products / width, vector / width + scalar / 2, machine.latency / width)
         return (busy + 0.06 * vector + 0.05 * scalar) * self.left
 
 
-def demand(node: Reduce, found: Sequence[Loop], lanes: Lanes) -> Demand:
+def demand(together: Sequence[Reduce], found: Sequence[Loop], lanes: Lanes) -> Demand:
     def loops_of(part: Expr) -> tuple[int, ...]:
         free = set(part.free)
         blocks = (0,) if lanes == "samples" and any(i.is_sample for i in free) else ()
         return (*blocks, *(n for n, loop in enumerate(found, 1) if not free.isdisjoint(loop.indices)))
 
-    parts = [n for n in nodes(node.body) if isinstance(n, Component)]
+    node, bodies = together[0], [each.body for each in together]
+    parts = [*dict.fromkeys(n for n in nodes(*bodies) if isinstance(n, Component))]
     moving = [_moving(part, node, found, lanes) for part in parts]
     return Demand(
         loops_of(node),
-        max(1, len(flat_factors(node.body)) - 1),
+        tuple(tuple(map(loops_of, dict.fromkeys(flat_factors(body)))) for body in bodies),
+        sum(max(1, len(flat_factors(body)) - 1) for body in bodies),
         tuple(loops_of(part) for part, moves in zip(parts, moving, strict=True) if moves),
         tuple(loops_of(part) for part, moves in zip(parts, moving, strict=True) if not moves),
         prod([share for _, share in _cuts(node)]),
@@ -251,9 +266,10 @@ def tiles(
     group: Group, found: Sequence[Loop], machine: Machine, lanes: Lanes, blocks: int
 ) -> list[Tile]:
     """The tiles that fit into the registers, the cheapest by the model first."""
-    demands = [demand(node, found, lanes) for node in reductions(group) if node.kind == "sum"]
+    demands = [demand(sums, found, lanes) for sums in bundles(reductions(group)) if sums[0].kind == "sum"]
     if not demands:
         return [(1,) * (len(found) + 1)]
+    most = machine.accumulators // max(len(d.sums) for d in demands)
     counts = [blocks, *(_positions(loop, machine, lanes, loop is found[-1]) for loop in found)]
     sizes = [(1, 2, 3, 4) if lanes == "samples" else (1,), *(SIZES for _ in found)]
     single = single_sided(group, found)
@@ -263,7 +279,7 @@ def tiles(
     ]
     costs: dict[Tile, float] = {}
     shared = 0 if any(i.is_sample for i in group.indices) else 1  # blocks of samples, or else the first loop
-    for tile in _tiles(options, machine.accumulators):
+    for tile in _tiles(options, max(most, 1)):
         cost = 0.0
         each = [_parts(count, t) for count, t in zip(counts, tile, strict=True)]
         if shared < len(each):
@@ -272,8 +288,10 @@ def tiles(
             times = prod(n for n, _ in part)
             if times:
                 cost += times * sum(d.cycles([t for _, t in part], machine) for d in demands)
-        # Among equals the smaller program.
-        costs[tile] = cost * (1 + 0.001 * sum(t > 1 for t in tile))
+        # Among equals the smaller program; where sums are taken together, of those the tile along outer loops, whose
+        # planes are streams.
+        longer = [n for n, t in enumerate(tile) if t > 1]
+        costs[tile] = cost * (1 + 0.001 * len(longer) + (0.0005 * sum(longer) if most < machine.accumulators else 0.0))
     return sorted(costs, key=costs.__getitem__)
 
 
@@ -333,7 +351,7 @@ def total_cost(
             if lanes == "terms" and not any(i.is_sample for i in node.indices):
                 last = node.indices[-1].extent
                 terms = terms // last * -(-last // machine.lanes) if isinstance(last, int) else terms
-            cost += times * demand(node, found, lanes).cycles(sizes, machine) * terms
+            cost += times * demand([node], found, lanes).cycles(sizes, machine) * terms
             if lanes == "terms":
                 cost += times * prod(sizes) * machine.lanes / 2  # the sum over the lanes
         cost += times * prod(sizes) * len(group.equations)
