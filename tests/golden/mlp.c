@@ -148,7 +148,7 @@ KERNEL void k4(long N, long from, long to, real *restrict y5, const real *restri
 {
     for (long b1 = from; b1 < to; b1++) {
         for (long i2 = 0; i2 < 10; i2++) {
-            store(y5 + b1 * 368 + i2 * 8, exp_(mac(splat(number(-1.0f, 2305843009213693950u)), load(y4 + b1 * 368), load(y3 + b1 * 368 + i2 * 8))));
+            store(y5 + b1 * 368 + i2 * 8, exp_(sub(load(y3 + b1 * 368 + i2 * 8), load(y4 + b1 * 368))));
         }
     }
 }
@@ -165,7 +165,7 @@ KERNEL void k5(long N, long from, long to, real *restrict y4, const real *restri
         for (long r4 = 0; r4 < 10; r4++) {
             s2 = mac(load(x2 + b1 * 368 + r4 * 8), load(y3 + b1 * 368 + r4 * 8), s2);
         }
-        store(y4 + b1 * 368, mac(splat(number(-1.0f, 2305843009213693950u)), s2, load(y4 + b1 * 368)));
+        store(y4 + b1 * 368, sub(load(y4 + b1 * 368), s2));
     }
 }
 #endif
@@ -194,7 +194,7 @@ KERNEL void k7(long N, long from, long to, real *restrict y5, const real *restri
     const real v1 = div1(number(1.0f, 1u), size_of_samples(N));
     for (long b2 = from; b2 < to; b2++) {
         for (long i3 = 0; i3 < 10; i3++) {
-            store(y5 + b2 * 368 + i3 * 8, mul(splat(v1), mac(splat(number(-1.0f, 2305843009213693950u)), load(x2 + b2 * 368 + i3 * 8), load(y5 + b2 * 368 + i3 * 8))));
+            store(y5 + b2 * 368 + i3 * 8, mul(splat(v1), sub(load(y5 + b2 * 368 + i3 * 8), load(x2 + b2 * 368 + i3 * 8))));
         }
     }
 }
@@ -375,31 +375,30 @@ KERNEL void k10(long N, long from, long to, real *restrict y2, const real *restr
             s14 = mac(a17, splat(p3[r16 * 12 + 11]), s14);
         }
         const vec a42 = load(y2 + b1 * 368);
-        const vec v43 = splat(number(-1.0f, 2305843009213693950u));
-        const vec v44 = splat(number(1.0f, 1u));
-        store(y2 + b1 * 368, mul(mul(s3, a42), mac(v43, a42, v44)));
-        const vec a48 = load(y2 + b1 * 368 + 8);
-        store(y2 + b1 * 368 + 8, mul(mul(s4, a48), mac(v43, a48, v44)));
-        const vec a52 = load(y2 + b1 * 368 + 16);
-        store(y2 + b1 * 368 + 16, mul(mul(s5, a52), mac(v43, a52, v44)));
-        const vec a56 = load(y2 + b1 * 368 + 24);
-        store(y2 + b1 * 368 + 24, mul(mul(s6, a56), mac(v43, a56, v44)));
-        const vec a60 = load(y2 + b1 * 368 + 32);
-        store(y2 + b1 * 368 + 32, mul(mul(s7, a60), mac(v43, a60, v44)));
-        const vec a64 = load(y2 + b1 * 368 + 40);
-        store(y2 + b1 * 368 + 40, mul(mul(s8, a64), mac(v43, a64, v44)));
-        const vec a68 = load(y2 + b1 * 368 + 48);
-        store(y2 + b1 * 368 + 48, mul(mul(s9, a68), mac(v43, a68, v44)));
-        const vec a72 = load(y2 + b1 * 368 + 56);
-        store(y2 + b1 * 368 + 56, mul(mul(s10, a72), mac(v43, a72, v44)));
-        const vec a76 = load(y2 + b1 * 368 + 64);
-        store(y2 + b1 * 368 + 64, mul(mul(s11, a76), mac(v43, a76, v44)));
-        const vec a80 = load(y2 + b1 * 368 + 72);
-        store(y2 + b1 * 368 + 72, mul(mul(s12, a80), mac(v43, a80, v44)));
-        const vec a84 = load(y2 + b1 * 368 + 80);
-        store(y2 + b1 * 368 + 80, mul(mul(s13, a84), mac(v43, a84, v44)));
-        const vec a88 = load(y2 + b1 * 368 + 88);
-        store(y2 + b1 * 368 + 88, mul(mul(s14, a88), mac(v43, a88, v44)));
+        const vec v43 = splat(number(1.0f, 1u));
+        store(y2 + b1 * 368, mul(mul(s3, a42), sub(v43, a42)));
+        const vec a47 = load(y2 + b1 * 368 + 8);
+        store(y2 + b1 * 368 + 8, mul(mul(s4, a47), sub(v43, a47)));
+        const vec a51 = load(y2 + b1 * 368 + 16);
+        store(y2 + b1 * 368 + 16, mul(mul(s5, a51), sub(v43, a51)));
+        const vec a55 = load(y2 + b1 * 368 + 24);
+        store(y2 + b1 * 368 + 24, mul(mul(s6, a55), sub(v43, a55)));
+        const vec a59 = load(y2 + b1 * 368 + 32);
+        store(y2 + b1 * 368 + 32, mul(mul(s7, a59), sub(v43, a59)));
+        const vec a63 = load(y2 + b1 * 368 + 40);
+        store(y2 + b1 * 368 + 40, mul(mul(s8, a63), sub(v43, a63)));
+        const vec a67 = load(y2 + b1 * 368 + 48);
+        store(y2 + b1 * 368 + 48, mul(mul(s9, a67), sub(v43, a67)));
+        const vec a71 = load(y2 + b1 * 368 + 56);
+        store(y2 + b1 * 368 + 56, mul(mul(s10, a71), sub(v43, a71)));
+        const vec a75 = load(y2 + b1 * 368 + 64);
+        store(y2 + b1 * 368 + 64, mul(mul(s11, a75), sub(v43, a75)));
+        const vec a79 = load(y2 + b1 * 368 + 72);
+        store(y2 + b1 * 368 + 72, mul(mul(s12, a79), sub(v43, a79)));
+        const vec a83 = load(y2 + b1 * 368 + 80);
+        store(y2 + b1 * 368 + 80, mul(mul(s13, a83), sub(v43, a83)));
+        const vec a87 = load(y2 + b1 * 368 + 88);
+        store(y2 + b1 * 368 + 88, mul(mul(s14, a87), sub(v43, a87)));
     }
 }
 #endif

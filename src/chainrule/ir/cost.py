@@ -1,8 +1,8 @@
 """How many operations an equation takes: additions, multiplications, divisions, comparisons, function values.
 
 Each subexpression is computed once for every value of the indices that it depends on, as a program would that moves
-what does not change out of its loops. A bracket costs nothing: it says which terms there are, so a sum over them has
-that many fewer.
+what does not change out of its loops; what equations share, once for all of them. A bracket costs nothing: it says
+which terms there are, so a sum over them has that many fewer.
 """
 
 from __future__ import annotations
@@ -26,17 +26,13 @@ def operations(equations: Iterable[Equation]) -> int:
 
 def operations_for(equations: Iterable[Equation], samples: int) -> int:
     """The operations for so many samples."""
-    return round(sum(_operations(e, {SAMPLES: samples}) for e in equations))
+    sizes = {SAMPLES: samples}
 
-
-def _operations(equation: Equation, sizes: Mapping[str, int]) -> Fraction:
     def count(indices: Iterable[Index]) -> int:
         return prod(_size(i.extent, sizes) for i in dict.fromkeys(indices))
 
-    total = Fraction(0)
-    for node in nodes(equation.value):
-        total += _own(node, sizes) * count(node.free)
-    return total
+    every = nodes(*(e.value for e in equations))
+    return round(sum((_own(node, sizes) * count(node.free) for node in every), start=Fraction(0)))
 
 
 def _size(extent: Extent, sizes: Mapping[str, int]) -> int:

@@ -3,16 +3,16 @@
 m neighbouring outputs y_i = Σ_b w_b·x_{i+b}, i < m, b < r, take m·r products. With n = m + r − 1 points p_ξ, the last
 of which is ∞, they take one for each of these:
 
-    y_i = Σ_ξ p_ξ^i·u_ξ·v_ξ    u_ξ = Σ_b p_ξ^b·w_b / Π_η (p_ξ − p_η)    v_ξ = Σ_k c_k·x_k, c_k that of z^k in Π_η (z − p_η)
+    y_i = Σ_ξ p_ξ^i·u_ξ·v_ξ    u_ξ = Σ_b p_ξ^b·w_b / Π_η (p_ξ − p_η)    v_ξ = Σ_k c_ξk·x_k
 
-over finite η ≠ ξ; at ∞ only the highest power counts, and there is no divisor. It is the transpose of the product of
-polynomials by their values (Toom 1963, Cook 1966; Winograd, Arithmetic Complexity of Computations, 1980). Sums over
-channels, samples and other axes are taken of the products u·v, and the y made of those. Exact wherever the divisors are
-not 0; floats are rounded in other places.
+over finite η ≠ ξ, where c_ξk is the coefficient of z^k in Π_η (z − p_η); at ∞ only the highest power counts, and
+there is no divisor. It is the transpose of the product of polynomials by their values (Toom 1963, Cook 1966; Winograd,
+Arithmetic Complexity of Computations, 1980). Sums over channels, samples and other axes are taken of the products u·v,
+and the y made of those. Exact wherever the divisors are not 0; floats are rounded in other places.
 
-An image is filtered, and a gradient sent back to it, with m = 2 outputs in a tile and all r taps of the window: each u is
-made once for all places. For the gradient of a window its r entries are the outputs, and the taps are the m entries of a
-tile of what comes back: both u and v are made in registers.
+An image is filtered, and a gradient sent back to it, with m = 2 outputs in a tile and all r taps of the window: each u
+is made once for all places. For the gradient of a window its r entries are the outputs, and the taps are the m entries
+of a tile of what comes back: both u and v are made in registers.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from chainrule.loops.task import Task
 
 TILE = 2
 """m: larger tiles take fewer products still, but by numbers so large that floats lose digits."""
-POINTS = 0, 1, -1, 2, -2
-"""The finite p_ξ, of which the first n − 1 are taken."""
+POINTS = tuple(map(Fraction, ("0", "1", "-1", "1/2", "-2")))
+"""The finite p_ξ, of which the first n − 1 are taken: 1/2 and −2 round less than 2 and −2 (Barabasz, Anderson,
+Soodhalter, Gregg, ACM TOMS 2020). The error of a sum is then some 1.6 times that of the plain products, or less."""
 WINDOWS, GRADIENTS = (3, 4, 5), (3,)
 """r: smaller windows save little, and for larger ones there are no such small p_ξ. For the gradient of a window of 4 or
 more the u and v, made anew for each product, cost what is saved."""
@@ -184,13 +185,13 @@ def products(outputs: int, taps: int) -> Sequence[Product]:
     result: list[Product] = []
     for point in finite:
         others = [other for other in finite if other != point]
-        w, y = (tuple(Fraction(point**n) for n in range(count)) for count in (taps, outputs))
-        result.append(Product(w, with_roots(others), y, Fraction(prod(point - other for other in others))))
+        w, y = (tuple(point**n for n in range(count)) for count in (taps, outputs))
+        result.append(Product(w, with_roots(others), y, prod((point - other for other in others), start=Fraction(1))))
     w, y = (tuple(Fraction(n == count - 1) for n in range(count)) for count in (taps, outputs))
     return (*result, Product(w, with_roots(finite), y, Fraction(1)))
 
 
-def with_roots(roots: Iterable[int]) -> Row:
+def with_roots(roots: Iterable[Fraction]) -> Row:
     """The coefficients of Π (z − root), the constant first."""
     row = [Fraction(1)]
     for root in roots:

@@ -200,8 +200,8 @@ def bundles(reductions: Iterable[Reduce]) -> list[list[Reduce]]:
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What one term of a bundle of sums takes at each point of a tile: `products`, and loads of vectors and of single
-    numbers, each with the loops (0 for the blocks of samples) at whose positions it is another one; so too the factors of
-    each of the `sums`. `left` is the share of the terms that padding leaves."""
+    numbers, each with the loops (0 for the blocks of samples) at whose positions it is another one; and likewise the
+    factors of each of the `sums`. `left` is the share of the terms that padding leaves."""
 
     own: tuple[int, ...]
     sums: tuple[tuple[tuple[int, ...], ...], ...]

@@ -15,35 +15,23 @@ from chainrule.loops.task import Task
 def shared(task: Task) -> Task:
     """The task in which each logarithm of a sum of exponentials that occurs again is a tensor: a softmax and its
     cross-entropy take the same one."""
-    times = Counter(
-        _key(node) for e in task.equations for node in {*nodes(e.value)}
-        if isinstance(node, Reduce) and node.kind == "logsumexp"
-    )
+    found = [[n for n in nodes(e.value) if isinstance(n, Reduce) and n.kind == "logsumexp"] for e in task.equations]
+    times = Counter(key(node, _outer(node)) for each in found for node in each)
     made: dict[Key, Tensor] = {}
     equations: list[Equation] = []
-    for equation in task.equations:
-        ahead: list[Equation] = []
-
-        def named(node: Expr) -> Expr:
-            if not isinstance(node, Reduce) or times[which := _key(node)] < 2:
-                return node
+    for equation, own in zip(task.equations, found, strict=True):
+        points: dict[Expr, Expr] = {}
+        for node in own:
             outer = _outer(node)
-            new = which not in made
-            if new:
+            if times[which := key(node, outer)] > 1:
+                known = which in made
                 name = f"logsumexp({', '.join(t.name for t in tensors(node))})"
-                made[which] = Tensor(name, tuple(i.extent for i in outer))
-            point = Component(made[which], tuple(map(Affine.of, outer)))
-            if new:
-                ahead.append(Equation(point, node))
-            return point
-
-        value = transform(equation.value, named)
-        equations += [*ahead, Equation(equation.target, value)]
+                tensor = made.setdefault(which, Tensor(name, tuple(i.extent for i in outer)))
+                points[node] = point = Component(tensor, tuple(map(Affine.of, outer)))
+                if not known:
+                    equations.append(Equation(point, node))
+        equations.append(Equation(equation.target, transform(equation.value, lambda n, at=points: at.get(n, n))))
     return replace(task, equations=tuple(equations))
-
-
-def _key(node: Expr) -> Key:
-    return key(node, _outer(node))
 
 
 def _outer(node: Expr) -> tuple[Index, ...]:

@@ -1,0 +1,161 @@
+"""Convolutions with fewer products: which are so written, that nothing changes exactly, and little in floats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.loops.tasks import computed, computed_exactly, elements, floats, task_of
+
+import chainrule as cr
+from chainrule.compile import forward, training
+from chainrule.ir.cost import operations_for
+from chainrule.ir.expr import Reduce
+from chainrule.ir.walk import nodes
+from chainrule.loops import filtering
+from chainrule.loops.filtering import filtered, products
+from chainrule.loops.program import lower
+from chainrule.loops.schedule import Machine
+from chainrule.loops.task import Task
+
+SEED, SAMPLES = 7, 3
+
+
+def conv(layer: Any, *shape: int) -> Task:
+    model = cr.Sequential(cr.Input(*shape), layer, cr.Tanh(), cr.Flatten(), cr.Dense(2), loss="softmax_cross_entropy")
+    return training(model.network, model.derive(), cr.SGD(0.1), "numbers")
+
+
+def rewritten(task: Task) -> list[str]:
+    """The tensors of a task that are computed in tiles."""
+    every = dict.fromkeys(e.tensor.name for e in task.equations if filtering.window_of(e))
+    assert (filtered(task) == task) == (not every)
+    return [*every]
+
+
+def differing(task: Task) -> list[str]:
+    given = elements(task, SAMPLES, SEED)
+    wanted, found = (computed_exactly(each, given, SAMPLES, SEED) for each in (task, filtered(task)))
+    return [t.name for t in wanted if not np.array_equal(wanted[t], found[t])]
+
+
+WRITTEN: dict[str, tuple[Task, list[str]]] = {
+    "3 by 3 with padding": (conv(cr.Conv2d(8, 3, padding=1), 6, 8, 8), ["conv2d1.u", "δconv2d1.W"]),
+    "an odd number of places": (conv(cr.Conv2d(8, 3, padding=1), 6, 7, 7), ["conv2d1.u"]),
+    "an odd number along the last axis": (conv(cr.Conv2d(8, 3, padding=1), 6, 8, 7), ["conv2d1.u", "δconv2d1.W"]),
+    "4 by 4": (conv(cr.Conv2d(8, 4), 4, 9, 9), ["conv2d1.u"]),
+    "5 by 5": (conv(cr.Conv2d(8, 5, padding=2), 4, 12, 12), ["conv2d1.u"]),
+    "along one axis": (conv(cr.Conv1d(6, 3), 16, 12), ["conv1d1.u", "δconv1d1.W"]),
+    "few channels": (conv(cr.Conv2d(8, 3, padding=1), 5, 8, 8), ["δconv2d1.W"]),
+    "a stride": (conv(cr.Conv2d(8, 3, stride=2), 6, 9, 9), []),
+    "a dilation": (conv(cr.Conv2d(8, 3, dilation=2), 6, 12, 12), []),
+    "a window of one place": (conv(cr.Conv2d(8, 1), 32, 8, 8), []),
+    "a large window": (conv(cr.Conv2d(8, 7), 6, 12, 12), []),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_convolution_in_tiles_is_the_convolution(name: str) -> None:
+    task, wanted = WRITTEN[name]
+    assert rewritten(task) == wanted
+    assert differing(task) == []
+
+
+def test_gradients_go_back_through_tiles() -> None:
+    """The gradient of what a convolution reads is one too, with the window turned round."""
+    model = cr.Sequential(
+        cr.Input(2, 8, 8), cr.Conv2d(6, 3, padding=1), cr.ReLU(), cr.Conv2d(6, 3, padding=1), cr.Flatten(), cr.Dense(2),
+        loss="softmax_cross_entropy",
+    )  # fmt: skip
+    task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.9), "numbers")
+    assert rewritten(task) == ["conv2d2.u", "δrelu1.z", "δconv2d1.W", "δconv2d2.W"]
+    assert differing(task) == []
+
+
+@pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (2, 4), (2, 5), (3, 2)])
+def test_outputs_of_a_tile_are_their_sums(outputs: int, taps: int) -> None:
+    """For unit vectors w and x, so for all: Σ y·(w·W)(x·X) is 1 where an x is that of an output and a tap."""
+    rows = products(outputs, taps)
+    assert len(rows) == outputs + taps - 1
+    for i in range(outputs):
+        for b in range(taps):
+            for k in range(len(rows)):
+                terms = [p.y[i] * p.w[b] * (p.x[k] if k < len(p.x) else 0) / p.divisor for p in rows]
+                assert sum(terms, Fraction(0)) == (k == i + b)
+
+
+@pytest.mark.parametrize("wrong", ["w", "x", "y", "divisor"])
+def test_a_wrong_coefficient_is_seen(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(outputs: int, taps: int) -> Any:
+        *rows, last = products(outputs, taps)
+        other = 2 * last.divisor if wrong == "divisor" else tuple(2 * c for c in getattr(last, wrong))
+        return (*rows, replace(last, **{wrong: other}))
+
+    task, names = WRITTEN["3 by 3 with padding"]
+    monkeypatch.setattr(filtering, "products", broken)
+    assert {*names} <= {*differing(task)}
+
+
+def test_there_are_fewer_products() -> None:
+    """A window of 3 in tiles of 2 takes 4 products for 6, one of 5 takes 6 for 10."""
+    for name, share in (("3 by 3 with padding", 4 / 6), ("5 by 5", 6 / 10)):
+        task = WRITTEN[name][0]
+        before, after = (_terms(each, "conv2d1.u") for each in (task, filtered(task)))
+        assert after == before * share
+
+
+def _terms(task: Task, name: str) -> float:
+    """The products of all sums of a tensor, for one sample."""
+    sums = {n for e in task.equations if e.tensor.name == name for n in nodes(e.value) if isinstance(n, Reduce)}
+    extents = ([i.extent for i in (*n.free, *n.indices) if isinstance(i.extent, int)] for n in sums)
+    return float(sum(map(prod, extents)))
+
+
+@pytest.mark.parametrize("name", ["3 by 3 with padding", "4 by 4", "5 by 5"])
+def test_floats_lose_little(name: str) -> None:
+    """On average less than 2.5 times as much as by the plain products."""
+    task, names = WRITTEN[name]
+    given = floats(task, 8)
+    exact = computed(task, given)
+    plain, tiled = (computed(each, given, "float32") for each in (task, filtered(task)))
+    for tensor in (t for t in exact if t.name in names):
+        errors = [np.sqrt(np.mean((found[tensor] - exact[tensor]) ** 2)) for found in (plain, tiled)]
+        assert 0 < errors[1] < 2.5 * errors[0], (tensor.name, errors)
+
+
+def test_with_one_sample_in_each_vector_they_are_as_they_were() -> None:
+    task = WRITTEN["3 by 3 with padding"][0]
+    lowered = [lower(task, Machine(16, 24), samples=samples) for samples in (8, 9)]
+    assert [any("filter" in e.tensor.name for e in each.task.equations) for each in lowered] == [False, True]
+
+
+def test_what_predicts_is_in_tiles_too() -> None:
+    model = cr.Sequential(cr.Input(6, 8, 8), cr.Conv2d(8, 3), cr.ReLU())
+    assert rewritten(forward(model.network, model.network.inference_logits)) == ["conv2d1.u"]
+
+
+NOT = {
+    "two windows along the axis": "y[n, o] = sum[c, b](w[c, b]*x[n, c, o + 2*b])",
+    "the place in the weights": "y[n, o] = sum[c, b](v[o, c, b]*x[n, c, o + b])",
+    "a third factor": "y[n, o] = sum[c, b](w[c, b]*x[n, c, o + b]*u[c])",
+    "two sums": "y[n, o] = sum[c, b](w[c, b]*x[n, c, o + b]) + sum[c](u[c]*x[n, c, o + 1])",
+}
+
+
+@pytest.mark.parametrize("name", NOT)
+def test_what_is_no_such_convolution_stays(name: str) -> None:
+    given = "w[16, 3]; v[10, 16, 3]; u[16]"
+    plain = task_of("y[n, o<10] = sum[c, b](w[c, b]*x[n, c, o + b])", data="x[N, 16, 12]", kept=given)
+    assert rewritten(plain) == ["y"] and differing(plain) == []
+    text = NOT[name].replace("y[n, o]", "y[n, o<8]" if "2*b" in NOT[name] else "y[n, o<10]")
+    assert rewritten(task_of(text, data="x[N, 16, 12]", kept=given)) == []
+
+
+def test_a_whole_step_counts_what_it_takes() -> None:
+    task = conv(cr.Conv2d(32, 3, padding=1), 32, 16, 16)
+    before, after = (operations_for(each.equations, 64) for each in (task, filtered(task)))
+    assert 0.6 < after / before < 0.85
