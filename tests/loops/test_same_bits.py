@@ -25,7 +25,7 @@ import chainrule as cr
 from chainrule.compile import forward, training
 from chainrule.ir.expr import Tensor
 from chainrule.loops import nodes as ir
-from chainrule.loops import program, schedule
+from chainrule.loops import filtering, program, schedule
 from chainrule.loops.fuse import Group
 from chainrule.loops.interpret import Step
 from chainrule.loops.program import lower
@@ -82,10 +82,30 @@ def test_drawn_networks_in_drawn_tiles(data: st.DataObject) -> None:
     model, labels = data.draw(networks())
     task = training(model.network, model.derive(), cr.Adam(clip_norm=1.0), labels)
     expected, samples = data.draw(st.sampled_from([(1, 1), (2, 3), (5, 5), (5, 6)]))
-    wanted = bits(task, samples, expected=expected, scheduled=False)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filtering, "TERMS", data.draw(st.sampled_from([1, 16])))
+        wanted = bits(task, samples, expected=expected, scheduled=False)
         patch.setattr(program, "choose", tiled(lambda n: data.draw(st.integers(0, n - 1))))
         assert bits(task, samples, expected=expected) == wanted
+
+
+def test_convolutions_in_tiles_of_outputs_in_random_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs of a tile share sums, and a kernel; what follows them joins it; gradients share their loops."""
+    monkeypatch.setattr(filtering, "TERMS", 1)
+    model = cr.Sequential(
+        cr.Input(2, 4, 6), cr.Conv2d(3, 3, padding=1), cr.ReLU(), cr.Conv2d(2, 3, padding=1), cr.Tanh(), cr.Flatten(),
+        cr.Dense(2), loss="softmax_cross_entropy",
+    )  # fmt: skip
+    task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.5), "numbers")
+    made = [group.computes for group, _ in lower(task, Machine(4, 12), samples=6).made_of.values()]
+    assert "conv2d1.u; conv2d1.u; relu1.z; relu1.z" in made and "δrelu1.z; δrelu1.z; δconv2d1.u; δconv2d1.u" in made
+    assert any(each.startswith("δconv2d2.W; δconv2d2.W; δconv2d2.W; velocity_next") for each in made)
+    wanted = bits(task, 7, expected=6, scheduled=False)
+    assert bits(task, 7, expected=6, workers=2) == wanted
+    for seed in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(program, "choose", tiled(partial(integer, np.random.default_rng(seed))))
+            assert bits(task, 7, expected=6) == wanted
 
 
 # A sum whose neighbours in a kernel, or in the loops around it, would have it added up in another order.

@@ -23,6 +23,7 @@ import chainrule as cr
 from chainrule.compile import emit, evaluation, gradients, machine_of, training
 from chainrule.evaluate.field import PRIME, execute, random_values
 from chainrule.ir.program import Program
+from chainrule.loops import filtering
 from chainrule.loops.program import lower
 from chainrule.loops.task import Lowered, Task
 from chainrule.nn.layer import Node
@@ -128,6 +129,22 @@ def test_every_loss(name: str) -> None:
     model = cr.Sequential(cr.Input(3), cr.Dense(4), cr.Tanh(), cr.Dense(4), loss=name, l2=0.1)
     assert differing(gradients_of(model), lanes, 19, 8) == []
     assert differing(evaluation(model.network, "classes"), lanes, 11, 11) == []
+
+
+def test_convolutions_with_fewer_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of 3 and 5, places left over; another coefficient gives other elements."""
+    monkeypatch.setattr(filtering, "TERMS", 1)
+    model = cr.Sequential(
+        cr.Input(1, 10, 11), cr.Conv2d(2, 3, padding=1), cr.ReLU(), cr.Conv2d(3, 5, padding=2), cr.MaxPool2d(2),
+        cr.Flatten(), cr.Dense(3), loss="softmax_cross_entropy",
+    )  # fmt: skip
+    task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
+    names = {e.tensor.name for e in task.equations if filtering.window_of(e)}
+    assert names >= {"conv2d1.u", "conv2d2.u", "δrelu1.z", "δconv2d1.W"}
+    assert differing(task, 8, 19, 8, workers=2) == []
+    right = filtering.products
+    monkeypatch.setattr(filtering, "products", lambda *size: [replace(p, divisor=2 * p.divisor) for p in right(*size)])
+    assert "conv2d1.W" in differing(task, 8, 9, 8)
 
 
 @cache
