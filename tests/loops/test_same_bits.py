@@ -24,8 +24,8 @@ from tests.nn.test_every_layer import MODELS, model_with
 import chainrule as cr
 from chainrule.compile import forward, training
 from chainrule.ir.expr import Tensor
-from chainrule.loops import nodes as ir
 from chainrule.loops import filtering, program, schedule
+from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.interpret import Step
 from chainrule.loops.program import lower
