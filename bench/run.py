@@ -115,10 +115,9 @@ the spread is half the distance between the quartiles. They start from the same 
 have the same number of threads; where that is fewer than the machine's cores, the process is held on as many cores.
 *Losses*: the largest relative difference of a loss from chainrule's over the first steps. Operations are those that
 training needs (forward, gradients of the weights, and of the inputs of all layers but the first), a product and its
-sum counting as two (convolutions may do with fewer, and pass the peak); the FMA peak is measured in registers, on as many
-cores as there are threads. chainrule is timed
-through `fit`, which checks the data, shuffles and gathers; its peers are given batches that lie ready, PyTorch and JAX
-as their own tensors.
+sum counting as two (convolutions may do with fewer, and pass the peak); the FMA peak is measured in registers, on as
+many cores as there are threads. chainrule is timed through `fit`, which checks the data, shuffles and gathers; its
+peers are given batches that lie ready, PyTorch and JAX as their own tensors.
 """
 
 

@@ -120,6 +120,21 @@ def test_zeros_copies_and_batches_that_are_forgotten_are_seen(name: str) -> None
     assert all(differs(one, wanted) for programs in broken.values() for one in programs)
 
 
+def test_zeros_around_data_are_copied_in_rows() -> None:
+    """The window's neighbours in the lanes: made of what is given, the copy has no zeros around it."""
+    model = cr.Sequential(
+        cr.Input(7, 12), cr.Conv1d(5, 4, padding=1), cr.Tanh(), cr.Flatten(), cr.Dense(3), loss="softmax_cross_entropy"
+    )
+    task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
+    sound, plain = (lower(task, MACHINE, samples=9, scheduled=scheduled) for scheduled in (True, False))
+    (copied,) = [s for s in sound.stages if isinstance(s, Rows) and s.tensor.name == "input"]
+    assert not copied.given and not sound.stored[copied.tensor, True].layout.unhaloed
+    wanted = result(plain, 9)
+    assert result(sound, 9) == wanted
+    stages = tuple(replace(stage, given=True) if stage is copied else stage for stage in sound.stages)
+    assert differs(replace(sound, stages=stages), wanted)
+
+
 def differs(of: Lowered, wanted: dict[Tensor, bytes]) -> bool:
     try:
         return result(of, 9) != wanted

@@ -47,6 +47,16 @@ def test_steps_that_overlap_give_the_same_bits(batch: int, rule: cr.Optimizer) -
     assert in_parts(built, given, batch) == wanted
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_images_that_are_taken_as_rows_give_the_same_bits(batch: int) -> None:
+    task = task_of(cr.SGD(0.1), cr.Input(4, 7, 25), cr.Flatten(), *LAYERS[1:])
+    given = floats(task, SAMPLES)
+    scheduled, plain = (at_lanes(task, HERE.lanes, samples=batch, scheduled=s) for s in (True, False))
+    assert scheduled.turns and bool(scheduled.turns.both) == (batch == 1)
+    found, wanted = (natively(library(each), given, order(), batch).bits for each in (scheduled, plain))
+    assert found == wanted
+
+
 def in_parts(built: Library, given: Any, batch: int) -> dict[str, bytes]:
     """By several calls, as `fit` makes them: each begins and ends as steps do that do not overlap."""
     task, steps = built.lowered.task, -(-SAMPLES // batch)

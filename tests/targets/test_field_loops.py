@@ -131,6 +131,15 @@ def test_every_loss(name: str) -> None:
     assert differing(evaluation(model.network, "classes"), lanes, 11, 11) == []
 
 
+def test_zeros_around_what_is_given_are_there_in_rows_too() -> None:
+    """Neighbouring entries of a window in the lanes: the data are copied in rows, where other things lay before."""
+    model = cr.Sequential(
+        cr.Input(7, 12), cr.Conv1d(5, 4, padding=1), cr.Tanh(), cr.Flatten(), cr.Dense(3), loss="softmax_cross_entropy"
+    )
+    task = training(model.network, model.derive(), cr.SGD(0.05), "classes")
+    assert differing(task, 4, 7, 3) == []
+
+
 def test_convolutions_with_fewer_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of 3 and 5, places left over; another coefficient gives other elements."""
     monkeypatch.setattr(filtering, "TERMS", 1)

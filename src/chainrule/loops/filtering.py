@@ -142,6 +142,8 @@ def window_of(equation: Equation) -> Window | None:
 def _fits(window: Window, equation: Equation) -> bool:
     """Whether the indices stand nowhere else, and the sums are such that it is of use."""
     w, x, place, taps = window.w, window.x, window.place, window.taps
+    if len(window.node.indices) < 2:
+        return False
     if [s.plain for s in equation.target.subscripts].count(place) != 1 or place in w.free:
         return False
     if any(sum(i in s.indices for s in x.subscripts) != 1 for i in (place, taps)):

@@ -300,9 +300,9 @@ class Step:
                     if start >= stop:
                         return
                 Kernel(stage, self.memory, self.arithmetic, self.samples, self.of.lanes, self.of.width, start, stop)
-            case Rows(tensor=tensor):
+            case Rows(tensor=tensor, given=given):
                 for block in own:
-                    if tensor in self.of.task.data:
+                    if given:
                         self.gather(tensor, tensor, True, block)
                     else:
                         self.entries(tensor, True, block)[...] = self.entries(tensor, False, block)

@@ -64,6 +64,11 @@ class Facts:
         again = (new for new, old in self.taken.items() if old in self.task.ids)
         return self.task.ids.union(again)
 
+    @cached_property
+    def afresh(self) -> frozenset[Tensor]:
+        """The data of which copies in rows are made from what is given: those without zeros around them."""
+        return frozenset(self.task.data) - self.bordered
+
     def base(self, tensor: Tensor) -> Tensor:
         return self.views.get(tensor, tensor)
 
@@ -119,14 +124,14 @@ class Lives:
         for tensor, readers in in_rows.items():
             self.copied[tensor] = at = self.copy(tensor, readers[0])
             self.born[tensor, True], self.dies[tensor, True] = 2 * at - 1, 2 * readers[-1]
-            if tensor not in facts.task.data:
+            if tensor not in facts.afresh:
                 self.dies[tensor, False] = max(self.dies[tensor, False], 2 * at - 1)
 
     def copy(self, tensor: Tensor, reader: int) -> int:
         """The kernel before which a tensor is copied in rows: as late as no meeting is added, but before its place is
         taken, and where it is read no more right behind its last reader, as long as the cache has it."""
         at = self.before(reader, tensor)
-        if tensor in self.facts.task.data:
+        if tensor in self.facts.afresh:
             return at
         last = self.dies[tensor, False] // 2
         return min(at, last if tensor in self.over.values() else last + 1)

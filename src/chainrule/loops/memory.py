@@ -68,9 +68,9 @@ def met(
                 new = [buffer(t, False) for t in taken.values()]
                 blocks, touched = False, [*new, *(b.name for b in (*update.buffers, *first.buffers))]
                 changed = [*new, *(b.name for b in (*update.written, *first.written))]
-            case Rows(tensor=tensor):
+            case Rows(tensor=tensor, given=afresh):
                 name, rows = buffer(tensor, False), buffer(tensor, True)
-                blocks, touched, changed = True, [rows] if name in given else [name, rows], [rows]
+                blocks, touched, changed = True, [rows] if afresh else [name, rows], [rows]
             case Taken(tensor=tensor):
                 name = buffer(tensor, False)
                 blocks, touched, changed = True, [name], [name]

@@ -73,6 +73,8 @@ class _Plan:
         self.taken: Mapping[Tensor, Tensor] = {}
         self.lasting: frozenset[Tensor] = frozenset()
         self.next: Mapping[Tensor, Tensor] = {}
+        self.taken_next: Mapping[Tensor, Tensor] = {}
+        """What the next step's first kernel reads of its batch, where it is run ahead; `next` of that what is given."""
         self.views = self.find_views(equations) if scheduled else {}
         equations = [e for e in equations if e.tensor not in self.views]
         lanes: dict[Equation, Lanes | None] = {
@@ -118,10 +120,14 @@ class _Plan:
         self.groups, self.schedules = [w.group for w in works], [w.schedule for w in works]
         first = self.groups[0]
         given = [t for t in map(facts.base, first.reads) if t in self.task.data]
-        self.next = {t: Tensor(f"{t.name} next", t.shape, t.dtype) for t in given}
-        for old, new in self.next.items():
+        read = dict.fromkeys((*given, *(t for t in first.reads if facts.base(t) in given)))
+        self.taken_next = {t: Tensor(f"{t.name} next", t.shape, t.dtype) for t in read}
+        self.next = {t: self.taken_next[t] for t in given}
+        for old, new in self.taken_next.items():
             self.names[new] = f"{self.names[old]}n"
             self.layouts = {**self.layouts, new: replace(self.layouts[old], tensor=new)}
+            if old in self.views:
+                self.views[new] = self.next[self.views[old]]
         self.lasting = frozenset((*self.next, *self.next.values(), *facts.stored.intersection(first.targets)))
 
     def choose(self, group: Group, layouts: Mapping[Tensor, Layout]) -> Schedule:
@@ -335,7 +341,8 @@ class _Plan:
                 yield border(places[tensor, False], self.names[tensor], self.width)
         for number, (group, schedule) in enumerate(zip(self.groups, self.schedules, strict=True)):
             name = f"k{number + 1}"
-            yield from (Rows(t) for t, at in self.lives.copied.items() if at == number)
+            afresh = self.lives.facts.afresh
+            yield from (Rows(t, t in afresh) for t, at in self.lives.copied.items() if at == number)
             for tensor, at in self.lives.first.items():
                 if at == number and tensor in self.bordered and tensor not in self.in_place.values():
                     yield border(places[tensor, False], self.names[tensor], self.width)
@@ -358,7 +365,7 @@ class _Plan:
     ) -> ir.Kernel | None:
         """A step's last kernel and the next one's first in one, where each has one sample."""
         news = {old: new for old, new in self.in_place.items() if new in update.targets}
-        group = reading_once(self.groups[0], update, news, self.next) if self.single else None
+        group = reading_once(self.groups[0], update, news, self.taken_next) if self.single else None
         if group is None:
             return None
         schedule = replace(self.choose(group, self.layouts), across=True)

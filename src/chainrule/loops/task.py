@@ -65,9 +65,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Between kernels: the copy of a tensor in rows is made."""
+    """Between kernels: the copy of a tensor in rows is made, of what is `given` or of what lies in blocks."""
 
     tensor: Tensor
+    given: bool
 
 
 @dataclass(frozen=True, slots=True)

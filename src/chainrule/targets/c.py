@@ -518,8 +518,8 @@ class _Step:
                     yield "        }"
                 else:
                     yield f"        if (worker == 0) {name}(N, 0, 0, {arguments});"
-            case Rows(tensor=tensor):
-                if tensor in of.task.data:
+            case Rows(tensor=tensor, given=given):
+                if given:
                     yield from self.gather_rows(tensor)
                 else:
                     name, layout = of.names[tensor], of.stored[tensor, False].layout
