@@ -47,8 +47,8 @@ WRITTEN: dict[str, tuple[Task, list[str]]] = {
     "3 by 3 with padding": (conv(cr.Conv2d(8, 3, padding=1), 6, 8, 8), ["conv2d1.u", "δconv2d1.W"]),
     "an odd number of places": (conv(cr.Conv2d(8, 3, padding=1), 6, 7, 7), ["conv2d1.u"]),
     "an odd number along the last axis": (conv(cr.Conv2d(8, 3, padding=1), 6, 8, 7), ["conv2d1.u", "δconv2d1.W"]),
-    "4 by 4": (conv(cr.Conv2d(8, 4), 4, 9, 9), ["conv2d1.u"]),
-    "5 by 5": (conv(cr.Conv2d(8, 5, padding=2), 4, 12, 12), ["conv2d1.u"]),
+    "3 by 5": (conv(cr.Conv2d(8, (3, 5), padding=(1, 2)), 4, 12, 12), ["conv2d1.u", "δconv2d1.W"]),
+    "4 by 4": (conv(cr.Conv2d(8, 4), 4, 9, 9), []),
     "along one axis": (conv(cr.Conv1d(6, 3), 16, 12), ["conv1d1.u", "δconv1d1.W"]),
     "few channels": (conv(cr.Conv2d(8, 3, padding=1), 5, 8, 8), ["δconv2d1.W"]),
     "a stride": (conv(cr.Conv2d(8, 3, stride=2), 6, 9, 9), []),
@@ -76,7 +76,7 @@ def test_gradients_go_back_through_tiles() -> None:
     assert differing(task) == []
 
 
-@pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (2, 4), (2, 5), (3, 2)])
+@pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (3, 2)])
 def test_outputs_of_a_tile_are_their_sums(outputs: int, taps: int) -> None:
     """For unit vectors w and x, so for all: Σ y·(w·W)(x·X) is 1 where an x is that of an output and a tap."""
     rows = products(outputs, taps)
@@ -101,11 +101,11 @@ def test_a_wrong_coefficient_is_seen(wrong: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_there_are_fewer_products() -> None:
-    """A window of 3 in tiles of 2 takes 4 products for 6, one of 5 takes 6 for 10."""
-    for name, share in (("3 by 3 with padding", 4 / 6), ("5 by 5", 6 / 10)):
-        task = WRITTEN[name][0]
-        before, after = (_terms(each, "conv2d1.u") for each in (task, filtered(task)))
-        assert after == before * share
+    """A tile of 2 takes 4 products for 6, and so does the gradient of a window of 3."""
+    task, names = WRITTEN["3 by 3 with padding"]
+    for name in names:
+        before, after = (_terms(each, name) for each in (task, filtered(task)))
+        assert after == before * 4 / 6
 
 
 def _terms(task: Task, name: str) -> float:
@@ -115,16 +115,16 @@ def _terms(task: Task, name: str) -> float:
     return float(sum(map(prod, extents)))
 
 
-@pytest.mark.parametrize("name", ["3 by 3 with padding", "4 by 4", "5 by 5"])
-def test_floats_lose_little(name: str) -> None:
-    """On average less than 2.5 times as much as by the plain products."""
+@pytest.mark.parametrize("name", ["3 by 3 with padding", "3 by 5"])
+def test_floats_lose_no_more(name: str) -> None:
+    """On average less than 1.3 times as much as by the plain products."""
     task, names = WRITTEN[name]
     given = floats(task, 8)
     exact = computed(task, given)
     plain, tiled = (computed(each, given, "float32") for each in (task, filtered(task)))
     for tensor in (t for t in exact if t.name in names):
         errors = [np.sqrt(np.mean((found[tensor] - exact[tensor]) ** 2)) for found in (plain, tiled)]
-        assert 0 < errors[1] < 2.5 * errors[0], (tensor.name, errors)
+        assert 0 < errors[1] < 1.3 * errors[0], (tensor.name, errors)
 
 
 def test_with_one_sample_in_each_vector_they_are_as_they_were() -> None:
