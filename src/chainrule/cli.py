@@ -6,7 +6,7 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +14,7 @@ from chainrule.errors import BuildError, ChainruleError, CompileError, Verificat
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
+    from chainrule.train.files import DataSet
     from chainrule.train.model import Model
     from chainrule.verify.certificate import Certificate
 
@@ -262,7 +263,7 @@ def digits_model(seed: int = 0) -> Model:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from chainrule.train.files import read_data
+    read = _reading(options.data, options.target)
     from chainrule.train.models import read_model_file
     from chainrule.train.run import Choices, limited, merged, model_for, optimizer_for, samples, scores, targets
 
@@ -271,7 +272,7 @@ def _train(options: argparse.Namespace) -> int:
     optimizer_for(plan)
     if options.save:
         _writable(options.save)
-    data = limited(read_data(options.data, target=options.target).held_out(), options.limit, options.seed)
+    data = limited(read().held_out(), options.limit, options.seed)
     optimizer = optimizer_for(plan, plan.epochs * -(-len(data.x) // plan.batch_size))
     model = model_for(file, data, seed=options.seed, standardise=options.standardise)
     print(model.summary())
@@ -293,6 +294,26 @@ def _train(options: argparse.Namespace) -> int:
     if options.save:
         print(f"saved to {options.save}")
     return 130 if history.interrupted else 0
+
+
+def _reading(source: str, target: str | None) -> Callable[[], DataSet]:
+    """Start to read data beside the imports and checks that come before they are needed. What is returned waits for
+    them, and raises what reading raises; who does not ask is not held up."""
+    from concurrent.futures import Future
+    from threading import Thread
+
+    from chainrule.train.files import read_data
+
+    found: Future[DataSet] = Future()
+
+    def read() -> None:
+        try:
+            found.set_result(read_data(source, target=target))
+        except BaseException as error:
+            found.set_exception(error)
+
+    Thread(target=read, daemon=True).start()
+    return found.result
 
 
 def _evaluate(options: argparse.Namespace) -> int:

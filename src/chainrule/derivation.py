@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from chainrule import render
 from chainrule.derive import Derivation as Derived
 from chainrule.derive import derive_equation
 from chainrule.errors import DerivationError
@@ -14,6 +13,7 @@ from chainrule.errors import DerivationError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from chainrule import render
     from chainrule.verify.certificate import Certificate
 
 Language = Literal["en", "zh"]
@@ -46,34 +46,41 @@ class Derivation(Derived):
         self, lang: Language = "en", detail: Detail = "standard", width: int = 100, **more: Unpack[More]
     ) -> str:
         """Plain text with Unicode mathematics, at most `width` columns wide."""
-        return render.text(self, lang, detail, width, **_chosen(self, more))
+        return _printer().text(self, lang, detail, width, **_chosen(self, more))
 
     def to_markdown(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
         """Markdown with LaTeX mathematics."""
-        return render.markdown(self, lang, detail, **_chosen(self, more))
+        return _printer().markdown(self, lang, detail, **_chosen(self, more))
 
     def to_latex(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
         """A complete LaTeX document."""
-        return render.latex(self, lang, detail, **_chosen(self, more))
+        return _printer().latex(self, lang, detail, **_chosen(self, more))
 
     def to_html(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> str:
         """One HTML page, complete in itself: it loads nothing, and is read without JavaScript."""
-        return render.html(self, lang, detail, **_chosen(self, more))
+        return _printer().html(self, lang, detail, **_chosen(self, more))
 
     def to_pdf(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> bytes:
         """A PDF, through the package typst (extra `pdf`). Raises DerivationError where that is missing."""
-        return render.pdf(self, lang, detail, **_chosen(self, more))
+        return _printer().pdf(self, lang, detail, **_chosen(self, more))
 
     def __str__(self) -> str:
         return self.to_text()
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return render.notebook(self)[0]
+        return _printer().notebook(self)[0]
 
     def _repr_latex_(self) -> str:
         """What a notebook puts into LaTeX."""
-        return render.notebook(self)[1]
+        return _printer().notebook(self)[1]
+
+
+def _printer():  # its type is the module's
+    """chainrule.render, imported when something is printed: it would make up a fifth of a training's start."""
+    from chainrule import render
+
+    return render
 
 
 def _chosen(derivation: Derived, more: More) -> render.More:
@@ -93,7 +100,7 @@ def _checked(derivation: Derived, certificate: Certificate | None) -> render.Che
 
     if certificate.program != digest(derivation):
         raise DerivationError("the certificate is another derivation's", fix="give what this model's verify() returns")
-    return render.Checked(
+    return _printer().Checked(
         exact=certificate.count("exact"),
         constant=certificate.count("exact up to a constant"),
         evidence=certificate.count("evidence"),
