@@ -1,7 +1,8 @@
 """All benchmarks, each in a process of its own; what they print makes docs/benchmarks.md.
 
-    python -m bench.run                     # everything: the better part of an hour; writes docs/benchmarks.md and .svg
-    python -m bench.run W1 inference --quick
+    python -m bench.run                     # everything: the better part of an hour
+    python -m bench.run W1 inference        # these anew; the page keeps what it has of the others
+    python -m bench.run W1 --quick          # short rounds, and nothing is written
 """
 
 from __future__ import annotations
@@ -13,22 +14,20 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bench.compare import Comparison
 from bench.machine import described
-from bench.plot import svg
-from bench.table import markdown, times
+from bench.page import Measured, read, summary, write
 from bench.workloads import WORKLOADS
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = Path("build") / "bench"  # below ROOT
 PEERS = ("numpy", "torch", "jax", "jaxlib", "optax", "scikit-learn", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A command, and the heading over what it prints. It is given --quick where it knows that, and where to write its
-    figures if they make the summary and the plot."""
+    """A command, and the heading over what it prints. It is given --quick where it knows that."""
 
     heading: str
     module: str
@@ -37,13 +36,7 @@ class Part:
 
     def command(self, quick: bool) -> list[str]:
         more = ["--quick"] if quick and self.knows_quick else []
-        if self.module == "compare":
-            more += ["--json", str(figures(self.arguments[0], quick))]
         return [sys.executable, "-m", f"bench.{self.module}", *self.arguments, *more]
-
-
-def figures(workload: str, quick: bool) -> Path:
-    return FIGURES / ("quick" if quick else "full") / f"{workload}.json"
 
 
 PARTS: dict[str, Part] = {
@@ -62,18 +55,22 @@ PARTS: dict[str, Part] = {
 }
 
 
-def run(part: Part, quick: bool) -> str:
-    """What a part prints, shown as it comes; where it fails, that too."""
+def run(part: Part, quick: bool) -> tuple[str, Comparison | None]:
+    """What a part prints, shown as it comes, and where it fails that too; and its figures, where it compares."""
     lines: list[str] = []
-    with subprocess.Popen(part.command(quick), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            lines.append(line)
+    with TemporaryDirectory() as folder:
+        command, figures = part.command(quick), Path(folder) / "figures.json"
+        more = ["--json", str(figures)] if part.module == "compare" else []
+        with subprocess.Popen([*command, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                lines.append(line)
+        found = Comparison(**json.loads(figures.read_text())) if figures.exists() else None
     if process.returncode:
-        lines.append(f"\n**`{' '.join(['python', *part.command(quick)[1:]])}` ended with {process.returncode}.**\n")
+        lines.append(f"\n**`{' '.join(['python', *command[1:]])}` ended with {process.returncode}.**\n")
         print(lines[-1])
-    return "".join(lines).rstrip()
+    return "".join(lines).rstrip(), found
 
 
 def versions() -> str:
@@ -86,79 +83,37 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def comparisons(quick: bool) -> list[Comparison]:
-    """Those that the last runs of the workloads left."""
-    paths = [ROOT / figures(name, quick) for name in WORKLOADS]
-    return [Comparison(**json.loads(path.read_text())) for path in paths if path.exists()]
-
-
-def summary(results: list[Comparison]) -> str:
-    rows: list[list[str]] = []
-    for result in results:
-        workload, best = WORKLOADS[result.workload], result.best_peer()
-        if "chainrule" not in result.rates or best is None:
-            continue
-        share = result.median("chainrule") * workload.flops() / 1e9 / result.fma
-        apart = max(result.differences.values(), default=0.0)
-        ratios = [times(ratio) if (ratio := result.ratio(n)) else "" for n in ("PyTorch eager", best)]
-        rate = f"{result.median('chainrule'):,.0f}"
-        row = [f"{workload.name} {workload.title}, batch {workload.batch}", str(result.threads), rate, f"{share:.0%}"]
-        row += [ratios[0], f"{ratios[1]} ({best})", f"{apart:.0e}"]
-        rows.append(row)
-    header = ["training", "threads", "samples/s", "of FMA peak", "to PyTorch eager", "to the best peer", "losses"]
-    return markdown(header, rows)
-
-
-METHOD = """\
-All contenders of a table run in one process, in rounds in which each takes its turn; figures are medians of rounds, and
-the spread is half the distance between the quartiles. They start from the same initial values, see the same batches and
-have the same number of threads; where that is fewer than the machine's cores, the process is held on as many cores.
-*Losses*: the largest relative difference of a loss from chainrule's over the first steps. Operations are those that
-training needs (forward, gradients of the weights, and of the inputs of all layers but the first), a product and its
-sum counting as two (convolutions may do with fewer, and pass the peak); the FMA peak is measured in registers, on as
-many cores as there are threads. chainrule is timed through `fit`, which checks the data, shuffles and gathers; its
-peers are given batches that lie ready, PyTorch and JAX as their own tensors.
-"""
-
-
-def page(sections: dict[str, str], quick: bool) -> str:
-    head = ["# Benchmarks", "", "Written by `make bench`. Ratios carry to other machines; absolute figures do not.", ""]
-    head += [f"Machine: {described()}.", "", f"Peers: {versions()}.", "", METHOD]
-    head += ["The rounds of this run were short (`--quick`).", ""] if quick else []
-    head += ["![Training speed beside PyTorch eager](benchmarks.svg)", "", summary(comparisons(quick)), ""]
-    for name, text in sections.items():
-        head += ([f"## {PARTS[name].heading}", ""] if PARTS[name].heading else []) + [text, ""]
-    return "\n".join(head)
+def commit() -> str:
+    """The commit that is measured, with a + where the code differs from it."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--exclude=*", "--dirty=+"], cwd=ROOT, capture_output=True, text=True
+    )
+    return said.stdout.strip() or "unknown"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all unless given")
     parser.add_argument("--quick", action="store_true", help="short rounds; nothing is written to docs/")
-    parser.add_argument("--write", action="store_true", help="with --quick: write docs/ all the same")
     options = parser.parse_args()
     names: list[str] = options.parts or list(PARTS)
     if unknown := [name for name in names if name not in PARTS]:
         parser.error(f"no part is called {unknown[0]!r}")
-    for kind in ("quick", "full"):
-        (ROOT / FIGURES / kind).mkdir(parents=True, exist_ok=True)
-    print(f"{described()}\n{versions()}\n")
-    sections: dict[str, str] = {}
+    state = commit(), described(), versions()
+    print("\n".join(state), end="\n\n")
+    measured: dict[str, Measured] = {}
     for name in names:
         print(f"== {name}: {' '.join(['python', *PARTS[name].command(options.quick)[1:]])}\n", flush=True)
-        sections[name] = run(PARTS[name], options.quick)
+        text, comparison = run(PARTS[name], options.quick)
+        measured[name] = Measured(text, *state, comparison)
         print()
-        if not options.quick:
-            (ROOT / FIGURES / f"{name}.md").write_text(sections[name], encoding="utf-8")
-    if options.quick and not options.write:
-        print(summary([result for result in comparisons(True) if result.workload in names]))
-        return
-    kept = sections
-    if not options.quick:
-        kept = {name: path.read_text() for name in PARTS if (path := ROOT / FIGURES / f"{name}.md").exists()}
-    (ROOT / "docs" / "benchmarks.md").write_text(page(kept, options.quick), encoding="utf-8")
-    (ROOT / "docs" / "benchmarks.svg").write_text(svg(comparisons(options.quick)), encoding="utf-8")
-    print("written: docs/benchmarks.md and docs/benchmarks.svg")
+        if not options.quick:  # after each part, so that Ctrl-C loses but the one at work
+            every = {**read(), **measured}
+            write({n: every[n] for n in PARTS if n in every}, {n: p.heading for n, p in PARTS.items()})
+    if options.quick:
+        print(summary([part.comparison for part in measured.values() if part.comparison]))
+    else:
+        print("written: docs/benchmarks.json, .md and .svg")
 
 
 if __name__ == "__main__":
