@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from tests.loops.tasks import computed_exactly, elements
 
 import chainrule as cr
 from chainrule.compile import training
-from chainrule.ir.expr import Reduce, Size
+from chainrule.ir.expr import Multiply, Reduce, Size
 from chainrule.ir.walk import nodes
 from chainrule.loops.single import single
 from chainrule.loops.task import Task
@@ -27,8 +28,8 @@ NETWORKS: dict[str, tuple[Any, ...]] = {
 RULES = {"sgd": cr.SGD(0.1), "adam": cr.Adam(0.01), "clipped": cr.SGD(0.1, clip_norm=1.0)}
 
 
-def task_of(network: str, rule: str) -> Task:
-    model = cr.Sequential(*NETWORKS[network], loss="softmax_cross_entropy", l2=0.01)
+def task_of(network: str, rule: str, l2: float = 0.01) -> Task:
+    model = cr.Sequential(*NETWORKS[network], loss="softmax_cross_entropy", l2=l2)
     return training(model.network, model.derive(), RULES[rule], "numbers")
 
 
@@ -36,7 +37,9 @@ def differing(task: Task, samples: int) -> set[str]:
     """What the step for one sample computes otherwise than the step for any number of them."""
     given = elements(task, samples, SEED)
     wanted, found = (computed_exactly(each, given, samples, SEED) for each in (task, single(task)))
-    return {t.name for t in wanted if not np.array_equal(wanted[t], found[t])}
+    lasting = {*task.outputs, *task.following.values()}
+    assert lasting <= found.keys()  # the product that an update alone reads may be gone
+    return {t.name for t in lasting.union(wanted.keys() & found.keys()) if not np.array_equal(wanted[t], found[t])}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -46,6 +49,35 @@ def test_a_step_for_one_sample_is_exact_for_one_and_for_no_more(network: str, ru
     assert differing(task, 1) == set()
     weights = {t.name for t in task.following.values() if t.name.startswith("value_next") and t.name.endswith(".W")}
     assert weights and {"loss", *weights} <= differing(task, 2)
+
+
+FACTORS = {
+    ("dense", "sgd"): {"dense1.W": 3, "dense2.W": 2},
+    ("a sum over places too", "sgd"): {"dense1.W": 2},
+    ("dense", "adam"): {},
+}
+"""The matrices that are updated by a product of two vectors, and the length of the vector that the rate goes to."""
+
+
+@pytest.mark.parametrize(("network", "rule"), FACTORS)
+def test_the_rate_goes_to_the_shorter_vector(network: str, rule: str) -> None:
+    task = task_of(network, rule, l2=0.0)
+    assert differing(task, 1) == set()
+    made = [e for e in single(task).equations if e.tensor.name.startswith("factor of ")]
+    assert {e.tensor.name.rpartition("value_next.")[2]: e.tensor.shape[0] for e in made} == FACTORS[network, rule]
+    products = [n for e in single(task).equations for n in nodes(e.value) if isinstance(n, Multiply)]
+    for update in (e for e in single(task).equations if made and e.tensor.name == "value_next.dense1.W"):
+        assert [len(n.factors) for n in nodes(update.value) if n in products] == [2]
+
+
+def test_a_product_that_more_than_an_update_reads_stays() -> None:
+    """With momentum it is read for the velocity, and as an output it is wanted itself."""
+    task = task_of("dense", "sgd", l2=0.0)
+    gradient = next(e.tensor for e in task.equations if e.tensor.name == "δdense1.W")
+    wanted = single(replace(task, outputs=(*task.outputs, gradient)))
+    assert {e.tensor.name for e in wanted.equations if e.tensor.name.startswith("factor")} == {
+        "factor of value_next.dense2.W"
+    }
 
 
 @pytest.mark.parametrize("network", NETWORKS)

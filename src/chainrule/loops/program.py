@@ -30,6 +30,7 @@ from chainrule.loops.schedule import (
     Tile,
     alternatives,
     choose,
+    few_rows,
     fits,
     lanes_of,
     needs_rows,
@@ -130,9 +131,11 @@ class _Plan:
                 self.views[new] = self.next[self.views[old]]
         self.lasting = frozenset((*self.next, *self.next.values(), *facts.stored.intersection(first.targets)))
 
-    def choose(self, group: Group, layouts: Mapping[Tensor, Layout]) -> Schedule:
-        """The measured tile, or the model's choice."""
+    def choose(self, group: Group, layouts: Mapping[Tensor, Layout], *, few: bool = False) -> Schedule:
+        """The measured tile, or the model's choice; or a tile of `few` rows, for what comes from a far cache."""
         schedule = choose(group, layouts, self.machine, self.width, self.samples)
+        if few:
+            schedule = replace(schedule, tile=few_rows(schedule, self.machine))
         if not self.scheduled:
             return replace(schedule, tile=(1,) * len(schedule.tile))
         tile = self.tiles.get(self.key(group, schedule, layouts)) if self.tiles else None
@@ -368,7 +371,7 @@ class _Plan:
         group = reading_once(self.groups[0], update, news, self.taken_next) if self.single else None
         if group is None:
             return None
-        schedule = replace(self.choose(group, self.layouts), across=True)
+        schedule = replace(self.choose(group, self.layouts, few=True), across=True)
         comment = [self.described(e) for e in (*update.equations, *group.equations)]
         machine, name = self.machine, f"k{len(self.groups) + 1}"
         builder = Builder(group, schedule, places, targets, machine.lanes, self.width, self.ids, update.equations)

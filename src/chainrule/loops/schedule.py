@@ -182,6 +182,13 @@ def alternatives(group: Group, schedule: Schedule, machine: Machine, width: int,
     return [replace(schedule, tile=tile) for tile in tiles(group, schedule.loops, machine, schedule.lanes, outer)]
 
 
+def few_rows(schedule: Schedule, machine: Machine) -> Tile:
+    """The tile for sums whose rows come from a far cache, each entry updated before it is multiplied: of no more rows
+    than keep the units busy with the two, as what fetches lines ahead follows few streams."""
+    rows = min(machine.latency // 2 + 1, schedule.loops[0].extent)
+    return (1, rows, *(1 for _ in schedule.loops[1:]))
+
+
 def reductions(group: Group) -> list[Reduce]:
     return [n for e in group.equations for n in nodes(e.value) if isinstance(n, Reduce)]
 

@@ -1,14 +1,21 @@
-"""A step for batches of one sample: the number of samples is 1, and a sum over them is its one term."""
+"""A step for batches of one sample: the number of samples is 1, and a sum over them is its one term.
+
+The gradient of a matrix is then a product of two vectors, and an update by it, w − η·(δ·x), takes a product fewer for
+each entry as w + (−η·δ)·x.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import prod
 
-from chainrule.ir.expr import Constant, Expr, Multiply, Power, Reduce, Size
+from chainrule.ir.expr import Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Affine
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import substitute, transform
+from chainrule.ir.walk import children, components, nodes, substitute, tensors, transform
 from chainrule.loops.task import Task
 
 ONE = Constant(Fraction(1))
@@ -16,7 +23,9 @@ ONE = Constant(Fraction(1))
 
 def single(task: Task) -> Task:
     """The task with equations that are true of one sample alone, which is at position 0."""
-    return replace(task, equations=tuple(Equation(e.target, transform(e.value, _of_one)) for e in task.equations))
+    equations = [Equation(e.target, transform(e.value, _of_one)) for e in task.equations]
+    lasting = {*task.outputs, *task.following.values()}
+    return replace(task, equations=tuple(_vectors_first(equations, lasting, {*task.following.values()})))
 
 
 def _of_one(node: Expr) -> Expr:
@@ -34,3 +43,52 @@ def _of_one(node: Expr) -> Expr:
             return Reduce("sum", others, body) if others else body
         case _:
             return node
+
+
+def _vectors_first(equations: Sequence[Equation], lasting: set[Tensor], updated: set[Tensor]) -> list[Equation]:
+    """The equations in which an update by numbers times a product of two vectors takes the product of the numbers and
+    the shorter vector, made where the product of the two was. That is gone, so it must be for this update alone: read
+    once, and not `lasting`."""
+    times = Counter(c.tensor for e in equations for c in components(e.value))
+    computed = Counter(e.tensor for e in equations)
+    products = {
+        e.tensor: e for e in equations
+        if times[e.tensor] == computed[e.tensor] == 1 and e.tensor not in lasting and _of_vectors(e)
+    }
+    result: list[Equation] = []
+    for equation in equations:
+        for node in nodes(equation.value) if equation.tensor in updated else ():
+            read = [f for f in node.factors if f.free] if isinstance(node, Multiply) else []
+            match read:
+                case [Component(tensor=tensor, subscripts=subscripts, pad=None)] if tensor in products:
+                    numbers = [f for f in children(node) if f not in read]
+                case _:
+                    continue
+            if any(t in computed for number in numbers for t in tensors(number)):
+                continue  # it may not be there yet
+            made = products[tensor]
+            at = {own.indices[0]: s for own, s in zip(made.target.subscripts, subscripts, strict=True)}
+            one, other = sorted((substitute(c, at) for c in components(made.value)), key=_extent)
+            name, shape = f"factor of {equation.tensor.name}", tuple(i.extent for i in one.free)
+            point = Component(Tensor(name, shape), tuple(map(Affine.of, one.free)))
+            factor, whole = Equation(point, Multiply((*numbers, one))), Multiply((point, other))
+            result = [factor if e is made else e for e in result]
+            value = transform(equation.value, lambda n, a=node, b=whole: b if n is a else n)
+            equation = Equation(equation.target, value)
+        result.append(equation)
+    return result
+
+
+def _of_vectors(equation: Equation) -> bool:
+    """Whether an equation is the product of two vectors: of components that have no index in common, and one each at
+    least."""
+    match equation.value:
+        case Multiply(factors=(Component(pad=None) as one, Component(pad=None) as other)):
+            apart = one.free and other.free and {*one.free}.isdisjoint(other.free)
+            return bool(apart) and all(s.plain for s in equation.target.subscripts)
+        case _:
+            return False
+
+
+def _extent(node: Expr) -> int:
+    return prod(i.extent if isinstance(i.extent, int) else 1 for i in node.free)
