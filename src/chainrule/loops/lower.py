@@ -334,11 +334,14 @@ class Lowering(Reader):
         vector = self.vector(node, envs[0])
         kind: ir.Kind = "vec" if vector else "real"
         place: ir.Kind = "ints" if vector else "int"
-        lowest = self.let(ir.Call("lowest", (), "real"))
-        none: Atom = ir.Whole(Affine((), -1))
-        best = self.variables("m", kind, lowest, len(envs))
-        where = self.variables("o", place, none, len(envs)) if node.kind == "argmax" else []
-        counted = place_in_window(node.indices)
+        padded = isinstance(body_node, Component) and body_node.pad == "-inf"
+        counted, argmax = place_in_window(node.indices), node.kind == "argmax"
+        if padded:  # the first may be padding
+            starts: Sequence[Atom] = [self.let(ir.Call("lowest", (), "real"))] * len(envs)
+        else:
+            starts = self.many(body_node, [{**env, **dict.fromkeys(node.indices, Affine())} for env in envs])
+        best = [self.variables("m", kind, start, 1)[0] for start in starts]
+        where = self.variables("o", place, ir.Whole(Affine((), -1 if padded else 0)), len(envs)) if argmax else []
 
         def choose(points: Sequence[Env], numbers: Sequence[int]) -> None:
             values = self.many(body_node, points)
@@ -346,17 +349,20 @@ class Lowering(Reader):
                 taken = self.lift(value) if vector else value
                 better = self.call("better", taken, best[n], kind="flag")
                 if where:
-                    unset = self.call("before", where[n], ir.Whole(Affine()), kind="flag")
-                    better = self.call("either", better, unset, kind="flag")
+                    if padded:
+                        unset = self.call("before", where[n], ir.Whole(Affine()), kind="flag")
+                        better = self.call("either", better, unset, kind="flag")
                     position: Atom = self.number(counted, env)
                     position = self.lift(position) if vector else position
                     self.statements.append(ir.Set(where[n], ir.Call("choose", (better, position, where[n]), place)))
                 self.statements.append(ir.Set(best[n], ir.Call("choose", (better, taken, best[n]), kind)))
 
         def body(points: list[Env], alive: Atom | None) -> None:
-            if not (isinstance(body_node, Component) and body_node.pad == "-inf"):
-                choose(points, range(len(points)))
+            if not padded:
+                if any(points[0][index] != Affine() for index in node.indices):
+                    choose(points, range(len(points)))
                 return
+            assert isinstance(body_node, Component)
             for n, env in enumerate(points):
                 flags = self.conditions(body_node, env)
                 if flags is None:
