@@ -622,7 +622,7 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         if (meet(t)) break;  /* nothing is written before all are here */
         for (long b = own; b < end; b++) {
             const real *row[8];
-            for (int s = 0; s < 8; s++) row[s] = given_x1 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 144;
+            ROWS(row, given_x1, 144, N - b * 8, order[begin + b * 8 + s]);
             take(x1 + b * 8912 + 112, row, 0, 12);
             take(x1 + b * 8912 + 216, row, 12, 12);
             take(x1 + b * 8912 + 320, row, 24, 12);
@@ -638,7 +638,7 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         }
         for (long b = own; b < end; b++) {
             const real *row[8];
-            for (int s = 0; s < 8; s++) row[s] = given_x2 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 288;
+            ROWS(row, given_x2, 288, N - b * 8, order[begin + b * 8 + s]);
             take(x2 + b * 8912 + 0, row, 0, 288);
         }
         if (step + 1 < last) {

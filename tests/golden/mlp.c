@@ -632,12 +632,12 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         if (meet(t)) break;  /* nothing is written before all are here */
         for (long b = own; b < end; b++) {
             const real *row[8];
-            for (int s = 0; s < 8; s++) row[s] = given_x1 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 20;
+            ROWS(row, given_x1, 20, N - b * 8, order[begin + b * 8 + s]);
             take(x1 + b * 368 + 0, row, 0, 20);
         }
         for (long b = own; b < end; b++) {
             const real *row[8];
-            for (int s = 0; s < 8; s++) row[s] = given_x2 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 10;
+            ROWS(row, given_x2, 10, N - b * 8, order[begin + b * 8 + s]);
             take(x2 + b * 368 + 0, row, 0, 10);
         }
         if (step + 1 < last) {
@@ -683,11 +683,13 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         k10(N, own, end, y2, y5, p3);
         meet(t);
         MARK(14);
-        for (long b = own; b < end; b++)
+        for (long b = own; b < end; b++) {
+            const real *row[8];
+            ROWS(row, given_x1, 20, N - b * 8, order[begin + b * 8 + s]);
             for (int s = 0; s < 8; s++) {
-                const real *const from = given_x1 + order[begin + (b * 8 + s < N ? b * 8 + s : N - 1)] * 20;
-                copy(x1r + b * 368 + s * 20 + 0, from + 0, 20);
+                copy(x1r + b * 368 + s * 20 + 0, row[s] + 0, 20);
             }
+        }
         meet(t);
         MARK(16);
         {

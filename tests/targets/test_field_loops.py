@@ -255,7 +255,7 @@ ERRORS: dict[str, tuple[str, str | Callable[[re.Match[str]], str]]] = {
     "an activation is left out": (r"\b(?:relu|tanh|step)_1?\((\w+(?:\([^()]*\))?)\)", r"\1"),
     "a bias or a gradient is left out": (r"\badd1?\((\w+), \w+\)", r"\1"),
     "lanes behind the last sample count": (r"\blive\([^()]*(?:\([^()]*\))?[^()]*\)", "live(LANES)"),
-    "samples out of order": (r"order\[begin \+ \(", "order[("),
+    "samples out of order": (r"order\[begin \+ ", "order["),
 }
 
 

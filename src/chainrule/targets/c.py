@@ -465,7 +465,7 @@ class _Step:
         kind = "whole" if tensor.dtype == "integer" else "real"
         yield "        for (long b = own; b < end; b++) {"
         yield f"            const {kind} *row[{width}];"
-        yield f"            for (int s = 0; s < {width}; s++) row[s] = {self.sample(given)};"
+        yield f"            {self.rows(given)}"
         for origin, place, count in _runs(of.stored[tensor, False].layout):
             where = f"{name} + b * {of.stride} + {place * width}"
             yield f"            take{'_ints' if kind == 'whole' else ''}({where}, row, {origin}, {count});"
@@ -474,19 +474,22 @@ class _Step:
     def gather_rows(self, tensor: Tensor) -> Iterator[str]:
         """The same into their copy in rows."""
         of, name, width, layout = self.of, self.of.names[tensor], self.of.width, self.of.stored[tensor, True].layout
-        yield "        for (long b = own; b < end; b++)"
+        yield "        for (long b = own; b < end; b++) {"
+        yield f"            const real *row[{width}];"
+        yield f"            {self.rows(tensor)}"
         yield f"            for (int s = 0; s < {width}; s++) {{"
-        yield f"                const real *const from = {self.sample(tensor)};"
         for origin, place, count in _runs(layout):
             to = f"{name}r + b * {of.stride} + s * {layout.apart} + {place}"
-            yield f"                copy({to}, from + {origin}, {count});"
+            yield f"                copy({to}, row[s] + {origin}, {count});"
         yield "            }"
+        yield "        }"
 
-    def sample(self, tensor: Tensor) -> str:
-        """Where sample s of block b lies in what is given."""
-        at = f"(b * {self.of.width} + s < N ? b * {self.of.width} + s : N - 1)"
-        which = at if tensor in self.of.task.drawn else f"order[begin + {at}]"
-        return f"given_{self.of.names[tensor]} + {which} * {self.size(tensor)}"
+    def rows(self, tensor: Tensor) -> str:
+        """Find where the samples of block b lie in what is given: what is drawn is drawn in their order."""
+        given, first, size = f"given_{self.of.names[tensor]}", f"b * {self.of.width}", self.size(tensor)
+        if tensor in self.of.task.drawn:
+            return f"ROWS(row, {given} + {first} * {size}, {size}, N - {first}, s);"
+        return f"ROWS(row, {given}, {size}, N - {first}, order[begin + {first} + s]);"
 
     def ahead(self) -> Iterator[str]:
         """What the worker takes in at the next step, brought to the cache."""

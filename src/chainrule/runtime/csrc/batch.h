@@ -2,6 +2,18 @@
 
 #define EVERY_SAMPLE _Pragma("GCC unroll 16") for (int s = 0; s < WIDTH; s++)
 #define FEW 4 /* so many are quicker one by one */
+/* row[s] is where sample s of a block lies: row `which` of what is given, in entries of `size`. Of a block with fewer
+   samples than lanes the last one is repeated. */
+#define ROWS(row, given, size, live, which)                              \
+  do {                                                                   \
+    const long there = (live);                                           \
+    if (there >= WIDTH) {                                                \
+      EVERY_SAMPLE row[s] = (given) + (which) * (size);                  \
+    } else {                                                             \
+      for (int n = 0, s = 0; n < WIDTH; n++, s += s < there - 1)         \
+        row[n] = (given) + (which) * (size);                             \
+    }                                                                    \
+  } while (0)
 #if WIDTH > 1
 /* Components first … first + count − 1 of a block's samples, from rows that begin at row[s]. */
 static void __attribute__((unused)) take(real *to, const real *const row[], long first, long count) {
@@ -67,6 +79,7 @@ INLINE void copy(real *to, const real *from, long count) {
 INLINE void prefetch(const void *from) { __builtin_prefetch(from, 0, 2); }
 INLINE void fetch(const void *from, long bytes) {
   for (long at = 0; at < bytes; at += 64) prefetch((const char *)from + at);
+  prefetch((const char *)from + bytes - 1); /* it may begin within a line */
 }
 
 /* The numbers 0 … count − 1 in an order made of random words, as `shuffled` in train/shuffle.py makes it. */
