@@ -131,22 +131,28 @@ def window_of(equation: Equation) -> Window | None:
                 pairs = [(i, j) for i in subscript.indices for j in subscript.indices if j in node.indices]
                 for place, taps in pairs if len(subscript.terms) == 2 else ():
                     window = Window(node, w, x, place, taps, subscript.coefficient(taps))
-                    if subscript.coefficient(place) == abs(window.sign) == 1 and _fits(window, equation):
+                    stride = subscript.coefficient(place)
+                    if stride == abs(window.sign) == 1 and _alone(window, equation) and _of_use(window, equation):
                         return window
     return None
 
 
-def _fits(window: Window, equation: Equation) -> bool:
-    """Whether the indices stand nowhere else, and the sums are such that it is of use."""
+def _alone(window: Window, equation: Equation) -> bool:
+    """Whether `place` and `taps` stand nowhere but in that one subscript of x, and by themselves in the target and in
+    w, each once."""
     w, x, place, taps = window.w, window.x, window.place, window.taps
-    if len(window.node.indices) < 2:
-        return False
-    if [s.plain for s in equation.target.subscripts].count(place) != 1 or place in w.free:
-        return False
-    if any(sum(i in s.indices for s in x.subscripts) != 1 for i in (place, taps)):
-        return False
     plain = [s.plain for s in w.subscripts]
-    if plain.count(taps) != 1 or None in plain or not (isinstance(place.extent, int) and isinstance(taps.extent, int)):
+    return (
+        [s.plain for s in equation.target.subscripts].count(place) == 1 and place not in w.free
+        and None not in plain and plain.count(taps) == 1
+        and all(sum(i in s.indices for s in x.subscripts) == 1 for i in (place, taps))
+    )
+
+
+def _of_use(window: Window, equation: Equation) -> bool:
+    """Whether fewer products are less work, for the window and the terms that there are."""
+    w, x, place, taps = window.w, window.x, window.place, window.taps
+    if len(window.node.indices) < 2 or not (isinstance(place.extent, int) and isinstance(taps.extent, int)):
         return False
     if sampled(equation.tensor):
         terms = prod(size(i) for i in window.node.indices if i != taps and not i.is_sample)
@@ -185,7 +191,8 @@ def products(outputs: int, taps: int) -> Sequence[Product]:
     for point in POINTS:
         others = [other for other in POINTS if other != point]
         w, y = (tuple(Fraction(point**n) for n in range(count)) for count in (taps, outputs))
-        result.append(Product(w, with_roots(others), y, Fraction(prod(point - other for other in others))))
+        divisor = Fraction(prod(point - other for other in others))
+        result.append(Product(w, (*with_roots(others), Fraction(0)), y, divisor))
     w, y = (tuple(Fraction(n == count - 1) for n in range(count)) for count in (taps, outputs))
     return (*result, Product(w, with_roots(POINTS), y, Fraction(1)))
 
@@ -199,9 +206,9 @@ def with_roots(roots: Iterable[int]) -> Row:
 
 
 def weighted(coefficients: Iterable[Fraction], values: Iterable[Expr]) -> Expr:
-    """Σ coefficient·value, where a row is shorter than the values of the first of them."""
+    """Σ coefficient·value."""
     terms = [
         value if c == 1 else Multiply((Constant(c), value))
-        for c, value in zip(coefficients, values, strict=False) if c
+        for c, value in zip(coefficients, values, strict=True) if c
     ]
     return Add(tuple(terms)) if len(terms) > 1 else terms[0]

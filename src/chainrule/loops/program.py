@@ -74,8 +74,7 @@ class _Plan:
         self.taken: Mapping[Tensor, Tensor] = {}
         self.lasting: frozenset[Tensor] = frozenset()
         self.next: Mapping[Tensor, Tensor] = {}
-        self.taken_next: Mapping[Tensor, Tensor] = {}
-        """What the next step's first kernel reads of its batch, where it is run ahead; `next` of that what is given."""
+        """What the next step's first kernel reads of its batch, where it is run ahead: data, and views of them."""
         self.views = self.find_views(equations) if scheduled else {}
         equations = [e for e in equations if e.tensor not in self.views]
         lanes: dict[Equation, Lanes | None] = {
@@ -122,14 +121,14 @@ class _Plan:
         first = self.groups[0]
         given = [t for t in map(facts.base, first.reads) if t in self.task.data]
         read = dict.fromkeys((*given, *(t for t in first.reads if facts.base(t) in given)))
-        self.taken_next = {t: Tensor(f"{t.name} next", t.shape, t.dtype) for t in read}
-        self.next = {t: self.taken_next[t] for t in given}
-        for old, new in self.taken_next.items():
+        self.next = {t: Tensor(f"{t.name} next", t.shape, t.dtype) for t in read}
+        for old, new in self.next.items():
             self.names[new] = f"{self.names[old]}n"
             self.layouts = {**self.layouts, new: replace(self.layouts[old], tensor=new)}
             if old in self.views:
                 self.views[new] = self.next[self.views[old]]
-        self.lasting = frozenset((*self.next, *self.next.values(), *facts.stored.intersection(first.targets)))
+        batch = [new for old, new in self.next.items() if old in given]
+        self.lasting = frozenset((*given, *batch, *facts.stored.intersection(first.targets)))
 
     def choose(self, group: Group, layouts: Mapping[Tensor, Layout], *, few: bool = False) -> Schedule:
         """The measured tile, or the model's choice; or a tile of `few` rows, for what comes from a far cache."""
@@ -357,7 +356,8 @@ class _Plan:
             if schedule.across:
                 ahead = kernel
             elif ahead is not None and number == len(self.groups) - 1:
-                yield Turns(kernel, ahead, self.next, self.both(group, places, targets))
+                taken = {old: new for old, new in self.next.items() if old in self.task.data}
+                yield Turns(kernel, ahead, taken, self.both(group, places, targets))
             else:
                 yield kernel
             if self.task.loss is not None and self.task.loss in group.targets:
@@ -368,7 +368,7 @@ class _Plan:
     ) -> ir.Kernel | None:
         """A step's last kernel and the next one's first in one, where each has one sample."""
         news = {old: new for old, new in self.in_place.items() if new in update.targets}
-        group = reading_once(self.groups[0], update, news, self.taken_next) if self.single else None
+        group = reading_once(self.groups[0], update, news, self.next) if self.single else None
         if group is None:
             return None
         schedule = replace(self.choose(group, self.layouts, few=True), across=True)
