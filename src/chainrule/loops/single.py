@@ -75,6 +75,7 @@ def _vectors_first(equations: Sequence[Equation], lasting: set[Tensor], updated:
             result = [factor if e is made else e for e in result]
             value = transform(equation.value, lambda n, a=node, b=whole: b if n is a else n)
             equation = Equation(equation.target, value)
+            break
         result.append(equation)
     return result
 

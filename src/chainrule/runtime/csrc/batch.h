@@ -4,15 +4,15 @@
 #define FEW 4 /* so many are quicker one by one */
 /* row[s] is where sample s of a block lies: row `which` of what is given, in entries of `size`. Of a block with fewer
    samples than lanes the last one is repeated. */
-#define ROWS(row, given, size, live, which)                              \
-  do {                                                                   \
-    const long there = (live);                                           \
-    if (there >= WIDTH) {                                                \
-      EVERY_SAMPLE row[s] = (given) + (which) * (size);                  \
-    } else {                                                             \
-      for (int n = 0, s = 0; n < WIDTH; n++, s += s < there - 1)         \
-        row[n] = (given) + (which) * (size);                             \
-    }                                                                    \
+#define ROWS(row, given, size, live, which)                               \
+  do {                                                                    \
+    const long there = (live);                                            \
+    if (there >= WIDTH) {                                                 \
+      EVERY_SAMPLE row[s] = (given) + (which) * (size);                   \
+    } else {                                                              \
+      for (int lane = 0, s = 0; lane < WIDTH; lane++, s += s < there - 1) \
+        row[lane] = (given) + (which) * (size);                           \
+    }                                                                     \
   } while (0)
 #if WIDTH > 1
 /* Components first … first + count − 1 of a block's samples, from rows that begin at row[s]. */
