@@ -70,7 +70,7 @@ def test_the_rate_goes_to_the_shorter_vector(network: str, rule: str) -> None:
 
 
 def test_a_product_that_more_than_an_update_reads_stays() -> None:
-    """With momentum it is read for the velocity, and as an output it is wanted itself."""
+    """As an output it is wanted itself."""
     task = task_of("dense", "sgd", l2=0.0)
     gradient = next(e.tensor for e in task.equations if e.tensor.name == "δdense1.W")
     wanted = single(replace(task, outputs=(*task.outputs, gradient)))
