@@ -67,9 +67,10 @@ def threads(seconds: float, rounds: int) -> None:
         works = {str(each.threads): Work(each.train, each.reset) for each in (one, two, chosen)}
         taken = interleaved(works, seconds=seconds, rounds=rounds)
         rates = [workload.samples / median(taken[str(each.threads)]) for each in (one, two, chosen)]
-        rows.append([name, *(f"{rate:,.0f}" for rate in rates), f"{rates[2] / rates[0]:.2f}"])
+        beside = (f"{rate / rates[0]:.2f}" for rate in rates[1:])
+        rows.append([name, *(f"{rate:,.0f}" for rate in rates), *beside])
     print(f"#### Threads; load {load()}\n")
-    print(markdown(["", "1 thread", "2 threads", "as it chooses", "its choice beside 1"], rows) + "\n", flush=True)
+    print(markdown(["", "1 thread", "up to 2", "default", "2 beside 1", "default beside 1"], rows) + "\n", flush=True)
 
 
 def compiling() -> None:

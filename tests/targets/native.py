@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.compile import emit, machine_of
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import Constant, Multiply, Tensor
+from chainrule.ir.program import Equation
 from chainrule.loops.program import lower
 from chainrule.loops.task import Lowered, Task
 from chainrule.runtime.compiler import Target, native
@@ -74,6 +76,19 @@ def by_numpy(
     data = {t: arrays[t] for t in task.data if t not in task.drawn}
     outputs, failed = NumpyRunner(task, np.dtype(dtype)).run(data, kept, order, batch, seed=seed)
     return Result(outputs, kept, failed)
+
+
+def off_by_rounding(task: Task, seed: int) -> Task:
+    """The same task, each of its real tensors 2^-24 too large or too small: as far as float32 rounds a number."""
+    rng = np.random.default_rng(seed)
+
+    def off(equation: Equation) -> Equation:
+        if equation.tensor.dtype == "integer":
+            return equation
+        factor = Constant(1 + Fraction(int(rng.choice([-1, 1])), 2**24))
+        return replace(equation, value=Multiply((factor, equation.value)))
+
+    return replace(task, equations=tuple(map(off, task.equations)))
 
 
 def distance(found: Result, right: Result) -> dict[str, float]:

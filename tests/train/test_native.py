@@ -87,6 +87,28 @@ def test_workers_and_runs_give_the_same_bits() -> None:
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("quickest", [1, 2])
+def test_as_many_workers_as_are_quickest_of_those_allowed(quickest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that the steps alone move: a step takes 1 ms by so many workers, else 2 ms."""
+    model = classifier()
+    task = training(model.network, model.derive(), cr.SGD(0.1), "classes")
+    runner, now, done = NativeRunner(task, 8, 2), [0.0], {1: 0, 2: 0}
+
+    def steps(samples: int, batch: int, first: int, end: int, *, workers: int, **others: Any) -> int:
+        now[0] += (end - first) * (1e-3 if workers == quickest else 2e-3)
+        done[workers] += end - first
+        return -1
+
+    monkeypatch.setattr(runner.library, "steps", steps)
+    monkeypatch.setattr(runners, "perf_counter", lambda: now[0])
+    assert runner.sliced(8, 8, 10_000, 0, 0, None) == -1
+    assert sum(done.values()) == 10_000 and 0 < done[3 - quickest] < 100
+    quickest = 3 - quickest  # other work comes to one of the processors, or goes
+    done.update({1: 0, 2: 0})
+    assert runner.sliced(8, 8, 20_000, 0, 0, None) == -1
+    assert done[quickest] > 2 * done[3 - quickest]
+
+
 def test_what_is_learnt_by_one_executor_goes_on_with_the_other() -> None:
     x, y = samples(12)
     model = classifier()
@@ -123,11 +145,14 @@ def interrupted() -> Iterator[Callable[[float], None]]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_in_a_long_epoch_keeps_whole_steps(workers: int, interrupted: Callable[[float], None]) -> None:
+def test_ctrl_c_in_a_long_epoch_keeps_whole_steps(
+    workers: int, interrupted: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = counter()
     x, many = np.ones((64, 40), np.float32), 6_000_000
     task = training(model.network, model.derive(), cr.SGD(1.0), "numbers")
     runner = NativeRunner(task, 1, workers)
+    monkeypatch.setattr(runner, "choose", lambda batch: (workers, runners.SLICE))
     kept = model._kept(task) | {t: np.ones(many, np.float32) for t in task.stepwise}
     assert [t.name for t in task.data] == ["input"]
     interrupted(0.3)
@@ -176,6 +201,7 @@ def test_workers_of_whom_not_all_were_sent_leave(
     model, (x, y) = classifier(), samples(24)
     task = training(model.network, model.derive(), cr.SGD(0.1), "classes")
     runner = NativeRunner(task, 8, 3)
+    monkeypatch.setattr(runner, "choose", lambda batch: (3, runners.SLICE))
     target = np.eye(3, dtype=np.float32)[y]
     data = {t: x if t.name == "input" else target for t in task.data}
     start = model._learning(task, cr.SGD(0.1), np.dtype(np.float32)) | {
@@ -228,7 +254,7 @@ def test_a_prediction_that_another_comes_between_is_right(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("workers", [0, -1, 2.5, "2", True])
 def test_workers_that_are_no_number_of_workers_are_refused(workers: Any) -> None:
-    model, (x, y) = classifier(), samples(8)
+    model = classifier()
     for call in (
         lambda: model.fit(x, y, workers=workers), lambda: model.predict(x, workers=workers),
         lambda: model.evaluate(x, y, workers=workers), lambda: model.tune(x, y, workers=workers),

@@ -429,7 +429,8 @@ class Model:
         The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
         what is learnt; the same seed and data give the same bits. `executor` is "native", code made from the
         derivation for this machine, or "numpy"; without one it is native where the model is of float32 and there is a C
-        compiler. `workers` is how many threads share the work, by default as many as it is worth; it changes no bit.
+        compiler. `workers` is how many threads may share the work, by default the processors where a batch is worth
+        it; fewer do where that is quicker. It changes no bit.
 
         Raises DataError and ShapeError for the data, ModelError where the loss is no longer finite.
         """

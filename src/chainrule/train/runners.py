@@ -37,7 +37,7 @@ Executor = Literal["native", "numpy"]
 REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
 SLICE = 0.05  # seconds after which Ctrl-C is seen and the number of workers chosen anew
 PROBE = 8  # steps of a slice when nothing is known
-RETRY = 40  # slices after which the slower number of workers is tried again
+RETRY = 40  # slices after which the slower number of workers is tried again, in a slice a tenth as long
 PARALLEL = 8e6  # operations in a batch from which a second worker is worth its meetings
 
 
@@ -125,7 +125,7 @@ class NativeRunner:
         self.library: Library = compiled(task, samples=samples, workers=self.most)
         self.shuffled = self.library.shuffled
         self.whole = any(t.dtype == "integer" for t in task.data)
-        self.speeds: dict[int, float] = {}  # steps per second, by the number of workers
+        self.speeds: dict[int, float] = {}  # samples per second, by the number of workers
         self.warm: set[int] = set()
         self.slices = 0
         self.lock = Lock()  # the memory of the code is one for all threads
@@ -154,15 +154,15 @@ class NativeRunner:
         """All steps, slice by slice. Returns the one whose loss was not finite, or -1."""
         done = 0
         while done < steps:
-            workers = self.choose(batch)
+            workers, seconds = self.choose(batch)
             known = self.speeds.get(workers)
-            count = 1 if workers not in self.warm else PROBE if known is None else max(1, int(SLICE * known))
+            count = 1 if workers not in self.warm else PROBE if known is None else max(1, int(seconds * known / batch))
             end, start = min(steps, done + count), perf_counter()
             failed = self.library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
             if failed >= 0:
                 return failed
             if workers in self.warm:  # a first slice also starts threads and fills caches
-                speed = (end - done) / (perf_counter() - start)
+                speed = (end - done) * batch / (perf_counter() - start)
                 self.speeds[workers] = speed if known is None else (known + speed) / 2
             self.warm.add(workers)
             done = end
@@ -170,15 +170,12 @@ class NativeRunner:
                 report(done)
         return -1
 
-    def choose(self, batch: int) -> int:
-        """The number of workers for the next slice: the quickest of late, now and then the other one."""
-        if self.workers is not None:
-            return self.workers
-        if self.most == 1 or self.task.operations * batch < PARALLEL:
-            return 1
+    def choose(self, batch: int) -> tuple[int, float]:
+        """The number of workers for the next slice, and its seconds: the quickest of late, now and then the other."""
+        most = min(self.most, workers_for(self.task, batch, self.workers))
+        best, other = sorted((most, 1), key=lambda n: -self.speeds.get(n, math.inf))
         self.slices += 1
-        options = sorted((1, self.most), key=lambda n: -self.speeds.get(n, math.inf))
-        return options[1] if self.slices % RETRY == 0 else options[0]
+        return (other, SLICE / 10) if self.slices % RETRY == 0 else (best, SLICE)
 
 
 @lru_cache(maxsize=8)
