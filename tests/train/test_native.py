@@ -254,7 +254,7 @@ def test_a_prediction_that_another_comes_between_is_right(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("workers", [0, -1, 2.5, "2", True])
 def test_workers_that_are_no_number_of_workers_are_refused(workers: Any) -> None:
-    model = classifier()
+    model, (x, y) = classifier(), samples(8)
     for call in (
         lambda: model.fit(x, y, workers=workers), lambda: model.predict(x, workers=workers),
         lambda: model.evaluate(x, y, workers=workers), lambda: model.tune(x, y, workers=workers),
