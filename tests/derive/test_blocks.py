@@ -16,7 +16,6 @@ from chainrule.evaluate import numpy as executor
 from chainrule.evaluate.functions import FUNCTIONS
 from chainrule.ir.expr import Component
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import tensors
 from chainrule.verify.concise import blocks_form
 from tests.derive.cases import CASES
 from tests.nn.test_every_layer import MODELS, model_with
@@ -34,7 +33,7 @@ def values(equation: Equation, top: int) -> Values:
     return {
         t.name: rng.integers(0, top, [size(e) for e in t.shape]) if t.dtype == "integer"
         else rng.uniform(0.5, 2, [size(e) for e in t.shape])
-        for t in tensors(equation.value)
+        for t in equation.value.tensors
     }
 
 
@@ -65,7 +64,7 @@ def detailed(equation: Equation, given: Values) -> NDArray[Any]:
 def equations(derivation: Any) -> list[Equation]:
     every = [*derivation.joint.equations]
     whole = [e for e in every if all(s.radix(x) for s, x in zip(e.target.subscripts, e.tensor.shape, strict=True))]
-    return [f for e in whole for f in (e, one_sample(e)) if f is not None and tensors(f.value)]
+    return [f for e in whole for f in (e, one_sample(e)) if f is not None and f.value.tensors]
 
 
 def wrong(found: list[Equation], top: int) -> tuple[list[str], int]:

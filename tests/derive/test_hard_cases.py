@@ -12,7 +12,6 @@ from chainrule.derive.lemma import Piece, one_sample
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Constant, Multiply, Tensor
 from chainrule.ir.program import Program
-from chainrule.ir.walk import tensors
 from tests.derive.cases import CASES
 from tests.derive.oracle import false_steps, gradients_are_exact
 
@@ -73,7 +72,7 @@ def test_the_lemma_of_one_sample_is_an_identity_too(name: str) -> None:
             sample = use.instance.sample
             if sample is not None:
                 equations = (sample.equation, *sample.facts, *sample.auxiliary)
-                program = Program(equations, inputs=tensors(sample.equation.value))
+                program = Program(equations, inputs=sample.equation.value.tensors)
                 assert false_steps(sample, program, {}, 7, case.ranges) == []
             else:
                 assert one_sample(use.equation) is None

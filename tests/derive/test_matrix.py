@@ -16,7 +16,6 @@ from chainrule.evaluate import numpy as executor
 from chainrule.evaluate.functions import FUNCTIONS
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Index
-from chainrule.ir.walk import tensors
 from tests.derive.cases import CASES
 from tests.derive.test_checklist import mlp
 
@@ -44,7 +43,7 @@ def forms(lemma: Lemma) -> list[tuple[Piece, tuple[Index, ...], Matrix]]:
 def values(piece: Piece, seed: int) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(seed)
     result: dict[str, NDArray[Any]] = {}
-    for tensor in tensors(piece.equation.value):
+    for tensor in piece.equation.value.tensors:
         shape = tuple(EXTENTS[e] if isinstance(e, str) else e for e in tensor.shape)
         result[tensor.name] = rng.uniform(0.5, 2, shape)
     return result

@@ -33,7 +33,6 @@ from chainrule.evaluate import numpy as executor
 from chainrule.evaluate.functions import FUNCTIONS
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import tensors
 from tests.derive.cases import CASES, Case
 
 Array = NDArray[Any]
@@ -106,7 +105,7 @@ def result(lemma: Lemma, values: Mapping[str, Array]) -> Array:
 def data(lemma: Lemma) -> dict[str, Array]:
     """Values of what the lines read; what the forward pass computes has its own value."""
     computed = {e.tensor: e for e in (*lemma.facts, lemma.equation, *lemma.auxiliary)}
-    read = {t for e in computed.values() for t in tensors(e.value)} | {lemma.error_signal}
+    read = {t for e in computed.values() for t in e.value.tensors} | {lemma.error_signal}
     return drawn(sorted(read - set(computed), key=lambda t: t.name), computed.values())
 
 
@@ -130,7 +129,7 @@ def check(case: Case, expected: set[str] | None) -> None:
     for equation in derivation.forward.equations:
         form = recognise(equation.target, equation.value)
         if form is not None and "argmax" not in equation.tensor.name:
-            values = drawn(tensors(equation.value))
+            values = drawn(equation.value.tensors)
             assert agree(planes(form, values), detailed([equation], values)), equation
             found[""] = found.get("", 0) + 1
     for name, lemma in lemmas(case):
@@ -160,7 +159,7 @@ def test_the_position_of_the_maximum_has_a_form() -> None:
     argmax = CASES["max_pool_overlapping_padded"].derivation.forward.equations[-1]
     form = recognise(argmax.target, argmax.value)
     assert form is not None
-    values = drawn(tensors(argmax.value))
+    values = drawn(argmax.value.tensors)
     assert agree(planes(form, values), detailed([argmax], values))
 
 

@@ -15,7 +15,6 @@ from chainrule.ir.expr import Add, Component, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import tensors
 from chainrule.loops.task import Task
 from chainrule.optim.optimizer import RATE
 
@@ -46,7 +45,7 @@ def together(tasks: Mapping[str, Task]) -> Task:
         def own(t: Tensor, name: str = name) -> Tensor:
             return t if t.name == RATE.name else Tensor(f"{name}.{t.name}", t.shape, t.dtype)
 
-        every = {t: own(t) for e in task.equations for t in (e.tensor, *tensors(e.value))}
+        every = {t: own(t) for e in task.equations for t in (e.tensor, *e.value.tensors)}
         every |= {t: own(t) for t in (*task.data, *task.kept)}
         parts.append(replace(
             task, equations=tuple(e.over(every) for e in task.equations), data=tuple(every[t] for t in task.data),

@@ -11,7 +11,6 @@ from chainrule.evaluate.field import PRIME, evaluate, random_values
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Index
 from chainrule.ir.parse import parse_equation, parse_expression
-from chainrule.ir.walk import tensors
 from chainrule.verify.bound import ONE_VALUE, WORD, Degrees, Events, chance
 from chainrule.verify.exact import SceneCheck
 from chainrule.verify.plan import TARGET, planned
@@ -77,7 +76,7 @@ def test_a_degree_bounds_what_the_field_shows(text: str) -> None:
     values at t = 1 … 2d + 2 decide the next."""
     expr = parse_expression(text, tensors=TENSORS, indices=INDICES)
     top, bottom, _ = degree(text)
-    drawn = random_values(tensors(expr), {}, 1)
+    drawn = random_values(expr.tensors, {}, 1)
     unknowns = top + bottom + 2
 
     def value(t: int) -> int:

@@ -18,7 +18,7 @@ from chainrule.ir.expr import ONE, Add, Component, Expr, Multiply, Power, Reduce
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_equation
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import Key, tensors
+from chainrule.ir.walk import Key
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class _Lemmas:
     ) -> tuple[Lemma, dict[Tensor, Tensor]]:
         names: dict[Tensor, int] = {}
         for e in (equation, *facts):
-            for t in (e.tensor, *tensors(e.value)):
+            for t in (e.tensor, *e.value.tensors):
                 names.setdefault(t, len(names))
         stand_ins = {t: Tensor(f"t{n}", t.shape, t.dtype) for t, n in names.items()}
         keys = (e.over(stand_ins).key for e in (equation, *facts))
@@ -172,7 +172,7 @@ def derive_program(
         elif not renamed:
             backward.append(zero_gradient(tensor))
         parts[tensor.name] = Gradient(tensor, tuple(renamed), total)
-        if len(renamed) == 1 and len(renamed[0].equations) == 1 and not tensors(renamed[0].equations[0].value):
+        if len(renamed) == 1 and len(renamed[0].equations) == 1 and not renamed[0].equations[0].value.tensors:
             constants[tensor] = renamed[0].equations[0].value
 
     for equation in reversed(program.equations):
@@ -181,7 +181,7 @@ def derive_program(
             continue
         if y not in seeds and y.name not in parts:
             finish(y)
-        for x in tensors(equation.value):
+        for x in equation.value.tensors:
             if x in needed and x.dtype == "real":
                 live.add(x)
                 if x in seeds:
@@ -233,17 +233,17 @@ def _depending(program: Program, wrt: Iterable[Tensor]) -> set[Tensor]:
     """The tensors whose gradients are needed: those asked for, and all that are computed from them."""
     result = set(wrt)
     for equation in program.equations:
-        if any(t in result for t in tensors(equation.value)):
+        if any(t in result for t in equation.value.tensors):
             result.add(equation.tensor)
     return result
 
 
 def _facts(program: Program, equation: Equation) -> tuple[Equation, ...]:
     """Other forward equations over tensors of this one, whose values its lemmas may read."""
-    read = set(tensors(equation.value))
+    read = set(equation.value.tensors)
     return tuple(
         e for e in program.equations
-        if e is not equation and tensors(e.value) and set(tensors(e.value)) <= read and e.target.pad is None
+        if e is not equation and e.value.tensors and set(e.value.tensors) <= read and e.target.pad is None
         and all(s.plain is not None for s in e.target.subscripts)
     )
 
@@ -283,7 +283,7 @@ def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Der
     `wrt` names the tensors to differentiate by; without it, all real tensors on the right.
     """
     equation = parse_equation(text)
-    given = tensors(equation.value)
+    given = equation.value.tensors
     by_name = {t.name: t for t in given if t.dtype == "real"}
     names = list(by_name) if wrt is None else [wrt] if isinstance(wrt, str) else list(wrt)
     for name in names:

@@ -28,7 +28,7 @@ def unit(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Multiply, Power)
 
 
 @rule("associate", "a·(b·c) = a·b·c and a + (b + c) = a + b + c", ("a[i]*(b[i]*x[i])", "a[i]*b[i]*x[i]"))
@@ -42,7 +42,7 @@ def associate(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Multiply, Add)
 
 
 @rule("constants", "exact arithmetic of constants", ("1/2*d[i]*2", "1*d[i]"))
@@ -61,7 +61,7 @@ def constants(expr: Expr, setting: Setting) -> Expr:
         rest = (f for f in node.factors if not (isinstance(f, Constant) and isinstance(f.value, Fraction)))
         return multiply((Constant(value), *rest))
 
-    return transform(expr, visit)
+    return transform(expr, visit, Multiply)
 
 
 @rule("take_out", "Σ_k a·b_k = a·Σ_k b_k", ("sum[k](p[i]*d[k])", "p[i]*sum[k](d[k])"))
@@ -79,7 +79,7 @@ def take_out(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Reduce)
 
 
 def _scaled(term: Expr) -> tuple[Fraction, tuple[Expr, ...]]:

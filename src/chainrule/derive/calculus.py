@@ -32,7 +32,7 @@ from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import law
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, fresh, nodes, rename, tensors, transform
+from chainrule.ir.walk import bound, fresh, nodes, rename, transform
 
 # The order in which `lemma` tries the rules; each pass moves ∂ inwards, so it ends. The brackets come
 # when nothing else is left, so that one line of the document shows them all.
@@ -44,7 +44,7 @@ LAST = "derivative.component"
 
 
 def depends(expr: Expr, tensor: Tensor) -> bool:
-    return tensor in tensors(expr)
+    return tensor in expr.tensors
 
 
 def _on_derivatives(expr: Expr, rewrite: Callable[[Derivative], Expr | None]) -> Expr:
@@ -53,7 +53,7 @@ def _on_derivatives(expr: Expr, rewrite: Callable[[Derivative], Expr | None]) ->
             return rewrite(node) or node
         return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Derivative)
 
 
 @rule("chain", "∂ℓ/∂x = Σ_k (∂ℓ/∂y_k)(∂y_k/∂x)", ("D(loss, x[i])", "sum[k](D(loss, y[k]) * D(y[k], x[i]))"))
@@ -279,4 +279,4 @@ def law_of_function(expr: Expr, setting: Setting) -> Expr:
             return apply_law(node)
         return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Apply)

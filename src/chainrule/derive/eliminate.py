@@ -87,7 +87,7 @@ def _each_term(expr: Expr, rewrite: Iterable[Term]) -> Expr:
 
 
 def _linear_in_brackets(expr: Expr) -> bool:
-    return any(isinstance(node, Delta) and isinstance(node.right, Affine) for node in nodes(expr))
+    return Delta in expr.kinds and any(isinstance(n, Delta) and isinstance(n.right, Affine) for n in nodes(expr))
 
 
 @rule(
@@ -144,7 +144,7 @@ def zero(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Multiply, Add, Reduce)
 
 
 @rule("bracket", "Σ_k [k = i]·a_k = a_i", ("sum[k](d[k]*[k == i])", "d[i]"))
@@ -178,7 +178,7 @@ def single(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Reduce)
 
 
 @rule(
@@ -219,7 +219,7 @@ def discharge_range(expr: Expr, setting: Setting) -> Expr:
                 return ZERO
         return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Guard)
 
 
 @rule(
@@ -275,7 +275,7 @@ def _padded(expr: Expr) -> Expr:
             return node if inside else Component(node.tensor, node.subscripts, Fraction(0))
         return node
 
-    return transform(expr, visit)
+    return transform(expr, visit, Component)
 
 
 # --- splitting an index of the target -----------------------------------------------------------

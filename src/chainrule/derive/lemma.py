@@ -192,11 +192,11 @@ def rename_bound(value: Expr, taken: list[Index]) -> Expr:
             used.append(new[i])
         return Reduce(node.kind, tuple(new.values()), rename(node.body, new))
 
-    return transform(value, visit)
+    return transform(value, visit, Reduce)
 
 
 def _differentiate(trace: Trace) -> None:
-    while any(isinstance(node, Derivative) for node in nodes(trace.current)):
+    while Derivative in trace.current.kinds:
         if not trace.apply_each(calculus.MOVES) and not trace.apply(calculus.LAST):
             left = next(n for n in nodes(trace.current) if isinstance(n, Derivative))
             raise DerivationError("no rule of differentiation fits", about=left)

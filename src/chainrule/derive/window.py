@@ -175,7 +175,7 @@ def _lines(lemma: Lemma) -> Iterable[tuple[Component, Expr]]:
         if step.split is not None:
             index, affine = step.split
             target = Component(target.tensor, tuple(s.substitute({index: affine}) for s in target.subscripts))
-        if not any(isinstance(node, Derivative) for node in nodes(step.after)):
+        if Derivative not in step.after.kinds:
             yield target, step.after
 
 

@@ -19,7 +19,7 @@ from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.print import affine_text, to_text
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.source import shorten
-from chainrule.ir.walk import children, components, nodes, tensors
+from chainrule.ir.walk import children, components, nodes
 
 MAX_POSITIONS = 1_000_000
 
@@ -255,7 +255,7 @@ def _check_names(program: Program) -> None:
     """One name, one tensor."""
     known: dict[str, Tensor] = {}
     states = [tensor for state in program.states for tensor in (state.tensor, state.next)]
-    read = [tensor for e in program.equations for tensor in (e.tensor, *tensors(e.value))]
+    read = [tensor for e in program.equations for tensor in (e.tensor, *e.value.tensors)]
     for tensor in (*program.given, *states, *read, *program.outputs):
         other = known.setdefault(tensor.name, tensor)
         if other != tensor:
@@ -322,7 +322,7 @@ def _check_order(program: Program) -> None:
     last = {e.tensor.name: position for position, e in enumerate(program.equations)}
     for position, equation in enumerate(program.equations):
         about = shorten(str(equation), 200)
-        for tensor in tensors(equation.value):
+        for tensor in equation.value.tensors:
             name = tensor.name
             if name in given:
                 continue
@@ -348,7 +348,7 @@ def _path(program: Program, start: str, end: str) -> list[str] | None:
     """The names from `start` to `end` along definitions, where there is a way."""
     edges: dict[str, list[str]] = {}
     for equation in program.equations:
-        edges.setdefault(equation.tensor.name, []).extend(t.name for t in tensors(equation.value))
+        edges.setdefault(equation.tensor.name, []).extend(t.name for t in equation.value.tensors)
     came: dict[str, str | None] = {start: None}
     queue = [start]
     for name in queue:

@@ -4,12 +4,13 @@ Interned: equal nodes are one object, so equality and hashing cost nothing and a
 parts once. Inert: a constructor builds exactly what it is given (x + 0 stays x + 0); only a named
 rule of a derivation changes an expression.
 
-The indices that a node leaves free are computed as it is built: `node.free`, in order of occurrence.
+What is asked of nodes over and over is computed as they are built: the indices that a node leaves free (`free`) and the
+tensors that it reads (`tensors`), both in order of first occurrence, and the kinds of the nodes in it (`kinds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, TypeVar
@@ -51,14 +52,25 @@ class Expr(metaclass=_Interning):
     """Base of all nodes."""
 
     free: tuple[Index, ...] = field(init=False, repr=False, default=())
+    tensors: tuple[Tensor, ...] = field(init=False, repr=False, default=())
+    kinds: frozenset[type[Expr]] = field(init=False, repr=False, default=frozenset())
+
+    def __post_init__(self) -> None:
+        self._set(())
 
     def __str__(self) -> str:
         from chainrule.ir.print import to_text
 
         return to_text(self)
 
-    def _set_free(self, indices: Iterable[Index]) -> None:
-        object.__setattr__(self, "free", tuple(dict.fromkeys(indices)))
+    def _set(self, free: Iterable[Index], parts: Sequence[Expr] = (), read: Iterable[Tensor] = ()) -> None:
+        own = frozenset((type(self),))
+        object.__setattr__(self, "free", tuple(dict.fromkeys(free)))
+        object.__setattr__(self, "tensors", tuple(dict.fromkeys((*read, *(t for part in parts for t in part.tensors)))))
+        object.__setattr__(self, "kinds", own.union(*[part.kinds for part in parts]))
+
+    def _set_all(self, parts: Sequence[Expr]) -> None:
+        self._set((index for part in parts for index in part.free), parts)
 
 
 NamedReal = Literal["pi", "e"]
@@ -90,7 +102,7 @@ class Component(Expr):
     pad: Pad | None = None
 
     def __post_init__(self) -> None:
-        self._set_free(index for s in self.subscripts for index in s.indices)
+        self._set((index for s in self.subscripts for index in s.indices), read=(self.tensor,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +113,7 @@ class Add(Expr):
 
     def __post_init__(self) -> None:
         assert len(self.terms) >= 2
-        self._set_free(index for term in self.terms for index in term.free)
+        self._set_all(self.terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +125,7 @@ class Multiply(Expr):
 
     def __post_init__(self) -> None:
         assert len(self.factors) >= 2
-        self._set_free(index for factor in self.factors for index in factor.free)
+        self._set_all(self.factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +136,7 @@ class Power(Expr):
     exponent: Fraction
 
     def __post_init__(self) -> None:
-        self._set_free(self.base.free)
+        self._set_all((self.base,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +148,7 @@ class Apply(Expr):
     arguments: tuple[Expr, ...]
 
     def __post_init__(self) -> None:
-        self._set_free(index for argument in self.arguments for index in argument.free)
+        self._set_all(self.arguments)
 
 
 ReduceKind = Literal["sum", "max", "argmax", "logsumexp"]
@@ -153,7 +165,7 @@ class Reduce(Expr):
 
     def __post_init__(self) -> None:
         assert self.indices
-        self._set_free(index for index in self.body.free if index not in self.indices)
+        self._set((index for index in self.body.free if index not in self.indices), (self.body,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +177,9 @@ class Delta(Expr):
     right: Affine | Component
 
     def __post_init__(self) -> None:
+        inside = (self.right,) if isinstance(self.right, Component) else ()
         right = self.right.free if isinstance(self.right, Component) else self.right.indices
-        self._set_free((*self.left.indices, *right))
+        self._set((*self.left.indices, *right), inside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +190,7 @@ class Guard(Expr):
     extent: Extent
 
     def __post_init__(self) -> None:
-        self._set_free(self.subscript.indices)
+        self._set(self.subscript.indices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +201,7 @@ class Derivative(Expr):
     wrt: Component
 
     def __post_init__(self) -> None:
-        self._set_free((*self.of.free, *self.wrt.free))
+        self._set_all((self.of, self.wrt))
 
 
 ZERO = Constant(Fraction(0))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from chainrule.ir.expr import Component, Expr, Tensor
 from chainrule.ir.index import Index
-from chainrule.ir.walk import Key, key, replace_tensors, tensors
+from chainrule.ir.walk import Key, key, replace_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +83,4 @@ class Program:
 
 def reads(equations: Iterable[Equation]) -> tuple[Tensor, ...]:
     """The tensors that the right-hand sides read, in order."""
-    return tuple(dict.fromkeys(t for equation in equations for t in tensors(equation.value)))
+    return tuple(dict.fromkeys(t for equation in equations for t in equation.value.tensors))

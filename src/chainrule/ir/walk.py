@@ -121,17 +121,13 @@ def components(*roots: Expr) -> Iterator[Component]:
     return (node for node in nodes(*roots) if isinstance(node, Component))
 
 
-def tensors(root: Expr) -> tuple[Tensor, ...]:
-    """The tensors read, in order of first occurrence."""
-    return tuple(dict.fromkeys(node.tensor for node in components(root)))
-
-
 def bound(root: Expr) -> Iterator[Index]:
     return (index for node in nodes(root) if isinstance(node, Reduce) for index in node.indices)
 
 
-def transform(root: Expr, function: Callable[[Expr], Expr]) -> Expr:
-    """Apply `function` to every node, children first; a shared node is visited once."""
+def transform(root: Expr, function: Callable[[Expr], Expr], *kinds: type[Expr]) -> Expr:
+    """Apply `function` to every node, or every node of these kinds, children first; a shared node is visited once."""
+    chosen = frozenset(kinds)
     done: dict[Expr, Expr] = {}
     stack = [root]
     while stack:
@@ -139,15 +135,17 @@ def transform(root: Expr, function: Callable[[Expr], Expr]) -> Expr:
         if node in done:
             stack.pop()
             continue
-        if parts := children(node):
+        if chosen and chosen.isdisjoint(node.kinds):
+            done[node] = node
+        else:
+            parts = children(node)
             missing = [part for part in parts if part not in done]
             if missing:
                 stack += missing[::-1]
                 continue
             new = tuple([done[part] for part in parts])
-            done[node] = function(node if new == parts else rebuild(node, new))
-        else:
-            done[node] = function(node)
+            same = node if new == parts else rebuild(node, new)
+            done[node] = function(same) if not chosen or type(same) in chosen else same
         stack.pop()
     return done[root]
 
@@ -212,7 +210,7 @@ def replace_tensors(root: Expr, mapping: Mapping[Tensor, Tensor]) -> Expr:
             return Component(mapping[node.tensor], node.subscripts, node.pad)
         return node
 
-    return transform(root, swap)
+    return transform(root, swap, Component) if any(t in mapping for t in root.tensors) else root
 
 
 Key = tuple[Any, ...]

@@ -18,7 +18,7 @@ from typing import Literal
 from chainrule.ir.expr import Component, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute, tensors
+from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute
 
 Lanes = Literal["samples", "outputs", "terms"]
 
@@ -46,7 +46,7 @@ class Group:
 
     @cached_property
     def reads(self) -> tuple[Tensor, ...]:
-        return tuple(dict.fromkeys(t for e in self.equations for t in tensors(e.value)))
+        return tuple(dict.fromkeys(t for e in self.equations for t in e.value.tensors))
 
 
 def joined(group: Group, equation: Equation) -> Group | None:
@@ -123,7 +123,7 @@ def ordered(equations: Sequence[Equation], late: Sequence[Equation], after: Tens
     """The equations with each of `late` moved up to just behind the one whose value it consumes, as soon as all that it
     reads is there, and `after` too."""
     pieces = Counter(e.tensor for e in equations)
-    needs = [{t for t in tensors(e.value) if t in pieces} for e in late]
+    needs = [{t for t in e.value.tensors if t in pieces} for e in late]
     users: dict[Tensor, list[int]] = {}
     for number, needed in enumerate(needs):
         for tensor in needed:

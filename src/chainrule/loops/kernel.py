@@ -8,7 +8,7 @@ from typing import Literal
 from chainrule.ir.expr import Add, Apply, Component, Delta, Expr, Multiply, Power, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import children, tensors
+from chainrule.ir.walk import children
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.lower import ZERO, Lowering
@@ -184,7 +184,7 @@ def segments(group: Group) -> list[list[Equation]]:
     defined: set[Tensor] = set()
     for equation in group.equations:
         sums = list(outermost(equation.value))
-        if any(not defined.isdisjoint(tensors(node)) for node in sums):
+        if any(not defined.isdisjoint(node.tensors) for node in sums):
             parts.append([])
         parts[-1].append(equation)
         defined.add(equation.tensor)

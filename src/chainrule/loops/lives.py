@@ -13,7 +13,7 @@ from functools import cached_property
 
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Index
-from chainrule.ir.walk import components, tensors
+from chainrule.ir.walk import components
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout, sampled
 from chainrule.loops.memory import ALIGN
@@ -166,7 +166,7 @@ class Lives:
         if new not in self.facts.stored or self.pieces[new] > 1 or layouts[new].extents != layouts[old].extents:
             return False
         at = next(n for n, e in enumerate(group.equations) if e.tensor == new)
-        if any(base(t) == old for e in group.equations[at + 1 :] for t in tensors(e.value)):
+        if any(base(t) == old for e in group.equations[at + 1 :] for t in e.value.tensors):
             return False
         point = group.equations[at].target.subscripts
         read = [c for e in group.equations for c in components(e.value) if base(c.tensor) == old]

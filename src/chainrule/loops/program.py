@@ -12,7 +12,7 @@ from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, components, nodes, tensors, transform
+from chainrule.ir.walk import bound, components, nodes, transform
 from chainrule.loops import nodes as ir
 from chainrule.loops.ahead import reading_once, run_ahead
 from chainrule.loops.border import border
@@ -153,7 +153,7 @@ class _Plan:
 
     def key(self, group: Group, schedule: Schedule, layouts: Mapping[Tensor, Layout]) -> str:
         """What decides the code of a kernel but for its tile, in whatever program it stands."""
-        every = dict.fromkeys(t for e in group.equations for t in (e.tensor, *tensors(e.value)))
+        every = dict.fromkeys(t for e in group.equations for t in (e.tensor, *e.value.tensors))
         names = {t: Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(every)}
         texts = [to_text(_plain(e.over(names))) for e in group.equations]
         shapes = [(t.shape, layouts[t].halo, layouts[t].width) for t in every]
@@ -201,7 +201,7 @@ class _Plan:
     def with_halos(self, equations: Iterable[Equation]) -> dict[Tensor, Layout]:
         """A layout for every tensor, with zeros around it where reads padded with 0 leave it, unless the zeros would
         be more than what they are around: sums leave most of them out then."""
-        used = (t for e in equations for t in (e.tensor, *tensors(e.value)))
+        used = (t for e in equations for t in (e.tensor, *e.value.tensors))
         known = dict.fromkeys((*self.task.data, *self.task.kept, *used))
         halos = {t: [(0, 0)] * len(extents(t)) for t in known}
         for equation in equations:
@@ -235,7 +235,7 @@ class _Plan:
         equations = self.groups[position].equations
         first, *_, last = [n for n, e in enumerate(equations) if e.tensor == new for _ in range(2)]
         read = [c for e in equations for c in components(e.value) if c.tensor == old]
-        if any(old in tensors(e.value) for e in equations[last + 1 :]):
+        if any(old in e.value.tensors for e in equations[last + 1 :]):
             return False
         if any(isinstance(node, Reduce) for e in equations[first + 1 : last + 1] for node in nodes(e.value)):
             return False  # what comes before a sum may be stored before it
@@ -379,7 +379,7 @@ class _Plan:
 
     def described(self, equation: Equation) -> str:
         """The equation in the names of the code: no name of a user's reaches it."""
-        mapping = {t: Tensor(self.names[t], t.shape, t.dtype) for t in (equation.tensor, *tensors(equation.value))}
+        mapping = {t: Tensor(self.names[t], t.shape, t.dtype) for t in (equation.tensor, *equation.value.tensors)}
         return to_text(_plain(equation.over(mapping)))
 
 

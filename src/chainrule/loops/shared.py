@@ -8,7 +8,7 @@ from dataclasses import replace
 from chainrule.ir.expr import Component, Expr, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Key, key, nodes, tensors, transform
+from chainrule.ir.walk import Key, key, nodes, transform
 from chainrule.loops.task import Task
 
 
@@ -25,7 +25,7 @@ def shared(task: Task) -> Task:
             outer = _outer(node)
             if times[which := key(node, outer)] > 1:
                 known = which in made
-                name = f"logsumexp({', '.join(t.name for t in tensors(node))})"
+                name = f"logsumexp({', '.join(t.name for t in node.tensors)})"
                 tensor = made.setdefault(which, Tensor(name, tuple(i.extent for i in outer)))
                 points[node] = point = Component(tensor, tuple(map(Affine.of, outer)))
                 if not known:

@@ -15,7 +15,7 @@ from math import prod
 from chainrule.ir.expr import Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Affine
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import children, components, nodes, substitute, tensors, transform
+from chainrule.ir.walk import children, components, nodes, substitute, transform
 from chainrule.loops.task import Task
 
 ONE = Constant(Fraction(1))
@@ -64,7 +64,7 @@ def _vectors_first(equations: Sequence[Equation], lasting: set[Tensor], updated:
                     numbers = [f for f in children(node) if f not in read]
                 case _:
                     continue
-            if any(t in computed for number in numbers for t in tensors(number)):
+            if any(t in computed for number in numbers for t in number.tensors):
                 continue  # it may not be there yet
             made = products[tensor]
             at = {own.indices[0]: s for own, s in zip(made.target.subscripts, subscripts, strict=True)}

@@ -14,7 +14,6 @@ from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_equation, parse_program
 from chainrule.ir.program import Equation, Program, State, reads
-from chainrule.ir.walk import tensors
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Block, Input, Layer, Node, instantiate
 from chainrule.nn.losses import Loss
@@ -289,7 +288,7 @@ def needed(program: Program, outputs: Iterable[str]) -> Program:
     for equation in reversed(program.equations):
         if equation.tensor.name in wanted:
             kept.append(equation)
-            wanted.update(tensor.name for tensor in tensors(equation.value))
+            wanted.update(tensor.name for tensor in equation.value.tensors)
     return Program(
         tuple(reversed(kept)),
         inputs=tuple(t for t in program.inputs if t.name in wanted),

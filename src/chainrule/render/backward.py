@@ -14,7 +14,7 @@ from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Delta, Derivative, Guard, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import components, nodes, tensors
+from chainrule.ir.walk import components, nodes
 from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
 from chainrule.render.names import Names
@@ -218,7 +218,7 @@ class Row:
         local = writer.local(stated)
         there = local.of_batch() if names.batch else local
         swaps: list[Text] = []
-        read = {t for piece in stated.pieces for t in tensors(piece.equation.value)} | {stated.wrt.tensor}
+        read = {t for piece in stated.pieces for t in piece.equation.value.tensors} | {stated.wrt.tensor}
         for old, new in dict.fromkeys(zip(tensors_of(stated.equation), tensors_of(use.equation), strict=True)):
             if old == LOSS or there.symbol(old) == names.symbol(new):
                 continue
@@ -271,7 +271,7 @@ def _transposed(form: m.Matrix, use: Use) -> Tensor | None:
     """The weight that the equation reads and the form reads transposed, if any."""
     match form:
         case m.Transpose(of=m.Symbol(tensor=tensor) | m.Block(tensor=tensor)):
-            weight = any(t.name == tensor.name and SAMPLES not in t.shape for t in tensors(use.equation.value))
+            weight = any(t.name == tensor.name and SAMPLES not in t.shape for t in use.equation.value.tensors)
             return tensor if weight and len(tensor.shape) == 2 and tensor.name != use.tensor.name else None
         case m.Product(left=left, right=right):
             return _transposed(left, use) or _transposed(right, use)

@@ -17,7 +17,7 @@ from chainrule.evaluate.numpy import evaluate
 from chainrule.ir.expr import Add, Component, Expr, Multiply, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import nodes, tensors
+from chainrule.ir.walk import nodes
 
 Values = dict[str, NDArray[Any]]
 LARGEST = 10**6
@@ -27,7 +27,7 @@ def constants(equations: Iterable[Equation]) -> Values:
     """The tensors that depend on no given one, such as the number of real cells of each window."""
     known: Values = {}
     for equation in equations:
-        read = tensors(equation.value)
+        read = equation.value.tensors
         whole = _sized(equation.tensor) and all(s.plain is not None for s in equation.target.subscripts)
         if whole and all(t.name in known for t in read):
             known[equation.tensor.name] = evaluate(equation.value, known, equation.target.free)
@@ -37,7 +37,7 @@ def constants(equations: Iterable[Equation]) -> Values:
 def shares(equation: Equation, x: Tensor, known: Mapping[str, NDArray[Any]]) -> list[Fraction] | None:
     """The different sums of weights that the windows of an equation have, ascending; None where they depend on
     more than the place, or nothing is summed."""
-    others = [t for t in tensors(equation.value) if t != x]
+    others = [t for t in equation.value.tensors if t != x]
     if not all(t.name in known for t in others) or not _shifts(equation.value, x):
         return None
     if not any(isinstance(n, Reduce) for n in nodes(equation.value)):
@@ -77,7 +77,7 @@ def _sized(tensor: Tensor) -> bool:
 
 def _shifts(expr: Expr, x: Tensor) -> bool:
     """Whether adding a constant to x adds a multiple of it to the expression, for every x."""
-    if x not in tensors(expr):
+    if x not in expr.tensors:
         return False
     match expr:
         case Component(pad=pad):
@@ -85,7 +85,7 @@ def _shifts(expr: Expr, x: Tensor) -> bool:
         case Add(terms=terms):
             return all(_shifts(t, x) for t in terms)
         case Multiply(factors=factors):
-            reading = [f for f in factors if x in tensors(f)]
+            reading = [f for f in factors if x in f.tensors]
             return len(reading) == 1 and _shifts(reading[0], x)
         case Reduce(kind="sum", body=body):
             return _shifts(body, x)

@@ -8,7 +8,7 @@ from chainrule.derive import matrix as m
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import components, tensors
+from chainrule.ir.walk import components
 from chainrule.render.document import Block, Heading, Items, Text
 from chainrule.render.lemmas import Lemmas
 from chainrule.render.text import flat
@@ -21,7 +21,7 @@ class Conventions(Lemmas):
             return
         items: list[Text] = [self.say("conventions.gradient"), self.say("conventions.jacobian")]
         forward = self.derivation.forward
-        weight = next((t for e in forward.equations for t in tensors(e.value) if self.matrix(e, t)), None)
+        weight = next((t for e in forward.equations for t in e.value.tensors if self.matrix(e, t)), None)
         if weight is not None:
             items.append(self.say("conventions.weights", W=self.math(m.Symbol(weight))))
         if any(SAMPLES in t.shape for t in forward.given) and not self.names.given:

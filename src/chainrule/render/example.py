@@ -13,7 +13,7 @@ from chainrule.evaluate.exact import Number, Place, plain, size
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, iterative, kind, nodes, tensors
+from chainrule.ir.walk import Steps, iterative, kind, nodes
 from chainrule.render.backward import Backward
 from chainrule.render.component import MINUS
 from chainrule.render.document import Block, Cell, Heading, Paragraph, Table, Text
@@ -126,7 +126,7 @@ class Numbered(Backward):
         """What is computed, one component of it in numbers, and all of them; nothing for what is the same number for
         any sample, as 1/N is."""
         scalar = not [e for e in lines[0].tensor.shape if e != SAMPLES]
-        if scalar and not tensors(lines[0].value):
+        if scalar and not lines[0].value.tensors:
             return None
         if not self.values(self.tensors[lines[0].tensor.name]):
             return None

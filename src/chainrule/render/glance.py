@@ -14,7 +14,6 @@ from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import tensors
 from chainrule.render.document import Arrow, Block, Cell, Code, Figure, Paragraph, Spot, Table, Text
 from chainrule.render.writer import Writer
 
@@ -65,7 +64,7 @@ class Glance(Writer):
             part = by_label.setdefault(label, Part([label] if label else []))
             if not equation.tensor.name.endswith(".argmax"):
                 part.equations.append(equation)
-            own = (t for t in tensors(equation.value) if t in derivation.forward.parameters)
+            own = (t for t in equation.value.tensors if t in derivation.forward.parameters)
             part.parameters.extend(t for t in own if label and t not in part.parameters)
         for equation in derivation.backward.equations:
             use = shares.get(equation.tensor)
@@ -111,7 +110,7 @@ class Glance(Writer):
         """From the inputs to the loss; beside an arrow the shape of what passes."""
         forward = self.derivation.forward
         owner: dict[Tensor, int] = {}
-        read_by_layers = {t for part in parts if part.labels for e in part.equations for t in tensors(e.value)}
+        read_by_layers = {t for part in parts if part.labels for e in part.equations for t in e.value.tensors}
         inputs = [t for t in forward.inputs if t in read_by_layers]
         spots: list[Text] = []
         for tensor in inputs:
@@ -123,7 +122,7 @@ class Glance(Writer):
         edges: dict[tuple[int, int], Tensor] = {}
         for part in parts:
             for equation in part.equations:
-                for read in tensors(equation.value):
+                for read in equation.value.tensors:
                     start, end = owner.get(read), owner[equation.tensor]
                     if (start is not None and start != end and read.dtype == "real") or read in inputs:
                         edges.setdefault((owner[read], end), read)

@@ -17,7 +17,7 @@ from chainrule.derive.trace import LOSS, RULES, Setting, Step
 from chainrule.ir.expr import Apply, Component, Derivative, Expr, Pad, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
-from chainrule.ir.walk import components, kind, nodes, tensors
+from chainrule.ir.walk import components, kind, nodes
 from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
 from chainrule.render.formula import Formula, Nabla, Part
@@ -218,7 +218,7 @@ class Lemmas(Writer):
         if name == "definition" and names.signal(shown.error_signal) is None:
             name = "definition_plain"
         if name == "linearity":
-            others = [t for t in tensors(shown.equation.value) if t != shown.wrt.tensor]
+            others = [t for t in shown.equation.value.tensors if t != shown.wrt.tensor]
             if others:
                 places["others"] = self.join((self.math(m.Symbol(t), names=names),) for t in others)
                 name = "linearity_others" if len(others) > 1 else "linearity_other"

@@ -13,7 +13,6 @@ from chainrule.derive.adjoint import Derivation
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import tensors
 from chainrule.render.names import GREEK, Names
 from chainrule.render.statement import Statement
 
@@ -116,7 +115,7 @@ class _Listing:
         result = {*derivation.gradients.values(), derivation.loss or derivation.forward.outputs[0]}
         for equation in reversed((*derivation.forward.equations, *derivation.backward.equations)):
             if equation.tensor in result:
-                result.update(tensors(equation.value))
+                result.update(equation.value.tensors)
         return result
 
     def block(self, equations: Sequence[Equation], title: str) -> list[str]:

@@ -19,7 +19,7 @@ from chainrule.derive.lemma import adjoint_of
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import SAMPLES, Index
-from chainrule.ir.walk import components, tensors
+from chainrule.ir.walk import components
 
 GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "epsilon": "ε", "lambda": "λ", "mu": "μ", "rho": "ρ", "sigma": "σ",
@@ -172,7 +172,7 @@ def names_of(derivation: Derivation) -> Names:
     signals: dict[str, Symbol] = {}
     for equation in program.equations:
         symbol = symbols.get(equation.tensor.name)
-        weighted = any(t in program.parameters for t in tensors(equation.value))
+        weighted = any(t in program.parameters for t in equation.value.tensors)
         signal = Symbol("δ", symbol.layer) if symbol and symbol.layer else None
         if weighted and signal and signal not in signals.values() and signal not in used:
             signals[adjoint_of(equation.tensor).name] = signal
@@ -210,7 +210,7 @@ def _numbers(derivation: Derivation) -> dict[str, int]:
     """Layers by number: those with parameters count, the others take the number of the one before."""
     forward, layers = derivation.forward, derivation.layers
     equations = [(layers.get(e.tensor.name.removesuffix(".argmax")), e) for e in forward.equations]
-    weighted = {label for label, e in equations if any(t in forward.parameters for t in tensors(e.value))}
+    weighted = {label for label, e in equations if any(t in forward.parameters for t in e.value.tensors)}
     numbers: dict[str, int] = {}
     count = 0
     for label, _ in equations:

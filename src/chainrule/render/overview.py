@@ -14,7 +14,7 @@ from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import kind, tensors
+from chainrule.ir.walk import kind
 from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
 from chainrule.render.glance import Glance
@@ -76,10 +76,10 @@ class Overview(Glance):
         forward, backward = self.derivation.forward, self.derivation.backward
         if self.detail != "brief" or self.derivation.loss is None:
             return list(forward.equations)
-        needed = {self.derivation.loss, *(t for e in backward.equations for t in tensors(e.value))}
+        needed = {self.derivation.loss, *(t for e in backward.equations for t in e.value.tensors)}
         for equation in reversed(forward.equations):
             if equation.tensor in needed:
-                needed.update(tensors(equation.value))
+                needed.update(equation.value.tensors)
         return [e for e in forward.equations if e.tensor in needed]
 
     def blocks(self, equations: Sequence[Equation]) -> Iterable[tuple[list[int], list[Equation], Names]]:

@@ -24,7 +24,7 @@ from chainrule.ir.cost import operations
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add
 from chainrule.ir.index import SAMPLES, Extent, Index
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import children, components, nodes, rebuild, tensors
+from chainrule.ir.walk import children, components, nodes, rebuild
 
 FEW = 2
 """What only counts things is cut to this."""
@@ -82,7 +82,7 @@ def _followed(derivation: Derivation) -> list[Equation]:
     long: set[Tensor] = set()
     backward: list[Equation] = []
     for equation in derivation.backward.equations:
-        if operations([equation]) > LONG or long & set(tensors(equation.value)):
+        if operations([equation]) > LONG or long & set(equation.value.tensors):
             long.add(equation.tensor)
         else:
             backward.append(equation)
@@ -143,7 +143,7 @@ def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str
                 sizes.setdefault(extent, array.shape[axis])
     coupled = any(
         SAMPLES in t.shape and one_sample(e) is None and e.tensor.shape
-        for e in derivation.forward.equations for t in tensors(e.value)
+        for e in derivation.forward.equations for t in e.value.tensors
     )
     for tensor in derivation.joint.given:
         for extent in tensor.shape:
@@ -231,7 +231,7 @@ def _range(program: Program, tensor: Tensor) -> int:
 
 def _added(program: Program, tensor: Tensor) -> bool:
     """Whether a tensor is only ever a term of a sum: a bias."""
-    reads = [e for e in program.equations if tensor in tensors(e.value)]
+    reads = [e for e in program.equations if tensor in e.value.tensors]
     return bool(reads) and all(_term(e, tensor) is not None for e in reads)
 
 
@@ -250,7 +250,7 @@ def _balanced(program: Program, free: set[Tensor], state: Values, sizes: Mapping
 
     for equation in program.equations:
         indices = [i for i in equation.indices if not i.is_sample or whole(i.extent) > 1]
-        for tensor in free & set(tensors(equation.value)):
+        for tensor in free & set(equation.value.tensors):
             term = _term(equation, tensor)
             if term is None or not _transcendental(program, equation.tensor):
                 continue
@@ -277,7 +277,7 @@ def _without(value: Expr, term: Component) -> Expr:
 def _transcendental(program: Program, tensor: Tensor) -> bool:
     """Whether a function that is rational only at 0 reads the tensor."""
     for equation in program.equations:
-        if tensor in tensors(equation.value):
+        if tensor in equation.value.tensors:
             for node in nodes(equation.value):
                 if (isinstance(node, Apply) and node.function in AT_ZERO) or (
                     isinstance(node, Reduce) and node.kind == "logsumexp"

@@ -21,7 +21,6 @@ from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Constant, Derivative, Expr, Reduce, Tensor, multiply, summed
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import tensors
 from chainrule.render.component import bounded
 from chainrule.render.conservation import constants, shares
 from chainrule.render.conservation import planes as summed_sides
@@ -269,4 +268,4 @@ def coupled(equation: Equation) -> bool:
 
 
 def tensors_of(equation: Equation) -> tuple[Tensor, ...]:
-    return tuple(dict.fromkeys((equation.tensor, *tensors(equation.value))))
+    return tuple(dict.fromkeys((equation.tensor, *equation.value.tensors)))

@@ -24,7 +24,7 @@ from chainrule.evaluate.interpreter import Interpreter
 from chainrule.evaluate.labelled import Labelled, ranges, size
 from chainrule.ir.expr import Derivative, Tensor
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import nodes, tensors
+from chainrule.ir.walk import nodes
 from chainrule.verify.bound import NUMBER, WORD, Degree, Degrees, chance, sum_of
 from chainrule.verify.laws import normal
 from chainrule.verify.scene import Line, Scene, integer_ranges
@@ -85,7 +85,7 @@ class SceneCheck:
         """Whether both sides change alike along random directions, at two points: then they differ by a constant."""
         if any(isinstance(node, Derivative) for side in (line.before, line.after) for node in nodes(side)):
             return False
-        if not {t for side in (line.before, line.after) for t in tensors(side)} <= set(self.scene.given):
+        if not {t for side in (line.before, line.after) for t in side.tensors} <= set(self.scene.given):
             return False  # a computed tensor would move too
         for trial in range(2):
             interpreter = point(self.scene, seed + trial)

@@ -15,7 +15,7 @@ from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import Key, kind, nodes, tensors
+from chainrule.ir.walk import Key, kind, nodes
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
 from chainrule.verify.scene import Scene, extents_for, of_composite, of_equation, of_lemma, work
 
@@ -107,7 +107,7 @@ def broken_citation(derivation: Derivation) -> str:
     equations = set(derivation.backward.equations)
     cited = {(use.equation, name) for name, gradient in derivation.parts.items() for use in gradient.uses}
     for equation in derivation.forward.equations:
-        for tensor in tensors(equation.value):
+        for tensor in equation.value.tensors:
             live = equation.tensor.name in derivation.parts or equation.tensor in (derivation.loss, *_seeds(derivation))
             if live and tensor.name in derivation.parts and (equation, tensor.name) not in cited:
                 return f"no lemma is cited for {tensor.name} in {equation}"

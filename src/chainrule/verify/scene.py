@@ -21,7 +21,7 @@ from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import Component, Delta, Derivative, Expr, Multiply, Reduce, Tensor, summed
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import nodes, substitute, tensors, transform
+from chainrule.ir.walk import nodes, substitute, transform
 from chainrule.verify import planes
 from chainrule.verify.concise import blocks_form, component_form
 
@@ -62,7 +62,7 @@ def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents
     """How many values each integer tensor takes: as many as the brackets that it stands in tell apart."""
     found: dict[str, int] = {t.name: 2 for t in given if t.dtype == "integer"}
     for expression in expressions:
-        for node in nodes(expression):
+        for node in nodes(expression) if Delta in expression.kinds else ():
             if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor.name in found:
                 reach = node.left.offset + sum(c * (size(i.extent, extents) - 1) for i, c in node.left.terms if c > 0)
                 found[node.right.tensor.name] = max(found[node.right.tensor.name], reach + 1)
@@ -120,8 +120,8 @@ def _scene(
     extents: Mapping[str, int], known: Mapping[Tensor, Expr] | None = None,
 ) -> Scene:
     lines, equations = tuple(lines), tuple(dict.fromkeys(computed))
-    read = [t for e in equations for t in tensors(e.value)]
-    read += [t for line in lines for side in (line.before, line.after) for t in tensors(side)]
+    read = [t for e in equations for t in e.value.tensors]
+    read += [t for line in lines for side in (line.before, line.after) for t in side.tensors]
     defined = {e.tensor for e in equations}
     given = tuple(t for t in dict.fromkeys(read) if t not in defined)
     return Scene(lines, given, equations, definitions, extents, known or {})
@@ -184,12 +184,11 @@ class _Plain:
             return expr
 
         def visit(node: Expr) -> Expr:
-            if not isinstance(node, Derivative):
-                return node
+            assert isinstance(node, Derivative)
             wrt = self._component(node.wrt)
             return Derivative(self._component(node.of) if isinstance(node.of, Component) else node.of, wrt)
 
-        return transform(expr, visit)
+        return transform(expr, visit, Derivative)
 
     def _component(self, node: Component) -> Component:
         if node.tensor != self.target.tensor:
