@@ -23,6 +23,8 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
+from chainrule.runtime import compiler  # noqa: E402
+
 # The same examples on every machine, and no verdict that depends on how fast it is.
 settings.register_profile(
     "default",
@@ -51,3 +53,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("CHAINRULE_CACHE", str(folder))
         patch.delenv("CC", raising=False)
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests run their kernels a few times, and would wait longer for the compiler: they do without -O2, which
+    changes no bit (tests/targets/test_native.py). The flags of users are in the campaign, and where a test says so."""
+    campaign = request.config.getoption("--hypothesis-profile") == "campaign"
+    if not campaign and request.node.get_closest_marker("shipped") is None:
+        monkeypatch.setattr(compiler, "FLAGS", tuple("-O0" if flag == "-O2" else flag for flag in compiler.FLAGS))

@@ -22,14 +22,13 @@ from chainrule.train.runners import NumpyRunner, outputs_of
 
 Array = NDArray[Any]
 HERE = native()
-QUICK = ("-O1",)  # for sources whose kernels run once: a third of the time to compile
 
 
 def at_lanes(task: Task, lanes: int, *, samples: int, scheduled: bool = True) -> Lowered:
     return lower(task, machine_of(HERE.with_lanes(lanes)), samples=samples, scheduled=scheduled)
 
 
-def library(lowered: Lowered, *, target: Target | None = None, flags: tuple[str, ...] = QUICK) -> Library:
+def library(lowered: Lowered, *, target: Target | None = None, flags: tuple[str, ...] = ()) -> Library:
     target = target or HERE.with_lanes(lowered.lanes)
     return Library(lowered, emit(lowered), c.slots(lowered), target, np.dtype(np.float32), flags)
 

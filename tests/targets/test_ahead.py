@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.loops.tasks import floats
-from tests.targets.native import HERE, QUICK, at_lanes, library, natively
+from tests.targets.native import HERE, at_lanes, library, natively
 from tests.targets.test_field_loops import differing
 
 import chainrule as cr
@@ -120,7 +120,7 @@ def test_an_exchange_that_goes_wrong_is_seen(error: str) -> None:
 
 
 def bits_of(lowered: Lowered, source: str, given: Any, batch: int) -> dict[str, bytes]:
-    built = Library(lowered, source, c.slots(lowered), HERE, np.dtype(np.float32), QUICK)
+    built = Library(lowered, source, c.slots(lowered), HERE, np.dtype(np.float32))
     return natively(built, given, order(), batch).bits
 
 

@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from tests.examples import CAMPAIGN, examples
+from tests.examples import examples
 from tests.loops.tasks import floats
 from tests.networks import networks
 from tests.targets.native import HERE, at_lanes, by_numpy, distance, library, natively, off_by_rounding
@@ -22,7 +22,6 @@ from chainrule.compile import training
 from chainrule.loops import filtering
 
 BOUND, TIMES = 1e-5, 8
-FLAGS = () if CAMPAIGN else ("-O0",)
 OPTIMIZERS = [cr.SGD(0.05), cr.SGD(0.05, momentum=0.9, nesterov=True), cr.Adam(0.01, epsilon=1e-2, clip_norm=1.0)]
 
 
@@ -37,7 +36,7 @@ def test_a_drawn_network_trains_as_with_numpy(
     given, order = floats(task, samples, seed), np.random.default_rng(seed).permutation(samples)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filtering, "TERMS", 1 if seed % 2 else 16)
-        built = library(at_lanes(task, HERE.lanes, samples=expected), flags=FLAGS)
+        built = library(at_lanes(task, HERE.lanes, samples=expected))
     found = natively(built, given, order, batch, seed=seed)
     right, single = (by_numpy(task, given, order, batch, seed=seed, dtype=d) for d in ("float64", "float32"))
     assert found.failed == right.failed

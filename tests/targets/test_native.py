@@ -30,7 +30,6 @@ OPTIMIZERS = [
 ]  # fmt: skip
 GROUPS = 4
 # A program that compiles fast: not optimised, which changes no bit (tested below).
-FLAGS = () if CAMPAIGN else ("-O0",)
 
 
 def layers(group: int) -> Task:
@@ -67,7 +66,7 @@ def test_the_vocabulary_equals_numpy(run: str, program: int | str) -> None:
     task = layers(program) if isinstance(program, int) else losses()
     order = np.random.default_rng(1).permutation(samples)
     given = floats(task, samples)
-    built = library(at_lanes(task, HERE.lanes, samples=expected), flags=FLAGS)
+    built = library(at_lanes(task, HERE.lanes, samples=expected))
     found = natively(built, given, order, batch, seed=5)
     right = by_numpy(task, given, order, batch, seed=5)
     assert found.failed == right.failed == -1
@@ -102,7 +101,7 @@ def test_schedules_flags_workers_and_runs_change_no_bit(expected: int, batch: in
     given = floats(task, 44)
     order = np.random.default_rng(0).permutation(44)[:41]
     scheduled, plain = (at_lanes(task, HERE.lanes, samples=expected, scheduled=s) for s in (True, False))
-    built = library(scheduled)
+    built = library(scheduled, flags=("-O2",))
     found = [natively(built, given, order, batch, workers=workers) for workers in (1, 1, 2, 3)]
     found.append(natively(library(plain, flags=("-O0",)), given, order, batch))
     for other in found[1:]:

@@ -29,6 +29,7 @@ from chainrule.train.models import read_model
 from chainrule.train.runners import NativeRunner, NumpyRunner
 
 BOUND = 1e-5
+pytestmark = pytest.mark.shipped
 
 
 def classifier(dtype: str = "float32") -> cr.Sequential:
