@@ -153,7 +153,7 @@ def test_ctrl_c_in_a_long_epoch_keeps_whole_steps(
     x, many = np.ones((64, 40), np.float32), 6_000_000
     task = training(model.network, model.derive(), cr.SGD(1.0), "numbers")
     runner = NativeRunner(task, 1, workers)
-    monkeypatch.setattr(runner, "choose", lambda batch: (workers, runners.SLICE))
+    monkeypatch.setattr(runner, "choose", lambda batch, now: (workers, False))
     kept = model._kept(task) | {t: np.ones(many, np.float32) for t in task.stepwise}
     assert [t.name for t in task.data] == ["input"]
     interrupted(0.3)
@@ -202,7 +202,7 @@ def test_workers_of_whom_not_all_were_sent_leave(
     model, (x, y) = classifier(), samples(24)
     task = training(model.network, model.derive(), cr.SGD(0.1), "classes")
     runner = NativeRunner(task, 8, 3)
-    monkeypatch.setattr(runner, "choose", lambda batch: (3, runners.SLICE))
+    monkeypatch.setattr(runner, "choose", lambda batch, now: (3, False))
     target = np.eye(3, dtype=np.float32)[y]
     data = {t: x if t.name == "input" else target for t in task.data}
     start = model._learning(task, cr.SGD(0.1), np.dtype(np.float32)) | {

@@ -36,8 +36,8 @@ Array = NDArray[Any]
 Executor = Literal["native", "numpy"]
 REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
 SLICE = 0.05  # seconds after which Ctrl-C is seen and the number of workers chosen anew
-PROBE = 8  # steps of a slice when nothing is known
-RETRY = 40  # slices after which the slower number of workers is tried again, in a slice a tenth as long
+TRIAL = 0.005  # seconds for which a number of workers is tried
+REST = 200  # times as long as its last trial took, the slower number of workers is left alone
 PARALLEL = 8e6  # operations in a batch from which a second worker is worth its meetings
 
 
@@ -126,8 +126,8 @@ class NativeRunner:
         self.shuffled = self.library.shuffled
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # samples per second, by the number of workers
-        self.warm: set[int] = set()
-        self.slices = 0
+        self.cold: dict[int, float] = {}  # those of the first step, which also starts threads and fills caches
+        self.due = math.inf  # when the slower number is tried again
         self.lock = Lock()  # the memory of the code is one for all threads
 
     def run(
@@ -154,28 +154,36 @@ class NativeRunner:
         """All steps, slice by slice. Returns the one whose loss was not finite, or -1."""
         done = 0
         while done < steps:
-            workers, seconds = self.choose(batch)
+            start = perf_counter()
+            workers, trial = self.choose(batch, start)
             known = self.speeds.get(workers)
-            count = 1 if workers not in self.warm else PROBE if known is None else max(1, int(seconds * known / batch))
-            end, start = min(steps, done + count), perf_counter()
+            expected = known or self.cold.get(workers)
+            count = max(1, int((TRIAL if trial else SLICE) * expected / batch)) if expected else 1
+            end = min(steps, done + count)
             failed = self.library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
             if failed >= 0:
                 return failed
-            if workers in self.warm:  # a first slice also starts threads and fills caches
-                speed = (end - done) * batch / (perf_counter() - start)
+            taken = perf_counter() - start
+            speed = (end - done) * batch / taken
+            if expected is None:
+                self.cold[workers] = speed
+            else:
                 self.speeds[workers] = speed if known is None else (known + speed) / 2
-            self.warm.add(workers)
+            if trial:
+                self.due = start + REST * taken
             done = end
             if report:
                 report(done)
         return -1
 
-    def choose(self, batch: int) -> tuple[int, float]:
-        """The number of workers for the next slice, and its seconds: the quickest of late, now and then the other."""
+    def choose(self, batch: int, now: float) -> tuple[int, bool]:
+        """The number of workers for the next slice, and whether it is tried only: the quickest of late, or one that is
+        not known, and now and then the slower."""
         most = min(self.most, workers_for(self.task, batch, self.workers))
         best, other = sorted((most, 1), key=lambda n: -self.speeds.get(n, math.inf))
-        self.slices += 1
-        return (other, SLICE / 10) if self.slices % RETRY == 0 else (best, SLICE)
+        if best != other and best in self.speeds and now >= self.due:
+            return other, True
+        return best, best not in self.speeds
 
 
 @lru_cache(maxsize=8)
