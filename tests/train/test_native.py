@@ -90,13 +90,13 @@ def test_workers_and_runs_give_the_same_bits() -> None:
 
 @pytest.mark.parametrize("quickest", [1, 2])
 def test_as_many_workers_as_are_quickest_of_those_allowed(quickest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that the steps alone move: a step takes 1 ms by so many workers, else 2 ms."""
+    """On a clock that the steps alone move: a step takes 1 ms by so many workers, else 2 ms; the first ones 5 ms."""
     model = classifier()
     task = training(model.network, model.derive(), cr.SGD(0.1), "classes")
     runner, now, done = NativeRunner(task, 8, 2), [0.0], {1: 0, 2: 0}
 
     def steps(samples: int, batch: int, first: int, end: int, *, workers: int, **others: Any) -> int:
-        now[0] += (end - first) * (1e-3 if workers == quickest else 2e-3)
+        now[0] += (end - first) * (5e-3 if done[workers] < 4 else 1e-3 if workers == quickest else 2e-3)
         done[workers] += end - first
         return -1
 
@@ -153,7 +153,7 @@ def test_ctrl_c_in_a_long_epoch_keeps_whole_steps(
     x, many = np.ones((64, 40), np.float32), 6_000_000
     task = training(model.network, model.derive(), cr.SGD(1.0), "numbers")
     runner = NativeRunner(task, 1, workers)
-    monkeypatch.setattr(runner, "choose", lambda batch, now: (workers, False))
+    monkeypatch.setattr(runner, "choose", lambda batch: (workers, False))
     kept = model._kept(task) | {t: np.ones(many, np.float32) for t in task.stepwise}
     assert [t.name for t in task.data] == ["input"]
     interrupted(0.3)
@@ -202,7 +202,7 @@ def test_workers_of_whom_not_all_were_sent_leave(
     model, (x, y) = classifier(), samples(24)
     task = training(model.network, model.derive(), cr.SGD(0.1), "classes")
     runner = NativeRunner(task, 8, 3)
-    monkeypatch.setattr(runner, "choose", lambda batch, now: (3, False))
+    monkeypatch.setattr(runner, "choose", lambda batch: (3, False))
     target = np.eye(3, dtype=np.float32)[y]
     data = {t: x if t.name == "input" else target for t in task.data}
     start = model._learning(task, cr.SGD(0.1), np.dtype(np.float32)) | {

@@ -441,24 +441,8 @@ class Model:
         seed = _seed(seed)
         rng = np.random.default_rng(seed)
         given, target = self._labelled(x, y, sample_weight, self.dtype)
-        samples, labels = len(target), self._classes(target)
-        held: tuple[dict[str, Array], Array] | None = None
-        if validation_data is not None and validation_split is not None:
-            raise ModelError("validation_data and validation_split are both given", fix="give one of them")
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise DataError(
-                    "validation_data is neither (x, y) nor (x, y, sample_weight)",
-                    about="validation_data",
-                    fix="write validation_data=(x_val, y_val)",
-                )
-            weight = validation_data[2] if len(validation_data) == 3 else None
-            held = self._labelled(validation_data[0], validation_data[1], weight, self.dtype)
-        elif validation_split is not None:
-            train, test = split(samples, validation_split, rng)
-            held = {name: v[test] for name, v in given.items()}, target[test]
-            given, target = {name: v[train] for name, v in given.items()}, target[train]
-
+        labels = self._classes(target)
+        given, target, held = self._held_out(given, target, validation_split, validation_data, rng)
         net, derivation = self._programs(given)
         assert net.target
         made = self._runner(
@@ -500,6 +484,28 @@ class Model:
             except KeyboardInterrupt:
                 history.interrupted = True
         return history
+
+    def _held_out(
+        self, given: dict[str, Array], target: Array, fraction: float | None,
+        data: tuple[Any, Any] | tuple[Any, Any, Any] | None, rng: np.random.Generator,
+    ) -> tuple[dict[str, Array], Array, tuple[dict[str, Array], Array] | None]:
+        """What is trained on, and what is held out: a drawn part of it, or other data, or nothing."""
+        if data is not None and fraction is not None:
+            raise ModelError("validation_data and validation_split are both given", fix="give one of them")
+        if data is not None:
+            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise DataError(
+                    "validation_data is neither (x, y) nor (x, y, sample_weight)",
+                    about="validation_data",
+                    fix="write validation_data=(x_val, y_val)",
+                )
+            weight = data[2] if len(data) == 3 else None
+            return given, target, self._labelled(data[0], data[1], weight, self.dtype)
+        if fraction is None:
+            return given, target, None
+        train, test = split(len(target), fraction, rng)
+        held = {name: v[test] for name, v in given.items()}, target[test]
+        return {name: v[train] for name, v in given.items()}, target[train], held
 
     def profile(
         self, x: Samples, y: ArrayLike, *, batch_size: int = 32, optimizer: Optimizer | str | None = None

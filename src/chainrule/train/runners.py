@@ -37,7 +37,7 @@ Executor = Literal["native", "numpy"]
 REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
 SLICE = 0.05  # seconds after which Ctrl-C is seen and the number of workers chosen anew
 TRIAL = 0.005  # seconds for which a number of workers is tried
-REST = 200  # times as long as its last trial took, the slower number of workers is left alone
+RESTS = 4, 200  # times as long as its trial took, the slower number is left alone: twice as long after each, to the last
 PARALLEL = 8e6  # operations in a batch from which a second worker is worth its meetings
 
 
@@ -127,7 +127,9 @@ class NativeRunner:
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # samples per second, by the number of workers
         self.cold: dict[int, float] = {}  # those of the first step, which also starts threads and fills caches
-        self.due = math.inf  # when the slower number is tried again
+        self.spent = 0.0  # seconds that all slices have taken
+        self.due = math.inf  # so many, when the slower number is tried again
+        self.rest = RESTS[0]
         self.lock = Lock()  # the memory of the code is one for all threads
 
     def run(
@@ -154,36 +156,42 @@ class NativeRunner:
         """All steps, slice by slice. Returns the one whose loss was not finite, or -1."""
         done = 0
         while done < steps:
-            start = perf_counter()
-            workers, trial = self.choose(batch, start)
+            workers, trial = self.choose(batch)
             known = self.speeds.get(workers)
             expected = known or self.cold.get(workers)
             count = max(1, int((TRIAL if trial else SLICE) * expected / batch)) if expected else 1
-            end = min(steps, done + count)
+            end, start = min(steps, done + count), perf_counter()
             failed = self.library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
             if failed >= 0:
                 return failed
             taken = perf_counter() - start
+            self.spent += taken
             speed = (end - done) * batch / taken
             if expected is None:
                 self.cold[workers] = speed
             else:
                 self.speeds[workers] = speed if known is None else (known + speed) / 2
             if trial:
-                self.due = start + REST * taken
+                self.due = self.spent + self.rest * taken
+                again = workers != self.best(batch)[0]
+                self.rest = min(2 * self.rest, RESTS[1]) if again else RESTS[0]
             done = end
             if report:
                 report(done)
         return -1
 
-    def choose(self, batch: int, now: float) -> tuple[int, bool]:
+    def choose(self, batch: int) -> tuple[int, bool]:
         """The number of workers for the next slice, and whether it is tried only: the quickest of late, or one that is
-        not known, and now and then the slower."""
-        most = min(self.most, workers_for(self.task, batch, self.workers))
-        best, other = sorted((most, 1), key=lambda n: -self.speeds.get(n, math.inf))
-        if best != other and best in self.speeds and now >= self.due:
+        not known, and now and then the slower, the first times soon: processors that were idle start slowly."""
+        best, other = self.best(batch)
+        if best != other and best in self.speeds and self.spent >= self.due:
             return other, True
         return best, best not in self.speeds
+
+    def best(self, batch: int) -> list[int]:
+        """The numbers of workers there may be, the quickest or unknown first."""
+        most = min(self.most, workers_for(self.task, batch, self.workers))
+        return sorted((most, 1), key=lambda n: -self.speeds.get(n, math.inf))
 
 
 @lru_cache(maxsize=8)
