@@ -37,7 +37,7 @@ Executor = Literal["native", "numpy"]
 REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
 SLICE = 0.05  # seconds after which Ctrl-C is seen and the number of workers chosen anew
 TRIAL = 0.005  # seconds for which a number of workers is tried
-RESTS = 4, 200  # times as long as its trial took, the slower number is left alone: twice as long after each, to the last
+RESTS = 4, 200  # times as long as its trial took, the slower number is left alone: each time twice as long, to the last
 PARALLEL = 8e6  # operations in a batch from which a second worker is worth its meetings
 
 
