@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pytest
+
 from chainrule.ir.expr import Add, Component, Constant, Expr, Power, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_equation, parse_expression
 from chainrule.ir.print import to_text
-from chainrule.ir.walk import key, kind, nodes, substitute, transform
+from chainrule.ir.walk import components, key, kind, nodes, substitute, transform
 
-X, W = Tensor("x", (4, 4)), Tensor("W", (4, 4))
+X, W, A = Tensor("x", (4, 4)), Tensor("W", (4, 4)), Tensor("a", (4,), "integer")
 i, j, k = Index("i", 4), Index("j", 4), Index("k", 4)
 FREE = {"i": i, "j": j, "k": k}
 
 
 def expression(text: str) -> Expr:
-    return parse_expression(text, tensors={"x": X, "W": W}, indices=FREE)
+    return parse_expression(text, tensors={"x": X, "W": W, "a": A}, indices=FREE)
 
 
 def test_equal_nodes_are_one_object_and_constructors_are_inert() -> None:
@@ -24,6 +26,29 @@ def test_equal_nodes_are_one_object_and_constructors_are_inert() -> None:
     assert expression("x[i, j] + 0") is not expression("x[i, j]")
     assert Component(X, (Affine.of(i), Affine.of(j))) is Component(X, (Affine.of(i), Affine.of(j)), None)
     assert isinstance(Add((Constant(Fraction(0)), Constant(Fraction(0)))), Add)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x[i, j] + 0", "sum[p<4](W[i, p]*x[p, j])**2", "max[p<4](exp(x[i, p])*W[p, j])*[i == j]", "[0 <= i + 1 < 4]*pi",
+     "D(sum[p<4](x[p, j])*x[i, j], x[k, j])", "sum[p<4]([p == a[i]]*W[p, j]/N)"],
+)  # fmt: skip
+def test_a_node_knows_what_a_walk_through_it_finds(text: str) -> None:
+    whole = expression(text)
+    for node in nodes(whole):
+        assert node.tensors == tuple(dict.fromkeys(c.tensor for c in components(node)))
+        assert node.types == {type(inner) for inner in nodes(node)}
+    seen: list[Expr] = []
+
+    def visit(node: Expr) -> Expr:
+        seen.append(node)
+        return swapped if node is expression("x[i, j]") else node
+
+    swapped = expression("W[j, i]")
+    everywhere = transform(whole, visit)
+    every, seen[:] = list(seen), []
+    assert transform(whole, visit, Component) is everywhere
+    assert seen == [node for node in every if isinstance(node, Component)]
 
 
 def test_keys_ignore_the_names_of_bound_and_listed_indices_only() -> None:

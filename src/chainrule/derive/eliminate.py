@@ -87,7 +87,7 @@ def _each_term(expr: Expr, rewrite: Iterable[Term]) -> Expr:
 
 
 def _linear_in_brackets(expr: Expr) -> bool:
-    return Delta in expr.kinds and any(isinstance(n, Delta) and isinstance(n.right, Affine) for n in nodes(expr))
+    return Delta in expr.types and any(isinstance(n, Delta) and isinstance(n.right, Affine) for n in nodes(expr))
 
 
 @rule(

@@ -196,7 +196,7 @@ def rename_bound(value: Expr, taken: list[Index]) -> Expr:
 
 
 def _differentiate(trace: Trace) -> None:
-    while Derivative in trace.current.kinds:
+    while Derivative in trace.current.types:
         if not trace.apply_each(calculus.MOVES) and not trace.apply(calculus.LAST):
             left = next(n for n in nodes(trace.current) if isinstance(n, Derivative))
             raise DerivationError("no rule of differentiation fits", about=left)

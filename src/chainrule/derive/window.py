@@ -175,7 +175,7 @@ def _lines(lemma: Lemma) -> Iterable[tuple[Component, Expr]]:
         if step.split is not None:
             index, affine = step.split
             target = Component(target.tensor, tuple(s.substitute({index: affine}) for s in target.subscripts))
-        if Derivative not in step.after.kinds:
+        if Derivative not in step.after.types:
             yield target, step.after
 
 

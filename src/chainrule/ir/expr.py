@@ -5,7 +5,7 @@ parts once. Inert: a constructor builds exactly what it is given (x + 0 stays x 
 rule of a derivation changes an expression.
 
 What is asked of nodes over and over is computed as they are built: the indices that a node leaves free (`free`) and the
-tensors that it reads (`tensors`), both in order of first occurrence, and the kinds of the nodes in it (`kinds`).
+tensors that it reads (`tensors`), both in order of first occurrence, and the types of the nodes in it (`types`).
 """
 
 from __future__ import annotations
@@ -53,24 +53,25 @@ class Expr(metaclass=_Interning):
 
     free: tuple[Index, ...] = field(init=False, repr=False, default=())
     tensors: tuple[Tensor, ...] = field(init=False, repr=False, default=())
-    kinds: frozenset[type[Expr]] = field(init=False, repr=False, default=frozenset())
+    types: frozenset[type[Expr]] = field(init=False, repr=False, default=frozenset())
 
     def __post_init__(self) -> None:
-        self._set(())
+        self._set()
 
     def __str__(self) -> str:
         from chainrule.ir.print import to_text
 
         return to_text(self)
 
-    def _set(self, free: Iterable[Index], parts: Sequence[Expr] = (), read: Iterable[Tensor] = ()) -> None:
-        own = frozenset((type(self),))
+    def _set(
+        self, parts: Sequence[Expr] = (), *, free: Iterable[Index] | None = None, read: Iterable[Tensor] = ()
+    ) -> None:
+        """What is computed of the expressions directly inside: all that is free in them, unless it is given."""
+        free = (index for part in parts for index in part.free) if free is None else free
+        read = (*read, *(tensor for part in parts for tensor in part.tensors))
         object.__setattr__(self, "free", tuple(dict.fromkeys(free)))
-        object.__setattr__(self, "tensors", tuple(dict.fromkeys((*read, *(t for part in parts for t in part.tensors)))))
-        object.__setattr__(self, "kinds", own.union(*[part.kinds for part in parts]))
-
-    def _set_all(self, parts: Sequence[Expr]) -> None:
-        self._set((index for part in parts for index in part.free), parts)
+        object.__setattr__(self, "tensors", tuple(dict.fromkeys(read)))
+        object.__setattr__(self, "types", frozenset((type(self),)).union(*[part.types for part in parts]))
 
 
 NamedReal = Literal["pi", "e"]
@@ -102,7 +103,7 @@ class Component(Expr):
     pad: Pad | None = None
 
     def __post_init__(self) -> None:
-        self._set((index for s in self.subscripts for index in s.indices), read=(self.tensor,))
+        self._set(free=(index for s in self.subscripts for index in s.indices), read=(self.tensor,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,7 @@ class Add(Expr):
 
     def __post_init__(self) -> None:
         assert len(self.terms) >= 2
-        self._set_all(self.terms)
+        self._set(self.terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +126,7 @@ class Multiply(Expr):
 
     def __post_init__(self) -> None:
         assert len(self.factors) >= 2
-        self._set_all(self.factors)
+        self._set(self.factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +137,7 @@ class Power(Expr):
     exponent: Fraction
 
     def __post_init__(self) -> None:
-        self._set_all((self.base,))
+        self._set((self.base,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,7 @@ class Apply(Expr):
     arguments: tuple[Expr, ...]
 
     def __post_init__(self) -> None:
-        self._set_all(self.arguments)
+        self._set(self.arguments)
 
 
 ReduceKind = Literal["sum", "max", "argmax", "logsumexp"]
@@ -165,7 +166,7 @@ class Reduce(Expr):
 
     def __post_init__(self) -> None:
         assert self.indices
-        self._set((index for index in self.body.free if index not in self.indices), (self.body,))
+        self._set((self.body,), free=(index for index in self.body.free if index not in self.indices))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +180,7 @@ class Delta(Expr):
     def __post_init__(self) -> None:
         inside = (self.right,) if isinstance(self.right, Component) else ()
         right = self.right.free if isinstance(self.right, Component) else self.right.indices
-        self._set((*self.left.indices, *right), inside)
+        self._set(inside, free=(*self.left.indices, *right))
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +191,7 @@ class Guard(Expr):
     extent: Extent
 
     def __post_init__(self) -> None:
-        self._set(self.subscript.indices)
+        self._set(free=self.subscript.indices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +202,7 @@ class Derivative(Expr):
     wrt: Component
 
     def __post_init__(self) -> None:
-        self._set_all((self.of, self.wrt))
+        self._set((self.of, self.wrt))
 
 
 ZERO = Constant(Fraction(0))

@@ -125,9 +125,9 @@ def bound(root: Expr) -> Iterator[Index]:
     return (index for node in nodes(root) if isinstance(node, Reduce) for index in node.indices)
 
 
-def transform(root: Expr, function: Callable[[Expr], Expr], *kinds: type[Expr]) -> Expr:
-    """Apply `function` to every node, or every node of these kinds, children first; a shared node is visited once."""
-    chosen = frozenset(kinds)
+def transform(root: Expr, function: Callable[[Expr], Expr], *types: type[Expr]) -> Expr:
+    """Apply `function` to every node, or every node of these types, children first; a shared node is visited once."""
+    chosen = frozenset(types)
     done: dict[Expr, Expr] = {}
     stack = [root]
     while stack:
@@ -135,7 +135,7 @@ def transform(root: Expr, function: Callable[[Expr], Expr], *kinds: type[Expr]) 
         if node in done:
             stack.pop()
             continue
-        if chosen and chosen.isdisjoint(node.kinds):
+        if chosen and chosen.isdisjoint(node.types):
             done[node] = node
         else:
             parts = children(node)

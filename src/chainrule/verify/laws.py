@@ -20,7 +20,7 @@ IDEMPOTENT = {"step": 1, "sign": 2}  # f·f^p = f
 
 def normal(expr: Expr) -> Expr:
     """The expression with the laws applied, sums of products taken apart first where a law may then fit."""
-    if Derivative in expr.kinds:
+    if Derivative in expr.types:
         return transform(expr, _law)
     return transform(transform(expr, _expand), _law)
 

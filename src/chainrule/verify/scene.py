@@ -62,7 +62,7 @@ def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents
     """How many values each integer tensor takes: as many as the brackets that it stands in tell apart."""
     found: dict[str, int] = {t.name: 2 for t in given if t.dtype == "integer"}
     for expression in expressions:
-        for node in nodes(expression) if Delta in expression.kinds else ():
+        for node in nodes(expression) if Delta in expression.types else ():
             if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor.name in found:
                 reach = node.left.offset + sum(c * (size(i.extent, extents) - 1) for i, c in node.left.terms if c > 0)
                 found[node.right.tensor.name] = max(found[node.right.tensor.name], reach + 1)
