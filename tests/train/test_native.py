@@ -110,6 +110,25 @@ def test_as_many_workers_as_are_quickest_of_those_allowed(quickest: int, monkeyp
     assert done[quickest] > 2 * done[3 - quickest]
 
 
+def test_a_short_last_batch_is_not_taken_for_a_quick_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs of a batch of 64 and one of 1, a sample taking 1 ms by two workers and 2 ms by one."""
+    model = classifier()
+    task = training(model.network, model.derive(), cr.SGD(0.1), "classes")
+    runner, now, done = NativeRunner(task, 64, 2), [0.0], {1: 0, 2: 0}
+
+    def steps(samples: int, batch: int, first: int, end: int, *, workers: int, **others: Any) -> int:
+        count = min(samples, end * batch) - first * batch
+        now[0] += count * (1e-3 if workers == 2 else 2e-3)
+        done[workers] += count
+        return -1
+
+    monkeypatch.setattr(runner.library, "steps", steps)
+    monkeypatch.setattr(runners, "perf_counter", lambda: now[0])
+    for _ in range(1000):
+        assert runner.sliced(65, 64, 2, 0, 0, None) == -1
+    assert 0 < done[1] < 0.05 * done[2]
+
+
 def test_what_is_learnt_by_one_executor_goes_on_with_the_other() -> None:
     x, y = samples(12)
     model = classifier()

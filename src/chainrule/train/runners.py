@@ -164,9 +164,9 @@ class NativeRunner:
             failed = self.library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
             if failed >= 0:
                 return failed
-            taken = perf_counter() - start
+            taken = max(perf_counter() - start, 1e-9)
             self.spent += taken
-            speed = (end - done) * batch / taken
+            speed = (min(samples, end * batch) - done * batch) / taken
             if expected is None:
                 self.cold[workers] = speed
             else:
