@@ -102,11 +102,11 @@ def test_as_many_workers_as_are_quickest_of_those_allowed(quickest: int, monkeyp
 
     monkeypatch.setattr(runner.library, "steps", steps)
     monkeypatch.setattr(runners, "perf_counter", lambda: now[0])
-    assert runner.sliced(8, 8, 10_000, 0, 0, None) == -1
+    assert runner.sliced(80_000, 8, 10_000, 0, 0, None) == -1
     assert sum(done.values()) == 10_000 and 0 < done[3 - quickest] < 200
     quickest = 3 - quickest  # other work comes to one of the processors, or goes
     done.update({1: 0, 2: 0})
-    assert runner.sliced(8, 8, 20_000, 0, 0, None) == -1
+    assert runner.sliced(160_000, 8, 20_000, 0, 0, None) == -1
     assert done[quickest] > 2 * done[3 - quickest]
 
 
