@@ -12,7 +12,7 @@ from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, components, nodes, transform
+from chainrule.ir.walk import bound, components, transform
 from chainrule.loops import nodes as ir
 from chainrule.loops.ahead import reading_once, run_ahead
 from chainrule.loops.border import border
@@ -237,7 +237,7 @@ class _Plan:
         read = [c for e in equations for c in components(e.value) if c.tensor == old]
         if any(old in e.value.tensors for e in equations[last + 1 :]):
             return False
-        if any(isinstance(node, Reduce) for e in equations[first + 1 : last + 1] for node in nodes(e.value)):
+        if any(Reduce in e.value.types for e in equations[first + 1 : last + 1]):
             return False  # what comes before a sum may be stored before it
         points = [e.target.subscripts for e in equations[first : last + 1] if e.tensor == new]
         return all(c.subscripts in points for c in read)

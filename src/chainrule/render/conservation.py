@@ -40,7 +40,7 @@ def shares(equation: Equation, x: Tensor, known: Mapping[str, NDArray[Any]]) -> 
     others = [t for t in equation.value.tensors if t != x]
     if not all(t.name in known for t in others) or not _shifts(equation.value, x):
         return None
-    if not any(isinstance(n, Reduce) for n in nodes(equation.value)):
+    if Reduce not in equation.value.types:
         return None
     if isinstance(equation.value, Reduce) and equation.value.kind == "max":
         return [Fraction(1)]

@@ -8,7 +8,7 @@ from chainrule.derive.lemma import Lemma
 from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import Component, Expr, Multiply, Reduce, multiply
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.walk import components, nodes, substitute
+from chainrule.ir.walk import components, substitute
 from chainrule.render.document import Arrow, Block, Figure, Inline, Spot, Text
 from chainrule.render.names import Names
 from chainrule.render.writer import Writer
@@ -26,7 +26,7 @@ class Paths:
         if len(lemma.pieces) != 1 or names.is_loss(lemma.equation.tensor):
             return
         signal, summed, weight = _parts(lemma.result, lemma.error_signal.name)
-        if signal is None or any(isinstance(node, Reduce) for node in nodes(weight)):
+        if signal is None or Reduce in weight.types:
             return
         own = [i for i in summed if i in signal.free]
         if signal.subscripts == lemma.pieces[0].equation.target.subscripts or len(own) > 1:
