@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.derive import Derivation, Lemma, Step
-from chainrule.derive.trace import LOSS
 from chainrule.evaluate import field
-from chainrule.ir.expr import Component, Derivative, Multiply, summed
+from chainrule.ir.expr import LOSS, Component, Derivative, Multiply, summed
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute
 

@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import pytest
 
-from chainrule.derive.trace import LOSS, RULES, Rewrite, Rule, Setting
-from chainrule.ir.expr import Add, Component, Constant, Delta, Derivative, Expr, Multiply, Reduce, Tensor
+from chainrule.derive.trace import RULES, Rewrite, Rule, Setting
+from chainrule.ir.expr import LOSS, Add, Component, Constant, Delta, Derivative, Expr, Multiply, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_equation, parse_expression
 from chainrule.ir.walk import key, substitute, transform

@@ -10,20 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, full_mapping, zero_gradient
-from chainrule.derive.trace import LOSS, Step
+from chainrule.derive.calculus import position_of
+from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, zero_gradient
+from chainrule.derive.trace import Step
 from chainrule.errors import DerivationError
 from chainrule.ir.check import check_program
-from chainrule.ir.expr import ONE, Add, Component, Expr, Multiply, Power, Reduce, Size, Tensor, add
-from chainrule.ir.index import SAMPLES
+from chainrule.ir.expr import LOSS, ONE, USE, Component, Expr, Tensor, add, derived
 from chainrule.ir.parse import parse_equation
-from chainrule.ir.program import Equation, Program
+from chainrule.ir.program import Equation, Program, averaged
 from chainrule.ir.walk import Key
 
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a tensor: the lemma it cites, the substitution, and the equations that come out."""
+    """One use of a tensor: the lemma it cites, the substitution of its tensors, gradients and saved positions among
+    them, and the equations that come out."""
 
     equation: Equation
     tensor: Tensor
@@ -151,7 +152,7 @@ def derive_program(
     needed = _depending(program, wrt)
     uses: dict[Tensor, list[Use]] = {}
     lemmas = _Lemmas()
-    auxiliary: dict[Equation, dict[Tensor, Equation]] = {}
+    auxiliary: dict[Equation, dict[Key, Equation]] = {}
     constants: dict[Tensor, Expr] = {}
     backward: list[Equation] = []
     parts: dict[str, Gradient] = {}
@@ -190,11 +191,19 @@ def derive_program(
                 lemma, mapping = lemmas.find(
                     read, x, _facts(program, equation), constants.get(y), y == per_sample
                 )
-                mapping = {**mapping, **({LOSS: y} if y == loss and y != LOSS else {})}
-                full = full_mapping(lemma, mapping, _piece(program, equation))
-                saved = (e.over(full) for e in lemma.auxiliary)
-                auxiliary.setdefault(equation, {}).update({e.tensor: e for e in saved})
-                equations = tuple(piece.equation.over(full) for piece in lemma.pieces)
+                if y == loss and y != LOSS:
+                    mapping[LOSS] = y
+                mapping |= {adjoint_of(a): adjoint_of(b) for a, b in mapping.items()}
+                saved = auxiliary.setdefault(equation, {})
+                others = sum(len(a) for e, a in auxiliary.items() if e.tensor == y and e is not equation)
+                for position in lemma.auxiliary:
+                    own = position.over(mapping)
+                    known = saved.get(own.key)
+                    tensor = known.tensor if known else position_of(y, own.indices, len(saved) + others)
+                    saved.setdefault(own.key, own.over({own.tensor: tensor}))
+                    if position.tensor != tensor:
+                        mapping[position.tensor] = tensor
+                equations = tuple(piece.equation.over(mapping) for piece in lemma.pieces)
                 uses.setdefault(x, []).append(Use(equation, x, lemma, mapping, equations))
     for tensor in wrt:
         if tensor.name not in parts and tensor not in seeds:
@@ -211,22 +220,7 @@ def derive_program(
 
 def _loss_of_samples(program: Program, loss: Tensor | None) -> Tensor | None:
     """e where the loss is the mean over the samples of e[n], and perhaps more."""
-    for equation in program.equations:
-        if equation.tensor == loss:
-            for term in equation.value.terms if isinstance(equation.value, Add) else (equation.value,):
-                match term:
-                    case Multiply(factors=(Power(base=Size(), exponent=r), Reduce(kind="sum", body=Component() as e))):
-                        if r == -1 and e.tensor.shape == (SAMPLES,):
-                            return e.tensor
-                    case _:
-                        pass
-    return None
-
-
-def _piece(program: Program, equation: Equation) -> str:
-    """What tells the auxiliary tensors of one piece of a tensor from those of its other pieces."""
-    siblings = [e for e in program.equations if e.tensor == equation.tensor]
-    return "" if len(siblings) == 1 else f"_{siblings.index(equation) + 1}"
+    return next((averaged(e) for e in program.equations if e.tensor == loss), None)
 
 
 def _depending(program: Program, wrt: Iterable[Tensor]) -> set[Tensor]:
@@ -253,7 +247,7 @@ def _as_share(use: Use, number: int, count: int) -> Use:
     if count == 1:
         return use
     gradient = adjoint_of(use.tensor)
-    share = Tensor(f"{gradient.name}.use{number}", gradient.shape)
+    share = derived(USE, gradient, number=number)
 
     def renamed(e: Equation) -> Equation:
         return Equation(Component(share, e.target.subscripts), e.value)
@@ -267,7 +261,7 @@ def _total(tensor: Tensor, uses: Iterable[Use]) -> Equation:
     return Equation(target, add(Component(use.contribution, target.subscripts) for use in uses))
 
 
-def _with_auxiliary(program: Program, auxiliary: Mapping[Equation, Mapping[Tensor, Equation]]) -> Program:
+def _with_auxiliary(program: Program, auxiliary: Mapping[Equation, Mapping[Key, Equation]]) -> Program:
     equations: list[Equation] = []
     for equation in program.equations:
         equations.append(equation)
@@ -296,6 +290,7 @@ def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Der
             fix="name a real tensor that stands on the right" if by_name else "write a real tensor on the right",
         )
     program = Program((equation,), inputs=given, outputs=(equation.tensor,))
-    if equation.tensor == LOSS:
+    if equation.tensor == Tensor("loss", ()):
+        program = program.over({equation.tensor: LOSS})
         return derive_program(program, LOSS, [by_name[n] for n in names])
     return derive_program(program, None, [by_name[n] for n in names])

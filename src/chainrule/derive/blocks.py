@@ -22,7 +22,7 @@ from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Mult
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.walk import key, rename, transform
 
-MARK = "·block"
+MARK = "block"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class _Reader:
         return [i for i, s in zip(digits, block.at, strict=True) if s is None and i is not None]
 
     def stand_in(self, form: Matrix, axes: Sequence[Index]) -> Component:
-        name = next((n for n, other in self.forms.items() if other == form), f"{MARK}{len(self.forms)}")
+        name = next((n for n, other in self.forms.items() if other == form), f"{MARK}({len(self.forms)})")
         self.forms[name] = form
         return Component(Tensor(name, tuple(i.extent for i in axes)), tuple(map(Affine.of, axes)))
 

@@ -6,12 +6,14 @@ No function's derivative is written here: those are the scalar laws of `ir.funct
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
-from chainrule.derive.trace import LOSS, Setting, rule
+from chainrule.derive.trace import Setting, rule
 from chainrule.errors import DerivationError
 from chainrule.ir.expr import (
+    LOSS,
+    POSITION,
     ZERO,
     Add,
     Apply,
@@ -25,6 +27,7 @@ from chainrule.ir.expr import (
     Reduce,
     Tensor,
     add,
+    derived,
     multiply,
     summed,
 )
@@ -32,7 +35,7 @@ from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import law
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, fresh, nodes, rename, transform
+from chainrule.ir.walk import bound, fresh, rename, transform
 
 # The order in which `lemma` tries the rules; each pass moves ∂ inwards, so it ends. The brackets come
 # when nothing else is left, so that one line of the document shows them all.
@@ -204,16 +207,19 @@ def radix_of(indices: tuple[Index, ...], equation: Equation) -> Affine:
     return position
 
 
+def position_of(tensor: Tensor, indices: Iterable[Index], before: int) -> Tensor:
+    """What holds where a maximum in the definition of `tensor` lies, after `before` others."""
+    number = before + 1 if before else 0
+    return derived(POSITION, tensor, number=number, shape=tuple(i.extent for i in indices), dtype="integer")
+
+
 def argmax_of(maximum: Reduce, setting: Setting) -> Component:
     """The saved position of a maximum: an auxiliary equation of the forward program."""
     value = Reduce("argmax", maximum.indices, maximum.body)
     for equation in setting.auxiliary:
         if equation.value is value:
             return equation.target
-    maxima = [n for n in nodes(setting.equation.value) if isinstance(n, Reduce) and n.kind == "max"]
-    number = str(maxima.index(maximum) + 1) if len(maxima) > 1 else ""
-    shape = tuple(index.extent for index in maximum.free)
-    tensor = Tensor(f"{setting.equation.tensor.name}.argmax{number}", shape, "integer")
+    tensor = position_of(setting.equation.tensor, maximum.free, len(setting.auxiliary))
     target = Component(tensor, tuple(Affine.of(index) for index in maximum.free))
     setting.auxiliary.append(Equation(target, value))
     return target

@@ -13,8 +13,8 @@ from typing import Literal
 from chainrule.derive import algebra
 from chainrule.derive.adjoint import Derivation, Use
 from chainrule.derive.lemma import Lemma, adjoint_of, rename_bound
-from chainrule.derive.trace import LOSS, Setting, Step, Trace
-from chainrule.ir.expr import Component, Derivative, Expr, Guard, Multiply, Tensor, summed
+from chainrule.derive.trace import Setting, Step, Trace
+from chainrule.ir.expr import LOSS, Component, Derivative, Expr, Guard, Multiply, Tensor, summed
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import Key, bound, components, fresh, rename, substitute, transform
 

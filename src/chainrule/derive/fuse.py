@@ -14,7 +14,7 @@ from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import bound, components, fresh, nodes, transform
 
-FLAT = "·flat"
+FLAT = "flat"
 Group = tuple[Index, ...]
 
 
@@ -110,7 +110,7 @@ def _fused(group: Group, fused: Fused) -> Fused:
             base = flat.get(tensor.name) or Flat(tensor, tuple((n,) for n in range(len(tensor.shape))))
             merged = tuple(n for axes in base.axes[k : k + count] for n in axes)
             axes = (*base.axes[:k], merged, *base.axes[k + count :])
-            tensor = Tensor(f"{base.tensor.name}{FLAT}{'×'.join(map(str, shape))}", shape, tensor.dtype)
+            tensor = Tensor(f"{FLAT}({base.tensor.name}, {'×'.join(map(str, shape))})", shape, tensor.dtype)
             flat[tensor.name] = Flat(base.tensor, axes)
         return Component(tensor, (*c.subscripts[:k], Affine.of(new), *c.subscripts[k + count :]), c.pad)
 

@@ -7,13 +7,13 @@ from ∂ℓ/∂x[J] to an expression without derivatives. Its last line is what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from chainrule.derive import algebra, calculus, eliminate
-from chainrule.derive.trace import LOSS, Setting, Step, Trace
+from chainrule.derive.trace import Setting, Step, Trace
 from chainrule.errors import DerivationError
-from chainrule.ir.expr import ZERO, Component, Derivative, Expr, Reduce, Tensor
+from chainrule.ir.expr import ADJOINT, LOSS, ZERO, Component, Derivative, Expr, Reduce, Tensor, derived
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Key, bound, components, fresh, kind, nodes, rename, replace_tensors, substitute, transform
@@ -21,7 +21,7 @@ from chainrule.ir.walk import Key, bound, components, fresh, kind, nodes, rename
 
 def adjoint_of(tensor: Tensor) -> Tensor:
     """The tensor that holds the gradient of the loss by this one: of the same shape."""
-    return Tensor(f"δ{tensor.name}", tensor.shape)
+    return derived(ADJOINT, tensor, dtype="real")
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def one_sample(equation: Equation) -> Equation | None:
 
 
 def _drop_samples(tensor: Tensor) -> Tensor:
-    return Tensor(tensor.name, tuple(e for e in tensor.shape if e != SAMPLES), tensor.dtype)
+    return replace(tensor, shape=tuple(e for e in tensor.shape if e != SAMPLES))
 
 
 def derive_lemma(
@@ -246,33 +246,21 @@ def carried(lemma: Lemma, mapping: Mapping[Tensor, Tensor]) -> Lemma:
     """The lemma over other tensors, every step of it: what a citation with this substitution says."""
     if not mapping:
         return lemma
-    full = full_mapping(lemma, mapping)
 
     def swap(expr: Expr) -> Expr:
-        return replace_tensors(expr, full)
+        return replace_tensors(expr, mapping)
 
     def steps(old: Iterable[Step]) -> tuple[Step, ...]:
         return tuple(Step(s.rule, swap(s.before), swap(s.after), s.split) for s in old)
 
     wrt = swap(lemma.wrt)
     assert isinstance(wrt, Component)
-    pieces = tuple(Piece(p.equation.over(full), steps(p.steps)) for p in lemma.pieces)
+    pieces = tuple(Piece(p.equation.over(mapping), steps(p.steps)) for p in lemma.pieces)
     return Lemma(
-        lemma.equation.over(full), wrt, steps(lemma.steps), pieces,
-        tuple(e.over(full) for e in lemma.auxiliary), tuple(e.over(full) for e in lemma.facts),
+        lemma.equation.over(mapping), wrt, steps(lemma.steps), pieces,
+        tuple(e.over(mapping) for e in lemma.auxiliary), tuple(e.over(mapping) for e in lemma.facts),
         lemma.signal, lemma.per_sample,
     )
-
-
-def full_mapping(lemma: Lemma, mapping: Mapping[Tensor, Tensor], piece: str = "") -> dict[Tensor, Tensor]:
-    """The substitution of a citation, carried on to error signals and auxiliary tensors (`piece` ends the
-    names of these, where the equation is one piece of a tensor)."""
-    full = {**mapping, **{adjoint_of(a): adjoint_of(b) for a, b in mapping.items()}}
-    for equation in lemma.auxiliary:
-        suffix = equation.tensor.name.removeprefix(lemma.equation.tensor.name)
-        name = mapping.get(lemma.equation.tensor, lemma.equation.tensor).name + suffix + piece
-        full[equation.tensor] = Tensor(name, equation.tensor.shape, equation.tensor.dtype)
-    return full
 
 
 def zero_gradient(tensor: Tensor) -> Equation:

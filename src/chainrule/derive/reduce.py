@@ -79,7 +79,7 @@ class Reduction:
         shape = tuple(
             self.axes.get((tensor.name, n), e) if isinstance(e, int) else e for n, e in enumerate(tensor.shape)
         )
-        return Tensor(tensor.name, shape, tensor.dtype)
+        return replace(tensor, shape=shape)
 
     def equation(self, number: int, equation: Equation) -> Equation:
         outer = frozenset(equation.indices)

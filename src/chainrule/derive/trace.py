@@ -13,8 +13,6 @@ from chainrule.ir.expr import Component, Expr, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 
-LOSS = Tensor("loss", ())
-
 
 @dataclass(frozen=True)
 class Setting:

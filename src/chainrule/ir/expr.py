@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
-from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 
 _INTERNED: WeakValueDictionary[tuple[object, ...], Expr] = WeakValueDictionary()
 T = TypeVar("T")
@@ -35,16 +35,72 @@ class _Interning(type):
         return node  # type: ignore[return-value]
 
 
+DType = Literal["real", "integer"]
+ADJOINT, USE, POSITION = "adjoint", "use", "argmax"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a tensor of chainrule's own is: "adjoint", "argmax", … of a tensor, and which of several."""
+
+    kind: str
+    of: Tensor | None = None
+    number: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named array: its extents, axis by axis, and what its entries are."""
+    """A named array: its extents, axis by axis, and what its entries are.
+
+    What a user declares is known by its name. What chainrule makes is known by its `role`, and is made by `derived`
+    alone; its name is a key that no text can spell. How either is written is decided where it is printed.
+    """
 
     name: str
     shape: tuple[Extent, ...]
-    dtype: Literal["real", "integer"] = "real"
+    dtype: DType = "real"
+    role: Role | None = field(default=None, compare=False)  # the name tells it
 
     def __hash__(self) -> int:
         return hash(self.name)  # a string's hash is computed once
+
+
+def derived(
+    kind: str, of: Tensor | None = None, *, number: int = 0, shape: tuple[Extent, ...] | None = None,
+    dtype: DType | None = None,
+) -> Tensor:
+    """The tensor that has this role; its shape and what it holds are those of the tensor it comes from unless given.
+
+    Its name has parentheses, which stand in no name that is read from a text, and tells the role, so that tensors of
+    one name have one role: δ(y), argmax(y, 2).
+    """
+    source = of or Tensor("", ())
+    name = f"{'δ' if kind == ADJOINT else kind}({source.name}{f', {number}' if number else ''})"
+    return Tensor(
+        name, source.shape if shape is None else shape, dtype or source.dtype, Role(kind, of, number)
+    )
+
+
+def origin(tensor: Tensor) -> Tensor:
+    """What a tensor of chainrule's own comes from in the end, or the tensor itself."""
+    while tensor.role is not None and tensor.role.of is not None:
+        tensor = tensor.role.of
+    return tensor
+
+
+def is_gradient(tensor: Tensor) -> bool:
+    """Whether it holds ∂ℓ/∂x, or the share of one use of x in it."""
+    return tensor.role is not None and tensor.role.kind in (ADJOINT, USE)
+
+
+def is_position(tensor: Tensor) -> bool:
+    """Whether it holds where a maximum lies."""
+    return tensor.role is not None and tensor.role.kind == POSITION
+
+
+LOSS = derived("loss", shape=())
+SAMPLE_LOSS = derived("sample_loss", shape=(SAMPLES,))
+"""ℓ of each sample, whose mean is the loss."""
 
 
 @dataclass(frozen=True, eq=False)

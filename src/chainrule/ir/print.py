@@ -7,11 +7,12 @@ where reading would not find it: where it is not the index's name in capitals, o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from chainrule.ir.expr import (
+    ADJOINT,
     Add,
     Apply,
     Component,
@@ -24,12 +25,13 @@ from chainrule.ir.expr import (
     Power,
     Reduce,
     Size,
+    Tensor,
 )
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.names import is_mean
 from chainrule.ir.program import Equation
 from chainrule.ir.source import MAX_DIGITS
-from chainrule.ir.walk import Steps, iterative
+from chainrule.ir.walk import Steps, iterative, replace_tensors
 
 SUM, PRODUCT, POWER, ATOM = 1, 2, 3, 4
 
@@ -50,10 +52,39 @@ class _Text:
         return self.text if self.precedence >= precedence else f"({self.text})"
 
 
+def spellings(tensors: Iterable[Tensor]) -> dict[Tensor, Tensor]:
+    """What stands in a text for each tensor that has no name of a user's: one of a name that none of the others has.
+    ∂ℓ/∂y is δy, or δy_ where a tensor is called so."""
+    every = dict.fromkeys(tensors)
+    taken = {tensor.name for tensor in every if tensor.role is None}
+    found: dict[Tensor, Tensor] = {}
+    for tensor in every:
+        if tensor.role is not None:
+            word = spelled(tensor)
+            while word in taken:
+                word += "_"
+            taken.add(word)
+            found[tensor] = Tensor(word, tensor.shape, tensor.dtype)
+    return found
+
+
+def spelled(tensor: Tensor) -> str:
+    """The name of a tensor by itself: δy for ∂ℓ/∂y."""
+    role = tensor.role
+    if role is None:
+        return tensor.name
+    number = str(role.number or "")
+    if role.of is None:
+        return role.kind + number
+    return f"δ{spelled(role.of)}" if role.kind == ADJOINT else f"{spelled(role.of)}.{role.kind}{number}"
+
+
 def to_text(item: Equation | Expr) -> str:
-    """The canonical text: reading it with the same tensors and extents gives the same nodes."""
+    """The canonical text: reading it with the same tensors and extents gives the same nodes. Tensors of chainrule's own
+    are spelled as `spellings` says."""
     if isinstance(item, Expr):
-        return _write(item).text
+        return _write(replace_tensors(item, spellings(item.tensors))).text
+    item = item.over(spellings((item.tensor, *item.value.tensors)))
     value = _write(item.value)
     name, subscripts = item.tensor.name, item.target.subscripts
     if not subscripts:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from chainrule.ir.expr import Component, Expr, Tensor
-from chainrule.ir.index import Index
+from chainrule.ir.expr import Add, Component, Expr, Multiply, Power, Reduce, Size, Tensor
+from chainrule.ir.index import SAMPLES, Index
 from chainrule.ir.walk import Key, key, replace_tensors
 
 
@@ -77,10 +77,38 @@ class Program:
                 return tensor
         raise KeyError(name)
 
+    def over(self, mapping: Mapping[Tensor, Tensor]) -> Program:
+        """The same program over other tensors."""
+
+        def swap(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+            return tuple(mapping.get(t, t) for t in tensors)
+
+        return Program(
+            tuple(e.over(mapping) for e in self.equations), swap(self.inputs), swap(self.parameters),
+            swap(self.random), tuple(State(*swap((s.tensor, s.next))) for s in self.states), swap(self.outputs),
+        )
+
     def __str__(self) -> str:
-        return "\n".join(str(equation) for equation in self.equations)
+        from chainrule.ir.print import spellings, to_text
+
+        every = (*self.given, *self.defined, *reads(self.equations))
+        spelled = spellings(every)
+        return "\n".join(to_text(equation.over(spelled)) for equation in self.equations)
 
 
 def reads(equations: Iterable[Equation]) -> tuple[Tensor, ...]:
     """The tensors that the right-hand sides read, in order."""
     return tuple(dict.fromkeys(t for equation in equations for t in equation.value.tensors))
+
+
+def averaged(equation: Equation) -> Tensor | None:
+    """e where the value is the mean over the samples of e[n], and perhaps more."""
+    value = equation.value
+    for term in value.terms if isinstance(value, Add) else (value,):
+        match term:
+            case Multiply(factors=(Power(base=Size(), exponent=r), Reduce(kind="sum", body=Component() as e))):
+                if r == -1 and e.tensor.shape == (SAMPLES,):
+                    return e.tensor
+            case _:
+                pass
+    return None

@@ -10,10 +10,9 @@ from fractions import Fraction
 import numpy as np
 
 from chainrule.errors import ModelError
-from chainrule.ir.expr import Tensor
-from chainrule.ir.index import SAMPLES
+from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Tensor
 from chainrule.ir.parse import parse_equation, parse_program
-from chainrule.ir.program import Equation, Program, State, reads
+from chainrule.ir.program import Equation, Program, State, averaged, reads
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Block, Input, Layer, Node, instantiate
 from chainrule.nn.losses import Loss
@@ -274,10 +273,12 @@ def _ending(
     if loss.link:
         link = parse_equation(loss.link_text(output.shape), tensors=local)
         equations.append(link.over({**mapping, link.tensor: Tensor("prediction", output.shape)}))
-    mapping[Tensor("e", (SAMPLES,))] = Tensor("sample_loss", (SAMPLES,))
     lines = parse_program(text, tensors=local)
     if lines[-1].tensor != Tensor("loss", ()):
         raise ModelError("a loss of one's own defines the scalar `loss`", about=text, fix='write "loss = mean[n](…)"')
+    mapping[lines[-1].tensor] = LOSS
+    if (e := averaged(lines[-1])) is not None and e not in mapping:
+        mapping[e] = SAMPLE_LOSS
     return (*equations, *(line.over(mapping) for line in lines))
 
 

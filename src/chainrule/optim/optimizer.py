@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from chainrule.errors import ModelError
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import Tensor, derived
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program, State
 from chainrule.ir.source import MAX_DIGITS
@@ -143,7 +143,7 @@ class Optimizer(ABC):
             for number, (value, _) in enumerate(parameters):
                 at = axes(len(value.shape))
                 text = f"bounded{at} = max(min(gradient{at}, {c}), -{c})"
-                equations += _instance(text, {}, {"gradient": gradients[number]}, value)
+                equations += _clipping(text, {}, {"gradient": gradients[number]}, value)
                 gradients[number] = equations[-1].tensor
         if self.clip_norm is not None and parameters:
             scalars: dict[str, Tensor] = {}
@@ -152,16 +152,15 @@ class Optimizer(ABC):
                 at = axes(len(value.shape))
                 before = f"squares{number - 1} + " if number > 1 else ""
                 text = f"squares{number} = {before}{f'sum{at}' if at else ''}(gradient{at}**2)"
-                equations += parse_program(text, tensors={**scalars, "gradient": Tensor("gradient", value.shape)})
-                equations[-1] = equations[-1].over({Tensor("gradient", value.shape): gradient})
-                scalars = {equations[-1].tensor.name: equations[-1].tensor}
+                equations += _clipping(text, scalars, {"gradient": gradient})
+                scalars = {f"squares{number}": equations[-1].tensor}
             length = f"norm = squares{len(parameters)}**(1/2)\nscale = 1/max(norm/{self.clip_norm}, 1)"
-            equations += parse_program(length, tensors=scalars)
+            equations += _clipping(length, scalars, {})
             scale = {"scale": equations[-1].tensor}
             for number, (value, _) in enumerate(parameters):
                 at = axes(len(value.shape))
                 text = f"scaled{at} = scale*gradient{at}"
-                equations += _instance(text, scale, {"gradient": gradients[number]}, value)
+                equations += _clipping(text, scale, {"gradient": gradients[number]}, value)
                 gradients[number] = equations[-1].tensor
         return equations, gradients
 
@@ -187,11 +186,24 @@ def _instance(
     text: str, shared: Mapping[str, Tensor], given: Mapping[str, Tensor], parameter: Tensor
 ) -> list[Equation]:
     """The equations of a text for one parameter: `given` are its tensors, and those defined get names of their own."""
-    local = {name: Tensor(name, tensor.shape) for name, tensor in given.items()}
-    mapping = {local[name]: tensor for name, tensor in given.items()}
-    equations = parse_program(text, tensors={**shared, **local})
-    for equation in equations:
-        mapping[equation.tensor] = Tensor(_own(equation.tensor.name, parameter), equation.tensor.shape)
+    return _over(text, shared, given, lambda made: Tensor(_own(made.name, parameter), made.shape))
+
+
+def _clipping(
+    text: str, shared: Mapping[str, Tensor], given: Mapping[str, Tensor], parameter: Tensor | None = None
+) -> list[Equation]:
+    """The same for a text of ours, whose tensors are none of the rule's, whatever the rule calls its own."""
+    return _over(text, shared, given, lambda made: derived(made.name, parameter, shape=made.shape))
+
+
+def _over(
+    text: str, shared: Mapping[str, Tensor], given: Mapping[str, Tensor], called: Callable[[Tensor], Tensor]
+) -> list[Equation]:
+    read = {**shared, **given}
+    local = {name: Tensor(name, tensor.shape) for name, tensor in read.items()}
+    mapping = {local[name]: tensor for name, tensor in read.items()}
+    equations = parse_program(text, tensors=local)
+    mapping |= {equation.tensor: called(equation.tensor) for equation in equations}
     return [equation.over(mapping) for equation in equations]
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 
 from chainrule.derive import matrix as m
 from chainrule.derive.adjoint import Gradient, Use
-from chainrule.derive.lemma import adjoint_of, full_mapping, one_sample
-from chainrule.derive.trace import LOSS
-from chainrule.ir.expr import Component, Delta, Derivative, Guard, Size, Tensor
+from chainrule.derive.lemma import adjoint_of, one_sample
+from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Guard, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes
@@ -135,9 +134,8 @@ class Row:
         if batch or lemma is None:
             return self.use.equations
         mapping = {_without_samples(a): _without_samples(b) for a, b in self.use.mapping.items()}
-        full = full_mapping(lemma, mapping)
         gradient = _without_samples(self.use.contribution)
-        placed = (p.equation.over(full) for p in lemma.pieces)
+        placed = (p.equation.over(mapping) for p in lemma.pieces)
         return tuple(Equation(Component(gradient, e.target.subscripts), e.value) for e in placed)
 
     def concise(self, results: Sequence[Equation], batch: bool) -> Concise | None:
@@ -150,7 +148,7 @@ class Row:
         mapping = self.use.mapping
         if not batch and lemma is self.use.lemma.sample:
             mapping = {_without_samples(a): _without_samples(b) for a, b in mapping.items()}
-        return concise_of(lemma, full_mapping(lemma, mapping), results[0].tensor)
+        return concise_of(lemma, mapping, results[0].tensor)
 
     def per_sample(self) -> bool:
         if self.use is not None:
@@ -241,8 +239,8 @@ class Row:
         reads = [c for c in components(result.value) if c.tensor.name == signal.name]
         if len(reads) != 1 or not reads[0].subscripts:
             return
-        y = Component(Tensor(use.equation.tensor.name, reads[0].tensor.shape), reads[0].subscripts)
-        x = Component(Tensor(use.tensor.name, result.tensor.shape), result.target.subscripts)
+        y = Component(replace(use.equation.tensor, shape=reads[0].tensor.shape), reads[0].subscripts)
+        x = Component(replace(use.tensor, shape=result.tensor.shape), result.target.subscripts)
         summed = [i for i in reads[0].free if i not in result.indices]
         places = {"x": writer.math(x, names=names), "y": writer.math(y, names=names)}
         if not summed:
@@ -264,7 +262,7 @@ class Row:
 
 
 def _without_samples(tensor: Tensor) -> Tensor:
-    return Tensor(tensor.name, tuple(e for e in tensor.shape if e != SAMPLES), tensor.dtype)
+    return replace(tensor, shape=tuple(e for e in tensor.shape if e != SAMPLES))
 
 
 def _transposed(form: m.Matrix, use: Use) -> Tensor | None:

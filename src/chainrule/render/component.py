@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import (
+    LOSS,
     Add,
     Apply,
     Component,

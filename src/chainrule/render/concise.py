@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
 from chainrule.derive.lemma import adjoint_of
-from chainrule.derive.trace import LOSS
-from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.expr import LOSS, Component, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.walk import Steps, iterative
 from chainrule.render.component import component, differentiated, expression, loss_letter, partial, split_samples
@@ -290,7 +290,7 @@ def _plane(plane: pl.Plane, names: Names, style: Style) -> Piece:
     """The tensor with the subscripts that are left: x_c, and for a gradient ∇_{x_c} ℓ."""
     tensor = plane.read.tensor
     shape = tuple(e for k, e in enumerate(tensor.shape) if k not in plane.axes)
-    samples, subscripts = split_samples(Component(Tensor(tensor.name, shape), plane.subscripts))
+    samples, subscripts = split_samples(Component(replace(tensor, shape=shape), plane.subscripts))
     lower = subscripts_of(subscripts)
     signal = names.signal(tensor)
     if signal is not None:

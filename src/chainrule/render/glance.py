@@ -11,7 +11,7 @@ from itertools import groupby
 from math import prod
 
 from chainrule.ir.cost import operations
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import Tensor, is_position, origin
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
 from chainrule.render.document import Arrow, Block, Cell, Code, Figure, Paragraph, Spot, Table, Text
@@ -60,16 +60,16 @@ class Glance(Writer):
         by_label: dict[str, Part] = {}
         shares = {use.contribution: use for use in derivation.uses}
         for equation in derivation.forward.equations:
-            label = derivation.layers.get(equation.tensor.name.removesuffix(".argmax"), "")
+            label = derivation.layers.get(origin(equation.tensor).name, "")
             part = by_label.setdefault(label, Part([label] if label else []))
-            if not equation.tensor.name.endswith(".argmax"):
+            if not is_position(equation.tensor):
                 part.equations.append(equation)
             own = (t for t in equation.value.tensors if t in derivation.forward.parameters)
             part.parameters.extend(t for t in own if label and t not in part.parameters)
         for equation in derivation.backward.equations:
             use = shares.get(equation.tensor)
             through = use.equation.tensor if use else equation.tensor
-            label = derivation.layers.get(through.name.removeprefix("δ"), "")
+            label = derivation.layers.get(origin(through).name, "")
             by_label.setdefault(label if label in by_label else "", Part()).backward.append(equation)
         loss = by_label.pop("", None)
         parts = list(by_label.values())

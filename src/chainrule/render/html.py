@@ -7,6 +7,8 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
+from chainrule.ir.expr import Tensor, is_gradient, origin
+from chainrule.ir.print import spelled
 from chainrule.render.document import (
     Cell,
     Code,
@@ -172,7 +174,7 @@ class _Page:
     def legend(self) -> str:
         """What each symbol is: shown at the foot of the page while the pointer is on it."""
         entries = "".join(
-            f'<p class="t{number}"><math>{written}</math> <code>{escape(_meaning(tensor.name))}</code> '
+            f'<p class="t{number}"><math>{written}</math> <code>{escape(_meaning(tensor))}</code> '
             f"{' × '.join(map(str, tensor.shape))}</p>"
             for number, tensor, written in self.style.tensors.values()
         )
@@ -187,9 +189,9 @@ class _Page:
         )
 
 
-def _meaning(name: str) -> str:
+def _meaning(tensor: Tensor) -> str:
     """A tensor's name; of a gradient, what it is the gradient of."""
-    return f"∂loss/∂{name.removeprefix('δ')}" if name.startswith("δ") else name
+    return f"∂loss/∂{spelled(origin(tensor))}" if is_gradient(tensor) else spelled(tensor)
 
 
 def _leading(piece: str) -> str:

@@ -13,8 +13,8 @@ from chainrule.derive import window
 from chainrule.derive.calculus import apply_law
 from chainrule.derive.compose import Repeated, compose, composites
 from chainrule.derive.lemma import Lemma, adjoint_of
-from chainrule.derive.trace import LOSS, RULES, Setting, Step
-from chainrule.ir.expr import Apply, Component, Derivative, Expr, Pad, Size, Tensor
+from chainrule.derive.trace import RULES, Setting, Step
+from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Pad, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.walk import components, kind, nodes
@@ -241,7 +241,7 @@ class Lemmas(Writer):
             for c in components(e) if c.pad is not None
         )
         for tensor, pad in padded:
-            letter = Tensor(tensor.name, ())
+            letter = replace(tensor, shape=())
             component, bare = Component(letter, (), pad), Component(letter, ())
             if pad == "-inf":
                 yield self.say("note.never", read=self.math(component, names=names), x=self.math(bare, names=names))

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 
 from chainrule.derive.adjoint import Derivation
 from chainrule.derive.lemma import adjoint_of
-from chainrule.derive.trace import LOSS
-from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Component, Tensor, is_position, origin
 from chainrule.ir.index import SAMPLES, Index
+from chainrule.ir.print import spelled
 from chainrule.ir.walk import components
 
 GREEK = {
@@ -26,7 +26,7 @@ GREEK = {
     "tau": "τ", "theta": "θ", "phi": "φ", "omega": "ω", "eta": "η",
 }
 GIVEN = {
-    "sample_loss": "ℓ", "input": "x", "target": "t", "prediction": "p", "weight": "ω", "class_weights": "ρ",
+    "input": "x", "target": "t", "prediction": "p", "weight": "ω", "class_weights": "ρ",
     "positive_weight": "ρ",
 }
 RESERVED = frozenset("ℓ𝓛NnδΔ∇∂σΣπ")
@@ -158,8 +158,7 @@ def names_of(derivation: Derivation) -> Names:
             continue
         choices = list(_choices(tensor, derivation, numbers))
         free = (s for s in choices if s not in used and s.stem not in RESERVED | capitals)
-        is_loss = tensor.name == "sample_loss" and derivation.loss is not None
-        chosen = choices[0] if is_loss else next(free, None) or _marked(choices[0], used)
+        chosen = choices[0] if tensor == SAMPLE_LOSS else next(free, None) or _marked(choices[0], used)
         symbols[tensor.name] = chosen
         used.add(chosen)
     adjoints: dict[str, tuple[str, str]] = {}
@@ -186,7 +185,7 @@ def names_of(derivation: Derivation) -> Names:
                 signals[name] = Symbol("δ", "" if single else ",".join(filter(None, (own.stem, own.layer))))
     taken = {s.stem for s in symbols.values()} | capitals
     function = next((f for f in FUNCTIONS if f not in taken), "f")
-    owners = {t.name: derivation.layers.get(t.name.removesuffix(".argmax")) for t in known}
+    owners = {t.name: derivation.layers.get(origin(t).name) for t in known}
     by_tensor = {name: numbers[label] for name, label in owners.items() if label in numbers}
     return Names(symbols, adjoints, signals, derivation.loss is None, function=function, numbers=by_tensor)
 
@@ -209,7 +208,7 @@ def _marked(symbol: Symbol, used: set[Symbol]) -> Symbol:
 def _numbers(derivation: Derivation) -> dict[str, int]:
     """Layers by number: those with parameters count, the others take the number of the one before."""
     forward, layers = derivation.forward, derivation.layers
-    equations = [(layers.get(e.tensor.name.removesuffix(".argmax")), e) for e in forward.equations]
+    equations = [(layers.get(origin(e.tensor).name), e) for e in forward.equations]
     weighted = {label for label, e in equations if any(t in forward.parameters for t in e.value.tensors)}
     numbers: dict[str, int] = {}
     count = 0
@@ -222,9 +221,7 @@ def _numbers(derivation: Derivation) -> dict[str, int]:
 
 def _choices(tensor: Tensor, derivation: Derivation, numbers: Mapping[str, int]) -> Iterable[Symbol]:
     """Symbols for a tensor, the best first."""
-    name = tensor.name
-    position = re.fullmatch(r"(.+)\.argmax(\d*)(_\d+)?", name)
-    owner = position[1] if position else name
+    owner = origin(tensor).name
     stem, layer = owner, ""
     label = derivation.layers.get(owner)
     if label is not None:
@@ -233,17 +230,17 @@ def _choices(tensor: Tensor, derivation: Derivation, numbers: Mapping[str, int])
             stem, layer = repeated[1], ",".join(filter(None, (layer, repeated[2])))
     elif found := re.fullmatch(r"([A-Za-z]+)(\d+)", owner):
         stem, layer = found[1], found[2]
-    letter = _letter(stem)
-    if position:
-        places = [t.name for t in derivation.forward.defined if re.fullmatch(rf"{re.escape(owner)}\.argmax.*", t.name)]
-        number = places.index(name) if name in places else 0
+    letter = "ℓ" if tensor == SAMPLE_LOSS else _letter(stem)
+    if is_position(tensor):
+        places = [t for t in derivation.forward.defined if is_position(t) and origin(t).name == owner]
+        number = places.index(tensor)
         letter = POSITIONS[number] if number < len(POSITIONS) else "m" + str(number).translate(FOOT) + "*"
     yield Symbol(letter, layer)
     if label is not None:
         yield Symbol(letter + TILDE, layer)
         yield Symbol(letter, label)
     yield Symbol(letter, owner)
-    yield Symbol(name)
+    yield Symbol(spelled(tensor))
 
 
 def _letter(name: str) -> str:

@@ -10,9 +10,9 @@ from chainrule.derive import planes as pl
 from chainrule.derive import window
 from chainrule.derive.blocks import walk
 from chainrule.derive.lemma import adjoint_of, one_sample
-from chainrule.derive.trace import LOSS
-from chainrule.ir.expr import Component, Delta, Derivative, Size, Tensor
+from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import kind
 from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragraph, Table, Text
@@ -43,7 +43,7 @@ class Overview(Glance):
         rows: list[tuple[Cell, ...]] = []
         for numbers, members, names in self.blocks(equations):
             for equation in members:
-                code: Text = (Code(equation.tensor.name),)
+                code: Text = (Code(spelled(equation.tensor)),)
                 if len(numbers) > 1:
                     code = self.say("network.layers", range=self.range(numbers))
                 rows.append(((code,), *self.both_forms(equation, names)))
@@ -197,12 +197,12 @@ class Overview(Glance):
             if len(group_) > 4:
                 ends = (group_[0], group_[-1])
                 symbol: Text = (self.math(m.Symbol(ends[0]), ", …, ", m.Symbol(ends[1])),)
-                code: Text = (Code(ends[0].name), ", …, ", Code(ends[1].name))
+                code: Text = (Code(spelled(ends[0])), ", …, ", Code(spelled(ends[1])))
                 shapes = {t.shape for t in group_}
                 rows.append(((symbol,), (code,), ((shape_text(group_[0]) if len(shapes) == 1 else "…",),)))
             else:
                 rows.extend(
-                    (((self.math(m.Symbol(t)),),), ((Code(t.name),),), ((shape_text(t),),)) for t in group_
+                    (((self.math(m.Symbol(t)),),), ((Code(spelled(t)),),), ((shape_text(t),),)) for t in group_
                 )
         if 0 < len(rows) <= FEW:
             told = (self.say("notation.known", symbol=row[0][0], code=row[1][0], shape=row[2][0]) for row in rows)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chainrule.derive.lemma import Lemma
-from chainrule.derive.trace import LOSS
-from chainrule.ir.expr import Component, Expr, Multiply, Reduce, multiply
+from chainrule.ir.expr import LOSS, Component, Expr, Multiply, Reduce, multiply
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import components, substitute
 from chainrule.render.document import Arrow, Block, Figure, Inline, Spot, Text

@@ -17,8 +17,19 @@ from chainrule.derive import window
 from chainrule.derive.adjoint import Derivation
 from chainrule.derive.blocks import blocks, over
 from chainrule.derive.lemma import Lemma, adjoint_of, one_sample
-from chainrule.derive.trace import LOSS
-from chainrule.ir.expr import Component, Constant, Derivative, Expr, Reduce, Tensor, multiply, summed
+from chainrule.ir.expr import (
+    LOSS,
+    Component,
+    Constant,
+    Derivative,
+    Expr,
+    Reduce,
+    Tensor,
+    derived,
+    is_gradient,
+    multiply,
+    summed,
+)
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.render.component import bounded
@@ -31,8 +42,8 @@ from chainrule.render.names import Names, Symbol, names_of
 from chainrule.render.prose import pieces, sentences
 
 T = TypeVar("T")
-WEIGHT = "·weight"
-"""The sum of a window's weights, in the line that says what is lost; no tensor of a user has this name."""
+WEIGHT = derived("weight", shape=())
+"""The sum of a window's weights, in the line that says what is lost."""
 
 
 class Writer:
@@ -83,10 +94,10 @@ class Writer:
         }
         if found == [1]:
             return self.say("conservation.kept", **places)
-        weight = Component(Tensor(WEIGHT, tuple(i.extent for i in outer)), tuple(Affine.of(i) for i in outer))
+        weight = Component(replace(WEIGHT, shape=tuple(i.extent for i in outer)), tuple(Affine.of(i) for i in outer))
         taken = {symbol.stem for symbol in names.symbols.values()}
         letter = next((s for s in "srv" if s not in taken), "s")
-        view = replace(names, symbols={**names.symbols, WEIGHT: Symbol(letter)})
+        view = replace(names, symbols={**names.symbols, WEIGHT.name: Symbol(letter)})
         places["weighted"] = self.math(summed(outer, multiply((weight, signal))), names=view)
         places["w"] = self.math(weight, names=view)
         places["lost"] = self.math("1", "−", weight, names=view)
@@ -140,7 +151,7 @@ class Concise:
 
 def concise_forward(equation: Equation) -> Concise | None:
     """The concise form of a forward equation, or of a sum of gradients."""
-    whole: Part = Nabla(equation.tensor) if equation.tensor.name.startswith(GRADIENT) else m.Symbol(equation.tensor)
+    whole: Part = Nabla(equation.tensor) if is_gradient(equation.tensor) else m.Symbol(equation.tensor)
     form = matrix_form(equation)
     if form is not None:
         return Concise(whole, form)
@@ -193,9 +204,6 @@ def outline(form: object) -> object:
                 return None
 
     return outlined(form)
-
-
-GRADIENT = adjoint_of(Tensor("", ())).name
 
 
 def matrix_form(equation: Equation) -> m.Matrix | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.evaluate.labelled import onto, ranges, size
 from chainrule.evaluate.prime import key
-from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.expr import LOSS, Component, Tensor
 from chainrule.ir.program import Equation, Program
 from chainrule.verify.numeric import Array, Entries, Precise, Slope, library
 from chainrule.verify.scene import Line, Scene
@@ -94,7 +94,7 @@ def line_differs(scene: Scene, line: Line, seed: int) -> tuple[str, str, str] | 
             if equation.tensor not in scene.known:
                 precise = Precise(mp, values, scene.extents)
                 bind(values, precise, equation, precise.value(equation.value))
-        values.setdefault("loss", np.asarray(mp.one, object))
+        values.setdefault(LOSS.name, np.asarray(mp.one, object))
         precise = Precise(mp, values, scene.extents, scene.definitions)
         left, right = (precise.over(precise.value(side), line.free) for side in (line.before, line.after))
         for at in np.ndindex(*left.shape):

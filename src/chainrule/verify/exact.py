@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.derive import Derivation
+from chainrule.derive.lemma import adjoint_of
 from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import PRIME, Words, dot, elements, execute, random_values
 from chainrule.evaluate.interpreter import Interpreter
 from chainrule.evaluate.labelled import Labelled, ranges, size
-from chainrule.ir.expr import Derivative, Tensor
+from chainrule.ir.expr import LOSS, Derivative, Tensor, is_gradient
 from chainrule.ir.program import Equation, Program
 from chainrule.verify.bound import NUMBER, WORD, Degree, Degrees, chance, sum_of
 from chainrule.verify.laws import normal
@@ -104,7 +105,7 @@ class SceneCheck:
 
     @property
     def shapes(self) -> str:
-        return shapes_of((t for t in self.scene.given if not t.name.startswith("δ")), self.scene.extents)
+        return shapes_of((t for t in self.scene.given if not is_gradient(t)), self.scene.extents)
 
 
 def shapes_of(tensors: Iterable[Tensor], extents: Mapping[str, int]) -> str:
@@ -124,7 +125,7 @@ def point(scene: Scene, seed: int) -> Interpreter:
     for equation in scene.equations:
         if equation.tensor not in scene.known:
             bind(values, equation, scene.extents, seed)
-    values["loss"] = elements(np.ones((), np.int64)) if "loss" not in values else values["loss"]
+    values.setdefault(LOSS.name, elements(np.ones((), np.int64)))
     return Interpreter(values, scene.extents, seed, scene.definitions)
 
 
@@ -256,7 +257,7 @@ class GradientCheck:
             expected = 0
             for end in self._ends:
                 value, tangent = run[end.name]
-                expected += dot(drawn.get(f"δ{end.name}", elements(np.ones(value.shape, np.int64))), tangent)
+                expected += dot(drawn.get(adjoint_of(end).name, elements(np.ones(value.shape, np.int64))), tangent)
             return sum(dot(joint[gradients[n].name][0], d) for n, d in along.items()) % PRIME, expected % PRIME
 
         found, expected = sides(gradients)

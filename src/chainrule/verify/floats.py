@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.derive import Derivation
+from chainrule.derive.lemma import adjoint_of
 from chainrule.errors import VerificationError
 from chainrule.evaluate import numpy as executor
 from chainrule.evaluate.labelled import size
@@ -148,7 +149,7 @@ def _conventions(
         for end in ends:
             slope = slopes.get(end.name)
             if slope is not None:
-                weight = exact.get(f"δ{end.name}") if derivation.loss is None else None
+                weight = exact.get(adjoint_of(end).name) if derivation.loss is None else None
                 whole = slope if weight is None else slope * weight
                 expected += mp.fsum(_entries(np.asarray(whole, object)))
         assert values

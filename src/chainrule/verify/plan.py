@@ -12,7 +12,7 @@ from chainrule.derive.compose import composites
 from chainrule.derive.reduce import reduced_composite, reduced_lemma, reduced_program
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
-from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor
+from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor, is_position
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes
@@ -120,7 +120,7 @@ def broken_citation(derivation: Derivation) -> str:
             for piece, equation in zip(use.lemma.pieces, use.equations, strict=True):
                 own = piece.equation
                 if kind(own.value, own.indices) != kind(equation.value, equation.indices) or equation not in equations:
-                    return f"δ{use.tensor.name} = {equation.value} is not the last line of its lemma"
+                    return f"{equation} is not the last line of its lemma"
     return ""
 
 
@@ -171,10 +171,8 @@ def _rules(derivation: Derivation) -> list[tuple[str, str, tuple[str, ...]]]:
 
 def _without_auxiliary(derivation: Derivation) -> Program:
     """The forward program without the positions that the backward pass saves."""
-    saved = {e.tensor for g in derivation.parts.values() for u in g.uses for e in u.instance.auxiliary}
     forward = derivation.forward
-    pieces = {f"{t.name}_{n}" for t in saved for n in range(1, len(forward.equations) + 1)}
-    kept = tuple(e for e in forward.equations if e.tensor not in saved and e.tensor.name not in pieces)
+    kept = tuple(e for e in forward.equations if not is_position(e.tensor))
     return replace(forward, equations=kept)
 
 

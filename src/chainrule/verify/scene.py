@@ -15,10 +15,10 @@ from chainrule.derive.blocks import blocks
 from chainrule.derive.compose import Composite
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.matrix import recognise
-from chainrule.derive.trace import LOSS, Step
+from chainrule.derive.trace import Step
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
-from chainrule.ir.expr import Component, Delta, Derivative, Expr, Multiply, Reduce, Tensor, summed
+from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Expr, Multiply, Reduce, Tensor, derived, summed
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, transform
@@ -99,7 +99,7 @@ def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -
     Where z reads x itself too, it reads a copy: a composite is about the paths through u."""
     outer, inner = composite.outer, composite.inner
     x, u = inner.wrt, inner.equation
-    copy = Component(Tensor(f"{x.tensor.name}′", x.tensor.shape, x.tensor.dtype), x.subscripts)
+    copy = Component(derived("copy", x.tensor), x.subscripts)
     z = outer.equation.over({x.tensor: copy.tensor})
     signal_of_u = outer.pieces[0].equation
     lines = [_line(where, step) for step in (*composite.steps, *composite.jacobian)]
@@ -175,7 +175,7 @@ class _Plain:
             s.plain is not None and s.plain.extent != e
             for s, e in zip(equation.target.subscripts, equation.tensor.shape, strict=True)
         ):
-            tensor = Tensor(f"{equation.tensor.name}′", tuple(i.extent for i in equation.indices))
+            tensor = derived("unfolded", equation.tensor, shape=tuple(i.extent for i in equation.indices))
             target = Component(tensor, tuple(Affine.of(i) for i in equation.indices))
             self.equation = Equation(target, equation.value)
 

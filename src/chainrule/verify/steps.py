@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import prod
 
 from chainrule.errors import VerificationError
-from chainrule.ir.expr import ONE, Apply, Component, Constant, Expr, Power, Tensor, add, multiply, summed
+from chainrule.ir.expr import ONE, Apply, Component, Constant, Expr, Power, Tensor, add, derived, multiply, summed
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program, State
@@ -68,7 +68,7 @@ def _instance(
     mapping = {local[name]: tensor for name, tensor in read.items()}
     for line in lines:
         name = line.tensor.name
-        mapping[line.tensor] = defined.get(name) or Tensor(f"·{name}.{owner}", line.tensor.shape)
+        mapping[line.tensor] = defined.get(name) or derived(f"{name} of {owner}", shape=line.tensor.shape)
     return {line.tensor.name: line.over(mapping) for line in lines}
 
 
@@ -88,7 +88,7 @@ def _clipped(optimizer: Optimizer, pairs: Sequence[Pair]) -> tuple[list[Equation
         """Each parameter's gradient as a tensor of its own, and reads of those."""
         made: dict[Tensor, Expr] = {}
         for value, expression in by.items():
-            tensor = Tensor(f"·{kind}.{value.name}", value.shape)
+            tensor = derived(kind, value)
             made[value] = Component(tensor, _at(value))
             equations.append(Equation(Component(tensor, _at(value)), expression))
         return made

@@ -34,8 +34,8 @@ from tests.render.reading.meaning import (
 from chainrule.derive import blocks
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
-from chainrule.derive.trace import LOSS
 from chainrule.ir.expr import (
+    LOSS,
     Add,
     Apply,
     Component,
