@@ -141,7 +141,7 @@ def test_one_equation_is_derived_by_the_facades_function() -> None:
     import_module("chainrule.derive")
     assert callable(cr.derive)
     gradients = cr.derive("u[n, k] = sum[l](W[k, l] * x[n, l])", wrt="W").gradients
-    assert [tensor.name for tensor in gradients.values()] == ["δW"]
+    assert [tensor.name for tensor in gradients.values()] == ["δ(W)"]
 
 
 def test_importing_chainrule_is_light() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from chainrule.derive import Derivation, Lemma, Step
 from chainrule.evaluate import field
-from chainrule.ir.expr import LOSS, Component, Derivative, Multiply, summed
+from chainrule.ir.expr import LOSS, Component, Derivative, Multiply, is_gradient, summed
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute
 
@@ -36,12 +36,12 @@ def gradients_are_exact(
     direction = field.random_values(wrt, extents, seed + 1)
     run = field.execute(forward, given, seed=seed, tangents=direction, extents=extents)
     loss = [derivation.loss] if derivation.loss is not None else list(forward.outputs)
-    signals = [t for t in derivation.joint.inputs if t.name.startswith("δ")]
+    signals = [t for t in derivation.joint.inputs if is_gradient(t)]
     drawn = field.random_values(signals, extents, seed + 2)
     expected = 0
     for tensor in loss:
         value, tangent = run[tensor.name]
-        weight = drawn.get(f"δ{tensor.name}", field.elements(np.ones(value.shape, dtype=np.int64)))
+        weight = drawn.get(f"δ({tensor.name})", field.elements(np.ones(value.shape, dtype=np.int64)))
         expected += field.dot(weight, tangent)
     joint = field.execute(derivation.joint, {**given, **drawn}, seed=seed, extents=extents)
     found = sum(field.dot(joint[g.name][0], direction[name]) for name, g in derivation.gradients.items())

@@ -299,12 +299,12 @@ def test_gradients_agree_with_jax(name: str, draw: int) -> None:
 
     signal = rng.standard_normal(jax.eval_shape(forward, real).shape) if output.shape else np.ones(())
     expected, gradients = jax.jit(both)(real, signal)
-    seeds = {f"δ{output.name}": signal} if output.shape else {}
+    seeds = {f"δ({output.name})": signal} if output.shape else {}
     run = execute(derivation.joint, {**values, **seeds})
     assert relative_error(run[output.name], np.asarray(expected)) < 1e-10
     assert set(gradients) == set(derivation.gradients)
     for n, gradient in gradients.items():
-        assert relative_error(run[f"δ{n}"], np.asarray(gradient)) < 1e-10, n
+        assert relative_error(run[f"δ({n})"], np.asarray(gradient)) < 1e-10, n
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -315,7 +315,7 @@ def test_gradients_agree_with_central_differences(name: str) -> None:
     output = derivation.forward.outputs[0]
     shape = execute(derivation.forward, values)[output.name].shape
     signal = rng.standard_normal(shape)
-    seeds = {f"δ{output.name}": signal} if output.shape else {}
+    seeds = {f"δ({output.name})": signal} if output.shape else {}
     run = execute(derivation.joint, {**values, **seeds})
     weight = signal if output.shape else np.ones(())
     for n in derivation.gradients:
@@ -325,7 +325,7 @@ def test_gradients_agree_with_central_differences(name: str) -> None:
             for h in (1e-6, -1e-6)
         ]
         slope = (ends[0] - ends[1])/2e-6
-        assert abs(slope - np.sum(run[f"δ{n}"]*direction)) <= 1e-6*max(1.0, abs(slope)), n
+        assert abs(slope - np.sum(run[f"δ({n})"]*direction)) <= 1e-6*max(1.0, abs(slope)), n
 
 
 def test_a_swapped_transpose_is_refused() -> None:
@@ -333,6 +333,6 @@ def test_a_swapped_transpose_is_refused() -> None:
     given = PEERS["dense"](lambda low, high: 3)
     derivation = derive(given)
     values = drawn(given, np.random.default_rng(1), 2)
-    run = execute(derivation.joint, {**values, "δu": np.ones((2, 3))})
-    assert relative_error(run["δx"], np.ones((2, 3)) @ values["W"]) < 1e-10
-    assert relative_error(run["δx"], np.ones((2, 3)) @ values["W"].T) > 1e-3
+    run = execute(derivation.joint, {**values, "δ(u)": np.ones((2, 3))})
+    assert relative_error(run["δ(x)"], np.ones((2, 3)) @ values["W"]) < 1e-10
+    assert relative_error(run["δ(x)"], np.ones((2, 3)) @ values["W"].T) > 1e-3

@@ -14,7 +14,7 @@ from chainrule.derive import Derivation, Lemma, derive_program
 from chainrule.derive.compose import compose, composites
 from chainrule.derive.matrix import Matrix, evaluate, recognise
 from chainrule.evaluate.numpy import execute
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import LOSS, Tensor
 from chainrule.ir.parse import parse_program
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Program
@@ -54,7 +54,7 @@ def form(lemma: Lemma | None) -> Matrix:
 
 def value(found: Matrix, **values: Any) -> Array:
     samples = next((np.shape(v)[0] for v in values.values() if np.ndim(v) == 2), 1)
-    arrays = {name: np.asarray(v) for name, v in values.items()}
+    arrays = {f"δ({name[1:]})" if name[0] == "δ" else name: np.asarray(v) for name, v in values.items()}
     return evaluate(found, arrays, functions=FUNCTIONS, extents={"N": samples})
 
 
@@ -131,7 +131,7 @@ def test_composite_map_in_both_forms() -> None:
     jacobian = recognise(both.jacobian[-1].after, both.target.free)
     assert jacobian is not None
     J_g, J_h, g = random(3, 3), random(3, 4), random(3)
-    jacobians = {("loss", "z"): g, ("z", "u"): J_g, ("u", "x"): J_h}
+    jacobians = {(LOSS.name, "z"): g, ("z", "u"): J_g, ("u", "x"): J_h}
     got = evaluate(jacobian, {}, functions={}, extents={}, jacobians=jacobians)
     assert np.allclose(got[:, 0], J_h.T @ J_g.T @ g)
 
@@ -197,7 +197,7 @@ def test_mean_squared_error_as_frameworks_define_it() -> None:
     d = derive("loss = mean[n](mean[k]((z[n, k] - t[n, k])**2))", "z", z=("N", 4), t=("N", 4))
     z, t = random(5, 4), random(5, 4)
     run = execute(d.joint, {"z": z, "t": t})
-    assert np.allclose(run["δz"], 2*(z - t)/(5*4), rtol=1e-14)
+    assert np.allclose(run["δ(z)"], 2*(z - t)/(5*4), rtol=1e-14)
     assert np.allclose(value(form(lemma(d, "z")), δloss=np.ones(()), z=z, t=t), 2*(z - t)/20)
 
 
@@ -206,11 +206,11 @@ def test_batch_gradients_have_the_mean_inside() -> None:
     given = {"W1": [[2.0, -1], [-1, 1]], "b1": [0.0, -1], "x": [[1.0, 2]], "t": [[0.0, 1]]}
     run = execute(d.joint, given)
     assert run["u1"].tolist() == [[0, 0]] and run["z1"].tolist() == [[0.5, 0.5]]
-    assert run["δu1"].tolist() == [[1/8, -1/8]]
-    assert run["δW1"].tolist() == [[1/8, 1/4], [-1/8, -1/4]]
+    assert run["δ(u1)"].tolist() == [[1/8, -1/8]]
+    assert run["δ(W1)"].tolist() == [[1/8, 1/4], [-1/8, -1/4]]
     twice = execute(d.joint, {**given, "x": [[1.0, 2]]*2, "t": [[0.0, 1]]*2})
-    assert twice["δW1"].tolist() == run["δW1"].tolist()
-    assert twice["δu1"].tolist() == [[1/16, -1/16]]*2
+    assert twice["δ(W1)"].tolist() == run["δ(W1)"].tolist()
+    assert twice["δ(u1)"].tolist() == [[1/16, -1/16]]*2
 
 
 def test_weight_decay_adds_lambda_w_without_the_mean() -> None:
@@ -219,28 +219,28 @@ def test_weight_decay_adds_lambda_w_without_the_mean() -> None:
     assert len(d["W"].uses) == 2 and d["W"].sum is not None
     W, x = random(2, 3), random(4, 3)
     run = execute(d.joint, {"W": W, "x": x, "r": 0.3})
-    assert np.allclose(run["δW"], x.mean(0) + 0.3*W)
+    assert np.allclose(run["δ(W)"], x.mean(0) + 0.3*W)
 
 
 def test_relu_at_zero_and_a_users_own_maximum() -> None:
     relu = derive("z[n] = relu(u[n])", "u", u=("N",))
-    assert execute(relu.joint, {"u": [-1.0, 0, 1], "δz": [1.0, 1, 1]})["δu"].tolist() == [0, 0, 1]
+    assert execute(relu.joint, {"u": [-1.0, 0, 1], "δ(z)": [1.0, 1, 1]})["δ(u)"].tolist() == [0, 0, 1]
     first = derive("z[n] = max(u[n], 0)", "u", u=("N",))
-    assert execute(first.joint, {"u": [-1.0, 0, 1], "δz": [1.0, 1, 1]})["δu"].tolist() == [0, 1, 1]
+    assert execute(first.joint, {"u": [-1.0, 0, 1], "δ(z)": [1.0, 1, 1]})["δ(u)"].tolist() == [0, 1, 1]
 
 
 def test_pooling_examples() -> None:
     x = [[[1.0, 3], [2, 0]]]
     largest = derive("y[n, i, j] = max[p<2, q<2](x[n, 2*i + p, 2*j + q])", "x", x=("N", 2, 2))
-    assert execute(largest.joint, {"x": x, "δy": [[[8.0]]]})["δx"].tolist() == [[[0, 8], [0, 0]]]
+    assert execute(largest.joint, {"x": x, "δ(y)": [[[8.0]]]})["δ(x)"].tolist() == [[[0, 8], [0, 0]]]
     mean = derive("y[n, i, j] = mean[p<2, q<2](x[n, 2*i + p, 2*j + q])", "x", x=("N", 2, 2))
-    assert execute(mean.joint, {"x": x, "δy": [[[8.0]]]})["δx"].tolist() == [[[2, 2], [2, 2]]]
+    assert execute(mean.joint, {"x": x, "δ(y)": [[[8.0]]]})["δ(x)"].tolist() == [[[2, 2], [2, 2]]]
 
 
 def test_the_first_maximum_wins_a_tie() -> None:
     d = derive("y[n, i] = max[p<3](x[n, 2*i + p])", "x", x=("N", 5))
-    run = execute(d.joint, {"x": [[1.0, 1, 1, 1, 1]], "δy": [[4.0, 5]]})
-    assert run["δx"].tolist() == [[4, 0, 5, 0, 0]]
+    run = execute(d.joint, {"x": [[1.0, 1, 1, 1, 1]], "δ(y)": [[4.0, 5]]})
+    assert run["δ(x)"].tolist() == [[4, 0, 5, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,8 @@ def test_pooling_conserves_the_error_signal_as_far_as_it_should(text: str, share
     width = d.forward.outputs[0].shape[1]
     assert isinstance(width, int)
     δ = np.ones((3, width)) if share != 1 else random(3, width)
-    run = execute(d.joint, {"x": random(3, 7), "δy": δ})
-    assert np.allclose(run["δx"].sum(), δ.sum()*float(share))
+    run = execute(d.joint, {"x": random(3, 7), "δ(y)": δ})
+    assert np.allclose(run["δ(x)"].sum(), δ.sum()*float(share))
 
 
 def test_convolution_against_its_definition() -> None:
@@ -270,7 +270,7 @@ def test_convolution_against_its_definition() -> None:
         W=(2, 3, kernel), x=("N", 3, size), b=(2,),
     )
     W, x, δ = random(2, 3, kernel), random(2, 3, size), random(2, 2, out)
-    run = execute(d.joint, {"W": W, "x": x, "b": random(2), "δu": δ})
+    run = execute(d.joint, {"W": W, "x": x, "b": random(2), "δ(u)": δ})
     padded = np.pad(x, ((0, 0), (0, 0), (pad, pad)))
     spread = np.zeros((2, 2, stride*(out - 1) + 1))
     spread[:, :, ::stride] = δ
@@ -279,6 +279,6 @@ def test_convolution_against_its_definition() -> None:
     for p in range(kernel):
         weight[:, :, p] = np.einsum("noh,nch->oc", spread, padded[:, :, p : p + spread.shape[2]])
         full[:, :, p : p + spread.shape[2]] += np.einsum("noh,oc->nch", spread, W[:, :, p])
-    assert np.allclose(run["δW"], weight)
-    assert np.allclose(run["δx"], full[:, :, pad : pad + size])
-    assert np.allclose(run["δb"], δ.sum((0, 2)))
+    assert np.allclose(run["δ(W)"], weight)
+    assert np.allclose(run["δ(x)"], full[:, :, pad : pad + size])
+    assert np.allclose(run["δ(b)"], δ.sum((0, 2)))

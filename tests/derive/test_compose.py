@@ -38,7 +38,7 @@ def differences(name: str, change: Any = lambda node: node) -> list[float]:
         composite = repeated.composite
         line = transform(composite.result, change)
         found = evaluate(line, values, composite.target.free, extents={"N": 2})
-        result.append(float(np.abs(found - values[f"δ{composite.target.tensor.name}"]).max()))
+        result.append(float(np.abs(found - values[f"δ({composite.target.tensor.name})"]).max()))
     return result
 
 

@@ -22,11 +22,11 @@ def fused(text: str) -> str:
 
 def test_a_dense_after_an_image_reads_it_flat() -> None:
     found = fused("u[n, k] = sum[c, i, j](W[k, 12*c + 4*i + j]*x[n, c, i, j])")
-    assert "sum[f<24](W[k, f]*x·flatN×24[n, f])" in found
+    assert "sum[f<24](W[k, f]*flat(x, N×24)[n, f])" in found
 
 
 def test_a_reshape_is_the_flat_tensor_itself() -> None:
-    assert fused("y[n, 12*c + 4*i + j] = x[n, c, i, j]").endswith("y[n, f] = x·flatN×24[n, f]")
+    assert fused("y[n, 12*c + 4*i + j] = x[n, c, i, j]").endswith("y[n, f] = flat(x, N×24)[n, f]")
 
 
 @pytest.mark.parametrize(

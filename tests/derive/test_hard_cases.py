@@ -37,7 +37,7 @@ def test_gradients_agree_with_central_differences(name: str, samples: int) -> No
         for t in derivation.joint.given
     }
     run = execute(derivation.joint, given)
-    weight = given.get(f"δ{output}", np.ones(()))
+    weight = given.get(f"δ({output})", np.ones(()))
     for name in derivation.gradients:
         direction = rng.standard_normal(given[name].shape)
         up, down = (
@@ -45,7 +45,7 @@ def test_gradients_agree_with_central_differences(name: str, samples: int) -> No
             for h in (1e-6, -1e-6)
         )
         slope = (up - down)/2e-6
-        assert abs(slope - float(np.sum(run[f"δ{name}"]*direction))) <= 1e-5*max(1.0, abs(slope)), name
+        assert abs(slope - float(np.sum(run[f"δ({name})"]*direction))) <= 1e-5*max(1.0, abs(slope)), name
 
 
 def _sizes(tensor: Tensor, samples: int) -> tuple[int, ...]:

@@ -10,7 +10,21 @@ from fractions import Fraction
 import pytest
 
 from chainrule.derive.trace import RULES, Rewrite, Rule, Setting
-from chainrule.ir.expr import LOSS, Add, Component, Constant, Delta, Derivative, Expr, Multiply, Reduce, Tensor
+from chainrule.ir.expr import (
+    ADJOINT,
+    LOSS,
+    POSITION,
+    Add,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Multiply,
+    Reduce,
+    Tensor,
+    derived,
+)
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_equation, parse_expression
 from chainrule.ir.walk import key, substitute, transform
@@ -20,11 +34,12 @@ from tests.derive.oracle import gradients_are_exact
 INDICES = {
     "i": Index("i", 3), "j": Index("j", 4), "k": Index("k", 3), "h": Index("h", 6), "g": Index("g", 4),
 }
+Y = Tensor("y", (3,))
 TENSORS = {
-    "x": Tensor("x", (3,)), "y": Tensor("y", (3,)), "a": Tensor("a", (3,)), "b": Tensor("b", (3,)),
+    "x": Tensor("x", (3,)), "y": Y, "a": Tensor("a", (3,)), "b": Tensor("b", (3,)),
     "p": Tensor("p", (3,)), "t": Tensor("t", (3,)), "v": Tensor("v", (6,)), "c": Tensor("c", (4,)),
-    "w": Tensor("w", (3,)), "loss": LOSS, "δy": Tensor("δy", (3,)), "d": Tensor("d", (3,)),
-    "m": Tensor("m", (3,), "integer"), "y.argmax": Tensor("y.argmax", (3,), "integer"),
+    "w": Tensor("w", (3,)), "loss": LOSS, "δy": derived(ADJOINT, Y), "d": Tensor("d", (3,)),
+    "m": Tensor("m", (3,), "integer"), "y.argmax": derived(POSITION, Y, dtype="integer"),
 }
 
 

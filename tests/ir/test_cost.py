@@ -36,5 +36,5 @@ def test_an_equation_takes_so_many_operations(text: str, wanted: int) -> None:
 def test_the_backward_pass_of_a_dense_layer_costs_twice_its_forward_pass() -> None:
     derivation = cr.Sequential(cr.Input(50), cr.Dense(40), loss="half_squared_error").derive()
     forward = operations(e for e in derivation.forward.equations if e.tensor.name == "dense1.u")
-    backward = operations(e for e in derivation.backward.equations if e.tensor.name in ("δdense1.W", "δinput"))
+    backward = operations(e for e in derivation.backward.equations if e.tensor.name in ("δ(dense1.W)", "δ(input)"))
     assert 1.95 < backward / forward <= 2

@@ -44,13 +44,13 @@ def differing(task: Task) -> list[str]:
 
 
 WRITTEN: dict[str, tuple[Task, list[str]]] = {
-    "3 by 3 with padding": (conv(cr.Conv2d(8, 3, padding=1), 6, 8, 8), ["conv2d1.u", "δconv2d1.W"]),
+    "3 by 3 with padding": (conv(cr.Conv2d(8, 3, padding=1), 6, 8, 8), ["conv2d1.u", "δ(conv2d1.W)"]),
     "an odd number of places": (conv(cr.Conv2d(8, 3, padding=1), 6, 7, 7), ["conv2d1.u"]),
-    "an odd number along the last axis": (conv(cr.Conv2d(8, 3, padding=1), 6, 8, 7), ["conv2d1.u", "δconv2d1.W"]),
-    "3 by 5": (conv(cr.Conv2d(8, (3, 5), padding=(1, 2)), 4, 12, 12), ["conv2d1.u", "δconv2d1.W"]),
+    "an odd number along the last axis": (conv(cr.Conv2d(8, 3, padding=1), 6, 8, 7), ["conv2d1.u", "δ(conv2d1.W)"]),
+    "3 by 5": (conv(cr.Conv2d(8, (3, 5), padding=(1, 2)), 4, 12, 12), ["conv2d1.u", "δ(conv2d1.W)"]),
     "4 by 4": (conv(cr.Conv2d(8, 4), 4, 9, 9), []),
-    "along one axis": (conv(cr.Conv1d(6, 3), 16, 12), ["conv1d1.u", "δconv1d1.W"]),
-    "few channels": (conv(cr.Conv2d(8, 3, padding=1), 5, 8, 8), ["δconv2d1.W"]),
+    "along one axis": (conv(cr.Conv1d(6, 3), 16, 12), ["conv1d1.u", "δ(conv1d1.W)"]),
+    "few channels": (conv(cr.Conv2d(8, 3, padding=1), 5, 8, 8), ["δ(conv2d1.W)"]),
     "a stride": (conv(cr.Conv2d(8, 3, stride=2), 6, 9, 9), []),
     "a dilation": (conv(cr.Conv2d(8, 3, dilation=2), 6, 12, 12), []),
     "a window of one place": (conv(cr.Conv2d(8, 1), 32, 8, 8), []),
@@ -72,7 +72,7 @@ def test_gradients_go_back_through_tiles() -> None:
         loss="softmax_cross_entropy",
     )  # fmt: skip
     task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.9), "numbers")
-    assert rewritten(task) == ["conv2d2.u", "δrelu1.z", "δconv2d1.W", "δconv2d2.W"]
+    assert rewritten(task) == ["conv2d2.u", "δ(relu1.z)", "δ(conv2d1.W)", "δ(conv2d2.W)"]
     assert differing(task) == []
 
 

@@ -145,8 +145,8 @@ def differs(of: Lowered, wanted: dict[Tensor, bytes]) -> bool:
 def test_a_gradient_takes_the_place_of_what_it_is_computed_from() -> None:
     """Unless that is read later: tanh2.z by the gradient of the last weights, tanh1.z only as its copy in rows."""
     places = {t.name: where.offset for (t, rows), where in lowered("dense").stored.items() if not rows}
-    assert places["δdense1.u"] == places["tanh1.z"]
-    assert places["δdense2.u"] != places["tanh2.z"]
+    assert places["δ(dense1.u)"] == places["tanh1.z"]
+    assert places["δ(dense2.u)"] != places["tanh2.z"]
 
 
 WRONG = {

@@ -11,7 +11,7 @@ from tests.loops.tasks import computed_exactly, elements
 
 import chainrule as cr
 from chainrule.compile import training
-from chainrule.ir.expr import Multiply, Reduce, Size
+from chainrule.ir.expr import LOSS, Multiply, Reduce, Size
 from chainrule.ir.walk import nodes
 from chainrule.loops.single import single
 from chainrule.loops.task import Task
@@ -48,7 +48,7 @@ def test_a_step_for_one_sample_is_exact_for_one_and_for_no_more(network: str, ru
     task = task_of(network, rule)
     assert differing(task, 1) == set()
     weights = {t.name for t in task.following.values() if t.name.startswith("value_next") and t.name.endswith(".W")}
-    assert weights and {"loss", *weights} <= differing(task, 2)
+    assert weights and {LOSS.name, *weights} <= differing(task, 2)
 
 
 FACTORS = {
@@ -72,7 +72,7 @@ def test_the_rate_goes_to_the_shorter_vector(network: str, rule: str) -> None:
 def test_a_product_that_more_than_an_update_reads_stays() -> None:
     """As an output it is wanted itself."""
     task = task_of("dense", "sgd", l2=0.0)
-    gradient = next(e.tensor for e in task.equations if e.tensor.name == "δdense1.W")
+    gradient = next(e.tensor for e in task.equations if e.tensor.name == "δ(dense1.W)")
     wanted = single(replace(task, outputs=(*task.outputs, gradient)))
     assert {e.tensor.name for e in wanted.equations if e.tensor.name.startswith("factor")} == {
         "factor of value_next.dense2.W"

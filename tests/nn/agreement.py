@@ -12,6 +12,7 @@ import numpy as np
 import chainrule as cr
 from chainrule import compile as compiling
 from chainrule.evaluate.numpy import execute
+from chainrule.ir.expr import LOSS
 from chainrule.train.runners import drawn
 
 Tree = dict[str, Any]
@@ -80,7 +81,7 @@ def agree_with_differences(model: cr.Model, values: Mapping[str, Any], target: A
     for name in derivation.gradients:
         direction = rng.standard_normal(given[name].shape)
         up, down = (
-            execute(derivation.forward, {**given, name: given[name] + h * direction})["loss"] for h in (1e-6, -1e-6)
+            execute(derivation.forward, {**given, name: given[name] + h * direction})[LOSS.name] for h in (1e-6, -1e-6)
         )
         slope = float(up - down) / 2e-6
-        assert abs(slope - float(np.sum(run[f"δ{name}"] * direction))) <= 1e-6 * max(1.0, abs(slope)), name
+        assert abs(slope - float(np.sum(run[f"δ({name})"] * direction))) <= 1e-6 * max(1.0, abs(slope)), name

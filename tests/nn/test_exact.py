@@ -11,6 +11,7 @@ from tests.derive.oracle import false_steps, gradients_are_exact
 
 import chainrule as cr
 from chainrule.evaluate.numpy import execute
+from chainrule.ir.expr import LOSS
 from chainrule.nn.layer import Layer
 from chainrule.nn.losses import LOSSES
 
@@ -49,10 +50,10 @@ def test_gradients_agree_with_central_differences(layer: type[Layer], loss: str)
     for name in derivation.gradients:
         direction = rng.standard_normal(given[name].shape)
         up, down = (
-            execute(derivation.forward, {**given, name: given[name] + h * direction})["loss"] for h in (1e-6, -1e-6)
+            execute(derivation.forward, {**given, name: given[name] + h * direction})[LOSS.name] for h in (1e-6, -1e-6)
         )
         slope = float(up - down) / 2e-6
-        assert abs(slope - float(np.sum(run[f"δ{name}"] * direction))) <= 1e-6 * max(1.0, abs(slope)), name
+        assert abs(slope - float(np.sum(run[f"δ({name})"] * direction))) <= 1e-6 * max(1.0, abs(slope)), name
 
 
 def test_the_number_of_lemmas_does_not_grow_with_depth_under_weight_decay() -> None:

@@ -131,7 +131,7 @@ def totals(derivation: Derivation) -> tuple[np.ndarray, np.ndarray, dict[str, np
         t.name: rng.standard_normal(tuple(3 if e == "N" else int(e) for e in t.shape)) for t in derivation.joint.inputs
     }
     run = execute(derivation.joint, given)
-    gradient, signal = run["δx"], given["δy"]
+    gradient, signal = run["δ(x)"], given["δ(y)"]
     return gradient, signal, given
 
 
@@ -170,12 +170,12 @@ def test_the_weights_are_those_of_the_jacobian():
     """Σ_h ∂y_i/∂x_h, executed with one error signal at a time."""
     derivation = pool("y[n, i<4] = mean[p<3](pad(x, 0)[n, 2*i + p - 1])", 7)
     x = np.zeros((4, 7))
-    run = execute(derivation.joint, {"x": x, "δy": np.eye(4)})
+    run = execute(derivation.joint, {"x": x, "δ(y)": np.eye(4)})
     equation = derivation.forward.equations[0]
     read = next(n for n in nodes(equation.value) if isinstance(n, Component))
     found = shares(equation, read.tensor, constants(derivation.forward.equations))
     assert found is not None
-    assert np.allclose(sorted(set(run["δx"].sum(axis=1).round(12))), [float(w) for w in found])
+    assert np.allclose(sorted(set(run["δ(x)"].sum(axis=1).round(12))), [float(w) for w in found])
 
 
 def test_lemmas_put_together_have_a_concise_form():

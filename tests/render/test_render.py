@@ -12,7 +12,7 @@ from chainrule import render
 from chainrule.derive.adjoint import Derivation, derive_equation, derive_program
 from chainrule.derive.trace import RULES
 from chainrule.errors import DerivationError
-from chainrule.ir.expr import Add, Component, Constant, Expr, Multiply, Power, Reduce, Tensor
+from chainrule.ir.expr import LOSS, Add, Component, Constant, Expr, Multiply, Power, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Program
@@ -190,7 +190,7 @@ def test_every_tensor_has_a_symbol_of_its_own():
     derivation = mlp(3)
     symbols = names_of(derivation).symbols
     program_ = derivation.forward
-    assert {t.name for t in (*program_.given, *program_.defined)} <= {*symbols, "loss"}
+    assert {t.name for t in (*program_.given, *program_.defined)} <= {*symbols, LOSS.name}
     assert len(set(symbols.values())) == len(symbols)
 
 

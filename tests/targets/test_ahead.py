@@ -130,6 +130,6 @@ def test_a_place_that_does_not_last_is_seen() -> None:
     given = floats(task, SAMPLES)
     lowered = at_lanes(task, HERE.lanes, samples=1)
     places = {key[0].name: (key, where) for key, where in lowered.stored.items()}
-    (left, where), (_, other) = places["tanh1.z"], places["δdense1.u"]
+    (left, where), (_, other) = places["tanh1.z"], places["δ(dense1.u)"]
     moved = replace(lowered, stored={**lowered.stored, left: replace(where, offset=other.offset)})
     assert natively(library(moved), given, order(), 1).bits != natively(library(lowered), given, order(), 1).bits

@@ -149,7 +149,7 @@ def test_convolutions_with_fewer_products(monkeypatch: pytest.MonkeyPatch) -> No
     )  # fmt: skip
     task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
     names = {e.tensor.name for e in task.equations if filtering.window_of(e)}
-    assert names >= {"conv2d1.u", "conv2d2.u", "δrelu1.z", "δconv2d1.W"}
+    assert names >= {"conv2d1.u", "conv2d2.u", "δ(relu1.z)", "δ(conv2d1.W)"}
     assert differing(task, 8, 19, 8, workers=2) == []
     right = filtering.products
     monkeypatch.setattr(filtering, "products", lambda *size: [replace(p, divisor=2 * p.divisor) for p in right(*size)])

@@ -148,7 +148,7 @@ def test_a_simplified_backward_program_is_compared_with_the_derived_one() -> Non
     wrong = tampered(derivation, "backward").joint
     assert ProgramCheck(derivation.joint, derivation.joint, {"N": 2}, outputs).run(1) == {}
     failed = ProgramCheck(derivation.joint, wrong, {"N": 2}, outputs).run(1)
-    assert [outputs[n] for n in failed] == ["δdense1.W"]
+    assert [outputs[n] for n in failed] == ["δ(dense1.W)"]
 
 
 # Lines that the field does not settle as they stand.

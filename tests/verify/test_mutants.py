@@ -14,7 +14,7 @@ from chainrule.derive.trace import Setting
 from chainrule.errors import ChainruleError
 from chainrule.evaluate import numpy as executor
 from chainrule.evaluate.labelled import onto, ranges
-from chainrule.ir.expr import Expr
+from chainrule.ir.expr import LOSS, Expr
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import substitute
 from chainrule.verify.certificate import certify
@@ -58,7 +58,7 @@ def in_floats(scene: Scene, seed: int) -> dict[str, Array]:
             whole = values.setdefault(equation.tensor.name, rng.uniform(0.5, 1, shape).astype(value.dtype))
             places = (ranges(s, EXTENTS) for s in equation.target.subscripts)
             whole[tuple(onto(p.data, p.axes, equation.indices) for p in places)] = value
-    values.setdefault("loss", np.ones(()))
+    values.setdefault(LOSS.name, np.ones(()))
     return values
 
 

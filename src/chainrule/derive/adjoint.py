@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 
 from chainrule.derive.calculus import position_of
 from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, zero_gradient
@@ -142,17 +143,22 @@ def derive_program(
 ) -> Derivation:
     """Derive the gradients of a program by the tensors `wrt`.
 
-    `loss` is a scalar that the program defines; with None, the derivation starts from a given error
-    signal of each output, an input named "δ" and the output's name. Raises EquationError for a program
-    that is not well formed, DerivationError where the loss is no scalar or a rule is missing.
+    `loss` is a scalar that the program defines, and is LOSS in the derivation; with None, the derivation starts from
+    the gradient by each output, which is an input. Raises EquationError for a program that is not well formed,
+    DerivationError where the loss is no scalar or a rule is missing.
     """
     check_program(program)
-    if loss is not None and loss.shape:
-        raise DerivationError(f"the loss {loss.name} has shape {loss.shape}", fix="a loss is a scalar: take its mean")
+    if loss is not None:
+        if loss.shape:
+            raise DerivationError(
+                f"the loss {loss.name} has shape {loss.shape}", fix="a loss is a scalar: take its mean"
+            )
+        program, wrt = program.over({loss: LOSS}), [LOSS if tensor == loss else tensor for tensor in wrt]
+        loss = LOSS
     needed = _depending(program, wrt)
     uses: dict[Tensor, list[Use]] = {}
     lemmas = _Lemmas()
-    auxiliary: dict[Equation, dict[Key, Equation]] = {}
+    positions: dict[Equation, dict[Key, Equation]] = {}
     constants: dict[Tensor, Expr] = {}
     backward: list[Equation] = []
     parts: dict[str, Gradient] = {}
@@ -187,29 +193,26 @@ def derive_program(
                 live.add(x)
                 if x in seeds:
                     raise DerivationError(f"the output {x.name} is read by another", about=equation, fix="give a loss")
-                read = equation.over({y: LOSS}) if y == loss else equation
                 lemma, mapping = lemmas.find(
-                    read, x, _facts(program, equation), constants.get(y), y == per_sample
+                    equation, x, _facts(program, equation), constants.get(y), y == per_sample
                 )
-                if y == loss and y != LOSS:
-                    mapping[LOSS] = y
                 mapping |= {adjoint_of(a): adjoint_of(b) for a, b in mapping.items()}
-                saved = auxiliary.setdefault(equation, {})
-                others = sum(len(a) for e, a in auxiliary.items() if e.tensor == y and e is not equation)
                 for position in lemma.auxiliary:
                     own = position.over(mapping)
-                    known = saved.get(own.key)
-                    tensor = known.tensor if known else position_of(y, own.indices, len(saved) + others)
-                    saved.setdefault(own.key, own.over({own.tensor: tensor}))
-                    if position.tensor != tensor:
-                        mapping[position.tensor] = tensor
+                    saved = positions.setdefault(equation, {})
+                    if own.key not in saved:
+                        taken = {e.tensor.name for known in positions.values() for e in known.values()}
+                        numbers = count(max(0, own.tensor.role.number - 1) if own.tensor.role else 0)
+                        free = (position_of(y, own.indices, before) for before in numbers)
+                        saved[own.key] = own.over({own.tensor: next(t for t in free if t.name not in taken)})
+                    mapping[position.tensor] = saved[own.key].tensor
                 equations = tuple(piece.equation.over(mapping) for piece in lemma.pieces)
                 uses.setdefault(x, []).append(Use(equation, x, lemma, mapping, equations))
     for tensor in wrt:
         if tensor.name not in parts and tensor not in seeds:
             finish(tensor)
 
-    forward = _with_auxiliary(program, auxiliary)
+    forward = _with_auxiliary(program, positions)
     gradients = {t.name: adjoint_of(t) for t in wrt}
     given = [*forward.given, *forward.defined]
     if loss is None:
@@ -291,6 +294,5 @@ def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Der
         )
     program = Program((equation,), inputs=given, outputs=(equation.tensor,))
     if equation.tensor == Tensor("loss", ()):
-        program = program.over({equation.tensor: LOSS})
-        return derive_program(program, LOSS, [by_name[n] for n in names])
+        return derive_program(program, equation.tensor, [by_name[n] for n in names])
     return derive_program(program, None, [by_name[n] for n in names])

@@ -35,7 +35,7 @@ from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import law
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, fresh, rename, transform
+from chainrule.ir.walk import bound, fresh, nodes, rename, transform
 
 # The order in which `lemma` tries the rules; each pass moves ∂ inwards, so it ends. The brackets come
 # when nothing else is left, so that one line of the document shows them all.
@@ -219,7 +219,9 @@ def argmax_of(maximum: Reduce, setting: Setting) -> Component:
     for equation in setting.auxiliary:
         if equation.value is value:
             return equation.target
-    tensor = position_of(setting.equation.tensor, maximum.free, len(setting.auxiliary))
+    maxima = [n for n in nodes(setting.equation.value) if isinstance(n, Reduce) and n.kind == "max"]
+    before = maxima.index(maximum) if maximum in maxima else len(maxima) + len(setting.auxiliary)
+    tensor = position_of(setting.equation.tensor, maximum.free, before)
     target = Component(tensor, tuple(Affine.of(index) for index in maximum.free))
     setting.auxiliary.append(Equation(target, value))
     return target

@@ -23,6 +23,7 @@ from chainrule.evaluate.exact import AT_ZERO, Line, Number, Place, Values, place
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add
 from chainrule.ir.index import SAMPLES, Extent, Index
+from chainrule.ir.print import spellings
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import children, components, nodes, rebuild
 
@@ -155,10 +156,12 @@ def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str
 def _forward(derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray]) -> Values:
     """The numbers given, for the rest small whole ones, and what the forward pass makes of them."""
     joint = derivation.joint
-    known = {t.name: t for t in joint.given}
+    written = spellings(joint.given)
+    known = {written.get(t, t).name: t for t in joint.given}
     for name in chosen:
         if name not in known:
             raise DerivationError(f"nothing given is called {name!r}", fix="one of " + ", ".join(known))
+    chosen = {known[name].name: array for name, array in chosen.items()}
     values: Values = {}
     weights = count()
     for tensor in joint.given:
