@@ -171,3 +171,41 @@ CASES = {
         ),
     )
 }
+
+USERS = {
+    case.name: case
+    for case in (
+        Case("window_and_its_start", "y[n, i<3, j<3] = x[n, 2*i + j] + x[n, 2*i]", {"x": ("N", 7)}),
+        Case("window_times_its_start", "y[n, i<3, j<3] = x[n, 2*i]*x[n, 2*i + j]", {"x": ("N", 7)}),
+        Case(
+            "window_less_its_mean", "y[n, i<3, j<3] = x[n, 2*i + j] - mean[p<3](x[n, 2*i + p])", {"x": ("N", 7)}
+        ),
+        Case(
+            "strides_of_two_and_three", "y[n, i<3, j<2] = x[n, 2*i + 3*j] - x[n, 2*i]*x[n, 3*j + 1]", {"x": ("N", 8)}
+        ),
+        Case("pad_beside_dilation", "y[n, b<3, c<2] = pad(x, 0)[n, b]*x[n, b + 2*c]", {"x": ("N", 7)}),
+        Case(
+            "bracket_between_indices", "y[n, i<2, j<3] = [j == 2*i]*(x[n, 0] + A[3*j])", {"x": ("N", 7), "A": (7,)}
+        ),
+        Case(
+            "two_maxima_under_a_sum", "y[n, i<2] = sum[j<2](max[k<3](x[n, k])) + max[j<3](x[n, j]**2)",
+            {"x": ("N", 3)},
+        ),
+        Case(
+            "maximum_of_a_mean", "y[n, i<2] = sum[j<2](max[k<2](pad(x, 0)[n, k])) + max[j<2](mean[l<1](x[n, j]))",
+            {"x": ("N", 2)},
+        ),
+        Case("maximum_over_nothing", "y[n, i<4] = max[j<3](x[n, i])", {"x": ("N", 4)}),
+        Case(
+            "sums_named_like_the_component", "y[n, k<2] = sum[k1](sum[k2](W[k, k1, k2]*x[n, k1, k2]))",
+            {"W": (2, 3, 4), "x": ("N", 3, 4)},
+        ),
+        Case(
+            "three_sums_named_alike", "y[n, k<2] = sum[i](sum[i1](sum[i2](W[k, i, i1, i2]*x[n, i, i1, i2])))",
+            {"W": (2, 2, 3, 2), "x": ("N", 2, 3, 2)},
+        ),
+        Case("squares_under_three_sums", "y = sum[i](sum[i1](sum[i2](x[i, i1, i2]**2)))", {"x": (2, 3, 2)}),
+        Case("derivative_that_is_zero", "y[n, k] = sign(x[n, k])*x[n, k]", {"x": ("N", 3)}),
+    )
+}
+"""Equations of the kinds that users write and layers have not."""

@@ -8,26 +8,32 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from chainrule.derive.lemma import Piece, one_sample
+from chainrule.derive.lemma import Piece, adjoint_of, one_sample
+from chainrule.derive.trace import RULES, Setting
 from chainrule.evaluate.numpy import execute
-from chainrule.ir.expr import Constant, Multiply, Tensor
+from chainrule.ir.expr import Component, Constant, Derivative, Multiply, Tensor
+from chainrule.ir.index import Affine
+from chainrule.ir.parse import parse_equation
 from chainrule.ir.program import Program
-from tests.derive.cases import CASES
+from chainrule.ir.walk import bound
+from tests.derive.cases import CASES, USERS
 from tests.derive.oracle import false_steps, gradients_are_exact
 
+ALL = {**CASES, **USERS}
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("samples", [1, 3])
 def test_gradients_equal_dual_numbers_in_the_field(name: str, samples: int) -> None:
-    case = CASES[name]
+    case = ALL[name]
     assert gradients_are_exact(case.derivation, {"N": samples}, seed=samples, ranges=case.ranges)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("samples", [1, 3])
 def test_gradients_agree_with_central_differences(name: str, samples: int) -> None:
     """In floating point, so that what is derived is also in range and finite where it is executed."""
-    case, rng = CASES[name], np.random.default_rng(samples)
+    case, rng = ALL[name], np.random.default_rng(samples)
     derivation = case.derivation
     output = derivation.forward.outputs[0].name
     given = {
@@ -52,9 +58,9 @@ def _sizes(tensor: Tensor, samples: int) -> tuple[int, ...]:
     return tuple(samples if e == "N" else int(e) for e in tensor.shape)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_step_is_an_identity(name: str) -> None:
-    case = CASES[name]
+    case = ALL[name]
     derivation = case.derivation
     checked = 0
     for gradient in derivation.parts.values():
@@ -64,9 +70,9 @@ def test_every_step_is_an_identity(name: str) -> None:
     assert checked > 0
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_lemma_of_one_sample_is_an_identity_too(name: str) -> None:
-    case = CASES[name]
+    case = ALL[name]
     for gradient in case.derivation.parts.values():
         for use in gradient.uses:
             sample = use.instance.sample
@@ -78,10 +84,10 @@ def test_the_lemma_of_one_sample_is_an_identity_too(name: str) -> None:
                 assert one_sample(use.equation) is None
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_step_that_is_changed_is_refused(name: str) -> None:
     """The negative control of the step check: the result times 1 + 10⁻⁷ at each piece."""
-    case = CASES[name]
+    case = ALL[name]
     derivation = case.derivation
     lemma = next(iter(derivation.parts.values())).uses[0].instance
     wrong = Constant(1 + Fraction(1, 10**7))
@@ -90,3 +96,23 @@ def test_a_step_that_is_changed_is_refused(name: str) -> None:
         for p in lemma.pieces
     )
     assert false_steps(replace(lemma, pieces=pieces), derivation.forward, {"N": 2}, 5, case.ranges)
+
+
+def test_a_sum_of_squares_under_three_sums_has_its_gradient() -> None:
+    (equation,) = USERS["squares_under_three_sums"].derivation.backward.equations
+    assert str(equation) == "δx[i<2, i1<3, i2<2] = 2*x[i, i1, i2]"
+
+
+def test_a_derivative_is_not_taken_under_a_sum_over_an_index_of_its_component() -> None:
+    equation = parse_equation("y = sum[i<3](x[i]**2)")
+    (i,) = bound(equation.value)
+    wrt = Component(Tensor("x", (3,)), (Affine.of(i),))
+    with pytest.raises(AssertionError, match="an index of the sum"):
+        RULES["derivative.reduction"].apply(
+            Derivative(equation.value, wrt), Setting(equation, wrt, adjoint_of(equation.tensor))
+        )
+
+
+def test_a_law_that_is_zero_is_dropped() -> None:
+    (equation,) = USERS["derivative_that_is_zero"].derivation.backward.equations
+    assert str(equation) == "δx[n, i<3] = δy[n, i]*sign(x[n, i])"

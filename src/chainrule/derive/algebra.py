@@ -14,7 +14,7 @@ from chainrule.ir.walk import Steps, children, iterative, key, rebuild, substitu
 
 # Tried in this order, over again until none changes anything: each makes the expression smaller or moves a
 # factor outwards, so this ends.
-TIDY = ("law", "unit", "associate", "constants", "reuse", "take_out", "like_terms", "collect", "unit")
+TIDY = ("law", "zero", "unit", "associate", "constants", "reuse", "take_out", "like_terms", "collect", "unit")
 
 
 @rule("unit", "1·a = a and a^1 = a", ("1*d[i]*x[k]**1", "d[i]*x[k]"))

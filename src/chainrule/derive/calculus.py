@@ -114,11 +114,17 @@ def derivative_of_reduction(expr: Expr, setting: Setting) -> Expr:
     def rewrite(node: Derivative) -> Expr | None:
         match node.of:
             case Reduce(kind="sum", indices=indices, body=body):
+                assert _apart(indices, node.wrt), "an index of the sum is one of the component"
                 return Reduce("sum", indices, Derivative(body, node.wrt))
             case _:
                 return None
 
     return _on_derivatives(expr, rewrite)
+
+
+def _apart(indices: Iterable[Index], wrt: Component) -> bool:
+    """Whether ∂/∂x_i may go under a reduction over k: no k is an i."""
+    return not {i.name for i in indices} & {i.name for i in wrt.free}
 
 
 @rule(
@@ -183,6 +189,7 @@ def derivative_of_max(expr: Expr, setting: Setting) -> Expr:
     def rewrite(node: Derivative) -> Expr | None:
         match node.of:
             case Reduce(kind="max", indices=indices, body=body):
+                assert _apart(indices, node.wrt), "an index of the maximum is one of the component"
                 chosen = argmax_of(node.of, setting)
                 place = radix_of(indices, setting.equation)
                 return Reduce("sum", indices, Multiply((Delta(place, chosen), Derivative(body, node.wrt))))
@@ -240,6 +247,7 @@ def derivative_of_logsumexp(expr: Expr, setting: Setting) -> Expr:
     def rewrite(node: Derivative) -> Expr | None:
         match node.of:
             case Reduce(kind="logsumexp", indices=indices, body=body):
+                assert _apart(indices, node.wrt), "an index of the sum is one of the component"
                 taken = [*body.free, *bound(body), *node.wrt.free, *indices]
                 inner: dict[Index, Index] = {}
                 for index in indices:

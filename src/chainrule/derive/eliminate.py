@@ -359,25 +359,25 @@ def find_stride(expr: Expr, target: Iterable[Index], setting: Setting) -> tuple[
 )
 def residues(expr: Expr, setting: Setting) -> Expr:
     """Once h is split into residue classes of the stride, only one class of the window's index can
-    satisfy the bracket, and the stride divides what is left."""
+    satisfy the bracket, and the stride divides what is left. Where more than that one index is not
+    divisible by it, nothing is known of any of them, and the bracket stays as it is."""
     spatial = _spatial(setting)
 
     def clear(term: Term) -> Term | None:
         for delta, difference in term.brackets:
-            outer = [c for i, c in difference.terms if i in term.indices and i.name in spatial and abs(c) > 1]
-            inner = [(i, c) for i, c in difference.terms if i in term.indices and i.name not in spatial]
-            fixed = [c for i, c in difference.terms if i not in term.indices]
-            if len(outer) != 1 or len(inner) > 1 or any(c % outer[0] for c in fixed):
-                continue
-            stride = abs(outer[0])
-            solved = _residue_class(term, difference, inner[0] if inner else None, stride)
-            if solved is None:
-                return None
-            new, difference = solved
-            divided = Affine(tuple((i, c // stride) for i, c in difference.terms), difference.offset // stride)
-            at = term.factors.index(delta)
-            factors = (*new.factors[:at], Delta(divided, Affine()), *new.factors[at + 1 :])
-            return clear(Term(new.indices, factors))
+            strides = {abs(c) for i, c in difference.terms if i not in term.indices or i.name in spatial} - {1}
+            for stride in sorted(strides, reverse=True):
+                odd = [(i, c) for i, c in difference.terms if c % stride]
+                if len(odd) > 1 or any(i not in term.indices or isinstance(i.extent, str) for i, _ in odd):
+                    continue
+                solved = _residue_class(term, difference, odd[0] if odd else None, stride)
+                if solved is None:
+                    return None
+                new, difference = solved
+                divided = Affine(tuple((i, c // stride) for i, c in difference.terms), difference.offset // stride)
+                at = term.factors.index(delta)
+                factors = (*new.factors[:at], Delta(divided, Affine()), *new.factors[at + 1 :])
+                return clear(Term(new.indices, factors))
         return term
 
     cleared = [clear(term) for term in terms_of(expr)]

@@ -179,13 +179,14 @@ def _distinct(name: str, extent: int | str, taken: list[Index]) -> Index:
 
 
 def rename_bound(value: Expr, taken: list[Index]) -> Expr:
-    """The same expression, with other names for the bound indices whose names are in `taken`."""
+    """The same expression, with other names for the bound indices whose names are in `taken`: names that stand nowhere
+    else in it, so that none of them comes to mean another index wherever a rule moves it."""
     names = {i.name for i in taken}
+    used = [*taken, *bound(value), *value.free]
 
     def visit(node: Expr) -> Expr:
         if not isinstance(node, Reduce) or not any(i.name in names for i in node.indices):
             return node
-        used = [*taken, *bound(value), *node.free]
         new: dict[Index, Index] = {}
         for i in node.indices:
             new[i] = fresh(i.name, i.extent, used) if i.name in names else i
