@@ -195,6 +195,12 @@ USERS = {
             "maximum_of_a_mean", "y[n, i<2] = sum[j<2](max[k<2](pad(x, 0)[n, k])) + max[j<2](mean[l<1](x[n, j]))",
             {"x": ("N", 2)},
         ),
+        Case(
+            "padded_with_a_number", "y[n, i<2] = x[n, i] + sum[j<2](pad(x, 3/2)[n, j]*pad(w, 0)[i + j, i])",
+            {"x": ("N", 2), "w": (2, 2)},
+        ),
+        Case("maximum_over_samples", "y[i<2] = max[j<3, m](x[m, i]*w[j])", {"x": ("N", 2), "w": (3,)}),
+        Case("maximum_over_samples_first", "y[i<2] = max[m, j<3](x[m, i]*w[j])", {"x": ("N", 2), "w": (3,)}),
         Case("maximum_over_nothing", "y[n, i<4] = max[j<3](x[n, i])", {"x": ("N", 4)}),
         Case(
             "sums_named_like_the_component", "y[n, k<2] = sum[k1](sum[k2](W[k, k1, k2]*x[n, k1, k2]))",

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 from chainrule.derive.trace import Setting, rule
-from chainrule.errors import DerivationError
 from chainrule.ir.expr import (
     LOSS,
     POSITION,
@@ -184,14 +183,16 @@ def derivative_of_function(expr: Expr, setting: Setting) -> Expr:
     ("D(max[p<2](x[2*k + p]), x[i])", "sum[p<2]([p == y.argmax[k]]*D(x[2*k + p], x[i]))"),
 )
 def derivative_of_max(expr: Expr, setting: Setting) -> Expr:
-    """Where the maximum is attained once it moves with that element alone; at a tie the first is taken."""
+    """Where the maximum is attained once it moves with that element alone; at a tie the first is taken. A maximum over
+    several indices whose positions have no numbers is one of maxima over fewer."""
 
     def rewrite(node: Derivative) -> Expr | None:
         match node.of:
             case Reduce(kind="max", indices=indices, body=body):
                 assert _apart(indices, node.wrt), "an index of the maximum is one of the component"
+                if (place := radix_of(indices)) is None:
+                    return Derivative(Reduce("max", indices[:1], Reduce("max", indices[1:], body)), node.wrt)
                 chosen = argmax_of(node.of, setting)
-                place = radix_of(indices, setting.equation)
                 return Reduce("sum", indices, Multiply((Delta(place, chosen), Derivative(body, node.wrt))))
             case _:
                 return None
@@ -199,18 +200,16 @@ def derivative_of_max(expr: Expr, setting: Setting) -> Expr:
     return _on_derivatives(expr, rewrite)
 
 
-def radix_of(indices: tuple[Index, ...], equation: Equation) -> Affine:
-    """The position within a window, counted with the last index fastest."""
+def radix_of(indices: tuple[Index, ...]) -> Affine | None:
+    """The position within a window, counted with the last index fastest; None where an extent that it is counted by is
+    open."""
     place, position = 1, Affine()
     for index in reversed(indices):
-        if isinstance(index.extent, str):
-            if len(indices) > 1:
-                raise DerivationError(
-                    f"the extent of {index.name} in a maximum is open", about=equation, fix=f"declare {index.name}<…"
-                )
-            return Affine.of(index)
         position = Affine.of(index) * place + position
-        place *= index.extent
+        if isinstance(index.extent, int):
+            place *= index.extent
+        elif index is not indices[0]:
+            return None
     return position
 
 

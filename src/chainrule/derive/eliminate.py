@@ -249,7 +249,8 @@ def padding(expr: Expr, setting: Setting) -> Expr:
 
 
 def _reads_at(expr: Expr, guard: Guard) -> bool:
-    return isinstance(expr, Component) and any(
+    """Whether a factor is, or may be made, 0 where the guard is: a read padded with another number is not."""
+    return isinstance(expr, Component) and expr.pad in (None, 0) and any(
         s == guard.subscript and e == guard.extent
         for s, e in zip(expr.subscripts, expr.tensor.shape, strict=True)
     )
