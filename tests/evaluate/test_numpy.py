@@ -258,6 +258,14 @@ def test_ids_in_a_padded_read_match_nothing_outside() -> None:
     np.testing.assert_array_equal(g, np.pad(np.eye(2)[a], ((1, 1), (0, 0))))
 
 
+def test_columns_of_one_tensor_number_tables_of_different_sizes() -> None:
+    columns, A, B = np.array([[3, 1], [0, 0]]), normal(4), normal(2)
+    text = "y[n] = sum[i<4]([i == id[n, 0]]*A[i]) + sum[i<2]([i == id[n, 1]]*B[i]) + [0 == pad(id, -1)[n, 7]]"
+    np.testing.assert_allclose(run(text, id=columns, A=A, B=B), A[columns[:, 0]] + B[columns[:, 1]])
+    with pytest.raises(DataError, match=r"id\[0, 0\] is 4, outside 0 … 3"):
+        run(text, id=np.array([[4, 1]]), A=A, B=B)
+
+
 def test_an_id_out_of_range_is_named() -> None:
     with pytest.raises(DataError, match=r"id\[1, 2\] is 5, outside 0 … 4"):
         run("e[n, t, d] = sum[v]([v == id[n, t]] * E[v, d])", id=np.array([[0, 1, 2], [3, 4, 5]]), E=normal(5, 2))

@@ -69,6 +69,23 @@ class _Pick:
     ids: Labelled
 
 
+def wrong_ids(array: Array, read: Component, extent: int) -> tuple[int, ...] | None:
+    """Where an integer that is read numbers none of `extent` entries, or None. One tensor may hold columns for tables
+    of different sizes: only what is read counts."""
+    wrong = np.zeros(array.shape, bool)
+    at = tuple(slice(None) if s.terms else slice(max(s.offset, 0), max(s.offset + 1, 0)) for s in read.subscripts)
+    ids = array[at]
+    wrong[at] = (ids < 0) | (ids >= extent)
+    return tuple(int(p) for p in np.argwhere(wrong)[0]) if wrong.any() else None
+
+
+def wrong_id(tensor: Tensor, position: tuple[int, ...], value: int, extent: int) -> DataError:
+    return DataError(
+        f"{tensor.name}{list(position)} is {value}, outside 0 … {extent - 1}",
+        fix=f"number the entries of {tensor.name} from 0 to {extent - 1}",
+    )
+
+
 def _selecting() -> np.errstate:
     """Where a bracket is false the factor beside it may be infinite or no number, as 1/0 is in padding: it is not
     selected, and nothing is said of it."""
@@ -240,20 +257,15 @@ class _Evaluation:
         return _Pick(factor.left.indices[0], self.value(ids))
 
     def within(self, left: Affine, ids: Component) -> bool:
-        """Whether each id is a value of the index. Raises DataError where one that was given is not; a computed one,
-        the position in a window whose index is split, may be."""
+        """Whether each id that is read is a value of the index. Raises DataError where one that was given is not; a
+        computed one, the position in a window whose index is split, may be."""
         if left.plain is None:
             return True
         array, extent = self.array(ids.tensor), self.size(left.plain.extent)
-        wrong = (array < 0) | (array >= extent)
-        found = bool(wrong.any())
-        if found and ids.tensor.name not in self.definitions:
-            position = tuple(int(p) for p in np.argwhere(wrong)[0])
-            raise DataError(
-                f"{ids.tensor.name}{list(position)} is {array[position]}, outside 0 … {extent - 1}",
-                fix=f"number the entries of {ids.tensor.name} from 0 to {extent - 1}",
-            )
-        return not found
+        position = wrong_ids(array, ids, extent)
+        if position is not None and ids.tensor.name not in self.definitions:
+            raise wrong_id(ids.tensor, position, int(array[position]), extent)
+        return position is None
 
     def select(self, node: Reduce, body: Array) -> Labelled:
         """max, argmax and logsumexp over the last axes of `body`."""

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.compile import compiled
-from chainrule.errors import BuildError, CompileError, DataError, ModelError
-from chainrule.evaluate.numpy import execute
+from chainrule.errors import BuildError, CompileError, ModelError
+from chainrule.evaluate.numpy import execute, wrong_id, wrong_ids
 from chainrule.ir.expr import Component, Delta, Tensor
 from chainrule.ir.program import Program
 from chainrule.ir.walk import nodes
@@ -268,14 +268,10 @@ def check_ids(task: Task, data: Mapping[Tensor, Array]) -> None:
     for equation in task.equations:
         for node in nodes(equation.value):
             match node:
-                case Delta(left=left, right=Component(tensor=tensor)) if tensor in data and left.plain is not None:
+                case Delta(left=left, right=Component(tensor=tensor) as read) if tensor in data and left.plain:
                     ids, extent = data[tensor], left.plain.extent
-                    if isinstance(extent, int) and ids.size and (ids.min() < 0 or ids.max() >= extent):
-                        place = tuple(int(p) for p in np.argwhere((ids < 0) | (ids >= extent))[0])
-                        raise DataError(
-                            f"{tensor.name}{list(place)} is {ids[place]}, outside 0 … {extent - 1}",
-                            fix=f"number the entries of {tensor.name} from 0 to {extent - 1}",
-                        )
+                    if isinstance(extent, int) and (place := wrong_ids(ids, read, extent)) is not None:
+                        raise wrong_id(tensor, place, int(ids[place]), extent)
                 case _:
                     pass
 
