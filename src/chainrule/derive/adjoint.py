@@ -13,6 +13,7 @@ from functools import cached_property
 from chainrule.derive.calculus import position_of
 from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, zero_gradient
 from chainrule.derive.trace import Step
+from chainrule.derive.written import Evaluation, evaluated
 from chainrule.errors import DerivationError, EquationError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import LOSS, ONE, USE, Component, Expr, Tensor, add, derived
@@ -69,7 +70,8 @@ class Derivation:
 
     `forward` is the program with the auxiliary equations (arg-max positions) that the backward pass
     reads; `backward` its adjoint; `joint` both, ready to run. `gradients` maps the name of each tensor
-    asked for to its gradient tensor. `layers` maps tensor names to the layers they belong to.
+    asked for to its gradient tensor. `layers` maps tensor names to the layers they belong to. `evaluations` are the
+    derivatives that the equations were written with; `forward` has their results.
     """
 
     forward: Program
@@ -78,6 +80,7 @@ class Derivation:
     gradients: Mapping[str, Tensor]
     loss: Tensor | None
     layers: Mapping[str, str] = field(default_factory=dict[str, str])
+    evaluations: tuple[Evaluation, ...] = ()
 
     @cached_property
     def joint(self) -> Program:
@@ -149,6 +152,7 @@ def derive_program(
     that is not well formed, DerivationError where the loss is no scalar or a rule is missing.
     """
     check_program(program)
+    program, evaluations = evaluated(program)
     if loss is not None and loss.shape:
         raise DerivationError(f"the loss {loss.name} has shape {loss.shape}", fix="a loss is a scalar: take its mean")
     needed = _depending(program, wrt)
@@ -217,7 +221,7 @@ def derive_program(
     if loss is None:
         given += [adjoint_of(o) for o in seeds]
     body = Program(tuple(backward), tuple(given), outputs=tuple(gradients.values()))
-    return Derivation(forward, body, parts, gradients, loss, layers or {})
+    return Derivation(forward, body, parts, gradients, loss, layers or {}, evaluations)
 
 
 def _loss_of_samples(program: Program, loss: Tensor | None) -> Tensor | None:
