@@ -291,8 +291,6 @@ def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Der
     defined = dict.fromkeys(e.tensor for e in equations)
     given = tuple(t for t in reads(equations) if t not in defined)
     program = Program(equations, inputs=given, outputs=(result,))
-    check_program(program)
-    _check_used(program)
     by_name = {t.name: t for t in given if t.dtype == "real"}
     known = f"one of {', '.join(by_name)}" if by_name else "write a real tensor on the right"
     names = list(by_name) if wrt is None else [wrt] if isinstance(wrt, str) else list(dict.fromkeys(wrt))
@@ -305,6 +303,8 @@ def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Der
             )
     if not names:
         raise DerivationError("there is nothing to differentiate by", about=about, fix=known)
+    check_program(program)
+    _check_used(program)
     wanted = [by_name[n] for n in names]
     if result == Tensor("loss", ()):
         return derive_program(program.over({result: LOSS}), LOSS, wanted)
