@@ -144,6 +144,17 @@ def test_one_equation_is_derived_by_the_facades_function() -> None:
     assert [tensor.name for tensor in gradients.values()] == ["δ(W)"]
 
 
+def test_several_equations_are_derived_and_verified(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "u[n, k] = sum[l](W[k, l] * x[n, l]); z[n, k] = tanh(u[n, k])"
+    assert run("derive", text, "--wrt", "W", "--verify") == 0
+    out = capsys.readouterr().out
+    assert "∇_W f = (∇_u f) xᵀ" in out and "checked exactly" in out
+    assert run("verify", text, "--wrt", "W") == 0
+    capsys.readouterr()
+    assert run("derive", text, "--wrt", "u") == 2
+    assert "u is defined by a line, and not given" in capsys.readouterr().err
+
+
 def test_importing_chainrule_is_light() -> None:
     code = "import sys, chainrule; print({'numpy', 'rich', 'safetensors', 'sklearn', 'jax'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -218,3 +218,30 @@ def test_a_plain_axis_of_a_padded_tensor_fixes_an_extent() -> None:
         init = {"W": cr.glorot("o", "c", "p")}
 
     assert cr.Sequential(cr.Input(2, 4), Convolve()).parameters["convolve1.W"].shape == (2, 2, 3)
+
+
+READS_ITSELF = {
+    "h[n, t, k] = tanh(x[n, t, k] + sum[j](U[k, j] * pad(h, 0)[n, t-1, j]))": "recurrence .* h -> h over t",
+    "h[n, t, k] = tanh(x[n, t, k] + h[n, t, k]) + 0*U[0, 0]": "cyclic equations: h -> h",
+}
+
+
+@pytest.mark.parametrize("equation", READS_ITSELF)
+def test_a_layer_that_reads_itself_is_refused_when_the_model_is_made(equation: str) -> None:
+    layer = type("Own", (cr.Layer,), {"equation": equation, "init": {"U": cr.glorot(2, 2)}})
+    with pytest.raises(cr.EquationError, match=READS_ITSELF[equation]) as caught:
+        cr.Sequential(cr.Input(3, 2), layer(), loss="mean_squared_error")
+    assert "own1" in str(caught.value)
+
+
+def test_a_loss_and_an_optimizer_that_read_themselves_are_refused() -> None:
+    with pytest.raises(cr.EquationError, match="cyclic equations: loss -> loss"):
+        cr.Sequential(cr.Input(3), cr.Dense(2), loss="loss = mean[n](sum[k]((u[n, k] - t[n, k])**2)) + loss")
+
+    class Own(cr.SGD):
+        def equations(self, rank: int) -> str:
+            return super().equations(rank) + "\nq = 2*q"
+
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), loss="mean_squared_error")
+    with pytest.raises(cr.EquationError, match=r"cyclic equations: .*q"):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), epochs=1, optimizer=Own(0.1), verbose=False)

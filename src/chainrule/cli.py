@@ -67,6 +67,7 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive neuron --example input=[1,2,0,1,1] --example dense1.W=[[2,-1,1,0,1]]
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
   chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
+  chainrule derive "u[n, k] = sum[l](W[k, l] * x[n, l]); z[n, k] = tanh(u[n, k])" --wrt W
 """
 VERIFY_EXAMPLES = """examples:
   chainrule verify mlp
@@ -160,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     _derive_options(
         command(
             "derive",
-            "derive the back-propagation of a model or of one equation",
+            "derive the back-propagation of a model or of equations",
             "Derive back-propagation, line by line.",
             DERIVE_EXAMPLES,
         )
@@ -220,10 +221,11 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
         "what",
         metavar="FILE|NAME|EQUATION",
         help="neuron: 5 inputs, 1 sigmoid output; mlp: a sigmoid network of two layers; both with half the squared "
-        "error; another built-in model; a file .toml; or one equation, derived from a given gradient of its left side",
+        "error; another built-in model; a file .toml; or equations with semicolons between, derived from a given "
+        "gradient of what the last one defines",
     )
     derive.add_argument(
-        "--wrt", metavar="NAME", action="append", help="the tensor to differentiate by (may be repeated)"
+        "--wrt", metavar="NAME", action="append", help="of equations: a tensor to differentiate by (may be repeated)"
     )
     derive.add_argument("--format", choices=FORMATS, help="default: by the suffix of the output file, else text")
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
@@ -245,7 +247,7 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
     verify.add_argument(
         "what", metavar="FILE|NAME|EQUATION", help=f"as for derive, or a file {TRAINED} that a model was saved in"
     )
-    verify.add_argument("--wrt", metavar="NAME", action="append", help="of an equation: the tensor to differentiate by")
+    verify.add_argument("--wrt", metavar="NAME", action="append", help="of equations: a tensor to differentiate by")
     verify.add_argument(
         "--samples", type=_positive, default=2, help="samples of the whole gradient, default %(default)s"
     )

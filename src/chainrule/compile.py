@@ -12,13 +12,14 @@ The derivation itself (check, derive) and its certificate (verify) come before: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from chainrule.derive import Derivation
+from chainrule.derive.written import evaluated
 from chainrule.ir.expr import Tensor
 from chainrule.ir.laws import signs_read_from_relu
 from chainrule.ir.program import Program
@@ -60,13 +61,19 @@ def training(net: Network, derivation: Derivation, rule: Optimizer, labels: Labe
 def evaluation(net: Network, labels: Labels) -> Task:
     """The loss, and the accuracy where there is one, of batches outside of training."""
     assert net.loss
-    program = needed(net.inference, [net.loss.name, net.inference_logits.name])
+    program = _inference(net, [net.loss, net.inference_logits])
     return with_accuracy(task_of(program, [net.loss]), replace(net, logits=net.inference_logits), labels)
 
 
 def forward(net: Network, tensor: Tensor) -> Task:
     """One tensor of the program for inference."""
-    return task_of(needed(net.inference, [tensor.name]), [tensor])
+    return task_of(_inference(net, [tensor]), [tensor])
+
+
+def _inference(net: Network, tensors: Sequence[Tensor]) -> Program:
+    """What these tensors depend on outside of training. Derivatives that a layer is written with are evaluated; those
+    of the training program are a part of its derivation."""
+    return evaluated(needed(net.inference, [t.name for t in tensors]))[0]
 
 
 def gradients(net: Network, derivation: Derivation) -> Task:

@@ -115,9 +115,10 @@ def printable(derived: Derived) -> Derivation:
 
 
 def derive(text: str, *, wrt: str | Sequence[str] | None = None) -> Derivation:
-    """Derive one equation, given as text: `derive("u[n, k] = sum[l](W[k, l]*x[n, l])", wrt="W")`.
+    """Derive equations, given as text, one on each line: `derive("u[n, k] = sum[l](W[k, l]*x[n, l])", wrt="W")`.
 
-    The derivation starts from a given gradient of the left side. `wrt` names the tensors to differentiate
-    by, by default all on the right. Raises EquationError, ShapeError or DerivationError.
+    The derivation starts from a given gradient of what the last line defines, or from that itself where it is the
+    scalar `loss`. `wrt` names the tensors to differentiate by, by default all that the lines read and do not define.
+    Raises EquationError, ShapeError or DerivationError.
     """
     return printable(derive_equation(text, wrt=wrt))

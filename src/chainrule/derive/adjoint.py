@@ -14,11 +14,14 @@ from itertools import count
 from chainrule.derive.calculus import position_of
 from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, zero_gradient
 from chainrule.derive.trace import Step
-from chainrule.errors import DerivationError
+from chainrule.derive.written import Evaluation, evaluated
+from chainrule.errors import DerivationError, EquationError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import LOSS, ONE, USE, Component, Expr, Tensor, add, derived
-from chainrule.ir.parse import parse_equation
-from chainrule.ir.program import Equation, Program, averaged
+from chainrule.ir.names import nearest
+from chainrule.ir.parse import parse_program
+from chainrule.ir.program import Equation, Program, averaged, reads
+from chainrule.ir.source import lines, shorten
 from chainrule.ir.walk import Key
 
 
@@ -68,7 +71,8 @@ class Derivation:
 
     `forward` is the program with the auxiliary equations (arg-max positions) that the backward pass
     reads; `backward` its adjoint; `joint` both, ready to run. `gradients` maps the name of each tensor
-    asked for to its gradient tensor. `layers` maps tensor names to the layers they belong to.
+    asked for to its gradient tensor. `layers` maps tensor names to the layers they belong to. `evaluations` are the
+    derivatives that the equations were written with; `forward` has their results.
     """
 
     forward: Program
@@ -77,6 +81,7 @@ class Derivation:
     gradients: Mapping[str, Tensor]
     loss: Tensor | None
     layers: Mapping[str, str] = field(default_factory=dict[str, str])
+    evaluations: tuple[Evaluation, ...] = ()
 
     @cached_property
     def joint(self) -> Program:
@@ -148,6 +153,7 @@ def derive_program(
     DerivationError where the loss is no scalar or a rule is missing.
     """
     check_program(program)
+    program, evaluations = evaluated(program)
     if loss is not None:
         if loss.shape:
             raise DerivationError(
@@ -218,7 +224,7 @@ def derive_program(
     if loss is None:
         given += [adjoint_of(o) for o in seeds]
     body = Program(tuple(backward), tuple(given), outputs=tuple(gradients.values()))
-    return Derivation(forward, body, parts, gradients, loss, layers or {})
+    return Derivation(forward, body, parts, gradients, loss, layers or {}, evaluations)
 
 
 def _loss_of_samples(program: Program, loss: Tensor | None) -> Tensor | None:
@@ -275,24 +281,48 @@ def _with_auxiliary(program: Program, auxiliary: Mapping[Equation, Mapping[Key, 
 
 
 def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Derivation:
-    """Derive one equation given as text, from a given error signal of its left-hand side.
+    """Derive equations given as text, one on each line, from a given error signal of what the last one defines; where
+    that is the scalar `loss`, from the loss.
 
-    `wrt` names the tensors to differentiate by; without it, all real tensors on the right.
+    `wrt` names the tensors to differentiate by: real ones that the equations read and do not define, by default all.
     """
-    equation = parse_equation(text)
-    given = equation.value.tensors
+    equations = tuple(parse_program(text))
+    about = shorten("; ".join(lines(text)), 200)
+    if not equations:
+        raise EquationError("there is no equation", fix="write it as in: y[n, k] = sigmoid(u[n, k])")
+    result = equations[-1].tensor
+    defined = dict.fromkeys(e.tensor for e in equations)
+    given = tuple(t for t in reads(equations) if t not in defined)
+    program = Program(equations, inputs=given, outputs=(result,))
     by_name = {t.name: t for t in given if t.dtype == "real"}
-    names = list(by_name) if wrt is None else [wrt] if isinstance(wrt, str) else list(wrt)
+    known = f"one of {', '.join(by_name)}" if by_name else "write a real tensor on the right"
+    names = list(by_name) if wrt is None else [wrt] if isinstance(wrt, str) else list(dict.fromkeys(wrt))
     for name in names:
         if name not in by_name:
-            known = ", ".join(by_name)
-            raise DerivationError(f"no real tensor {name} stands in the equation", about=text, fix=f"one of {known}")
+            raise DerivationError(
+                f"{name} is defined by a line, and not given" if name in {t.name for t in defined}
+                else f"no real tensor {name} stands in the equation{'s' * (len(defined) > 1)}",
+                about=about, fix=nearest(name, by_name) + known,
+            )
     if not names:
-        raise DerivationError(
-            "there is nothing to differentiate by", about=text,
-            fix="name a real tensor that stands on the right" if by_name else "write a real tensor on the right",
-        )
-    program = Program((equation,), inputs=given, outputs=(equation.tensor,))
-    if equation.tensor == Tensor("loss", ()):
-        return derive_program(program, equation.tensor, [by_name[n] for n in names])
-    return derive_program(program, None, [by_name[n] for n in names])
+        raise DerivationError("there is nothing to differentiate by", about=about, fix=known)
+    check_program(program)
+    _check_used(program)
+    wanted = [by_name[n] for n in names]
+    if result == Tensor("loss", ()):
+        return derive_program(program, result, wanted)
+    return derive_program(program, None, wanted)
+
+
+def _check_used(program: Program) -> None:
+    """Raises DerivationError where a line has no part in what the last one defines."""
+    used = set(program.outputs)
+    for equation in reversed(program.equations):
+        if equation.tensor in used:
+            used.update(equation.value.tensors)
+    for equation in program.equations:
+        if equation.tensor not in used:
+            raise DerivationError(
+                f"{equation.tensor.name} is defined and not used: {program.outputs[0].name}, which the last line "
+                "defines, does not depend on it", about=equation, fix="leave the line out, or write the result last",
+            )

@@ -143,7 +143,7 @@ def derive_lemma(
 
     trace = Trace(Derivative(Component(LOSS, ()), wrt), setting)
     trace.apply_each(("chain", "error_signal", "definition"))
-    _differentiate(trace)
+    differentiate(trace)
     trace.apply_each(("zero", "unit", "distribute"))
     common = tuple(trace.steps)
     pieces = tuple(_eliminate(trace.current, wrt, setting))
@@ -196,7 +196,8 @@ def rename_bound(value: Expr, taken: list[Index]) -> Expr:
     return transform(value, visit, Reduce)
 
 
-def _differentiate(trace: Trace) -> None:
+def differentiate(trace: Trace) -> None:
+    """Move every ∂ inwards until only brackets are left."""
     while Derivative in trace.current.types:
         if not trace.apply_each(calculus.MOVES) and not trace.apply(calculus.LAST):
             left = next(n for n in nodes(trace.current) if isinstance(n, Derivative))

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import combinations, islice, product
-from math import prod
+from math import gcd, prod
+from typing import NoReturn
 
 from chainrule.errors import EquationError, ShapeError
 from chainrule.ir.expr import Apply, Component, Delta, Derivative, Expr, Reduce, Size, Tensor
@@ -18,67 +19,76 @@ from chainrule.ir.functions import CATALOGUE, arity, is_function
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.print import affine_text, to_text
 from chainrule.ir.program import Equation, Program
+from chainrule.ir.recurrence import unrolled
 from chainrule.ir.source import shorten
 from chainrule.ir.walk import children, components, nodes
 
-MAX_POSITIONS = 1_000_000
+MAX_POSITIONS = 100_000
+MAX_PIECES = 256
 
 
 def check_equation(equation: Equation) -> None:
     """Raises EquationError where the equation is not well formed, ShapeError where its shapes do not fit. Whether its
     pieces bind every component is a question about the program: `check_program`."""
-    about = shorten(str(equation), 200)
-    _check_target(equation.target, about)
-    _check_free(equation, about)
+    _check_target(equation)
+    _check_free(equation)
     for node in nodes(equation.value):
         match node:
             case Apply():
-                _check_function(node, about)
+                _check_function(node, equation)
             case Delta(right=Component(tensor=tensor)):
                 if tensor.dtype != "integer":
                     raise EquationError(
-                        f"{to_text(node)} compares an index with {tensor.name}, which holds real numbers", about=about,
-                        fix=f"declare {tensor.name} as integer",
+                        f"{to_text(node)} compares an index with {tensor.name}, which holds real numbers",
+                        about=_shown(equation), fix=f"declare {tensor.name} as integer",
                     )
             case Reduce(indices=indices, body=body):
                 if len({index.name for index in indices}) < len(indices):
                     raise EquationError(
-                        f"{shorten(to_text(node), 60)} reduces twice over one index", about=about,
+                        f"{shorten(to_text(node), 60)} reduces twice over one index", about=_shown(equation),
                         fix="give the indices different names",
                     )
                 if node.kind in ("max", "argmax") and isinstance(body, Component) and body.pad == "-inf":
-                    _check_window(node, body, about)
+                    _check_window(node, body, equation)
             case Derivative(wrt=wrt):
                 if wrt.pad is not None or any(s.plain is None for s in wrt.subscripts):
                     raise EquationError(
-                        f"a derivative by {to_text(wrt)}", about=about, fix="differentiate by plain x[i, j]"
+                        f"a derivative by {to_text(wrt)}", about=_shown(equation), fix="differentiate by plain x[i, j]"
                     )
             case _:
                 pass
-    _check_minus_infinity(equation.value, about)
+    _check_minus_infinity(equation)
     for component in components(equation.value):
-        _check_read(component, about)
+        _check_read(component, equation)
 
 
-def _check_target(target: Component, about: str) -> None:
+def _shown(*equations: Equation) -> str:
+    """What an error says it is about. Written when there is one, for the text of an equation takes longer than its
+    check."""
+    return shorten(" ; ".join(map(str, equations)), 200)
+
+
+def _check_target(equation: Equation) -> None:
     """Mixed-radix subscripts over distinct indices, in range."""
-    _check_rank(target, about)
+    target = equation.target
+    _check_rank(target, equation)
     seen: set[str] = set()
     for axis, (subscript, extent) in enumerate(zip(target.subscripts, target.tensor.shape, strict=True)):
         for index in subscript.indices:
             if index.name in seen:
                 raise EquationError(
-                    f"index {index.name} stands twice on the left", about=about,
+                    f"index {index.name} stands twice on the left", about=_shown(equation),
                     fix="use two indices and a bracket [i == j] on the right",
                 )
             seen.add(index.name)
         if not _injective(subscript):
             raise EquationError(
                 f"the subscript {affine_text(subscript)} on the left is no mixed-radix number: two positions may meet",
-                about=about, fix="write c*H*W + i*W + j, each coefficient the product of the extents after it",
+                about=_shown(equation),
+                fix="write c*H*W + i*W + j, each coefficient the product of the extents after it",
             )
         if not subscript.within(extent):
-            raise _out_of_range(target, axis, about, "define components inside the tensor only")
+            raise _out_of_range(target, axis, equation, "define components inside the tensor only")
 
 
 def _injective(subscript: Affine) -> bool:
@@ -94,55 +104,56 @@ def _injective(subscript: Affine) -> bool:
     return True
 
 
-def _check_free(equation: Equation, about: str) -> None:
+def _check_free(equation: Equation) -> None:
     left = {index.name: index for index in equation.target.free}
     for index in equation.value.free:
         if index.name not in left:
             raise EquationError(
-                f"index {index.name} is free on the right but not on the left", about=about,
+                f"index {index.name} is free on the right but not on the left", about=_shown(equation),
                 fix="sum over it or add it to the left",
             )
         if left[index.name] != index:
             raise ShapeError(
                 f"index {index.name} has extent {left[index.name].extent} on the left and {index.extent} on the right",
-                about=about, fix="use two different indices",
+                about=_shown(equation), fix="use two different indices",
             )
 
 
-def _check_function(node: Apply, about: str) -> None:
+def _check_function(node: Apply, equation: Equation) -> None:
     if not is_function(node.function):
         match = get_close_matches(node.function, sorted(CATALOGUE), 1, 0.5)
         raise EquationError(
-            f"the function {node.function} is unknown", about=about,
+            f"the function {node.function} is unknown", about=_shown(equation),
             fix=(f"did you mean {match[0]}? " if match else "") + f"known: {', '.join(CATALOGUE)}",
         )
     if len(node.arguments) != arity(node.function):
         raise EquationError(
-            f"{node.function} takes {arity(node.function)} arguments, not {len(node.arguments)}", about=about,
-            fix=f"write {node.function}({', '.join('xy'[: arity(node.function)])})",
+            f"{node.function} takes {arity(node.function)} arguments, not {len(node.arguments)}",
+            about=_shown(equation), fix=f"write {node.function}({', '.join('xy'[: arity(node.function)])})",
         )
 
 
-def _check_rank(component: Component, about: str) -> None:
+def _check_rank(component: Component, equation: Equation) -> None:
     tensor = component.tensor
     if len(component.subscripts) != len(tensor.shape):
         raise ShapeError(
             f"{to_text(component)} has {len(component.subscripts)} subscripts, but {tensor.name} has "
-            f"{len(tensor.shape)} axes {_shape(tensor)}", about=about, fix="give one subscript for each axis",
+            f"{len(tensor.shape)} axes {_shape(tensor)}",
+            about=_shown(equation), fix="give one subscript for each axis",
         )
 
 
-def _check_read(component: Component, about: str) -> None:
-    _check_rank(component, about)
+def _check_read(component: Component, equation: Equation) -> None:
+    _check_rank(component, equation)
     if component.pad is not None:
         return
     for axis, (subscript, extent) in enumerate(zip(component.subscripts, component.tensor.shape, strict=True)):
         if not subscript.within(extent):
             name = component.tensor.name
-            raise _out_of_range(component, axis, about, f"write pad({name}, 0) for 0 outside {name}")
+            raise _out_of_range(component, axis, equation, f"write pad({name}, 0) for 0 outside {name}")
 
 
-def _out_of_range(component: Component, axis: int, about: str, fix: str) -> ShapeError:
+def _out_of_range(component: Component, axis: int, equation: Equation, fix: str) -> ShapeError:
     subscript, extent = component.subscripts[axis], component.tensor.shape[axis]
     bounds = subscript.bounds()
     if bounds is not None and isinstance(extent, int):
@@ -152,15 +163,15 @@ def _out_of_range(component: Component, axis: int, about: str, fix: str) -> Shap
         reach = f"with {sizes or 'no index'} is not known to stay inside extent {extent}"
     return ShapeError(
         f"axis {axis} of {component.tensor.name} {_shape(component.tensor)}: the subscript "
-        f"{affine_text(subscript)} {reach}", about=about, fix=fix,
+        f"{affine_text(subscript)} {reach}", about=_shown(equation), fix=fix,
     )
 
 
-def _check_minus_infinity(value: Expr, about: str) -> None:
+def _check_minus_infinity(equation: Equation) -> None:
     """A padding of -inf is never selected, so it may stand only where something is selected. A node is shared, so
     every place where it stands is looked at, not every node."""
     seen: set[tuple[Expr, bool]] = set()
-    stack = [(value, False)]
+    stack: list[tuple[Expr, bool]] = [(equation.value, False)]
     while stack:
         node, selected = stack.pop()
         if (node, selected) in seen:
@@ -168,14 +179,14 @@ def _check_minus_infinity(value: Expr, about: str) -> None:
         seen.add((node, selected))
         if isinstance(node, Component) and node.pad == "-inf" and not selected:
             raise EquationError(
-                f"{to_text(node)} stands outside a maximum", about=about,
+                f"{to_text(node)} stands outside a maximum", about=_shown(equation),
                 fix="pad with -inf only directly under max[...] or argmax[...]",
             )
         inside = isinstance(node, Reduce) and node.kind in ("max", "argmax")
         stack.extend((child, inside) for child in children(node))
 
 
-def _check_window(node: Reduce, body: Component, about: str) -> None:
+def _check_window(node: Reduce, body: Component, equation: Equation) -> None:
     """Every window of a padded maximum holds a position inside the tensor. Axes that share no window index are
     independent, so each group of axes that do is enumerated on its own."""
     if len(body.subscripts) != len(body.tensor.shape):
@@ -197,12 +208,12 @@ def _check_window(node: Reduce, body: Component, about: str) -> None:
         if len(sizes) < len(axes) + len(outer) + len(inner):
             raise ShapeError(
                 f"the windows of {to_text(body)} have named extents, so a window of padding alone cannot be excluded",
-                about=about, fix="declare the extents as numbers",
+                about=_shown(equation), fix="declare the extents as numbers",
             )
         count = prod(sizes[len(axes) :])
         if count > MAX_POSITIONS:
             raise ShapeError(
-                f"the windows of {to_text(body)} have {count} positions, too many to look at", about=about,
+                f"the windows of {to_text(body)} have {count} positions, too many to look at", about=_shown(equation),
                 fix="give every window axis its own index",
             )
         limits = sizes[: len(axes)]
@@ -218,7 +229,7 @@ def _check_window(node: Reduce, body: Component, about: str) -> None:
                 where = ", ".join(f"{index.name} = {p}" for index, p in at.items()) or "everywhere"
                 raise ShapeError(
                     f"the window of {to_text(body)} at {where} is padding alone: it lies outside "
-                    f"{body.tensor.name} {_shape(body.tensor)}", about=about,
+                    f"{body.tensor.name} {_shape(body.tensor)}", about=_shown(equation),
                     fix="use less padding or fewer positions",
                 )
 
@@ -241,14 +252,16 @@ def _shape(tensor: Tensor) -> str:
 
 def check_program(program: Program) -> None:
     """Raises EquationError where the program is not well formed, ShapeError where shapes do not fit."""
+    pieces: dict[Tensor, list[Equation]] = {}
     for equation in program.equations:
         check_equation(equation)
+        pieces.setdefault(equation.tensor, []).append(equation)
     _check_names(program)
     _check_given(program)
     _check_sizes(program)
     _check_order(program)
-    for tensor in program.defined:
-        _check_bound_once(tensor, [e for e in program.equations if e.tensor == tensor])
+    for tensor, equations in pieces.items():
+        _check_bound_once(tensor, equations)
 
 
 def _check_names(program: Program) -> None:
@@ -274,7 +287,7 @@ def _check_given(program: Program) -> None:
     for equation in program.equations:
         if equation.tensor.name in given:
             raise EquationError(
-                f"{equation.tensor.name} is given, and defined again", about=shorten(str(equation), 200),
+                f"{equation.tensor.name} is given, and defined again", about=_shown(equation),
                 fix="define another tensor",
             )
     available = given | {tensor.name for tensor in program.defined}
@@ -302,12 +315,13 @@ def _check_sizes(program: Program) -> None:
     """Every named extent is one that a tensor's shape gives: nothing else says how large it is."""
     shapes = {e for t in program.given for e in t.shape if isinstance(e, str)} | {SAMPLES}
     for equation in program.equations:
-        bound = [i.extent for n in nodes(equation.value) if isinstance(n, Reduce) for i in n.indices]
-        sizes = [n.extent for n in nodes(equation.value) if isinstance(n, Size)]
+        inside = [n for n in nodes(equation.value) if isinstance(n, Reduce | Size)]
+        bound = [i.extent for n in inside if isinstance(n, Reduce) for i in n.indices]
+        sizes = [n.extent for n in inside if isinstance(n, Size)]
         for extent in (*(i.extent for i in equation.indices), *bound, *sizes):
             if isinstance(extent, str) and extent not in shapes:
                 raise ShapeError(
-                    f"no given tensor has an axis of the named extent {extent}", about=shorten(str(equation), 200),
+                    f"no given tensor has an axis of the named extent {extent}", about=_shown(equation),
                     fix=f"give a tensor with an axis {extent}, or write the number",
                 )
 
@@ -321,27 +335,39 @@ def _check_order(program: Program) -> None:
     given = {tensor.name for tensor in program.given}
     last = {e.tensor.name: position for position, e in enumerate(program.equations)}
     for position, equation in enumerate(program.equations):
-        about = shorten(str(equation), 200)
         for tensor in equation.value.tensors:
             name = tensor.name
             if name in given:
                 continue
             if name not in last:
                 raise EquationError(
-                    f"{name} is neither given nor defined", about=about, fix=_suggest(name, given | set(last))
+                    f"{name} is neither given nor defined", about=_shown(equation),
+                    fix=_suggest(name, given | set(last)),
                 )
             if last[name] < position:
                 continue
             cycle = _path(program, name, equation.tensor.name)
             if cycle is not None:
-                raise EquationError(
-                    f"cyclic equations: {' -> '.join((equation.tensor.name, *cycle))}", about=about,
-                    fix="a value of the run before is a state: State(tensor, next)",
-                )
+                _refuse_cycle(program, equation, cycle)
             raise EquationError(
-                f"{equation.tensor.name} reads {name}, which is defined later", about=about,
+                f"{equation.tensor.name} reads {name}, which is defined later", about=_shown(equation),
                 fix=f"move the definition of {name} before it",
             )
+
+
+def _refuse_cycle(program: Program, equation: Equation, cycle: Sequence[str]) -> NoReturn:
+    way = " -> ".join((equation.tensor.name, *cycle))
+    found = unrolled(program, cycle)
+    if found is None:
+        raise EquationError(
+            f"cyclic equations: {way}", about=_shown(equation),
+            fix="read what is defined before it; a value of the run before is a state: State(tensor, next)",
+        )
+    index, lines = found
+    raise EquationError(
+        f"recurrence over an index is not supported yet: {way} over {index}", about=_shown(equation),
+        fix="write it unrolled:\n    " + "\n    ".join(lines),
+    )
 
 
 def _path(program: Program, start: str, end: str) -> list[str] | None:
@@ -366,61 +392,74 @@ def _path(program: Program, start: str, end: str) -> list[str] | None:
     return None
 
 
-def _positions(component: Component, axis: int) -> frozenset[int] | None:
-    """The values of a subscript; None where they are the whole axis or not known."""
-    subscript, extent = component.subscripts[axis], component.tensor.shape[axis]
-    if subscript.radix(extent) or not isinstance(extent, int):
-        return None
+def _partial(component: Component, axis: int) -> bool:
+    """Whether the subscript of a target takes only some positions of its axis."""
+    extent = component.tensor.shape[axis]
+    return isinstance(extent, int) and not component.subscripts[axis].radix(extent)
+
+
+def _count(subscript: Affine) -> int:
+    """How many positions a subscript of a target takes: each a value of its own."""
+    return prod(_size(i.extent) for i in subscript.indices)
+
+
+def _positions(subscript: Affine) -> frozenset[int]:
     values = {subscript.offset}
     for index, c in subscript.terms:
-        if isinstance(index.extent, str):
-            return None
-        values = {v + c * i for v in values for i in range(index.extent)}
+        values = {v + c * i for v in values for i in range(_size(index.extent))}
     return frozenset(values)
 
 
-def _disjoint(one: Component, other: Component) -> bool:
-    for axis in range(len(one.subscripts)):
-        a, b = _positions(one, axis), _positions(other, axis)
-        if a is not None and b is not None and not a & b:
-            return True
-    return False
+def _apart(one: Affine, other: Affine) -> bool:
+    """Whether two subscripts of targets take no position both. Ranges and residue classes are told apart by their
+    numbers alone; other ones position by position."""
+    a, b = one.bounds(), other.bounds()
+    assert a is not None and b is not None
+    if a[1] < b[0] or b[1] < a[0]:
+        return True
+    common = gcd(*(c for s in (one, other) for i, c in s.terms if i.extent != 1))
+    if common and (a[0] - b[0]) % common:
+        return True
+    if max(_count(one), _count(other)) > MAX_POSITIONS:
+        return False
+    return _positions(one).isdisjoint(_positions(other))
 
 
 def _check_bound_once(tensor: Tensor, pieces: Sequence[Equation]) -> None:
     """Pieces that are pairwise disjoint and together as many as the components bind each exactly once."""
-    about = shorten(" ; ".join(str(piece) for piece in pieces), 200)
-    for one, other in combinations(pieces, 2):
-        if not _disjoint(one.target, other.target):
-            whole = all(_positions(p.target, axis) is None for p in (one, other) for axis in range(len(tensor.shape)))
-            raise EquationError(
-                f"{tensor.name} is defined twice" if whole else f"pieces of {tensor.name} overlap: "
-                f"{to_text(one.target)} and {to_text(other.target)}", about=about,
-                fix="define every component exactly once",
-            )
-    positions = [[_positions(piece.target, axis) for axis in range(len(tensor.shape))] for piece in pieces]
-    partial = [axis for axis in range(len(tensor.shape)) if any(p[axis] is not None for p in positions)]
-    extents = [tensor.shape[axis] for axis in partial]
-    total = prod(_size(extent) for extent in extents)
-    bound = 0
-    for piece in positions:
-        sets = [piece[axis] for axis in partial]
-        bound += prod(_size(e) if s is None else len(s) for s, e in zip(sets, extents, strict=True))
-    if bound != total:
-        spots = product(*(range(_size(extent)) for extent in extents))
-        covered = [[piece[axis] for axis in partial] for piece in positions]
-        missing = next(
-            (
-                spot for spot in islice(spots, MAX_POSITIONS)
-                if not any(all(s is None or v in s for v, s in zip(spot, sets, strict=True)) for sets in covered)
-            ),
-            None,
+    axes = range(len(tensor.shape))
+    if len(pieces) > MAX_PIECES:
+        raise EquationError(
+            f"{tensor.name} is defined in {len(pieces)} pieces, more than {MAX_PIECES}", about=_shown(pieces[0]),
+            fix="define it by fewer equations, each over an index",
         )
-        where = ""
+    targets = [piece.target for piece in pieces]
+    partial = [axis for axis in axes if any(_partial(target, axis) for target in targets)]
+    for one, other in combinations(targets, 2):
+        if not any(
+            _partial(one, axis) and _partial(other, axis) and _apart(one.subscripts[axis], other.subscripts[axis])
+            for axis in partial
+        ):
+            whole = not any(_partial(target, axis) for target in (one, other) for axis in partial)
+            raise EquationError(
+                f"{tensor.name} is defined twice" if whole
+                else f"pieces of {tensor.name} overlap: {to_text(one)} and {to_text(other)}",
+                about=_shown(*pieces), fix="define every component exactly once",
+            )
+    extents = [_size(tensor.shape[axis]) for axis in partial]
+    if sum(prod(_count(target.subscripts[axis]) for axis in partial) for target in targets) == prod(extents):
+        return
+    where = ""
+    if sum(_count(target.subscripts[axis]) for target in targets for axis in partial) <= MAX_POSITIONS:
+        covered = [[_positions(target.subscripts[axis]) for axis in partial] for target in targets]
+        spots = islice(product(*map(range, extents)), MAX_POSITIONS // len(pieces))
+        missing = next(
+            (s for s in spots if not any(all(v in w for v, w in zip(s, one, strict=True)) for one in covered)), None
+        )
         if missing is not None:
             at = dict(zip(partial, missing, strict=True))
-            where = f", for one {tensor.name}[{', '.join(str(at.get(axis, ':')) for axis in range(len(tensor.shape)))}]"
-        raise EquationError(
-            f"some components of {tensor.name} {_shape(tensor)} are not defined{where}", about=about,
-            fix="define every component exactly once",
-        )
+            where = f", for one {tensor.name}[{', '.join(str(at.get(axis, ':')) for axis in axes)}]"
+    raise EquationError(
+        f"some components of {tensor.name} {_shape(tensor)} are not defined{where}", about=_shown(*pieces),
+        fix="define every component exactly once",
+    )

@@ -153,16 +153,19 @@ def guarded(text: str, read: Callable[[], T]) -> T:
 
 
 def lines(text: str) -> Iterator[str]:
-    """The equations of a program: one on each line; a line with an open bracket goes on."""
-    parts: list[str] = []
+    """The equations of a program: one on each line, or several with semicolons between. A line goes on while a bracket
+    is open, and a line without an equality sign outside of brackets belongs to the one before."""
+    held: list[str] = []
     depth = 0
-    for line in text.splitlines():
-        line = line.split("#", 1)[0].strip()
-        depth += sum((c in "([{") - (c in ")]}") for c in line)
-        if line:
-            parts.append(line)
-        if depth <= 0 and parts:
-            yield " ".join(parts)
-            parts, depth = [], 0
-    if parts:
-        yield " ".join(parts)
+    for part in (part.strip() for line in text.splitlines() for part in line.split("#", 1)[0].split(";")):
+        before, starts = depth, False
+        for character in part:
+            depth += (character in "([{") - (character in ")]}")
+            starts |= character == "=" and depth <= 0
+        if held and before <= 0 and starts:
+            yield " ".join(held)
+            held, depth = [], depth - before
+        if part:
+            held.append(part)
+    if held:
+        yield " ".join(held)

@@ -18,11 +18,11 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Literal
 
 from chainrule.errors import ChainruleError, ModelError, ShapeError
-from chainrule.ir.check import check_equation
+from chainrule.ir.check import check_program
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES, Extent
 from chainrule.ir.parse import parse_program
-from chainrule.ir.program import Equation
+from chainrule.ir.program import Equation, Program
 from chainrule.ir.program import State as ProgramState
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.text import Line, clash, extents, number, penalty, plain, read, whole, with_options
@@ -297,8 +297,7 @@ def _equations(
         # All lines so far are read together: the pieces of one tensor fix its size jointly.
         texts.append(line.source.text)
         equations = parse_program("\n".join(texts), tensors={**given, **own})
-    for equation in equations:
-        check_equation(equation)
+    check_program(Program(tuple(equations), inputs=(*given.values(), *own.values())))
     return equations, own
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from chainrule.errors import ModelError
+from chainrule.ir.check import check_program
 from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Tensor
 from chainrule.ir.parse import parse_equation, parse_program
 from chainrule.ir.program import Equation, Program, State, averaged, reads
@@ -79,9 +80,12 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
     constants = _constants(loss)
     training = _program(blocks, end, known, parameters, logits, constants)
     inference = _program(inference_blocks, inference_end, known, parameters, inference_logits, constants)
+    inference = replace(inference, states=_kept(training.states, inference.equations))
+    check_program(training)
+    check_program(inference)
     return Network(
         training=training,
-        inference=replace(inference, states=_kept(training.states, inference.equations)),
+        inference=inference,
         initial={tensor.name: initial for tensor, initial in parameters.items()},
         initial_states={state.tensor.name: initial for block in blocks for state, initial in block.states}
         | {tensor.name: initial for tensor, initial in constants.items()},
@@ -276,6 +280,7 @@ def _ending(
     lines = parse_program(text, tensors=local)
     if lines[-1].tensor != Tensor("loss", ()):
         raise ModelError("a loss of one's own defines the scalar `loss`", about=text, fix='write "loss = mean[n](…)"')
+    check_program(Program(tuple(lines), inputs=tuple(local.values())))
     mapping[lines[-1].tensor] = LOSS
     if (e := averaged(lines[-1])) is not None and e not in mapping:
         mapping[e] = SAMPLE_LOSS

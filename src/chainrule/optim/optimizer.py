@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from chainrule.errors import ModelError
+from chainrule.ir.check import check_program
 from chainrule.ir.expr import Tensor, derived
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program, State
@@ -127,12 +128,14 @@ class Optimizer(ABC):
                         f"no equation defines {name}_next", about=type(self).__name__, fix=f"write {name}_next = …"
                     )
                 states.append(State(given[name], defined[_own(f"{name}_next", value)]))
-        return Program(
+        program = Program(
             tuple(equations),
             inputs=(RATE, *(gradient for _, gradient in parameters)),
             states=tuple(states),
             outputs=tuple(state.next for state in states),
         )
+        check_program(program)
+        return program
 
     def _clipped(self, parameters: Sequence[tuple[Tensor, Tensor]]) -> tuple[list[Equation], list[Tensor]]:
         """The equations of clipping, and the tensor that stands for each parameter's gradient after them."""

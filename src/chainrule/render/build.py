@@ -37,6 +37,7 @@ def build(
     backward = Backward(derivation, language, detail)
     sheet = Exercise(derivation, language, detail)
     network, page, notation = overview.network(), tuple(algorithm.algorithm()), overview.notation()
+    notation = (*notation, *lemmas.evaluations())
     proofs, composites = tuple(lemmas.lemmas()), tuple(lemmas.composites())
     passes = (*backward.backward(), *Example(derivation, language, detail).example(example))
     end = (

@@ -18,6 +18,7 @@ from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Pad, Siz
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.walk import components, kind, nodes
+from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
 from chainrule.render.formula import Formula, Nabla, Part
@@ -45,6 +46,32 @@ class Lemmas(Writer):
         numbered = enumerate(self.derivation.lemmas, 1)
         for _, group_ in groupby(numbered, key=lambda entry: _stated(entry[1])):
             yield from self.group(list(group_))
+
+    def evaluations(self) -> Iterable[Block]:
+        """The derivatives that equations are written with: how each is evaluated, the innermost first."""
+        if not self.derivation.evaluations:
+            return
+        yield Heading(1, self.say("written.heading"))
+        yield Paragraph(self.say("written.lead"))
+        number = 0
+        for equation, found in groupby(self.derivation.evaluations, key=lambda e: e.equation):
+            evaluations = list(found)
+            steps = [step for e in evaluations for step in e.steps]
+            shown = frozenset(bounded(*(e for step in steps for e in (step.before, step.after))))
+            names = self.view(replace(self.names, bounded=shown), False)
+            stated = self.math(equation.target, "=", equation.value, names=names)
+            yield Paragraph(self.say("written.given", equation=stated))
+            for evaluation in evaluations:
+                number += 1
+                lemma = Lemma(equation, evaluation.derivative.wrt, evaluation.steps, (), (), ())
+                rows: list[Line] = []
+                left: Formula | None = self.math(evaluation.derivative, names=names)
+                for run in group(evaluation.steps, self.detail, LIMIT):
+                    right = self.math("=", run.steps[-1].after, names=names)
+                    rows.append(Line(f"D{number}.{len(rows) + 1}", left, right, self.reason(run, lemma, names)))
+                    left = None
+                yield Lines(tuple(rows))
+                yield from map(Paragraph, self.choices(lemma))
 
     def group(self, lemmas: Sequence[tuple[int, Lemma]]) -> Iterable[Block]:
         """The lemmas about one equation: what is given, each proof, and what is to be said of them."""

@@ -17,7 +17,7 @@ from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
-from chainrule.verify.scene import Scene, extents_for, of_composite, of_equation, of_lemma, work
+from chainrule.verify.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
 
 LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced
 PROGRAM_WORK = 4_000_000  # the same for whole programs
@@ -40,7 +40,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     """Every line of every lemma, for the batch and for one sample, of the composites, and the whole gradient."""
     program = derivation.forward
     few = extents_for(program, min(samples, LEMMA_SAMPLES))
-    found: list[tuple[Check, bool]] = []
+    found: list[tuple[Check, bool]] = [(SceneCheck(of_evaluation(e, few)), False) for e in derivation.evaluations]
     for where, lemma in _lemmas(derivation):
         scene, small = of_lemma(lemma, few, where), None
         if _work(scene) > LINE_WORK or selections(SceneCheck(scene)) > FEW_TRIALS:

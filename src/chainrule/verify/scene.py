@@ -16,6 +16,7 @@ from chainrule.derive.compose import Composite
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.matrix import recognise
 from chainrule.derive.trace import Step
+from chainrule.derive.written import Evaluation
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Expr, Multiply, Reduce, Tensor, derived, summed
@@ -92,6 +93,12 @@ def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "") -> Scene
     extra = () if plain.equation is lemma.equation else (plain.equation,)
     known = {} if lemma.signal is None else {lemma.error_signal: lemma.signal}
     return _scene(lines, (*computed, *extra, loss), definitions, extents, known)
+
+
+def of_evaluation(evaluation: Evaluation, extents: Mapping[str, int]) -> Scene:
+    """Every step that evaluates a derivative which an equation is written with."""
+    name = f"∂{evaluation.derivative.wrt.tensor.name} as {evaluation.equation.tensor.name} is written"
+    return _scene([_line(name, step) for step in evaluation.steps], (), {}, extents)
 
 
 def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -> Scene:
