@@ -7,7 +7,7 @@ every other. Below, going backwards, there are only lines for all the samples to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from chainrule.derive.lemma import one_sample
@@ -93,13 +93,9 @@ def _adds(value: Expr, sampled: Set[Tensor]) -> bool:
 def _of_one(value: Expr, n: Index, sampled: Set[Tensor]) -> bool:
     """Whether a value reads of all that depends on samples only what is of sample n."""
     return all(
-        SAMPLES in c.tensor.shape and all(s.plain == n for s, e in _axes(c) if e == SAMPLES)
+        [s.plain for s, e in zip(c.subscripts, c.tensor.shape, strict=True) if e == SAMPLES] == [n]
         for c in components(value) if c.tensor in sampled
     )
-
-
-def _axes(component: Component) -> Iterable[tuple[object, object]]:
-    return zip(component.subscripts, component.tensor.shape, strict=True)
 
 
 def _depends(value: Expr, sampled: Set[Tensor]) -> bool:

@@ -50,7 +50,7 @@ class Lemmas(Writer):
     def group(self, lemmas: Sequence[tuple[int, Lemma]]) -> Iterable[Block]:
         """The lemmas about one equation: what is given, each proof, and what is to be said of them."""
         (number, lemma), (last, _) = lemmas[0], lemmas[-1]
-        shown = self.shown(lemma)
+        shown = self.stated(lemma)
         names, equation = self.local(lemma), shown.equation
         y = equation.tensor
         ends = {
@@ -64,7 +64,7 @@ class Lemmas(Writer):
         else:
             yield Heading(2, self.say("lemma.titles", first=str(number), last=str(last), **ends))
         stated = self.math(equation.target, "=", equation.value, names=names)
-        wanted = self.join((self.math(self.shown(e).start, names=self.local(e)),) for _, e in lemmas)
+        wanted = self.join((self.math(self.stated(e).start, names=self.local(e)),) for _, e in lemmas)
         if names.is_loss(y):
             yield Paragraph(self.say("lemma.given_loss", equation=stated, gradient=wanted))
         else:
@@ -78,10 +78,10 @@ class Lemmas(Writer):
             view = self.local(each)
             short = self.short(own, each)
             if self.detail != "brief" and short is None:
-                yield from Paths(self, self.shown(each), view).figure()
+                yield from Paths(self, self.stated(each), view).figure()
             yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
-            for text in (*self.notes(self.shown(each), view), *([law] if law else [])):
+            for text in (*self.notes(self.stated(each), view), *([law] if law else [])):
                 said.setdefault(flat(text), text)
         yield from map(Paragraph, said.values())
 
@@ -90,7 +90,7 @@ class Lemmas(Writer):
         result is the error signal alone or where an earlier lemma with the same concise form has been proven."""
         if self.detail == "full":
             return None
-        shown = self.shown(lemma)
+        shown = self.stated(lemma)
         form = concise_of(shown)
         name = outline(form.right) if form is not None else None
         earlier = self.proven.setdefault(name, number) if name is not None else number
@@ -107,14 +107,14 @@ class Lemmas(Writer):
         for use in self.derivation.uses:
             if use.lemma.kind == lemma.kind and (text := self.coupling(use.equation, names, lemma.equation)):
                 return text
-        if self.shown(lemma) is lemma and any(SAMPLES in t.shape for t in tensors_of(lemma.equation)):
+        if self.stated(lemma) is lemma and any(SAMPLES in t.shape for t in tensors_of(lemma.equation)):
             if coupled(lemma.equation):
                 return self.say("lemma.coupled", n=self.math("n")) if lemma.equation.tensor != LOSS else None
             return self.say("lemma.below")
         return None
 
     def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
-        shown = self.shown(lemma)
+        shown = self.stated(lemma)
         closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if shown is not lemma else ())]
         rows = [*self.proof(shown, names, LIMIT - len(closing), short), *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
