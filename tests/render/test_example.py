@@ -85,6 +85,40 @@ def test_a_mean_over_fewer_has_a_smaller_divisor() -> None:
     assert plain(sample.values[mean.tensor.name][0, 0]) == sum((Fraction(v) for v in plane), Fraction(0)) / len(plane)
 
 
+NORMAL = {
+    "batch norm": cr.Sequential(cr.Input(2), cr.Dense(2), cr.BatchNorm(), cr.Sigmoid(), loss="half_squared_error"),
+    "layer norm": cr.Sequential(cr.Input(5), cr.Dense(8), cr.LayerNorm(), cr.Tanh(), loss="half_squared_error"),
+}
+
+
+def vanishing(sample: Sample) -> set[str]:
+    """The gradients that are 0 in an example, or next to nothing beside the largest."""
+    names = [t.name for t in sample.derivation.backward.defined]
+    sizes = {name: max(abs(float(plain(v))) for v in sample.values[name].values()) for name in names}
+    return {name for name, size in sizes.items() if size < 1e-4 * max(sizes.values())}
+
+
+def test_samples_that_couple_are_three_and_their_gradients_do_not_vanish() -> None:
+    """Two samples brought to mean 0 and variance 1 are ±1 whatever they were. The bias before the mean is taken has no
+    influence, nor has the mean on the variance: these two gradients are 0, and so are their numbers."""
+    derivation = NORMAL["batch norm"].derive()
+    sample = sample_of(derivation, None)
+    assert sample is not None and sample.sizes["N"] == 3 and agrees(sample)
+    shares = [use.contribution.name for use in derivation.parts["batchnorm1.m"].uses]
+    bias = derivation.gradients["dense1.b"].name
+    assert vanishing(sample) == {bias, shares[1]}
+    assert set(sample.values[bias].values()) == {0}
+    few = {"input": [[1, 2], [0, -1]], "target": [[0, 1], [0, 1]]}
+    two = sample_of(derivation, few)
+    assert two is not None and derivation.gradients["dense1.W"].name in vanishing(two)
+
+
+def test_three_features_are_left_of_those_that_are_normalised() -> None:
+    sample = sample_of(NORMAL["layer norm"].derive(), None)
+    assert sample is not None and sample.derivation.gradients["dense1.W"].name not in vanishing(sample)
+    assert len(sample.values["dense1.b"]) == 3
+
+
 def test_softmax_of_equal_numbers_is_exact() -> None:
     found = cells(cr.read_model("mlp").derive())
     assert "p = (½, ½)" in found and "δ^[2] = (½, −½)" in found

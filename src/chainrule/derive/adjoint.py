@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import count
 
 from chainrule.derive.calculus import position_of
+from chainrule.derive.coupling import Coupling, coupling
 from chainrule.derive.lemma import Lemma, adjoint_of, carried, derive_lemma, zero_gradient
 from chainrule.derive.trace import Step
 from chainrule.derive.written import Evaluation, evaluated
@@ -108,6 +109,23 @@ class Derivation:
         for use in self.uses:
             first.setdefault(use.lemma.kind, use.lemma)
         return tuple(first.values())
+
+    @cached_property
+    def coupling(self) -> Coupling:
+        """Where samples couple, and which lemmas therefore have no lines for one sample."""
+        return coupling(self.forward, self.loss, frozenset(part.tensor for part in self.parts.values()))
+
+    def sample(self, use: Use) -> Lemma | None:
+        """The lemma of a use for one sample, where that is true."""
+        return None if use.equation in self.coupling.below else use.lemma.sample
+
+    def sample_of(self, lemma: Lemma) -> Lemma | None:
+        """A lemma for one sample, where it is cited so."""
+        return lemma.sample if lemma.kind in self._for_one else None
+
+    @cached_property
+    def _for_one(self) -> frozenset[Key]:
+        return frozenset(use.lemma.kind for use in self.uses if use.equation not in self.coupling.below)
 
     def number(self, lemma: Lemma) -> int:
         """The number, from 1, by which the document cites a lemma's kind."""

@@ -1,12 +1,13 @@
 """Lemmas that are made of lemmas: the composite map, and the recurrence of the error signal.
 
 A citation puts the result of one lemma in place of the error signal that another starts from. Dense
-after an activation gives δ_j = g′(u_j) Σ_k W_kj δ_k, which repeats from block to block.
+after an activation gives δ_j = g′(u_j) Σ_k W_kj δ_k, which repeats from block to block. What comes out is a whole
+gradient: the tensor between the lemmas and the one at the end are each used once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,20 @@ from chainrule.derive import algebra
 from chainrule.derive.adjoint import Derivation, Use
 from chainrule.derive.lemma import Lemma, adjoint_of, rename_bound
 from chainrule.derive.trace import Setting, Step, Trace
-from chainrule.ir.expr import LOSS, Component, Derivative, Expr, Guard, Multiply, Tensor, summed
+from chainrule.ir.expr import (
+    LOSS,
+    Add,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Reduce,
+    Tensor,
+    summed,
+)
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import Key, bound, components, fresh, rename, substitute, transform
 
@@ -102,13 +116,15 @@ Form = Literal["map", "recurrence", "last"]
 class Repeated:
     """A composite and every place where the derivation has one of its kind.
 
-    Its form: "map", z = g(W x), from ∂ℓ/∂z to ∂ℓ/∂x; "recurrence", the error signal of one block from that of
-    the next; "last", the error signal of the last layer, from the loss.
+    Its form: "recurrence", the error signal of a layer's linear output from that of the next layer's; "last", of the
+    last layer, from the loss; "map", any other z = g(h(x)), from ∂ℓ/∂z to ∂ℓ/∂x. `sample` is the same for one
+    sample, where that is true.
     """
 
     composite: Composite
     form: Form
     uses: tuple[tuple[Use, Use], ...]
+    sample: Composite | None
 
 
 def composites(derivation: Derivation) -> tuple[Repeated, ...]:
@@ -116,34 +132,67 @@ def composites(derivation: Derivation) -> tuple[Repeated, ...]:
     the network is."""
     groups: dict[Key, list[tuple[Use, Use]]] = {}
     for outer, inner in _adjacent(derivation):
-        groups.setdefault((outer.lemma.kind, inner.lemma.kind), []).append((outer, inner))
-    return tuple(
-        Repeated(compose(outer.instance, inner.instance), _form(outer), tuple(pairs))
-        for pairs in groups.values()
-        for outer, inner in pairs[:1]
-    )
+        name = (outer.lemma.kind, inner.lemma.kind, _form(derivation, outer, inner), _for_one(derivation, outer, inner))
+        groups.setdefault(name, []).append((outer, inner))
+    found: list[Repeated] = []
+    for (*_, form, for_one), pairs in groups.items():
+        outer, inner = (use.instance for use in pairs[0])
+        a, b = (outer.sample, inner.sample) if for_one else (None, None)
+        sample = compose(a, b) if a is not None and b is not None else None
+        found.append(Repeated(compose(outer, inner), form, tuple(pairs), sample))
+    return tuple(found)
 
 
-def _form(outer: Use) -> Form:
+def _for_one(derivation: Derivation, outer: Use, inner: Use) -> bool:
+    """Whether both lemmas are true of one sample; the loss of a batch is of none."""
+    return derivation.sample(outer) is not None and derivation.sample(inner) is not None
+
+
+def _form(derivation: Derivation, outer: Use, inner: Use) -> Form:
     if _elementwise(outer):
         return "map"
-    return "last" if outer.lemma.per_sample or outer.equation.tensor == LOSS else "recurrence"
+    if outer.lemma.per_sample or outer.equation.tensor == LOSS:
+        return "last"
+    parameters = derivation.forward.parameters
+    here = [e for e in derivation.forward.equations if e.tensor in (outer.equation.tensor, inner.tensor)]
+    return "recurrence" if len(here) == 2 and all(linear(e.value, parameters) for e in here) else "map"
+
+
+def linear(value: Expr, parameters: Collection[Tensor]) -> bool:
+    """Whether a value is linear in what it reads besides parameters, with parameters as weights, and perhaps a bias."""
+    terms = value.terms if isinstance(value, Add) else (value,)
+    weighted = [t for t in terms if any(tensor not in parameters for tensor in t.tensors)]
+    return bool(weighted) and all(_weighted(t, parameters) for t in weighted)
+
+
+def _weighted(term: Expr, parameters: Collection[Tensor]) -> bool:
+    """Whether a term is one read of what is no parameter, times one of a parameter and constants, under sums."""
+    while isinstance(term, Reduce) and term.kind == "sum":
+        term = term.body
+    factors = term.factors if isinstance(term, Multiply) else (term,)
+    reads = [f for f in factors if isinstance(f, Component)]
+    constant = all(isinstance(f, Component | Constant | Delta | Guard) and not _selects(f) for f in factors)
+    others = [c for c in reads if c.tensor not in parameters]
+    return constant and len(others) == 1 and len(reads) > 1
+
+
+def _selects(factor: Expr) -> bool:
+    return isinstance(factor, Delta) and isinstance(factor.right, Component)
 
 
 def _adjacent(derivation: Derivation) -> Iterator[tuple[Use, Use]]:
-    """Uses that meet in a tensor which is used once, one of them element-wise and the other not."""
+    """Uses that meet in a tensor, one of them element-wise and the other not, each the only use of its tensor: what is
+    left out of either would be missing in the gradient that comes out."""
     parameters = derivation.forward.parameters
+    alone = [g.uses[0] for g in derivation.parts.values() if len(g.uses) == 1 and _composes(g.uses[0])]
     by_equation: dict[Tensor, list[Use]] = {}
-    for gradient in derivation.parts.values():
-        for use in gradient.uses:
-            if use.tensor not in parameters and _composes(use):
-                by_equation.setdefault(use.equation.tensor, []).append(use)
-    for gradient in derivation.parts.values():
-        if len(gradient.uses) == 1 and _composes(gradient.uses[0]):
-            outer = gradient.uses[0]
-            for inner in by_equation.get(gradient.tensor, ()):
-                if _elementwise(inner) != _elementwise(outer):
-                    yield outer, inner
+    for use in alone:
+        if use.tensor not in parameters:
+            by_equation.setdefault(use.equation.tensor, []).append(use)
+    for outer in alone:
+        for inner in by_equation.get(outer.tensor, ()):
+            if _elementwise(inner) != _elementwise(outer):
+                yield outer, inner
 
 
 def _composes(use: Use) -> bool:

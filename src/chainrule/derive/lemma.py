@@ -77,9 +77,11 @@ class Lemma:
 
     @cached_property
     def kind(self) -> Key:
-        """What makes lemmas instances of one: the equation without names and extents, and the use."""
+        """What makes lemmas instances of one: the equation without names and extents, where samples stand, and the
+        use."""
         uses = [c.tensor for c in components(self.equation.value)]
-        return (kind(self.equation.value, self.equation.indices), uses.index(self.wrt.tensor))
+        samples = tuple(tuple(e == SAMPLES for e in t.shape) for t in (self.equation.tensor, *uses))
+        return (kind(self.equation.value, self.equation.indices), samples, uses.index(self.wrt.tensor))
 
     @cached_property
     def sample(self) -> Lemma | None:

@@ -53,6 +53,10 @@ class Backward(Writer):
                 else:
                     said = self.say("backward.others" if page == self.LAST else "backward.before")
                     yield Heading(2, labels if page == self.LAST and labels else said)
+            for place, row in enumerate(rows, number + 1):
+                if row.use and (coupling := self.coupling(row.use.equation, names.of_batch())):
+                    yield Paragraph(self.say("coupling.line", line=f"({place})", coupling=coupling))
+                    break
             cells: list[tuple[Cell, ...]] = []
             batch: list[Text] = []
             for row in rows:
@@ -90,13 +94,14 @@ class Backward(Writer):
         rows: list[tuple[int, tuple[int, int, int], Row]] = []
         for place, part in enumerate(self.derivation.parts.values()):
             late = part.tensor not in parameters and part.tensor not in order
+            single = [self.derivation.sample(use) is not None for use in part.uses]
             for share, use in enumerate(part.uses, 1):
                 key = (-order[use.equation.tensor], 2 if part.tensor not in parameters else 1, place)
-                rows.append((self.page(use.equation.tensor), key, Row(part, use, share)))
+                rows.append((self.page(use.equation.tensor), key, Row(part, use, share, single[share - 1])))
             if part.sum is not None or not part.uses:
                 last = part.uses[-1].equation.tensor if part.uses else part.tensor
                 key = (-order.get(last, -len(order)), 3 if late else 2, place + len(order))
-                rows.append((self.page(last), key, Row(part, None, 0)))
+                rows.append((self.page(last), key, Row(part, None, 0, all(single))))
         ordered = sorted(rows, key=lambda r: r[1])
         return [(page, [row for *_, row in group]) for page, group in groupby(ordered, key=lambda r: r[0])]
 
@@ -117,21 +122,23 @@ class Backward(Writer):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the backward pass: a use of a tensor, or (without one) the sum over its uses."""
+    """One row of the backward pass: a use of a tensor, or (without one) the sum over its uses; `per_sample` says
+    whether what it computes is true of one sample alone."""
 
     part: Gradient
     use: Use | None
     share: int
+    per_sample: bool
 
     def results(self, batch: bool) -> tuple[Equation, ...]:
-        """The last lines of the lemma in this use's tensors: for one sample where there is such a form."""
+        """The last lines of the lemma in this use's tensors, for all samples or for one."""
         if self.use is None:
             if self.part.sum is None:
                 return ()
             sample = None if batch else one_sample(self.part.sum)
             return (sample or self.part.sum,)
-        lemma = self.use.lemma.sample
-        if batch or lemma is None:
+        lemma = None if batch else self.use.lemma.sample
+        if lemma is None:
             return self.use.equations
         mapping = {_without_samples(a): _without_samples(b) for a, b in self.use.mapping.items()}
         gradient = _without_samples(self.use.contribution)
@@ -144,24 +151,18 @@ class Row:
             return None
         if self.use is None:
             return concise_forward(results[0])
-        lemma = self.use.lemma if batch else self.use.lemma.sample or self.use.lemma
-        mapping = self.use.mapping
-        if not batch and lemma is self.use.lemma.sample:
+        sample = None if batch else self.use.lemma.sample
+        lemma, mapping = sample or self.use.lemma, self.use.mapping
+        if sample is not None:
             mapping = {_without_samples(a): _without_samples(b) for a, b in mapping.items()}
         return concise_of(lemma, mapping, results[0].tensor)
 
-    def per_sample(self) -> bool:
-        if self.use is not None:
-            return self.use.lemma.sample is not None
-        return all(use.lemma.sample is not None for use in self.part.uses)
-
     def cells(self, writer: Writer, number: str, names: Names, explained: set[object]) -> tuple[Cell, ...]:
         """Explanation, detailed and concise; `explained` holds the kinds of lemma that need no words any more."""
-        per_sample = self.per_sample()
-        view = writer.view(names, per_sample)
-        results = self.results(batch=not per_sample)
+        view = writer.view(names, self.per_sample)
+        results = self.results(batch=not self.per_sample)
         detailed = tuple((writer.math(e.target, "=", e.value, names=view),) for e in results)
-        form = self.concise(results, batch=not per_sample)
+        form = self.concise(results, batch=not self.per_sample)
         concise: Cell = () if form is None else ((writer.math(form.left, "=", form.right, names=view),),)
         new = self.use is None or writer.detail == "full" or self.use.lemma.kind not in explained
         why = self.explanation(writer, results, form.matrix if form else None, view, explained)
@@ -180,7 +181,7 @@ class Row:
 
     def batch(self, writer: Writer, names: Names) -> Iterable[Text]:
         """The concise form for all samples, where the row speaks of one."""
-        if not self.per_sample() or not (results := self.results(batch=True)):
+        if not self.per_sample or not (results := self.results(batch=True)):
             return
         form = self.concise(results, batch=True)
         if form is not None:

@@ -99,7 +99,7 @@ class Numbered(Backward):
     def backward_rows(self) -> Iterable[tuple[Cell, ...]]:
         lines: list[tuple[object, Text, Sequence[Equation], Names, Part]] = []
         for number, row in enumerate((row for _, rows in self.pages() for row in rows), 1):
-            batch = not (self.single and row.per_sample())
+            batch = not (self.single and row.per_sample)
             results = row.results(batch)
             if results:
                 name = self.derivation.number(row.use.lemma) if row.use else None

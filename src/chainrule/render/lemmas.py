@@ -10,14 +10,15 @@ from itertools import groupby
 from chainrule.derive import matrix as m
 from chainrule.derive import planes as pl
 from chainrule.derive import window
+from chainrule.derive.adjoint import Use
 from chainrule.derive.calculus import apply_law
-from chainrule.derive.compose import Repeated, compose, composites
+from chainrule.derive.compose import Repeated, composites
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import RULES, Setting, Step
 from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Pad, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
-from chainrule.ir.walk import components, kind, nodes
+from chainrule.ir.walk import components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
@@ -27,7 +28,7 @@ from chainrule.render.names import Names
 from chainrule.render.paths import Paths
 from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
-from chainrule.render.writer import Writer, concise_of, coupled, outline, ways
+from chainrule.render.writer import Writer, concise_of, coupled, outline, tensors_of, ways
 
 
 class Lemmas(Writer):
@@ -76,7 +77,7 @@ class Lemmas(Writer):
     def group(self, lemmas: Sequence[tuple[int, Lemma]]) -> Iterable[Block]:
         """The lemmas about one equation: what is given, each proof, and what is to be said of them."""
         (number, lemma), (last, _) = lemmas[0], lemmas[-1]
-        shown = lemma.sample or lemma
+        shown = self.stated(lemma)
         names, equation = self.local(lemma), shown.equation
         y = equation.tensor
         ends = {
@@ -90,23 +91,24 @@ class Lemmas(Writer):
         else:
             yield Heading(2, self.say("lemma.titles", first=str(number), last=str(last), **ends))
         stated = self.math(equation.target, "=", equation.value, names=names)
-        wanted = self.join((self.math((e.sample or e).start, names=self.local(e)),) for _, e in lemmas)
+        wanted = self.join((self.math(self.stated(e).start, names=self.local(e)),) for _, e in lemmas)
         if names.is_loss(y):
             yield Paragraph(self.say("lemma.given_loss", equation=stated, gradient=wanted))
         else:
             signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
             yield Paragraph(self.say("lemma.given", equation=stated, signal=signal, gradient=wanted))
-        if coupled(lemma.equation) and y != LOSS:
-            yield Paragraph(self.say("lemma.coupled", n=self.math("n")))
+        coupling = self.coupled(lemma, names)
+        if coupling is not None:
+            yield Paragraph(coupling)
         said: dict[str, Text] = {}
         for own, each in lemmas:
             view = self.local(each)
             short = self.short(own, each)
             if self.detail != "brief" and short is None:
-                yield from Paths(self, each.sample or each, view).figure()
-            yield Lines(tuple(self.lemma_lines(str(own), each, each.sample or each, view, short)))
+                yield from Paths(self, self.stated(each), view).figure()
+            yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
-            for text in (*self.notes(each.sample or each, view), *([law] if law else [])):
+            for text in (*self.notes(self.stated(each), view), *([law] if law else [])):
                 said.setdefault(flat(text), text)
         yield from map(Paragraph, said.values())
 
@@ -115,7 +117,7 @@ class Lemmas(Writer):
         result is the error signal alone or where an earlier lemma with the same concise form has been proven."""
         if self.detail == "full":
             return None
-        shown = lemma.sample or lemma
+        shown = self.stated(lemma)
         form = concise_of(shown)
         name = outline(form.right) if form is not None else None
         earlier = self.proven.setdefault(name, number) if name is not None else number
@@ -127,10 +129,20 @@ class Lemmas(Writer):
             return ()
         return self.say("lemma.alike", number=str(earlier)) if earlier != number else None
 
-    def lemma_lines(
-        self, number: str, lemma: Lemma, shown: Lemma, names: Names, short: Text | None
-    ) -> Iterable[Line]:
-        closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if lemma.sample else ())]
+    def coupled(self, lemma: Lemma, names: Names) -> Text | None:
+        """Why the lemma is about all samples together, where it is."""
+        for use in self.derivation.uses:
+            if use.lemma.kind == lemma.kind and (text := self.coupling(use.equation, names, lemma.equation)):
+                return text
+        if self.stated(lemma) is lemma and any(SAMPLES in t.shape for t in tensors_of(lemma.equation)):
+            if coupled(lemma.equation):
+                return self.say("lemma.coupled", n=self.math("n")) if lemma.equation.tensor != LOSS else None
+            return self.say("lemma.below")
+        return None
+
+    def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
+        shown = self.stated(lemma)
+        closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if shown is not lemma else ())]
         rows = [*self.proof(shown, names, LIMIT - len(closing), short), *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)
@@ -304,12 +316,11 @@ class Lemmas(Writer):
 
     def composite(self, number: int, repeated: Repeated) -> Iterable[Block]:
         (outer, inner), *_ = repeated.uses
-        a, b = outer.instance.sample, inner.instance.sample
-        composite = compose(a, b) if a and b else repeated.composite
+        composite = repeated.sample or repeated.composite
         ids = (self.derivation.number(outer.lemma), self.derivation.number(inner.lemma))
         title = self.say(f"composite.title_{repeated.form}", number=str(number), outer=str(ids[0]), inner=str(ids[1]))
         yield Heading(2, title)
-        numbers = [n for _, use in repeated.uses if (n := self.names.layer(use.tensor)) is not None]
+        numbers = self.alike(repeated.uses)
         names = self.names
         if len(numbers) > 1:
             names = names.relative(self.names.layer(inner.tensor) or 0)
@@ -318,7 +329,7 @@ class Lemmas(Writer):
             (composite.outer.equation.tensor.name, composite.inner.equation.tensor.name): "g",
             (composite.inner.equation.tensor.name, composite.inner.wrt.tensor.name): "h",
         }
-        names = replace(names, jacobians=jacobians) if a and b else replace(names.of_batch(), jacobians=jacobians)
+        names = replace(names if repeated.sample else names.of_batch(), jacobians=jacobians)
         rows: list[tuple[Formula | None, Formula, Text]] = []
         middle = self.math(composite.outer.pieces[0].equation.target, names=names)
         for position, step in enumerate(composite.steps):
@@ -347,7 +358,7 @@ class Lemmas(Writer):
                 reason = self.planes_reason(planes.right, composite.outer, names)
                 rows.append((self.math(planes.left, names=names), self.math("=", planes.right, names=names), reason))
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(rows, 1)))
-        if repeated.form != "map" or not (a and b):
+        if repeated.form != "map" or repeated.sample is None:
             return
         general = composite.jacobian[-1].after
         general_form = m.recognise(general, composite.target.free)
@@ -375,10 +386,21 @@ class Lemmas(Writer):
         )
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(further, len(rows) + 1)))
 
+    def alike(self, uses: Sequence[tuple[Use, Use]]) -> list[int]:
+        """The layers in which the composite of the first uses is written the same, relative to their numbers."""
+        found: dict[int, object] = {}
+        for outer, inner in uses:
+            number = self.names.layer(inner.tensor)
+            if number is not None:
+                involved = (*tensors_of(outer.equation), *tensors_of(inner.equation))
+                found[number] = self.relative_names(involved, number)
+        return [n for n, names in found.items() if names == next(iter(found.values()))]
+
 
 def _stated(lemma: Lemma) -> object:
     """What lemmas about one equation share."""
-    return kind(lemma.equation.value, lemma.equation.indices), lemma.per_sample
+    *equation, _ = lemma.kind
+    return tuple(equation), lemma.per_sample
 
 
 def _symbol(tensor: Tensor) -> Part:

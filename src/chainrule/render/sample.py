@@ -6,7 +6,7 @@ function that is rational only at 0 is chosen so that it meets 0: σ(0) = 1/2, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count, product
@@ -20,6 +20,7 @@ from chainrule.derive.lemma import one_sample
 from chainrule.derive.reduce import reduced_program
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.evaluate.exact import AT_ZERO, Line, Number, Place, Values, places, plain, run, size
+from chainrule.evaluate.numpy import execute
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add
 from chainrule.ir.index import SAMPLES, Extent, Index
@@ -29,6 +30,14 @@ from chainrule.ir.walk import children, components, nodes, rebuild
 
 FEW = 2
 """What only counts things is cut to this."""
+COUPLED = 3
+"""Samples where they are coupled."""
+TURNS = 4
+"""Choices of numbers that are tried at one size."""
+FAINT = 1e-4
+"""What a gradient may be, of the largest one, before it counts as nearly 0."""
+NOISE = 1e-12
+"""What rounding may leave of a gradient that is 0, of the largest one."""
 HANDY = 8
 """Entries of a tensor up to which nothing is cut."""
 LONG = 4_000
@@ -55,27 +64,107 @@ class Sample:
 
 def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True) -> Sample | None:
     """The derivation with numbers; None where it would take too many. Unless it is to be `whole`, lines of the backward
-    pass that nobody works by hand, and what depends on them, have none. Raises DerivationError for a number given to
-    nothing, or in another shape."""
+    pass that nobody works by hand, and what depends on them, have none. Numbers that the reader does not give are such
+    that no gradient vanishes that need not. Raises DerivationError for a number given to nothing, or in another shape.
+    """
     chosen = {name: _array(name, value) for name, value in (given or {}).items()}
+    if chosen:
+        return _sample(derivation, chosen, 0, whole=True)
     entries = (prod(e for e in t.shape if isinstance(e, int)) for t in derivation.joint.given)
-    small = derivation if chosen or max(entries) <= HANDY else _smaller(derivation)
-    sizes = _sizes(small, chosen)
-    joint = small.joint
+    handy = max(entries) <= HANDY
+    small: dict[int, Derivation] = {}
+    first: Sample | None = None
+    left = MOST
+    for turn, few in product(range(TURNS), (FEW,) if handy else (FEW, FEW + 1)):
+        if few not in small:
+            small[few] = derivation if handy else _smaller(derivation, few)
+        sample = _sample(small[few], {}, turn, whole=whole)
+        first = first or sample
+        left -= operations(small[few].joint.equations)
+        if sample is None or left < 0:
+            break
+        if not _degenerate(sample):
+            return sample
+    return first
+
+
+def _sample(derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int, *, whole: bool) -> Sample | None:
+    """These numbers, and for the rest those of this turn."""
+    sizes = _sizes(derivation, chosen)
+    joint = derivation.joint
     if operations(joint.equations) > MOST:
         if chosen:
             raise DerivationError("the network is too large for numbers by hand", fix="take a smaller one")
         return None
     try:
-        backward = small.backward.equations if whole or chosen else _followed(small)
-        values = run(backward, _forward(small, sizes, chosen), sizes)
+        backward = derivation.backward.equations if whole else _followed(derivation)
+        values = run(backward, _forward(derivation, sizes, chosen, turn), sizes)
     except ChainruleError:
         raise
     except (ValueError, ArithmeticError) as error:
         if chosen:
             raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
         return None
-    return Sample(small, sizes, values, bool(chosen))
+    return _settled(Sample(derivation, sizes, values, bool(chosen)))
+
+
+def _gradients(sample: Sample) -> Iterator[tuple[Tensor, dict[Place, Number]]]:
+    """What the backward pass computes, as far as it is followed."""
+    for tensor in sample.derivation.backward.defined:
+        if tensor.name in sample.values:
+            yield tensor, sample.values[tensor.name]
+
+
+def _size_of(values: Iterable[Number]) -> float:
+    return max((abs(float(v)) for v in values), default=0.0)
+
+
+def _settled(sample: Sample) -> Sample:
+    """Gradients that are 0 at every point are 0 here, and not what rounding has left of them."""
+    largest = max((_size_of(own.values()) for _, own in _gradients(sample)), default=0.0)
+    noise = {
+        (t.name, place) for t, own in _gradients(sample) for place, v in own.items()
+        if isinstance(plain(v), float) and 0 < abs(float(v)) <= NOISE * largest
+    }
+    if not noise:
+        return sample
+    alive = _alive(sample)
+    values = {
+        name: {p: 0.0 if (name, p) in noise and p not in alive[name] else v for p, v in own.items()}
+        for name, own in sample.values.items()
+    }
+    return replace(sample, values=values)
+
+
+def _degenerate(sample: Sample) -> bool:
+    """Whether a gradient is 0 at these numbers, or nearly, that is not 0 everywhere."""
+    sizes = {t.name: _size_of(own.values()) for t, own in _gradients(sample)}
+    faint = [name for name, size_ in sizes.items() if size_ <= FAINT * max(sizes.values())]
+    return bool(faint) and any(map(_alive(sample).__getitem__, faint))
+
+
+def _alive(sample: Sample) -> dict[str, set[Place]]:
+    """Where the tensors of the backward pass are not 0 at some of a few points between."""
+    derivation = sample.derivation
+    rng = np.random.default_rng(0)
+    result: dict[str, set[Place]] = {t.name: set() for t in derivation.backward.defined}
+    for low in (0.2, -1.5, -1.5):
+        given = {
+            t.name: np.array([int(float(v)) for v in sample.values[t.name].values()]).reshape(_shape(t, sample.sizes))
+            if t.dtype == "integer" else rng.uniform(low, 1.5, _shape(t, sample.sizes))
+            for t in derivation.joint.given
+        }
+        with np.errstate(all="ignore"):
+            found = execute(derivation.joint, given)
+        largest = max((float(np.nanmax(np.abs(found[name]), initial=0)) for name in result), default=0.0)
+        for name, places_ in result.items():
+            array = np.abs(found[name])
+            places_ |= {tuple(map(int, place)) for place in np.argwhere(~(array <= NOISE * largest))}
+    return result
+
+
+def _shape(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(size(e, sizes) for e in tensor.shape)
 
 
 def _followed(derivation: Derivation) -> list[Equation]:
@@ -103,12 +192,12 @@ def _array(name: str, value: ArrayLike) -> np.ndarray:
     return result
 
 
-def _smaller(derivation: Derivation) -> Derivation:
+def _smaller(derivation: Derivation, few: int) -> Derivation:
     """The derivation of the same program at smaller shapes; itself where there are none."""
     forward = derivation.forward
     computed = (e for e in forward.equations if not (isinstance(e.value, Reduce) and e.value.kind == "argmax"))
     program = replace(forward, equations=tuple(computed))
-    small = reduced_program(program, FEW)
+    small = reduced_program(program, few)
     if small is None:
         return derivation
     pairs = zip(program.equations, small.equations, strict=True)
@@ -135,26 +224,28 @@ def _averaged(old: Expr, new: Expr) -> Expr:
 
 
 def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Numbers for the named extents: those of the arrays, else one sample (two where samples are coupled)."""
+    """Numbers for the named extents: those of the arrays, else one sample; three where samples are coupled: two that
+    are brought to mean 0 and variance 1 are ±1, and their gradients vanish."""
     sizes: dict[str, int] = {}
     for tensor in derivation.joint.given:
         array = chosen.get(tensor.name)
         for axis, extent in enumerate(tensor.shape):
             if isinstance(extent, str) and array is not None and array.ndim == len(tensor.shape):
                 sizes.setdefault(extent, array.shape[axis])
-    coupled = any(
+    coupled = bool(derivation.coupling.first) or any(
         SAMPLES in t.shape and one_sample(e) is None and e.tensor.shape
         for e in derivation.forward.equations for t in e.value.tensors
     )
     for tensor in derivation.joint.given:
         for extent in tensor.shape:
             if isinstance(extent, str):
-                sizes.setdefault(extent, (2 if coupled else 1) if extent == SAMPLES else FEW)
+                sizes.setdefault(extent, (COUPLED if coupled else 1) if extent == SAMPLES else FEW)
     return {SAMPLES: 1, **sizes}
 
 
-def _forward(derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray]) -> Values:
-    """The numbers given, for the rest small whole ones, and what the forward pass makes of them."""
+def _forward(derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray], turn: int) -> Values:
+    """The numbers given, for the rest small whole ones, and what the forward pass makes of them. Every turn begins
+    elsewhere in the rows of numbers."""
     joint = derivation.joint
     written = spellings(joint.given)
     known = {written.get(t, t).name: t for t in joint.given}
@@ -163,13 +254,13 @@ def _forward(derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[s
             raise DerivationError(f"nothing given is called {name!r}", fix="one of " + ", ".join(known))
     chosen = {known[name].name: array for name, array in chosen.items()}
     values: Values = {}
-    weights = count()
+    weights = count(turn)
     for tensor in joint.given:
         spots = list(places(tensor, sizes))
         if tensor.name in chosen:
             values[tensor.name] = _as_given(tensor, chosen[tensor.name], sizes)
         else:
-            numbers = _defaults(tensor, derivation, weights)
+            numbers = _defaults(tensor, derivation, weights, turn)
             values[tensor.name] = dict(zip(spots, numbers, strict=False))
     free = {t for t in derivation.forward.parameters if t.name not in chosen}
     return _balanced(derivation.forward, free, values, sizes)
@@ -193,7 +284,7 @@ def _exact(value: object) -> Number:
     return number if float(number) == float(text) else float(text)
 
 
-def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int]) -> Iterator[Number]:
+def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int], turn: int) -> Iterator[Number]:
     forward = derivation.forward
     rank = len([e for e in tensor.shape if e != SAMPLES])
     if tensor.dtype == "integer":
@@ -206,19 +297,18 @@ def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int]) ->
         return _cycle(SIGNALS)
     if tensor in forward.parameters and rank > 1:
         shift = 4 * next(weights)
-        return _cycle(WEIGHTS[shift % len(WEIGHTS) :] + WEIGHTS[: shift % len(WEIGHTS)])
+        return _cycle(WEIGHTS, shift)
     if tensor in forward.parameters:
         return _cycle(SMALL if _added(forward, tensor) else VECTOR[:2])
     if tensor in forward.random:
         return _cycle((1, 0, 1))
     if any(s.tensor == tensor for s in forward.states):
         return _cycle((1,))
-    return _cycle(IMAGE if rank > 1 else VECTOR)
+    return _cycle(IMAGE if rank > 1 else VECTOR, turn)
 
 
-def _cycle(numbers: Iterable[int]) -> Iterator[Number]:
-    own = tuple(numbers)
-    return (own[n % len(own)] for n in count())
+def _cycle(numbers: Sequence[int], start: int = 0) -> Iterator[Number]:
+    return (numbers[n % len(numbers)] for n in count(start))
 
 
 def _range(program: Program, tensor: Tensor) -> int:

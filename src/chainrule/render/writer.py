@@ -24,6 +24,7 @@ from chainrule.ir.expr import (
     Derivative,
     Expr,
     Reduce,
+    Size,
     Tensor,
     derived,
     is_gradient,
@@ -79,7 +80,7 @@ class Writer:
 
     def conserved(self, lemma: Lemma, names: Names) -> Text | None:
         """What part of the error signal reaches x, where that is a law: for windows whose weights sum to 1 or less."""
-        shown = lemma.sample or lemma
+        shown = self.stated(lemma)
         x = shown.wrt.tensor
         found = shares(shown.equation, x, self.constants)
         sides = summed_sides(shown.equation, x, shown.wrt)
@@ -122,10 +123,28 @@ class Writer:
 
     def local(self, lemma: Lemma) -> Names:
         involved = (*tensors_of(lemma.equation), *(t for e in (*lemma.facts, *lemma.auxiliary) for t in tensors_of(e)))
-        steps = (lemma.sample or lemma).all_steps
+        steps = self.stated(lemma).all_steps
         shown = frozenset(bounded(*(e for step in steps for e in (step.before, step.after))))
         names = replace(self.names.local(involved, lemma.error_signal), bounded=shown)
-        return self.view(names, lemma.sample is not None)
+        return self.view(names, self.derivation.sample_of(lemma) is not None)
+
+    def stated(self, lemma: Lemma) -> Lemma:
+        """The lemma as it is printed: for one sample, where it is cited so."""
+        return self.derivation.sample_of(lemma) or lemma
+
+    def coupling(self, equation: Equation, names: Names, like: Equation | None = None) -> Text | None:
+        """Where samples couple, and why no line from here back is about one of them; nothing for other equations. It is
+        said in the letters of the equation `like`."""
+        through = self.derivation.coupling.first.get(equation)
+        if through is None:
+            return None
+        letters = dict(zip(tensors_of(equation), tensors_of(like or equation), strict=True))
+        statistics = [t for t in through if SAMPLES not in t.shape]
+        places: dict[str, Inline | Text] = {"N": self.math(Size(SAMPLES), names=names)}
+        places["y"] = self.math((like or equation).target, names=names)
+        places["through"] = self.join((self.math(m.Symbol(letters[t]), names=names),) for t in statistics)
+        cause = self.say("coupling.statistics" if statistics else "coupling.samples", **places)
+        return self.say("coupling.here", cause=cause, **places)
 
     def view(self, names: Names, per_sample: bool) -> Names:
         """What has no form for one sample (batch statistics, weight decay and the sums it is in) is about 𝓛."""

@@ -80,8 +80,8 @@ def _lemmas(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
                 if broken:
                     raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=use.lemma)
                 yield name, use.lemma
-                if use.lemma.sample is not None:
-                    yield f"{name}, one sample", use.lemma.sample
+                if (sample := derivation.sample_of(use.lemma)) is not None:
+                    yield f"{name}, one sample", sample
 
 
 def broken_chain(lemma: Lemma) -> str:
