@@ -201,6 +201,7 @@ USERS = {
         ),
         Case("maximum_over_samples", "y[i<2] = max[j<3, m](x[m, i]*w[j])", {"x": ("N", 2), "w": (3,)}),
         Case("maximum_over_samples_first", "y[i<2] = max[m, j<3](x[m, i]*w[j])", {"x": ("N", 2), "w": (3,)}),
+        Case("place_as_a_number", "y[n, i<3] = argmax[k<2](w[k])*x[n, i] + x[n, i]", {"x": ("N", 3), "w": (2,)}),
         Case("maximum_over_nothing", "y[n, i<4] = max[j<3](x[n, i])", {"x": ("N", 4)}),
         Case(
             "sums_named_like_the_component", "y[n, k<2] = sum[k1](sum[k2](W[k, k1, k2]*x[n, k1, k2]))",
@@ -215,3 +216,4 @@ USERS = {
     )
 }
 """Equations of the kinds that users write and layers have not."""
+ALL = {**CASES, **USERS}

@@ -16,10 +16,8 @@ from chainrule.ir.index import Affine
 from chainrule.ir.parse import parse_equation
 from chainrule.ir.program import Program
 from chainrule.ir.walk import bound
-from tests.derive.cases import CASES, USERS
+from tests.derive.cases import ALL, USERS
 from tests.derive.oracle import false_steps, gradients_are_exact
-
-ALL = {**CASES, **USERS}
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.derive.cases import CASES
+from tests.derive.cases import ALL
 from tests.nn.test_every_layer import MODELS, model_with, ranges
 
 import chainrule as cr
@@ -71,9 +71,9 @@ def test_the_listing_of_every_layer_gives_its_gradients(name: str) -> None:
     assert differences(derivation, source_of(derivation), top=min([5, *ranges(model).values()])) == []
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_listing_of_an_equation_gives_its_gradients(name: str) -> None:
-    derivation = CASES[name].derivation
+    derivation = ALL[name].derivation
     assert differences(derivation, source_of(derivation), top=2) == []
 
 

@@ -39,8 +39,8 @@ from chainrule.ir.walk import bound, fresh, nodes, rename, transform
 # The order in which `lemma` tries the rules; each pass moves ∂ inwards, so it ends. The brackets come
 # when nothing else is left, so that one line of the document shows them all.
 MOVES = (
-    "derivative.independent", "zero", "derivative.sum", "derivative.reduction", "derivative.product",
-    "derivative.power", "unit", "derivative.max", "derivative.logsumexp", "derivative.function",
+    "derivative.independent", "derivative.argmax", "zero", "derivative.sum", "derivative.reduction",
+    "derivative.product", "derivative.power", "unit", "derivative.max", "derivative.logsumexp", "derivative.function",
 )
 LAST = "derivative.component"
 
@@ -98,6 +98,17 @@ def definition(expr: Expr, setting: Setting) -> Expr:
 @rule("derivative.independent", "∂c = 0 where c does not depend on x", ("D(b[k], x[i])", "0"))
 def derivative_of_independent(expr: Expr, setting: Setting) -> Expr:
     return _on_derivatives(expr, lambda node: None if depends(node.of, node.wrt.tensor) else ZERO)
+
+
+@rule(
+    "derivative.argmax", "∂ argmax_p a_p = 0 where one element is the greatest",
+    ("D(argmax[k<3](x[k]), x[i])", "0"),
+)
+def derivative_of_argmax(expr: Expr, setting: Setting) -> Expr:
+    """A position is constant but where it jumps; at a tie the convention is 0 too."""
+    return _on_derivatives(
+        expr, lambda node: ZERO if isinstance(node.of, Reduce) and node.of.kind == "argmax" else None
+    )
 
 
 @rule("derivative.sum", "∂(a + b) = ∂a + ∂b", ("D(x[k] + b[k], x[i])", "D(x[k], x[i]) + D(b[k], x[i])"))

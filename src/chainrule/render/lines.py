@@ -16,15 +16,16 @@ GROUPS: dict[str, str] = {
     "chain": "chain", "error_signal": "definition", "definition": "definition",
     "derivative.sum": "linearity", "derivative.reduction": "linearity", "derivative.product": "linearity",
     "derivative.independent": "linearity", "derivative.power": "power", "derivative.function": "function",
-    "derivative.max": "max", "derivative.logsumexp": "logsumexp", "derivative.component": "component",
-    "distribute": "distribute", "bracket": "bracket", "single": "bracket", "split": "split", "residues": "split",
+    "derivative.max": "max", "derivative.argmax": "argmax", "derivative.logsumexp": "logsumexp",
+    "derivative.component": "component", "distribute": "distribute",
+    "bracket": "bracket", "single": "bracket", "split": "split", "residues": "split",
     "radix": "split", "solve": "solve", "padding": "padding", "range": "padding", "law": "law", "reuse": "reuse",
     "collect": "algebra", "take_out": "algebra", "like_terms": "algebra", "constants": "algebra",
     "associate": "algebra", "zero": "algebra", "unit": "algebra", "cite": "cite",
 }
 ATTACHED = frozenset({"zero", "unit", "associate", "constants"})
 """Rules that only tidy: their steps belong to the line before."""
-DERIVATIVES = frozenset({"linearity", "independent", "power", "function", "max", "logsumexp", "component"})
+DERIVATIVES = frozenset({"linearity", "independent", "power", "function", "max", "argmax", "logsumexp", "component"})
 MERGES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset({"law"}), frozenset({"reuse", "algebra"})),
     (frozenset({"reuse", "algebra"}), frozenset({"algebra", "reuse"})),

@@ -365,6 +365,12 @@ class Statement:
             return value
         return Value(f"{value.at(ATOM)}.sum({self.axis(value, indices)})", _without(value.axes, indices))
 
+    def over(self, value: Value, indices: Sequence[Index]) -> Value:
+        """The value repeated along those of the indices that it does not depend on."""
+        missing = [i for i in indices if i not in value.axes]
+        axes = (*value.axes, *missing)
+        return self.full(self.aligned(value, axes), axes) if missing else value
+
     def axis(self, value: Value, indices: Sequence[Index]) -> str:
         if set(indices) == set(value.axes):
             return ""
@@ -460,15 +466,11 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
             return Value(f"{CALLS[function]}({', '.join(p.text for p in parts)})", axes)
         case Reduce(kind="sum", indices=indices, body=body):
             if isinstance(body, Add):
-                whole: Value = yield body, own
-                missing = [i for i in indices if i not in whole.axes]
-                if missing:
-                    axes = (*whole.axes, *missing)
-                    whole = own.full(own.aligned(whole, axes), axes)
-                return own.total(whole, indices)
+                inner = yield body, own
+                return own.total(own.over(inner, indices), indices)
             return own.summed(indices, body.factors if isinstance(body, Multiply) else (body,))
         case Reduce(kind=kind, indices=indices, body=body):
-            inner = yield body, own
+            inner = own.over((yield body, own), indices)
             axes = (*_without(inner.axes, indices), *indices)
             if kind == "logsumexp":
                 own.listing.helpers.add("logsumexp")
