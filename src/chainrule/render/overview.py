@@ -145,8 +145,8 @@ class Overview(Glance):
 
     def signal_notation(self) -> Iterable[Text]:
         """δ and Δ; Δ alone where no layer's δ is that of one sample."""
-        parts = self.derivation.parts if self.layers else {}
-        defined = [e.tensor for e in self.derivation.forward.equations if e.tensor.name in parts]
+        parts = self.derivation.parts
+        defined = [e.tensor for e in self.derivation.forward.equations if self.layers and e.tensor.name in parts]
         signals = [t for t in defined if adjoint_of(t).name in self.names.signals]
         alone = [t for t in signals if all(map(self.derivation.sample, parts[t.name].uses))]
         for tensor in (alone or signals)[:1]:
