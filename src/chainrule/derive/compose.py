@@ -29,7 +29,7 @@ from chainrule.ir.expr import (
     Tensor,
     summed,
 )
-from chainrule.ir.index import Affine, Index
+from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.walk import Key, bound, components, fresh, rename, substitute, transform
 
 
@@ -153,26 +153,26 @@ def _form(derivation: Derivation, outer: Use, inner: Use) -> Form:
         return "map"
     if outer.lemma.per_sample or outer.equation.tensor == LOSS:
         return "last"
-    parameters = derivation.forward.parameters
+    weights = [t for t in derivation.forward.given if SAMPLES not in t.shape]
     here = [e for e in derivation.forward.equations if e.tensor in (outer.equation.tensor, inner.tensor)]
-    return "recurrence" if len(here) == 2 and all(linear(e.value, parameters) for e in here) else "map"
+    return "recurrence" if len(here) == 2 and all(linear(e.value, weights) for e in here) else "map"
 
 
-def linear(value: Expr, parameters: Collection[Tensor]) -> bool:
-    """Whether a value is linear in what it reads besides parameters, with parameters as weights, and perhaps a bias."""
+def linear(value: Expr, weights: Collection[Tensor]) -> bool:
+    """Whether a value is linear in what it reads besides weights, each read times a weight, and perhaps a bias."""
     terms = value.terms if isinstance(value, Add) else (value,)
-    weighted = [t for t in terms if any(tensor not in parameters for tensor in t.tensors)]
-    return bool(weighted) and all(_weighted(t, parameters) for t in weighted)
+    weighted = [t for t in terms if any(tensor not in weights for tensor in t.tensors)]
+    return bool(weighted) and all(_weighted(t, weights) for t in weighted)
 
 
-def _weighted(term: Expr, parameters: Collection[Tensor]) -> bool:
-    """Whether a term is one read of what is no parameter, times one of a parameter and constants, under sums."""
+def _weighted(term: Expr, weights: Collection[Tensor]) -> bool:
+    """Whether a term is one read of what is no weight, times one of a weight and constants, under sums."""
     while isinstance(term, Reduce) and term.kind == "sum":
         term = term.body
     factors = term.factors if isinstance(term, Multiply) else (term,)
     reads = [f for f in factors if isinstance(f, Component)]
     constant = all(isinstance(f, Component | Constant | Delta | Guard) and not _selects(f) for f in factors)
-    others = [c for c in reads if c.tensor not in parameters]
+    others = [c for c in reads if c.tensor not in weights]
     return constant and len(others) == 1 and len(reads) > 1
 
 

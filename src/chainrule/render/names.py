@@ -1,7 +1,7 @@
 """What a tensor is called in formulas.
 
 A tensor of layer ℓ is its letter with [ℓ], counted over the layers that have parameters: "dense1.W" is
-W^[1]. The error signal of a layer's linear part is δ^[ℓ]; any other gradient is written ∂ℓ/∂x. Within
+W^[1]. The error signal of a layer's linear output is δ^[ℓ]; any other gradient is written ∂ℓ/∂x. Within
 a lemma the numbers are left out where they tell nothing, and the one error signal is δ.
 
 No tensor has a letter that the document itself uses (δ, N, ...) or that another tensor takes as the capital of its
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from chainrule.derive.adjoint import Derivation
+from chainrule.derive.compose import linear
 from chainrule.derive.lemma import adjoint_of
 from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Component, Tensor, is_position, origin
 from chainrule.ir.index import SAMPLES, Index
@@ -171,7 +172,7 @@ def names_of(derivation: Derivation) -> Names:
     signals: dict[str, Symbol] = {}
     for equation in program.equations:
         symbol = symbols.get(equation.tensor.name)
-        weighted = any(t in program.parameters for t in equation.value.tensors)
+        weighted = linear(equation.value, program.parameters)
         signal = Symbol("δ", symbol.layer) if symbol and symbol.layer else None
         if weighted and signal and signal not in signals.values() and signal not in used:
             signals[adjoint_of(equation.tensor).name] = signal

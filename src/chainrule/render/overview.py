@@ -132,15 +132,7 @@ class Overview(Glance):
                 v=self.math(m.Symbol(v), names=view), loss=self.math(scalar),
             )
         )
-        for equation in program.equations:
-            if self.layers and adjoint_of(equation.tensor).name in self.names.signals:
-                number = self.names.layer(equation.tensor)
-                gradient = Nabla(adjoint_of(equation.tensor))
-                local = self.names.relative(number or 0)
-                delta, loss = self.math(gradient, names=local), self.math(scalar)
-                items.append(self.say("notation.signal", delta=delta, l=self.math("ℓ"), loss=loss))
-                items.append(self.say("notation.signal_batch", capital=self.math(gradient, names=local.of_batch())))
-                break
+        items.extend(self.signal_notation())
         i, k = Index("i", 2), Index("k", 2)
         bracket = Delta(Affine.of(k), Affine.of(i))
         items.append(self.say("notation.bracket", bracket=self.math(bracket), k=self.math("k"), i=self.math("i")))
@@ -150,6 +142,24 @@ class Overview(Glance):
         items.extend(self.block_notation())
         yield Items(tuple(items))
         yield from self.symbols()
+
+    def signal_notation(self) -> Iterable[Text]:
+        """δ and Δ; Δ alone where no layer's δ is that of one sample."""
+        parts = self.derivation.parts
+        defined = [e.tensor for e in self.derivation.forward.equations if self.layers and e.tensor.name in parts]
+        signals = [t for t in defined if adjoint_of(t).name in self.names.signals]
+        alone = [t for t in signals if all(map(self.derivation.sample, parts[t.name].uses))]
+        for tensor in (alone or signals)[:1]:
+            gradient = Nabla(adjoint_of(tensor))
+            local = self.names.relative(self.names.layer(tensor) or 0)
+            capital = self.math(gradient, names=local.of_batch())
+            loss = self.math(Component(LOSS, ()), names=self.names if alone else self.batch)
+            places = {"l": self.math("ℓ"), "loss": loss}
+            if alone:
+                yield self.say("notation.signal", delta=self.math(gradient, names=local), **places)
+                yield self.say("notation.signal_batch", capital=capital)
+            else:
+                yield self.say("notation.signal_coupled", capital=capital, **places)
 
     def plane_notation(self) -> Iterable[Text]:
         """The signs that forms in planes are written with, as far as this document has them."""

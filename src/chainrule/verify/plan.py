@@ -47,11 +47,13 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
             small = reduced_lemma(lemma)
         found.append((SceneCheck(scene if small is None else of_lemma(small, few, where)), small is not None))
     for number, repeated in enumerate(composites(derivation), 1):
-        where = f"composite {number}, {repeated.form}"
-        scene, less = of_composite(repeated.composite, few, where), None
-        if _work(scene) > LINE_WORK:
-            less = reduced_composite(repeated.composite)
-        found.append((SceneCheck(scene if less is None else of_composite(less, few, where)), less is not None))
+        for composite, one in ((repeated.composite, ""), (repeated.sample, ", one sample")):
+            if composite is not None:
+                where = f"composite {number}, {repeated.form}{one}"
+                scene, less = of_composite(composite, few, where), None
+                if _work(scene) > LINE_WORK:
+                    less = reduced_composite(composite)
+                found.append((SceneCheck(scene if less is None else of_composite(less, few, where)), less is not None))
     found += [(SceneCheck(scene), False) for scene in _forms(program, few)]
     found.append(_gradient(derivation, extents_for(program, samples)))
     return found
