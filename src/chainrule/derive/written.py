@@ -14,6 +14,7 @@ from chainrule.derive import algebra, eliminate
 from chainrule.derive.lemma import adjoint_of, differentiate, rename_bound
 from chainrule.derive.trace import Setting, Step, Trace
 from chainrule.errors import DerivationError
+from chainrule.ir.check import check_cost
 from chainrule.ir.expr import Derivative, Expr, Tensor
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, transform
@@ -58,6 +59,7 @@ def evaluated(program: Program) -> tuple[Program, tuple[Evaluation, ...]]:
             found = _evaluation(equation, inner)
             evaluations.append(found)
             value = _replaced(value, inner, found.result)
+            check_cost(Equation(equation.target, value))
         equations.append(Equation(equation.target, value))
     return replace(program, equations=tuple(equations)), tuple(evaluations)
 

@@ -7,14 +7,17 @@ is of something given or bound before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from itertools import combinations, islice, product
 from math import gcd, prod
 from typing import NoReturn
 
 from chainrule.errors import EquationError, ShapeError
-from chainrule.ir.expr import Apply, Component, Delta, Derivative, Expr, Reduce, Size, Tensor
+from chainrule.ir.cost import derivative_size
+from chainrule.ir.expr import Apply, Component, Delta, Derivative, Expr, Multiply, Reduce, Size, Tensor
 from chainrule.ir.functions import CATALOGUE, arity, is_function
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.print import affine_text, to_text
@@ -23,13 +26,29 @@ from chainrule.ir.recurrence import unrolled
 from chainrule.ir.source import shorten
 from chainrule.ir.walk import children, components, nodes
 
-MAX_POSITIONS = 100_000
+# What an equation may cost. Each bound is far above what networks are written with, and is met by a text of a line or
+# two; derivation, document and check of an equation within all of them take seconds, not minutes.
+MAX_COMPONENTS = 2**31 - 1
+"""Components of one tensor for one sample, and positions that a subscript reaches: what native code can address."""
+MAX_INDICES = 12
+"""Indices that stand together: those of the left side and of all sums around one place. A tensor has as many axes."""
+MAX_DEPTH = 64
+"""Operations around one place, signs and brackets among them."""
+MAX_DERIVATIVE = 3_000
+"""Nodes of all the derivatives before they are simplified, `cost.derivative_size`: a product of 54 factors, say."""
+MAX_FACTORS = 64
+"""Factors of one product, brackets among them."""
 MAX_PIECES = 256
+"""Equations that define one tensor; residue classes of the strides of one read, each an equation of its gradient."""
+MAX_POSITIONS = 100_000
+"""Positions of windows, and of pieces, that are looked at one by one."""
 
 
+@lru_cache(maxsize=4096)  # a network's equations are checked in each program that has them
 def check_equation(equation: Equation) -> None:
     """Raises EquationError where the equation is not well formed, ShapeError where its shapes do not fit. Whether its
     pieces bind every component is a question about the program: `check_program`."""
+    check_cost(equation)
     _check_target(equation)
     _check_free(equation)
     for node in nodes(equation.value):
@@ -60,6 +79,66 @@ def check_equation(equation: Equation) -> None:
     _check_minus_infinity(equation)
     for component in components(equation.value):
         _check_read(component, equation)
+
+
+def check_cost(equation: Equation) -> None:
+    """Raises EquationError or ShapeError where an equation is beyond one of the bounds."""
+    axes = len(equation.target.subscripts)
+    deepest, factors = max(axes, len(equation.indices)), 0
+    for node in nodes(equation.value):
+        deepest = max(deepest, len(node.free))
+        match node:
+            case Reduce(indices=indices, body=body):
+                deepest = max(deepest, len(body.free))
+                terms = prod(i.extent for i in indices if isinstance(i.extent, int))
+                if terms > MAX_COMPONENTS:
+                    raise ShapeError(
+                        f"{shorten(to_text(node), 60)} is over {terms} positions, more than {MAX_COMPONENTS}",
+                        about=_shown(equation), fix="use smaller extents",
+                    )
+            case Multiply():
+                factors = max(factors, len(node.factors))
+            case Component():
+                deepest = max(deepest, len(node.subscripts))
+                _check_strides(node, equation)
+            case _:
+                pass
+    nodes_, depth = derivative_size(equation.value)
+    for count, most, what, fix in (
+        (deepest, MAX_INDICES, "indices stand together", "sum over some in an equation of its own"),
+        (factors, MAX_FACTORS, "factors stand in one product", "name a part by an equation of its own"),
+        (depth, MAX_DEPTH, "operations stand around one place", "name an inner part by an equation of its own"),
+        (nodes_, MAX_DERIVATIVE, "nodes make up its derivatives", "name parts by equations of their own"),
+    ):
+        if count > most:
+            raise EquationError(f"{count} {what}, more than {most}", about=_shown(equation), fix=fix)
+    for tensor in dict.fromkeys((equation.tensor, *equation.value.tensors)):
+        count = prod(e for e in tensor.shape if isinstance(e, int))
+        if count > MAX_COMPONENTS:
+            raise ShapeError(
+                f"{tensor.name} {_shape(tensor)} has {count} components, more than {MAX_COMPONENTS}",
+                about=_shown(equation), fix="use smaller extents",
+            )
+
+
+def _check_strides(component: Component, equation: Equation) -> None:
+    """A stride splits the gradient into its residue classes; a mixed-radix subscript does not."""
+    classes = 1
+    for subscript, extent in zip(component.subscripts, component.tensor.shape, strict=False):
+        bounds = subscript.bounds()
+        if bounds is not None and not -MAX_COMPONENTS <= bounds[0] <= bounds[1] <= MAX_COMPONENTS:
+            raise ShapeError(
+                f"the subscript {affine_text(subscript)} of {component.tensor.name} reaches {bounds[0]} … {bounds[1]}, "
+                f"beyond ±{MAX_COMPONENTS}", about=_shown(equation), fix="use smaller coefficients",
+            )
+        outer = [abs(c) for i, c in subscript.terms if i in equation.indices]
+        if len(outer) == 1 and isinstance(extent, int) and not subscript.radix(extent):
+            classes *= min(outer[0], extent)
+    if classes > MAX_PIECES:
+        raise EquationError(
+            f"the strides of {to_text(component)} split its gradient into {classes} classes, more than {MAX_PIECES}",
+            about=_shown(equation), fix="reshape first: y[n, i, r] = x[n, s*i + r], and read y[n, i, 0]",
+        )
 
 
 def _shown(*equations: Equation) -> str:
@@ -210,22 +289,28 @@ def _check_window(node: Reduce, body: Component, equation: Equation) -> None:
                 f"the windows of {to_text(body)} have named extents, so a window of padding alone cannot be excluded",
                 about=_shown(equation), fix="declare the extents as numbers",
             )
-        count = prod(sizes[len(axes) :])
+        limits, counts = sizes[: len(axes)], sizes[len(axes) :]
+        places, window_ = prod(counts[: len(outer)]), prod(counts[len(outer) :])
+        # Along one axis the positions of a window are numbers in a row, and one look finds whether any is inside.
+        count = max(places, window_) if len(axes) == 1 else places * window_
         if count > MAX_POSITIONS:
             raise ShapeError(
-                f"the windows of {to_text(body)} have {count} positions, too many to look at", about=_shown(equation),
-                fix="give every window axis its own index",
+                f"the windows of {to_text(body)} have {count} positions, more than {MAX_POSITIONS}",
+                about=_shown(equation), fix="give every window axis its own index",
             )
-        limits = sizes[: len(axes)]
-        for position in product(*(range(_size(i.extent)) for i in outer)):
+        cells = [[_value(s, dict(zip(inner, w, strict=True)), 0) for s in subscripts] for w in _every(inner)]
+        along = sorted(cell[0] for cell in cells) if len(axes) == 1 else []
+        for position in _every(outer):
             at = dict(zip(outer, position, strict=True))
-            if not any(
-                all(
-                    0 <= _value(s, at | dict(zip(inner, w, strict=True))) < e
-                    for s, e in zip(subscripts, limits, strict=True)
+            start = [_value(s, at, s.offset) for s in subscripts]
+            if len(axes) == 1:
+                first = bisect_left(along, -start[0])
+                inside = first < len(along) and start[0] + along[first] < limits[0]
+            else:
+                inside = any(
+                    all(0 <= a + c < e for a, c, e in zip(start, cell, limits, strict=True)) for cell in cells
                 )
-                for w in product(*(range(_size(i.extent)) for i in inner))
-            ):
+            if not inside:
                 where = ", ".join(f"{index.name} = {p}" for index, p in at.items()) or "everywhere"
                 raise ShapeError(
                     f"the window of {to_text(body)} at {where} is padding alone: it lies outside "
@@ -234,13 +319,17 @@ def _check_window(node: Reduce, body: Component, equation: Equation) -> None:
                 )
 
 
+def _every(indices: Sequence[Index]) -> Iterator[tuple[int, ...]]:
+    return product(*(range(_size(i.extent)) for i in indices))
+
+
 def _size(extent: Extent) -> int:
     assert isinstance(extent, int)
     return extent
 
 
-def _value(subscript: Affine, at: dict[Index, int]) -> int:
-    return subscript.offset + sum(c * at[index] for index, c in subscript.terms)
+def _value(subscript: Affine, at: dict[Index, int], start: int) -> int:
+    return start + sum(c * at[index] for index, c in subscript.terms if index in at)
 
 
 def _shape(tensor: Tensor) -> str:

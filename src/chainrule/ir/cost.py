@@ -1,4 +1,5 @@
-"""How many operations an equation takes: additions, multiplications, divisions, comparisons, function values.
+"""How many operations an equation takes: additions, multiplications, divisions, comparisons, function values; and how
+long its derivatives are before they are simplified.
 
 Each subexpression is computed once for every value of the indices that it depends on, as a program would that moves
 what does not change out of its loops; what equations share, once for all of them. A bracket costs nothing: it says
@@ -11,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from math import prod
 
-from chainrule.ir.expr import Add, Apply, Constant, Delta, Expr, Guard, Multiply, Power, Reduce
+from chainrule.ir.expr import Add, Apply, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size
 from chainrule.ir.index import SAMPLES, Extent, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import nodes
+from chainrule.ir.walk import children, nodes
 
 
 def operations(equations: Iterable[Equation]) -> int:
@@ -70,3 +71,34 @@ def _chosen(factor: Expr, free: Iterable[Index], sizes: Mapping[str, int]) -> Fr
         return Fraction(1)
     own = [i for i in factor.left.indices if i in free]
     return Fraction(1, max(prod(_size(i.extent, sizes) for i in own), 1))
+
+
+def derivative_size(root: Expr) -> tuple[int, int]:
+    """How many nodes the derivatives of an expression have, by all the tensors that it reads, as the rules write them:
+    a product of k factors becomes k products of k factors, and what is inside a function is written once more beside
+    its derivative. And how deep the expression is, for each level is a line or more of the derivation."""
+    size: dict[Expr, int] = {}
+    slope: dict[Expr, int] = {}
+    depth: dict[Expr, int] = {}
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        parts = children(node)
+        missing = [part for part in parts if part not in size]
+        if missing:
+            stack += missing
+            continue
+        stack.pop()
+        size[node] = 1 + sum(size[part] for part in parts)
+        depth[node] = 1 + max((depth[part] for part in parts), default=0)
+        match node:
+            case Multiply(factors=factors):
+                own = sum(len(f.tensors) * (size[node] - size[f]) for f in factors)
+            case Add() | Reduce(kind="sum"):
+                own = len(node.tensors) * (1 + len(parts))
+            case Constant() | Size() | Guard():
+                own = 0
+            case _:
+                own = len(node.tensors) * size[node]
+        slope[node] = own + sum(slope[part] for part in parts)
+    return slope[root], depth[root]
