@@ -245,3 +245,34 @@ def test_a_loss_and_an_optimizer_that_read_themselves_are_refused() -> None:
     model = cr.Sequential(cr.Input(3), cr.Dense(2), loss="mean_squared_error")
     with pytest.raises(cr.EquationError, match=r"cyclic equations: .*q"):
         model.fit(np.ones((4, 3)), np.ones((4, 2)), epochs=1, optimizer=Own(0.1), verbose=False)
+
+
+class Gate(cr.Layer):
+    equation = "h[n] = mask[n, 0]\ny[n, k] = g*x[n, k]*h[n]"
+    init = {"g": cr.ones()}
+    state = {"mask": cr.bernoulli(0.7, "n", 3)}
+
+
+class GateOpen(Gate):
+    inference = "y[n, k] = g*x[n, k]"
+
+
+def test_a_draw_in_a_line_that_reads_no_input_has_a_row_for_each_sample() -> None:
+    model = cr.Sequential(cr.Input(3), GateOpen(), loss="half_squared_error")
+    assert model.network.training.random[0].shape == ("N", 3)
+
+
+def test_a_layer_that_draws_says_what_a_prediction_is() -> None:
+    model, x = cr.Sequential(cr.Input(3), Gate(), loss="half_squared_error"), np.ones((4, 3))
+    model.fit(x, x, epochs=1, verbose=False)
+    for run in (lambda: model.predict(x), lambda: model.evaluate(x, x)):
+        with pytest.raises(cr.ModelError, match=r"gate1\.mask is drawn at random(.|\n)*inference"):
+            run()
+
+
+def test_a_parameter_without_axes_is_saved_and_loaded(tmp_path: Path) -> None:
+    model, x = cr.Sequential(cr.Input(3), GateOpen(), loss="half_squared_error"), np.ones((4, 3))
+    model.parameters["gateopen1.g"] = np.array(3.0)
+    model.save(tmp_path / "m.safetensors")
+    again = cr.load(tmp_path / "m.safetensors", custom={"GateOpen": GateOpen})
+    assert again.predict(x).tolist() == model.predict(x).tolist() == [[3.0] * 3] * 4

@@ -319,6 +319,8 @@ def _resolved(layer: Layer, name: str, shape: tuple[str | int, ...], fixed: Mapp
         extent = fixed.get(axis) if isinstance(axis, str) else axis
         if isinstance(axis, str) and axis in layer.options:
             extent = whole(axis, layer.options[axis], f"the shape of {name!r}")
+        if extent is None and axis == SAMPLES.lower():
+            extent = SAMPLES  # as it is read where nothing fixes it
         if extent is None:
             raise ModelError(
                 f"the shape of {name!r} names {axis!r}, whose extent nothing in the equation fixes",

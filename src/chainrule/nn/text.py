@@ -160,7 +160,8 @@ def extents(line: Line, known: Mapping[str, Tensor]) -> dict[str, Extent]:
     for node in ast.walk(line.tree):
         match node:
             case ast.Compare(
-                left=ast.Name(id=index), ops=[ast.Lt()], comparators=[ast.Constant(value=int() as extent)]
+                left=ast.Name(id=index), ops=[ast.Lt()],
+                comparators=[ast.Constant(value=int() as extent) | ast.Name(id=extent)],
             ):
                 declared.setdefault(index, extent)
             case ast.Subscript(value=ast.Name(id=name), slice=subscripts) if name in known:

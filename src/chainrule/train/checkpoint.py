@@ -57,7 +57,7 @@ def save(model: Model, path: Path) -> None:
             f"an option of a layer cannot be saved: {error}", fix="give layers numbers, texts and lists"
         ) from None
     arrays = {**dict(model.parameters), **dict(model.states)}
-    data = serialise({name: np.ascontiguousarray(array) for name, array in arrays.items()}, {KEY: text})
+    data = serialise({name: np.asarray(array, order="C") for name, array in arrays.items()}, {KEY: text})
     target = fspath(path)
     try:
         with open(target, "wb") as file:

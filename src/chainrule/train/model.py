@@ -325,6 +325,7 @@ class Model:
         again = self._again.get(key)
         if again is not None and (result := again(x, self._values, self._states)) is not None:
             return result
+        self._check_inference()
         given = self._given(x, self.dtype)
         samples = len(next(iter(given.values())))
         made = self._runner(
@@ -335,6 +336,14 @@ class Model:
         if isinstance(made, NativeRunner) and samples < FEW and len(inputs) == 1 and not made.whole:
             self._again[key] = Again(made, kept, samples, outputs[tensor])
         return outputs[tensor]
+
+    def _check_inference(self) -> None:
+        """Raises ModelError where a layer draws at random what a prediction would have to draw too."""
+        for tensor in self.network.inference.random:
+            raise ModelError(
+                f"{tensor.name} is drawn at random, and nothing says what it is in a prediction",
+                about=self.network.labels[tensor.name], fix='give the layer its own: inference = "y[n, k] = …"',
+            )
 
     def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid). `executor`
@@ -364,6 +373,7 @@ class Model:
     def _evaluate(
         self, given: Mapping[str, Array], target: Array, labels: Labels, executor: Executor | None, workers: int | None
     ) -> dict[str, float]:
+        self._check_inference()
         net = self._programs(given)[0] if WEIGHT in given else self.network
         assert net.target and net.loss
         made = self._runner(("evaluate", net.weight, labels), lambda: evaluation(net, labels), MANY, executor, workers)
