@@ -162,6 +162,8 @@ def test_a_window_of_padding_alone_is_refused() -> None:
     x = tensor("x", 4)
     with pytest.raises(ShapeError, match="padding alone"):
         run("y[i<4] = max[p<2](pad(x, -inf)[2*i + p])", x)
+    hidden = "y[i<4] = max[p<2](pad(x, -inf)[2*i + p])*[0 <= i < 2]"
+    assert (run(hidden, x)[2:] == 0).all() and run(hidden, x)[:2].all()
     i = Index("i", 4)
     with pytest.raises(EquationError, match="-inf outside a maximum"):
         evaluate(Component(x, (Affine.of(i),), "-inf"), point(x), (i,), extents={}, seed=SEED)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from chainrule.errors import DataError, DerivationError, EquationError, ShapeError
 from chainrule.evaluate.numpy import FUNCTIONS, bind_extents, evaluate, execute
-from chainrule.ir.expr import ONE, Apply, Component, Derivative, Multiply, Reduce, Tensor
+from chainrule.ir.expr import ONE, Apply, Component, Derivative, Guard, Multiply, Reduce, Tensor
 from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_equation, parse_program
@@ -191,11 +191,13 @@ def test_padding_is_never_selected() -> None:
     np.testing.assert_array_equal(run("a[i<3] = argmax[p<2](pad(x, -inf)[i + p - 1])", x=x), [1, 0, 1])
 
 
-def test_a_window_of_padding_alone_is_an_error() -> None:
+def test_a_window_of_padding_alone_is_never_selected() -> None:
+    """No program has one that counts; a gradient has them beside a bracket that is false there."""
     x, i, p = Tensor("x", (3,)), Index("i", 2), Index("p", 2)
     body = Component(x, (Affine(((i, 4), (p, 1)), -2),), "-inf")
-    with pytest.raises(EquationError, match="padding alone"):
-        evaluate(Reduce("max", (p,), body), {"x": np.ones(3)}, [i])
+    largest, inside = Reduce("max", (p,), body), Guard(Affine(((i, 1),), -1), 1)
+    np.testing.assert_array_equal(evaluate(largest, {"x": np.ones(3)}, [i]), [-np.inf, 1])
+    np.testing.assert_array_equal(evaluate(Multiply((largest, inside)), {"x": np.ones(3)}, [i]), [0, 1])
 
 
 # Integer tensors
@@ -539,3 +541,9 @@ def test_a_derivative_inside_a_derivative_is_refused() -> None:
     x = Component(Tensor("x", ()), ())
     with pytest.raises(DerivationError):
         evaluate(Derivative(Multiply((Derivative(x, x), x)), x), {"x": np.asarray(1.0)}, [])
+
+
+def test_brackets_alone_are_counted() -> None:
+    a = np.array([[0, 1, 1], [2, 2, 0]])
+    counted = run("y[n] = sum[i<2, t](sum[v<2]([v == id[n, t]]))", id=np.minimum(a, 1))
+    np.testing.assert_array_equal(counted, [6, 6])

@@ -229,7 +229,7 @@ def discharge_range(expr: Expr, setting: Setting) -> Expr:
 def padding(expr: Expr, setting: Setting) -> Expr:
     """A range bracket becomes a read padded with zeros, where it stands beside a factor read there.
 
-    It stays where a function or a power that need not be finite outside the range depends on its index: the
+    It stays where a function, a power or a maximum that need not be finite outside the range depends on its index: the
     executors take a product with a false bracket as 0. Beside it no read may be out of range either way, so
     every other one that might be is padded too.
     """
@@ -260,6 +260,7 @@ def _finite(expr: Expr, guard: Guard) -> bool:
     """Whether a factor is finite also where the guard is false: a polynomial in its indices is."""
     return not any(
         isinstance(node, Apply)
+        or (isinstance(node, Component) and node.pad == "-inf")
         or (isinstance(node, Reduce) and node.kind == "logsumexp")
         or (isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator != 1))
         for node in nodes(expr)

@@ -249,9 +249,8 @@ class Interpreter:
             hidden = hides(array, indices, self._shape)
         elif array.undefined is not None:
             outside = flattened(array, indices, array.undefined, self._shape)[1]
-            if outside.all(-1).any():
-                raise ShapeError("a maximum over a window of padding alone", about=named(body.tensor),
-                                 fix="use less padding or fewer windows")
+            alone = np.asarray(outside.all(-1))
+            hidden = alone if alone.any() else None  # a window of padding alone has no maximum
             rank = np.where(outside, np.uint64(0), rank + _ONE)
         position = np.asarray(rank.argmax(-1))
         value = np.take_along_axis(window, position[..., None], -1)[..., 0]
@@ -365,8 +364,10 @@ class Interpreter:
     def over(self, a: Labelled, indices: tuple[Index, ...]) -> NDArray[Any]:
         """The data over exactly these indices, in their order."""
         if a.undefined is not None and a.undefined.any():
-            raise ShapeError("a read outside a tensor", about=", ".join(sorted(self._outside)),
-                             fix="give the read a padding, pad(x, 0)[…], or the indices smaller extents")
+            raise ShapeError(
+                "a read outside a tensor, or a maximum over padding alone", about=", ".join(sorted(self._outside)),
+                fix="give the read a padding, pad(x, 0)[…], or the indices smaller extents",
+            )
         if not set(a.axes) <= set(indices):
             names = [i.name for i in a.axes if i not in indices]
             raise EquationError("indices that the result lacks", about=", ".join(names), fix="sum over them")

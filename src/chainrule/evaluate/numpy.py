@@ -283,10 +283,6 @@ class _Evaluation:
             tensor = np.ones(self.array(node.body.tensor).shape, bool)
             inside = self.read(tensor, node.body.subscripts, Fraction(0), node.body.tensor.name)
             eligible = self.full(inside, (*node.free, *node.indices)).reshape(rows.shape)
-            if not eligible.any(-1).all():
-                raise EquationError(
-                    f"a window over {node.body.tensor.name} is padding alone", fix="use less padding or fewer positions"
-                )
             if node.kind == "argmax":
                 first = (eligible & (rows == top[..., None])).argmax(-1)
         return Labelled(np.asarray(first), node.free)
@@ -338,6 +334,7 @@ class _Evaluation:
 
     def chain(self, factors: Sequence[Labelled], kept: Axes, summed: Axes) -> Labelled:
         """The sum by products of two factors at a time, the smallest result first."""
+        factors = factors or [Labelled(np.ones((), self.dtype), ())]
         work: list[Labelled] = []
         for number, f in enumerate(map(self.real, factors)):
             elsewhere = _union(kept, *(g.axes for g in (*factors[:number], *factors[number + 1 :])))
