@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from chainrule.derive import RULES, Derivation, Rule, derive_program
+from chainrule.derive.evidence import line_differs
+from chainrule.derive.scene import Line, Scene, of_lemma
 from chainrule.derive.trace import Setting
 from chainrule.errors import ChainruleError
 from chainrule.evaluate import numpy as executor
@@ -18,9 +20,7 @@ from chainrule.ir.expr import LOSS, Expr
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import substitute
 from chainrule.verify.certificate import certify
-from chainrule.verify.evidence import line_differs
 from chainrule.verify.exact import Array, GradientCheck, SceneCheck
-from chainrule.verify.scene import Line, Scene, of_lemma
 from tests.derive.cases import CASES, Case
 from tests.verify.mutants import canonical, mutants, reformulations
 

@@ -109,6 +109,11 @@ class Interpreter:
         self._outside: set[str] = set()
         self._numbers = count()
 
+    def forget(self, tensor: Tensor) -> None:
+        """Compute anew what reads a tensor whose values have changed."""
+        self._arrays.pop(tensor.name, None)
+        self.values = {node: value for node, value in self.values.items() if tensor not in node.tensors}
+
     def value(self, root: Expr) -> Labelled:
         return _fill(root, self.values, _operands, self._value)
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, log, prod
 
-from chainrule.derive import Derivation, Lemma, derive_program
+from chainrule.derive import Derivation, Lemma
 from chainrule.derive.compose import composites
-from chainrule.derive.reduce import reduced_composite, reduced_lemma, reduced_program
+from chainrule.derive.reduce import reduced_composite, reduced_lemma, small_derivation
+from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
-from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor, is_position
+from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
-from chainrule.verify.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
 
 LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced
 PROGRAM_WORK = 4_000_000  # the same for whole programs
@@ -150,32 +150,6 @@ def _gradient(derivation: Derivation, extents: Mapping[str, int]) -> tuple[Check
         if small is not None:
             return GradientCheck(small, extents_for(program, min(extents.get(SAMPLES, 1), LEMMA_SAMPLES))), True
     return whole, False
-
-
-def small_derivation(derivation: Derivation) -> Derivation | None:
-    """The derivation of the program at reduced shapes, where it uses the same lemmas in the same order."""
-    original = _without_auxiliary(derivation)
-    program = reduced_program(original)
-    if program is None:
-        return None
-    loss = None if derivation.loss is None else program.tensor(derivation.loss.name)
-    small = derive_program(program, loss, [program.tensor(name) for name in derivation.gradients])
-    return small if _rules(small) == _rules(derivation) else None
-
-
-def _rules(derivation: Derivation) -> list[tuple[str, str, tuple[str, ...]]]:
-    return [
-        (name, use.equation.tensor.name, tuple(step.rule for step in use.lemma.all_steps))
-        for name, gradient in derivation.parts.items()
-        for use in gradient.uses
-    ]
-
-
-def _without_auxiliary(derivation: Derivation) -> Program:
-    """The forward program without the positions that the backward pass saves."""
-    forward = derivation.forward
-    kept = tuple(e for e in forward.equations if not is_position(e.tensor))
-    return replace(forward, equations=kept)
 
 
 # Trials.

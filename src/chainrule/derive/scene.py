@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
+from chainrule.derive import plane_components as planes
 from chainrule.derive import window
 from chainrule.derive.blocks import blocks
 from chainrule.derive.compose import Composite
+from chainrule.derive.concise import blocks_form, component_form
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.matrix import recognise
 from chainrule.derive.trace import Step
@@ -23,8 +25,9 @@ from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Expr, Multiply
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, transform
-from chainrule.verify import planes
-from chainrule.verify.concise import blocks_form, component_form
+
+FORMS = ("matrix form", "form in blocks", "form in planes")
+"""The rules of lines that say a value otherwise and lead nowhere."""
 
 
 @dataclass(frozen=True)
