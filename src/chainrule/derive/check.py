@@ -1,14 +1,14 @@
 """What is derived is checked before anyone sees it: every line of it at one random point of the field.
 
-The lines of each lemma, also for one sample, and of each composite are compared at reduced shapes, a kind once, and so
-are concise forms; the whole gradient is compared with the tangent of the original program. What random field elements
-cannot settle (roots, shares, steps) is settled by the laws that they cannot obey, or with real numbers. A false line is
-an error that names it; a form that is false is withheld.
+The lines of each lemma (those for one sample when they are derived) and of each composite are compared at reduced
+shapes, a kind once, and so are concise forms; the whole gradient is compared with the tangent of the original program.
+What random field elements cannot settle (roots, shares, steps) is settled by the laws that they cannot obey, or with
+real numbers. A false line is an error that names it; a form that is false is not printed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from chainrule.derive.laws import normal
 from chainrule.derive.lemma import Lemma
 from chainrule.derive.reals import gradient_differs, line_differs
 from chainrule.derive.reduce import Claim, reduced_composite, same_steps, small_derivation, smaller, smaller_equation
-from chainrule.derive.scene import FORMS, Line, Scene, extents_for, of_composite, of_equation, of_lemma
+from chainrule.derive.scene import FORMS, Line, Scene, extents_for, extents_of, of_composite, of_equation, of_lemma
 from chainrule.derive.trial import failures, gradient_difference
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations_for
@@ -34,7 +34,6 @@ KEPT = 4096  # results that are kept, so that what is derived again is not check
 REPORT = "report it: this is a fault of chainrule's own"
 
 T = TypeVar("T")
-Extents = Mapping[str, int]
 
 
 class _Kept:
@@ -59,65 +58,76 @@ KNOWN = _Kept()
 
 def checked(derivation: Derivation) -> Derivation:
     """The derivation, every line of it checked. Raises DerivationError for the first line that is false."""
-    extents = extents_for(derivation.forward, SAMPLES)
-    withheld: list[Expr] = []
     for name, lemma in lemmas_of(derivation):
-        if not lemma_holds(lemma, extents, name):
-            withheld += [piece.equation.value for piece in lemma.pieces]
+        lemma_holds(lemma, name)
     for number, repeated in enumerate(composites(derivation), 1):
-        _composite(repeated.composite, extents, f"composite {number}, {repeated.form}")
+        composite_holds(repeated.composite, f"composite {number}, {repeated.form}")
     for equation in derivation.forward.equations:
-        if not _forms_hold(equation, extents):
-            withheld.append(equation.value)
-    program = derivation.joint, derivation.loss, *derivation.gradients.items(), *_sizes(extents)
-    KNOWN.get(("gradient", *program), lambda: _gradient(derivation, extents))
-    return replace(derivation, withheld=frozenset(withheld)) if withheld else derivation
+        equation_holds(equation)
+    key = ("gradient", derivation.joint, derivation.loss, *derivation.gradients.items())
+    KNOWN.get(key, lambda: _gradient(derivation))
+    return derivation
 
 
 def lemmas_of(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
-    """Each lemma that was derived, once; what it is called; and its form for one sample."""
+    """Each lemma that was derived, once, and what it is called."""
     seen: set[int] = set()
     for gradient in derivation.parts.values():
         for use in gradient.uses:
             if id(use.lemma) not in seen:
                 seen.add(id(use.lemma))
-                name = f"∂{use.tensor.name} in {use.equation.tensor.name}"
-                yield name, use.lemma
-                if use.lemma.sample is not None:
-                    yield f"{name}, one sample", use.lemma.sample
+                yield f"∂{use.tensor.name} in {use.equation.tensor.name}", use.lemma
 
 
-def _sizes(extents: Extents) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(extents.items()))
+# Lines. Each says whether the concise forms hold; where another line does not, it raises DerivationError.
 
 
-# Lines.
-
-
-def lemma_holds(lemma: Lemma, extents: Extents, name: str) -> bool:
-    """Whether the concise forms of a lemma hold. Raises DerivationError where one of its lines does not."""
-    return KNOWN.get(("lemma", lemma, *_sizes(extents)), lambda: _lemma(lemma, extents, name))
-
-
-def _lemma(lemma: Lemma, extents: Extents, name: str) -> bool:
+def lemma_holds(lemma: Lemma, name: str = "") -> bool:
     """A lemma's lines are those of its kind at reduced shapes, or they are checked as they stand."""
+    name = name or f"∂{lemma.wrt.tensor.name} in {lemma.equation.tensor.name}"
+    return KNOWN.get(("lemma", lemma), lambda: _lemma(lemma, name))
+
+
+def _lemma(lemma: Lemma, name: str) -> bool:
+    if broken := broken_chain(lemma):
+        raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma, fix=REPORT)
     claim = Claim.of(lemma)
     small = smaller([claim], SMALL)
-    if small is not None:
-        found = _stand_ins(small[0])
-        alike, forms = KNOWN.get(("kind", found, *_sizes(extents)), lambda: _kind(found, extents, name))
-        if alike is not None and same_steps(lemma.all_steps, alike.all_steps):
-            return forms
-    return _lines(of_lemma(lemma, extents, name))
+    found = _stand_ins(small[0] if small else claim)
+    alike, forms = KNOWN.get(("kind", found), lambda: _kind(found, lemma if small is None else None, name))
+    if alike is None or not same_steps(lemma.all_steps, alike.all_steps):
+        forms = _lines(of_lemma(lemma, _extents(lemma.equation, *lemma.facts), name))
+    return forms
 
 
-def _kind(claim: Claim, extents: Extents, name: str) -> tuple[Lemma | None, bool]:
-    """The lemma that is derived from a claim, where that can be, and whether its forms hold."""
-    try:
-        lemma = claim.derived()
-    except ChainruleError:
-        return None, False
-    return lemma, _lines(of_lemma(lemma, extents, name))
+def _kind(claim: Claim, lemma: Lemma | None, name: str) -> tuple[Lemma | None, bool]:
+    """The lemma that is derived from a claim, unless it is there, and whether it holds, for one sample too."""
+    if lemma is None:
+        try:
+            lemma = claim.derived()
+        except ChainruleError:
+            return None, False
+    forms = _lines(of_lemma(lemma, _extents(lemma.equation, *lemma.facts), name))
+    _ = lemma.sample  # is checked as it is derived
+    return lemma, forms
+
+
+def broken_chain(lemma: Lemma) -> str:
+    """Where a lemma's steps do not lead from ∂loss/∂x to its result: in words, empty where they do."""
+    current: Expr = lemma.start
+    for number, step in enumerate(lemma.steps, 1):
+        if step.before is not current:
+            return f"step {number}, {step.rule}, starts elsewhere"
+        current = step.after
+    for piece in lemma.pieces:
+        here = current
+        for number, step in enumerate(piece.steps, 1):
+            if step.before is not here:
+                return f"step {number} of a piece, {step.rule}, starts elsewhere"
+            here = step.after
+        if piece.equation.value is not here:
+            return "the result is not the last line"
+    return ""
 
 
 def _stand_ins(claim: Claim) -> Claim:
@@ -130,24 +140,28 @@ def _stand_ins(claim: Claim) -> Claim:
     return claim.over(names)
 
 
-def _forms_hold(equation: Equation, extents: Extents) -> bool:
-    """Whether the concise forms of a forward equation hold."""
+def composite_holds(composite: Composite, name: str = "a composite") -> bool:
+    def lines() -> bool:
+        small = reduced_composite(composite, SMALL) or composite
+        facts = (*small.outer.facts, *small.inner.facts)
+        return _lines(of_composite(small, _extents(small.outer.equation, small.inner.equation, *facts), name))
+
+    return KNOWN.get(("composite", composite), lines)
+
+
+def equation_holds(equation: Equation) -> bool:
+    """Of a forward equation only the forms are checked: it is what the user wrote."""
     small = smaller_equation(equation, SMALL) or equation
     tensors = dict.fromkeys((small.tensor, *small.value.tensors))
     small = small.over({t: Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(tensors)})
-    return KNOWN.get(("forms", small, *_sizes(extents)), lambda: _lines(of_equation(small, extents)))
+    return KNOWN.get(("forms", small), lambda: _lines(of_equation(small, _extents(small))))
 
 
-def _composite(composite: Composite, extents: Extents, name: str) -> None:
-    def lines() -> bool:
-        small = reduced_composite(composite, SMALL)
-        return _lines(of_composite(small or composite, extents, name))
-
-    KNOWN.get(("composite", composite, *_sizes(extents)), lines)
+def _extents(*equations: Equation) -> dict[str, int]:
+    return extents_of((t for e in equations for t in (e.tensor, *e.value.tensors)), SAMPLES)
 
 
 def _lines(scene: Scene) -> bool:
-    """Whether the forms among a scene's lines hold. Raises DerivationError where another line does not."""
     forms = True
     for number, difference in failures(scene, SEED).items():
         line = scene.lines[number]
@@ -174,10 +188,10 @@ def settled(scene: Scene, line: Line) -> bool:
 # Gradients.
 
 
-def _gradient(derivation: Derivation, extents: Extents) -> None:
-    large = operations_for(derivation.joint.equations, extents.get("N", 1)) > LARGE
-    small = small_derivation(derivation, SMALL) if large else None
-    again = small or derivation
+def _gradient(derivation: Derivation) -> None:
+    large = operations_for(derivation.joint.equations, SAMPLES) > LARGE
+    again = (small_derivation(derivation, SMALL) if large else None) or derivation
+    extents = extents_for(again.forward, SAMPLES)
     difference = gradient_difference(again, again.backward, extents, SEED)
     if difference is not None and gradient_differs(again, extents, SEED):
         raise DerivationError(

@@ -113,6 +113,10 @@ def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -
     z = outer.equation.over({x.tensor: copy.tensor})
     signal_of_u = outer.pieces[0].equation
     lines = [_line(where, step) for step in (*composite.steps, *composite.jacobian)]
+    gradient = Component(adjoint_of(x.tensor), x.subscripts)
+    for value in (composite.result, composite.jacobian[-1].after):
+        lines += _matrix_lines(where, Equation(gradient, value))
+    lines += _plane_lines(where, window.recognise(gradient, composite.result), extents)
     definitions = {u.tensor.name: u, z.tensor.name: z}
     computed = (
         *inner.facts, u, *outer.facts, Equation(copy, x), z, *inner.auxiliary, *outer.auxiliary, signal_of_u
@@ -216,8 +220,11 @@ class _Plain:
 
 def extents_for(program: Program, samples: int) -> dict[str, int]:
     """Numbers for the named extents: `samples` for N, small distinct ones for others."""
-    shapes = [t.shape for t in (*program.given, *program.defined)]
-    names = sorted({e for shape in shapes for e in shape if isinstance(e, str)} - {SAMPLES})
+    return extents_of((*program.given, *program.defined), samples)
+
+
+def extents_of(tensors: Iterable[Tensor], samples: int) -> dict[str, int]:
+    names = sorted({e for t in tensors for e in t.shape if isinstance(e, str)} - {SAMPLES})
     return {SAMPLES: samples, **{name: 3 + n % 3 for n, name in enumerate(names)}}
 
 

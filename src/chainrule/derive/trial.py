@@ -16,8 +16,10 @@ from chainrule.derive.scene import Line, Scene, integer_ranges
 from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import PRIME, Words, dot, elements, execute, random_values
 from chainrule.evaluate.interpreter import Interpreter
-from chainrule.evaluate.labelled import onto, ranges, size
-from chainrule.ir.expr import LOSS, Tensor
+from chainrule.evaluate.labelled import Labelled, onto, ranges, size
+from chainrule.evaluate.prime import key
+from chainrule.ir.expr import LOSS, Derivative, Tensor
+from chainrule.ir.index import Index
 from chainrule.ir.program import Equation, Program
 
 Array = NDArray[Any]
@@ -82,18 +84,36 @@ def _bind(values: dict[str, Array], equation: Equation, interpreter: Interpreter
 
 
 def compare(interpreter: Interpreter, line: Line, seed: int) -> Difference | None:
-    """Where the two sides of a line differ at this point."""
-    free = line.free
+    """Where the two sides of a line differ at this point. Lines with derivatives are compared along a random direction:
+    both sides, weighted at random over the indices that are free, in one sum."""
+    free, sides = line.free, (line.before, line.after)
     try:
-        left, right = (interpreter.over(interpreter.value(side), free) for side in (line.before, line.after))
+        if is_weighted(line):
+            weights = _weights(interpreter, free)
+            one, other = (interpreter.over(interpreter.along(side, weights), ()) for side in sides)
+            if one == other:
+                return None
+        left, right = (words(interpreter.over(interpreter.value(side), free)) for side in sides)
     except ChainruleError as error:
         return Difference(f"seed {seed}", "a value", f"none: {error.problem} ({error.about})")
-    left, right = words(left), words(right)
     if np.array_equal(left, right):
         return None
     at = tuple(np.argwhere(left != right)[0])
     where = ", ".join(f"{i.name} = {int(n)}" for i, n in zip(free, at, strict=True))
     return Difference(f"seed {seed}" + (f", {where}" if where else ""), str(left[at]), str(right[at]))
+
+
+def is_weighted(line: Line) -> bool:
+    return any(Derivative in side.types for side in (line.before, line.after))
+
+
+def _weights(interpreter: Interpreter, free: tuple[Index, ...]) -> Labelled:
+    known = interpreter.weights
+    if free not in known:
+        shape = tuple(size(i.extent, interpreter.extents) for i in free)
+        generator = np.random.default_rng(key(interpreter.seed, "weights", *[i.name for i in free]))
+        known[free] = Labelled(free, generator.integers(0, PRIME, shape, dtype=np.uint64))
+    return known[free]
 
 
 def words(array: Array) -> Words:

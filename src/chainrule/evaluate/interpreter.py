@@ -15,7 +15,7 @@ of equals, and argmax gives the position of that same entry.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from itertools import count
@@ -103,9 +103,11 @@ class Interpreter:
         self.given, self.extents, self.seed = values, extents, seed
         self.definitions = definitions or {}
         self.values: dict[Expr, Labelled] = {}
+        self.weights: dict[tuple[Index, ...], Labelled] = {}
         self._arrays: dict[str, NDArray[Any]] = {}
         self._ranges: dict[Affine, Labelled] = {}
         self._jacobians: dict[Component, tuple[tuple[Index, ...], Direction]] = {}
+        self._directions: dict[tuple[Component, tuple[Index, ...]], tuple[Labelled, Direction]] = {}
         self._outside: set[str] = set()
         self._numbers = count()
 
@@ -159,7 +161,11 @@ class Interpreter:
                 axes = axes_of((a, b))
                 equal = onto(a.data, a.axes, axes) == onto(b.data, b.axes, axes)
                 mask = undefined_of((b,), axes)
-                return bracketed(axes, equal, None if mask is None else np.broadcast_to(mask, equal.shape))
+                found = bracketed(axes, equal, None if mask is None else np.broadcast_to(mask, equal.shape))
+                one, other = left.plain, right.plain if isinstance(right, Affine) else None
+                if one is None or other is None or len(axes) < 2 or equal.shape[0] != equal.shape[1]:
+                    return found
+                return replace(found, same=(one, other))
             case Guard(subscript=subscript, extent=extent):
                 s = self._range(subscript)
                 return bracketed(s.axes, (s.data >= 0) & (s.data < size(extent, self.extents)), None)
@@ -271,6 +277,51 @@ class Interpreter:
                 return elementwise(add, x, elementwise(multiply, rise, self._keyed("step", [above])))
             case _:
                 return self._keyed(function, arguments)
+
+    # Along a direction.
+
+    def along(self, root: Expr, weights: Labelled) -> Labelled:
+        """Σ over the axes of the weights of weights · root: where root is linear in what depends on those indices, as
+        ∂y_k/∂x_i is, this takes one tangent and no Jacobian."""
+        return self._along(root, weights)
+
+    @walk.iterative
+    def _along(self, node: Expr, weights: Labelled) -> walk.Steps[Labelled]:
+        if not set(node.free).isdisjoint(weights.axes):
+            match node:
+                case Add(terms=terms):
+                    parts: list[Labelled] = []
+                    for term in terms:
+                        parts.append((yield self, term, weights))
+                    return elementwise(_added, *parts)
+                case Multiply() | Reduce(kind="sum"):
+                    reduced, body = (node.indices, node.body) if isinstance(node, Reduce) else ((), node)
+                    if set(reduced).isdisjoint(weights.axes) and not _is_padded(body):
+                        factors = _flat(body)
+                        moving = [f for f in factors if not set(f.free).isdisjoint(weights.axes)]
+                        if len(moving) != 1:
+                            parts = [self.value(f) for f in factors]
+                            return self._contract([*parts, weights], (*reduced, *weights.axes))
+                        inner: Labelled = yield self, moving[0], weights
+                        return self._contract([*[self.value(f) for f in factors if f is not moving[0]], inner], reduced)
+                case Derivative(of=of, wrt=wrt) if set(of.free).isdisjoint(weights.axes):
+                    plain = [s.plain for s in wrt.subscripts]
+                    if {*plain} == {*weights.axes} and len(plain) == len(weights.axes) and wrt.pad is None:
+                        slope = self.tangent(of, self._towards(wrt, weights))
+                        return slope or Labelled((), np.asarray(element(0)))
+                case _:
+                    pass
+        return self._contract([self.value(node), weights], weights.axes)
+
+    def _towards(self, wrt: Component, weights: Labelled) -> Direction:
+        if (wrt, weights.axes) not in self._directions:
+            data = onto(weights.data, weights.axes, wrt.free)
+            others = {name: d for name, d in self.definitions.items() if name != wrt.tensor.name}
+            direction = replace(self.direction({wrt.tensor.name: data}), definitions=others)
+            self._directions[wrt, weights.axes] = weights, direction
+        known, direction = self._directions[wrt, weights.axes]
+        assert known is weights, "one set of weights for these indices"
+        return direction
 
     # Windows.
 

@@ -25,13 +25,14 @@ DIRECT = 4096  # entries up to which a product is built before it is summed: les
 class Labelled:
     """Data with an index for each axis: uint64 field elements, or int64 integers. `undefined` marks the entries
     that come from a read outside a tensor (their data is arbitrary); `bracket` marks the 0/1 of a Delta or Guard,
-    `bits` any words that are all 0 or 1."""
+    `bits` any words that are all 0 or 1; `same` names the two indices that a bracket says are equal."""
 
     axes: tuple[Index, ...]
     data: NDArray[Any]
     undefined: NDArray[np.bool_] | None = None
     bracket: bool = False
     bits: bool = False
+    same: tuple[Index, Index] | None = None
 
     @property
     def words(self) -> Words:
@@ -114,7 +115,8 @@ def relabelled(a: Labelled, old: Index, new: Index) -> Labelled:
     if old not in a.axes:
         return a
     if new not in a.axes:
-        return replace(a, axes=tuple(new if axis == old else axis for axis in a.axes))
+        one, other = (tuple([new if axis == old else axis for axis in axes]) for axes in (a.axes, a.same or ()))
+        return replace(a, axes=one, same=other or None)
     first, second = a.axes.index(old), a.axes.index(new)
     mask = None if a.undefined is None else np.diagonal(a.undefined, 0, first, second)
     axes = (*(axis for axis in a.axes if axis not in (old, new)), new)
@@ -124,6 +126,8 @@ def relabelled(a: Labelled, old: Index, new: Index) -> Labelled:
 def contract(arrays: list[Labelled], reduced: tuple[Index, ...], shape: Shape) -> Labelled:
     """Σ over `reduced` of the product of the arrays."""
     undefined = _reaches(arrays, reduced) if any(a.undefined is not None for a in arrays) else None
+    if undefined is None:
+        arrays, reduced = _chosen(arrays, reduced)
     axes = axes_of(arrays)
     repeated = prod(shape(tuple([i for i in reduced if i not in axes])))
     result = _product(arrays, axes, reduced) if prod(shape(axes)) <= DIRECT else _pairwise(arrays, reduced, shape)
@@ -132,6 +136,21 @@ def contract(arrays: list[Labelled], reduced: tuple[Index, ...], shape: Shape) -
         return Labelled(result.axes, data, bits=result.bits and repeated == 1)
     mask = np.broadcast_to(onto(undefined.data, undefined.axes, result.axes), data.shape)
     return Labelled(result.axes, data, mask)
+
+
+def _chosen(arrays: list[Labelled], reduced: tuple[Index, ...]) -> tuple[list[Labelled], tuple[Index, ...]]:
+    """Σ_i [i = j]·a_i = a_j, for every bracket of this kind."""
+    while True:
+        for n, a in enumerate(arrays):
+            if a.same is not None and len(arrays) > 1:
+                one, other = a.same
+                old, new = (one, other) if one in reduced else (other, one)
+                if old in reduced:
+                    arrays = [relabelled(b, old, new) for m, b in enumerate(arrays) if m != n]
+                    reduced = tuple([i for i in reduced if i != old])
+                    break
+        else:
+            return arrays, reduced
 
 
 def _product(arrays: list[Labelled], axes: tuple[Index, ...], reduced: tuple[Index, ...]) -> Labelled:

@@ -8,12 +8,13 @@ from fractions import Fraction
 from math import ceil, log, prod
 
 from chainrule.derive import Derivation, Lemma
+from chainrule.derive.check import broken_chain, lemmas_of
 from chainrule.derive.compose import composites
 from chainrule.derive.reduce import reduced_composite, reduced_lemma, small_derivation
 from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
-from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor
+from chainrule.ir.expr import Add, Component, Reduce, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes
@@ -72,36 +73,12 @@ def _forms(program: Program, extents: Mapping[str, int]) -> Iterable[Scene]:
 
 def _lemmas(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
     """Each lemma that was derived, once; what it is called; and its form for one sample."""
-    seen: set[int] = set()
-    for gradient in derivation.parts.values():
-        for use in gradient.uses:
-            if id(use.lemma) not in seen:
-                seen.add(id(use.lemma))
-                name = f"∂{use.tensor.name} in {use.equation.tensor.name}"
-                broken = broken_chain(use.lemma)
-                if broken:
-                    raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=use.lemma)
-                yield name, use.lemma
-                if (sample := derivation.sample_of(use.lemma)) is not None:
-                    yield f"{name}, one sample", sample
-
-
-def broken_chain(lemma: Lemma) -> str:
-    """Where a lemma's steps do not lead from ∂loss/∂x to its result: in words, empty where they do."""
-    current: Expr = lemma.start
-    for number, step in enumerate(lemma.steps, 1):
-        if step.before is not current:
-            return f"step {number}, {step.rule}, starts elsewhere"
-        current = step.after
-    for piece in lemma.pieces:
-        here = current
-        for number, step in enumerate(piece.steps, 1):
-            if step.before is not here:
-                return f"step {number} of a piece, {step.rule}, starts elsewhere"
-            here = step.after
-        if piece.equation.value is not here:
-            return "the result is not the last line"
-    return ""
+    for name, lemma in lemmas_of(derivation):
+        if broken := broken_chain(lemma):
+            raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma)
+        yield name, lemma
+        if (sample := derivation.sample_of(lemma)) is not None:
+            yield f"{name}, one sample", sample
 
 
 def broken_citation(derivation: Derivation) -> str:
