@@ -22,6 +22,7 @@ _P = np.uint64(PRIME)
 _LOW_BITS = np.uint64(2**32 - 1)
 _LIMB = np.uint64(2**21 - 1)
 _WORDS = 8  # elements whose sum stays below 2^64
+_FEW = 256
 _CHUNK = 2048 // 3  # 3 limb products below 2^42 for each term: a chunk's sum stays within float64's exact 2^53
 
 Words = NDArray[np.uint64]
@@ -81,6 +82,9 @@ def multiply(a: Words, b: Words) -> Words:
 
 def power(a: Words, exponent: int) -> Words:
     """a^exponent; a negative exponent is a power of the inverse, and the inverse of 0 is 0."""
+    if a.size <= _FEW and not 0 <= exponent <= 3:  # one by one, where the calls for many products take longer
+        found = [pow(x, exponent, PRIME) if x else 0 for x in a.ravel().tolist()]
+        return np.array(found, np.uint64).reshape(a.shape)
     exponent = exponent % (PRIME - 1) if exponent < 0 else exponent
     result = np.ones_like(a)
     while exponent:
