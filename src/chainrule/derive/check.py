@@ -28,7 +28,7 @@ from chainrule.ir.program import Equation
 SEED = 0
 SAMPLES = 2
 SMALL = 2  # what only counts things has this extent
-LARGE = 5_000_000  # operations of a program above which its whole gradient is checked at reduced shapes
+LARGE = 10_000_000  # operations of a program above which its whole gradient is checked at reduced shapes
 KEPT = 4096  # results that are kept, so that what is derived again is not checked again
 
 REPORT = "report it: this is a fault of chainrule's own"
