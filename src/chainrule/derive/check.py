@@ -18,7 +18,7 @@ from chainrule.derive.laws import normal
 from chainrule.derive.lemma import Lemma
 from chainrule.derive.reals import gradient_differs, line_differs
 from chainrule.derive.reduce import Claim, reduced_composite, same_steps, small_derivation, smaller, smaller_equation
-from chainrule.derive.scene import FORMS, Line, Scene, extents_for, extents_of, of_composite, of_equation, of_lemma
+from chainrule.derive.scene import FORMS, Line, Scene, extents_for, extents_of, of_composite, of_equation, of_evaluation, of_lemma
 from chainrule.derive.trial import failures, gradient_difference
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations_for
@@ -62,6 +62,9 @@ def checked(derivation: Derivation) -> Derivation:
         lemma_holds(lemma, name)
     for number, repeated in enumerate(composites(derivation), 1):
         composite_holds(repeated.composite, f"composite {number}, {repeated.form}")
+    for evaluation in derivation.evaluations:
+        extents = _extents(evaluation.equation)
+        KNOWN.get(("evaluation", evaluation), lambda e=evaluation, x=extents: _lines(lambda _: of_evaluation(e, x)))
     for equation in derivation.forward.equations:
         equation_holds(equation)
     key = ("gradient", derivation.joint, derivation.loss, *derivation.gradients.items())
@@ -96,7 +99,7 @@ def _lemma(lemma: Lemma, name: str) -> bool:
     found = _stand_ins(small[0] if small else claim)
     alike, forms = KNOWN.get(("kind", found), lambda: _kind(found, lemma if small is None else None, name))
     if alike is None or not same_steps(lemma.all_steps, alike.all_steps):
-        forms = _lines(of_lemma(lemma, _extents(lemma.equation, *lemma.facts), name))
+        forms = _lemma_lines(lemma, name)
     return forms
 
 
@@ -107,9 +110,14 @@ def _kind(claim: Claim, lemma: Lemma | None, name: str) -> tuple[Lemma | None, b
             lemma = claim.derived()
         except ChainruleError:
             return None, False
-    forms = _lines(of_lemma(lemma, _extents(lemma.equation, *lemma.facts), name))
+    forms = _lemma_lines(lemma, name)
     _ = lemma.sample  # is checked as it is derived
     return lemma, forms
+
+
+def _lemma_lines(lemma: Lemma, name: str) -> bool:
+    extents = _extents(lemma.equation, *lemma.facts)
+    return _lines(lambda forms: of_lemma(lemma, extents, name, forms))
 
 
 def broken_chain(lemma: Lemma) -> str:
@@ -144,7 +152,8 @@ def composite_holds(composite: Composite, name: str = "a composite") -> bool:
     def lines() -> bool:
         small = reduced_composite(composite, SMALL) or composite
         facts = (*small.outer.facts, *small.inner.facts)
-        return _lines(of_composite(small, _extents(small.outer.equation, small.inner.equation, *facts), name))
+        extents = _extents(small.outer.equation, small.inner.equation, *facts)
+        return _lines(lambda forms: of_composite(small, extents, name, forms))
 
     return KNOWN.get(("composite", composite), lines)
 
@@ -154,18 +163,23 @@ def equation_holds(equation: Equation) -> bool:
     small = smaller_equation(equation, SMALL) or equation
     tensors = dict.fromkeys((small.tensor, *small.value.tensors))
     small = small.over({t: Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(tensors)})
-    return KNOWN.get(("forms", small), lambda: _lines(of_equation(small, _extents(small))))
+    extents = _extents(small)
+    return KNOWN.get(("forms", small), lambda: _lines(lambda forms: of_equation(small, extents, forms)))
 
 
 def _extents(*equations: Equation) -> dict[str, int]:
     return extents_of((t for e in equations for t in (e.tensor, *e.value.tensors)), SAMPLES)
 
 
-def _lines(scene: Scene) -> bool:
-    forms = True
-    for number, difference in failures(scene, SEED).items():
-        line = scene.lines[number]
-        if settled(scene, line):
+def _lines(scene: Callable[[bool], Scene]) -> bool:
+    """Check the scene with its forms, or without them where one cannot even be made."""
+    try:
+        lines, forms = scene(True), True
+    except ChainruleError:
+        lines, forms = scene(False), False
+    for number, difference in failures(lines, SEED).items():
+        line = lines.lines[number]
+        if settled(lines, line):
             continue
         if line.rule not in FORMS:
             raise DerivationError(

@@ -76,16 +76,17 @@ def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents
 # From derivations.
 
 
-def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "") -> Scene:
-    """Every step of a lemma, and the concise forms of its result beside the component form."""
+def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "", forms: bool = True) -> Scene:
+    """Every step of a lemma, and with `forms` the concise forms of its result beside the component form."""
     name = where or f"∂{lemma.wrt.tensor.name} in {lemma.equation.tensor.name}"
     y = lemma.equation.target
     plain = _Plain(lemma.equation)
     lines = [_line(name, step, plain) for step in lemma.all_steps]
-    for piece in lemma.pieces:
-        lines += _matrix_lines(name, piece.equation)
-        lines += _block_lines(name, piece.equation)
-    lines += _plane_lines(name, window.concise(lemma), extents)
+    if forms:
+        for piece in lemma.pieces:
+            lines += _matrix_lines(name, piece.equation)
+            lines += _block_lines(name, piece.equation)
+        lines += _plane_lines(name, window.concise(lemma), extents)
     computed = (*lemma.facts, lemma.equation, *lemma.auxiliary)
     if y.tensor == LOSS:
         definitions = {LOSS.name: lemma.equation}
@@ -104,7 +105,7 @@ def of_evaluation(evaluation: Evaluation, extents: Mapping[str, int]) -> Scene:
     return _scene([_line(name, step) for step in evaluation.steps], (), {}, extents)
 
 
-def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -> Scene:
+def of_composite(composite: Composite, extents: Mapping[str, int], where: str, forms: bool = True) -> Scene:
     """The steps of two lemmas composed: u = h(x), z = g(u), the error signal of u being the outer lemma's result.
     Where z reads x itself too, it reads a copy: a composite is about the paths through u."""
     outer, inner = composite.outer, composite.inner
@@ -114,9 +115,10 @@ def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -
     signal_of_u = outer.pieces[0].equation
     lines = [_line(where, step) for step in (*composite.steps, *composite.jacobian)]
     gradient = Component(adjoint_of(x.tensor), x.subscripts)
-    for value in (composite.result, composite.jacobian[-1].after):
-        lines += _matrix_lines(where, Equation(gradient, value))
-    lines += _plane_lines(where, window.recognise(gradient, composite.result), extents)
+    if forms:
+        for value in (composite.result, composite.jacobian[-1].after):
+            lines += _matrix_lines(where, Equation(gradient, value))
+        lines += _plane_lines(where, window.recognise(gradient, composite.result), extents)
     definitions = {u.tensor.name: u, z.tensor.name: z}
     computed = (
         *inner.facts, u, *outer.facts, Equation(copy, x), z, *inner.auxiliary, *outer.auxiliary, signal_of_u
@@ -148,8 +150,10 @@ def _line(what: str, step: Step, plain: _Plain | None = None) -> Line:
     return Line(what, step.rule, before, step.after)
 
 
-def of_equation(equation: Equation, extents: Mapping[str, int]) -> Scene:
+def of_equation(equation: Equation, extents: Mapping[str, int], forms: bool = True) -> Scene:
     """The concise forms of a forward equation, beside its components."""
+    if not forms:
+        return _scene((), (), {}, extents)
     name = f"{equation.tensor.name} itself"
     lines = [*_matrix_lines(name, equation), *_block_lines(name, equation)]
     lines += _plane_lines(name, window.recognise(equation.target, equation.value), extents)
