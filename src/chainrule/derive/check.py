@@ -18,7 +18,17 @@ from chainrule.derive.laws import normal
 from chainrule.derive.lemma import Lemma
 from chainrule.derive.reals import gradient_differs, line_differs
 from chainrule.derive.reduce import Claim, reduced_composite, same_steps, small_derivation, smaller, smaller_equation
-from chainrule.derive.scene import FORMS, Line, Scene, extents_for, extents_of, of_composite, of_equation, of_evaluation, of_lemma
+from chainrule.derive.scene import (
+    FORMS,
+    Line,
+    Scene,
+    extents_for,
+    extents_of,
+    of_composite,
+    of_equation,
+    of_evaluation,
+    of_lemma,
+)
 from chainrule.derive.trial import failures, gradient_difference
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations_for
@@ -61,7 +71,10 @@ def checked(derivation: Derivation) -> Derivation:
     for name, lemma in lemmas_of(derivation):
         lemma_holds(lemma, name)
     for number, repeated in enumerate(composites(derivation), 1):
-        composite_holds(repeated.composite, f"composite {number}, {repeated.form}")
+        name = f"composite {number}, {repeated.form}"
+        composite_holds(repeated.composite, name)
+        if repeated.sample is not None:
+            composite_holds(repeated.sample, f"{name}, one sample")
     for evaluation in derivation.evaluations:
         extents = _extents(evaluation.equation)
         KNOWN.get(("evaluation", evaluation), lambda e=evaluation, x=extents: _lines(lambda _: of_evaluation(e, x)))
