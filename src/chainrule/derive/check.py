@@ -39,6 +39,7 @@ SEED = 0
 SAMPLES = 2
 SMALL = 2  # what only counts things has this extent
 LARGE = 10_000_000  # operations of a program above which its whole gradient is checked at reduced shapes
+LINE_WORK = 20_000  # entries of the largest array of a composite's lines, above which its shapes are reduced
 KEPT = 4096  # results that are kept, so that what is derived again is not checked again
 
 REPORT = "report it: this is a fault of chainrule's own"
@@ -162,13 +163,16 @@ def _stand_ins(claim: Claim) -> Claim:
 
 
 def composite_holds(composite: Composite, name: str = "a composite") -> bool:
-    def lines() -> bool:
-        small = reduced_composite(composite, SMALL) or composite
-        facts = (*small.outer.facts, *small.inner.facts)
-        extents = _extents(small.outer.equation, small.inner.equation, *facts)
-        return _lines(lambda forms: of_composite(small, extents, name, forms))
+    def lines(forms: bool) -> Scene:
+        scene = of_composite(composite, extents, name, forms)
+        if scene.work <= LINE_WORK:  # to derive both lemmas again would take longer
+            return scene
+        small = reduced_composite(composite, SMALL)
+        return scene if small is None else of_composite(small, extents, name, forms)
 
-    return KNOWN.get(("composite", composite), lines)
+    facts = (*composite.outer.facts, *composite.inner.facts)
+    extents = _extents(composite.outer.equation, composite.inner.equation, *facts)
+    return KNOWN.get(("composite", composite), lambda: _lines(lines))
 
 
 def equation_holds(equation: Equation) -> bool:

@@ -61,6 +61,11 @@ class Scene:
         expressions = [e.value for e in self.equations] + [s for line in self.lines for s in (line.before, line.after)]
         return integer_ranges(self.given, expressions, self.extents)
 
+    @property
+    def work(self) -> int:
+        """How many entries the largest array of its lines has."""
+        return max((work(side, self.extents) for line in self.lines for side in (line.before, line.after)), default=0)
+
 
 def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents: Mapping[str, int]) -> dict[str, int]:
     """How many values each integer tensor takes: as many as the brackets that it stands in tell apart."""

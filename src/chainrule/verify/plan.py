@@ -44,7 +44,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     found: list[tuple[Check, bool]] = [(SceneCheck(of_evaluation(e, few)), False) for e in derivation.evaluations]
     for where, lemma in _lemmas(derivation):
         scene, small = of_lemma(lemma, few, where), None
-        if _work(scene) > LINE_WORK or selections(SceneCheck(scene)) > FEW_TRIALS:
+        if scene.work > LINE_WORK or selections(SceneCheck(scene)) > FEW_TRIALS:
             small = reduced_lemma(lemma)
         found.append((SceneCheck(scene if small is None else of_lemma(small, few, where)), small is not None))
     for number, repeated in enumerate(composites(derivation), 1):
@@ -52,7 +52,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
             if composite is not None:
                 where = f"composite {number}, {repeated.form}{one}"
                 scene, less = of_composite(composite, few, where), None
-                if _work(scene) > LINE_WORK:
+                if scene.work > LINE_WORK:
                     less = reduced_composite(composite)
                 found.append((SceneCheck(scene if less is None else of_composite(less, few, where)), less is not None))
     found += [(SceneCheck(scene), False) for scene in _forms(program, few)]
@@ -112,10 +112,6 @@ def _added(equation: Equation) -> list[Tensor]:
     terms = equation.value.terms if isinstance(equation.value, Add) else ()
     found = [t.tensor for t in terms if isinstance(t, Component) and t.subscripts == equation.target.subscripts]
     return found if len(found) == len(terms) else []
-
-
-def _work(scene: Scene) -> int:
-    return max(work(side, scene.extents) for line in scene.lines for side in (line.before, line.after))
 
 
 def _gradient(derivation: Derivation, extents: Mapping[str, int]) -> tuple[Check, bool]:
