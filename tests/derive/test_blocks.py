@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 import chainrule as cr
 from chainrule.derive.blocks import Blocks, blocks
+from chainrule.derive.concise import blocks_form
 from chainrule.derive.lemma import one_sample
 from chainrule.derive.matrix import Transpose, evaluate
 from chainrule.evaluate import numpy as executor
 from chainrule.evaluate.functions import FUNCTIONS
 from chainrule.ir.expr import Component
 from chainrule.ir.program import Equation
-from chainrule.verify.concise import blocks_form
 from tests.derive.cases import CASES
 from tests.nn.test_every_layer import MODELS, model_with
 

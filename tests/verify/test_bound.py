@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from chainrule.derive.scene import Line, Scene
 from chainrule.evaluate.field import PRIME, evaluate, random_values
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Index
@@ -14,7 +15,6 @@ from chainrule.ir.parse import parse_equation, parse_expression
 from chainrule.verify.bound import ONE_VALUE, WORD, Degrees, Events, chance
 from chainrule.verify.exact import SceneCheck
 from chainrule.verify.plan import TARGET, planned
-from chainrule.verify.scene import Line, Scene
 
 TENSORS = {"x": Tensor("x", (3,)), "y": Tensor("y", (3,)), "W": Tensor("W", (3, 3))}
 INDICES = {"i": Index("i", 3)}

@@ -15,9 +15,12 @@ import chainrule as cr
 from chainrule.cli import main
 from chainrule.derive import Derivation, derive_program
 from chainrule.derive.reduce import reduced_lemma, reduced_program
+from chainrule.derive.scene import Line, Scene
 from chainrule.errors import DataError, VerificationError
 from chainrule.evaluate import functions
 from chainrule.evaluate import numpy as executor
+from chainrule.evaluate.precise import MissingLibraryError, library
+from chainrule.evaluate.precise import functions as precise_functions
 from chainrule.ir.expr import Constant, Multiply, Reduce, Tensor
 from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import Index
@@ -26,10 +29,7 @@ from chainrule.ir.program import Equation, Program
 from chainrule.verify.certificate import Certificate, Entry, certify, settle
 from chainrule.verify.exact import GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.floats import measure
-from chainrule.verify.numeric import MissingLibraryError, library
-from chainrule.verify.numeric import functions as precise_functions
 from chainrule.verify.plan import TARGET, planned
-from chainrule.verify.scene import Line, Scene
 from tests.derive.cases import CASES
 
 LENET = """u1[n,o,i<28,j<28] = sum[c,p,q](W1[o,c,p,q]*pad(x,0)[n,c,i+p-2,j+q-2]) + b1[o]

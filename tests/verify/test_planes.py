@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from chainrule.derive.plane_components import component_form
+from chainrule.derive.scene import Line, of_lemma
 from chainrule.derive.window import concise
 from chainrule.errors import ShapeError
 from chainrule.verify.exact import SceneCheck
-from chainrule.verify.planes import component_form
-from chainrule.verify.scene import Line, of_lemma
 from tests.derive.cases import CASES
 from tests.derive.test_window import CORRUPTED, changed, lemmas
 

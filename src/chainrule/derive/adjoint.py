@@ -164,12 +164,21 @@ class _Lemmas:
 def derive_program(
     program: Program, loss: Tensor | None, wrt: Sequence[Tensor], *, layers: Mapping[str, str] | None = None
 ) -> Derivation:
-    """Derive the gradients of a program by the tensors `wrt`.
+    """Derive the gradients of a program by the tensors `wrt`, and check every line of it (`derive.check`).
 
     `loss` is a scalar that the program defines, and is LOSS in the derivation; with None, the derivation starts from
     the gradient by each output, which is an input. Raises EquationError for a program that is not well formed,
-    DerivationError where the loss is no scalar or a rule is missing.
+    DerivationError where the loss is no scalar, a rule is missing or a line is false.
     """
+    from chainrule.derive.check import checked  # it derives too, at smaller shapes
+
+    return checked(backward_pass(program, loss, wrt, layers=layers))
+
+
+def backward_pass(
+    program: Program, loss: Tensor | None, wrt: Sequence[Tensor], *, layers: Mapping[str, str] | None = None
+) -> Derivation:
+    """What `derive_program` gives, not yet checked."""
     check_program(program)
     program, evaluations = evaluated(program)
     if loss is not None:

@@ -94,7 +94,11 @@ class Lemma:
         facts = tuple(f for f in map(one_sample, self.facts) if f is not None)
         if self.per_sample:
             equation = equation.over({equation.tensor: LOSS})
-        return derive_lemma(equation, tensor, facts)
+        from chainrule.derive.check import lemma_holds  # it derives too
+
+        found = derive_lemma(equation, tensor, facts)
+        lemma_holds(found, f"∂{tensor.name} in {equation.tensor.name}, one sample")
+        return found
 
 
 def one_sample(equation: Equation) -> Equation | None:

@@ -13,15 +13,31 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
 
+from chainrule.derive.adjoint import Derivation, backward_pass
 from chainrule.derive.compose import Composite, compose
 from chainrule.derive.lemma import Lemma, derive_lemma
 from chainrule.derive.trace import Step
 from chainrule.errors import ChainruleError
 from chainrule.ir.check import check_equation, check_program
-from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
+from chainrule.ir.expr import (
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+    is_position,
+)
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation, Program, State
-from chainrule.ir.walk import kind, nodes, transform
+from chainrule.ir.walk import children, nodes, transform
 
 RULE = (
     "extents that only count things (channels, features) are cut to at most 3; where a window slides, its output "
@@ -290,74 +306,191 @@ def reduced_program(program: Program, few: int = SMALL) -> Program | None:
     return small
 
 
-def reduced_lemma(lemma: Lemma) -> Lemma | None:
+def reduced_lemma(lemma: Lemma, small: int = SMALL) -> Lemma | None:
     """The lemma at smaller shapes, derived by the same rules, or None where the rule makes none or where a line of it
     is not the lemma's own line with other extents."""
-    small = _derived_again((lemma,))
-    return small[0] if small and same_steps(lemma.all_steps, small[0].all_steps) else None
+    found = _derived_again((lemma,), small)
+    return found[0] if found and same_steps(lemma.all_steps, found[0].all_steps) else None
 
 
-def reduced_composite(composite: Composite) -> Composite | None:
+def reduced_composite(composite: Composite, small: int = SMALL) -> Composite | None:
     """The same for two lemmas composed."""
-    small = _derived_again((composite.outer, composite.inner))
-    if small is None:
+    found = _derived_again((composite.outer, composite.inner), small)
+    if found is None:
         return None
-    again = compose(*small)
+    again = compose(*found)
     one, other = ((*c.steps, *c.jacobian) for c in (composite, again))
     return again if same_steps(one, other) else None
 
 
-def _derived_again(lemmas: Sequence[Lemma]) -> list[Lemma] | None:
-    equations = tuple(e for lemma in lemmas for e in (*lemma.facts, lemma.equation))
-    reduction = reduction_of(equations)
+@dataclass(frozen=True)
+class Claim:
+    """What a lemma is derived from."""
+
+    equation: Equation
+    tensor: Tensor
+    facts: tuple[Equation, ...]
+    signal: Expr | None
+    per_sample: bool
+
+    @staticmethod
+    def of(lemma: Lemma) -> Claim:
+        return Claim(lemma.equation, lemma.wrt.tensor, lemma.facts, lemma.signal, lemma.per_sample)
+
+    def derived(self) -> Lemma:
+        return derive_lemma(
+            self.equation, self.tensor, self.facts, signal=self.signal, per_sample=self.per_sample
+        )
+
+    def over(self, mapping: Mapping[Tensor, Tensor]) -> Claim:
+        facts = tuple(f.over(mapping) for f in self.facts)
+        return replace(self, equation=self.equation.over(mapping), tensor=mapping[self.tensor], facts=facts)
+
+
+def smaller(claims: Sequence[Claim], small: int = SMALL) -> list[Claim] | None:
+    """The same at smaller shapes, or None where the rule makes none."""
+    equations = tuple(e for claim in claims for e in (*claim.facts, claim.equation))
+    reduction = reduction_of(equations, small)
     if reduction is None:
         return None
-    result: list[Lemma] = []
+    result: list[Claim] = []
     try:
         numbered = iter([reduction.equation(n, e) for n, e in enumerate(equations)])
-        for lemma in lemmas:
-            facts = [next(numbered) for _ in lemma.facts]
-            equation, tensor = next(numbered), reduction.tensor(lemma.wrt.tensor)
+        for claim in claims:
+            facts = tuple([next(numbered) for _ in claim.facts])
+            equation = next(numbered)
             for one in (*facts, equation):
                 check_equation(one)
-            result.append(derive_lemma(equation, tensor, facts, signal=lemma.signal, per_sample=lemma.per_sample))
+            result.append(replace(claim, equation=equation, tensor=reduction.tensor(claim.tensor), facts=facts))
     except ChainruleError:
         return None
     return result
 
 
+def smaller_equation(equation: Equation, small: int = SMALL) -> Equation | None:
+    """An equation at smaller shapes, or None where the rule makes none."""
+    reduction = reduction_of([equation], small)
+    if reduction is None:
+        return None
+    result = reduction.equation(0, equation)
+    try:
+        check_equation(result)
+    except ChainruleError:
+        return None
+    return result
+
+
+def _derived_again(lemmas: Sequence[Lemma], small: int) -> list[Lemma] | None:
+    claims = smaller(list(map(Claim.of, lemmas)), small)
+    try:
+        return None if claims is None else [claim.derived() for claim in claims]
+    except ChainruleError:
+        return None
+
+
+def small_derivation(derivation: Derivation, small: int = SMALL) -> Derivation | None:
+    """The derivation of the program at reduced shapes, where it uses the same lemmas in the same order."""
+    forward = derivation.forward
+    kept = tuple(e for e in forward.equations if not is_position(e.tensor))
+    program = reduced_program(replace(forward, equations=kept), small)
+    if program is None:
+        return None
+    loss = None if derivation.loss is None else program.tensor(derivation.loss.name)
+    again = backward_pass(program, loss, [program.tensor(name) for name in derivation.gradients])
+    return again if _rules(again) == _rules(derivation) else None
+
+
+def _rules(derivation: Derivation) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [
+        (name, use.equation.tensor.name, tuple(step.rule for step in use.lemma.all_steps))
+        for name, gradient in derivation.parts.items()
+        for use in gradient.uses
+    ]
+
+
 def same_steps(steps: Sequence[Step], others: Sequence[Step]) -> bool:
-    """Whether these are the same steps but for extents and the places of mixed-radix numbers."""
-    return len(steps) == len(others) and all(map(_alike, steps, others))
-
-
-def _alike(one: Step, other: Step) -> bool:
-    return one.rule == other.rule and all(
-        kind(_placeless(a), a.free) == kind(_placeless(b), b.free)
-        for a, b in ((one.before, other.before), (one.after, other.after))
+    """Whether these are the same steps but for extents, the places of mixed-radix numbers and the tensors' names."""
+    same = _Same()
+    return len(steps) == len(others) and all(
+        one.rule == other.rule and same.roots(one.before, other.before) and same.roots(one.after, other.after)
+        for one, other in zip(steps, others, strict=True)
     )
 
 
-def _placeless(expr: Expr) -> Expr:
-    """Mixed-radix numbers with the ranks of their digits in place of their places."""
+class _Same:
+    """Expressions side by side: each tensor of one stands for one of the other, each index for one."""
 
-    def ranked(a: Affine) -> Affine:
-        product = 1
-        for index in a.indices:
-            product *= index.extent if isinstance(index.extent, int) else 0
-        if len(a.terms) < 2 or not product or not a.radix(product):
-            return a
-        order = sorted(a.terms, key=lambda t: (t[1], t[0].extent == 1))
-        ranks = {i: n + 1 for n, (i, _) in enumerate(order)}
-        return Affine(tuple((i, ranks[i]) for i, _ in a.terms))
+    def __init__(self) -> None:
+        self._tensors: dict[Tensor, Tensor] = {}
+        self._back: dict[Tensor, Tensor] = {}
+        self._known: set[tuple[object, ...]] = set()
 
-    def visit(node: Expr) -> Expr:
-        match node:
-            case Component():
-                return Component(node.tensor, tuple(map(ranked, node.subscripts)), node.pad)
-            case Delta(left=left, right=Affine() as right):
-                return Delta(ranked(left), ranked(right))
+    def roots(self, one: Expr, other: Expr) -> bool:
+        stack: list[tuple[Expr, Expr, dict[Index, Index]]] = [(one, other, {})]
+        if len(one.free) == len(other.free):
+            stack[0] = (one, other, dict(zip(one.free, other.free, strict=True)))
+        while stack:
+            a, b, names = stack.pop()
+            state = (a, b, *[names.get(i) for i in a.free])
+            if state in self._known:
+                continue
+            if type(a) is not type(b) or len(a.free) != len(b.free) or not self._alike(a, b, names):
+                return False
+            self._known.add(state)
+            inner = names
+            if isinstance(a, Reduce) and isinstance(b, Reduce):
+                inner = {**names, **dict(zip(a.indices, b.indices, strict=True))}
+            parts, others = children(a), children(b)
+            if len(parts) != len(others):
+                return False
+            stack += [(x, y, inner) for x, y in zip(parts, others, strict=True)]
+        return True
+
+    def _alike(self, one: Expr, other: Expr, names: Mapping[Index, Index]) -> bool:
+        """The nodes themselves, whatever stands inside."""
+        match one, other:
+            case Component(), Component():
+                there = self._tensors.setdefault(one.tensor, other.tensor) == other.tensor
+                back = self._back.setdefault(other.tensor, one.tensor) == one.tensor
+                pairs = zip(one.subscripts, other.subscripts, strict=False)
+                return (
+                    there and back and one.tensor.dtype == other.tensor.dtype and one.pad == other.pad
+                    and len(one.subscripts) == len(other.subscripts) and all(_affine(a, b, names) for a, b in pairs)
+                )
+            case Delta(right=Affine() as a), Delta(right=Affine() as b):
+                return _affine(one.left, other.left, names) and _affine(a, b, names)
+            case Delta(right=Component()), Delta(right=Component()):
+                return _affine(one.left, other.left, names)
+            case Guard(), Guard():
+                return _affine(one.subscript, other.subscript, names)
+            case Reduce(), Reduce():
+                return one.kind == other.kind and len(one.indices) == len(other.indices)
+            case Power(), Power():
+                return one.exponent == other.exponent
+            case Apply(), Apply():
+                return one.function == other.function
+            case Constant(), Constant():
+                return one.value == other.value
+            case Size(), Size():
+                return one.extent == other.extent
+            case (Add(), Add()) | (Multiply(), Multiply()) | (Derivative(), Derivative()):
+                return True
             case _:
-                return node
+                return False
 
-    return transform(expr, visit)
+
+def _affine(one: Affine, other: Affine, names: Mapping[Index, Index]) -> bool:
+    """The same form; mixed-radix numbers may have other places, in the same order."""
+    terms = {names.get(i, i): c for i, c in _ranked(one)}
+    return one.offset == other.offset and terms == dict(_ranked(other))
+
+
+def _ranked(a: Affine) -> Iterable[tuple[Index, int]]:
+    """The terms, with the ranks of digits in place of their places."""
+    if len(a.terms) < 2:
+        return a.terms
+    product = _product(index.extent if isinstance(index.extent, int) else 0 for index in a.indices)
+    if not product or not a.radix(product):
+        return a.terms
+    order = sorted(a.terms, key=lambda t: (t[1], t[0].extent == 1))
+    return [(i, n) for n, (i, _) in enumerate(order, 1)]

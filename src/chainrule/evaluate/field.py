@@ -125,14 +125,16 @@ def execute(
                 sizes.setdefault(extent, length)
     values = {t.name: checked(t, given[t.name], sizes) for t in program.given}
     slopes = {name: np.zeros(value.shape, np.uint64) for name, value in values.items()} | dict(tangents or {})
-    moving = set(tangents or {})
+    moving = set(tangents or {}) & values.keys()
+    interpreter = Interpreter(values, sizes, seed)
+    direction = interpreter.direction(slopes, moving)
     unfinished: dict[str, tuple[NDArray[Any], Words, NDArray[np.int64]]] = {}
     for equation in program.equations:
         tensor, name = equation.tensor, equation.tensor.name
-        along = {moved: slopes[moved] for moved in moving if moved in values}
-        value, slope = evaluate(
-            equation.value, values, equation.indices, extents=sizes, seed=seed, tangents=along, dual=True
-        )
+        value = interpreter.over(interpreter.value(equation.value), equation.indices)
+        moved = interpreter.tangent(equation.value, direction) if moving else None
+        interpreter.values.clear()  # equations share little, and what they build is large
+        direction.known.clear()
         if name not in unfinished:
             shape = tuple(size(extent, sizes) for extent in tensor.shape)
             empty = np.zeros(shape, np.int64 if tensor.dtype == "integer" else np.uint64)
@@ -143,7 +145,8 @@ def execute(
         if bound.max(initial=0) > 1:
             raise EquationError("a component bound twice", about=named(tensor), fix="make the pieces disjoint")
         whole[place] = value if tensor.dtype == "integer" or value.dtype == np.uint64 else elements(value)
-        whole_slope[place] = slope
+        if moved is not None:
+            whole_slope[place] = interpreter.over(moved, equation.indices)
         if bound.all():
             values[name], slopes[name] = whole, whole_slope
             if whole_slope.any():

@@ -14,10 +14,10 @@ of equals, and argmax gives the position of that same entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import partial, reduce
+from functools import partial
 from itertools import count
 from math import floor
 from typing import Any, TypeGuard, TypeVar
@@ -41,7 +41,19 @@ from chainrule.evaluate.labelled import (
     size,
     undefined_of,
 )
-from chainrule.evaluate.prime import Words, add, element, elements, key, mix, multiply, power, residue, subtract
+from chainrule.evaluate.prime import (
+    Words,
+    add,
+    add_all,
+    element,
+    elements,
+    key,
+    mix,
+    multiply,
+    power,
+    residue,
+    subtract,
+)
 from chainrule.ir import walk
 from chainrule.ir.expr import (
     Add,
@@ -58,9 +70,9 @@ from chainrule.ir.expr import (
     Size,
     Tensor,
 )
-from chainrule.ir.functions import split_derivative
+from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.parse import law
+from chainrule.ir.laws import expanded
 from chainrule.ir.program import Equation
 
 Tangent = Labelled | None  # None is 0
@@ -91,9 +103,18 @@ class Interpreter:
         self.given, self.extents, self.seed = values, extents, seed
         self.definitions = definitions or {}
         self.values: dict[Expr, Labelled] = {}
+        self.weights: dict[tuple[Index, ...], Labelled] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._ranges: dict[Affine, Labelled] = {}
         self._jacobians: dict[Component, tuple[tuple[Index, ...], Direction]] = {}
+        self._directions: dict[tuple[Component, tuple[Index, ...]], tuple[Labelled, Direction]] = {}
         self._outside: set[str] = set()
         self._numbers = count()
+
+    def forget(self, tensor: Tensor) -> None:
+        """Compute anew what reads a tensor whose values have changed."""
+        self._arrays.pop(tensor.name, None)
+        self.values = {node: value for node, value in self.values.items() if tensor not in node.tensors}
 
     def value(self, root: Expr) -> Labelled:
         return _fill(root, self.values, _operands, self._value)
@@ -112,7 +133,7 @@ class Interpreter:
             case Component():
                 return self._read(node)
             case Add(terms=terms):
-                return reduce(lambda a, b: elementwise(add, a, b), map(self.value, terms))
+                return elementwise(_added, *map(self.value, terms))
             case Multiply():
                 return self._contract(self._factors(node), ())
             case Reduce(kind="sum", indices=indices, body=body):
@@ -131,16 +152,22 @@ class Interpreter:
             case Power(base=base, exponent=exponent):
                 return self._power(self.value(base), exponent)
             case Apply(function=function, arguments=arguments):
+                if split_derivative(function)[1] is not None:
+                    return self.values[expanded(node)]
                 return self._apply(function, [self.value(a) for a in arguments])
             case Delta(left=left, right=right):
-                a = ranges(left, self.extents)
-                b = self.value(right) if isinstance(right, Component) else ranges(right, self.extents)
+                a = self._range(left)
+                b = self.value(right) if isinstance(right, Component) else self._range(right)
                 axes = axes_of((a, b))
                 equal = onto(a.data, a.axes, axes) == onto(b.data, b.axes, axes)
                 mask = undefined_of((b,), axes)
-                return bracketed(axes, equal, None if mask is None else np.broadcast_to(mask, equal.shape))
+                found = bracketed(axes, equal, None if mask is None else np.broadcast_to(mask, equal.shape))
+                one, other = left.plain, right.plain if isinstance(right, Affine) else None
+                if one is None or other is None or len(axes) < 2 or equal.shape[0] != equal.shape[1]:
+                    return found
+                return replace(found, same=(one, other))
             case Guard(subscript=subscript, extent=extent):
-                s = ranges(subscript, self.extents)
+                s = self._range(subscript)
                 return bracketed(s.axes, (s.data >= 0) & (s.data < size(extent, self.extents)), None)
             case Derivative(of=of, wrt=wrt):
                 return self._jacobian(of, wrt)
@@ -152,22 +179,30 @@ class Interpreter:
     def _read(self, node: Component) -> Labelled:
         """A component; outside its tensor the padding, or undefined where there is none (or −inf)."""
         name = node.tensor.name
-        if name not in self.given:
-            raise EquationError("a tensor without a value", about=named(node.tensor), fix="define it before its use")
-        data = checked(node.tensor, self.given[name], self.extents)
+        if name not in self._arrays:
+            if name not in self.given:
+                raise EquationError("a tensor without a value", about=named(node.tensor),
+                                    fix="define it before its use")
+            self._arrays[name] = checked(node.tensor, self.given[name], self.extents)
+        data = self._arrays[name]
         fill = node.pad if isinstance(node.pad, Fraction) else 0
         return self._gather(data, node, element(fill) if data.dtype == np.uint64 else int(fill))
 
     def _gather(self, data: NDArray[Any], node: Component, fill: Any = 0, trailing: tuple[Index, ...] = ()) -> Labelled:
         """Entries of `data` at the node's subscripts, `fill` outside; further axes of `data` stay as they are."""
-        axes, inside, grids = node.free, np.asarray(True), list[NDArray[Any]]()
+        axes = node.free
+        if (whole := self._whole(node, data.shape)) is not None:
+            return Labelled(axes + trailing, data[whole])
+        inside, grids = np.asarray(True), list[NDArray[Any]]()
         for subscript, extent in zip(node.subscripts, data.shape, strict=False):
-            s = ranges(subscript, self.extents)
+            s = self._range(subscript)
             grid = onto(s.data, s.axes, axes)
-            inside = inside & (grid >= 0) & (grid < extent)
-            grids.append(np.clip(grid, 0, extent - 1))
+            if s.data.min(initial=0) < 0 or s.data.max(initial=0) >= extent:
+                inside = inside & (grid >= 0) & (grid < extent)
+                grid = np.clip(grid, 0, extent - 1)
+            grids.append(grid)
         read = np.asarray(data[tuple(grids)])
-        if inside.all():
+        if not inside.ndim:
             return Labelled(axes + trailing, read)
         inside = np.broadcast_to(np.expand_dims(inside, tuple(range(-len(trailing), 0))), read.shape)
         read = np.where(inside, read, np.asarray(fill, read.dtype))
@@ -176,13 +211,32 @@ class Interpreter:
         self._outside.add(named(node.tensor))
         return Labelled(axes + trailing, read, ~inside)
 
-    def direction(self, tangents: Mapping[str, NDArray[Any]]) -> Direction:
-        """Given tangents, tensor by tensor; those of other tensors are 0."""
+    def _whole(self, node: Component, shape: tuple[int, ...]) -> tuple[int | slice, ...] | None:
+        """Where the subscripts name each axis as a whole or a place on it: how those entries are sliced out."""
+        found: list[int | slice] = []
+        for subscript, extent in zip(node.subscripts, shape, strict=False):
+            index = subscript.plain
+            if index is not None and size(index.extent, self.extents) == extent:
+                found.append(slice(None))
+            elif not subscript.terms and 0 <= subscript.offset < extent:
+                found.append(subscript.offset)
+            else:
+                return None
+        return tuple(found) if found.count(slice(None)) == len(node.free) else None
+
+    def _range(self, subscript: Affine) -> Labelled:
+        if subscript not in self._ranges:
+            self._ranges[subscript] = ranges(subscript, self.extents)
+        return self._ranges[subscript]
+
+    def direction(self, tangents: Mapping[str, NDArray[Any]], moving: Container[str] | None = None) -> Direction:
+        """Given tangents, tensor by tensor; those of other tensors, and of those not in `moving`, are 0."""
 
         def seed(node: Component) -> Tangent:
-            if node.tensor.name not in tangents or node.tensor.dtype == "integer":
+            name = node.tensor.name
+            if name not in (tangents if moving is None else moving) or node.tensor.dtype == "integer":
                 return None
-            return self._gather(checked(node.tensor, tangents[node.tensor.name], self.extents), node)
+            return self._gather(checked(node.tensor, tangents[name], self.extents), node)
 
         return Direction(seed)
 
@@ -211,10 +265,6 @@ class Interpreter:
         return elementwise(value, *arguments)
 
     def _apply(self, function: str, arguments: list[Labelled]) -> Labelled:
-        base, argument = split_derivative(function)
-        if argument is not None:
-            expression, inner = self._law(base, argument, arguments)
-            return inner.value(expression)
         match function:
             case "relu":
                 return elementwise(multiply, arguments[0], self._keyed("step", arguments))
@@ -228,13 +278,50 @@ class Interpreter:
             case _:
                 return self._keyed(function, arguments)
 
-    def _law(self, base: str, argument: int, arguments: list[Labelled]) -> tuple[Expr, Interpreter]:
-        """A law and an interpreter in which its x, y and f have the values at these arguments."""
-        expression, inner = law(base, argument), Interpreter({}, self.extents, self.seed)
-        for node in walk.components(expression):
-            name = node.tensor.name
-            inner.values[node] = self._apply(base, arguments) if name == "f" else arguments["xy".index(name)]
-        return expression, inner
+    # Along a direction.
+
+    def along(self, root: Expr, weights: Labelled) -> Labelled:
+        """Σ over the axes of the weights of weights · root: where root is linear in what depends on those indices, as
+        ∂y_k/∂x_i is, this takes one tangent and no Jacobian."""
+        return self._along(root, weights)
+
+    @walk.iterative
+    def _along(self, node: Expr, weights: Labelled) -> walk.Steps[Labelled]:
+        if not set(node.free).isdisjoint(weights.axes):
+            match node:
+                case Add(terms=terms):
+                    parts: list[Labelled] = []
+                    for term in terms:
+                        parts.append((yield self, term, weights))
+                    return elementwise(_added, *parts)
+                case Multiply() | Reduce(kind="sum"):
+                    reduced, body = (node.indices, node.body) if isinstance(node, Reduce) else ((), node)
+                    if set(reduced).isdisjoint(weights.axes) and not _is_padded(body):
+                        factors = _flat(body)
+                        moving = [f for f in factors if not set(f.free).isdisjoint(weights.axes)]
+                        if len(moving) != 1:
+                            parts = [self.value(f) for f in factors]
+                            return self._contract([*parts, weights], (*reduced, *weights.axes))
+                        inner: Labelled = yield self, moving[0], weights
+                        return self._contract([*[self.value(f) for f in factors if f is not moving[0]], inner], reduced)
+                case Derivative(of=of, wrt=wrt) if set(of.free).isdisjoint(weights.axes):
+                    plain = [s.plain for s in wrt.subscripts]
+                    if {*plain} == {*weights.axes} and len(plain) == len(weights.axes) and wrt.pad is None:
+                        slope = self.tangent(of, self._towards(wrt, weights))
+                        return slope or Labelled((), np.asarray(element(0)))
+                case _:
+                    pass
+        return self._contract([self.value(node), weights], weights.axes)
+
+    def _towards(self, wrt: Component, weights: Labelled) -> Direction:
+        if (wrt, weights.axes) not in self._directions:
+            data = onto(weights.data, weights.axes, wrt.free)
+            others = {name: d for name, d in self.definitions.items() if name != wrt.tensor.name}
+            direction = replace(self.direction({wrt.tensor.name: data}), definitions=others)
+            self._directions[wrt, weights.axes] = weights, direction
+        known, direction = self._directions[wrt, weights.axes]
+        assert known is weights, "one set of weights for these indices"
+        return direction
 
     # Windows.
 
@@ -264,7 +351,9 @@ class Interpreter:
             if isinstance(read, Component):
                 definition = direction.definitions.get(read.tensor.name)
                 return () if definition is None else (definition.value,)
-            return () if isinstance(node, Delta) or _is_argmax(node) else _operands(node)
+            if isinstance(node, Delta) or _is_argmax(node):
+                return ()
+            return _operands(node)
 
         return _fill(root, direction.known, operands, lambda node: self._tangent(node, direction))
 
@@ -298,7 +387,11 @@ class Interpreter:
                 factor = Labelled((), np.asarray(element(exponent)))
                 return self._contract([factor, self._power(self.value(base), exponent - 1), slope], ())
             case Apply(function=function, arguments=arguments):
-                return self._chain_rule(function, [self.value(a) for a in arguments], [known[a] for a in arguments])
+                if split_derivative(function)[1] is not None:
+                    return known[expanded(node)]
+                slopes = [(n, known[a]) for n, a in enumerate(arguments)]
+                laws = [(Apply(derivative_name(function, n), arguments), slope) for n, slope in slopes if slope]
+                return _sum(self._contract([self.value(law), slope], ()) for law, slope in laws)
             case Derivative(wrt=wrt):
                 raise DerivationError("the tangent of a derivative that is not evaluated", about=named(wrt.tensor),
                                       fix="evaluate the inner derivative first")
@@ -311,15 +404,6 @@ class Interpreter:
         values = [self.value(factor) for factor in factors]
         slopes = [(n, slope) for n, factor in enumerate(factors) if (slope := known[factor]) is not None]
         return _sum(self._contract([*values[:n], slope, *values[n + 1 :]], reduced) for n, slope in slopes)
-
-    def _chain_rule(self, function: str, arguments: list[Labelled], slopes: list[Tangent]) -> Tangent:
-        base, argument = split_derivative(function)
-        if argument is None:
-            parts = [(self._law(base, n, arguments), slope) for n, slope in enumerate(slopes) if slope is not None]
-            return _sum(self._contract([inner.value(expression), slope], ()) for (expression, inner), slope in parts)
-        expression, inner = self._law(base, argument, arguments)
-        scalars = {"x": slopes[0], "y": slopes[-1], "f": self._chain_rule(base, arguments, slopes)}
-        return inner.tangent(expression, Direction(lambda component: scalars[component.tensor.name]))
 
     def _selected(self, slope: Labelled, indices: tuple[Index, ...], position: Labelled) -> Labelled:
         """The entry of every window at the selected position."""
@@ -398,6 +482,8 @@ def _operands(node: Expr) -> tuple[Expr, ...]:
             return ()
         case Multiply():
             return _flat(node)
+        case Apply(function=function) if split_derivative(function)[1] is not None:
+            return (expanded(node),)
         case Reduce(body=body):
             return () if _is_padded(body) else _flat(body) if node.kind == "sum" else (body,)
         case _:
@@ -426,7 +512,11 @@ def _is_argmax(node: Expr) -> bool:
 
 def _sum(tangents: Iterable[Tangent]) -> Tangent:
     present = [t for t in tangents if t is not None]
-    return reduce(lambda a, b: elementwise(add, a, b), present) if present else None
+    return elementwise(_added, *present) if present else None
+
+
+def _added(*words: Words) -> Words:
+    return add_all(words)
 
 
 def _plain(node: Component) -> tuple[Index, ...]:

@@ -18,17 +18,21 @@ from chainrule.ir.index import Affine, Extent, Index
 
 Shape = Callable[[tuple[Index, ...]], tuple[int, ...]]
 WINDOW = Index("", 0)  # labels a flattened window while its axes are put in order
+DIRECT = 4096  # entries up to which a product is built before it is summed: less than the calls of a matrix product
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
     """Data with an index for each axis: uint64 field elements, or int64 integers. `undefined` marks the entries
-    that come from a read outside a tensor (their data is arbitrary); `bracket` marks the 0/1 of a Delta or Guard."""
+    that come from a read outside a tensor (their data is arbitrary); `bracket` marks the 0/1 of a Delta or Guard,
+    `bits` any words that are all 0 or 1; `same` names the two indices that a bracket says are equal."""
 
     axes: tuple[Index, ...]
     data: NDArray[Any]
     undefined: NDArray[np.bool_] | None = None
     bracket: bool = False
+    bits: bool = False
+    same: tuple[Index, Index] | None = None
 
     @property
     def words(self) -> Words:
@@ -44,7 +48,10 @@ def onto(data: NDArray[Any], axes: tuple[Index, ...], target: tuple[Index, ...])
 
 
 def axes_of(arrays: Iterable[Labelled]) -> tuple[Index, ...]:
-    return tuple(dict.fromkeys(axis for array in arrays for axis in array.axes))
+    axes: dict[Index, None] = {}
+    for array in arrays:
+        axes.update(dict.fromkeys(array.axes))
+    return tuple(axes)
 
 
 def undefined_of(arrays: Iterable[Labelled], axes: tuple[Index, ...]) -> NDArray[np.bool_] | None:
@@ -55,7 +62,7 @@ def undefined_of(arrays: Iterable[Labelled], axes: tuple[Index, ...]) -> NDArray
 def elementwise(function: Callable[..., NDArray[Any]], *arrays: Labelled) -> Labelled:
     """A function of field elements, entry by entry over the union of the axes."""
     axes = axes_of(arrays)
-    data = np.asarray(function(*(onto(a.words, a.axes, axes) for a in arrays)))
+    data = np.asarray(function(*[onto(a.words, a.axes, axes) for a in arrays]))
     mask = undefined_of(arrays, axes)
     return Labelled(axes, data, None if mask is None else np.broadcast_to(mask, data.shape))
 
@@ -100,7 +107,7 @@ def ranges(subscript: Affine, extents: Mapping[str, int]) -> Labelled:
 
 
 def bracketed(axes: tuple[Index, ...], truth: NDArray[np.bool_], undefined: NDArray[np.bool_] | None) -> Labelled:
-    return Labelled(axes, np.asarray(truth).astype(np.uint64), undefined, True)
+    return Labelled(axes, np.asarray(truth).astype(np.uint64), undefined, True, True)
 
 
 def relabelled(a: Labelled, old: Index, new: Index) -> Labelled:
@@ -108,7 +115,8 @@ def relabelled(a: Labelled, old: Index, new: Index) -> Labelled:
     if old not in a.axes:
         return a
     if new not in a.axes:
-        return replace(a, axes=tuple(new if axis == old else axis for axis in a.axes))
+        one, other = (tuple([new if axis == old else axis for axis in axes]) for axes in (a.axes, a.same or ()))
+        return replace(a, axes=one, same=other or None)
     first, second = a.axes.index(old), a.axes.index(new)
     mask = None if a.undefined is None else np.diagonal(a.undefined, 0, first, second)
     axes = (*(axis for axis in a.axes if axis not in (old, new)), new)
@@ -116,24 +124,65 @@ def relabelled(a: Labelled, old: Index, new: Index) -> Labelled:
 
 
 def contract(arrays: list[Labelled], reduced: tuple[Index, ...], shape: Shape) -> Labelled:
-    """Σ over `reduced` of the product of the arrays: pairwise, the pair with the smallest result first."""
-    undefined = _reaches(arrays, reduced)
-    repeated = prod(shape(tuple(i for i in reduced if i not in axes_of(arrays))))
+    """Σ over `reduced` of the product of the arrays."""
+    undefined = _reaches(arrays, reduced) if any(a.undefined is not None for a in arrays) else None
+    if undefined is None:
+        arrays, reduced = _chosen(arrays, reduced)
+    axes = axes_of(arrays)
+    repeated = prod(shape(tuple([i for i in reduced if i not in axes])))
+    result = _product(arrays, axes, reduced) if prod(shape(axes)) <= DIRECT else _pairwise(arrays, reduced, shape)
+    data = result.data if repeated == 1 else multiply(result.data, np.asarray(element(repeated)))
+    if undefined is None:
+        return Labelled(result.axes, data, bits=result.bits and repeated == 1)
+    mask = np.broadcast_to(onto(undefined.data, undefined.axes, result.axes), data.shape)
+    return Labelled(result.axes, data, mask)
+
+
+def _chosen(arrays: list[Labelled], reduced: tuple[Index, ...]) -> tuple[list[Labelled], tuple[Index, ...]]:
+    """Σ_i [i = j]·a_i = a_j, for every bracket of this kind."""
+    while True:
+        for n, a in enumerate(arrays):
+            if a.same is not None and len(arrays) > 1:
+                one, other = a.same
+                old, new = (one, other) if one in reduced else (other, one)
+                if old in reduced:
+                    arrays = [relabelled(b, old, new) for m, b in enumerate(arrays) if m != n]
+                    reduced = tuple([i for i in reduced if i != old])
+                    break
+        else:
+            return arrays, reduced
+
+
+def _product(arrays: list[Labelled], axes: tuple[Index, ...], reduced: tuple[Index, ...]) -> Labelled:
+    """The product entry by entry, the smallest factors first, then its sum. A word times 0 or 1 is a word."""
+    order = sorted(arrays, key=lambda a: a.data.size)
+    parts = [onto(a.words, a.axes, axes) for a in order if not a.bits]
+    parts += [onto(a.data, a.axes, axes) for a in order if a.bits]
+    words = sum(not a.bits for a in order)
+    data = parts[0]
+    for n, part in enumerate(parts[1:], 1):
+        data = multiply(data, part) if n < words else data * part
+    summed = tuple([n for n, axis in enumerate(axes) if axis in reduced])
+    if not summed:
+        return Labelled(axes, data, bits=not words)
+    return Labelled(tuple([axis for axis in axes if axis not in reduced]), total(data, summed))
+
+
+def _pairwise(arrays: list[Labelled], reduced: tuple[Index, ...], shape: Shape) -> Labelled:
+    """The same a pair at a time, the pair with the smallest result first."""
     parts = [Labelled(a.axes, a.words) for a in arrays]
-    parts += [Labelled((), np.asarray(element(repeated)))] if repeated != 1 or len(parts) == 1 else []
+    if len(parts) == 1:
+        return _without(parts[0], set(reduced))
     while len(parts) > 1:
         plans: list[tuple[int, int, int, set[Index]]] = []
         for i, j in combinations(range(len(parts)), 2):
             both, rest = axes_of((parts[i], parts[j])), axes_of(p for n, p in enumerate(parts) if n not in (i, j))
             gone = {axis for axis in both if axis in reduced and axis not in rest}
-            plans.append((prod(shape(tuple(axis for axis in both if axis not in gone))), i, j, gone))
+            plans.append((prod(shape(tuple([axis for axis in both if axis not in gone]))), i, j, gone))
         _, i, j, gone = min(plans, key=lambda plan: plan[:3])
         b, a = parts.pop(j), parts.pop(i)
         parts.append(_pair(a, b, gone))
-    axes, data = parts[0].axes, parts[0].data
-    if undefined is None:
-        return Labelled(axes, data)
-    return Labelled(axes, data, np.broadcast_to(onto(undefined.data, undefined.axes, axes), data.shape))
+    return parts[0]
 
 
 def _reaches(arrays: list[Labelled], reduced: tuple[Index, ...]) -> Labelled | None:

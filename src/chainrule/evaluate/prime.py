@@ -6,8 +6,11 @@ folds what stands above.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache, reduce
 from hashlib import blake2b
+from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,11 +21,14 @@ PRIME = 2**61 - 1
 _P = np.uint64(PRIME)
 _LOW_BITS = np.uint64(2**32 - 1)
 _LIMB = np.uint64(2**21 - 1)
+_WORDS = 8  # elements whose sum stays below 2^64
+_FEW = 256
 _CHUNK = 2048 // 3  # 3 limb products below 2^42 for each term: a chunk's sum stays within float64's exact 2^53
 
 Words = NDArray[np.uint64]
 
 
+@lru_cache(4096)
 def element(value: int | Fraction) -> np.uint64:
     """The field element of an exact rational."""
     value = Fraction(value)
@@ -52,6 +58,14 @@ def add(a: Words, b: Words) -> Words:
     return residue(a + b)
 
 
+def add_all(terms: Sequence[Words]) -> Words:
+    """The sum of any number of arrays."""
+    result = terms[0]
+    for start in range(1, len(terms), _WORDS - 1):
+        result = residue(reduce(np.add, terms[start : start + _WORDS - 1], result))
+    return result
+
+
 def subtract(a: Words, b: Words) -> Words:
     return residue(a + (_P - b))
 
@@ -68,6 +82,9 @@ def multiply(a: Words, b: Words) -> Words:
 
 def power(a: Words, exponent: int) -> Words:
     """a^exponent; a negative exponent is a power of the inverse, and the inverse of 0 is 0."""
+    if a.size <= _FEW and not 0 <= exponent <= 3:  # one by one, where the calls for many products take longer
+        found = [pow(x, exponent, PRIME) if x else 0 for x in a.ravel().tolist()]
+        return np.array(found, np.uint64).reshape(a.shape)
     exponent = exponent % (PRIME - 1) if exponent < 0 else exponent
     result = np.ones_like(a)
     while exponent:
@@ -82,7 +99,9 @@ def inverse(a: Words) -> Words:
 
 
 def total(a: Words, axes: tuple[int, ...]) -> Words:
-    """The sum over axes (below 2^32 terms): the halves are summed apart."""
+    """The sum over axes (below 2^32 terms): the halves are summed apart where a word might not hold it."""
+    if prod(a.shape[axis] for axis in axes) <= _WORDS:
+        return residue(a.sum(axes, dtype=np.uint64))
     high, low = (a >> np.uint64(32)).sum(axes, dtype=np.uint64), (a & _LOW_BITS).sum(axes, dtype=np.uint64)
     return add(_shift(residue(high), 32), residue(low))
 
@@ -121,6 +140,7 @@ def dot(a: Words, b: Words) -> int:
 # Keyed pseudo-random values.
 
 
+@lru_cache(4096)
 def key(seed: int, *names: object) -> int:
     """128 bits that the seed and the names decide."""
     return int.from_bytes(blake2b(repr((seed, *names)).encode(), digest_size=16).digest(), "little")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from chainrule.ir.expr import Apply, Component, Expr, Tensor
 from chainrule.ir.functions import split_derivative
@@ -11,6 +12,7 @@ from chainrule.ir.program import Equation
 from chainrule.ir.walk import transform
 
 
+@lru_cache(4096)
 def expanded(node: Apply) -> Expr:
     """d1_g(a) as the catalogue's law over a and g(a)."""
     function, argument = split_derivative(node.function)

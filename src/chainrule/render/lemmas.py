@@ -12,6 +12,7 @@ from chainrule.derive import planes as pl
 from chainrule.derive import window
 from chainrule.derive.adjoint import Use
 from chainrule.derive.calculus import apply_law
+from chainrule.derive.check import composite_holds
 from chainrule.derive.compose import Repeated, composites
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import RULES, Setting, Step
@@ -344,7 +345,8 @@ class Lemmas(Writer):
                 reason = self.rule_reason(step, composite.inner, names)
             left = self.math(Component(adjoint_of(composite.target.tensor), composite.target.subscripts), names=names)
             rows.append((None if position else left, self.math("=", step.after, names=names), reason))
-        form = m.recognise(composite.result, composite.target.free)
+        holds = composite_holds(composite)
+        form = m.recognise(composite.result, composite.target.free) if holds else None
         if form is not None:
             check = shape_check(form)
             plain_reason = self.say("composite.matrix_plain")
@@ -353,7 +355,7 @@ class Lemmas(Writer):
             rows.append((left, self.math("=", form, names=names), reason))
         else:
             gradient = Component(adjoint_of(composite.target.tensor), composite.target.subscripts)
-            planes = window.recognise(gradient, composite.result)
+            planes = window.recognise(gradient, composite.result) if holds else None
             if planes is not None:
                 reason = self.planes_reason(planes.right, composite.outer, names)
                 rows.append((self.math(planes.left, names=names), self.math("=", planes.right, names=names), reason))
@@ -361,7 +363,7 @@ class Lemmas(Writer):
         if repeated.form != "map" or repeated.sample is None:
             return
         general = composite.jacobian[-1].after
-        general_form = m.recognise(general, composite.target.free)
+        general_form = m.recognise(general, composite.target.free) if holds else None
         if general_form is None:
             return
         z, u, x = composite.outer.equation.tensor, composite.inner.equation.tensor, composite.target.tensor

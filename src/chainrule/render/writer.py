@@ -16,6 +16,7 @@ from chainrule.derive import planes as pl
 from chainrule.derive import window
 from chainrule.derive.adjoint import Derivation
 from chainrule.derive.blocks import blocks, over
+from chainrule.derive.check import equation_holds, lemma_holds
 from chainrule.derive.lemma import Lemma, adjoint_of, one_sample
 from chainrule.ir.expr import (
     LOSS,
@@ -170,6 +171,8 @@ class Concise:
 
 def concise_forward(equation: Equation) -> Concise | None:
     """The concise form of a forward equation, or of a sum of gradients."""
+    if not equation_holds(equation):
+        return None
     whole: Part = Nabla(equation.tensor) if is_gradient(equation.tensor) else m.Symbol(equation.tensor)
     form = matrix_form(equation)
     if form is not None:
@@ -184,6 +187,8 @@ def concise_forward(equation: Equation) -> Concise | None:
 def concise_of(lemma: Lemma, mapping: Mapping[Tensor, Tensor] | None = None, gradient: Tensor | None = None
                ) -> Concise | None:
     """The concise form of a lemma's result; with a mapping, over other tensors and as what `gradient` is."""
+    if not lemma_holds(lemma):
+        return None
     own = gradient or adjoint_of(lemma.wrt.tensor)
     full = mapping or {}
     one = lemma.pieces[0].equation if len(lemma.pieces) == 1 else None

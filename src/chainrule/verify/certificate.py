@@ -14,14 +14,14 @@ from time import perf_counter
 from typing import Any, Literal
 
 from chainrule.derive import Derivation
+from chainrule.derive.laws import normal
 from chainrule.derive.reduce import RULE
+from chainrule.derive.scene import Line as SceneLine
+from chainrule.derive.scene import extents_for
 from chainrule.errors import ChainruleError, DataError, VerificationError
 from chainrule.ir.program import Program
 from chainrule.verify.exact import Check, Difference, ProgramCheck, SceneCheck
-from chainrule.verify.laws import normal
 from chainrule.verify.plan import LEMMA_SAMPLES, Planned, broken_citation, checks_of, exact_within, planned
-from chainrule.verify.scene import Line as SceneLine
-from chainrule.verify.scene import extents_for
 
 Tier = Literal["exact", "exact up to a constant", "evidence"]
 TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence")
@@ -267,8 +267,8 @@ def second_look(item: Planned, number: int, difference: Difference, seed: int) -
         retried = planned([(alone, item.reduced)])[0]
         if not any(alone.run(seed + 1000 * t) for t in range(retried.trials)):
             return "exact", alone.chances[0] ** retried.trials
-    from chainrule.verify.evidence import line_differs
-    from chainrule.verify.numeric import MissingLibraryError
+    from chainrule.derive.evidence import line_differs
+    from chainrule.evaluate.precise import MissingLibraryError
 
     try:
         found = line_differs(check.scene, line, seed)

@@ -18,30 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.derive import Derivation
-from chainrule.derive.lemma import adjoint_of
+from chainrule.derive.laws import normal
+from chainrule.derive.scene import Line, Scene, integer_ranges
+from chainrule.derive.trial import Difference, ends, failures, gradient_difference, point, words
 from chainrule.errors import ChainruleError
-from chainrule.evaluate.field import PRIME, Words, dot, elements, execute, random_values
-from chainrule.evaluate.interpreter import Interpreter
-from chainrule.evaluate.labelled import Labelled, ranges, size
-from chainrule.ir.expr import LOSS, Derivative, Tensor, is_gradient
-from chainrule.ir.program import Equation, Program
+from chainrule.evaluate.field import execute, random_values
+from chainrule.evaluate.labelled import Labelled, size
+from chainrule.ir.expr import Derivative, Tensor, is_gradient
+from chainrule.ir.program import Program
 from chainrule.verify.bound import NUMBER, WORD, Degree, Degrees, chance, sum_of
-from chainrule.verify.laws import normal
-from chainrule.verify.scene import Line, Scene, integer_ranges
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where two sides differ: the point in words, and both values there."""
-
-    point: str
-    left: str
-    right: str
-
-    def __str__(self) -> str:
-        return f"{self.left} ≠ {self.right} at {self.point}"
 
 
 @dataclass(frozen=True)
@@ -70,16 +57,7 @@ class SceneCheck:
         return chance((degrees.value(line.before), degrees.value(line.after)), degrees.events)
 
     def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
-        interpreter = point(self.scene, seed)
-        failed: dict[int, Difference] = {}
-        for number, line in enumerate(self.scene.lines):
-            start = perf_counter()
-            difference = compare(interpreter, line, seed)
-            if seconds is not None:
-                seconds[number] += perf_counter() - start
-            if difference is not None:
-                failed[number] = difference
-        return failed
+        return failures(self.scene, seed, seconds)
 
     def tangents_agree(self, line: Line, seed: int) -> bool:
         """Whether both sides change alike along random directions, at two points: then they differ by a constant."""
@@ -114,58 +92,6 @@ def shapes_of(tensors: Iterable[Tensor], extents: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {'×'.join(shape) or '1'}" for name, shape in shown)
 
 
-def point(scene: Scene, seed: int) -> Interpreter:
-    """An interpreter at a random point of the scene."""
-    given = random_values(scene.given, scene.extents, seed, scene.ranges)
-    values = {**given}
-    for tensor, constant in scene.known.items():
-        known = Interpreter(values, scene.extents, seed)
-        word = known.over(known.value(constant), ())
-        values[tensor.name] = np.full(tuple(size(e, scene.extents) for e in tensor.shape), word, np.uint64)
-    for equation in scene.equations:
-        if equation.tensor not in scene.known:
-            bind(values, equation, scene.extents, seed)
-    values.setdefault(LOSS.name, elements(np.ones((), np.int64)))
-    return Interpreter(values, scene.extents, seed, scene.definitions)
-
-
-def bind(values: dict[str, Array], equation: Equation, extents: Mapping[str, int], seed: int) -> None:
-    """Run one equation. Where it is one piece of a tensor, the components of the others are random."""
-    interpreter = Interpreter(values, extents, seed)
-    result = interpreter.over(interpreter.value(equation.value), equation.indices)
-    tensor = equation.tensor
-    if tensor.name not in values:
-        whole = random_values([tensor], extents, seed, {tensor.name: 1})[tensor.name]
-        values[tensor.name] = np.asarray(whole)
-    place: list[Array] = []
-    for subscript in equation.target.subscripts:
-        position = ranges(subscript, extents)
-        shape = [size(i.extent, extents) if i in position.axes else 1 for i in equation.indices]
-        place.append(position.data.reshape(shape))
-    if tensor.dtype != "integer" and result.dtype != np.uint64:
-        result = elements(result)
-    values[tensor.name][tuple(place)] = result
-
-
-def compare(interpreter: Interpreter, line: Line, seed: int) -> Difference | None:
-    """Where the two sides of a line differ at this point."""
-    free = line.free
-    try:
-        left, right = (interpreter.over(interpreter.value(side), free) for side in (line.before, line.after))
-    except ChainruleError as error:
-        return Difference(f"seed {seed}", "a value", f"none: {error.problem} ({error.about})")
-    left, right = _words(left), _words(right)
-    if np.array_equal(left, right):
-        return None
-    at = tuple(np.argwhere(left != right)[0])
-    where = ", ".join(f"{i.name} = {int(n)}" for i, n in zip(free, at, strict=True))
-    return Difference(f"seed {seed}" + (f", {where}" if where else ""), str(left[at]), str(right[at]))
-
-
-def _words(array: Array) -> Words:
-    return array if array.dtype == np.uint64 else elements(array)
-
-
 # Gradients.
 
 
@@ -187,25 +113,6 @@ class GradientCheck:
         return shapes_of(self.derivation.forward.given, self.extents)
 
     @cached_property
-    def _joint(self) -> Program:
-        joint = self.derivation.joint
-        if self.backward is None:
-            return joint
-        return Program((*self.derivation.forward.equations, *self.backward.equations), joint.inputs, joint.parameters,
-                       joint.random, joint.states, joint.outputs)
-
-    @cached_property
-    def _signals(self) -> list[Tensor]:
-        forward = self.derivation.forward
-        known = {*forward.given, *forward.defined}
-        return [t for t in self._joint.inputs if t not in known]
-
-    @property
-    def _ends(self) -> tuple[Tensor, ...]:
-        loss = self.derivation.loss
-        return (loss,) if loss is not None else self.derivation.forward.outputs
-
-    @cached_property
     def chances(self) -> tuple[Fraction, ...]:
         forward, gradients = self.derivation.forward, self.derivation.gradients
         degrees = Degrees(self.extents)
@@ -213,12 +120,12 @@ class GradientCheck:
         for equation in forward.equations:
             degrees.define(equation)
         expected: list[Degree] = []
-        for end in self._ends:
+        for end in ends(self.derivation):
             slope = degrees.slopes.get(end.name)
             if slope is not None:
                 expected.append(self._total(slope * WORD, end))
         found: list[Degree] = []
-        for equation in self._joint.equations[len(forward.equations) :]:
+        for equation in (self.backward or self.derivation.backward).equations:
             degrees.define(equation)
         for name, gradient in gradients.items():
             value = degrees.tensors.get(gradient.name, WORD)
@@ -234,40 +141,11 @@ class GradientCheck:
 
     def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
         start = perf_counter()
-        failed = self._trial(seed)
+        backward = self.backward or self.derivation.backward
+        difference = gradient_difference(self.derivation, backward, self.extents, seed)
         if seconds is not None:
             seconds[0] += perf_counter() - start
-        return failed
-
-    def _trial(self, seed: int) -> dict[int, Difference]:
-        forward, gradients = self.derivation.forward, self.derivation.gradients
-        expressions = [e.value for e in self._joint.equations]
-        tops = integer_ranges(forward.given, expressions, self.extents)
-        given = random_values(forward.given, self.extents, seed, tops)
-        direction = random_values([forward.tensor(n) for n in gradients], self.extents, seed + 1)
-        drawn = random_values(self._signals, self.extents, seed + 2)
-        try:
-            joint = execute(self._joint, {**given, **drawn}, seed=seed, extents=self.extents)
-        except ChainruleError as error:
-            return {0: Difference(f"seed {seed}", "a gradient", f"none: {error.problem} ({error.about})")}
-
-        def sides(names: Iterable[str]) -> tuple[int, int]:
-            along = {n: direction[n] for n in names}
-            run = execute(forward, given, seed=seed, tangents=along, extents=self.extents)
-            expected = 0
-            for end in self._ends:
-                value, tangent = run[end.name]
-                expected += dot(drawn.get(adjoint_of(end).name, elements(np.ones(value.shape, np.int64))), tangent)
-            return sum(dot(joint[gradients[n].name][0], d) for n, d in along.items()) % PRIME, expected % PRIME
-
-        found, expected = sides(gradients)
-        if found == expected:
-            return {}
-        for name in gradients:  # which of them?
-            found, expected = sides([name])
-            if found != expected:
-                return {0: Difference(f"seed {seed}, the gradient of {name}", str(found), str(expected))}
-        return {0: Difference(f"seed {seed}", "the gradients", "the tangents together")}
+        return {} if difference is None else {0: difference}
 
 
 @dataclass(frozen=True)
@@ -331,7 +209,7 @@ class ProgramCheck:
             runs.append({name: value for name, (value, _) in run.items()})
         failed: dict[int, Difference] = {}
         for number, name in enumerate(self.names):
-            a, b = (_words(run[name]) for run in runs)
+            a, b = (words(run[name]) for run in runs)
             if a.shape != b.shape:
                 failed[number] = Difference(name, str(a.shape), str(b.shape))
             elif not np.array_equal(a, b):

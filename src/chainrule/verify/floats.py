@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.derive import Derivation
+from chainrule.derive.evidence import close, run
 from chainrule.derive.lemma import adjoint_of
+from chainrule.derive.reduce import small_derivation
+from chainrule.derive.scene import extents_for, integer_ranges
 from chainrule.errors import VerificationError
 from chainrule.evaluate import numpy as executor
 from chainrule.evaluate.labelled import size
+from chainrule.evaluate.precise import library
 from chainrule.evaluate.prime import key
 from chainrule.ir.expr import Tensor
-from chainrule.verify.evidence import close, run
-from chainrule.verify.numeric import library
-from chainrule.verify.plan import small_derivation
-from chainrule.verify.scene import extents_for, integer_ranges
 
 Array = NDArray[Any]
 Kind = Literal["random", "saturated", "tied"]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, log, prod
 
-from chainrule.derive import Derivation, Lemma, derive_program
+from chainrule.derive import Derivation, Lemma
+from chainrule.derive.check import broken_chain, lemmas_of
 from chainrule.derive.compose import composites
-from chainrule.derive.reduce import reduced_composite, reduced_lemma, reduced_program
+from chainrule.derive.reduce import reduced_composite, reduced_lemma, small_derivation
+from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
-from chainrule.ir.expr import Add, Component, Expr, Reduce, Tensor, is_position
+from chainrule.ir.expr import Add, Component, Reduce, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
-from chainrule.verify.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
 
 LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced
 PROGRAM_WORK = 4_000_000  # the same for whole programs
@@ -43,7 +44,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     found: list[tuple[Check, bool]] = [(SceneCheck(of_evaluation(e, few)), False) for e in derivation.evaluations]
     for where, lemma in _lemmas(derivation):
         scene, small = of_lemma(lemma, few, where), None
-        if _work(scene) > LINE_WORK or selections(SceneCheck(scene)) > FEW_TRIALS:
+        if scene.work > LINE_WORK or selections(SceneCheck(scene)) > FEW_TRIALS:
             small = reduced_lemma(lemma)
         found.append((SceneCheck(scene if small is None else of_lemma(small, few, where)), small is not None))
     for number, repeated in enumerate(composites(derivation), 1):
@@ -51,7 +52,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
             if composite is not None:
                 where = f"composite {number}, {repeated.form}{one}"
                 scene, less = of_composite(composite, few, where), None
-                if _work(scene) > LINE_WORK:
+                if scene.work > LINE_WORK:
                     less = reduced_composite(composite)
                 found.append((SceneCheck(scene if less is None else of_composite(less, few, where)), less is not None))
     found += [(SceneCheck(scene), False) for scene in _forms(program, few)]
@@ -72,36 +73,12 @@ def _forms(program: Program, extents: Mapping[str, int]) -> Iterable[Scene]:
 
 def _lemmas(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
     """Each lemma that was derived, once; what it is called; and its form for one sample."""
-    seen: set[int] = set()
-    for gradient in derivation.parts.values():
-        for use in gradient.uses:
-            if id(use.lemma) not in seen:
-                seen.add(id(use.lemma))
-                name = f"∂{use.tensor.name} in {use.equation.tensor.name}"
-                broken = broken_chain(use.lemma)
-                if broken:
-                    raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=use.lemma)
-                yield name, use.lemma
-                if (sample := derivation.sample_of(use.lemma)) is not None:
-                    yield f"{name}, one sample", sample
-
-
-def broken_chain(lemma: Lemma) -> str:
-    """Where a lemma's steps do not lead from ∂loss/∂x to its result: in words, empty where they do."""
-    current: Expr = lemma.start
-    for number, step in enumerate(lemma.steps, 1):
-        if step.before is not current:
-            return f"step {number}, {step.rule}, starts elsewhere"
-        current = step.after
-    for piece in lemma.pieces:
-        here = current
-        for number, step in enumerate(piece.steps, 1):
-            if step.before is not here:
-                return f"step {number} of a piece, {step.rule}, starts elsewhere"
-            here = step.after
-        if piece.equation.value is not here:
-            return "the result is not the last line"
-    return ""
+    for name, lemma in lemmas_of(derivation):
+        if broken := broken_chain(lemma):
+            raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma)
+        yield name, lemma
+        if (sample := derivation.sample_of(lemma)) is not None:
+            yield f"{name}, one sample", sample
 
 
 def broken_citation(derivation: Derivation) -> str:
@@ -137,10 +114,6 @@ def _added(equation: Equation) -> list[Tensor]:
     return found if len(found) == len(terms) else []
 
 
-def _work(scene: Scene) -> int:
-    return max(work(side, scene.extents) for line in scene.lines for side in (line.before, line.after))
-
-
 def _gradient(derivation: Derivation, extents: Mapping[str, int]) -> tuple[Check, bool]:
     program = derivation.forward
     largest = max(work(e.value, extents) for e in derivation.joint.equations)
@@ -150,32 +123,6 @@ def _gradient(derivation: Derivation, extents: Mapping[str, int]) -> tuple[Check
         if small is not None:
             return GradientCheck(small, extents_for(program, min(extents.get(SAMPLES, 1), LEMMA_SAMPLES))), True
     return whole, False
-
-
-def small_derivation(derivation: Derivation) -> Derivation | None:
-    """The derivation of the program at reduced shapes, where it uses the same lemmas in the same order."""
-    original = _without_auxiliary(derivation)
-    program = reduced_program(original)
-    if program is None:
-        return None
-    loss = None if derivation.loss is None else program.tensor(derivation.loss.name)
-    small = derive_program(program, loss, [program.tensor(name) for name in derivation.gradients])
-    return small if _rules(small) == _rules(derivation) else None
-
-
-def _rules(derivation: Derivation) -> list[tuple[str, str, tuple[str, ...]]]:
-    return [
-        (name, use.equation.tensor.name, tuple(step.rule for step in use.lemma.all_steps))
-        for name, gradient in derivation.parts.items()
-        for use in gradient.uses
-    ]
-
-
-def _without_auxiliary(derivation: Derivation) -> Program:
-    """The forward program without the positions that the backward pass saves."""
-    forward = derivation.forward
-    kept = tuple(e for e in forward.equations if not is_position(e.tensor))
-    return replace(forward, equations=kept)
 
 
 # Trials.

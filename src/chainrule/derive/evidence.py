@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.derive.adjoint import Derivation
+from chainrule.derive.lemma import adjoint_of
+from chainrule.derive.scene import Line, Scene, integer_ranges
 from chainrule.evaluate.labelled import onto, ranges, size
+from chainrule.evaluate.precise import Array, Entries, Precise, Slope, library
 from chainrule.evaluate.prime import key
 from chainrule.ir.expr import LOSS, Component, Tensor
 from chainrule.ir.program import Equation, Program
-from chainrule.verify.numeric import Array, Entries, Precise, Slope, library
-from chainrule.verify.scene import Line, Scene
 
 CLOSE = "1e-40"  # of the greater side, or of 1
 
@@ -110,3 +112,27 @@ def line_differs(scene: Scene, line: Line, seed: int) -> tuple[str, str, str] | 
 
 def close(mp: Any, a: Any, b: Any) -> bool:
     return bool(abs(a - b) <= mp.mpf(CLOSE) * max(mp.one, abs(a), abs(b)))
+
+
+def gradient_differs(derivation: Derivation, extents: Mapping[str, int], seed: int) -> tuple[str, str, str] | None:
+    """(point, left, right) where ⟨gradient, direction⟩ is not the tangent of the program along that direction, at three
+    points, those first where what is drawn is positive. A point at which something is no real number says nothing;
+    where all are such, the gradient stands on the lines that it is made of."""
+    mp = library()
+    forward, joint = derivation.forward, derivation.joint
+    tops = integer_ranges(joint.given, (e.value for e in joint.equations), extents)
+    for trial in range(3):
+        given = random_reals(mp, joint.given, extents, seed + trial, tops, positive=trial < 2)
+        moving = [forward.tensor(name) for name in derivation.gradients]
+        direction = random_reals(mp, moving, extents, seed + trial + 7, {})
+        values, slopes = run(mp, forward, {t.name: given[t.name] for t in forward.given}, extents, direction)
+        values, _ = run(mp, derivation.backward, {**given, **values}, extents)
+        expected, found = mp.zero, mp.zero
+        for end in (derivation.loss,) if derivation.loss is not None else forward.outputs:
+            if end.name in slopes:
+                expected += mp.fsum(np.ravel(slopes[end.name] * given.get(adjoint_of(end).name, mp.one)))
+        for name, gradient in derivation.gradients.items():
+            found += mp.fsum(np.ravel(values[gradient.name] * direction[name]))
+        if not (mp.isnan(found) or mp.isnan(expected) or close(mp, found, expected)):
+            return f"seed {seed + trial}", mp.nstr(found, 20), mp.nstr(expected, 20)
+    return None

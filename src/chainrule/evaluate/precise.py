@@ -264,7 +264,7 @@ class Precise:
         if any(self.mp.isnan(a) for a in arguments) or (function == "log" and not arguments[0] > 0):
             return self.mp.nan
         if function not in self.functions:
-            raise DerivationError(f"no value of {function} at 50 digits", fix="add it to verify/numeric.py")
+            raise DerivationError(f"no value of {function} at 50 digits", fix="add it to evaluate/precise.py")
         return self.functions[function](*arguments)
 
     def apply(self, function: str, arguments: list[Entries]) -> Entries:

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
+from chainrule.derive import plane_components as planes
 from chainrule.derive import window
 from chainrule.derive.blocks import blocks
 from chainrule.derive.compose import Composite
+from chainrule.derive.concise import blocks_form, component_form
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.matrix import recognise
 from chainrule.derive.trace import Step
@@ -23,8 +25,9 @@ from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Expr, Multiply
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, transform
-from chainrule.verify import planes
-from chainrule.verify.concise import blocks_form, component_form
+
+FORMS = ("matrix form", "form in blocks", "form in planes")
+"""The rules of lines that say a value otherwise and lead nowhere."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class Scene:
         expressions = [e.value for e in self.equations] + [s for line in self.lines for s in (line.before, line.after)]
         return integer_ranges(self.given, expressions, self.extents)
 
+    @property
+    def work(self) -> int:
+        """How many entries the largest array of its lines has."""
+        return max((work(side, self.extents) for line in self.lines for side in (line.before, line.after)), default=0)
+
 
 def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents: Mapping[str, int]) -> dict[str, int]:
     """How many values each integer tensor takes: as many as the brackets that it stands in tell apart."""
@@ -73,16 +81,17 @@ def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents
 # From derivations.
 
 
-def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "") -> Scene:
-    """Every step of a lemma, and the concise forms of its result beside the component form."""
+def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "", forms: bool = True) -> Scene:
+    """Every step of a lemma, and with `forms` the concise forms of its result beside the component form."""
     name = where or f"∂{lemma.wrt.tensor.name} in {lemma.equation.tensor.name}"
     y = lemma.equation.target
     plain = _Plain(lemma.equation)
     lines = [_line(name, step, plain) for step in lemma.all_steps]
-    for piece in lemma.pieces:
-        lines += _matrix_lines(name, piece.equation)
-        lines += _block_lines(name, piece.equation)
-    lines += _plane_lines(name, window.concise(lemma), extents)
+    if forms:
+        for piece in lemma.pieces:
+            lines += _matrix_lines(name, piece.equation)
+            lines += _block_lines(name, piece.equation)
+        lines += _plane_lines(name, window.concise(lemma), extents)
     computed = (*lemma.facts, lemma.equation, *lemma.auxiliary)
     if y.tensor == LOSS:
         definitions = {LOSS.name: lemma.equation}
@@ -101,7 +110,7 @@ def of_evaluation(evaluation: Evaluation, extents: Mapping[str, int]) -> Scene:
     return _scene([_line(name, step) for step in evaluation.steps], (), {}, extents)
 
 
-def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -> Scene:
+def of_composite(composite: Composite, extents: Mapping[str, int], where: str, forms: bool = True) -> Scene:
     """The steps of two lemmas composed: u = h(x), z = g(u), the error signal of u being the outer lemma's result.
     Where z reads x itself too, it reads a copy: a composite is about the paths through u."""
     outer, inner = composite.outer, composite.inner
@@ -110,6 +119,11 @@ def of_composite(composite: Composite, extents: Mapping[str, int], where: str) -
     z = outer.equation.over({x.tensor: copy.tensor})
     signal_of_u = outer.pieces[0].equation
     lines = [_line(where, step) for step in (*composite.steps, *composite.jacobian)]
+    gradient = Component(adjoint_of(x.tensor), x.subscripts)
+    if forms:
+        for value in (composite.result, composite.jacobian[-1].after):
+            lines += _matrix_lines(where, Equation(gradient, value))
+        lines += _plane_lines(where, window.recognise(gradient, composite.result), extents)
     definitions = {u.tensor.name: u, z.tensor.name: z}
     computed = (
         *inner.facts, u, *outer.facts, Equation(copy, x), z, *inner.auxiliary, *outer.auxiliary, signal_of_u
@@ -141,8 +155,10 @@ def _line(what: str, step: Step, plain: _Plain | None = None) -> Line:
     return Line(what, step.rule, before, step.after)
 
 
-def of_equation(equation: Equation, extents: Mapping[str, int]) -> Scene:
+def of_equation(equation: Equation, extents: Mapping[str, int], forms: bool = True) -> Scene:
     """The concise forms of a forward equation, beside its components."""
+    if not forms:
+        return _scene((), (), {}, extents)
     name = f"{equation.tensor.name} itself"
     lines = [*_matrix_lines(name, equation), *_block_lines(name, equation)]
     lines += _plane_lines(name, window.recognise(equation.target, equation.value), extents)
@@ -213,8 +229,11 @@ class _Plain:
 
 def extents_for(program: Program, samples: int) -> dict[str, int]:
     """Numbers for the named extents: `samples` for N, small distinct ones for others."""
-    shapes = [t.shape for t in (*program.given, *program.defined)]
-    names = sorted({e for shape in shapes for e in shape if isinstance(e, str)} - {SAMPLES})
+    return extents_of((*program.given, *program.defined), samples)
+
+
+def extents_of(tensors: Iterable[Tensor], samples: int) -> dict[str, int]:
+    names = sorted({e for t in tensors for e in t.shape if isinstance(e, str)} - {SAMPLES})
     return {SAMPLES: samples, **{name: 3 + n % 3 for n, name in enumerate(names)}}
 
 

@@ -1,0 +1,230 @@
+"""What is derived is checked before anyone sees it: every line of it at one random point of the field.
+
+The lines of each lemma (those for one sample when they are derived) and of each composite are compared at reduced
+shapes, a kind once, and so are concise forms; the whole gradient is compared with the tangent of the original program.
+What random field elements cannot settle (roots, shares, steps) is settled by the laws that they cannot obey, or with
+real numbers. A false line is an error that names it; a form that is false is not printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+from chainrule.derive.adjoint import Derivation
+from chainrule.derive.compose import Composite, composites
+from chainrule.derive.laws import normal
+from chainrule.derive.lemma import Lemma
+from chainrule.derive.reals import gradient_differs, line_differs
+from chainrule.derive.reduce import Claim, reduced_composite, same_steps, small_derivation, smaller, smaller_equation
+from chainrule.derive.scene import (
+    FORMS,
+    Line,
+    Scene,
+    extents_for,
+    extents_of,
+    of_composite,
+    of_equation,
+    of_evaluation,
+    of_lemma,
+)
+from chainrule.derive.trial import failures, gradient_difference
+from chainrule.errors import ChainruleError, DerivationError
+from chainrule.ir.cost import operations_for
+from chainrule.ir.expr import LOSS, Expr, Tensor
+from chainrule.ir.program import Equation
+
+SEED = 0
+SAMPLES = 2
+SMALL = 2  # what only counts things has this extent
+LARGE = 10_000_000  # operations of a program above which its whole gradient is checked at reduced shapes
+LINE_WORK = 20_000  # entries of the largest array of a composite's lines, above which its shapes are reduced
+KEPT = 4096  # results that are kept, so that what is derived again is not checked again
+
+REPORT = "report it: this is a fault of chainrule's own"
+
+T = TypeVar("T")
+
+
+class _Kept:
+    """Results by what they are about, the latest of them."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, object] = {}
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        if key not in self._found:
+            while len(self._found) >= KEPT:
+                del self._found[next(iter(self._found))]
+            self._found[key] = make()
+        return self._found[key]  # type: ignore[return-value]
+
+    def clear(self) -> None:
+        self._found.clear()
+
+
+KNOWN = _Kept()
+
+
+def checked(derivation: Derivation) -> Derivation:
+    """The derivation, every line of it checked. Raises DerivationError for the first line that is false."""
+    for name, lemma in lemmas_of(derivation):
+        lemma_holds(lemma, name)
+    for number, repeated in enumerate(composites(derivation), 1):
+        name = f"composite {number}, {repeated.form}"
+        composite_holds(repeated.composite, name)
+        if repeated.sample is not None:
+            composite_holds(repeated.sample, f"{name}, one sample")
+    for evaluation in derivation.evaluations:
+        extents = _extents(evaluation.equation)
+        KNOWN.get(("evaluation", evaluation), lambda e=evaluation, x=extents: _lines(lambda _: of_evaluation(e, x)))
+    for equation in derivation.forward.equations:
+        equation_holds(equation)
+    key = ("gradient", derivation.joint, derivation.loss, *derivation.gradients.items())
+    KNOWN.get(key, lambda: _gradient(derivation))
+    return derivation
+
+
+def lemmas_of(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
+    """Each lemma that was derived, once, and what it is called."""
+    seen: set[int] = set()
+    for gradient in derivation.parts.values():
+        for use in gradient.uses:
+            if id(use.lemma) not in seen:
+                seen.add(id(use.lemma))
+                yield f"∂{use.tensor.name} in {use.equation.tensor.name}", use.lemma
+
+
+# Lines. Each says whether the concise forms hold; where another line does not, it raises DerivationError.
+
+
+def lemma_holds(lemma: Lemma, name: str = "") -> bool:
+    """A lemma's lines are those of its kind at reduced shapes, or they are checked as they stand."""
+    name = name or f"∂{lemma.wrt.tensor.name} in {lemma.equation.tensor.name}"
+    return KNOWN.get(("lemma", lemma), lambda: _lemma(lemma, name))
+
+
+def _lemma(lemma: Lemma, name: str) -> bool:
+    if broken := broken_chain(lemma):
+        raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma, fix=REPORT)
+    claim = Claim.of(lemma)
+    small = smaller([claim], SMALL)
+    found = _stand_ins(small[0] if small else claim)
+    alike, forms = KNOWN.get(("kind", found), lambda: _kind(found, lemma if small is None else None, name))
+    if alike is None or not same_steps(lemma.all_steps, alike.all_steps):
+        forms = _lemma_lines(lemma, name)
+    return forms
+
+
+def _kind(claim: Claim, lemma: Lemma | None, name: str) -> tuple[Lemma | None, bool]:
+    """The lemma that is derived from a claim, unless it is there, and whether it holds, for one sample too."""
+    if lemma is None:
+        try:
+            lemma = claim.derived()
+        except ChainruleError:
+            return None, False
+    forms = _lemma_lines(lemma, name)
+    _ = lemma.sample  # is checked as it is derived
+    return lemma, forms
+
+
+def _lemma_lines(lemma: Lemma, name: str) -> bool:
+    extents = _extents(lemma.equation, *lemma.facts)
+    return _lines(lambda forms: of_lemma(lemma, extents, name, forms))
+
+
+def broken_chain(lemma: Lemma) -> str:
+    """Where a lemma's steps do not lead from ∂loss/∂x to its result: in words, empty where they do."""
+    current: Expr = lemma.start
+    for number, step in enumerate(lemma.steps, 1):
+        if step.before is not current:
+            return f"step {number}, {step.rule}, starts elsewhere"
+        current = step.after
+    for piece in lemma.pieces:
+        here = current
+        for number, step in enumerate(piece.steps, 1):
+            if step.before is not here:
+                return f"step {number} of a piece, {step.rule}, starts elsewhere"
+            here = step.after
+        if piece.equation.value is not here:
+            return "the result is not the last line"
+    return ""
+
+
+def _stand_ins(claim: Claim) -> Claim:
+    """The claim about tensors that are numbered: equal for lemmas of one kind."""
+    names: dict[Tensor, Tensor] = {}
+    for e in (claim.equation, *claim.facts):
+        for t in (e.tensor, *e.value.tensors):
+            if t not in names:
+                names[t] = t if t == LOSS else Tensor(f"t{len(names)}", t.shape, t.dtype)
+    return claim.over(names)
+
+
+def composite_holds(composite: Composite, name: str = "a composite") -> bool:
+    def lines(forms: bool) -> Scene:
+        scene = of_composite(composite, extents, name, forms)
+        if scene.work <= LINE_WORK:  # to derive both lemmas again would take longer
+            return scene
+        small = reduced_composite(composite, SMALL)
+        return scene if small is None else of_composite(small, extents, name, forms)
+
+    facts = (*composite.outer.facts, *composite.inner.facts)
+    extents = _extents(composite.outer.equation, composite.inner.equation, *facts)
+    return KNOWN.get(("composite", composite), lambda: _lines(lines))
+
+
+def equation_holds(equation: Equation) -> bool:
+    """Of a forward equation only the forms are checked: it is what the user wrote."""
+    small = smaller_equation(equation, SMALL) or equation
+    tensors = dict.fromkeys((small.tensor, *small.value.tensors))
+    small = small.over({t: Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(tensors)})
+    extents = _extents(small)
+    return KNOWN.get(("forms", small), lambda: _lines(lambda forms: of_equation(small, extents, forms)))
+
+
+def _extents(*equations: Equation) -> dict[str, int]:
+    return extents_of((t for e in equations for t in (e.tensor, *e.value.tensors)), SAMPLES)
+
+
+def _lines(scene: Callable[[bool], Scene]) -> bool:
+    """Check the scene with its forms, or without them where one cannot even be made."""
+    try:
+        lines, forms = scene(True), True
+    except ChainruleError:
+        lines, forms = scene(False), False
+    for number, difference in failures(lines, SEED).items():
+        line = lines.lines[number]
+        if settled(lines, line):
+            continue
+        if line.rule not in FORMS:
+            raise DerivationError(
+                f"a line of {line.what} is false, by the rule {line.rule}: {difference}",
+                about=f"{line.before} = {line.after}", fix=REPORT,
+            )
+        forms = False
+    return forms
+
+
+def settled(scene: Scene, line: Line) -> bool:
+    """Whether a line that random field elements refuse holds for the functions meant: by their laws or, where those do
+    not do, at random real points."""
+    again = replace(line, before=normal(line.before), after=normal(line.after))
+    if again != line and not failures(replace(scene, lines=(again,)), SEED):
+        return True
+    return not line_differs(scene, line, SEED)
+
+
+# Gradients.
+
+
+def _gradient(derivation: Derivation) -> None:
+    large = operations_for(derivation.joint.equations, SAMPLES) > LARGE
+    again = (small_derivation(derivation, SMALL) if large else None) or derivation
+    extents = extents_for(again.forward, SAMPLES)
+    difference = gradient_difference(again, again.backward, extents, SEED)
+    if difference is not None and gradient_differs(again, extents, SEED):
+        raise DerivationError(
+            f"the derived gradient is not the program's: {difference}", about=derivation.backward, fix=REPORT
+        )

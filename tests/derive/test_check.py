@@ -1,0 +1,224 @@
+"""Derivations are checked before they are handed out: what is refused, what never is, how often a kind is checked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import chainrule as cr
+from chainrule.derive import Lemma, adjoint, check, derive_program, scene
+from chainrule.derive.check import KNOWN, checked, lemma_holds, settled
+from chainrule.derive.matrix import Matrix, Scale, recognise
+from chainrule.derive.scene import Line, Scene
+from chainrule.errors import DerivationError, EquationError
+from chainrule.ir.expr import ONE, Component, Constant, Expr, Multiply, Tensor
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.parse import parse_expression
+from chainrule.ir.program import Equation
+from tests.derive.cases import CASES
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> Iterator[None]:
+    KNOWN.clear()
+    yield
+    KNOWN.clear()
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[Scene]:
+    """The scenes that are checked, as they are."""
+    found, right = list[Scene](), check.failures
+
+    def noted(scene: Scene, seed: int) -> Any:
+        found.append(scene)
+        return right(scene, seed)
+
+    monkeypatch.setattr(check, "failures", noted)
+    return found
+
+
+def deep(blocks: int, width: int = 6) -> cr.Model:
+    hidden = [layer for _ in range(blocks) for layer in (cr.Dense(width), cr.Sigmoid())]
+    return cr.Sequential(cr.Input(width), *hidden, cr.Dense(3), loss="softmax_cross_entropy")
+
+
+# What is refused.
+
+
+def test_a_false_line_is_named_with_its_lemma_its_rule_and_both_sides() -> None:
+    (use,) = cr.derive("y[n, k] = sum[l](W[k, l]*x[n, l])", wrt="W")["W"].uses
+    (piece,) = use.lemma.pieces
+    last = piece.steps[-1]
+    value = Multiply((Constant(ONE.value * 10_000_001 / 10_000_000), last.after))  # type: ignore[operator]
+    steps = (*piece.steps[:-1], replace(last, after=value))
+    wrong = replace(piece, equation=replace(piece.equation, value=value), steps=steps)
+    with pytest.raises(DerivationError) as caught:
+        lemma_holds(replace(use.lemma, pieces=(wrong,)))
+    for said in ("∂W in y", last.rule, str(last.before), str(value)):
+        assert said in str(caught.value)
+
+
+def test_steps_that_do_not_follow_one_another_are_refused() -> None:
+    (use,) = cr.derive("y[n, k] = sum[l](W[k, l]*x[n, l])", wrt="W")["W"].uses
+    with pytest.raises(DerivationError, match="do not follow one another"):
+        lemma_holds(replace(use.lemma, steps=use.lemma.steps[1:]))
+
+
+def test_a_use_that_is_left_out_of_a_sum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = adjoint._total  # pyright: ignore[reportPrivateUsage]
+
+    def first_alone(tensor: Tensor, uses: Any) -> Equation:
+        total = right(tensor, uses)
+        return Equation(total.target, total.value.terms[0])  # type: ignore[attr-defined]
+
+    case = CASES["residual"]
+    inputs = [t for t in case.program.inputs if t.dtype == "real"]
+    derive_program(case.program, None, inputs)
+    monkeypatch.setattr(adjoint, "_total", first_alone)
+    with pytest.raises(DerivationError, match="the derived gradient is not the program's"):
+        derive_program(case.program, None, inputs)
+
+
+def test_a_false_form_is_not_printed_and_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "y[n, k] = sum[l](W[k, l]*x[n, l])"
+    shown = cr.derive(text, wrt="W").to_text()
+    KNOWN.clear()
+
+    def doubled(value: Expr, indices: Any) -> Matrix | None:
+        form = recognise(value, indices)
+        return form and Scale(ONE.value * 2, (), form)  # type: ignore[operator]
+
+    monkeypatch.setattr(scene, "recognise", doubled)
+    derivation = cr.derive(text, wrt="W")
+    assert not lemma_holds(derivation["W"].uses[0].lemma)
+    again = derivation.to_text()
+    assert "= Δᵀ X" in shown and "= Δᵀ X" not in again and "= Σ_n Δ^(n)_i x^(n)_j" in again
+
+
+# What never is.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y[n] = max[k<100](x[n, k])",
+        "y[n, i<3] = max[k<70](x[n, k + i])",
+        "y[n, i] = sum[j](x[n, j]*max[k<80](w[i, j, k]))",
+        "y[n] = max[k<65](x[n, k]) * max[k<65](x[n, k])",
+        "y[n] = relu(x[n])*relu(x[n])",
+        "y[n] = x[n]**(1/2)*x[n]**(1/2)",
+        "y[n] = (x[n]**(1/3))**6 + (x[n]**2)**(1/2)",
+        "y[n] = (abs(x[n]) + x[n])**3*step(x[n])",
+        "y[n] = sum[k](exp(w[n, k] - logsumexp[j](w[n, j])))*x[n]",
+        "y[n] = max(x[n], z[n])*min(x[n], z[n])",
+        "y[n] = log(x[n] - 100)",
+    ],
+)
+def test_a_right_gradient_is_not_refused(text: str) -> None:
+    assert cr.derive(text).backward.equations
+
+
+def one_line(before: str, after: str) -> tuple[Scene, Line]:
+    names = {"x": Tensor("x", (3,)), "y": Tensor("y", (3,)), "v": Tensor("v", (2, 3))}
+    indices = {"i": Index("i", 3), "n": Index("n", 2)}
+    line = Line("a line", "by hand", *(parse_expression(t, tensors=names, indices=indices) for t in (before, after)))
+    return Scene((line,), tuple(names.values()), (), {}, {}), line
+
+
+HOLD = [
+    ("(x[i]**(1/2))**2", "x[i]"), ("step(x[i])*step(x[i])", "step(x[i])"), ("log(x[i]*y[i])", "log(x[i]) + log(y[i])"),
+    ("exp(x[i] + y[i])", "exp(x[i])*exp(y[i])"), ("sigmoid(x[i])", "1/(1 + exp(-x[i]))"),
+]
+FAIL = [
+    ("(x[i]**(1/2))**2", "x[i] + 1/10000000"), ("step(x[i])*step(x[i])", "2*step(x[i])"),
+    ("log(x[i]*y[i])", "log(x[i]) - log(y[i])"), ("exp(x[i] + y[i])", "exp(x[i]) + exp(y[i])"),
+    ("sigmoid(x[i])", "1/(1 + exp(x[i]))"), ("log(x[i]*y[i])", "log(x[i]) + log(y[i]) + 1/10000000"),
+]
+
+
+@pytest.mark.parametrize("digits", [50, 15])
+def test_what_the_field_cannot_settle_is_settled_by_laws_or_real_numbers(
+    digits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if digits == 15:
+        monkeypatch.setitem(sys.modules, "mpmath", None)
+    assert [settled(*one_line(*sides)) for sides in HOLD] == [True] * len(HOLD)
+    assert [settled(*one_line(*sides)) for sides in FAIL] == [False] * len(FAIL)
+
+
+@pytest.mark.parametrize("digits", [50, 15])
+@pytest.mark.parametrize("name", ["dense", "residual", "mse_and_decay", "max_pool"])
+def test_a_gradient_that_the_field_refuses_is_judged_by_real_numbers(
+    name: str, digits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the field could settle none: what is right passes, what is wrong does not."""
+    if digits == 15:
+        monkeypatch.setitem(sys.modules, "mpmath", None)
+    monkeypatch.setattr(check, "gradient_difference", lambda *_: "refused")
+    derivation = CASES[name].derivation
+    checked(derivation)
+    KNOWN.clear()
+    first, *rest = derivation.backward.equations
+    twice = replace(first, value=Multiply((Constant(ONE.value * 2), first.value)))  # type: ignore[operator]
+    wrong = replace(derivation, backward=replace(derivation.backward, equations=(twice, *rest)))
+    with pytest.raises(DerivationError, match="the derived gradient"):
+        checked(wrong)
+
+
+# A kind once.
+
+
+def test_a_kind_is_checked_once_however_deep_the_network(trials: list[Scene]) -> None:
+    deep(2).derive()
+    shallow = len(trials)
+    trials.clear()
+    KNOWN.clear()
+    deep(12).derive()
+    assert len(trials) == shallow > 10
+
+
+def test_what_was_derived_before_is_not_checked_again(trials: list[Scene]) -> None:
+    deep(2).derive()
+    trials.clear()
+    deep(2).derive()
+    assert trials == []
+
+
+def test_lemmas_of_one_kind_at_other_extents_share_a_check(trials: list[Scene]) -> None:
+    deep(2, 5).derive()
+    trials.clear()
+    deep(2, 9).derive()
+    assert not [s for s in trials if any("∂" in line.what for line in s.lines)]
+
+
+def test_a_lemma_that_is_not_its_kinds_is_checked_by_itself(trials: list[Scene]) -> None:
+    def lemma(text: str) -> Lemma:
+        return cr.derive(text, wrt="x")["x"].uses[0].lemma
+
+    right, other = (lemma(f"y[n, k] = {c}*x[n, k]") for c in (2, 3))
+    trials.clear()
+    lemma_holds(replace(right, equation=replace(right.equation)))
+    assert trials == []
+    wrong = replace(right, pieces=other.pieces, steps=other.steps)
+    with pytest.raises(DerivationError, match="is false"):
+        lemma_holds(wrong)
+    assert trials
+
+
+def test_a_form_is_asked_for_by_its_equation(trials: list[Scene]) -> None:
+    i = Index("i", 3)
+    x, y = Tensor("x", (3,)), Tensor("y", (3,))
+    equation = Equation(Component(y, (Affine.of(i),)), Component(x, (Affine.of(i),)))
+    assert check.equation_holds(equation) and check.equation_holds(equation)
+    assert len(trials) <= 1
+
+
+def test_a_program_that_is_not_well_formed_is_refused_before_anything_is_checked(trials: list[Scene]) -> None:
+    with pytest.raises(EquationError):
+        cr.derive("y[n, k] = x[n, k]*y[n, k]")
+    assert trials == []
