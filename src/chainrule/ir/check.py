@@ -83,42 +83,35 @@ def check_equation(equation: Equation) -> None:
 
 def check_cost(equation: Equation) -> None:
     """Raises EquationError or ShapeError where an equation is beyond one of the bounds."""
-    axes = len(equation.target.subscripts)
-    deepest, factors = max(axes, len(equation.indices)), 0
-    for node in nodes(equation.value):
-        deepest = max(deepest, len(node.free))
-        match node:
-            case Reduce(indices=indices, body=body):
-                deepest = max(deepest, len(body.free))
-                terms = prod(i.extent for i in indices if isinstance(i.extent, int))
-                if terms > MAX_COMPONENTS:
-                    raise ShapeError(
-                        f"{shorten(to_text(node), 60)} is over {terms} positions, more than {MAX_COMPONENTS}",
-                        about=_shown(equation), fix="use smaller extents",
-                    )
-            case Multiply():
-                factors = max(factors, len(node.factors))
-            case Component():
-                deepest = max(deepest, len(node.subscripts))
-                _check_strides(node, equation)
-            case _:
-                pass
-    nodes_, depth = derivative_size(equation.value)
+    inside = list(nodes(equation.value))
+    tensors = dict.fromkeys((equation.tensor, *equation.value.tensors))
+    read = [(f"{t.name} {shorten(_shape(t), 60)}", t.shape) for t in tensors]
+    sums = [n for n in inside if isinstance(n, Reduce)]
+    read += [(shorten(to_text(n), 60), tuple(i.extent for i in n.indices)) for n in sums if _large(n)]
+    for what, shape in read:
+        if prod(e for e in shape if isinstance(e, int)) > MAX_COMPONENTS:
+            raise ShapeError(
+                f"{what} does not fit into memory: it is over more than {MAX_COMPONENTS} positions",
+                about=_shown(equation), fix="use smaller extents",
+            )
+    derivatives, depth = derivative_size(equation.value)
+    together = [equation.target.free, *(n.body.free for n in sums), *(t.shape for t in tensors)]
+    factors = [len(n.factors) for n in inside if isinstance(n, Multiply)]
     for count, most, what, fix in (
-        (deepest, MAX_INDICES, "indices stand together", "sum over some in an equation of its own"),
-        (factors, MAX_FACTORS, "factors stand in one product", "name a part by an equation of its own"),
+        (max(map(len, together)), MAX_INDICES, "indices stand together", "sum over some in an equation of its own"),
+        (max(factors, default=0), MAX_FACTORS, "factors stand in one product", "name a part by an equation of its own"),
         (depth, MAX_DEPTH, "operations stand around one place", "name an inner part by an equation of its own"),
-        (nodes_, MAX_DERIVATIVE, "nodes make up its derivatives", "name parts by equations of their own"),
+        (derivatives, MAX_DERIVATIVE, "nodes make up its derivatives", "name parts by equations of their own"),
     ):
         if count > most:
             raise EquationError(f"{count} {what}, more than {most}", about=_shown(equation), fix=fix)
-    for tensor in dict.fromkeys((equation.tensor, *equation.value.tensors)):
-        count = prod(e for e in tensor.shape if isinstance(e, int))
-        if count > MAX_COMPONENTS:
-            raise ShapeError(
-                f"{tensor.name} {_shape(tensor)} has {count} components, more than {MAX_COMPONENTS}",
-                about=_shown(equation), fix="use smaller extents",
-            )
+    for node in inside:
+        if isinstance(node, Component):
+            _check_strides(node, equation)
+
+
+def _large(node: Reduce) -> bool:
+    return prod(i.extent for i in node.indices if isinstance(i.extent, int)) > MAX_COMPONENTS
 
 
 def _check_strides(component: Component, equation: Equation) -> None:
