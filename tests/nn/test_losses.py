@@ -430,3 +430,26 @@ def test_class_weights_stay_what_they_are_while_training() -> None:
 def test_every_loss_has_its_document(name: str, chosen: dict[str, Any]) -> None:
     derivation = build((2, 3), LOSSES[name](**chosen)).derive()
     assert derivation.to_text("zh", "full") and derivation.to_latex()
+
+
+@pytest.mark.parametrize("end", ["", " # the mean of squares", "\n# the mean of squares\n", ";"])
+def test_a_comment_behind_a_loss_takes_no_decay_away(end: str) -> None:
+    text = f"loss = mean[n](sum[k]((u[n, k] - t[n, k])**2)){end}"
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), loss=text, l2=0.5, dtype="float64")
+    x, y = np.ones((4, 3)), np.ones((4, 2))
+    w, b = (np.array(model.parameters[f"dense1.{name}"]) for name in "Wb")
+    expected = ((x @ w.T + b - y) ** 2).sum(1).mean() + 0.25 * (w**2).sum()
+    np.testing.assert_allclose(model.evaluate(x, y)["loss"], expected, rtol=1e-12)
+
+
+def test_a_loss_reads_no_weight_by_a_name_of_ours_and_may_use_it_for_its_own() -> None:
+    with pytest.raises(cr.EquationError, match="w1 is not declared"):
+        cr.Sequential(cr.Input(3), cr.Dense(2), loss="loss = mean[n](u[n, 0]) + sum[i, j](w1[i, j])", l2=0.5)
+    own = cr.Sequential(cr.Input(3), cr.Dense(2), loss="r1 = mean[n](u[n, 0]**2); loss = 2*r1", l2=0.5)
+    assert str(own.network.training.equations[-1]).endswith("= 2*r1 + decay.dense1.W")
+
+
+@pytest.mark.parametrize("text", ["# loss = mean[n](u[n, 0])", "q = 2", "loss[n] = u[n, 0]"])
+def test_a_text_that_defines_no_loss_is_refused(text: str) -> None:
+    with pytest.raises(cr.ModelError):
+        cr.Sequential(cr.Input(3), cr.Dense(2), loss=text)

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.errors import ModelError
 from chainrule.ir.check import check_program
-from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Tensor
+from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Add, Tensor
 from chainrule.ir.parse import parse_equation, parse_program
 from chainrule.ir.program import Equation, Program, State, averaged, reads
 from chainrule.nn.initialisers import Initialiser
@@ -263,28 +263,39 @@ def _ending(
     for name, tensor in others:
         local[name] = Tensor(name, tensor.shape)
         mapping[local[name]] = tensor
-    text, before = "", ""
-    for number, (weight, penalty) in enumerate(decay, 1):
-        local[f"w{number}"] = Tensor(f"w{number}", weight.shape)
-        mapping[local[f"w{number}"]] = weight
-        mapping[Tensor(f"r{number}", ())] = Tensor(f"decay.{weight.name}", ())
-        bound = ", ".join(("i", "j") if len(weight.shape) == 2 else (f"a{i + 1}" for i in range(len(weight.shape))))
-        half = Fraction(str(penalty)) / 2
-        text += f"r{number} = {before}{half.numerator}/{half.denominator} * sum[{bound}](w{number}[{bound}]**2)\n"
-        before = f"r{number} + "
-    text += loss.text(output.shape, len(weights.shape) if weights else 0) + (f" + r{len(decay)}" if decay else "")
     equations: list[Equation] = []
     if loss.link:
         link = parse_equation(loss.link_text(output.shape), tensors=local)
         equations.append(link.over({**mapping, link.tensor: Tensor("prediction", output.shape)}))
+    text = loss.text(output.shape, len(weights.shape) if weights else 0)
     lines = parse_program(text, tensors=local)
-    if lines[-1].tensor != Tensor("loss", ()):
+    if not lines or lines[-1].tensor != Tensor("loss", ()):
         raise ModelError("a loss of one's own defines the scalar `loss`", about=text, fix='write "loss = mean[n](…)"')
     check_program(Program(tuple(lines), inputs=tuple(local.values())))
     mapping[lines[-1].tensor] = LOSS
     if (e := averaged(lines[-1])) is not None and e not in mapping:
         mapping[e] = SAMPLE_LOSS
-    return (*equations, *(line.over(mapping) for line in lines))
+    decays = _decays(decay)
+    last = lines[-1].over(mapping)
+    if decays:
+        terms = last.value.terms if isinstance(last.value, Add) else (last.value,)
+        last = Equation(last.target, Add((*terms, decays[-1].target)))
+    return (*equations, *decays, *(line.over(mapping) for line in lines[:-1]), last)
+
+
+def _decays(decay: Sequence[tuple[Tensor, float]]) -> list[Equation]:
+    """The sum of the first decay, of the first two, and so on."""
+    equations: list[Equation] = []
+    for weight, penalty in decay:
+        bound = ", ".join(("i", "j") if len(weight.shape) == 2 else (f"a{i + 1}" for i in range(len(weight.shape))))
+        half = Fraction(str(penalty)) / 2
+        local = {"w": Tensor("w", weight.shape)} | ({"before": Tensor("before", ())} if equations else {})
+        text = f"{'before + ' if equations else ''}{half.numerator}/{half.denominator} * sum[{bound}](w[{bound}]**2)"
+        mapping = {Tensor("w", weight.shape): weight, Tensor("r", ()): Tensor(f"decay.{weight.name}", ())}
+        if equations:
+            mapping[Tensor("before", ())] = equations[-1].tensor
+        equations.append(parse_equation(f"r = {text}", tensors=local).over(mapping))
+    return equations
 
 
 def needed(program: Program, outputs: Iterable[str]) -> Program:
