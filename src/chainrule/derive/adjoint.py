@@ -323,7 +323,10 @@ def derive_equation(text: str, *, wrt: str | Sequence[str] | None = None) -> Der
     program = Program(equations, inputs=given, outputs=(result,))
     by_name = {t.name: t for t in given if t.dtype == "real"}
     known = f"one of {', '.join(by_name)}" if by_name else "write a real tensor on the right"
-    names = list(by_name) if wrt is None else [wrt] if isinstance(wrt, str) else list(dict.fromkeys(wrt))
+    names = [wrt] if isinstance(wrt, str) else by_name if wrt is None else wrt
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DerivationError(f"wrt names tensors, and {shorten(repr(wrt), 40)} does not", about=about, fix=known)
+    names = list(dict.fromkeys(names))
     for name in names:
         if name not in by_name:
             raise DerivationError(

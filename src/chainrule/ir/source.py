@@ -31,11 +31,28 @@ def shorten(text: str, width: int = 100) -> str:
     return text if len(text) <= width else f"{text[: width // 2]} … {text[-width // 2 :]}"
 
 
+def _is_number(text: str) -> bool:
+    try:
+        complex(text)
+    except ValueError:
+        return re.fullmatch(r"0[xX][\da-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+", text) is not None
+    return True
+
+
+def checked_text(text: object) -> str:
+    """The text. Raises EquationError where it is none."""
+    if not isinstance(text, str):
+        raise EquationError(
+            f"equations are a text, not {shorten(repr(text), 40)}", fix="write them as in: y[n, k] = sigmoid(u[n, k])"
+        )
+    return text
+
+
 class Source:
     """A text, safe to parse, without comments and on one line."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = text = checked_text(text)
         if len(text) > MAX_LENGTH:
             self.error(
                 f"an equation of {len(text)} characters is longer than {MAX_LENGTH}", "split it into several equations"
@@ -64,6 +81,8 @@ class Source:
                     f"the number {shorten(match[0], 20)} is too long: at most {MAX_DIGITS} characters and an exponent "
                     f"of at most {MAX_DECIMAL_EXPONENT}"
                 )
+            if not _is_number(match[0]):  # Python warns of some, 2if
+                self.error(f"{match[0]} is no number", "a name starts with a letter; write 2*x for 2 times x")
         private = _PRIVATE.search(self.text)
         if private:
             self.error(f"the name {shorten(private[0], 40)} starts with an underscore", "names start with a letter")
@@ -157,7 +176,7 @@ def lines(text: str) -> Iterator[str]:
     is open, and a line without an equality sign outside of brackets belongs to the one before."""
     held: list[str] = []
     depth = 0
-    for part in (part.strip() for line in text.splitlines() for part in line.split("#", 1)[0].split(";")):
+    for part in (part.strip() for line in checked_text(text).splitlines() for part in line.split("#", 1)[0].split(";")):
         before, starts = depth, False
         for character in part:
             depth += (character in "([{") - (character in ")]}")

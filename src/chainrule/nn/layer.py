@@ -24,6 +24,7 @@ from chainrule.ir.index import SAMPLES, Extent
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.program import State as ProgramState
+from chainrule.ir.source import checked_text, shorten
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.text import Line, clash, extents, number, penalty, plain, read, whole, with_options
 
@@ -123,9 +124,10 @@ class Layer:
 
     def __init__(self, *, l2: float | None = None, **options: float) -> None:
         name = type(self).__name__
+        _check_declared(name, self.init, self.state)
         self.l2 = None if l2 is None else penalty(l2, name)
         self.options = {option: number(option, value, name) for option, value in options.items()}
-        text = f"{self.equation}\n{self.inference}"
+        text = f"{checked_text(self.equation)}\n{checked_text(self.inference)}"
         static = type(self).equations is Layer.equations
         fixed = read(text) if options and static else []
         known = sorted(set[str]().union(*(line.names for line in fixed)))
@@ -175,6 +177,22 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.items())})"
+
+
+def _check_declared(name: str, initial: object, kept: object) -> None:
+    """Raises ModelError where parameters or states are not declared by name, each with how it starts."""
+    for what, declared, kinds, example in (
+        ("init", initial, Initialiser, '{"W": cr.glorot("k", "l")}'),
+        ("state", kept, State | Random, '{"mask": cr.bernoulli(0.5, "n", "k")}'),
+    ):
+        entries: Mapping[Any, Any] = declared if isinstance(declared, Mapping) else {"": declared}  # pyright: ignore[reportUnknownVariableType]
+        for key, value in entries.items():
+            if not (isinstance(key, str) and key and isinstance(value, kinds)):
+                odd = f"{key!r}: {value!r}" if isinstance(declared, Mapping) else repr(value)
+                raise ModelError(
+                    f"`{what}` names what a layer has, each with how it starts, not {shorten(odd, 60)}",
+                    about=name, fix=f"write {what} = {example}",
+                )
 
 
 def _usage(cls: type[Layer], signature: inspect.Signature) -> str:
@@ -235,6 +253,7 @@ def _instantiate(
         )
     given = {name: Tensor(name, tensor.shape, tensor.dtype) for name, tensor in zip(names, inputs, strict=True)}
     initial, kept = layer.initial(*shapes), layer.states(*shapes)
+    _check_declared(type(layer).__name__, initial, kept)
     text = layer.inference_equations(*shapes) if inference else layer.equations(*shapes)
     lines = _lines(layer, text, (*initial, *kept), names)
     equations, own = _equations(layer, initial, kept, lines, given)

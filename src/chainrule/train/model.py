@@ -136,7 +136,7 @@ class Model:
             raise ModelError("a model needs an input", fix="start with cr.Input(64)")
         if len(set(self.inputs)) < len(self.inputs):
             raise ModelError("an input is listed twice", about="Model", fix="list every cr.Input once")
-        if dtype not in DTypes:
+        if not isinstance(dtype, str) or dtype not in DTypes:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
         l2 = penalty(l2, "Model")
         self.output, self.l2, self.dtype = output, l2, np.dtype(dtype)
