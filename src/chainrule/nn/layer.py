@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import groupby
 from typing import Any, ClassVar, Literal
 
 from chainrule.errors import ChainruleError, ModelError, ShapeError
@@ -304,18 +305,24 @@ def _equations(
     own: dict[str, Tensor] = {}
     equations: list[Equation] = []
     texts: list[str] = []
-    for line in lines:
-        fixed = extents(line, {**given, **own, **_defined(equations)})
-        for name in sorted(line.names - given.keys() - own.keys()):
-            if name in initial:
-                own[name] = _parameter(layer, name, initial[name].shape, fixed)
-            elif name in kept:
-                entry = kept[name]
-                shape = entry.init.shape if isinstance(entry, State) else entry.shape
-                own[name] = _resolved(layer, name, shape, fixed)
-        # All lines so far are read together: the pieces of one tensor fix its size jointly.
-        texts.append(line.source.text)
-        equations = parse_program("\n".join(texts), tensors={**given, **own})
+    for target, pieces in groupby(lines, key=lambda line: line.target):
+        defined = _defined(equations)
+        for line in pieces:
+            fixed = extents(line, {**given, **own, **defined})
+            for name in sorted(line.names - given.keys() - own.keys()):
+                if name in initial:
+                    own[name] = _parameter(layer, name, initial[name].shape, fixed)
+                elif name in kept:
+                    entry = kept[name]
+                    shape = entry.init.shape if isinstance(entry, State) else entry.shape
+                    own[name] = _resolved(layer, name, shape, fixed)
+            texts.append(line.source.text)
+        # The pieces of one tensor fix its size jointly. Where they do not stand together all is read once more.
+        known = {**given, **own}
+        if target in defined:
+            equations = parse_program("\n".join(texts), tensors=known)
+        else:
+            equations += parse_program("\n".join(texts[len(equations) :]), tensors={**known, **defined})
     check_program(Program(tuple(equations), inputs=(*given.values(), *own.values())))
     return equations, own
 

@@ -74,6 +74,13 @@ class Line:
     def names(self) -> set[str]:
         return {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
 
+    @property
+    def target(self) -> str:
+        """The name of the tensor that it defines."""
+        target = self.tree.targets[0]
+        target = target.value if isinstance(target, ast.Subscript) else target
+        return target.id if isinstance(target, ast.Name) else ""
+
 
 def read(text: str) -> list[Line]:
     """The equations, one on each line. Raises EquationError where one cannot be read."""
