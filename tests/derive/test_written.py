@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 import chainrule as cr
+from chainrule.derive.scene import of_evaluation
 from chainrule.derive.written import Evaluation
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Derivative
 from chainrule.ir.walk import nodes
 from chainrule.verify.certificate import certify
 from chainrule.verify.exact import SceneCheck
-from chainrule.verify.scene import of_evaluation
 
 Array = NDArray[Any]
 Function = Callable[[Any], Any]
