@@ -56,3 +56,26 @@ def test_the_range_of_a_cited_gradient_matters() -> None:
         return Guard(node.subscript + 1, node.extent) if isinstance(node, Guard) else node
 
     assert max(differences("padded convolutions", unguarded)) > 1e-6
+
+
+def form_of(*layers: Any) -> list[tuple[str, str, str]]:
+    """The composites of a network: their form, from what and to what they lead."""
+    derivation = cr.Sequential(*layers, loss="half_squared_error").derive()
+    found = composites(derivation)
+    return [
+        (r.form, outer.equation.tensor.name, inner.tensor.name) for r in found for outer, inner in r.uses
+    ]
+
+
+def test_a_composite_leads_over_tensors_with_one_use() -> None:
+    """The mean of batch normalisation is read twice: through the variance alone its gradient would be 0."""
+    found = form_of(cr.Input(2), cr.Dense(2), cr.BatchNorm(), cr.Sigmoid())
+    assert found and not any(to == "batchnorm1.m" for *_, to in found)
+    parts = cr.Sequential(cr.Input(2), cr.Dense(2), cr.BatchNorm(), cr.Sigmoid()).derive().parts
+    assert len(parts["batchnorm1.m"].uses) == 2
+
+
+def test_recurrence_is_said_from_one_linear_output_to_the_one_before() -> None:
+    found = form_of(cr.Input(2), cr.Dense(3), "sigmoid", cr.Dense(3), cr.BatchNorm(), "tanh", cr.Dense(2))
+    assert [entry for entry in found if entry[0] == "recurrence"] == [("recurrence", "dense2.u", "dense1.u")]
+    assert ("map", "dense3.u", "batchnorm1.y") in found

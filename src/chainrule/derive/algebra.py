@@ -3,18 +3,35 @@ values that the forward pass has computed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from fractions import Fraction
 
+from chainrule.derive.eliminate import finite
 from chainrule.derive.trace import Setting, rule
-from chainrule.ir.expr import ONE, Add, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, add, multiply
-from chainrule.ir.index import Affine, Index
+from chainrule.ir.expr import (
+    ONE,
+    Add,
+    Component,
+    Constant,
+    Delta,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    add,
+    multiply,
+)
+from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, children, iterative, key, rebuild, substitute, transform
 
 # Tried in this order, over again until none changes anything: each makes the expression smaller or moves a
 # factor outwards, so this ends.
-TIDY = ("law", "zero", "unit", "associate", "constants", "reuse", "take_out", "like_terms", "collect", "unit")
+TIDY = (
+    "law", "zero", "unit", "associate", "constants", "reuse", "padding", "take_out", "like_terms", "collect", "unit",
+)
 
 
 @rule("unit", "1·a = a and a^1 = a", ("1*d[i]*x[k]**1", "d[i]*x[k]"))
@@ -141,30 +158,56 @@ def collect(expr: Expr, setting: Setting) -> Expr:
 
 @rule("reuse", "E_k = y_k where y_k := E_k is known from the forward pass", ("d[k]*(2*x[k])", "d[k]*y[k]"))
 def reuse(expr: Expr, setting: Setting) -> Expr:
-    """A value that the forward pass has computed is read, not computed again."""
+    """A value that the forward pass has computed is read, not computed again.
+
+    At a subscript that may lie outside y it is read as 0 there, where the product that it stands in is 0 anyway: beside
+    the range bracket of that subscript, or as a factor beside a read there that gives 0.
+    """
     facts = [f for f in (setting.equation, *setting.facts) if not isinstance(f.value, Component | Constant)]
+    return _reused(expr, facts, frozenset(), frozenset()) if facts else expr
 
-    def visit(node: Expr) -> Expr:
-        for fact in facts:
-            if type(node) is type(fact.value):
-                found = match(fact, node)
-                if found is not None:
-                    return found
+
+Place = tuple[Affine, Extent]
+"""A subscript and the extent of the axis at which it stands."""
+
+
+@iterative
+def _reused(
+    node: Expr, facts: Sequence[Equation], brackets: frozenset[Place], zeros: frozenset[Place]
+) -> Steps[Expr]:
+    """`brackets` are the places whose range brackets this stands beside: 0 outside them, whatever it is. `zeros` are
+    those where a factor beside it is 0 outside, which takes a finite number to make 0 of."""
+    if all(type(fact.value) not in node.types for fact in facts):
         return node
+    if isinstance(node, Multiply):
+        brackets |= {(f.subscript, f.extent) for f in node.factors if isinstance(f, Guard)}
+        reads = [f for f in node.factors if isinstance(f, Component) and f.pad == 0]
+        zeros |= {place for f in reads for place in zip(f.subscripts, f.tensor.shape, strict=True)}
+    inside = zeros if finite(node) else frozenset[Place]()
+    parts: list[Expr] = []
+    for child in children(node):
+        parts.append((yield child, facts, brackets, inside))
+    new = node if tuple(parts) == children(node) else rebuild(node, tuple(parts))
+    for fact in facts:
+        if type(new) is type(fact.value):
+            found = match(fact, new, brackets | zeros)
+            if found is not None:
+                return found
+    return new
 
-    return transform(expr, visit)
 
-
-def match(fact: Equation, node: Expr) -> Component | None:
-    """The component of the fact's target that equals the node, where the node is the fact's right-hand
-    side with affine forms in place of its indices."""
+def match(fact: Equation, node: Expr, covered: Set[Place] = frozenset()) -> Component | None:
+    """The component of the fact's target that equals the node, where the node is the fact's right-hand side with affine
+    forms in place of its indices; read as 0 outside the target where that is `covered`."""
     mapping: dict[Index, Affine] = {}
     if not _unify(fact.value, node, mapping, {}, frozenset(fact.indices)) or set(mapping) != set(fact.indices):
         return None
     found = substitute(fact.target, mapping)
     assert isinstance(found, Component)
-    inside = all(s.within(e) for s, e in zip(found.subscripts, found.tensor.shape, strict=True))
-    return found if inside else None
+    outside = [(s, e) for s, e in zip(found.subscripts, found.tensor.shape, strict=True) if not s.within(e)]
+    if not all(place in covered for place in outside):
+        return None
+    return Component(found.tensor, found.subscripts, Fraction(0)) if outside else found
 
 
 @iterative
@@ -175,7 +218,8 @@ def _unify(
         return False
     match pattern, node:
         case Component(), Component():
-            if pattern.tensor != node.tensor or pattern.pad != node.pad:
+            # Where the fact holds, a read without padding is in range, and padding changes nothing.
+            if pattern.tensor != node.tensor or len({pattern.pad, node.pad} - {None}) > 1:
                 return False
             pairs = zip(pattern.subscripts, node.subscripts, strict=True)
             return all(_unify_affine(a, b, mapping, binders, free) for a, b in pairs)
@@ -184,7 +228,7 @@ def _unify(
                 return False
             inner = {**binders, **dict(zip(pattern.indices, node.indices, strict=True))}
             return (yield pattern.body, node.body, mapping, inner, free)
-        case (Constant() | Delta() | Guard()), _:
+        case (Constant() | Size() | Delta() | Guard()), _:
             return pattern is node
         case _:
             parts, others = children(pattern), children(node)
@@ -199,11 +243,14 @@ def _unify(
 def _unify_affine(
     a: Affine, b: Affine, mapping: dict[Index, Affine], binders: Mapping[Index, Index], free: frozenset[Index]
 ) -> bool:
-    index = a.plain
-    if index is not None and index in free and index not in binders:
-        if any(i in binders.values() for i in b.indices):
-            return False
-        return mapping.setdefault(index, b) == b
-    if any(i in free for i in a.indices):
+    """Whether a is b for values of the free indices, of which at most one is not known yet: i + 1 = h for i = h − 1."""
+    unknown = [(i, c) for i, c in a.terms if i in free and i not in binders and i not in mapping]
+    known = Affine(tuple(t for t in a.terms if t not in unknown), a.offset)
+    rest = b - known.substitute({**mapping, **{i: Affine.of(j) for i, j in binders.items()}})
+    if not unknown:
+        return not rest.terms and not rest.offset
+    (index, c), *others = unknown
+    if others or rest.offset % c or any(k % c or i in binders.values() for i, k in rest.terms):
         return False
-    return a.substitute({i: Affine.of(j) for i, j in binders.items()}) == b
+    mapping[index] = Affine(tuple((i, k // c) for i, k in rest.terms), rest.offset // c)
+    return True

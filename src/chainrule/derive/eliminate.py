@@ -258,13 +258,18 @@ def _reads_at(expr: Expr, guard: Guard) -> bool:
 
 def _finite(expr: Expr, guard: Guard) -> bool:
     """Whether a factor is finite also where the guard is false: a polynomial in its indices is."""
-    return not any(
+    return all(
+        finite(node) for node in nodes(expr) if any(i in node.free for i in guard.subscript.indices)
+    )
+
+
+def finite(node: Expr) -> bool:
+    """Whether an operation gives a finite number for all finite numbers: sums and products do."""
+    return not (
         isinstance(node, Apply)
         or (isinstance(node, Component) and node.pad == "-inf")
         or (isinstance(node, Reduce) and node.kind == "logsumexp")
         or (isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator != 1))
-        for node in nodes(expr)
-        if any(i in node.free for i in guard.subscript.indices)
     )
 
 

@@ -16,7 +16,7 @@ from chainrule.derive.check import composite_holds
 from chainrule.derive.compose import Repeated, composites
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import RULES, Setting, Step
-from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Pad, Size, Tensor
+from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Guard, Pad, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.walk import components, nodes
@@ -257,6 +257,8 @@ class Lemmas(Writer):
             name = "chain_loss"
         if name == "definition" and names.signal(shown.error_signal) is None:
             name = "definition_plain"
+        if name == "padding" and Guard in steps[-1].after.types:
+            name = "padding_beside"
         if name == "linearity":
             others = [t for t in shown.equation.value.tensors if t != shown.wrt.tensor]
             if others:
