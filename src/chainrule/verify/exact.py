@@ -1,8 +1,8 @@
 """The first tier: both sides of every line at random points of GF(2^61 − 1), where equal means equal.
 
 A *check* has `lines`, each (what, rule); `chances`, for each line the chance that one trial passes it though it is
-false; `shapes`, those at which it is checked; and `run(seed, seconds)`, one trial: the lines that fail, by number, the
-time of each added to `seconds`.
+false; `shapes`, those at which it is checked; and `run(seed, seconds, selected)`, one trial: the lines that fail, by
+number, the time of each added to `seconds`, and what maxima select to `selected`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from chainrule.derive import Derivation
 from chainrule.derive.laws import normal
 from chainrule.derive.scene import Line, Scene, integer_ranges
-from chainrule.derive.trial import Difference, ends, failures, gradient_difference, point, words
+from chainrule.derive.trial import Difference, ends, failures, gradient_difference, is_weighted, point, words
 from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import execute, random_values
+from chainrule.evaluate.interpreter import Selected
 from chainrule.evaluate.labelled import Labelled, size
 from chainrule.ir.expr import Derivative, Tensor, is_gradient
 from chainrule.ir.program import Program
@@ -54,10 +55,15 @@ class SceneCheck:
             degrees.tensors[tensor.name] = NUMBER
         for equation in scene.equations:
             degrees.define(equation)
-        return chance((degrees.value(line.before), degrees.value(line.after)), degrees.events)
+        sides = [degrees.value(side) for side in (line.before, line.after)]
+        if is_weighted(line):
+            sides = [degrees.weighted(side, line.free) for side in sides]
+        return chance(sides, degrees.events)
 
-    def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
-        return failures(self.scene, seed, seconds)
+    def run(
+        self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
+    ) -> dict[int, Difference]:
+        return failures(self.scene, seed, seconds, selected)
 
     def tangents_agree(self, line: Line, seed: int) -> bool:
         """Whether both sides change alike along random directions, at two points: then they differ by a constant."""
@@ -139,10 +145,12 @@ class GradientCheck:
             count *= size(extent, self.extents)
         return Degree(entry.top + (count - 1) * entry.bottom, count * entry.bottom)
 
-    def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
+    def run(
+        self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
+    ) -> dict[int, Difference]:
         start = perf_counter()
         backward = self.backward or self.derivation.backward
-        difference = gradient_difference(self.derivation, backward, self.extents, seed)
+        difference = gradient_difference(self.derivation, backward, self.extents, seed, selected)
         if seconds is not None:
             seconds[0] += perf_counter() - start
         return {} if difference is None else {0: difference}
@@ -187,7 +195,9 @@ class ProgramCheck:
             sides.append(degrees)
         return tuple(chance((s.tensors.get(name, WORD) for s in sides), events) for name in self.names)
 
-    def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
+    def run(
+        self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
+    ) -> dict[int, Difference]:
         start = perf_counter()
         failed = self._trial(seed)
         if seconds is not None:
