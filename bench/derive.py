@@ -1,7 +1,7 @@
 """How long it takes to derive a back-propagation with its checks, and how much of it a reader must read.
 
-The checks are those of `chainrule.derive.check`: every line of every kind of lemma at one point, and the whole gradient.
-What is derived again finds them done.
+The checks are those of `chainrule.derive.check`: every line of every kind of lemma at one point, and the whole
+gradient. What is derived again finds them done.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from chainrule.derive.laws import normal
 from chainrule.derive.reduce import RULE
 from chainrule.derive.scene import Line as SceneLine
 from chainrule.derive.scene import extents_for
+from chainrule.derive.subject import ENGLISH, Shapes, Subject
 from chainrule.errors import ChainruleError, DataError, VerificationError
 from chainrule.evaluate.interpreter import Selected
 from chainrule.ir.program import Program
@@ -48,7 +49,7 @@ EXCLUSIONS = (
 class Entry:
     """One line of a derivation: where it stands, its rule, its tier, the bound after all trials, and the time."""
 
-    what: str
+    what: Subject
     rule: str
     tier: Tier
     bound: Fraction
@@ -61,7 +62,7 @@ class Certificate:
     """Every line passed a tier. `bound` is the chance that any line counted as exact is false."""
 
     entries: tuple[Entry, ...]
-    shapes: tuple[str, ...]
+    shapes: tuple[Shapes, ...]
     notes: tuple[str, ...] = ()
     exclusions: tuple[str, ...] = EXCLUSIONS
     floats: tuple[str, ...] = ()
@@ -79,15 +80,15 @@ class Certificate:
         return _power(self.bound)
 
     @property
-    def rows(self) -> tuple[tuple[str, int, Tier, str], ...]:
+    def rows(self) -> tuple[tuple[Subject, int, Tier, str], ...]:
         """For each lemma and tier: what it is, how many lines, the tier, and the bound over them."""
         return tuple(
             (what, len(lines), tier, _power(sum((e.bound for e in lines), Fraction(0))) if tier != "evidence" else "–")
             for (what, tier), lines in self._groups().items()
         )
 
-    def _groups(self) -> dict[tuple[str, Tier], list[Entry]]:
-        groups: dict[tuple[str, Tier], list[Entry]] = {}
+    def _groups(self) -> dict[tuple[Subject, Tier], list[Entry]]:
+        groups: dict[tuple[Subject, Tier], list[Entry]] = {}
         for e in self.entries:
             groups.setdefault((e.what, e.tier), []).append(e)
         return groups
@@ -120,14 +121,15 @@ class Certificate:
         for name in ("bound", "ms"):
             table.add_column(name, justify="right")
         for what, rule, tier, bound, seconds in self._rows(full):
-            table.add_row(what, rule, tier, _power(bound) if tier != "evidence" else "none", f"{1000 * seconds:.1f}")
+            chance = _power(bound) if tier != "evidence" else "none"
+            table.add_row(str(what), rule, tier, chance, f"{1000 * seconds:.1f}")
         out = StringIO()
         console = Console(file=out, width=width, color_system=None, highlight=False, emoji=False, markup=False)
         console.print(table)
         console.print(f"{self.claim}.")
         console.print(f"\n{MEANING}")
         for title, items in (
-            ("Shapes checked", self.shapes), ("Notes", self.notes), ("Float behaviour", self.floats),
+            ("Shapes checked", tuple(map(str, self.shapes))), ("Notes", self.notes), ("Float behaviour", self.floats),
             ("This says nothing about", self.exclusions),
         ):
             if items:
@@ -136,7 +138,7 @@ class Certificate:
                     console.print(f"  - {item}")
         return out.getvalue()
 
-    def _rows(self, full: bool) -> Iterable[tuple[str, str, str, Fraction, float]]:
+    def _rows(self, full: bool) -> Iterable[tuple[Subject, str, str, Fraction, float]]:
         if full:
             for e in self.entries:
                 yield e.what, e.rule, e.tier, e.bound, e.seconds
@@ -153,7 +155,7 @@ class Certificate:
         for entry in data["entries"]:
             entry["bound"] = str(entry["bound"])
         data["entries"] = list(data["entries"])
-        data = {"format": "chainrule certificate 1", "claim": self.claim, **data}
+        data = {"format": "chainrule certificate 2", "claim": self.claim, **data}
         return json.dumps(data, indent=1, ensure_ascii=False)
 
     @staticmethod
@@ -162,8 +164,9 @@ class Certificate:
         try:
             data: dict[str, Any] = json.loads(text)
             entries = tuple(_entry(e) for e in data["entries"])
-            lists = {n: tuple(map(str, data[n])) for n in ("shapes", "notes", "exclusions", "floats")}
-            return Certificate(entries, **lists, seconds=float(data["seconds"]), program=str(data["program"]))
+            shapes = tuple(_shapes_from(s) for s in data["shapes"])
+            lists = {n: tuple(map(str, data[n])) for n in ("notes", "exclusions", "floats")}
+            return Certificate(entries, shapes, **lists, seconds=float(data["seconds"]), program=str(data["program"]))
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise DataError(f"no certificate: {error}", fix="give what Certificate.to_json wrote") from None
 
@@ -176,9 +179,21 @@ def _entry(data: Mapping[str, Any]) -> Entry:
     if tier not in TIERS:
         raise ValueError(f"unknown tier {tier!r}")
     return Entry(
-        str(data["what"]), str(data["rule"]), tier, Fraction(str(data["bound"])), int(data["trials"]),
+        _subject(data["what"]), str(data["rule"]), tier, Fraction(str(data["bound"])), int(data["trials"]),
         float(data["seconds"]),
     )
+
+
+def _subject(data: Mapping[str, Any]) -> Subject:
+    if data["kind"] not in ENGLISH:
+        raise ValueError(f"unknown subject {data['kind']!r}")
+    x, y, form, rule = (str(data[name]) for name in ("x", "y", "form", "rule"))
+    return Subject(data["kind"], x, y, int(data["number"]), form, rule, bool(data["one_sample"]), int(data["cut"]))
+
+
+def _shapes_from(data: Mapping[str, Any]) -> Shapes:
+    tensors = tuple((str(name), tuple(map(int, shape))) for name, shape in data["tensors"])
+    return Shapes(_subject(data["subject"]), tensors, bool(data["reduced"]))
 
 
 def _power(bound: Fraction) -> str:
@@ -205,7 +220,7 @@ def certify(
     if simplified is not None:
         outputs = tuple(t.name for t in simplified.outputs)
         extents = extents_for(derivation.forward, min(samples, LEMMA_SAMPLES))
-        more = (*more, ProgramCheck(derivation.joint, simplified, extents, outputs, "the program that runs"))
+        more = (*more, ProgramCheck(derivation.joint, simplified, extents, outputs, Subject("program")))
     measured = ()
     if floats:
         from chainrule.verify.floats import measure, summary
@@ -230,8 +245,8 @@ def digest(derivation: Derivation) -> str:
     return sha256(f"{shapes}\n{derivation.joint}".encode()).hexdigest()
 
 
-def _shapes(item: Planned) -> str:
-    return f"{item.check.lines[0][0]}: {item.check.shapes}" + (" (reduced)" if item.reduced else "")
+def _shapes(item: Planned) -> Shapes:
+    return Shapes(item.check.lines[0][0], item.check.shapes, item.reduced)
 
 
 def settle(item: Planned, seed: int) -> list[Entry]:

@@ -8,7 +8,7 @@ number, the time of each added to `seconds`, and what maxima select to `selected
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from time import perf_counter
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from chainrule.derive import Derivation
 from chainrule.derive.laws import normal
 from chainrule.derive.scene import Line, Scene, integer_ranges
+from chainrule.derive.subject import Subject
 from chainrule.derive.trial import Difference, ends, failures, gradient_difference, is_weighted, point, words
 from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import execute, random_values
@@ -30,6 +31,8 @@ from chainrule.ir.program import Program
 from chainrule.verify.bound import NUMBER, WORD, Degree, Degrees, chance, sum_of
 
 Array = NDArray[Any]
+Extents = tuple[tuple[str, tuple[int, ...]], ...]
+GRADIENTS, PROGRAMS = Subject("gradients"), Subject("other", y="two programs")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class SceneCheck:
     scene: Scene
 
     @property
-    def lines(self) -> tuple[tuple[str, str], ...]:
+    def lines(self) -> tuple[tuple[Subject, str], ...]:
         return tuple((line.what, line.rule) for line in self.scene.lines)
 
     @cached_property
@@ -88,14 +91,12 @@ class SceneCheck:
         return chance((slope or NUMBER for slope in slopes), degrees.events)
 
     @property
-    def shapes(self) -> str:
+    def shapes(self) -> Extents:
         return shapes_of((t for t in self.scene.given if not is_gradient(t)), self.scene.extents)
 
 
-def shapes_of(tensors: Iterable[Tensor], extents: Mapping[str, int]) -> str:
-    """x 2×8×8, W 2×2×5×5"""
-    shown = ((t.name, [str(size(e, extents)) for e in t.shape]) for t in tensors)
-    return ", ".join(f"{name} {'×'.join(shape) or '1'}" for name, shape in shown)
+def shapes_of(tensors: Iterable[Tensor], extents: Mapping[str, int]) -> Extents:
+    return tuple((t.name, tuple(size(e, extents) for e in t.shape)) for t in tensors)
 
 
 # Gradients.
@@ -107,15 +108,15 @@ class GradientCheck:
 
     derivation: Derivation
     extents: Mapping[str, int]
-    what: str = "all gradients together"
+    what: Subject = GRADIENTS
     backward: Program | None = None  # in place of the derivation's own: one that was simplified
 
     @property
-    def lines(self) -> tuple[tuple[str, str], ...]:
+    def lines(self) -> tuple[tuple[Subject, str], ...]:
         return ((self.what, "dual numbers"),)
 
     @property
-    def shapes(self) -> str:
+    def shapes(self) -> Extents:
         return shapes_of(self.derivation.forward.given, self.extents)
 
     @cached_property
@@ -165,7 +166,7 @@ class ProgramCheck:
     other: Program
     extents: Mapping[str, int]
     outputs: tuple[str, ...] = ()
-    what: str = "two programs"
+    what: Subject = PROGRAMS
     given: tuple[Tensor, ...] = field(default=())
 
     @cached_property
@@ -173,11 +174,11 @@ class ProgramCheck:
         return self.outputs or tuple(t.name for t in self.one.outputs)
 
     @property
-    def lines(self) -> tuple[tuple[str, str], ...]:
-        return tuple((f"{self.what}: {name}", "equal programs") for name in self.names)
+    def lines(self) -> tuple[tuple[Subject, str], ...]:
+        return tuple((replace(self.what, y=name), "equal programs") for name in self.names)
 
     @property
-    def shapes(self) -> str:
+    def shapes(self) -> Extents:
         return shapes_of(self._given, self.extents)
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 
@@ -12,6 +12,7 @@ from chainrule.derive.check import broken_chain, composite_holds, equation_holds
 from chainrule.derive.compose import composites
 from chainrule.derive.reduce import reduced_composite, reduced_lemma, small_derivation
 from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
+from chainrule.derive.subject import Subject
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import Add, Component, Reduce, Tensor
@@ -50,9 +51,9 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
             small = reduced_lemma(lemma)
         found.append((SceneCheck(scene if small is None else of_lemma(small, few, where, forms)), small is not None))
     for number, repeated in enumerate(composites(derivation), 1):
-        for composite, one in ((repeated.composite, ""), (repeated.sample, ", one sample")):
+        for composite, one in ((repeated.composite, False), (repeated.sample, True)):
             if composite is not None:
-                where = f"composite {number}, {repeated.form}{one}"
+                where = Subject("composite", number=number, form=repeated.form, one_sample=one)
                 forms = _printed(lambda known=composite: composite_holds(known))
                 scene, less = of_composite(composite, few, where, forms), None
                 if scene.work > LINE_WORK or _window(scene) > WIDE:
@@ -90,14 +91,14 @@ def _window(scene: Scene) -> int:
     return max((prod(size(i.extent, scene.extents) for i in node.indices) for node in maxima), default=1)
 
 
-def _lemmas(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
+def _lemmas(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:
     """Each lemma that was derived, once; what it is called; and its form for one sample."""
     for name, lemma in lemmas_of(derivation):
         if broken := broken_chain(lemma):
             raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma)
         yield name, lemma
         if (sample := derivation.sample_of(lemma)) is not None:
-            yield f"{name}, one sample", sample
+            yield replace(name, one_sample=True), sample
 
 
 def broken_citation(derivation: Derivation) -> str:
