@@ -9,7 +9,9 @@ from fractions import Fraction
 
 import pytest
 
+from chainrule.derive import check
 from chainrule.derive.trace import RULES, Rewrite, Rule, Setting
+from chainrule.errors import DerivationError
 from chainrule.ir.expr import (
     ADJOINT,
     LOSS,
@@ -162,9 +164,16 @@ RIGHT = {id: rule.apply for id, rule in RULES.items()}
         ("law", scale, "sigmoid"),
     ],
 )
-def test_a_corrupted_rule_is_refused(id: str, wrong: Rewrite, case: str) -> None:
+def test_a_corrupted_rule_is_refused(
+    id: str, wrong: Rewrite, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By deriving itself, and by the oracle where deriving does not check."""
     extents = {"N": 2}
     assert gradients_are_exact(CASES[case].derivation, extents, 1)
     with corrupted(id, wrong):
-        assert not gradients_are_exact(CASES[case].derivation, extents, 1)
+        with pytest.raises(DerivationError, match="is false"):
+            assert CASES[case].derivation
+        with monkeypatch.context() as patch:
+            patch.setattr(check, "checked", lambda derivation: derivation)
+            assert not gradients_are_exact(CASES[case].derivation, extents, 1)
     assert gradients_are_exact(CASES[case].derivation, extents, 1)

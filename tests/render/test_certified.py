@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 import chainrule as cr
+from chainrule.derive.subject import Subject
 from chainrule.render.certified import Certified
 from chainrule.render.document import Code
 
@@ -43,9 +44,9 @@ def test_the_detail_sets_how_much_is_said() -> None:
     assert sizes == sorted(sizes) and sizes[0] < sizes[1] < sizes[2]
     full = written("en", CERTIFICATE, "full")
     for what, *_ in CERTIFICATE.rows:
-        assert all(f"`{name}`" in full for name in re.findall(r"[a-z]+\d?\.\w+", what))
-    for shape in CERTIFICATE.shapes:
-        assert shape.rpartition(": ")[2].removesuffix(" (reduced)") in full
+        assert all(f"`{name}`" in full for name in re.findall(r"[a-z]+\d?\.\w+", str(what)))
+    for shapes in CERTIFICATE.shapes:
+        assert shapes.extents in full
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -55,10 +56,17 @@ def test_every_row_is_named_in_the_language_of_the_document(lang: Language) -> N
     for certificate in (CERTIFICATE, *(m.verify(optimizer="adam") for m in models[1:])):
         for what, *_ in certificate.rows:
             named = section.named(what)
-            assert named != (Code(what),), what
             words = "".join(part for part in named if isinstance(part, str))
             assert (lang == "en") == all(ord(c) < 0x2E00 for c in words) or not words.strip(), what
-    assert section.named("something else") == (Code("something else"),)
+    assert section.named(Subject("other", y="something else")) == (Code("something else"),)
+    cut = section.named(Subject("step", y="value", rule="Adam", cut=3))
+    assert "3" in "".join(part for part in cut if isinstance(part, str))
+
+
+def test_a_step_that_is_checked_at_smaller_extents_says_so_in_chinese() -> None:
+    model = cr.Sequential(cr.Input(500), cr.Dense(500), loss="half_squared_error")
+    text = model.derive().to_text(lang="zh", detail="full", certificate=model.verify(optimizer="adam"))
+    assert "extents of at most" not in text and "各维长度至多为 3" in text
 
 
 def test_a_certificate_of_another_derivation_is_refused() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chainrule.derive.scene import Line, Scene
+from chainrule.derive.subject import Subject
 from chainrule.evaluate.field import PRIME, evaluate, random_values
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Index
@@ -110,7 +111,8 @@ def _rank(rows: list[list[int]]) -> int:
 def test_trials_are_added_until_the_union_is_small_enough() -> None:
     def check(lines: int) -> SceneCheck:
         left, right = (parse_expression(t, tensors=TENSORS, indices=INDICES) for t in ("x[i]*y[i]", "y[i]*x[i]"))
-        return SceneCheck(Scene((Line("a", "b", left, right),) * lines, tuple(TENSORS.values()), (), {}, {}))
+        line = Line(Subject("other"), "b", left, right)
+        return SceneCheck(Scene((line,) * lines, tuple(TENSORS.values()), (), {}, {}))
 
     (one,) = planned([(check(1), False)])
     assert one.trials == 2 and check(1).chances[0] == 2 * ONE_VALUE

@@ -8,6 +8,7 @@ import pytest
 
 from chainrule.derive.plane_components import component_form
 from chainrule.derive.scene import Line, of_lemma
+from chainrule.derive.subject import Subject
 from chainrule.derive.window import concise
 from chainrule.errors import ShapeError
 from chainrule.verify.exact import SceneCheck
@@ -37,7 +38,7 @@ def test_a_corrupted_form_is_refused(name: str) -> None:
     wrong = replace(form, right=changed(form.right, change))
     assert wrong != form
     try:
-        line = Line(name, RULE, form.detailed, component_form(wrong, EXTENTS))
+        line = Line(Subject("other", y=name), RULE, form.detailed, component_form(wrong, EXTENTS))
         found = SceneCheck(replace(of_lemma(lemma, EXTENTS), lines=(line,))).run(3)
     except ShapeError:
         return  # It reads outside its tensors.

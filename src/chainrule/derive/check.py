@@ -29,6 +29,7 @@ from chainrule.derive.scene import (
     of_evaluation,
     of_lemma,
 )
+from chainrule.derive.subject import Subject
 from chainrule.derive.trial import failures, gradient_difference
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations_for
@@ -42,6 +43,7 @@ LARGE = 10_000_000  # operations of a program above which its whole gradient is 
 LINE_WORK = 20_000  # entries of the largest array of a composite's lines, above which its shapes are reduced
 KEPT = 4096  # results that are kept, so that what is derived again is not checked again
 
+COMPOSITE = Subject("other", y="a composite")
 REPORT = "report it: this is a fault of chainrule's own"
 
 T = TypeVar("T")
@@ -72,10 +74,10 @@ def checked(derivation: Derivation) -> Derivation:
     for name, lemma in lemmas_of(derivation):
         lemma_holds(lemma, name)
     for number, repeated in enumerate(composites(derivation), 1):
-        name = f"composite {number}, {repeated.form}"
+        name = Subject("composite", number=number, form=repeated.form)
         composite_holds(repeated.composite, name)
         if repeated.sample is not None:
-            composite_holds(repeated.sample, f"{name}, one sample")
+            composite_holds(repeated.sample, replace(name, one_sample=True))
     for evaluation in derivation.evaluations:
         extents = _extents(evaluation.equation)
         KNOWN.get(("evaluation", evaluation), lambda e=evaluation, x=extents: _lines(lambda _: of_evaluation(e, x)))
@@ -86,26 +88,26 @@ def checked(derivation: Derivation) -> Derivation:
     return derivation
 
 
-def lemmas_of(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
+def lemmas_of(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:
     """Each lemma that was derived, once, and what it is called."""
     seen: set[int] = set()
     for gradient in derivation.parts.values():
         for use in gradient.uses:
             if id(use.lemma) not in seen:
                 seen.add(id(use.lemma))
-                yield f"∂{use.tensor.name} in {use.equation.tensor.name}", use.lemma
+                yield Subject("lemma", use.tensor.name, use.equation.tensor.name), use.lemma
 
 
 # Lines. Each says whether the concise forms hold; where another line does not, it raises DerivationError.
 
 
-def lemma_holds(lemma: Lemma, name: str = "") -> bool:
+def lemma_holds(lemma: Lemma, name: Subject | None = None) -> bool:
     """A lemma's lines are those of its kind at reduced shapes, or they are checked as they stand."""
-    name = name or f"∂{lemma.wrt.tensor.name} in {lemma.equation.tensor.name}"
-    return KNOWN.get(("lemma", lemma), lambda: _lemma(lemma, name))
+    known = name or Subject("lemma", lemma.wrt.tensor.name, lemma.equation.tensor.name)
+    return KNOWN.get(("lemma", lemma), lambda: _lemma(lemma, known))
 
 
-def _lemma(lemma: Lemma, name: str) -> bool:
+def _lemma(lemma: Lemma, name: Subject) -> bool:
     if broken := broken_chain(lemma):
         raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma, fix=REPORT)
     claim = Claim.of(lemma)
@@ -117,7 +119,7 @@ def _lemma(lemma: Lemma, name: str) -> bool:
     return forms
 
 
-def _kind(claim: Claim, lemma: Lemma | None, name: str) -> tuple[Lemma | None, bool]:
+def _kind(claim: Claim, lemma: Lemma | None, name: Subject) -> tuple[Lemma | None, bool]:
     """The lemma that is derived from a claim, unless it is there, and whether it holds, for one sample too."""
     if lemma is None:
         try:
@@ -129,7 +131,7 @@ def _kind(claim: Claim, lemma: Lemma | None, name: str) -> tuple[Lemma | None, b
     return lemma, forms
 
 
-def _lemma_lines(lemma: Lemma, name: str) -> bool:
+def _lemma_lines(lemma: Lemma, name: Subject) -> bool:
     extents = _extents(lemma.equation, *lemma.facts)
     return _lines(lambda forms: of_lemma(lemma, extents, name, forms))
 
@@ -162,7 +164,7 @@ def _stand_ins(claim: Claim) -> Claim:
     return claim.over(names)
 
 
-def composite_holds(composite: Composite, name: str = "a composite") -> bool:
+def composite_holds(composite: Composite, name: Subject = COMPOSITE) -> bool:
     def lines(forms: bool) -> Scene:
         scene = of_composite(composite, extents, name, forms)
         if scene.work <= LINE_WORK:  # to derive both lemmas again would take longer

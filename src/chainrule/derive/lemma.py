@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from chainrule.derive import algebra, calculus, eliminate
+from chainrule.derive.subject import Subject
 from chainrule.derive.trace import Setting, Step, Trace
 from chainrule.errors import DerivationError
 from chainrule.ir.expr import ADJOINT, LOSS, ZERO, Component, Derivative, Expr, Reduce, Tensor, derived
@@ -97,7 +98,7 @@ class Lemma:
         from chainrule.derive.check import lemma_holds  # it derives too
 
         found = derive_lemma(equation, tensor, facts)
-        lemma_holds(found, f"∂{tensor.name} in {equation.tensor.name}, one sample")
+        lemma_holds(found, Subject("lemma", tensor.name, equation.tensor.name, one_sample=True))
         return found
 
 

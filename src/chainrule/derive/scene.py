@@ -17,6 +17,7 @@ from chainrule.derive.compose import Composite
 from chainrule.derive.concise import blocks_form, component_form
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.matrix import recognise
+from chainrule.derive.subject import Subject
 from chainrule.derive.trace import Step
 from chainrule.derive.written import Evaluation
 from chainrule.errors import DerivationError
@@ -34,7 +35,7 @@ FORMS = ("matrix form", "form in blocks", "form in planes")
 class Line:
     """before = after, by a rule; `what` says where it stands."""
 
-    what: str
+    what: Subject
     rule: str
     before: Expr
     after: Expr
@@ -81,9 +82,11 @@ def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents
 # From derivations.
 
 
-def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "", forms: bool = True) -> Scene:
+def of_lemma(
+    lemma: Lemma, extents: Mapping[str, int], name: Subject | None = None, forms: bool = True
+) -> Scene:
     """Every step of a lemma, and with `forms` the concise forms of its result beside the component form."""
-    name = where or f"∂{lemma.wrt.tensor.name} in {lemma.equation.tensor.name}"
+    name = name or Subject("lemma", lemma.wrt.tensor.name, lemma.equation.tensor.name)
     y = lemma.equation.target
     plain = _Plain(lemma.equation)
     lines = [_line(name, step, plain) for step in lemma.all_steps]
@@ -106,11 +109,11 @@ def of_lemma(lemma: Lemma, extents: Mapping[str, int], where: str = "", forms: b
 
 def of_evaluation(evaluation: Evaluation, extents: Mapping[str, int]) -> Scene:
     """Every step that evaluates a derivative which an equation is written with."""
-    name = f"∂{evaluation.derivative.wrt.tensor.name} as {evaluation.equation.tensor.name} is written"
+    name = Subject("written", evaluation.derivative.wrt.tensor.name, evaluation.equation.tensor.name)
     return _scene([_line(name, step) for step in evaluation.steps], (), {}, extents)
 
 
-def of_composite(composite: Composite, extents: Mapping[str, int], where: str, forms: bool = True) -> Scene:
+def of_composite(composite: Composite, extents: Mapping[str, int], where: Subject, forms: bool = True) -> Scene:
     """The steps of two lemmas composed: u = h(x), z = g(u), the error signal of u being the outer lemma's result.
     Where z reads x itself too, it reads a copy: a composite is about the paths through u."""
     outer, inner = composite.outer, composite.inner
@@ -148,7 +151,7 @@ def _scene(
     return Scene(lines, given, equations, definitions, extents, known or {})
 
 
-def _line(what: str, step: Step, plain: _Plain | None = None) -> Line:
+def _line(what: Subject, step: Step, plain: _Plain | None = None) -> Line:
     before = substitute(step.before, {step.split[0]: step.split[1]}) if step.split else step.before
     if plain is not None:
         return Line(what, step.rule, plain.derivatives(before), plain.derivatives(step.after))
@@ -159,20 +162,20 @@ def of_equation(equation: Equation, extents: Mapping[str, int], forms: bool = Tr
     """The concise forms of a forward equation, beside its components."""
     if not forms:
         return _scene((), (), {}, extents)
-    name = f"{equation.tensor.name} itself"
+    name = Subject("form", y=equation.tensor.name)
     lines = [*_matrix_lines(name, equation), *_block_lines(name, equation)]
     lines += _plane_lines(name, window.recognise(equation.target, equation.value), extents)
     return _scene(lines, (), {}, extents)
 
 
-def _matrix_lines(what: str, equation: Equation) -> list[Line]:
+def _matrix_lines(what: Subject, equation: Equation) -> list[Line]:
     target = [s.plain for s in equation.target.subscripts]
     indices = tuple(i for i in target if i is not None)
     form = recognise(equation.value, indices) if len(indices) == len(target) else None
     return [] if form is None else [Line(what, "matrix form", equation.value, component_form(form, indices))]
 
 
-def _block_lines(what: str, equation: Equation) -> list[Line]:
+def _block_lines(what: Subject, equation: Equation) -> list[Line]:
     """The form in blocks, where a document prints it: of what has neither of the other two."""
     plain = [s.plain for s in equation.target.subscripts]
     indices = [i for i in plain if i is not None]
@@ -182,7 +185,7 @@ def _block_lines(what: str, equation: Equation) -> list[Line]:
     return [] if form is None else [Line(what, "form in blocks", form.detailed, blocks_form(form))]
 
 
-def _plane_lines(what: str, form: window.Concise | None, extents: Mapping[str, int]) -> list[Line]:
+def _plane_lines(what: Subject, form: window.Concise | None, extents: Mapping[str, int]) -> list[Line]:
     if form is None:
         return []
     return [Line(what, "form in planes", form.detailed, planes.component_form(form, extents))]

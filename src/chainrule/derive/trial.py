@@ -15,7 +15,7 @@ from chainrule.derive.lemma import adjoint_of
 from chainrule.derive.scene import Line, Scene, integer_ranges
 from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import PRIME, Words, dot, elements, execute, random_values
-from chainrule.evaluate.interpreter import Interpreter
+from chainrule.evaluate.interpreter import Interpreter, Selected
 from chainrule.evaluate.labelled import Labelled, onto, ranges, size
 from chainrule.evaluate.prime import key
 from chainrule.ir.expr import LOSS, Derivative, Tensor
@@ -40,9 +40,12 @@ class Difference:
 # Lines.
 
 
-def failures(scene: Scene, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
-    """The lines of a scene that fail, by number; the time of each is added to `seconds`."""
-    interpreter = point(scene, seed)
+def failures(
+    scene: Scene, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
+) -> dict[int, Difference]:
+    """The lines of a scene that fail, by number; the time of each is added to `seconds`, what maxima select to
+    `selected`."""
+    interpreter = point(scene, seed, selected)
     failed: dict[int, Difference] = {}
     for number, line in enumerate(scene.lines):
         start = perf_counter()
@@ -54,10 +57,10 @@ def failures(scene: Scene, seed: int, seconds: list[float] | None = None) -> dic
     return failed
 
 
-def point(scene: Scene, seed: int) -> Interpreter:
+def point(scene: Scene, seed: int, selected: Selected | None = None) -> Interpreter:
     """An interpreter at a random point of the scene."""
     values = random_values(scene.given, scene.extents, seed, scene.ranges)
-    interpreter = Interpreter(values, scene.extents, seed, scene.definitions)
+    interpreter = Interpreter(values, scene.extents, seed, scene.definitions, selected)
     for tensor, constant in scene.known.items():
         word = interpreter.over(interpreter.value(constant), ())
         values[tensor.name] = np.full(tuple(size(e, scene.extents) for e in tensor.shape), word, np.uint64)
@@ -135,7 +138,7 @@ def signals(derivation: Derivation, backward: Program) -> list[Tensor]:
 
 
 def gradient_difference(
-    derivation: Derivation, backward: Program, extents: Mapping[str, int], seed: int
+    derivation: Derivation, backward: Program, extents: Mapping[str, int], seed: int, selected: Selected | None = None
 ) -> Difference | None:
     """⟨gradient, direction⟩ beside the tangent of the original program along that direction: where they differ."""
     forward, gradients = derivation.forward, derivation.gradients
@@ -146,7 +149,8 @@ def gradient_difference(
 
     def run(names: Iterable[str]) -> tuple[dict[str, tuple[Array, Words]], int]:
         """The forward program, and its tangent along the directions of these tensors."""
-        found = execute(forward, given, seed=seed, tangents={n: direction[n] for n in names}, extents=extents)
+        along = {n: direction[n] for n in names}
+        found = execute(forward, given, seed=seed, tangents=along, extents=extents, selected=selected)
         total = 0
         for end in ends(derivation):
             value, tangent = found[end.name]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import EquationError, ShapeError
-from chainrule.evaluate.interpreter import Interpreter, checked, named
+from chainrule.evaluate.interpreter import Interpreter, Selected, checked, named
 from chainrule.evaluate.labelled import onto, ranges, size
 from chainrule.evaluate.prime import (
     PRIME,
@@ -110,8 +110,10 @@ def execute(
     seed: int,
     tangents: Mapping[str, NDArray[Any]] | None = None,
     extents: Mapping[str, int] | None = None,
+    selected: Selected | None = None,
 ) -> dict[str, tuple[NDArray[Any], Words]]:
-    """Run a program: each tensor's value and its tangent along `tangents`, given tensors included.
+    """Run a program: each tensor's value and its tangent along `tangents`, given tensors included; what its maxima
+    select is noted in `selected`.
 
     Named extents come from the shapes of the given arrays, or from `extents`. Raises what `evaluate` raises, and
     EquationError where a component is bound twice or not at all.
@@ -126,7 +128,7 @@ def execute(
     values = {t.name: checked(t, given[t.name], sizes) for t in program.given}
     slopes = {name: np.zeros(value.shape, np.uint64) for name, value in values.items()} | dict(tangents or {})
     moving = set(tangents or {}) & values.keys()
-    interpreter = Interpreter(values, sizes, seed)
+    interpreter = Interpreter(values, sizes, seed, selected=selected)
     direction = interpreter.direction(slopes, moving)
     unfinished: dict[str, tuple[NDArray[Any], Words, NDArray[np.int64]]] = {}
     for equation in program.equations:

@@ -82,6 +82,27 @@ _UNIT = Labelled((), np.asarray(_ONE))
 
 
 @dataclass(frozen=True)
+class Selected:
+    """The positions that maxima have selected in their windows, and those that they could have."""
+
+    seen: dict[Reduce, set[int]] = field(default_factory=dict[Reduce, set[int]])
+    within: dict[Reduce, set[int]] = field(default_factory=dict[Reduce, set[int]])
+
+    def add(self, node: Reduce, position: NDArray[Any], window: Words, inside: NDArray[np.bool_] | None) -> None:
+        """Of equal entries the first is selected."""
+        rows = window.reshape(-1, window.shape[-1])
+        first = ~np.tril(rows[:, :, None] == rows[:, None, :], -1).any(-1)
+        possible = first if inside is None else first & inside.reshape(rows.shape)
+        self.within.setdefault(node, set()).update(np.flatnonzero(possible.any(0)).tolist())
+        self.seen.setdefault(node, set()).update(np.ravel(position).tolist())
+
+    @property
+    def every(self) -> bool:
+        """Whether each maximum has selected each position somewhere."""
+        return all(possible <= self.seen[node] for node, possible in self.within.items())
+
+
+@dataclass(frozen=True)
 class Direction:
     """What tangents start from: `seed` gives a component's, unless `definitions` has the equation of its tensor."""
 
@@ -99,7 +120,9 @@ class Interpreter:
         extents: Mapping[str, int],
         seed: int,
         definitions: Mapping[str, Equation] | None = None,
+        selected: Selected | None = None,
     ) -> None:
+        self.selected = selected
         self.given, self.extents, self.seed = values, extents, seed
         self.definitions = definitions or {}
         self.values: dict[Expr, Labelled] = {}
@@ -331,7 +354,7 @@ class Interpreter:
         array = self._read(body) if _is_padded(body) else self.value(body)
         axes, window = flattened(array, indices, array.words, self._shape)
         rank = mix(window, key(self.seed, "rank")) >> _ONE
-        hidden = None
+        hidden = inside = None
         if not _is_padded(body):
             hidden = hides(array, indices, self._shape)
         elif array.undefined is not None:
@@ -339,7 +362,10 @@ class Interpreter:
             alone = np.asarray(outside.all(-1))
             hidden = alone if alone.any() else None  # a window of padding alone has no maximum
             rank = np.where(outside, np.uint64(0), rank + _ONE)
+            inside = ~outside
         position = np.asarray(rank.argmax(-1))
+        if self.selected is not None:
+            self.selected.add(node, position, window, inside)
         value = np.take_along_axis(window, position[..., None], -1)[..., 0]
         return Labelled(axes, position, hidden), Labelled(axes, value, hidden)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from re import fullmatch
 
-from chainrule.render.document import Block, Code, Heading, Inline, Items, Paragraph, Table, Text
+from chainrule.derive.subject import Shapes, Subject
+from chainrule.render.document import Block, Code, Heading, Items, Paragraph, Table, Text
 from chainrule.render.writer import Writer
 
 EXCLUSIONS = ("rounding", "kinks", "shapes", "laws", "selections")
@@ -21,8 +21,8 @@ class Checked:
     constant: int
     evidence: int
     bound: str
-    rows: tuple[tuple[str, int, str, str], ...]
-    shapes: tuple[str, ...]
+    rows: tuple[tuple[Subject, int, str, str], ...]
+    shapes: tuple[Shapes, ...]
 
 
 class Certified(Writer):
@@ -55,35 +55,23 @@ class Certified(Writer):
         yield Paragraph(self.say("certificate.at"))
         yield Items(tuple(self.shaped(shape) for shape in checked.shapes))
 
-    def named(self, what: str) -> Text:
+    def named(self, subject: Subject) -> Text:
         """What a row of the certificate is about, in the document's language."""
-        one = what.endswith(ONE)
-        what = what.removesuffix(ONE)
-        for key, pattern in WHAT.items():
-            if found := fullmatch(pattern, what):
-                places = {name: self.place(name, value) for name, value in found.groupdict().items()}
-                said = self.say(f"certificate.{key}", **places)
-                return (*said, *self.say("certificate.one")) if one else said
-        return (Code(what),)
+        if subject.kind == "other":
+            return (Code(subject.y),)
+        form = self.sentences[f"certificate.{subject.form}"] if subject.form else ""
+        said = self.say(
+            f"certificate.{subject.kind}", x=Code(subject.x), y=Code(subject.y), rule=Code(subject.rule),
+            number=str(subject.number), form=form,
+        )
+        if subject.cut:
+            said = (*said, *self.say("certificate.cut", extent=str(subject.cut)))
+        return (*said, *self.say("certificate.one")) if subject.one_sample else said
 
-    def place(self, name: str, value: str) -> Inline:
-        return self.sentences[f"certificate.{value}"] if name == "form" else value if name == "number" else Code(value)
-
-    def shaped(self, shape: str) -> Text:
+    def shaped(self, shapes: Shapes) -> Text:
         """What was checked, at which extents."""
-        what, _, extents = shape.rpartition(": ")
-        reduced = extents.endswith(REDUCED)
-        said = (*self.named(what), ": ", Code(extents.removesuffix(REDUCED)))
-        return (*said, *self.say("certificate.reduced")) if reduced else said
-
-
-ONE, REDUCED = ", one sample", " (reduced)"
-WHAT = {
-    "lemma": r"∂(?P<x>.+) in (?P<y>.+)", "composite": r"composite (?P<number>\d+), (?P<form>map|recurrence|last)",
-    "form": r"(?P<y>.+) itself", "gradients": "all gradients together",
-    "program": r"the program that runs: (?P<y>.+)", "step": r"the step of (?P<rule>\w+): (?P<y>.+)",
-}
-"""How `verify` names what it checks, by the sentence that says it."""
+        said = (*self.named(shapes.subject), ": ", Code(shapes.extents))
+        return (*said, *self.say("certificate.reduced")) if shapes.reduced else said
 
 
 TIERS = {"exact": "exact", "exact up to a constant": "constant", "evidence": "evidence"}

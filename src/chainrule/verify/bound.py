@@ -201,6 +201,10 @@ class Degrees:
         times = self.count(i for i in indices if i in body.axes)
         return Degree(body.top + (times - 1) * body.bottom, times * body.bottom, body.axes - frozenset(indices))
 
+    def weighted(self, value: Degree, indices: tuple[Index, ...]) -> Degree:
+        """The degree of Σ weight · value with a random weight for each of the indices."""
+        return Degree(value.top + 1 + (self.count(indices) - 1) * value.bottom, self.count(indices) * value.bottom)
+
     def power(self, base: Degree, exponent: Fraction, free: tuple[Index, ...]) -> Degree:
         whole, rest = floor(exponent), exponent - floor(exponent)
         if whole >= 0:

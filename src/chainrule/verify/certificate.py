@@ -18,10 +18,12 @@ from chainrule.derive.laws import normal
 from chainrule.derive.reduce import RULE
 from chainrule.derive.scene import Line as SceneLine
 from chainrule.derive.scene import extents_for
+from chainrule.derive.subject import ENGLISH, Shapes, Subject
 from chainrule.errors import ChainruleError, DataError, VerificationError
+from chainrule.evaluate.interpreter import Selected
 from chainrule.ir.program import Program
-from chainrule.verify.exact import Check, Difference, ProgramCheck, SceneCheck
-from chainrule.verify.plan import LEMMA_SAMPLES, Planned, broken_citation, checks_of, exact_within, planned
+from chainrule.verify.exact import Check, Difference, GradientCheck, ProgramCheck, SceneCheck
+from chainrule.verify.plan import LEMMA_SAMPLES, MOST_TRIALS, Planned, broken_citation, checks_of, exact_within, planned
 
 Tier = Literal["exact", "exact up to a constant", "evidence"]
 TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence")
@@ -39,7 +41,7 @@ EXCLUSIONS = (
     "shapes other than those listed",
     "the scalar laws (σ′ = σ(1 − σ), …), which are tested one by one at 50 digits",
     "selections of a maximum other than those drawn; trials are added, up to 64, until each position of its window has "
-    "been selected somewhere but for a chance of 2^-60",
+    "been selected somewhere",
 )
 
 
@@ -47,7 +49,7 @@ EXCLUSIONS = (
 class Entry:
     """One line of a derivation: where it stands, its rule, its tier, the bound after all trials, and the time."""
 
-    what: str
+    what: Subject
     rule: str
     tier: Tier
     bound: Fraction
@@ -60,7 +62,7 @@ class Certificate:
     """Every line passed a tier. `bound` is the chance that any line counted as exact is false."""
 
     entries: tuple[Entry, ...]
-    shapes: tuple[str, ...]
+    shapes: tuple[Shapes, ...]
     notes: tuple[str, ...] = ()
     exclusions: tuple[str, ...] = EXCLUSIONS
     floats: tuple[str, ...] = ()
@@ -78,15 +80,15 @@ class Certificate:
         return _power(self.bound)
 
     @property
-    def rows(self) -> tuple[tuple[str, int, Tier, str], ...]:
+    def rows(self) -> tuple[tuple[Subject, int, Tier, str], ...]:
         """For each lemma and tier: what it is, how many lines, the tier, and the bound over them."""
         return tuple(
             (what, len(lines), tier, _power(sum((e.bound for e in lines), Fraction(0))) if tier != "evidence" else "–")
             for (what, tier), lines in self._groups().items()
         )
 
-    def _groups(self) -> dict[tuple[str, Tier], list[Entry]]:
-        groups: dict[tuple[str, Tier], list[Entry]] = {}
+    def _groups(self) -> dict[tuple[Subject, Tier], list[Entry]]:
+        groups: dict[tuple[Subject, Tier], list[Entry]] = {}
         for e in self.entries:
             groups.setdefault((e.what, e.tier), []).append(e)
         return groups
@@ -119,14 +121,15 @@ class Certificate:
         for name in ("bound", "ms"):
             table.add_column(name, justify="right")
         for what, rule, tier, bound, seconds in self._rows(full):
-            table.add_row(what, rule, tier, _power(bound) if tier != "evidence" else "none", f"{1000 * seconds:.1f}")
+            chance = _power(bound) if tier != "evidence" else "none"
+            table.add_row(str(what), rule, tier, chance, f"{1000 * seconds:.1f}")
         out = StringIO()
         console = Console(file=out, width=width, color_system=None, highlight=False, emoji=False, markup=False)
         console.print(table)
         console.print(f"{self.claim}.")
         console.print(f"\n{MEANING}")
         for title, items in (
-            ("Shapes checked", self.shapes), ("Notes", self.notes), ("Float behaviour", self.floats),
+            ("Shapes checked", tuple(map(str, self.shapes))), ("Notes", self.notes), ("Float behaviour", self.floats),
             ("This says nothing about", self.exclusions),
         ):
             if items:
@@ -135,7 +138,7 @@ class Certificate:
                     console.print(f"  - {item}")
         return out.getvalue()
 
-    def _rows(self, full: bool) -> Iterable[tuple[str, str, str, Fraction, float]]:
+    def _rows(self, full: bool) -> Iterable[tuple[Subject, str, str, Fraction, float]]:
         if full:
             for e in self.entries:
                 yield e.what, e.rule, e.tier, e.bound, e.seconds
@@ -152,7 +155,7 @@ class Certificate:
         for entry in data["entries"]:
             entry["bound"] = str(entry["bound"])
         data["entries"] = list(data["entries"])
-        data = {"format": "chainrule certificate 1", "claim": self.claim, **data}
+        data = {"format": "chainrule certificate 2", "claim": self.claim, **data}
         return json.dumps(data, indent=1, ensure_ascii=False)
 
     @staticmethod
@@ -161,8 +164,9 @@ class Certificate:
         try:
             data: dict[str, Any] = json.loads(text)
             entries = tuple(_entry(e) for e in data["entries"])
-            lists = {n: tuple(map(str, data[n])) for n in ("shapes", "notes", "exclusions", "floats")}
-            return Certificate(entries, **lists, seconds=float(data["seconds"]), program=str(data["program"]))
+            shapes = tuple(_shapes_from(s) for s in data["shapes"])
+            lists = {n: tuple(map(str, data[n])) for n in ("notes", "exclusions", "floats")}
+            return Certificate(entries, shapes, **lists, seconds=float(data["seconds"]), program=str(data["program"]))
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise DataError(f"no certificate: {error}", fix="give what Certificate.to_json wrote") from None
 
@@ -175,9 +179,21 @@ def _entry(data: Mapping[str, Any]) -> Entry:
     if tier not in TIERS:
         raise ValueError(f"unknown tier {tier!r}")
     return Entry(
-        str(data["what"]), str(data["rule"]), tier, Fraction(str(data["bound"])), int(data["trials"]),
+        _subject(data["what"]), str(data["rule"]), tier, Fraction(str(data["bound"])), int(data["trials"]),
         float(data["seconds"]),
     )
+
+
+def _subject(data: Mapping[str, Any]) -> Subject:
+    if data["kind"] not in ENGLISH:
+        raise ValueError(f"unknown subject {data['kind']!r}")
+    x, y, form, rule = (str(data[name]) for name in ("x", "y", "form", "rule"))
+    return Subject(data["kind"], x, y, int(data["number"]), form, rule, bool(data["one_sample"]), int(data["cut"]))
+
+
+def _shapes_from(data: Mapping[str, Any]) -> Shapes:
+    tensors = tuple((str(name), tuple(map(int, shape))) for name, shape in data["tensors"])
+    return Shapes(_subject(data["subject"]), tensors, bool(data["reduced"]))
 
 
 def _power(bound: Fraction) -> str:
@@ -204,7 +220,7 @@ def certify(
     if simplified is not None:
         outputs = tuple(t.name for t in simplified.outputs)
         extents = extents_for(derivation.forward, min(samples, LEMMA_SAMPLES))
-        more = (*more, ProgramCheck(derivation.joint, simplified, extents, outputs, "the program that runs"))
+        more = (*more, ProgramCheck(derivation.joint, simplified, extents, outputs, Subject("program")))
     measured = ()
     if floats:
         from chainrule.verify.floats import measure, summary
@@ -229,8 +245,8 @@ def digest(derivation: Derivation) -> str:
     return sha256(f"{shapes}\n{derivation.joint}".encode()).hexdigest()
 
 
-def _shapes(item: Planned) -> str:
-    return f"{item.check.lines[0][0]}: {item.check.shapes}" + (" (reduced)" if item.reduced else "")
+def _shapes(item: Planned) -> Shapes:
+    return Shapes(item.check.lines[0][0], item.check.shapes, item.reduced)
 
 
 def settle(item: Planned, seed: int) -> list[Entry]:
@@ -238,19 +254,21 @@ def settle(item: Planned, seed: int) -> list[Entry]:
     check = item.check
     seconds = [0.0] * len(check.lines)
     failed: dict[int, Difference] = {}
-    for trial in range(item.trials):
-        failed = {**check.run(seed + 1000 * trial, seconds), **failed}
+    trials, selected = 0, Selected()
+    while trials < item.trials or (trials < MOST_TRIALS and not selected.every):
+        failed = {**check.run(seed + 1000 * trials, seconds, selected), **failed}
+        trials += 1
         if failed and not isinstance(check, SceneCheck):
             break
     entries: list[Entry] = []
     for number, ((what, rule), chance) in enumerate(zip(check.lines, check.chances, strict=True)):
         bounded = exact_within(check.chances)
         tier: Tier = "exact" if bounded else "evidence"
-        bound = chance**item.trials if bounded else Fraction(1)
+        bound = chance**trials if bounded else Fraction(1)
         began = perf_counter()
         if number in failed:
             tier, bound = second_look(item, number, failed[number], seed)
-        entries.append(Entry(what, rule, tier, bound, item.trials, seconds[number] + perf_counter() - began))
+        entries.append(Entry(what, rule, tier, bound, trials, seconds[number] + perf_counter() - began))
     return entries
 
 
@@ -258,6 +276,11 @@ def second_look(item: Planned, number: int, difference: Difference, seed: int) -
     """A line that random field elements refuse. Raises VerificationError where the second tier does too."""
     check = item.check
     what, rule = check.lines[number]
+    if isinstance(check, GradientCheck) and check.backward is None:
+        from chainrule.derive.evidence import gradient_differs
+
+        if gradient_differs(check.derivation, check.extents, seed) is None:
+            return "evidence", Fraction(1)
     if not isinstance(check, SceneCheck):
         raise VerificationError(f"{what}, {rule}", difference.point, difference.left, difference.right)
     line = check.scene.lines[number]

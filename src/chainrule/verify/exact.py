@@ -1,14 +1,14 @@
 """The first tier: both sides of every line at random points of GF(2^61 − 1), where equal means equal.
 
 A *check* has `lines`, each (what, rule); `chances`, for each line the chance that one trial passes it though it is
-false; `shapes`, those at which it is checked; and `run(seed, seconds)`, one trial: the lines that fail, by number, the
-time of each added to `seconds`.
+false; `shapes`, those at which it is checked; and `run(seed, seconds, selected)`, one trial: the lines that fail, by
+number, the time of each added to `seconds`, and what maxima select to `selected`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from time import perf_counter
@@ -20,15 +20,19 @@ from numpy.typing import NDArray
 from chainrule.derive import Derivation
 from chainrule.derive.laws import normal
 from chainrule.derive.scene import Line, Scene, integer_ranges
-from chainrule.derive.trial import Difference, ends, failures, gradient_difference, point, words
+from chainrule.derive.subject import Subject
+from chainrule.derive.trial import Difference, ends, failures, gradient_difference, is_weighted, point, words
 from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import execute, random_values
+from chainrule.evaluate.interpreter import Selected
 from chainrule.evaluate.labelled import Labelled, size
 from chainrule.ir.expr import Derivative, Tensor, is_gradient
 from chainrule.ir.program import Program
 from chainrule.verify.bound import NUMBER, WORD, Degree, Degrees, chance, sum_of
 
 Array = NDArray[Any]
+Extents = tuple[tuple[str, tuple[int, ...]], ...]
+GRADIENTS, PROGRAMS = Subject("gradients"), Subject("other", y="two programs")
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class SceneCheck:
     scene: Scene
 
     @property
-    def lines(self) -> tuple[tuple[str, str], ...]:
+    def lines(self) -> tuple[tuple[Subject, str], ...]:
         return tuple((line.what, line.rule) for line in self.scene.lines)
 
     @cached_property
@@ -54,10 +58,15 @@ class SceneCheck:
             degrees.tensors[tensor.name] = NUMBER
         for equation in scene.equations:
             degrees.define(equation)
-        return chance((degrees.value(line.before), degrees.value(line.after)), degrees.events)
+        sides = [degrees.value(side) for side in (line.before, line.after)]
+        if is_weighted(line):
+            sides = [degrees.weighted(side, line.free) for side in sides]
+        return chance(sides, degrees.events)
 
-    def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
-        return failures(self.scene, seed, seconds)
+    def run(
+        self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
+    ) -> dict[int, Difference]:
+        return failures(self.scene, seed, seconds, selected)
 
     def tangents_agree(self, line: Line, seed: int) -> bool:
         """Whether both sides change alike along random directions, at two points: then they differ by a constant."""
@@ -82,14 +91,12 @@ class SceneCheck:
         return chance((slope or NUMBER for slope in slopes), degrees.events)
 
     @property
-    def shapes(self) -> str:
+    def shapes(self) -> Extents:
         return shapes_of((t for t in self.scene.given if not is_gradient(t)), self.scene.extents)
 
 
-def shapes_of(tensors: Iterable[Tensor], extents: Mapping[str, int]) -> str:
-    """x 2×8×8, W 2×2×5×5"""
-    shown = ((t.name, [str(size(e, extents)) for e in t.shape]) for t in tensors)
-    return ", ".join(f"{name} {'×'.join(shape) or '1'}" for name, shape in shown)
+def shapes_of(tensors: Iterable[Tensor], extents: Mapping[str, int]) -> Extents:
+    return tuple((t.name, tuple(size(e, extents) for e in t.shape)) for t in tensors)
 
 
 # Gradients.
@@ -101,15 +108,15 @@ class GradientCheck:
 
     derivation: Derivation
     extents: Mapping[str, int]
-    what: str = "all gradients together"
+    what: Subject = GRADIENTS
     backward: Program | None = None  # in place of the derivation's own: one that was simplified
 
     @property
-    def lines(self) -> tuple[tuple[str, str], ...]:
+    def lines(self) -> tuple[tuple[Subject, str], ...]:
         return ((self.what, "dual numbers"),)
 
     @property
-    def shapes(self) -> str:
+    def shapes(self) -> Extents:
         return shapes_of(self.derivation.forward.given, self.extents)
 
     @cached_property
@@ -139,10 +146,12 @@ class GradientCheck:
             count *= size(extent, self.extents)
         return Degree(entry.top + (count - 1) * entry.bottom, count * entry.bottom)
 
-    def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
+    def run(
+        self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
+    ) -> dict[int, Difference]:
         start = perf_counter()
         backward = self.backward or self.derivation.backward
-        difference = gradient_difference(self.derivation, backward, self.extents, seed)
+        difference = gradient_difference(self.derivation, backward, self.extents, seed, selected)
         if seconds is not None:
             seconds[0] += perf_counter() - start
         return {} if difference is None else {0: difference}
@@ -157,7 +166,7 @@ class ProgramCheck:
     other: Program
     extents: Mapping[str, int]
     outputs: tuple[str, ...] = ()
-    what: str = "two programs"
+    what: Subject = PROGRAMS
     given: tuple[Tensor, ...] = field(default=())
 
     @cached_property
@@ -165,11 +174,11 @@ class ProgramCheck:
         return self.outputs or tuple(t.name for t in self.one.outputs)
 
     @property
-    def lines(self) -> tuple[tuple[str, str], ...]:
-        return tuple((f"{self.what}: {name}", "equal programs") for name in self.names)
+    def lines(self) -> tuple[tuple[Subject, str], ...]:
+        return tuple((replace(self.what, y=name), "equal programs") for name in self.names)
 
     @property
-    def shapes(self) -> str:
+    def shapes(self) -> Extents:
         return shapes_of(self._given, self.extents)
 
     @cached_property
@@ -187,7 +196,9 @@ class ProgramCheck:
             sides.append(degrees)
         return tuple(chance((s.tensors.get(name, WORD) for s in sides), events) for name in self.names)
 
-    def run(self, seed: int, seconds: list[float] | None = None) -> dict[int, Difference]:
+    def run(
+        self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
+    ) -> dict[int, Difference]:
         start = perf_counter()
         failed = self._trial(seed)
         if seconds is not None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, log, prod
+from math import prod
 
 from chainrule.derive import Derivation, Lemma
-from chainrule.derive.check import broken_chain, lemmas_of
+from chainrule.derive.check import broken_chain, composite_holds, equation_holds, lemma_holds, lemmas_of
 from chainrule.derive.compose import composites
 from chainrule.derive.reduce import reduced_composite, reduced_lemma, small_derivation
 from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
+from chainrule.derive.subject import Subject
 from chainrule.errors import DerivationError
 from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import Add, Component, Reduce, Tensor
@@ -24,7 +25,8 @@ LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above whi
 PROGRAM_WORK = 4_000_000  # the same for whole programs
 TARGET = Fraction(1, 2**60)
 USEFUL = Fraction(1, 2**10)  # a check whose one trial says less than this is made at reduced shapes
-FEW_TRIALS, MOST_TRIALS = 8, 64
+MOST_TRIALS = 64
+WIDE = 8  # positions of a window above which a lemma is checked at reduced shapes
 LEMMA_SAMPLES = 2
 
 
@@ -43,18 +45,21 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     few = extents_for(program, min(samples, LEMMA_SAMPLES))
     found: list[tuple[Check, bool]] = [(SceneCheck(of_evaluation(e, few)), False) for e in derivation.evaluations]
     for where, lemma in _lemmas(derivation):
-        scene, small = of_lemma(lemma, few, where), None
-        if scene.work > LINE_WORK or selections(SceneCheck(scene)) > FEW_TRIALS:
+        forms = _printed(lambda known=lemma: lemma_holds(known))
+        scene, small = of_lemma(lemma, few, where, forms), None
+        if scene.work > LINE_WORK or _window(scene) > WIDE:
             small = reduced_lemma(lemma)
-        found.append((SceneCheck(scene if small is None else of_lemma(small, few, where)), small is not None))
+        found.append((SceneCheck(scene if small is None else of_lemma(small, few, where, forms)), small is not None))
     for number, repeated in enumerate(composites(derivation), 1):
-        for composite, one in ((repeated.composite, ""), (repeated.sample, ", one sample")):
+        for composite, one in ((repeated.composite, False), (repeated.sample, True)):
             if composite is not None:
-                where = f"composite {number}, {repeated.form}{one}"
-                scene, less = of_composite(composite, few, where), None
-                if scene.work > LINE_WORK:
+                where = Subject("composite", number=number, form=repeated.form, one_sample=one)
+                forms = _printed(lambda known=composite: composite_holds(known))
+                scene, less = of_composite(composite, few, where, forms), None
+                if scene.work > LINE_WORK or _window(scene) > WIDE:
                     less = reduced_composite(composite)
-                found.append((SceneCheck(scene if less is None else of_composite(less, few, where)), less is not None))
+                scene = scene if less is None else of_composite(less, few, where, forms)
+                found.append((SceneCheck(scene), less is not None))
     found += [(SceneCheck(scene), False) for scene in _forms(program, few)]
     found.append(_gradient(derivation, extents_for(program, samples)))
     return found
@@ -67,18 +72,33 @@ def _forms(program: Program, extents: Mapping[str, int]) -> Iterable[Scene]:
         key = kind(equation.value, equation.indices)
         if key not in seen:
             seen.add(key)
-            if (scene := of_equation(equation, extents)).lines:
+            if equation_holds(equation) and (scene := of_equation(equation, extents)).lines:
                 yield scene
 
 
-def _lemmas(derivation: Derivation) -> Iterable[tuple[str, Lemma]]:
+def _printed(holds: Callable[[], bool]) -> bool:
+    """Whether the concise forms are printed. A false line is found again, and named, by the check that is planned."""
+    try:
+        return holds()
+    except DerivationError:
+        return True
+
+
+def _window(scene: Scene) -> int:
+    """The most positions that a maximum selects from."""
+    every = nodes(*(e.value for e in scene.equations))
+    maxima = [node for node in every if isinstance(node, Reduce) and node.kind == "max"]
+    return max((prod(size(i.extent, scene.extents) for i in node.indices) for node in maxima), default=1)
+
+
+def _lemmas(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:
     """Each lemma that was derived, once; what it is called; and its form for one sample."""
     for name, lemma in lemmas_of(derivation):
         if broken := broken_chain(lemma):
             raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma)
         yield name, lemma
         if (sample := derivation.sample_of(lemma)) is not None:
-            yield f"{name}, one sample", sample
+            yield replace(name, one_sample=True), sample
 
 
 def broken_citation(derivation: Derivation) -> str:
@@ -131,7 +151,7 @@ def _gradient(derivation: Derivation, extents: Mapping[str, int]) -> tuple[Check
 def planned(checks: Iterable[tuple[Check, bool]], target: Fraction = TARGET) -> list[Planned]:
     """Enough trials for each check that the chance of a false line passing, over all lines, is at most the target."""
     checks = list(checks)
-    trials = [max(1, selections(check)) for check, _ in checks]
+    trials = [1] * len(checks)
     chances = [check.chances for check, _ in checks]
 
     def share(n: int) -> Fraction:
@@ -149,25 +169,3 @@ def planned(checks: Iterable[tuple[Check, bool]], target: Fraction = TARGET) -> 
 def exact_within(chances: Sequence[Fraction], target: Fraction = TARGET) -> bool:
     """Whether the most trials bring the chances so low that every plan of no more than 2^40 checks meets the target."""
     return sum((c**MOST_TRIALS for c in chances), Fraction(0)) <= target / 2**40
-
-
-def selections(check: Check) -> int:
-    """How many trials it takes until maxima have selected every position of their windows somewhere, but for a
-    chance of 2^-60."""
-    match check:
-        case SceneCheck(scene=scene):
-            values, extents = [e.value for e in scene.equations], scene.extents
-        case GradientCheck(derivation=derivation, extents=extents):
-            values = [e.value for e in derivation.forward.equations]
-        case _:
-            return 1
-    most = 1
-    for value in values:
-        for node in nodes(value):
-            if isinstance(node, Reduce) and node.kind == "max":
-                window = prod(size(i.extent, extents) for i in node.indices)
-                places = prod(size(i.extent, extents) for i in node.free)
-                if window > 1:
-                    needed = (60 * log(2) + log(window)) / (-places * log(1 - 1 / window))
-                    most = max(most, ceil(needed))
-    return min(most, MOST_TRIALS)

@@ -9,9 +9,11 @@ texts: that those are the papers' is what the optimizers' tests say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from math import prod
 
+from chainrule.derive.subject import Subject
 from chainrule.errors import VerificationError
 from chainrule.ir.expr import ONE, Apply, Component, Constant, Expr, Power, Tensor, add, derived, multiply, summed
 from chainrule.ir.index import Affine, Index
@@ -28,15 +30,15 @@ SMALL = 3
 def step_check(optimizer: Optimizer, pairs: Sequence[Pair], program: Program | None = None) -> ProgramCheck:
     """The step for parameters, each with its gradient; `program` stands in for the one that the optimizer makes.
     Raises VerificationError where it keeps other states than the rule names."""
-    what = f"the step of {type(optimizer).__name__}"
+    what = Subject("step", rule=type(optimizer).__name__)
     if program is None and sum(prod(_shape(value)) for value, _ in pairs) > ENTRIES:
-        what += f" at extents of at most {SMALL}"
+        what = replace(what, cut=SMALL)
         pairs = [(_cut(value), _cut(gradient)) for value, gradient in pairs]
     one, other = program or optimizer.program(pairs), _one_at_a_time(optimizer, pairs)
     kept, expected = ({f"{s.tensor.name} → {s.next.name}" for s in p.states} for p in (one, other))
     if kept != expected:
         left, right = (", ".join(sorted(names)) or "nothing" for names in (kept - expected, expected - kept))
-        raise VerificationError(what, "its states", left, right)
+        raise VerificationError(str(replace(what, y="its states")), "what is kept", left, right)
     return ProgramCheck(one, other, {}, tuple(s.next.name for s in other.states), what)
 
 
