@@ -82,8 +82,9 @@ WHAT = {
     "lemma": r"∂(?P<x>.+) in (?P<y>.+)", "composite": r"composite (?P<number>\d+), (?P<form>map|recurrence|last)",
     "form": r"(?P<y>.+) itself", "gradients": "all gradients together",
     "program": r"the program that runs: (?P<y>.+)", "step": r"the step of (?P<rule>\w+): (?P<y>.+)",
+    "loops": "the loops of a step",
 }
 """How `verify` names what it checks, by the sentence that says it."""
 
 
-TIERS = {"exact": "exact", "exact up to a constant": "constant", "evidence": "evidence"}
+TIERS = {"exact": "exact", "exact up to a constant": "constant", "evidence": "evidence", "loops": "loops"}
