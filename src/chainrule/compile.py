@@ -12,29 +12,36 @@ The derivation itself (check, derive) and its certificate (verify) come before: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
 
 from chainrule.derive import Derivation
 from chainrule.derive.written import evaluated
+from chainrule.errors import ChainruleError, CompileError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.laws import signs_read_from_relu
 from chainrule.ir.program import Program
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
 from chainrule.loops.task import Lowered, Task
-from chainrule.nn.losses import Labels
+from chainrule.nn.layers import LAYERS
+from chainrule.nn.losses import Labels, Loss
 from chainrule.nn.metrics import accuracy
 from chainrule.nn.network import Network, needed
+from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import RATE, Optimizer
+from chainrule.runtime.answers import keep_answer, kept_answer
 from chainrule.runtime.compiler import Target, native
 from chainrule.runtime.headers import PARTS, header
 from chainrule.runtime.library import Library
 from chainrule.runtime.tiles import measured
 from chainrule.targets import c
+from chainrule.verify.loops import loops_agree, lowerings, reduced_step
 
 LONG = 1200  # lines from which on several compilers side by side are quicker than one
 
@@ -106,6 +113,41 @@ def with_accuracy(task: Task, net: Network, labels: Labels) -> Task:
     return replace(task, equations=equations, outputs=(*task.outputs, found.right, found.counted))
 
 
+@contextmanager
+def own_faults() -> Generator[None]:
+    """A generator that breaks down is a CompileError that says so: NumPy can still run the task."""
+    try:
+        yield
+    except ChainruleError:
+        raise
+    except Exception as error:
+        raise CompileError(
+            f"native code for this model fails by a fault of chainrule's, {type(error).__name__}: {error}",
+            fix="please report it, with the model's equations",
+        ) from error
+
+
+def checked_loops(net: Network, loss: Loss | None, derivation: Derivation, rule: Optimizer, batch: int) -> str:
+    """What the loops of a step of training compute otherwise than its equations, at reduced shapes over GF(p): nothing
+    where they agree or are too many to be carried out, or where no equation is a user's own, of a layer, the loss or
+    the optimizer. The answer is kept in the cache of compiled models, by the code whose loops were carried out. Raises
+    CompileError where the step has no loops."""
+    known = all(type(layer) in LAYERS.values() for _, layer in net.layers) and (loss is None or loss.term is not None)
+    if known and any(type(rule) is type(named) for named in OPTIMIZERS.values()):
+        return ""
+    with own_faults():
+        task = reduced_step(derivation, rule)
+        made = lowerings(task, batch)
+        text = "".join(f"{samples}\n{c.source(each)}" for each, samples in made)
+    name = sha256(text.encode()).hexdigest()
+    if (before := kept_answer(name)) is not None:
+        return before
+    with own_faults():
+        answer = ", ".join(loops_agree(task, made).differing)
+    keep_answer(name, answer)
+    return answer
+
+
 def machine_of(target: Target, workers: int = 1) -> Machine:
     return Machine(target.lanes, 24 if target.lanes == 16 else 12, workers)
 
@@ -123,12 +165,14 @@ def compiled(task: Task, *, samples: int, workers: int = 1) -> Library:
     Raises CompileError where there are no loops for an equation, BuildError where it cannot be built.
     """
     target = native()
-    lowered = lower(task, machine_of(target, workers), samples=samples, tiles=measured(target))
+    with own_faults():
+        lowered = lower(task, machine_of(target, workers), samples=samples, tiles=measured(target))
     return loaded(lowered, target)
 
 
 def loaded(lowered: Lowered, target: Target, front: str = "") -> Library:
-    """A program built and loaded; `front` stands before its source. Raises BuildError."""
-    source = front + emit(lowered)
+    """A program built and loaded; `front` stands before its source. Raises BuildError, CompileError."""
+    with own_faults():
+        source = front + emit(lowered)
     parts = c.PARTS if source.count("\n") > LONG else 1
     return Library(lowered, source, c.slots(lowered), target, np.dtype(np.float32), parts=parts)

@@ -45,7 +45,7 @@ def test_the_update_of_a_large_tensor_and_its_next_products_take_turns(rule: cr.
     assert "sum[j<700]" in found.first.comment[0] and "relu" not in found.first.comment[0]
     assert any("i<13, j<700" in line for line in found.update.comment)
     assert 1 < found.positions <= ahead.NEAR // 700
-    assert [(given.name, new.name) for given, new in found.next.items()] == [("input", "input next")]
+    assert [(given.name, new.name) for given, new in found.next.items()] == [("input", "next(input)")]
 
 
 def test_with_one_sample_the_update_and_the_next_products_are_one_kernel() -> None:

@@ -63,8 +63,8 @@ FACTORS = {
 def test_the_rate_goes_to_the_shorter_vector(network: str, rule: str) -> None:
     task = task_of(network, rule, l2=0.0)
     assert differing(task, 1) == set()
-    made = [e for e in single(task).equations if e.tensor.name.startswith("factor of ")]
-    assert {e.tensor.name.rpartition("value_next.")[2]: e.tensor.shape[0] for e in made} == FACTORS[network, rule]
+    made = [e for e in single(task).equations if e.tensor.name.startswith("factor(")]
+    assert {e.tensor.name.rpartition("value_next.")[2][:-1]: e.tensor.shape[0] for e in made} == FACTORS[network, rule]
     for update in (e for e in single(task).equations if made and e.tensor.name == "value_next.dense1.W"):
         assert [len(n.factors) for n in nodes(update.value) if isinstance(n, Multiply)] == [2]
 
@@ -75,7 +75,7 @@ def test_a_product_that_more_than_an_update_reads_stays() -> None:
     gradient = next(e.tensor for e in task.equations if e.tensor.name == "δ(dense1.W)")
     wanted = single(replace(task, outputs=(*task.outputs, gradient)))
     assert {e.tensor.name for e in wanted.equations if e.tensor.name.startswith("factor")} == {
-        "factor of value_next.dense2.W"
+        "factor(value_next.dense2.W)"
     }
 
 

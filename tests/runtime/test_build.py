@@ -251,7 +251,7 @@ def test_a_user_without_a_home_builds_in_a_temporary_folder(monkeypatch: pytest.
 
 
 BROKEN = {
-    "fails": ("echo 'model.c:1: error: no such thing' >&2; exit 1", "fails: .*error: no such thing"),
+    "fails": ("echo 'model.c:1: error: no such thing' >&2; exit 1", "refuses: .*error: no such thing"),
     "says nothing": ("exit 3", "fails: it exits 3"),
     "dies": ("kill -SEGV $$", "died of signal 11"),
     "makes nothing": ("exit 0", "made no object"),
@@ -312,7 +312,7 @@ EXPORT int answer(void) { return other() + PART + 1; }
 
 
 def test_a_part_that_fails_is_one_sentence(folder: Path) -> None:
-    with pytest.raises(BuildError, match=r"fails: .*wrong here"):
+    with pytest.raises(BuildError, match=r"chainrule wrote C that the compiler refuses: .*wrong here"):
         build('#if PART == 1\n#error "wrong here"\n#endif\n' + source(1), target=HERE, parts=2)
     assert left(folder) == [] and not list((folder / "built").iterdir())
 

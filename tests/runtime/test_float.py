@@ -17,7 +17,7 @@ from chainrule.runtime.compiler import Target
 from chainrule.runtime.headers import header
 
 TWO = {name: f"{name}(a, b)" for name in ("add", "sub", "mul", "div", "max_", "min_")}
-ONE = {name: f"{name}(a)" for name in ("neg", "square_root", "step_", "relu_", "sign_", "abs_")}
+ONE = {name: f"{name}(a)" for name in ("neg", "square_root", "reciprocal_root", "step_", "relu_", "sign_", "abs_")}
 MANY = {**TWO, **ONE, "mac": "mac(a, b, c)"}
 SINGLE = {name: value.replace("(", "1(", 1) for name, value in MANY.items()}
 CHOICES = {f"choose_{name}": f"select({name}(a, b), splat(1), splat(2))" for name in ("greater", "better")}
@@ -57,6 +57,7 @@ def test_results_are_those_of_numpy() -> None:
     with np.errstate(all="ignore"):
         wanted = {
             "add": a + b, "sub": a - b, "mul": a * b, "div": a / b, "neg": -a, "square_root": np.sqrt(a),
+            "reciprocal_root": 1 / np.sqrt(a),
             "step_": (a > 0).astype(np.float32), "relu_": np.maximum(a, 0), "sign_": np.sign(a), "abs_": np.abs(a),
             "max_": np.where(np.isnan(a) | np.isnan(b), np.nan, np.where(b > a, b, a)),
             "min_": np.where(np.isnan(a) | np.isnan(b), np.nan, np.where(b < a, b, a)),

@@ -95,7 +95,7 @@ def test_steps_that_overlap_are_exact(batch: int, monkeypatch: pytest.MonkeyPatc
 
 
 TURN = "                k1(M, from, stop, y2, p2, p1, x1n);\n"
-BOTH = "if (from < to) k15(N, from, to, p1, y2, p2, y11, x1, x1n);"
+BOTH = "if (from < to) k15(N, from, to, p1, y2, p2, y12, x1, x1n);"
 BROKEN = {
     "this batch again": (4, TURN, TURN.replace("x1n", "x1")),
     "this sample again": (1, BOTH, BOTH.replace("x1n", "x1")),
@@ -104,7 +104,7 @@ BROKEN = {
     "nothing at the start": (1, "k1(N, from, to,", "(void)(N, from, to,"),
     "some positions are left out": (4, TURN, f"if (from) {TURN}"),
     "some entries are left out": (1, BOTH, BOTH.replace("k15(N, from,", "k15(N, from + 1,")),
-    "no update": (1, BOTH, BOTH.replace("k15(", "k1(").replace("p1, y2, p2, y11, x1,", "y2, p2, p1,")),
+    "no update": (1, BOTH, BOTH.replace("k15(", "k1(").replace("p1, y2, p2, y12, x1,", "y2, p2, p1,")),
 }
 
 

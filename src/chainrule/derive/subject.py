@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["lemma", "composite", "form", "written", "gradients", "program", "step", "other"]
+Kind = Literal["lemma", "composite", "form", "written", "gradients", "program", "step", "loops", "other"]
 
 ENGLISH: dict[Kind, str] = {
     "lemma": "∂{x} in {y}",
@@ -15,6 +15,7 @@ ENGLISH: dict[Kind, str] = {
     "gradients": "all gradients together",
     "program": "the program that runs: {y}",
     "step": "the step of {rule}: {y}",
+    "loops": "the loops of a step, {number} kernels",
     "other": "{y}",
 }
 """For errors and the command line, which speak English."""
@@ -23,8 +24,9 @@ ENGLISH: dict[Kind, str] = {
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A lemma by `x` of `y`; a composite by its number and form; the concise form of `y`, or a derivative by `x` that y
-    is written with; all gradients; the value `y` of the program that runs, or of an optimizer's step by its `rule`.
-    `cut` is the greatest extent where a step is checked at smaller ones."""
+    is written with; all gradients; the value `y` of the program that runs, or of an optimizer's step by its `rule`; the
+    loops of a step by the `number` of their kernels. `cut` is the greatest extent where a step is checked at smaller
+    ones."""
 
     kind: Kind
     x: str = ""

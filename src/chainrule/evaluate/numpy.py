@@ -40,7 +40,7 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.laws import expanded
+from chainrule.ir.laws import expanded, logarithm
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Steps, iterative
 
@@ -115,6 +115,7 @@ class _Evaluation:
         self.values, self.extents, self.definitions = values, extents, definitions
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.known: dict[Expr, Labelled] = {}
+        self.logarithms: dict[Expr, tuple[Labelled, Labelled]] = {}  # the two terms of each
 
     # Sizes and views
 
@@ -216,10 +217,15 @@ class _Evaluation:
             case Delta(left=left, right=Affine() as right):
                 result = _equal(self.positions(left), self.positions(right))
             case Add(terms=terms):
-                arrays: list[Array] = []
+                arrays, late = list[Array](), list[Array]()
                 for term in terms:
-                    arrays.append(self.real((yield self, term)).over(node.free))
-                result = Labelled(reduce(np.add, arrays), node.free)
+                    value = self.real((yield self, term)).over(node.free)
+                    whole, sign = logarithm(term)
+                    if whole is not None:
+                        value, small = (sign * part.over(node.free) for part in self.logarithms[whole])
+                        late.append(small)
+                    arrays.append(value)
+                result = Labelled(reduce(np.add, [*arrays, *late]), node.free)
             case Power(base=base, exponent=exponent):
                 inner = self.real((yield self, base))
                 result = Labelled(np.asarray(inner.array ** _number(exponent)), inner.axes)
@@ -227,7 +233,7 @@ class _Evaluation:
                 if split_derivative(function)[1] is not None:
                     result = self.real((yield self, expanded(node)))
                 else:
-                    arrays = []
+                    arrays = list[Array]()
                     for argument in arguments:
                         arrays.append(self.real((yield self, argument)).over(node.free))
                     result = Labelled(np.asarray(FUNCTIONS[function](*arrays)), node.free)
@@ -249,10 +255,7 @@ class _Evaluation:
     def factor(self, factor: Expr) -> Labelled | _Pick:
         """The value of a factor of a product, a bracket [v = id[…]] as the index it picks."""
         ids = _ids(factor)
-        if ids is None:
-            return self.value(factor)
-        assert isinstance(factor, Delta)
-        if not self.within(factor.left, ids):
+        if ids is None or not isinstance(factor, Delta) or not self.within(factor.left, ids):
             return self.value(factor)
         return _Pick(factor.left.indices[0], self.value(ids))
 
@@ -274,9 +277,11 @@ class _Evaluation:
         if node.kind == "logsumexp":
             rows = rows.astype(self.dtype, copy=False)
             # Shifted by the maximum no exponential overflows; rows of -inf alone, or with +inf, need no shift.
-            shift = np.where(np.isfinite(top), top, 0)
+            shift = np.asarray(np.where(np.isfinite(top), top, 0))
             with np.errstate(divide="ignore", over="ignore"):
-                return Labelled(np.log(np.exp(rows - shift[..., None]).sum(-1)) + shift, node.free)
+                rest = np.log(np.exp(rows - shift[..., None]).sum(-1))
+            self.logarithms[node] = Labelled(shift, node.free), Labelled(rest, node.free)
+            return Labelled(rest + shift, node.free)
         first = rows.argmax(-1) if node.kind == "argmax" else top
         if isinstance(node.body, Component) and node.body.pad == "-inf" and (top == -np.inf).any():
             # Entries of -inf inside the tensor look like the padding, which is never selected.

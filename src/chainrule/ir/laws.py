@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from chainrule.ir.expr import Apply, Component, Expr, Tensor
+from chainrule.ir.expr import Apply, Component, Constant, Expr, Multiply, Reduce, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.parse import law
 from chainrule.ir.program import Equation
@@ -23,6 +23,18 @@ def expanded(node: Apply) -> Expr:
         return bindings[part.tensor.name] if isinstance(part, Component) else part
 
     return transform(law(function, argument), bind)
+
+
+def logarithm(term: Expr) -> tuple[Reduce | None, int]:
+    """The logarithm of a sum of exponentials that a term of a sum is, and its sign. In floating point it is added as
+    two terms, its greatest entry at its place, which others may cancel, and what is left when all are there."""
+    match term:
+        case Reduce(kind="logsumexp"):
+            return term, 1
+        case Multiply(factors=(Constant() as sign, Reduce(kind="logsumexp") as node)) if sign.value == -1:
+            return node, -1
+        case _:
+            return None, 1
 
 
 def signs_read_from_relu(equations: Iterable[Equation]) -> list[Equation]:

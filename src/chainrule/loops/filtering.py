@@ -23,7 +23,7 @@ from fractions import Fraction
 from functools import cache
 from math import prod
 
-from chainrule.ir.expr import Add, Component, Constant, Expr, Multiply, Reduce, Tensor
+from chainrule.ir.expr import Add, Component, Constant, Expr, Multiply, Reduce, derived
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, fresh, nodes, substitute, transform
@@ -77,7 +77,8 @@ class Window:
         rows = products(TILE, taps)
         made: list[Equation] = []
         for number, row in enumerate(rows):
-            tensor = Tensor(f"filter {number} of {equation.tensor.name}", tuple(size(s.indices[0]) for s in own))
+            shape = tuple(size(s.indices[0]) for s in own)
+            tensor = derived("filtered", equation.tensor, number=number, shape=shape, dtype="real")
             made.append(Equation(Component(tensor, own), weighted([c / row.divisor for c in row.w], w)))
         others = tuple(i for i in self.node.indices if i != self.taps)
         sums = [

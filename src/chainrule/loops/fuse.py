@@ -17,6 +17,7 @@ from typing import Literal
 
 from chainrule.ir.expr import Component, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
+from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute
 
@@ -38,7 +39,7 @@ class Group:
     @property
     def computes(self) -> str:
         """The names of what it computes."""
-        return "; ".join(e.tensor.name for e in self.equations)
+        return "; ".join(spelled(e.tensor) for e in self.equations)
 
     @cached_property
     def targets(self) -> tuple[Tensor, ...]:

@@ -6,20 +6,22 @@ address outside of its tensor, with its halo, raises IndexError, as does a vecto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.ir.expr import NamedReal, Tensor
-from chainrule.ir.index import Affine, Index
+from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
 from chainrule.loops.task import Check, Lowered, Meet, Rows, Taken, Turns
 
 Array = NDArray[Any]
+Run = Callable[[], None]
 
 
 class Arithmetic(Protocol):
@@ -54,7 +56,10 @@ class Memory:
 
 
 class Kernel:
-    """One call of a kernel by one worker, whose share is `start` … `stop` − 1."""
+    """One call of a kernel by one worker, whose share is `start` … `stop` − 1.
+
+    Each node becomes a function that carries it out, once; loops then only call.
+    """
 
     def __init__(
         self, kernel: ir.Kernel, memory: Mapping[str, Memory], arithmetic: Arithmetic, samples: int,
@@ -64,140 +69,194 @@ class Kernel:
         self.bounds = {
             "N": samples, "blocks": -(-samples // width), "full": samples // width, "from": start, "to": stop
         }
-        self.locals: dict[ir.Local, Any] = {ir.Local(name, "int"): value for name, value in self.bounds.items()}
-        self.loops: dict[Index, int] = {}
+        self.locals: dict[str, Any] = dict(self.bounds)
+        self.loops: dict[str, int] = {}
         self.written = {b.name for b in kernel.written}
-        self.block(kernel.body)
+        self.block(kernel.body)()
 
     # Statements
 
-    def block(self, statements: Iterable[ir.Statement]) -> None:
-        for statement in statements:
-            match statement:
-                case ir.Let(local=local, value=value) | ir.Variable(local=local, value=value):
-                    self.locals[local] = self.value(value)
-                case ir.Set(local=local, value=value):
-                    self.locals[local] = self.value(value)
-                case ir.Fetch():
-                    pass
-                case ir.Store():
-                    self.store(statement)
-                case ir.For():
-                    self.loop(statement)
-                case ir.If(condition=condition, body=body):
-                    if self.value(condition):
-                        self.block(body)
+    def block(self, statements: Iterable[ir.Statement]) -> Run:
+        parts = [self.statement(statement) for statement in statements if not isinstance(statement, ir.Fetch)]
 
-    def loop(self, of: ir.For) -> None:
-        position = self.loops[of.loop] if of.start is None else self.bound(of.start, max)
-        stop = self.bound(of.stop, min)
-        while position + of.step <= stop:
-            self.loops[of.loop] = position
-            self.block(of.body)
-            position += of.step
-        self.loops[of.loop] = position
+        def run() -> None:
+            for part in parts:
+                part()
 
-    def bound(self, of: int | str | tuple[str, int] | ir.Local, both: Any) -> int:
+        return run
+
+    def statement(self, statement: ir.Statement) -> Run:
+        match statement:
+            case ir.Let(local=local, value=value) | ir.Variable(local=local, value=value) | ir.Set(
+                local=local, value=value
+            ):
+                name, known, given = local.name, self.locals, self.value(value)
+
+                def assign() -> None:
+                    known[name] = given()
+
+                return assign
+            case ir.Store():
+                return self.store(statement)
+            case ir.For():
+                return self.loop(statement)
+            case ir.If(condition=condition, body=body):
+                answer, then = self.value(condition), self.block(body)
+
+                def decide() -> None:
+                    if answer():
+                        then()
+
+                return decide
+            case ir.Fetch():
+                raise AssertionError("a fetch does nothing")
+
+    def loop(self, of: ir.For) -> Run:
+        name, loops, step = of.loop.name, self.loops, of.step
+        start = None if of.start is None else self.bound(of.start, max)
+        stop, body = self.bound(of.stop, min), self.block(of.body)
+
+        def run() -> None:
+            position = loops[name] if start is None else start()
+            last = stop()
+            while position + step <= last:
+                loops[name] = position
+                body()
+                position += step
+            loops[name] = position
+
+        return run
+
+    def bound(self, of: int | str | tuple[str, int] | ir.Local, both: Callable[[int, int], int]) -> Callable[[], int]:
         match of:
             case (str() as name, int() as number):
-                return both(self.bounds[name], number)
-            case ir.Local():
-                return int(self.locals[of])
+                return self.constant(both(self.bounds[name], number))
+            case ir.Local(name=name):
+                return lambda: int(self.locals[name])
             case str():
-                return self.bounds[of]
+                return self.constant(self.bounds[of])
             case int():
-                return of
+                return self.constant(of)
 
-    def store(self, of: ir.Store) -> None:
+    def constant(self, value: Any) -> Callable[[], Any]:
+        return lambda: value
+
+    def store(self, of: ir.Store) -> Run:
         assert of.buffer.name in self.written
-        value = self.value(of.value)
-        count = self.part(of.part) if of.value.kind in ("vec", "ints") else 1
-        memory = self.memory[of.buffer.name]
-        memory.entries[memory.place(self.address(of.address), count)] = np.atleast_1d(value)[:count]
+        value, memory, address = self.value(of.value), self.memory[of.buffer.name], self.address(of.address)
+        count = self.part(of.part) if of.value.kind in ("vec", "ints") else self.constant(1)
+
+        def run() -> None:
+            length = count()
+            memory.entries[memory.place(address(), length)] = np.atleast_1d(value())[:length]
+
+        return run
 
     # Values
 
-    def value(self, of: ir.Value) -> Any:
+    def value(self, of: ir.Value) -> Callable[[], Any]:
         match of:
-            case ir.Local():
-                return self.locals[of]
+            case ir.Local(name=name):
+                known = self.locals
+                return lambda: known[name]
             case ir.Number(value=value):
-                return self.arithmetic.number(Fraction(self.samples) if value == "samples" else value)
+                return self.constant(self.arithmetic.number(Fraction(self.samples) if value == "samples" else value))
             case ir.Whole(value=value):
                 return self.affine(value)
             case ir.Load():
                 return self.load(of)
-            case ir.Call(operation="root", arguments=(base, ir.Number(value=rest))):
-                return self.arithmetic.apply("root", [self.value(base), rest])
+            case ir.Call(operation="power", arguments=(base, ir.Number(value=exponent))):
+                apply, inner = self.arithmetic.apply, self.value(base)
+                return lambda: apply("power", [inner(), exponent])
             case ir.Call(operation=operation, arguments=arguments, kind=kind):
-                return self.call(operation, [self.value(a) for a in arguments], kind)
+                function, parts = self.function(operation, kind), [self.value(a) for a in arguments]
+                match parts:
+                    case [one]:
+                        return lambda: function(one())
+                    case [one, other]:
+                        return lambda: function(one(), other())
+                    case [one, two, three]:
+                        return lambda: function(one(), two(), three())
+                    case _:
+                        return lambda: function(*[part() for part in parts])
 
-    def affine(self, of: Affine) -> int:
-        return of.offset + sum(c * self.loops[index] for index, c in of.terms)
+    def affine(self, of: Affine) -> Callable[[], int]:
+        loops, offset = self.loops, of.offset
+        match [(index.name, c) for index, c in of.terms]:
+            case []:
+                return lambda: offset
+            case [(name, c)]:
+                return lambda: offset + c * loops[name]
+            case [(name, c), (other, d)]:
+                return lambda: offset + c * loops[name] + d * loops[other]
+            case terms:
+                return lambda: offset + sum([c * loops[name] for name, c in terms])
 
-    def address(self, of: ir.Address) -> int:
-        return self.affine(of.affine) + sum(int(self.locals[local]) * stride for local, stride in of.found)
+    def address(self, of: ir.Address) -> Callable[[], int]:
+        place, known = self.affine(of.affine), self.locals
+        found = [(local.name, stride) for local, stride in of.found]
+        if not found:
+            return place
+        return lambda: place() + sum([int(known[name]) * stride for name, stride in found])
 
-    def part(self, part: ir.Part) -> int:
-        given = self.locals[part] if isinstance(part, ir.Local) else part
-        return self.lanes if given is None else max(0, min(int(given), self.lanes))
+    def part(self, part: ir.Part) -> Callable[[], int]:
+        if isinstance(part, ir.Local):
+            return lambda: max(0, min(int(self.locals[part.name]), self.lanes))
+        return self.constant(self.lanes if part is None else max(0, min(part, self.lanes)))
 
-    def load(self, of: ir.Load) -> Any:
-        memory = self.memory[of.buffer.name]
-        varying = [(self.locals[local], stride) for local, stride in of.address.found if local.kind == "ints"]
+    def load(self, of: ir.Load) -> Callable[[], Any]:
+        memory, lanes = self.memory[of.buffer.name], self.lanes
+        entries, place = memory.entries, memory.place
+        varying = [(local.name, stride) for local, stride in of.address.found if local.kind == "ints"]
         if varying:
             (index, stride), = varying
             rest = tuple(f for f in of.address.found if f[0].kind != "ints")
             start = self.address(ir.Address(of.address.affine, rest))
-            return np.array([memory.entries[memory.place(start + int(i) * stride, 1)][0] for i in index],
-                            memory.entries.dtype)
-        if of.kind not in ("vec", "ints"):
-            return memory.entries[memory.place(self.address(of.address), 1)][0]
-        count = self.part(of.part)
-        value = np.zeros(self.lanes, memory.entries.dtype)
-        value[:count] = memory.entries[memory.place(self.address(of.address), count)]
-        return value
 
-    def call(self, operation: str, values: Sequence[Any], kind: ir.Kind) -> Any:
+            def gather() -> Any:
+                first = start()
+                each = [entries[place(first + int(i) * stride, 1)][0] for i in self.locals[index]]
+                return np.array(each, entries.dtype)
+
+            return gather
+        address = self.address(of.address)
+        if of.kind not in ("vec", "ints"):
+            return lambda: entries[place(address(), 1)][0]
+        if of.part is None:
+            return lambda: entries[place(address(), lanes)].copy()
+        count = self.part(of.part)
+
+        def load() -> Any:
+            length = count()
+            value = np.zeros(lanes, entries.dtype)
+            value[:length] = entries[place(address(), length)]
+            return value
+
+        return load
+
+    def function(self, operation: str, kind: ir.Kind) -> Callable[..., Any]:
+        lanes = self.lanes
         match operation:
             case "splat" | "splat_ints" | "splat_mask":
-                return np.full(self.lanes, values[0], self.arithmetic.dtype if kind == "vec" else None)
+                return partial(np.full, lanes, dtype=self.arithmetic.dtype if kind == "vec" else None)
+            case "numbered":
+                return partial(np.arange, lanes)
             case "live":
-                return np.arange(self.lanes) < values[0]
+                return self.live
             case "choose":
-                flag, first, second = values
-                return self.chosen(flag, first, second)
-            case "both":
-                return values[0] & values[1]
-            case "either":
-                return values[0] | values[1]
-            case "same":
-                return values[0] == values[1]
-            case "before":
-                return values[0] < values[1]
-            case "inside":
-                return 0 <= values[0] < values[1]
-            case "plus":
-                return values[0] + values[1]
-            case "minus":
-                return values[0] - values[1]
-            case "times":
-                return values[0] * values[1]
-            case "least":
-                return min(values)
-            case "most":
-                return max(values)
+                return chosen
             case "hsum":
-                return self.halved(values[0])
+                return self.halved
+            case _ if operation in WHOLE:
+                return partial(of_whole, operation)
             case _:
-                return self.arithmetic.apply(operation, values)
+                return partial(self.applied, operation)
 
-    def chosen(self, flag: Any, first: Any, second: Any) -> Any:
-        if not np.ndim(flag):
-            return first if flag else second
-        result = np.array(second)
-        result[flag] = first[flag]
-        return result
+    def live(self, count: int) -> Array:
+        return np.arange(self.lanes) < count
+
+    def applied(self, operation: str, *values: Any) -> Any:
+        return self.arithmetic.apply(operation, values)
 
     def halved(self, lanes: Array) -> Any:
         """The sum of the lanes: the upper half is added to the lower until one is left."""
@@ -205,6 +264,42 @@ class Kernel:
             half = len(lanes) // 2
             lanes = self.arithmetic.apply("add", [lanes[:half], lanes[half:]])
         return lanes[0]
+
+
+def chosen(flag: Any, first: Any, second: Any) -> Any:
+    if not np.ndim(flag):
+        return first if flag else second
+    result = np.array(second)
+    result[flag] = first[flag]
+    return result
+
+
+WHOLE = frozenset({"both", "either", "same", "before", "inside", "plus", "minus", "times", "least", "most"})
+
+
+def of_whole(operation: str, a: Any, b: Any) -> Any:
+    """What is done with whole numbers and answers, the same over any arithmetic."""
+    match operation:
+        case "both":
+            return a & b
+        case "either":
+            return a | b
+        case "same":
+            return a == b
+        case "before":
+            return a < b
+        case "inside":
+            return 0 <= a < b
+        case "plus":
+            return a + b
+        case "minus":
+            return a - b
+        case "times":
+            return a * b
+        case "least":
+            return min(a, b)
+        case _:
+            return max(a, b)
 
 
 class Step:

@@ -8,9 +8,10 @@ from typing import Literal
 from chainrule.ir.expr import Add, Apply, Component, Delta, Expr, Multiply, Power, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import children
+from chainrule.ir.walk import children, components
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
+from chainrule.loops.layout import sampled
 from chainrule.loops.lower import ZERO, Lowering
 from chainrule.loops.places import Env, Place, Position, Sample, flat_factors
 from chainrule.loops.schedule import Schedule, bundles
@@ -41,7 +42,7 @@ class Builder:
             self.nest(0, [{}])
         return ir.Kernel(
             name, tuple(comment), tuple(dict.fromkeys((*self.low.written, *self.low.read))), tuple(self.low.written),
-            self.split, self.unit, tuple(self.low.statements),
+            self.split, self.unit, tuple(self.low.statements), crosses(self.group),
         )
 
     # Loops over the outputs
@@ -211,19 +212,27 @@ def scattered(group: Group, ids: frozenset[Tensor]) -> tuple[Index, Component] |
     return None
 
 
+def crosses(group: Group) -> bool:
+    """Whether a sample's value depends on other samples: then it is not enough that a worker's own are there."""
+    own = {index for index in group.indices if index.is_sample}
+    reads = (c for e in group.equations for c in components(e.value) if sampled(c.tensor))
+    return bool(own) and any(c.subscripts[0].plain not in own for c in reads)
+
+
 def early(value: Expr, bound: set[Index]) -> Iterator[Expr]:
     """The largest parts of a value that depend on these indices alone and take work; of a term that is a product its
     factors, for it is multiplied where it is added."""
-    stack = [value]
+    stack = [(value, frozenset(bound))]
     while stack:
-        node = stack.pop()
-        if bound.issuperset(node.free):
+        node, known = stack.pop()
+        if known.issuperset(node.free):
             if isinstance(node, (Add, Multiply, Power, Apply, Reduce)):
                 yield node
         elif isinstance(node, Add):
-            stack.extend(factor for term in reversed(node.terms) for factor in reversed(flat_factors(term)))
+            stack.extend((factor, known) for term in reversed(node.terms) for factor in reversed(flat_factors(term)))
         else:
-            stack.extend(reversed(children(node)))
+            inside = known.difference(node.indices) if isinstance(node, Reduce) else known
+            stack.extend((part, inside) for part in reversed(children(node)))
 
 
 def ends(value: Expr) -> Iterator[Expr]:

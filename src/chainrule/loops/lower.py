@@ -8,48 +8,39 @@ of the equation, by fused multiply-add. That order is the same in every schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from math import floor, prod
+from math import floor
 
 from chainrule.errors import CompileError
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.laws import expanded
+from chainrule.ir.laws import expanded, logarithm
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import own_subscripts
+from chainrule.loops.nests import Body, Nests
 from chainrule.loops.places import (
-    SPARING,
     Env,
     Place,
     Sample,
     flat_factors,
-    inside,
     invariant,
     key_of,
     known_part,
     padded_factors,
-    place_in_window,
     position_key,
     within,
 )
-from chainrule.loops.reading import Reader
 
 ZERO, ONE, MINUS = (ir.Number(Fraction(n)) for n in (0, 1, -1))
-UNROLL = 9
-"""Innermost reductions of at most so many terms are written out: their loads are shared among the terms."""
-
-
 Atom = ir.Atom
-Body = Callable[[list[Env], "Atom | None"], None]
-"""What stands inside the loops of a reduction, given its points there and a mask of the lanes that count."""
 
 
-class Lowering(Reader):
+class Lowering(Nests):
     """Statements for one kernel. With `split` neighbouring terms of sums go into the lanes; those of a sum that no
     output index moves do so anyway. `stored` are the targets that are kept in memory, `update` equations that are
     computed where their targets are read. The rest is as for `Reader`."""
@@ -60,7 +51,6 @@ class Lowering(Reader):
     ) -> None:
         super().__init__(places, lanes, width, ids)
         self.split, self.stored, self.update = split, stored, update
-        self.padded: list[Component] = []
 
     # Values
 
@@ -128,24 +118,40 @@ class Lowering(Reader):
             case Reduce(kind="max" | "argmax"):
                 return self.extreme(node, envs)
             case Reduce(kind="logsumexp"):
-                return self.logsumexp(node, envs)
+                return [self.call("add", rest, shift) for shift, rest in self.pairs(node, envs)]
             case _:
                 raise CompileError(f"no loops for {type(node).__name__}", about=node)
 
     def sums(self, terms: Sequence[Expr], envs: Sequence[Env]) -> list[Atom]:
         """The terms added in order; a product and what stands before it are rounded once. Of a first product and a
-        second term that is none the product is added to the term."""
+        second term that is none the product is added to the term. Of a logarithm of a sum of exponentials the greatest
+        entry stands at its place, for others may cancel it, and what is small beside that comes last."""
         first, *rest = terms
         if isinstance(first, Multiply) and not isinstance(rest[0], Multiply):
             first, rest[0] = rest[0], first
-        totals = self.many(first, envs)
-        for term in rest:
-            parts = self.factors(term, envs)
-            totals = [
-                self.call("sub", total, factors[1]) if factors[0] == MINUS and len(factors) == 2 and not brackets
+        late: list[list[tuple[list[Atom], list[Atom]]]] = []
+
+        def parts_of(term: Expr) -> list[tuple[list[Atom], list[Atom]]]:
+            node, sign = logarithm(term)
+            if node is None:
+                return self.factors(term, envs)
+            before: list[Atom] = [MINUS] if sign < 0 else []
+            pairs = self.pairs(node, envs)
+            late.append([([*before, small], []) for _, small in pairs])
+            return [([*before, great], []) for great, _ in pairs]
+
+        def added(totals: list[Atom], parts: list[tuple[list[Atom], list[Atom]]]) -> list[Atom]:
+            return [
+                self.call("sub", total, factors[1]) if len(factors) == 2 and factors[0] == MINUS and not brackets
                 else self.added(total, [self.product(factors, brackets)] if brackets else factors)
                 for total, (factors, brackets) in zip(totals, parts, strict=True)
             ]
+
+        totals = [self.product(*part) for part in parts_of(first)] if logarithm(first)[0] else self.many(first, envs)
+        for term in rest:
+            totals = added(totals, parts_of(term))
+        for parts in late:
+            totals = added(totals, parts)
         return totals
 
     def factors(self, node: Expr, envs: Sequence[Env]) -> list[tuple[list[Atom], list[Atom]]]:
@@ -169,9 +175,13 @@ class Lowering(Reader):
 
     def bracket(self, node: Delta | Guard, env: Env) -> Atom:
         match node:
-            case Guard(subscript=subscript, extent=int() as extent):
-                limit = ir.Whole(Affine((), extent))
-                return self.call("inside", self.number(subscript, env), limit, kind="flag")
+            case Guard(subscript=subscript, extent=extent):
+                limit = ir.Whole(Affine((), extent)) if isinstance(extent, int) else ir.Local("N", "int")
+                number = self.number(subscript, env)
+                if number.kind == "int":
+                    return self.call("inside", number, limit, kind="flag")
+                above = self.call("before", ir.Whole(Affine((), -1)), number, kind="flag")
+                return self.call("both", above, self.call("before", number, limit, kind="flag"), kind="flag")
             case Delta(left=left, right=Component() as right):
                 return self.call("same", self.component(right, env), self.number(left, env), kind="flag")
             case Delta(left=left, right=Affine() as right):
@@ -181,28 +191,57 @@ class Lowering(Reader):
 
     def number(self, subscript: Affine, env: Env) -> Atom:
         """The value of a subscript, as a whole number."""
-        if any(isinstance(env[i], Sample) for i in subscript.indices):
-            raise CompileError("a bracket about the number of a sample", about=subscript)
         now = known_part(subscript, env)
+        found: list[tuple[Atom, int]] = []
+        for index, c in subscript.terms:
+            match env[index]:
+                case ir.Local() as position:
+                    found.append((position, c))
+                case Sample(block=block, at=at):
+                    now = now + (block * self.width + (at or Affine())) * c
+                    if at is None:
+                        found.append((self.let(ir.Call("numbered", (), "ints")), c))
+                case Affine():
+                    pass
         if self.lane is not None and now.coefficient(self.lane):
             raise CompileError("a bracket about the position in the lanes", about=subscript)
         result: Atom = ir.Whole(now)
-        for index, c in subscript.terms:
-            position = env[index]
-            if isinstance(position, ir.Local):
-                scaled = position if c == 1 else self.call("times", position, ir.Whole(Affine((), c)), kind="int")
-                result = self.call("plus", result, scaled, kind="int")
+        for position, c in found:
+            scaled = position if c == 1 else self.call("times", position, ir.Whole(Affine((), c)), kind="int")
+            result = self.call("plus", result, scaled, kind="int")
         return result
 
+    def counted(self, indices: Sequence[Index], env: Env) -> Atom:
+        """The number of an entry among those that a reduction runs over, the last index fastest."""
+        result: Atom | None = None
+        place = Affine()
+        for index in indices:
+            if isinstance(index.extent, int):
+                if result is None:
+                    place = place * index.extent + Affine.of(index)
+                    continue
+                size: Atom = ir.Whole(Affine((), index.extent))
+            else:
+                if place == Affine():
+                    place = Affine.of(index)
+                    continue
+                size = ir.Local("N", "int")
+            before = self.number(place, env) if result is None else result
+            result = self.call("plus", self.call("times", before, size, kind="int"),
+                               self.number(Affine.of(index), env), kind="int")
+        return self.number(place, env) if result is None else result
+
     def power(self, base: Atom, exponent: Fraction) -> Atom:
-        """x^(n + r) = x^n · x^r with a whole n and 0 ≤ r < 1; a square root is one operation."""
+        """Whole powers by products; x^(n + ½) with a square root, or its reciprocal where n < 0; others by an operation
+        of their own."""
         whole = floor(exponent)
         rest = exponent - whole
         value: Atom | None = None
         if rest == Fraction(1, 2):
-            value = self.call("square_root", base)
+            value = self.call("square_root" if whole >= 0 else "reciprocal_root", base)
+            whole += whole < 0
         elif rest:
-            value = self.call("root", base, ir.Number(rest))
+            return self.let(ir.Call("power", (base, ir.Number(exponent)), base.kind))
         if whole:
             size = abs(whole)
             raised: Atom | None = None
@@ -335,11 +374,12 @@ class Lowering(Reader):
         kind: ir.Kind = "vec" if vector else "real"
         place: ir.Kind = "ints" if vector else "int"
         padded = isinstance(body_node, Component) and body_node.pad == "-inf"
-        counted, argmax = place_in_window(node.indices), node.kind == "argmax"
+        argmax = node.kind == "argmax"
         if padded:  # the first may be padding
             starts: Sequence[Atom] = [self.let(ir.Call("lowest", (), "real"))] * len(envs)
         else:
-            starts = self.many(body_node, [{**env, **dict.fromkeys(node.indices, Affine())} for env in envs])
+            first: Env = {i: Sample(Affine(), Affine()) if i.is_sample else Affine() for i in node.indices}
+            starts = self.many(body_node, [{**env, **first} for env in envs])
         best = [self.variables("m", kind, start, 1)[0] for start in starts]
         where = self.variables("o", place, ir.Whole(Affine((), -1 if padded else 0)), len(envs)) if argmax else []
 
@@ -352,7 +392,7 @@ class Lowering(Reader):
                     if padded:
                         unset = self.call("before", where[n], ir.Whole(Affine()), kind="flag")
                         better = self.call("either", better, unset, kind="flag")
-                    position: Atom = self.number(counted, env)
+                    position = self.counted(node.indices, env)
                     position = self.lift(position) if vector else position
                     self.statements.append(ir.Set(where[n], ir.Call("choose", (better, position, where[n]), place)))
                 self.statements.append(ir.Set(best[n], ir.Call("choose", (better, taken, best[n]), kind)))
@@ -381,8 +421,21 @@ class Lowering(Reader):
         self.loop(list(node.indices), envs, body, None)
         return list(where) if where else list(best)
 
-    def logsumexp(self, node: Reduce, envs: list[Env]) -> list[Atom]:
-        """log Σ exp, in two passes: the greatest value, and the sum of the others relative to it."""
+    def pairs(self, node: Reduce, envs: Sequence[Env]) -> list[tuple[Atom, Atom]]:
+        """The two terms of log Σ exp at each point: the greatest value, and the logarithm of the sum relative to it."""
+        keys = [at(node, env) for env in envs]
+        missing: dict[object, Env] = {}
+        for key, env in zip(keys, envs, strict=True):
+            if self.lookup(("rest", key)) is None:
+                missing.setdefault(key, env)
+        if missing:
+            for key, (shift, rest) in zip(missing, self.logsumexp(node, [*missing.values()]), strict=True):
+                self.scopes[-1].update({("shift", key): shift, ("rest", key): rest})
+        found = [(self.lookup(("shift", key)), self.lookup(("rest", key))) for key in keys]
+        return [(shift, rest) for shift, rest in found if shift is not None and rest is not None]
+
+    def logsumexp(self, node: Reduce, envs: list[Env]) -> list[tuple[Atom, Atom]]:
+        """In two passes: one finds the greatest value, one adds what the others are beside it."""
         self.outside(node, envs)
         vector = self.vector(node, envs[0])
         kind: ir.Kind = "vec" if vector else "real"
@@ -398,12 +451,12 @@ class Lowering(Reader):
         def second(points: list[Env], alive: Atom | None) -> None:
             for env, m, s, value in zip(points, top, sums, self.many(node.body, points), strict=True):
                 taken = self.lift(value) if vector else value
-                number = self.number(place_in_window(node.indices), env)
+                number = self.counted(node.indices, env)
                 self.statements.append(ir.Set(s, ir.Call("lse_add", (s, taken, m, number), kind)))
 
         self.loop(list(node.indices), envs, first, None)
         self.loop(list(node.indices), envs, second, None)
-        return [self.let(ir.Call("lse_end", (m, s), kind)) for m, s in zip(top, sums, strict=True)]
+        return [(self.call("lse_shift", m), self.call("lse_rest", s)) for m, s in zip(top, sums, strict=True)]
 
     def outside(self, node: Reduce, envs: list[Env]) -> None:
         """Name what the body of a reduction does not take from its indices, before its loops begin."""
@@ -446,118 +499,6 @@ class Lowering(Reader):
                 case _:
                     return False
         return moving
-
-    # Loops
-
-    def loop(self, indices: Sequence[Index], envs: list[Env], body: Body, lanes: Index | None) -> None:
-        """The loops of a reduction around `body`, which is given the points inside them."""
-        if not indices:
-            body(envs, None)
-            return
-        index, rest = indices[0], indices[1:]
-        sizes = [i.extent for i in indices if isinstance(i.extent, int)]
-        if index.is_sample:
-            self.over_samples(index, rest, envs, body, lanes)
-        elif lanes is not None and index is lanes:
-            assert not rest and isinstance(index.extent, int)
-            self.over_lanes(index, index.extent, envs, body)
-        elif isinstance(index.extent, int) and (bounds := self.cut(index, envs)) is not None:
-            variable = self.variable(index.extent)
-            with self.inside() as statements:
-                self.loop(rest, [{**env, index: Affine.of(variable)} for env in envs], body, lanes)
-            self.statements.append(ir.For(variable, *bounds, 1, tuple(statements)))
-        elif isinstance(index.extent, int) and prod(sizes) <= UNROLL and lanes not in indices:
-            for n in range(index.extent):
-                self.loop(rest, [{**env, index: Affine((), n)} for env in envs], body, lanes)
-        else:
-            variable = self.variable(index.extent)
-            with self.inside() as statements:
-                self.loop(rest, [{**env, index: Affine.of(variable)} for env in envs], body, lanes)
-            assert isinstance(index.extent, int)
-            self.statements.append(ir.For(variable, 0, index.extent, 1, tuple(statements)))
-
-    def cut(self, index: Index, envs: Sequence[Env]) -> tuple[ir.Local, ir.Local] | None:
-        """The bounds between which a factor of the sum is not all padding, where that spares a good part of the terms:
-        a product with the padding's 0 is not added at all. None where the points of the tile differ in it."""
-        for component in self.padded:
-            layout = self.places[component.tensor, False].layout
-            own = own_subscripts(component)
-            for subscript, extent in zip(own, layout.extents, strict=True):
-                c = subscript.coefficient(index)
-                rest = subscript - Affine(((index, c),)) if c else subscript
-                known = all(isinstance(env.get(i), Affine) for i in rest.indices for env in envs)
-                if abs(c) != 1 or not known:
-                    continue
-                base = known_part(rest, envs[0])
-                if any(known_part(rest, env) != base for env in envs):
-                    continue
-                if self.lane is not None and base.coefficient(self.lane):
-                    continue
-                assert isinstance(index.extent, int)
-                if inside(subscript, index, extent) < SPARING:
-                    low, high = (-base, -base + extent) if c > 0 else (base + (1 - extent), base + 1)
-                    return self.clipped(low, index.extent), self.clipped(high, index.extent)
-        return None
-
-    def clipped(self, value: Affine, extent: int) -> ir.Local:
-        """The value, but at least 0 and at most the extent."""
-        least = self.call("least", ir.Whole(value), ir.Whole(Affine((), extent)), kind="int")
-        clipped = self.call("most", least, ir.Whole(Affine()), kind="int")
-        assert isinstance(clipped, ir.Local)
-        return clipped
-
-    def over_samples(
-        self, index: Index, rest: Sequence[Index], envs: list[Env], body: Body, lanes: Index | None
-    ) -> None:
-        block = self.variable("blocks", "b")
-        here = Affine.of(block)
-
-        def loop(sample: Sample, start: int | str, stop: int | str, alive: bool) -> None:
-            with self.inside() as statements:
-                mask = self.let(ir.Call("live", (self.left(block),), "mask")) if alive else None
-
-                def guarded(points: list[Env], more: Atom | None) -> None:
-                    body(points, self.call("both", mask, more, kind="mask") if mask and more else mask or more)
-
-                self.loop(rest, [{**env, index: sample} for env in envs], guarded, lanes)
-            self.statements.append(ir.For(block, start, stop, 1, tuple(statements)))
-
-        if self.width == 1:
-            loop(Sample(here, Affine()), 0, "blocks", False)
-        elif lanes is not None and lanes is index:
-            loop(Sample(here, None), 0, "full", False)
-            loop(Sample(here, None), "full", "blocks", True)
-        else:
-            one = self.variable(self.width, "n")
-            with self.inside() as outer:
-                stop = self.let(ir.Call("least", (self.left(block), ir.Whole(Affine((), self.width))), "int"))
-                assert isinstance(stop, ir.Local)
-                with self.inside() as statements:
-                    self.loop(rest, [{**env, index: Sample(here, Affine.of(one))} for env in envs], body, lanes)
-                self.statements.append(ir.For(one, 0, stop, 1, tuple(statements)))
-            self.statements.append(ir.For(block, 0, "blocks", 1, tuple(outer)))
-
-    def left(self, block: Index) -> Atom:
-        """How many samples are left from a block on."""
-        return self.let(ir.Call("minus", (ir.Local("N", "int"), ir.Whole(Affine.of(block) * self.width)), "int"))
-
-    def over_lanes(self, index: Index, extent: int, envs: list[Env], body: Body) -> None:
-        """A reduction whose neighbouring terms are in the lanes: one partial sum a lane."""
-        full = extent - extent % self.lanes
-        variable = self.variable(extent, "l")
-        self.lane = variable
-        if full:
-            with self.inside() as statements:
-                body([{**env, index: Affine.of(variable)} for env in envs], None)
-            self.statements.append(ir.For(variable, 0, full, self.lanes, tuple(statements)))
-        if extent % self.lanes:
-            self.part = extent - full
-            with self.inside() as statements:
-                alive = self.let(ir.Call("live", (ir.Whole(Affine((), extent - full)),), "mask"))
-                body([{**env, index: Affine.of(variable)} for env in envs], alive)
-            self.statements.append(ir.For(variable, full, full + 1, 1, tuple(statements)))
-            self.part = None
-        self.lane = None
 
 
 def at(node: Expr, env: Env) -> tuple[object, ...]:

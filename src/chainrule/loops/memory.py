@@ -57,8 +57,9 @@ def met(
     since: list[tuple[bool, list[str], list[str]]] = [(True, [*given], [*given])]
     for stage in stages:
         match stage:
-            case ir.Kernel(buffers=buffers, written=written, split=split):
-                blocks, touched, changed = split == "blocks", [b.name for b in buffers], [b.name for b in written]
+            case ir.Kernel(buffers=buffers, written=written, split=split, crosses=crosses):
+                blocks = split == "blocks" and not crosses
+                touched, changed = [b.name for b in buffers], [b.name for b in written]
             case Check():
                 yield Meet()
                 since = []

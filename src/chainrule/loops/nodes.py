@@ -151,7 +151,8 @@ Statement = Let | Variable | Set | Store | Fetch | For | If
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """`buffers` are its arguments. `split` is what the workers share out, in units of `unit`: "blocks" of samples,
-    positions of an output index with that many positions, or nothing (None): one worker does it all."""
+    positions of an output index with that many positions, or nothing (None): one worker does it all. One that `crosses`
+    reads blocks of other workers too."""
 
     name: str
     comment: tuple[str, ...]
@@ -160,3 +161,4 @@ class Kernel:
     split: Literal["blocks"] | int | None
     unit: int
     body: tuple[Statement, ...]
+    crosses: bool = False

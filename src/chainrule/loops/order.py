@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import Tensor, derived
 from chainrule.ir.walk import components
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout
@@ -121,7 +121,7 @@ def taken(lives: Lives, at: int) -> Plan | None:
     if not found:
         return None
     _, old, place = max(found, key=lambda option: option[0])
-    new = Tensor(f"{old.name} again", old.shape, old.dtype)
+    new = derived("again", old, number=len(facts.taken))
     return [*works[:place], *(_over(w, old, new) for w in works[place:])], replace(
         facts, taken={**facts.taken, new: old}, layouts={**facts.layouts, new: replace(facts.layouts[old], tensor=new)},
         bordered=facts.bordered | {new} if old in facts.bordered else facts.bordered,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from chainrule.errors import CompileError
 from chainrule.ir.expr import Add, Apply, Component, Expr, Multiply, Power, Reduce
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import children
@@ -43,24 +42,14 @@ def flat_factors(node: Expr) -> list[Expr]:
 
 def invariant(body: Expr, indices: Iterable[Index]) -> Iterator[Expr]:
     """The largest parts of an expression that do not depend on the indices and take work to evaluate."""
-    moving = set(indices)
-    stack = [body]
+    stack = [(body, frozenset(indices))]
     while stack:
-        node = stack.pop()
+        node, moving = stack.pop()
         if not moving.isdisjoint(node.free):
-            stack.extend(reversed(children(node)))
+            inside = moving.union(node.indices) if isinstance(node, Reduce) else moving
+            stack.extend((part, inside) for part in reversed(children(node)))
         elif isinstance(node, (Add, Multiply, Power, Apply, Reduce)):
             yield node
-
-
-def place_in_window(indices: Iterable[Index]) -> Affine:
-    """The number of an entry among those that a reduction runs over, the last index fastest."""
-    result = Affine()
-    for index in indices:
-        if not isinstance(index.extent, int):
-            raise CompileError("a maximum or a logarithm of a sum over samples", about=index.name)
-        result = result * index.extent + Affine.of(index)
-    return result
 
 
 def in_lanes(env: Env) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import sha256
 from math import prod
 
-from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor
+from chainrule.ir.expr import Component, Delta, Expr, Guard, Reduce, Tensor, derived
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation
@@ -18,10 +18,11 @@ from chainrule.loops.ahead import reading_once, run_ahead
 from chainrule.loops.border import border
 from chainrule.loops.filtering import filtered
 from chainrule.loops.fuse import Group, Lanes, grouped, ordered
-from chainrule.loops.kernel import Builder, scattered
+from chainrule.loops.kernel import Builder, crosses, scattered
 from chainrule.loops.layout import Layout, extents, own_subscripts, sampled
 from chainrule.loops.lives import Facts, Lives, Work
 from chainrule.loops.memory import ALIGN, met, packed, spread, whole
+from chainrule.loops.normal import normal
 from chainrule.loops.order import arranged
 from chainrule.loops.places import Place
 from chainrule.loops.schedule import (
@@ -36,7 +37,6 @@ from chainrule.loops.schedule import (
     needs_rows,
     single_sided,
 )
-from chainrule.loops.shared import shared
 from chainrule.loops.single import single
 from chainrule.loops.task import Check, Lowered, Region, Rows, Stage, Stored, Taken, Task, Turns
 
@@ -62,8 +62,9 @@ class _Plan:
         self, task: Task, machine: Machine, width: int, samples: int, scheduled: bool, tiles: Tiles, variant: int
     ) -> None:
         self.single = samples == 1 and bool(task.following)
+        task = normal(task)
         task = single(task) if self.single else filtered(task) if width > 1 else task
-        self.task = task = shared(task) if scheduled else task
+        self.task = task
         self.machine, self.width, self.samples = machine, width, samples
         self.scheduled, self.tiles, self.variant = scheduled, tiles, variant
         self.ids = task.ids
@@ -121,7 +122,7 @@ class _Plan:
         first = self.groups[0]
         given = [t for t in map(facts.base, first.reads) if t in self.task.data]
         read = dict.fromkeys((*given, *(t for t in first.reads if facts.base(t) in given)))
-        self.next = {t: Tensor(f"{t.name} next", t.shape, t.dtype) for t in read}
+        self.next = {t: derived("next", t) for t in read}
         for old, new in self.next.items():
             self.names[new] = f"{self.names[old]}n"
             self.layouts = {**self.layouts, new: replace(self.layouts[old], tensor=new)}
@@ -251,7 +252,8 @@ class _Plan:
             rows: Sequence[Tensor] = ()
             if self.width > 1 and schedule.lanes == "outputs" and not scatters:
                 rows = needs_rows(group, schedule.loops[-1])
-            blocks = not scatters and not schedule.across and any(i.is_sample for i in group.indices)
+            blocks = not scatters and not schedule.across and not crosses(group)
+            blocks = blocks and any(i.is_sample for i in group.indices)
             result.append(Work(group, schedule, tuple(rows), blocks))
         return result
 

@@ -110,8 +110,9 @@ class Reader(Writer):
         flags: list[Atom] = []
         for subscript, extent, (before, after) in zip(subscripts, layout.extents, layout.halo, strict=True):
             reach = subscript.bounds()
-            if node.pad == 0 and reach and -before <= reach[0] and reach[1] < extent + after:
-                continue
+            around = (before, after) if node.pad == 0 else (0, 0)
+            if reach and -around[0] <= reach[0] and reach[1] < extent + around[1]:
+                continue  # positions of loops that run as one say nothing of a single subscript's
             now = known_part(subscript, env)
             low, high = now.bounds() or (-1, extent)
             if high < 0 or low >= extent:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import prod
 
-from chainrule.ir.expr import Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor
+from chainrule.ir.expr import Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor, derived
 from chainrule.ir.index import Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import children, components, nodes, substitute, transform
@@ -69,8 +69,8 @@ def _vectors_first(equations: Sequence[Equation], lasting: set[Tensor], updated:
             made = products[tensor]
             at = {own.indices[0]: s for own, s in zip(made.target.subscripts, subscripts, strict=True)}
             one, other = sorted((substitute(c, at) for c in components(made.value)), key=_extent)
-            name, shape = f"factor of {equation.tensor.name}", tuple(i.extent for i in one.free)
-            point = Component(Tensor(name, shape), tuple(map(Affine.of, one.free)))
+            vector = derived("factor", equation.tensor, shape=tuple(i.extent for i in one.free), dtype="real")
+            point = Component(vector, tuple(map(Affine.of, one.free)))
             factor, whole = Equation(point, Multiply((*numbers, one))), Multiply((point, other))
             result = [factor if e is made else e for e in result]
             value = transform(equation.value, lambda n, a=node, b=whole: b if n is a else n)

@@ -203,7 +203,8 @@ def softmax_cross_entropy(label_smoothing: float = 0.0, class_weights: Any = Non
         t, u = _smoothed(f"t[{at}, {k}]", smoothing, m), f"u[{at}, {k}]"
         if weights is None:
             return f"logsumexp[{k}]({u}) - sum[{k}]({t} * {u})"
-        return f"sum[{k}](v[{k}] * {t}) * logsumexp[{k}]({u}) - sum[{k}](v[{k}] * {t} * {u})"
+        # In each term, where what is large cancels.
+        return f"sum[{k}](v[{k}] * {t} * (logsumexp[h](u[{at}, h]) - {u}))"
 
     options = _given(label_smoothing=(float(smoothing), 0), class_weights=(weights and list(weights), None))
     constant = ("class_weights", weights) if weights else None

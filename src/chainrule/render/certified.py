@@ -74,4 +74,4 @@ class Certified(Writer):
         return (*said, *self.say("certificate.reduced")) if shapes.reduced else said
 
 
-TIERS = {"exact": "exact", "exact up to a constant": "constant", "evidence": "evidence"}
+TIERS = {"exact": "exact", "exact up to a constant": "constant", "evidence": "evidence", "loops": "loops"}

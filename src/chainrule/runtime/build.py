@@ -166,18 +166,22 @@ def _compile(commands: list[list[str]], here: Path, time_limit: float) -> None:
                 raise BuildError(problem, about=" ".join(arguments), fix=REMEDY)
             if status:
                 said = (here / f"said{number}").read_text(encoding="utf-8", errors="replace")
-                raise BuildError(_problem(status, said), about=" ".join(arguments), fix=REMEDY)
+                problem, fix = _problem(status, said)
+                raise BuildError(problem, about=" ".join(arguments), fix=fix)
     finally:
         for process in running:
             _end(process)
 
 
-def _problem(status: int, said: str) -> str:
+def _problem(status: int, said: str) -> tuple[str, str]:
+    """What went wrong, and what to do about it."""
     if status < 0:
-        return f"the C compiler died of signal {-status}"
+        return f"the C compiler died of signal {-status}", REMEDY
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     told = [line for line in lines if "error" in line or "undefined" in line] or lines or [f"it exits {status}"]
-    return f"the C compiler fails: {told[0][:300]}"
+    if told[0].startswith("model.c:"):
+        return f"chainrule wrote C that the compiler refuses: {told[0][:300]}", "report it: the fault is chainrule's"
+    return f"the C compiler fails: {told[0][:300]}", REMEDY
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -182,10 +182,10 @@ class _Printer:
             return f"({values[0]} {sign} {values[1]} ? {values[0]} : {values[1]})"
         if name in COMPARE and of.kind == "flag":
             return f"({values[0]} {COMPARE[name]} {values[1]})"
-        if name == "root":
-            rest = of.arguments[1]
-            assert isinstance(rest, ir.Number) and isinstance(rest.value, Fraction)
-            values[1:] = [str(rest.value.numerator), str(rest.value.denominator)]
+        if name == "power":
+            exponent = of.arguments[1]
+            assert isinstance(exponent, ir.Number) and isinstance(exponent.value, Fraction)
+            values[1:] = [str(exponent.value.numerator), str(exponent.value.denominator)]
         lanes = of.kind in VECTORS or "vec" in kinds
         suffix = "" if lanes or name in ("lowest", "lse_start", "inside") else "1"
         return f"{name}{suffix}({', '.join(values)})"
@@ -329,7 +329,7 @@ def functions(lowered: Lowered) -> set[str]:
 
 
 def _part(operation: str) -> str:
-    return "logsumexp" if operation.startswith("lse_") else "power" if operation == "root" else operation.rstrip("_")
+    return "logsumexp" if operation.startswith("lse_") else operation.rstrip("_")
 
 
 class _Step:

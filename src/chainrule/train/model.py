@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.compile import evaluation, forward, gradients, training
+from chainrule.compile import checked_loops, evaluation, forward, gradients, training
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
 from chainrule.errors import CompileError, DataError, ModelError
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from chainrule.train.profile import Profile, Run
     from chainrule.train.tune import Tuning
     from chainrule.verify.certificate import Certificate
-    from chainrule.verify.exact import ProgramCheck
 
 Array = NDArray[Any]
 Path = str | PathLike[str]
@@ -210,8 +209,8 @@ class Model:
     ) -> Certificate:
         """Check every line of the derivation as an exact identity, with a computed bound, and the whole gradient at
         `samples` samples against dual numbers of the original program. `floats` also measures the gradients' errors
-        in float32 and float64 against 50 digits, which needs the extra `verify`. With an `optimizer` its step for all
-        the parameters is checked against its rule for one at a time.
+        in float32 and float64 against 50 digits, which needs the extra `verify`. The loops of a step are compared with
+        its equations; with an `optimizer` its step for all parameters with its rule for one at a time.
 
         Raises VerificationError for the first line that is no identity.
         """
@@ -219,14 +218,10 @@ class Model:
 
         joint = self._derivation.joint
         wanted = [t.name for t in self._derivation.gradients.values()]
-        more: list[ProgramCheck] = []
-        if optimizer is not None:
-            from chainrule.verify.steps import step_check
-
-            pairs = [(t, self._derivation.gradients[t.name]) for t in self.network.training.parameters]
-            more.append(step_check(optimizer_named(optimizer), pairs))
+        rule = None if optimizer is None else optimizer_named(optimizer)
         return certify(
-            self._derivation, samples=samples, seed=seed, simplified=needed(joint, wanted), more=more, floats=floats
+            self._derivation, samples=samples, seed=seed, simplified=needed(joint, wanted), floats=floats, loops=True,
+            optimizer=rule,
         )
 
     # Values
@@ -308,7 +303,7 @@ class Model:
 
     def _runner(
         self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
-        dtype: np.dtype[Any] | None = None,
+        dtype: np.dtype[Any] | None = None, differing: Callable[[], str] | None = None,
     ) -> Runner:
         """What runs a task, made once for each kind of task as long as there are few kinds."""
         check_executor(executor)
@@ -317,7 +312,7 @@ class Model:
         if key not in self._runners:
             while len(self._runners) >= RUNNERS:  # each has memory of its own
                 del self._runners[next(iter(self._runners))]
-            self._runners[key] = runner(task(), dtype or self.dtype, samples, executor, workers)
+            self._runners[key] = runner(task(), dtype or self.dtype, samples, executor, workers, differing)
         return self._runners[key]
 
     def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
@@ -455,9 +450,10 @@ class Model:
         given, target, held = self._held_out(given, target, validation_split, validation_data, rng)
         net, derivation = self._programs(given)
         assert net.target
+        batch = min(batch_size, len(target))
         made = self._runner(
-            ("training", net.weight, labels, rule), lambda: training(net, derivation, rule, labels),
-            min(batch_size, len(target)), executor, workers,
+            ("training", net.weight, labels, rule), lambda: training(net, derivation, rule, labels), batch, executor,
+            workers, differing=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
         task, samples = made.task, len(target)
         kept = self._learning(task, rule, self.dtype)

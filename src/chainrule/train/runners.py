@@ -242,14 +242,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def runner(task: Task, dtype: np.dtype[Any], samples: int, executor: str | None, workers: int | None = None) -> Runner:
+def runner(
+    task: Task, dtype: np.dtype[Any], samples: int, executor: str | None, workers: int | None = None,
+    differing: Callable[[], str] | None = None,
+) -> Runner:
     """Native code where that is possible, else NumPy, with a line that says why. With `executor` "numpy" or "native"
-    that one. Raises BuildError and CompileError for "native" where it is not possible."""
+    that one. `differing` names what the loops of the task were found to compute otherwise than its equations. Raises
+    BuildError and CompileError for "native" where it is not possible."""
     if executor == "numpy" or (executor is None and dtype != np.float32):
         return NumpyRunner(task, dtype)
     if dtype != np.float32:
         raise CompileError(f"native code computes in float32, and the model in {dtype}", fix='write executor="numpy"')
     try:
+        if differing is not None and (found := differing()):
+            raise CompileError(
+                f"the loops compute {found} otherwise than the equations, a fault of chainrule's",
+                fix="please report it, with the model's equations",
+            )
         return NativeRunner(task, samples, workers)
     except (BuildError, CompileError) as error:
         if executor == "native":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
@@ -19,21 +19,25 @@ from chainrule.derive.reduce import RULE
 from chainrule.derive.scene import Line as SceneLine
 from chainrule.derive.scene import extents_for
 from chainrule.derive.subject import ENGLISH, Shapes, Subject
-from chainrule.errors import ChainruleError, DataError, VerificationError
+from chainrule.errors import ChainruleError, CompileError, DataError, VerificationError
 from chainrule.evaluate.interpreter import Selected
 from chainrule.ir.program import Program
+from chainrule.optim.optimizer import Optimizer
 from chainrule.verify.exact import Check, Difference, GradientCheck, ProgramCheck, SceneCheck
+from chainrule.verify.loops import loops_agree, reduced_step
 from chainrule.verify.plan import LEMMA_SAMPLES, MOST_TRIALS, Planned, broken_citation, checks_of, exact_within, planned
 
-Tier = Literal["exact", "exact up to a constant", "evidence"]
-TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence")
+Tier = Literal["exact", "exact up to a constant", "evidence", "loops"]
+TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence", "loops")
+UNBOUNDED: tuple[Tier, ...] = ("evidence", "loops")
 
 MEANING = (
     "exact: both sides were equal at random points of the field GF(2^61 − 1); `bound` limits the chance that a false "
     "line is found equal, the keyed hash behind uninterpreted functions taken for a random function. evidence: both "
     "sides agreed to 40 digits at random real points, in 50-digit arithmetic, or at random points of the field where "
     "the degree is too high for a useful bound; the whole gradient of a deep network still follows from its lemmas, "
-    "each checked exactly, since every use of every tensor is cited and added."
+    "each checked exactly, since every use of every tensor is cited and added. loops: the loops of the native code, as "
+    "they are lowered at reduced shapes, gave the elements of the field that the equations give."
 )
 EXCLUSIONS = (
     "rounding: floating point is measured apart and never part of an exact line",
@@ -72,7 +76,7 @@ class Certificate:
 
     @property
     def bound(self) -> Fraction:
-        return sum((e.bound for e in self.entries if e.tier != "evidence"), Fraction(0))
+        return sum((e.bound for e in self.entries if e.tier not in UNBOUNDED), Fraction(0))
 
     @property
     def power(self) -> str:
@@ -83,7 +87,7 @@ class Certificate:
     def rows(self) -> tuple[tuple[Subject, int, Tier, str], ...]:
         """For each lemma and tier: what it is, how many lines, the tier, and the bound over them."""
         return tuple(
-            (what, len(lines), tier, _power(sum((e.bound for e in lines), Fraction(0))) if tier != "evidence" else "–")
+            (what, len(lines), tier, "–" if tier in UNBOUNDED else _power(sum((e.bound for e in lines), Fraction(0))))
             for (what, tier), lines in self._groups().items()
         )
 
@@ -108,6 +112,8 @@ class Certificate:
             parts.append(f"{constant} checked exactly up to a constant, which agrees to 40 digits")
         if evidence:
             parts.append(f"{evidence} with evidence, without a bound")
+        if self.count("loops"):
+            parts.append("the loops of a training step carried out over the field")
         return "; ".join(parts)
 
     def to_text(self, full: bool = False, width: int = 110) -> str:
@@ -121,7 +127,7 @@ class Certificate:
         for name in ("bound", "ms"):
             table.add_column(name, justify="right")
         for what, rule, tier, bound, seconds in self._rows(full):
-            chance = _power(bound) if tier != "evidence" else "none"
+            chance = _power(bound) if tier not in UNBOUNDED else "none"
             table.add_row(str(what), rule, tier, chance, f"{1000 * seconds:.1f}")
         out = StringIO()
         console = Console(file=out, width=width, color_system=None, highlight=False, emoji=False, markup=False)
@@ -211,16 +217,23 @@ def _power(bound: Fraction) -> str:
 
 def certify(
     derivation: Derivation, *, samples: int = 2, seed: int = 0, simplified: Program | None = None,
-    more: Sequence[Check] = (), floats: bool = False,
+    floats: bool = False, loops: bool = False, optimizer: Optimizer | None = None,
 ) -> Certificate:
-    """Check every line of a derivation, the program that is run in its place (`simplified`), and `more`; with `floats`
-    measure the gradients' errors too. Raises VerificationError for the first line that passes neither tier,
-    MissingLibraryError where 50 digits are needed and mpmath is not installed."""
+    """Check every line of a derivation, the program that is run in its place (`simplified`), and the step of an
+    `optimizer`; with `floats` measure the gradients' errors too, with `loops` carry out those of a step. Raises
+    VerificationError for the first line that passes neither tier, MissingLibraryError where 50 digits are needed and
+    mpmath is not installed."""
     start = perf_counter()
+    more: list[Check] = []
+    if optimizer is not None:
+        from chainrule.verify.steps import step_check
+
+        pairs = [(t, derivation.gradients[t.name]) for t in derivation.joint.parameters]
+        more.append(step_check(optimizer, pairs))
     if simplified is not None:
         outputs = tuple(t.name for t in simplified.outputs)
         extents = extents_for(derivation.forward, min(samples, LEMMA_SAMPLES))
-        more = (*more, ProgramCheck(derivation.joint, simplified, extents, outputs, Subject("program")))
+        more.append(ProgramCheck(derivation.joint, simplified, extents, outputs, Subject("program")))
     measured = ()
     if floats:
         from chainrule.verify.floats import measure, summary
@@ -233,10 +246,28 @@ def certify(
     entries: list[Entry] = []
     for item in plan:
         entries += settle(item, seed)
+    looked = [_of_loops(derivation, optimizer, seed)] if loops else []
+    entries += [found for found in looked if isinstance(found, Entry)]
     shapes = tuple(dict.fromkeys(_shapes(item) for item in plan))
     notes = (f"reduced shapes: {RULE}",) if any(item.reduced for item in plan) else ()
+    notes += tuple(found for found in looked if isinstance(found, str))
     seconds = perf_counter() - start
     return Certificate(tuple(entries), shapes, notes, floats=measured, seconds=seconds, program=digest(derivation))
+
+
+def _of_loops(derivation: Derivation, rule: Optimizer | None, seed: int) -> Entry | str:
+    """What came of a step's loops, or why they were not carried out. Raises VerificationError where they compute
+    something else than the equations."""
+    try:
+        found = loops_agree(reduced_step(derivation, rule), seed=seed)
+    except CompileError as error:
+        return f"there are no loops: {error.problem}"
+    if found.differing:
+        left = f"{', '.join(found.differing)} by its loops"
+        raise VerificationError("the native code", "a random point of the field", left, "the equations")
+    if found.note:
+        return f"loops: {found.note}"
+    return Entry(Subject("loops", number=found.kernels), "equal programs", "loops", Fraction(1), 1, found.seconds)
 
 
 def digest(derivation: Derivation) -> str:

@@ -44,14 +44,12 @@ INLINE half half_power(half x, double exponent) {
   y = wide_select(y == -__builtin_inf(), -y, y);
   return __builtin_convertvector(wide_exp(wide_log(y) * exponent), half);
 }
-INLINE vec root(vec x, long n, long m) {
+INLINE vec power(vec x, long n, long m) {
   halves y = {x};
   y.part[0] = half_power(y.part[0], (double)n / (double)m);
   y.part[1] = half_power(y.part[1], (double)n / (double)m);
-  return 2 * n == m ? square_root(x) : y.whole;
+  return y.whole;
 }
-#define power(x, in_floats, n, m) root(x, n, m)
-#define power1(x, in_floats, n, m) root1(x, n, m)
 
 /* erfc(|x|) = e^−x²·p((|x| − 3)/(|x| + 3))/(1 + 2|x|), p a minimax fit up to |x| = 10.2, from where erfc is 0 in
    float (after Shepherd, Laframboise, Math. Comp. 36, 1981). */
@@ -78,5 +76,5 @@ INLINE vec erfc_(vec x) {
   return y.whole;
 }
 
-INLINE real root1(real x, long n, long m) { return root(splat(x), n, m)[0]; }
+INLINE real power1(real x, long n, long m) { return power(splat(x), n, m)[0]; }
 INLINE real erfc_1(real x) { return erfc_(splat(x))[0]; }

@@ -69,11 +69,12 @@ INLINE real root1(real x, long n, long m) {
     if (keys[key].numerator * m == n * keys[key].denominator) return keyed(x, key);
   __builtin_trap();
 }
-INLINE real power_of(real x, long n, long m) {
+INLINE real power1(real x, long n, long m) {
   long whole = n / m - (n % m < 0);
   return mul1(whole_power(x, whole < 0 ? (word)(whole + (long)(PRIME - 1)) : (word)whole), root1(x, n - whole * m, m));
 }
 INLINE real square_root1(real x) { return root1(x, 1, 2); }
+INLINE real reciprocal_root1(real x) { return power1(x, -1, 2); }
 
 /* The functions of the catalogue; the order of maxima is that of keyed ranks. */
 INLINE real exp_1(real x) { return keyed(x, EXP); }
@@ -100,7 +101,8 @@ INLINE real lse_top1(real top, real x) { return (void)x, top; }
 INLINE real lse_add1(real sum, real x, real top, long at) {
   return (void)top, sum + mix(x ^ mix((word)at, POSITION), ENTRY);
 }
-INLINE real lse_end1(real top, real sum) { return (void)top, keyed(sum, LOGSUMEXP); }
+INLINE real lse_shift1(real top) { return top; } /* 0 */
+INLINE real lse_rest1(real sum) { return keyed(sum, LOGSUMEXP); }
 
 /* All of it lane by lane. */
 #define EACH_VEC(value)                                  \
@@ -113,15 +115,12 @@ INLINE real lse_end1(real top, real sum) { return (void)top, keyed(sum, LOGSUMEX
   return result;
 #define OF_ONE(name) CALLED vec name(vec a) { EACH_VEC(name##1(a.lane[i])) }
 #define OF_TWO(name) CALLED vec name(vec a, vec b) { EACH_VEC(name##1(a.lane[i], b.lane[i])) }
-OF_ONE(neg) OF_ONE(square_root) OF_ONE(exp_) OF_ONE(expm1_) OF_ONE(log_) OF_ONE(sigmoid_) OF_ONE(tanh_)
-OF_ONE(softplus_) OF_ONE(erfc_) OF_ONE(step_) OF_ONE(sign_) OF_ONE(relu_) OF_ONE(abs_)
-OF_TWO(add) OF_TWO(sub) OF_TWO(mul) OF_TWO(div) OF_TWO(max_) OF_TWO(min_) OF_TWO(lse_top) OF_TWO(lse_end)
+OF_ONE(neg) OF_ONE(square_root) OF_ONE(reciprocal_root) OF_ONE(exp_) OF_ONE(expm1_) OF_ONE(log_) OF_ONE(sigmoid_) OF_ONE(tanh_)
+OF_ONE(softplus_) OF_ONE(erfc_) OF_ONE(step_) OF_ONE(sign_) OF_ONE(relu_) OF_ONE(abs_) OF_ONE(lse_shift) OF_ONE(lse_rest)
+OF_TWO(add) OF_TWO(sub) OF_TWO(mul) OF_TWO(div) OF_TWO(max_) OF_TWO(min_) OF_TWO(lse_top)
 CALLED vec mac(vec a, vec b, vec sum) { EACH_VEC(mac1(a.lane[i], b.lane[i], sum.lane[i])) }
-CALLED vec root(vec a, long n, long m) { EACH_VEC(root1(a.lane[i], n, m)) }
-CALLED vec vec_power_of(vec a, long n, long m) { EACH_VEC(power_of(a.lane[i], n, m)) }
+CALLED vec power(vec a, long n, long m) { EACH_VEC(power1(a.lane[i], n, m)) }
 CALLED vec lse_add(vec sum, vec a, vec top, long at) { EACH_VEC(lse_add1(sum.lane[i], a.lane[i], top.lane[i], at)) }
-#define power(x, in_floats, n, m) vec_power_of(x, n, m)
-#define power1(x, in_floats, n, m) power_of(x, n, m)
 CALLED real hsum(vec a) {
   real sum = 0;
   for (int i = 0; i < LANES; i++) sum = add1(sum, a.lane[i]);
@@ -132,6 +131,7 @@ CALLED mask better(vec a, vec b) { EACH_INT(-better1(a.lane[i], b.lane[i])) }
 INLINE mask greater(vec a, vec b) { return better(a, b); }
 CALLED mask same(ints a, ints b) { EACH_INT(-(a[i] == b[i])) }
 CALLED mask before(ints a, ints b) { EACH_INT(-(a[i] < b[i])) }
+CALLED ints numbered(void) { EACH_INT(i) }
 CALLED mask live(long k) { EACH_INT(-(i < k)) }
 INLINE mask both(mask a, mask b) { return a & b; }
 INLINE mask either(mask a, mask b) { return a | b; }

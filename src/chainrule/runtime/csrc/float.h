@@ -47,6 +47,7 @@ INLINE vec splat(real a) { return (vec){EACH_LANE(VALUE, a)}; } /* a sum with 0 
 INLINE ints splat_ints(int a) { return (ints){EACH_LANE(VALUE, a)}; }
 INLINE mask splat_mask(int a) { return splat_ints(-(a != 0)); }
 INLINE real size_of_samples(long n) { return (real)n; }
+INLINE ints numbered(void) { return (ints){EACH_LANE(LANE, 0)}; }
 INLINE int inside(long position, long extent) { return position >= 0 && position < extent; }
 INLINE mask live(long k) { return (ints){EACH_LANE(LANE, 0)} < (int)(k < LANES ? k : LANES); }
 
@@ -197,6 +198,9 @@ INLINE vec square_root(vec a) {
   return result;
 #endif
 }
+
+INLINE real reciprocal_root1(real a) { return 1 / square_root1(a); }
+INLINE vec reciprocal_root(vec a) { return 1 / square_root(a); }
 
 /* The sum of the lanes: the upper half is added to the lower until one is left. Halves that change places are quicker
    than a turn of all lanes. */

@@ -41,8 +41,9 @@ INLINE vec softplus_(vec x) {
 INLINE real log_1(real x) { return log_(splat(x))[0]; }
 INLINE real softplus_1(real x) { return softplus_(splat(x))[0]; }
 
-/* logsumexp in two passes: `top` is the greatest entry, then `sum` that of e^(x − top), from 0. Where the greatest is
-   infinite or NaN nothing is subtracted. `position`, the entry's number in its window, counts over the field only. */
+/* logsumexp in two passes: `top` is the greatest entry, then `sum` that of e^(x − top), from 0; its terms are lse_shift
+   and lse_rest. Where the greatest is infinite or NaN nothing is subtracted. `position`, the entry's number in its
+   window, counts over the field only. */
 INLINE real lse_start(void) { return -__builtin_inff(); }
 INLINE vec lse_top(vec top, vec x) { return max_(top, x); }
 INLINE vec lse_shift(vec top) { return (vec)((mask)(abs_(top) < __builtin_inff()) & (ints)top); }
@@ -50,9 +51,10 @@ INLINE vec lse_add(vec sum, vec x, vec top, long at) {
   (void)at;
   return sum + exp_(x - lse_shift(top));
 }
-INLINE vec lse_end(vec top, vec sum) { return log_(sum) + lse_shift(top); }
+INLINE vec lse_rest(vec sum) { return log_(sum); }
 INLINE real lse_top1(real top, real x) { return max_1(top, x); }
 INLINE real lse_add1(real sum, real x, real top, long at) {
   return lse_add(splat(sum), splat(x), splat(top), at)[0];
 }
-INLINE real lse_end1(real top, real sum) { return lse_end(splat(top), splat(sum))[0]; }
+INLINE real lse_shift1(real top) { return abs_1(top) < __builtin_inff() ? top : 0; }
+INLINE real lse_rest1(real sum) { return log_(splat(sum))[0]; }

@@ -1,0 +1,115 @@
+"""The loops of a model's own step over GF(p): a tier of `verify`, and a look before a user's equations first train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import compile as stages
+from chainrule.errors import CompileError, VerificationError
+from chainrule.ir.expr import Expr
+from chainrule.loops.lower import Lowering
+from chainrule.verify.loops import Loops, loops_agree, reduced_step
+
+
+class Distances(cr.Layer):
+    equation = "y[n, o<3] = sum[i]((x[n, i] - w[o, i])**2)**(1/3)"
+    init: ClassVar[Any] = {"w": cr.normal(1.0, 3, "i")}
+
+
+def own() -> cr.Model:
+    return cr.Sequential(cr.Input(4), Distances(), cr.Dense(2), loss="softmax_cross_entropy")
+
+
+def data() -> tuple[Any, Any]:
+    return np.random.default_rng(1).normal(size=(16, 4)).astype(np.float32), np.arange(16) % 2
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lowering that takes a cube root for another."""
+    right = Lowering.power
+
+    def wrong(self: Lowering, base: Any, exponent: Any) -> Any:
+        return right(self, base, exponent + 1 if exponent.denominator == 3 else exponent)
+
+    monkeypatch.setattr(Lowering, "power", wrong)
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[Loops]:
+    """What came of each look at loops."""
+    found: list[Loops] = []
+
+    def look(*arguments: Any) -> Loops:
+        found.append(loops_agree(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(stages, "loops_agree", look)
+    return found
+
+
+def test_verify_carries_out_the_loops_of_a_step() -> None:
+    certificate = own().verify(optimizer="adam")
+    (entry,) = (entry for entry in certificate.entries if entry.tier == "loops")
+    assert entry.what.kind == "loops" and entry.what.number > 20
+    assert "the loops of a training step" in certificate.claim
+    assert (entry.what, 1, "loops", "–") in certificate.rows
+
+
+@pytest.mark.usefixtures("fault")
+def test_verify_refuses_a_fault_in_lowering() -> None:
+    with pytest.raises(VerificationError, match=r"native code is no identity: .*loops"):
+        own().verify()
+
+
+def test_equations_of_a_users_are_looked_at_once(cache: Path, looked: list[Loops]) -> None:
+    for _ in range(2):
+        own().fit(*data(), epochs=1, verbose=False)
+    assert [each.differing for each in looked] == [()] and looked[0].kernels > 10
+    assert len([*(cache / "answers").iterdir()]) == 1
+    own().fit(*data(), epochs=1, batch_size=1, verbose=False)
+    assert len(looked) == 2
+
+
+def test_layers_of_the_library_are_not_looked_at(cache: Path, looked: list[Loops]) -> None:
+    cr.Sequential(cr.Input(4), cr.Dense(2), loss="softmax_cross_entropy").fit(*data(), epochs=1, verbose=False)
+    assert not looked
+
+
+@pytest.mark.usefixtures("cache", "fault")
+def test_where_the_loops_are_wrong_numpy_trains() -> None:
+    model, other = own(), own()
+    with pytest.warns(RuntimeWarning, match=r"the loops compute .*otherwise than the equations.*NumPy runs the model"):
+        model.fit(*data(), epochs=1, verbose=False)
+    other.fit(*data(), epochs=1, verbose=False, executor="numpy")
+    assert all(np.array_equal(value, other.parameters[name]) for name, value in model.parameters.items())
+    with pytest.raises(CompileError, match="a fault of chainrule's"):
+        own().fit(*data(), epochs=1, verbose=False, executor="native")
+
+
+def test_a_generator_that_breaks_down_says_so_and_numpy_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Lowering, node: Expr, envs: Any) -> Any:
+        raise KeyError("i")
+
+    right = own().predict(data()[0], executor="numpy")
+    monkeypatch.setattr(Lowering, "evaluate", broken)
+    with pytest.warns(RuntimeWarning, match="a fault of chainrule's, KeyError: 'i'; NumPy runs the model"):
+        assert np.array_equal(own().predict(data()[0]), right)
+    with pytest.raises(CompileError, match="a fault of chainrule's"):
+        own().predict(data()[0], executor="native")
+
+
+def test_a_step_of_too_many_operations_is_not_carried_out() -> None:
+    model = cr.Sequential(cr.Input(3, 9, 9), *(cr.Conv2d(3, 7, padding=3) for _ in range(6)), loss="mean_squared_error")
+    assert "too many operations" in loops_agree(reduced_step(model.derive(), None)).note
