@@ -13,6 +13,7 @@ from tests.derive.oracle import false_steps, gradients_are_exact
 from tests.nn.agreement import agree_with_differences
 
 import chainrule as cr
+from chainrule.ir.print import spelled
 from chainrule.nn.layer import Layer, Node
 from chainrule.nn.layers import LAYERS
 from chainrule.render.build import build as document_of
@@ -96,7 +97,7 @@ def test_the_document_names_everything_that_is_computed(name: str, lang: Literal
     derivation = model_with(name).derive()
     document = document_of(derivation, lang, "standard")
     text = as_text(document, 100)
-    assert [t.name for t in derivation.forward.defined if t.name not in text] == []
+    assert [t.name for t in derivation.forward.defined if spelled(t) not in text] == []
     for formulas in (as_markdown(document), as_latex(document)):
         assert formulas.count("{") == formulas.count("}")
 

@@ -109,6 +109,8 @@ def one_sample(equation: Equation) -> Equation | None:
         return None
     n = samples[0]
     for component in (equation.target, *components(equation.value)):
+        if component.tensor.shape.count(SAMPLES) > 1:
+            return None
         for s, extent in zip(component.subscripts, component.tensor.shape, strict=True):
             if (extent == SAMPLES or n in s.indices) and s.plain != n:
                 return None

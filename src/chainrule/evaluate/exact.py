@@ -203,6 +203,8 @@ def times(a: Number, b: Number) -> Number:
 
 def power(base: Number, exponent: Fraction) -> Number:
     value = plain(base)
+    if value < 0 and exponent.denominator != 1:
+        raise ArithmeticError(f"{float(value)} has no power {exponent}")
     if isinstance(value, float):
         return value ** float(exponent)
     whole, root = exponent.numerator, exponent.denominator

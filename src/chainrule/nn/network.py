@@ -298,6 +298,15 @@ def _decays(decay: Sequence[tuple[Tensor, float]]) -> list[Equation]:
     return equations
 
 
+def check_inference(network: Network) -> None:
+    """Raises ModelError where a layer draws at random what a prediction would have to draw too."""
+    for tensor in network.inference.random:
+        raise ModelError(
+            f"{tensor.name} is drawn at random, and nothing says what it is in a prediction",
+            about=network.labels[tensor.name], fix='give the layer its own: inference = "y[n, k] = …"',
+        )
+
+
 def needed(program: Program, outputs: Iterable[str]) -> Program:
     """The part of a program that these tensors depend on."""
     wanted = set(outputs)

@@ -81,9 +81,9 @@ def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True
         sample = _sample(small[few], {}, turn, whole=whole)
         first = first or sample
         left -= operations(small[few].joint.equations)
-        if sample is None or left < 0:
+        if left < 0:
             break
-        if not _degenerate(sample):
+        if sample is not None and not _degenerate(sample):
             return sample
     return first
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 from typing import Protocol
 
 from chainrule.derive.fuse import fuse
@@ -333,14 +334,11 @@ class Statement:
         values = [self.value(f) for f in factors]
         outside = [v for v in values if not set(v.axes) & set(indices)]
         inside = [v for v in values if v not in outside]
-        idle = 1
-        for index in indices:
-            if not any(index in v.axes for v in inside):
-                assert isinstance(index.extent, int)
-                idle *= index.extent
         own = [i for i in indices if any(i in v.axes for v in inside)]
-        if idle != 1:
-            outside.insert(0, Value(str(idle)))
+        idle = [i.extent for i in indices if i not in own]
+        times = prod(e for e in idle if isinstance(e, int))
+        counts = [str(times)] * (times != 1) + [self.extent(e) for e in idle if isinstance(e, str)]
+        outside = [*map(Value, counts), *outside]
         if not inside:
             return self.product(outside)
         core = self.total(inside[0], own) if len(inside) == 1 else self.contraction(inside, own)

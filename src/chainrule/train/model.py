@@ -21,7 +21,7 @@ from chainrule.loops.task import Task
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Input, Layer, Node, show
 from chainrule.nn.losses import Labels, Loss, loss_named
-from chainrule.nn.network import Network, assemble, needed, order
+from chainrule.nn.network import Network, assemble, check_inference, needed, order
 from chainrule.nn.text import penalty
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
@@ -320,7 +320,7 @@ class Model:
         again = self._again.get(key)
         if again is not None and (result := again(x, self._values, self._states)) is not None:
             return result
-        self._check_inference()
+        check_inference(self.network)
         given = self._given(x, self.dtype)
         samples = len(next(iter(given.values())))
         made = self._runner(
@@ -331,14 +331,6 @@ class Model:
         if isinstance(made, NativeRunner) and samples < FEW and len(inputs) == 1 and not made.whole:
             self._again[key] = Again(made, kept, samples, outputs[tensor])
         return outputs[tensor]
-
-    def _check_inference(self) -> None:
-        """Raises ModelError where a layer draws at random what a prediction would have to draw too."""
-        for tensor in self.network.inference.random:
-            raise ModelError(
-                f"{tensor.name} is drawn at random, and nothing says what it is in a prediction",
-                about=self.network.labels[tensor.name], fix='give the layer its own: inference = "y[n, k] = …"',
-            )
 
     def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid). `executor`
@@ -368,7 +360,7 @@ class Model:
     def _evaluate(
         self, given: Mapping[str, Array], target: Array, labels: Labels, executor: Executor | None, workers: int | None
     ) -> dict[str, float]:
-        self._check_inference()
+        check_inference(self.network)
         net = self._programs(given)[0] if WEIGHT in given else self.network
         assert net.target and net.loss
         made = self._runner(("evaluate", net.weight, labels), lambda: evaluation(net, labels), MANY, executor, workers)
