@@ -180,6 +180,7 @@ def tier(before: str, after: str) -> str:
         ("sum[k<3](y[i]*exp(v[n, k] - logsumexp[j](v[n, j])))", "y[i]", "exact"),
         ("log(x[i]*y[i])", "log(x[i]) + log(y[i])", "exact up to a constant"),
         ("exp(x[i] + y[i])", "exp(x[i])*exp(y[i])", "evidence"),
+        ("[0 <= i - 1 < 3]*exp(x[i - 1] + y[i])", "[0 <= i - 1 < 3]*exp(x[i - 1])*exp(y[i])", "evidence"),
         ("sigmoid(x[i])", "1/(1 + exp(-x[i]))", "evidence"),
         ("logsumexp[k](v[n, k])", "log(sum[k](exp(v[n, k])))", "evidence"),
     ],

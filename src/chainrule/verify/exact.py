@@ -80,7 +80,10 @@ class SceneCheck:
             direction = interpreter.direction(random_values(real, self.scene.extents, seed + trial + 7))
             slopes = [interpreter.tangent(normal(side), direction) for side in (line.before, line.after)]
             zero = Labelled((), np.asarray(np.uint64(0)))
-            left, right = (interpreter.over(slope or zero, line.free) for slope in slopes)
+            try:
+                left, right = (interpreter.over(slope or zero, line.free) for slope in slopes)
+            except ChainruleError:  # a slope reads outside a tensor, where the value does not count
+                return False
             if not np.array_equal(left, right):
                 return False
         return True
