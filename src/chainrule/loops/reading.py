@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from chainrule.errors import CompileError
@@ -62,7 +62,22 @@ class Reader(Writer):
                 raise CompileError(f"{tensor.name} is read at a stride of {reach} in the lanes", about=component)
             lanes = True
         (self.written if store else self.read)[place.buffer] = None
-        return place.buffer, ir.Address(flat, found), lanes
+        return place.buffer, ir.Address(flat, self.one_varying(found, lanes)), lanes
+
+    def one_varying(self, found: Sequence[tuple[ir.Local, int]], lanes: bool) -> tuple[tuple[ir.Local, int], ...]:
+        """The parts of an address that are known as a value, of those that differ from lane to lane one at most: where
+        each lane has a component of its own, a place chosen in it is counted from that."""
+        varying = [(local, stride) for local, stride in found if local.kind == "ints"]
+        if not varying or (len(varying) == 1 and not lanes):
+            return tuple(found)
+        parts = [self.call("times", v, ir.Whole(Affine((), s)), kind="int") if s != 1 else v for v, s in varying]
+        if lanes:
+            parts.append(self.let(ir.Call("numbered", (), "ints")))
+        total = parts[0]
+        for part in parts[1:]:
+            total = self.call("plus", total, part, kind="int")
+        assert isinstance(total, ir.Local)
+        return (*(f for f in found if f not in varying), (total, 1))
 
     def component(self, node: Component, env: Env) -> Atom:
         forwarded = self.lookup(key_of(node, env))
