@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
 import chainrule as cr
-from chainrule.derive import Lemma, adjoint, check, derive_program, scene
+from chainrule.derive import Lemma, adjoint, check, derive_program
 from chainrule.derive.check import KNOWN, checked, lemma_holds, settled
-from chainrule.derive.matrix import Matrix, Scale, recognise
 from chainrule.derive.scene import Line, Scene
 from chainrule.derive.subject import Subject
 from chainrule.errors import DerivationError, EquationError
+from chainrule.forms import recognise
+from chainrule.forms.matrices import Found, plain
+from chainrule.forms.nodes import scaled
 from chainrule.ir.expr import ONE, Component, Constant, Expr, Multiply, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_expression
@@ -90,15 +94,30 @@ def test_a_false_form_is_not_printed_and_refuses_nothing(monkeypatch: pytest.Mon
     shown = cr.derive(text, wrt="W").to_text()
     KNOWN.clear()
 
-    def doubled(value: Expr, indices: Any) -> Matrix | None:
-        form = recognise(value, indices)
-        return form and Scale(ONE.value * 2, (), form)  # type: ignore[operator]
+    def doubled(target: Component, value: Expr) -> Found | None:
+        found = plain(target, value)
+        return found and replace(found, right=scaled(Fraction(2), (), found.right))
 
-    monkeypatch.setattr(scene, "recognise", doubled)
-    derivation = cr.derive(text, wrt="W")
-    assert not lemma_holds(derivation["W"].uses[0].lemma)
-    again = derivation.to_text()
+    for family in recognise.FAMILIES:
+        monkeypatch.setitem(recognise.FAMILIES, family, doubled)
+    with forgotten():
+        derivation = cr.derive(text, wrt="W")
+        lemma = derivation["W"].uses[0].lemma
+        assert lemma_holds(lemma) and lemma.concise is None and recognise.refused
+        again = derivation.to_text()
     assert "= Δᵀ X" in shown and "= Δᵀ X" not in again and "= Σ_n Δ^(n)_i x^(n)_j" in again
+
+
+@contextmanager
+def forgotten() -> Iterator[None]:
+    """No form that was recognised before or within is known after."""
+    caches = (recognise._found, recognise._passes)  # pyright: ignore[reportPrivateUsage]
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
+    recognise.refused.clear()
 
 
 # What never is.

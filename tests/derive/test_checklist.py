@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -12,19 +11,15 @@ from numpy.typing import NDArray
 
 from chainrule.derive import Derivation, Lemma, derive_program
 from chainrule.derive.compose import compose, composites
-from chainrule.derive.matrix import Matrix, evaluate, recognise
 from chainrule.evaluate.numpy import execute
-from chainrule.ir.expr import LOSS, Tensor
+from chainrule.forms import Concise, Form, concise, matrix_shape
+from chainrule.ir.expr import LOSS, Component, Expr, Tensor
 from chainrule.ir.parse import parse_program
 from chainrule.ir.print import to_text
 from chainrule.ir.program import Program
+from tests.forms.values import as_matrix
 
 Array = NDArray[Any]
-FUNCTIONS: dict[str, Callable[..., Array]] = {
-    "sigmoid": lambda x: 1/(1 + np.exp(-x)),
-    "d1_sigmoid": lambda x: np.exp(-x)/(1 + np.exp(-x))**2,
-    "step": lambda x: (x > 0)*1.0,
-}
 
 
 def derive(text: str, wrt: str, **shapes: tuple[int | str, ...]) -> Derivation:
@@ -44,18 +39,22 @@ def line(lemma: Lemma | None) -> str:
     return to_text(lemma.result)
 
 
-def form(lemma: Lemma | None) -> Matrix:
+def form(lemma: Lemma | None) -> Form:
     assert lemma is not None
-    target = lemma.pieces[0].equation.target
-    found = recognise(lemma.result, [s.plain for s in target.subscripts if s.plain is not None])
-    assert found is not None, f"no matrix form for {to_text(lemma.result)}"
-    return found
+    assert lemma.concise is not None, f"no concise form for {to_text(lemma.result)}"
+    return lemma.concise.right
 
 
-def value(found: Matrix, **values: Any) -> Array:
+def value(found: Form, **values: Any) -> Array:
     samples = next((np.shape(v)[0] for v in values.values() if np.ndim(v) == 2), 1)
     arrays = {f"δ({name[1:]})" if name[0] == "δ" else name: np.asarray(v) for name, v in values.items()}
-    return evaluate(found, arrays, functions=FUNCTIONS, extents={"N": samples})
+    return as_matrix(found, arrays, {"N": samples})
+
+
+def composed(target: Component, result: Expr) -> Concise:
+    found = concise(target, result)
+    assert found is not None
+    return found
 
 
 RNG = np.random.default_rng(0)
@@ -83,8 +82,8 @@ def test_linear_map_for_one_sample() -> None:
     W, x, δ = random(3, 4), random(4), random(3)
     assert np.allclose(value(form(lemma(d, "W").sample), δu=δ, x=x), np.outer(δ, x))
     assert np.allclose(value(form(lemma(d, "x").sample), δu=δ, W=W)[:, 0], W.T @ δ)
-    assert form(lemma(d, "W").sample).shape == (3, 4)
-    assert form(lemma(d, "x").sample).shape == (4, 1)
+    assert [length.known for length in matrix_shape(form(lemma(d, "W").sample))] == [3, 4]
+    assert [length.known for length in matrix_shape(form(lemma(d, "x").sample))] == [4, 1]
 
 
 def test_linear_map_for_a_batch() -> None:
@@ -124,16 +123,13 @@ def test_composite_map_in_both_forms() -> None:
     assert outer is not None and inner is not None
     both = compose(outer, inner)
     assert to_text(both.result) == "sum[k<3](δz[k]*z[k]*(1 - z[k])*W[k, j])"
-    found = recognise(both.result, both.target.free)
+    found = composed(both.target, both.result)
     W, z, δ = random(3, 4), random(3), random(3)
-    assert found is not None
-    assert np.allclose(value(found, W=W, z=z, δz=δ)[:, 0], W.T @ (δ*z*(1 - z)))
-    jacobian = recognise(both.jacobian[-1].after, both.target.free)
-    assert jacobian is not None
+    assert np.allclose(value(found.right, W=W, z=z, δz=δ)[:, 0], W.T @ (δ*z*(1 - z)))
+    jacobian = composed(both.target, both.jacobian[-1].after)
     J_g, J_h, g = random(3, 3), random(3, 4), random(3)
-    jacobians = {(LOSS.name, "z"): g, ("z", "u"): J_g, ("u", "x"): J_h}
-    got = evaluate(jacobian, {}, functions={}, extents={}, jacobians=jacobians)
-    assert np.allclose(got[:, 0], J_h.T @ J_g.T @ g)
+    jacobians = {f"{LOSS.name} by z": g, "z by u": J_g, "u by x": J_h}
+    assert np.allclose(as_matrix(jacobian.right, jacobians)[:, 0], J_h.T @ J_g.T @ g)
 
 
 def mlp(depth: int, width: int = 3) -> Derivation:

@@ -14,6 +14,7 @@ from chainrule.derive import algebra, calculus, eliminate
 from chainrule.derive.subject import Subject
 from chainrule.derive.trace import Setting, Step, Trace
 from chainrule.errors import DerivationError
+from chainrule.forms import Concise, of_lines
 from chainrule.ir.expr import ADJOINT, LOSS, ZERO, Component, Derivative, Expr, Reduce, Tensor, derived
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
@@ -100,6 +101,27 @@ class Lemma:
         found = derive_lemma(equation, tensor, facts)
         lemma_holds(found, Subject("lemma", tensor.name, equation.tensor.name, one_sample=True))
         return found
+
+    @cached_property
+    def concise(self) -> Concise | None:
+        """The concise form of the result. Where that stands in pieces, or an index of it was split, it may be that of
+        a line before the parting."""
+        one = self.pieces[0].equation if len(self.pieces) == 1 else None
+        return of_lines(self._lines(), None if one is None else (one.target, one.value))
+
+    def _lines(self) -> Iterable[tuple[Component, Expr]]:
+        """The lines without derivatives that all pieces share, and what each is equal to."""
+        first, *others = (piece.steps for piece in self.pieces)
+        shared = len(first)
+        for steps in others:
+            same = (a == b for a, b in zip(first, steps, strict=False))
+            shared = min(shared, next((k for k, s in enumerate(same) if not s), len(steps)))
+        target = _as_gradient(self.wrt)
+        for step in (*self.steps, *first[:shared]):
+            if step.split is not None:
+                target = _at(target, step.split)
+            if Derivative not in step.after.types:
+                yield target, step.after
 
 
 def one_sample(equation: Equation) -> Equation | None:

@@ -10,24 +10,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from chainrule.derive import plane_components as planes
-from chainrule.derive import window
-from chainrule.derive.blocks import blocks
 from chainrule.derive.compose import Composite
-from chainrule.derive.concise import blocks_form, component_form
 from chainrule.derive.lemma import Lemma, adjoint_of
-from chainrule.derive.matrix import recognise
 from chainrule.derive.subject import Subject
 from chainrule.derive.trace import Step
 from chainrule.derive.written import Evaluation
 from chainrule.errors import DerivationError
+from chainrule.evaluate.field import integer_ranges
 from chainrule.evaluate.labelled import size
-from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Expr, Multiply, Reduce, Tensor, derived, summed
+from chainrule.forms import Concise, concise
+from chainrule.ir.expr import LOSS, Component, Derivative, Expr, Multiply, Reduce, Tensor, derived, summed
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, transform
 
-FORMS = ("matrix form", "form in blocks", "form in planes")
+RULES = {"matrix": "matrix form", "planes": "form in planes", "blocks": "form in blocks"}
+FORMS = tuple(RULES.values())
 """The rules of lines that say a value otherwise and lead nowhere."""
 
 
@@ -68,33 +66,19 @@ class Scene:
         return max((work(side, self.extents) for line in self.lines for side in (line.before, line.after)), default=0)
 
 
-def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents: Mapping[str, int]) -> dict[str, int]:
-    """How many values each integer tensor takes: as many as the brackets that it stands in tell apart."""
-    found: dict[str, int] = {t.name: 2 for t in given if t.dtype == "integer"}
-    for expression in expressions:
-        for node in nodes(expression) if Delta in expression.types else ():
-            if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor.name in found:
-                reach = node.left.offset + sum(c * (size(i.extent, extents) - 1) for i, c in node.left.terms if c > 0)
-                found[node.right.tensor.name] = max(found[node.right.tensor.name], reach + 1)
-    return found
-
-
 # From derivations.
 
 
 def of_lemma(
     lemma: Lemma, extents: Mapping[str, int], name: Subject | None = None, forms: bool = True
 ) -> Scene:
-    """Every step of a lemma, and with `forms` the concise forms of its result beside the component form."""
+    """Every step of a lemma, and with `forms` the concise form of its result beside the component form."""
     name = name or Subject("lemma", lemma.wrt.tensor.name, lemma.equation.tensor.name)
     y = lemma.equation.target
     plain = _Plain(lemma.equation)
     lines = [_line(name, step, plain) for step in lemma.all_steps]
     if forms:
-        for piece in lemma.pieces:
-            lines += _matrix_lines(name, piece.equation)
-            lines += _block_lines(name, piece.equation)
-        lines += _plane_lines(name, window.concise(lemma), extents)
+        lines += _form_line(name, lemma.concise, extents)
     computed = (*lemma.facts, lemma.equation, *lemma.auxiliary)
     if y.tensor == LOSS:
         definitions = {LOSS.name: lemma.equation}
@@ -125,8 +109,7 @@ def of_composite(composite: Composite, extents: Mapping[str, int], where: Subjec
     gradient = Component(adjoint_of(x.tensor), x.subscripts)
     if forms:
         for value in (composite.result, composite.jacobian[-1].after):
-            lines += _matrix_lines(where, Equation(gradient, value))
-        lines += _plane_lines(where, window.recognise(gradient, composite.result), extents)
+            lines += _form_line(where, concise(gradient, value), extents)
     definitions = {u.tensor.name: u, z.tensor.name: z}
     computed = (
         *inner.facts, u, *outer.facts, Equation(copy, x), z, *inner.auxiliary, *outer.auxiliary, signal_of_u
@@ -159,36 +142,14 @@ def _line(what: Subject, step: Step, plain: _Plain | None = None) -> Line:
 
 
 def of_equation(equation: Equation, extents: Mapping[str, int], forms: bool = True) -> Scene:
-    """The concise forms of a forward equation, beside its components."""
-    if not forms:
-        return _scene((), (), {}, extents)
-    name = Subject("form", y=equation.tensor.name)
-    lines = [*_matrix_lines(name, equation), *_block_lines(name, equation)]
-    lines += _plane_lines(name, window.recognise(equation.target, equation.value), extents)
-    return _scene(lines, (), {}, extents)
+    """The concise form of a forward equation, beside its components."""
+    form = concise(equation.target, equation.value) if forms else None
+    return _scene(_form_line(Subject("form", y=equation.tensor.name), form, extents), (), {}, extents)
 
 
-def _matrix_lines(what: Subject, equation: Equation) -> list[Line]:
-    target = [s.plain for s in equation.target.subscripts]
-    indices = tuple(i for i in target if i is not None)
-    form = recognise(equation.value, indices) if len(indices) == len(target) else None
-    return [] if form is None else [Line(what, "matrix form", equation.value, component_form(form, indices))]
-
-
-def _block_lines(what: Subject, equation: Equation) -> list[Line]:
-    """The form in blocks, where a document prints it: of what has neither of the other two."""
-    plain = [s.plain for s in equation.target.subscripts]
-    indices = [i for i in plain if i is not None]
-    if len(indices) == len(plain) and recognise(equation.value, indices) is not None:
-        return []
-    form = blocks(equation.target, equation.value)
-    return [] if form is None else [Line(what, "form in blocks", form.detailed, blocks_form(form))]
-
-
-def _plane_lines(what: Subject, form: window.Concise | None, extents: Mapping[str, int]) -> list[Line]:
-    if form is None:
-        return []
-    return [Line(what, "form in planes", form.detailed, planes.component_form(form, extents))]
+def _form_line(what: Subject, form: Concise | None, extents: Mapping[str, int]) -> list[Line]:
+    """The concise form, written out, beside the component form."""
+    return [] if form is None else [Line(what, RULES[form.family], form.detailed, form.expanded(extents))]
 
 
 class _Plain:

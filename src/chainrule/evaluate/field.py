@@ -29,13 +29,14 @@ from chainrule.evaluate.prime import (
     subtract,
     total,
 )
-from chainrule.ir.expr import Expr, Tensor
+from chainrule.ir.expr import Component, Delta, Expr, Tensor
 from chainrule.ir.index import Index
 from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import nodes
 
 __all__ = [
-    "PRIME", "Words", "add", "dot", "element", "elements", "evaluate", "execute", "inverse", "matmul", "multiply",
-    "power", "random_values", "subtract", "total",
+    "PRIME", "Words", "add", "dot", "element", "elements", "evaluate", "execute", "integer_ranges", "inverse", "matmul",
+    "multiply", "power", "random_values", "subtract", "total",
 ]
 
 
@@ -58,6 +59,17 @@ def random_values(
         else:
             values[tensor.name] = generator.integers(0, PRIME, shape, dtype=np.uint64)
     return values
+
+
+def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents: Mapping[str, int]) -> dict[str, int]:
+    """How many values each integer tensor takes: as many as the brackets that it stands in tell apart."""
+    found: dict[str, int] = {t.name: 2 for t in given if t.dtype == "integer"}
+    for expression in expressions:
+        for node in nodes(expression) if Delta in expression.types else ():
+            if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor.name in found:
+                reach = node.left.offset + sum(c * (size(i.extent, extents) - 1) for i, c in node.left.terms if c > 0)
+                found[node.right.tensor.name] = max(found[node.right.tensor.name], reach + 1)
+    return found
 
 
 @overload

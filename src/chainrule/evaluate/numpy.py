@@ -346,6 +346,7 @@ class _Evaluation:
             alone = tuple(axis for axis, i in enumerate(f.axes) if i not in elsewhere)
             axes = tuple(i for i in f.axes if i in elsewhere)
             work.append(Labelled(np.asarray(f.array.sum(alone)), axes) if alone else f)
+        work = work or [Labelled(np.ones((), self.dtype), ())]
         while len(work) > 1:
             options: list[tuple[int, int, int, Axes]] = []
             for a, b in combinations(range(len(work)), 2):

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 
-from chainrule.derive import matrix as m
 from chainrule.derive.adjoint import Gradient, Use
 from chainrule.derive.lemma import adjoint_of, one_sample
+from chainrule.forms import Concise, Form, whole
+from chainrule.forms.nodes import Operation, Sum, View
 from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Guard, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
@@ -18,7 +19,7 @@ from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Tab
 from chainrule.render.formula import Nabla
 from chainrule.render.names import Names
 from chainrule.render.pieces import affine_token
-from chainrule.render.writer import Concise, Writer, concise_forward, concise_of, runs_of, tensors_of, ways
+from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
 
 class Backward(Writer):
@@ -165,11 +166,12 @@ class Row:
         form = self.concise(results, batch=not self.per_sample)
         concise: Cell = () if form is None else ((writer.math(form.left, "=", form.right, names=view),),)
         new = self.use is None or writer.detail == "full" or self.use.lemma.kind not in explained
-        why = self.explanation(writer, results, form.matrix if form else None, view, explained)
-        if new and form is not None and form.planes is not None and self.use is not None:
+        matrix = form.right if form is not None and form.family != "planes" else None
+        why = self.explanation(writer, results, matrix, view, explained)
+        if new and form is not None and form.family == "planes" and self.use is not None:
             signal = adjoint_of(self.use.equation.tensor)
             places = {"signal": writer.math(Nabla(signal), names=view)}
-            said = [writer.say(f"planes.{key}", **places) for key in ways(form.planes, signal.name) if key != "planes"]
+            said = [writer.say(f"planes.{key}", **places) for key in ways(form.right, signal.name) if key != "planes"]
             why = writer.join([why, *said], "document.semicolon")
             stated = writer.derivation.lemmas[writer.derivation.number(self.use.lemma) - 1]
             if stated is not self.use.lemma:
@@ -188,10 +190,10 @@ class Row:
             yield (writer.math(form.left, "=", form.right, names=names.of_batch()),)
 
     def explanation(
-        self, writer: Writer, results: Sequence[Equation], form: m.Matrix | None, names: Names, explained: set[object]
+        self, writer: Writer, results: Sequence[Equation], form: Form | None, names: Names, explained: set[object]
     ) -> Text:
         x = self.part.tensor
-        letter = writer.math(m.Symbol(x), names=names)
+        letter = writer.math(whole(x), names=names)
         if self.use is None:
             if not self.part.uses:
                 return writer.say("backward.unused", x=letter)
@@ -207,7 +209,7 @@ class Row:
             return writer.join(parts, "document.semicolon")
         parts.extend(self.paths(writer, self.use, results, names))
         if form is not None and (weight := _transposed(form, self.use)) is not None:
-            parts.append(writer.say("backward.transpose", W=writer.math(m.Symbol(weight), names=names)))
+            parts.append(writer.say("backward.transpose", W=writer.math(whole(weight), names=names)))
         return writer.join(parts, "document.semicolon")
 
     def citation(self, writer: Writer, use: Use, names: Names) -> Text:
@@ -224,7 +226,7 @@ class Row:
             own = new == self.part.tensor and new in writer.derivation.forward.parameters
             if own or (old in read and there.symbol(old).stem != names.symbol(new).stem):
                 pair = {
-                    "old": writer.math(m.Symbol(old), names=there), "new": writer.math(m.Symbol(new), names=names),
+                    "old": writer.math(whole(old), names=there), "new": writer.math(whole(new), names=names),
                 }
                 swaps.append(writer.say("backward.for", **pair))
         if not swaps:
@@ -266,17 +268,15 @@ def _without_samples(tensor: Tensor) -> Tensor:
     return replace(tensor, shape=tuple(e for e in tensor.shape if e != SAMPLES))
 
 
-def _transposed(form: m.Matrix, use: Use) -> Tensor | None:
+def _transposed(form: Form, use: Use) -> Tensor | None:
     """The weight that the equation reads and the form reads transposed, if any."""
     match form:
-        case m.Transpose(of=m.Symbol(tensor=tensor) | m.Block(tensor=tensor)):
+        case Operation(name="transpose", of=(View(tensor=tensor),)):
             weight = any(t.name == tensor.name and SAMPLES not in t.shape for t in use.equation.value.tensors)
             return tensor if weight and len(tensor.shape) == 2 and tensor.name != use.tensor.name else None
-        case m.Product(left=left, right=right):
+        case Operation(name="matmul", of=(left, right)):
             return _transposed(left, use) or _transposed(right, use)
-        case m.Scale(of=of):
-            return _transposed(of, use)
-        case m.Sum(of=of):
+        case Operation(name="scale", of=(of, *_)) | Sum(inner=of):
             return _transposed(of, use)
         case _:
             return None

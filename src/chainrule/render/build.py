@@ -1,7 +1,7 @@
 """From a derivation to its document.
 
 Nothing is derived here: a printed line is a run of the trace's steps with one reason, a gradient is the
-last line of its lemma, a matrix form is what `derive.matrix` recognises.
+last line of its lemma, a concise form is what `forms` recognises.
 """
 
 from __future__ import annotations

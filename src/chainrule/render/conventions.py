@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chainrule.derive import matrix as m
+from chainrule.forms import whole
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
@@ -23,7 +23,7 @@ class Conventions(Lemmas):
         forward = self.derivation.forward
         weight = next((t for e in forward.equations for t in e.value.tensors if self.matrix(e, t)), None)
         if weight is not None:
-            items.append(self.say("conventions.weights", W=self.math(m.Symbol(weight))))
+            items.append(self.say("conventions.weights", W=self.math(whole(weight))))
         if any(SAMPLES in t.shape for t in forward.given) and not self.names.given:
             items.append(self.say("conventions.batch"))
         if any(len(part.uses) > 1 for part in self.derivation.parts.values()):

@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import product
 from math import prod
 
-from chainrule.derive import matrix as m
+from chainrule import forms
 from chainrule.derive.lemma import one_sample
 from chainrule.evaluate.exact import Number, Place, plain, size
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
@@ -75,7 +75,7 @@ class Numbered(Backward):
             if not self.values(tensor):
                 continue
             view = self.names if self.single else self.batch
-            symbol: Part = m.Symbol(tensor)
+            symbol: Part = forms.whole(tensor)
             if tensor in self.derivation.backward.inputs and tensor.name in self.names.adjoints:
                 symbol = Nabla(tensor)
             whole = self.whole(tensor)
@@ -93,7 +93,7 @@ class Numbered(Backward):
             shown = (one_sample(equation) if self.single else None) or equation
             view = self.batch if coupled(equation) or not self.single else self.names
             name = kind(equation.value, equation.indices)
-            lines.append((name, (), (shown,), view, m.Symbol(equation.tensor)))
+            lines.append((name, (), (shown,), view, forms.whole(equation.tensor)))
         return self.rows(lines)
 
     def backward_rows(self) -> Iterable[tuple[Cell, ...]]:

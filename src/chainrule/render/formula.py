@@ -1,4 +1,4 @@
-"""Writing formulas: one walk over expressions and one over matrix forms, for any style.
+"""Writing formulas: one walk over expressions and one over concise forms, for any style.
 
 The walk knows precedence and nothing else; a style knows how a fraction, a script or a big operator
 looks. All tokens are Unicode; the LaTeX style translates them.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chainrule.derive import matrix as m
-from chainrule.derive import planes as pl
+from chainrule.forms import Form
 from chainrule.ir.expr import Expr, Tensor
 from chainrule.render.component import expression, worked
-from chainrule.render.concise import matrix, nabla, planes
+from chainrule.render.concise import concise, nabla
 from chainrule.render.names import Names
 from chainrule.render.pieces import Numbers, numbers
 from chainrule.render.styles import Piece, Style
@@ -39,7 +38,7 @@ class Worked:
     expr: Expr
 
 
-Part = Expr | m.Matrix | pl.Form | Nabla | Numbers | Worked | Blank | str
+Part = Expr | Form | Nabla | Numbers | Worked | Blank | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +70,4 @@ def _part(part: Part, names: Names, style: Style) -> Piece:
         case Expr():
             return expression(part, names, style)
         case _:
-            return planes(part, names, style) if isinstance(part, pl.Form) else matrix(part, names, style)
+            return concise(part, names, style)

@@ -7,15 +7,14 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 
-from chainrule.derive import matrix as m
-from chainrule.derive import planes as pl
-from chainrule.derive import window
 from chainrule.derive.adjoint import Use
 from chainrule.derive.calculus import apply_law
 from chainrule.derive.check import composite_holds
 from chainrule.derive.compose import Repeated, composites
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import RULES, Setting, Step
+from chainrule.forms import Form, concise, outline, whole
+from chainrule.forms.nodes import Jacobian
 from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Guard, Pad, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
@@ -29,7 +28,7 @@ from chainrule.render.names import Names
 from chainrule.render.paths import Paths
 from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
-from chainrule.render.writer import Writer, concise_of, coupled, outline, tensors_of, ways
+from chainrule.render.writer import Writer, concise_of, coupled, tensors_of, ways
 
 
 class Lemmas(Writer):
@@ -84,7 +83,7 @@ class Lemmas(Writer):
         ends = {
             "y": self.math(_symbol(y), names=names),
             "x": self.join(
-                (self.math(m.Symbol(other.wrt.tensor), names=self.local(other)),) for _, other in lemmas
+                (self.math(whole(other.wrt.tensor), names=self.local(other)),) for _, other in lemmas
             ),
         }
         if len(lemmas) == 1:
@@ -190,14 +189,14 @@ class Lemmas(Writer):
         form = concise_of(shown)
         if form is None:
             return
-        if form.planes is not None:
-            reason = self.planes_reason(form.planes, shown, names)
+        if form.family == "planes":
+            reason = self.planes_reason(form.right, shown, names)
         else:
-            check = shape_check(form.matrix) if form.matrix is not None else None
+            check = shape_check(form.right)
             reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
         yield self.math(form.left, names=names), self.math("=", form.right, names=names), reason
 
-    def planes_reason(self, planes: pl.Form, shown: Lemma, names: Names) -> Text:
+    def planes_reason(self, planes: Form, shown: Lemma, names: Names) -> Text:
         places = {"signal": self.math(Nabla(shown.error_signal), names=names)}
         sentences = (self.say(f"planes.{key}", **places) for key in ways(planes, shown.error_signal.name))
         return self.join(sentences, "document.semicolon")
@@ -226,7 +225,7 @@ class Lemmas(Writer):
         y = _reached(shown)
         x = shown.wrt
         result: dict[str, Inline | Text] = {
-            "x": self.math(x, names=names), "X": self.math(m.Symbol(x.tensor), names=names),
+            "x": self.math(x, names=names), "X": self.math(whole(x.tensor), names=names),
             "y": self.math(y, names=names),
             "loss": self.math(Component(LOSS, ()), names=names),
             "signal": self.math(Component(shown.error_signal, y.subscripts), names=names),
@@ -262,7 +261,7 @@ class Lemmas(Writer):
         if name == "linearity":
             others = [t for t in shown.equation.value.tensors if t != shown.wrt.tensor]
             if others:
-                places["others"] = self.join((self.math(m.Symbol(t), names=names),) for t in others)
+                places["others"] = self.join((self.math(whole(t), names=names),) for t in others)
                 name = "linearity_others" if len(others) > 1 else "linearity_other"
         return self.say(f"group.{name}", **places)
 
@@ -273,7 +272,7 @@ class Lemmas(Writer):
         """Conventions that act in this lemma, and what a bar above a letter means."""
         written = [s.after for s in shown.all_steps]
         for equation in shown.auxiliary:
-            position = self.math(m.Symbol(equation.tensor), names=names)
+            position = self.math(whole(equation.tensor), names=names)
             stated = self.math(equation.target, "=", equation.value, names=names)
             yield self.say("note.argmax", position=position, equation=stated)
         yield from self.choices(shown)
@@ -348,37 +347,34 @@ class Lemmas(Writer):
             left = self.math(Component(adjoint_of(composite.target.tensor), composite.target.subscripts), names=names)
             rows.append((None if position else left, self.math("=", step.after, names=names), reason))
         holds = composite_holds(composite)
-        form = m.recognise(composite.result, composite.target.free) if holds else None
+        gradient = Component(adjoint_of(composite.target.tensor), composite.target.subscripts)
+        form = concise(gradient, composite.result) if holds else None
         if form is not None:
-            check = shape_check(form)
-            plain_reason = self.say("composite.matrix_plain")
-            reason = self.say("composite.matrix", check=self.math(check)) if check else plain_reason
-            left = self.math(Nabla(adjoint_of(composite.target.tensor)), names=names)
-            rows.append((left, self.math("=", form, names=names), reason))
-        else:
-            gradient = Component(adjoint_of(composite.target.tensor), composite.target.subscripts)
-            planes = window.recognise(gradient, composite.result) if holds else None
-            if planes is not None:
-                reason = self.planes_reason(planes.right, composite.outer, names)
-                rows.append((self.math(planes.left, names=names), self.math("=", planes.right, names=names), reason))
+            check = shape_check(form.right)
+            reason = self.say("composite.matrix_plain")
+            if form.family == "planes":
+                reason = self.planes_reason(form.right, composite.outer, names)
+            elif check:
+                reason = self.say("composite.matrix", check=self.math(check))
+            rows.append((self.math(form.left, names=names), self.math("=", form.right, names=names), reason))
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(rows, 1)))
         if repeated.form != "map" or repeated.sample is None:
             return
         general = composite.jacobian[-1].after
-        general_form = m.recognise(general, composite.target.free) if holds else None
+        general_form = concise(gradient, general) if holds else None
         if general_form is None:
             return
         z, u, x = composite.outer.equation.tensor, composite.inner.equation.tensor, composite.target.tensor
         plain = replace(names, jacobians={}, signals={})
         places = {
-            "jg": self.math(m.Jacobian(z, u), names=names), "dg": self.math(m.Jacobian(z, u), names=plain),
-            "jh": self.math(m.Jacobian(u, x), names=names), "dh": self.math(m.Jacobian(u, x), names=plain),
+            "jg": self.math(Jacobian(z, u), names=names), "dg": self.math(Jacobian(z, u), names=plain),
+            "jh": self.math(Jacobian(u, x), names=names), "dh": self.math(Jacobian(u, x), names=plain),
         }
         if any(not t.shape for t in (z, u, x)):
             return
         mapping = {
-            "g": self.math(m.Symbol(z), "=", "g(", m.Symbol(u), ")", names=names),
-            "h": self.math(m.Symbol(u), "=", "h(", m.Symbol(x), ")", names=names),
+            "g": self.math(whole(z), "=", "g(", whole(u), ")", names=names),
+            "h": self.math(whole(u), "=", "h(", whole(x), ")", names=names),
         }
         yield Paragraph(self.say("composite.jacobian", **mapping, **places))
         start = self.math(composite.jacobian[0].before, names=plain)
@@ -386,7 +382,7 @@ class Lemmas(Writer):
         general_names = replace(plain, jacobians=jacobians)
         further = (
             (start, self.math("=", general, names=plain), self.say("composite.chain")),
-            (nabla, self.math("=", general_form, names=general_names), self.say("composite.matrix_plain")),
+            (nabla, self.math("=", general_form.right, names=general_names), self.say("composite.matrix_plain")),
         )
         yield Lines(tuple(Line(f"C{number}.{i}", *row) for i, row in enumerate(further, len(rows) + 1)))
 
@@ -408,7 +404,7 @@ def _stated(lemma: Lemma) -> object:
 
 
 def _symbol(tensor: Tensor) -> Part:
-    return Component(LOSS, ()) if tensor == LOSS else m.Symbol(tensor)
+    return Component(LOSS, ()) if tensor == LOSS else whole(tensor)
 
 
 def _derivatives(expr: Expr) -> Iterable[Derivative]:

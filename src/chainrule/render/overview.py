@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from chainrule.derive import matrix as m
-from chainrule.derive import planes as pl
-from chainrule.derive import window
-from chainrule.derive.blocks import walk
 from chainrule.derive.lemma import adjoint_of, one_sample
+from chainrule.forms import walk, whole
+from chainrule.forms.nodes import Operation, View, seen
 from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
@@ -21,10 +19,11 @@ from chainrule.render.glance import Glance
 from chainrule.render.names import Names, Symbol
 from chainrule.render.writer import concise_forward, concise_of, coupled, runs_of, tensors_of
 
-SIGNS: dict[str, tuple[type, ...]] = {
-    "correlate": (pl.Correlate,), "convolve": (pl.Convolve,), "sampled": (pl.Up, pl.Down), "margin": (pl.Pad,),
-    "pool": (pl.Extreme,), "unpool": (pl.Unpool,),
+SIGNS: dict[str, tuple[str, ...]] = {
+    "correlate": ("correlate",), "convolve": ("convolve",), "sampled": ("up", "down"), "margin": ("pad",),
+    "pool": ("maxpool", "argmaxpool"), "unpool": ("unpool",),
 }
+"""Sentences about signs, and the operators that are written with them."""
 
 
 FEW = 10
@@ -56,7 +55,7 @@ class Overview(Glance):
                     yield Paragraph(
                         self.say(
                             "network.equation_signal", signal=self.math(signal), loss=self.math(Component(LOSS, ())),
-                            y=self.math(m.Symbol(y.tensor)),
+                            y=self.math(whole(y.tensor)),
                         )
                     )
 
@@ -129,7 +128,7 @@ class Overview(Glance):
         items.append(
             self.say(
                 "notation.gradient", nabla=self.math(Nabla(adjoint_of(v)), names=view),
-                v=self.math(m.Symbol(v), names=view), loss=self.math(scalar),
+                v=self.math(whole(v), names=view), loss=self.math(scalar),
             )
         )
         items.extend(self.signal_notation())
@@ -138,8 +137,7 @@ class Overview(Glance):
         items.append(self.say("notation.bracket", bracket=self.math(bracket), k=self.math("k"), i=self.math("i")))
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
-        items.extend(self.plane_notation())
-        items.extend(self.block_notation())
+        items.extend(self.form_notation())
         yield Items(tuple(items))
         yield from self.symbols()
 
@@ -161,40 +159,29 @@ class Overview(Glance):
             else:
                 yield self.say("notation.signal_coupled", capital=capital, **places)
 
-    def plane_notation(self) -> Iterable[Text]:
-        """The signs that forms in planes are written with, as far as this document has them."""
-        found: set[str] = set()
-        lemmas = self.derivation.lemmas
-        forms = [window.recognise(e.target, e.value) for e in self.derivation.forward.equations]
-        forms += [window.concise(shown) for lemma in lemmas for shown in (lemma, lemma.sample) if shown is not None]
-        for form in forms:
-            for node in pl.walk(form.right) if form is not None else ():
-                shown = not (isinstance(node, pl.Pad) and node.idle)
-                found |= {key for key, kinds in SIGNS.items() if shown and isinstance(node, kinds)}
-        if found & {"correlate", "convolve", "pool", "unpool"}:
+    def form_notation(self) -> Iterable[Text]:
+        """What concise forms are written with, as far as this document has them."""
+        shown = [e for equation in self.derivation.forward.equations for e in (equation, one_sample(equation)) if e]
+        lemmas = [x for lemma in self.derivation.lemmas for x in (lemma, lemma.sample) if x is not None]
+        forms = [form for form in (*map(concise_forward, shown), *map(concise_of, lemmas)) if form is not None]
+        inside = [(form.family, node) for form in forms for node in walk(form.right)]
+        names = {node.name for _, node in inside if isinstance(node, Operation)}
+        found = [key for key, signs in SIGNS.items() if names.intersection(signs)]
+        if {"correlate", "convolve", "pool", "unpool"}.intersection(found):
             c, h, w = (Affine.of(Index(name, 2)) for name in "chw")
             x = Tensor("v", (2, 2, 2))
             view = replace(self.names, symbols={**self.names.symbols, "v": Symbol("v")}, signals={})
-            plane = self.math(pl.Plane(Component(x, (c, h, w)), (1, 2)), names=view)
-            whole = self.math(Component(x, (c, h, w)), names=view)
-            yield self.say("notation.planes", plane=plane, whole=whole)
-            yield from (self.say(f"notation.{key}") for key in SIGNS if key in found)
-
-    def block_notation(self) -> Iterable[Text]:
-        """What forms in blocks are written with, as far as this document has them."""
-        shown = [e for equation in self.derivation.forward.equations for e in (equation, one_sample(equation)) if e]
-        forms = [form.right for e in shown if (form := concise_forward(e)) is not None]
-        lemmas = self.derivation.lemmas
-        forms += [f.right for e in lemmas for x in (e, e.sample) if x is not None and (f := concise_of(x)) is not None]
-        nodes_ = [node for form in forms for node in walk(form)]
-        if any(isinstance(n, m.Block) and any(len(own) > 1 for own in n.axes) for n in nodes_):
+            plane = self.math(seen(x, (c, None, None)), names=view)
+            yield self.say("notation.planes", plane=plane, whole=self.math(Component(x, (c, h, w)), names=view))
+            yield from (self.say(f"notation.{key}") for key in found)
+        if any(isinstance(node, View) and node.joined for _, node in inside):
             yield self.say("notation.vec")
-        sliced = next((n for n in nodes_ if isinstance(n, m.Block) and any(s and s.indices for s in n.at)), None)
-        if sliced is not None:
-            yield self.say("notation.block", block=self.math(sliced))
-        if any(isinstance(n, m.OneHot) for n in nodes_):
+        blocks = [node for family, node in inside if family == "blocks" and isinstance(node, View) and None in node.at]
+        for block in [view for view in blocks if any(s.indices for s, _ in view.fixed)][:1]:
+            yield self.say("notation.block", block=self.math(block))
+        if names & {"onehot", "onehot_rows"}:
             yield self.say("notation.onehot")
-        if any(isinstance(n, m.Softmax) for n in nodes_):
+        if names & {"softmax", "softmax_rows"}:
             yield self.say("notation.softmax")
 
     def symbols(self) -> Iterable[Block]:
@@ -206,13 +193,13 @@ class Overview(Glance):
         for group_ in by_stem.values():
             if len(group_) > 4:
                 ends = (group_[0], group_[-1])
-                symbol: Text = (self.math(m.Symbol(ends[0]), ", …, ", m.Symbol(ends[1])),)
+                symbol: Text = (self.math(whole(ends[0]), ", …, ", whole(ends[1])),)
                 code: Text = (Code(spelled(ends[0])), ", …, ", Code(spelled(ends[1])))
                 shapes = {t.shape for t in group_}
                 rows.append(((symbol,), (code,), ((shape_text(group_[0]) if len(shapes) == 1 else "…",),)))
             else:
                 rows.extend(
-                    (((self.math(m.Symbol(t)),),), ((Code(spelled(t)),),), ((shape_text(t),),)) for t in group_
+                    (((self.math(whole(t)),),), ((Code(spelled(t)),),), ((shape_text(t),),)) for t in group_
                 )
         if 0 < len(rows) <= FEW:
             told = (self.say("notation.known", symbol=row[0][0], code=row[1][0], shape=row[2][0]) for row in rows)

@@ -12,8 +12,8 @@ from fractions import Fraction
 from math import prod
 from typing import Protocol
 
-from chainrule.derive.fuse import fuse
 from chainrule.errors import DerivationError
+from chainrule.forms.fuse import fuse
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.program import Equation

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from chainrule.derive import matrix as m
-from chainrule.derive import planes as pl
-from chainrule.derive import window
 from chainrule.derive.adjoint import Derivation
-from chainrule.derive.blocks import blocks, over
 from chainrule.derive.check import equation_holds, lemma_holds
 from chainrule.derive.lemma import Lemma, adjoint_of, one_sample
+from chainrule.forms import Concise, Form, concise, walk, whole
+from chainrule.forms.nodes import Ones, Operation, View
 from chainrule.ir.expr import (
     LOSS,
     Component,
@@ -28,17 +25,16 @@ from chainrule.ir.expr import (
     Size,
     Tensor,
     derived,
-    is_gradient,
     multiply,
     summed,
 )
-from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.render.component import bounded
 from chainrule.render.conservation import constants, shares
 from chainrule.render.conservation import planes as summed_sides
 from chainrule.render.document import Inline, Text
-from chainrule.render.formula import Formula, Nabla, Part
+from chainrule.render.formula import Formula, Part
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names, Symbol, names_of
 from chainrule.render.prose import pieces, sentences
@@ -143,7 +139,7 @@ class Writer:
         statistics = [t for t in through if SAMPLES not in t.shape]
         places: dict[str, Inline | Text] = {"N": self.math(Size(SAMPLES), names=names)}
         places["y"] = self.math((like or equation).target, names=names)
-        places["through"] = self.join((self.math(m.Symbol(letters[t]), names=names),) for t in statistics)
+        places["through"] = self.join((self.math(whole(letters[t]), names=names),) for t in statistics)
         cause = self.say("coupling.statistics" if statistics else "coupling.samples", **places)
         return self.say("coupling.here", cause=cause, **places)
 
@@ -153,35 +149,9 @@ class Writer:
         return names.of_batch() if samples and not per_sample else names
 
 
-@dataclass(frozen=True, slots=True)
-class Concise:
-    """left = right without components: a matrix form, a form in planes, or one in blocks."""
-
-    left: Part
-    right: m.Matrix | pl.Form
-
-    @property
-    def matrix(self) -> m.Matrix | None:
-        return None if isinstance(self.right, pl.Form) else self.right
-
-    @property
-    def planes(self) -> pl.Form | None:
-        return self.right if isinstance(self.right, pl.Form) else None
-
-
 def concise_forward(equation: Equation) -> Concise | None:
     """The concise form of a forward equation, or of a sum of gradients."""
-    if not equation_holds(equation):
-        return None
-    whole: Part = Nabla(equation.tensor) if is_gradient(equation.tensor) else m.Symbol(equation.tensor)
-    form = matrix_form(equation)
-    if form is not None:
-        return Concise(whole, form)
-    planes = window.recognise(equation.target, equation.value)
-    if planes is not None:
-        return Concise(planes.left, planes.right)
-    found = blocks(equation.target, equation.value)
-    return None if found is None else Concise(found.left, found.right)
+    return concise(equation.target, equation.value) if equation_holds(equation) else None
 
 
 def concise_of(lemma: Lemma, mapping: Mapping[Tensor, Tensor] | None = None, gradient: Tensor | None = None
@@ -190,80 +160,34 @@ def concise_of(lemma: Lemma, mapping: Mapping[Tensor, Tensor] | None = None, gra
     if not lemma_holds(lemma):
         return None
     own = gradient or adjoint_of(lemma.wrt.tensor)
-    full = mapping or {}
-    one = lemma.pieces[0].equation if len(lemma.pieces) == 1 else None
-    if one is not None and (form := matrix_form(Equation(one.target, one.value))) is not None:
-        return Concise(Nabla(own), over(form, full))
-    planes = window.concise(lemma)
-    if planes is not None:
-        planes = planes.over(full, own)
-        return Concise(planes.left, planes.right)
-    found = blocks(one.target, one.value) if one is not None else None
-    if found is None:
-        return None
-    found = found.over(full, own)
-    return Concise(found.left, found.right)
+    return None if lemma.concise is None else lemma.concise.over(mapping or {}, own)
 
 
-def outline(form: object) -> object:
-    """What two forms share that say the same of other tensors and extents: the operations and where each tensor
-    stands, padding left out."""
-    order: dict[str, int] = {}
-
-    def outlined(part: object) -> object:
-        match part:
-            case m.Symbol(tensor=tensor) | m.Block(tensor=tensor) | pl.Plane(read=Component(tensor=tensor)):
-                return order.setdefault(tensor.name, len(order))
-            case pl.Pad(of=of):
-                return outlined(of)
-            case tuple():
-                return tuple(outlined(x) for x in cast(tuple[object, ...], part))
-            case str() | Fraction():
-                return part
-            case _ if is_dataclass(part) and not isinstance(part, type | Index | Affine | Expr):
-                # Entry by entry is entry by entry, in a matrix or in a plane.
-                name = type(part).__name__.replace("Entrywise", "Elementwise")
-                return name, tuple(outlined(getattr(part, f.name)) for f in fields(part))
-            case _:
-                return None
-
-    return outlined(form)
+WAYS = {"unpool": "unpool", "convolution": "convolve", "correlation": "correlate", "total": "total"}
 
 
-def matrix_form(equation: Equation) -> m.Matrix | None:
-    """The matrix form of an equation with plain subscripts, or None."""
-    indices = [s.plain for s in equation.target.subscripts]
-    plain = [i for i in indices if i is not None]
-    return m.recognise(equation.value, plain) if len(plain) == len(indices) else None
-
-
-WAYS: tuple[tuple[str, type], ...] = (
-    ("unpool", pl.Unpool), ("convolution", pl.Convolve), ("correlation", pl.Correlate), ("total", pl.Total),
-)
-
-
-def ways(form: pl.Form, signal: str) -> list[str]:
+def ways(form: Form, signal: str) -> list[str]:
     """What a gradient in planes is, as keys of sentences: the operation, and what the zeros in it are for."""
-    inside = list(pl.walk(form))
-    found = [key for key, kind in WAYS if any(isinstance(node, kind) for node in inside)][:1] or ["planes"]
-    if any(isinstance(node, pl.Convolve) and isinstance(_stretched(node.right), pl.Ones) for node in inside):
+    inside = [node for node in walk(form) if isinstance(node, Operation)]
+    found = [key for key, name in WAYS.items() if any(node.name == name for node in inside)][:1] or ["planes"]
+    kernels = [node.of[1] for node in inside if node.name == "convolve"]
+    if any(isinstance(_stretched(kernel), Ones) for kernel in kernels):
         found = ["spread"]
-    if any(isinstance(node, pl.Correlate) and _reads(node.large, signal) for node in inside):
+    if any(node.name == "correlate" and _reads(node.of[0], signal) for node in inside):
         found = ["correlation_of"]
-    kernels = [node.right for node in inside if isinstance(node, pl.Convolve)]
     for node in inside:
-        if isinstance(node, pl.Up):
+        if node.name == "up":
             key = "stride" if _reads(node, signal) else "dilation" if node in kernels else "gaps"
             found += [key] if key not in found else []
     return found
 
 
-def _reads(form: pl.Form, name: str) -> bool:
-    return any(isinstance(node, pl.Plane) and node.read.tensor.name == name for node in pl.walk(form))
+def _reads(form: Form, name: str) -> bool:
+    return any(isinstance(node, View) and node.tensor.name == name for node in walk(form))
 
 
-def _stretched(form: pl.Form) -> pl.Form:
-    return form.of if isinstance(form, pl.Up) else form
+def _stretched(form: Form) -> Form:
+    return form.of[0] if isinstance(form, Operation) and form.name == "up" else form
 
 
 PERIODS = range(1, 7)

@@ -23,7 +23,7 @@ Reader = Callable[[str, Vocabulary], list[Token]]
 FORMATS: dict[str, tuple[Style, Reader]] = {
     "text": (UNICODE, unicode.read), "latex": (LATEX, latex.read), "mathml": (MathML(), mathml.read),
 }
-WORDS = "abs exp diag vec onehot softmax argmax pad crop maxpool argmaxpool sum"
+WORDS = "abs exp diag vec onehot softmax argmax pad crop maxpool argmaxpool sum rowmax colmax rowargmax colargmax"
 FUNCTIONS = (frozenset(WRITTEN.get(f, f) for f in CATALOGUE) - {"|"}) | frozenset(WORDS.split())
 SIGNS = frozenset({"Σ", "max", "argmax", "log", "∇", "unpool", "𝟏", "J", "π", "e"})
 

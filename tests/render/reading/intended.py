@@ -19,6 +19,7 @@ from tests.render.reading.meaning import (
     component,
     entrywise,
     exact,
+    extreme,
     key,
     matmul,
     matrix,
@@ -31,9 +32,8 @@ from tests.render.reading.meaning import (
     unknown,
 )
 
-from chainrule.derive import blocks
-from chainrule.derive import matrix as m
-from chainrule.derive import planes as pl
+from chainrule.forms import OPERATORS, Form, matrix_shape, walk
+from chainrule.forms.nodes import Fill, Jacobian, Number, Ones, Operation, Sum, View
 from chainrule.ir.expr import (
     LOSS,
     Add,
@@ -181,7 +181,7 @@ class Intended:
             case _:
                 raise TypeError(type(node).__name__)
 
-    # Matrix forms -----------------------------------------------------------------------------------
+    # Forms ------------------------------------------------------------------------------------------
 
     def nabla(self, gradient: Tensor, shape: tuple[Extent, Extent] | None) -> Value:
         signal = self.names.signal(gradient)
@@ -193,84 +193,116 @@ class Intended:
         self.loss()
         return self.share(gradient, matrix(("∇", own), self.shapes[own]))
 
-    def matrix(self, form: m.Matrix) -> Value:
+    def form(self, form: Form, at: Place) -> Value:
         match form:
-            case m.Symbol(tensor=tensor):
-                if self.names.signal(tensor) is not None or self.names.gradient(tensor) is not None:
-                    return self.nabla(tensor, form.shape)
-                own = self.meet(self.names.matrix_symbol(tensor, self.names.symbol(tensor)), tensor, form.shape)
-                return matrix(own, self.shapes[own])
-            case m.Block():
-                return self.block(form)
-            case m.OneHot(of=of):
-                inner = self.block(of)
-                own = self.meet(self.names.symbol(of.tensor), of.tensor)
-                self.blocks["onehot", own, 0] = (self.size(form.shape[0]), self.size(form.shape[1]))
-                return matrix(("onehot", key(inner)), self.blocks["onehot", own, 0])
-            case m.Softmax(of=of):
-                return softmax(self.matrix(of))
-            case m.Sum(indices=indices, of=of):
-                outside, values = self.at, list[Value]()
-                for place in product(range(2), repeat=len(indices)):
-                    self.at = {**outside, **dict(zip((shown(i.name) for i in indices), place, strict=True))}
-                    values.append(self.matrix(of))
-                self.at = outside
-                return sum(values[1:], values[0]) % PRIME
-            case m.Jacobian(of=of, wrt=wrt):
-                letter = self.names.jacobians.get((of.name, wrt.name))
-                shape = (self.size(form.shape[0]), self.size(form.shape[1]))
-                if not of.shape:
-                    own = self.meet(self.names.matrix_symbol(wrt, self.names.symbol(wrt)), wrt)
-                    self.loss()
-                    return matrix(("∇", own), shape)
-                if letter:
-                    self.shapes["J", letter] = shape
-                    return matrix(("J", letter), shape)
-                a, b = (self.meet(self.names.symbol(t), t) for t in (of, wrt))
-                return matrix(("∂", a, b), shape)
-            case m.Fill(value=value, shape=shape):
+            case View():
+                return self.plane(form, at) if self.mode == "planes" else self.block(form, at)
+            case Number(value=value):
+                own = self.expression(value, at)
+                return own if self.mode == "planes" else np.array([[own]], dtype=object)
+            case Fill(value=value, shape=shape):
                 return np.full((self.size(shape[0]), self.size(shape[1])), exact(value), dtype=object)
-            case m.Scalar(name=name):
-                if name not in ("pi", "e"):
-                    self.extents.add(name)
-                return np.array([[unknown("constant", "π" if name == "pi" else name)]], dtype=object)
-            case m.Transpose(of=of):
-                return self.matrix(of).T
-            case m.Product(left=left, right=right):
-                return matmul(self.matrix(left), self.matrix(right))
-            case m.Hadamard(factors=factors):
-                return _times(map(self.matrix, factors))
-            case m.Plus(terms=terms):
-                arrays = list(map(self.matrix, terms))
-                return sum(arrays[1:], arrays[0]) % PRIME
-            case m.Scale(number=n, scalars=scalars, of=of):
-                powers = [power(self.matrix(scalar), exponent) for scalar, exponent in scalars]
-                return _times([self.matrix(of), *powers]) * exact(n) % PRIME
-            case m.Diagonal(of=of):
-                return np.diag(self.matrix(of)[:, 0])
-            case m.Elementwise(function="power", arguments=(base,), exponent=Fraction() as exponent):
-                return power(self.matrix(base), exponent)
-            case m.Elementwise(function=function, arguments=arguments):
-                return self.function(function, [self.matrix(a) for a in arguments])
+            case Ones(shape=shape):
+                return plane("𝟏", "×".join(map(str, shape)))
+            case Jacobian(of=of, wrt=wrt):
+                return self.jacobian(of, wrt)
+            case Sum(indices=indices, inner=inner):
+                names = [shown(i.name) for i in indices]
+                places = (dict(zip(names, p, strict=True)) for p in product(range(2), repeat=len(names)))
+                values = [self.form(inner, {**at, **place}) for place in places]
+                return sum(values[1:], values[0]) % PRIME
+            case Operation(of=of):
+                return self.operation(form, [self.form(part, at) for part in of])
 
-    def block(self, form: m.Block) -> Value:
-        """A tensor with subscripts but for its rows and columns; run together under vec."""
-        tensor = form.tensor
-        view = "vec" if any(len(own) > 1 for own in form.axes) else ""
-        places = [(s, e) for s, e in zip(form.at, form.view, strict=True) if s is not None]
-        if not places and not view:
-            return self.matrix(m.Symbol(tensor))
-        samples = tuple(number(s, self.at) for s, e in places if e == "N")
-        lower = tuple(number(s, self.at) for s, e in places if e != "N")
+    def operation(self, form: Operation, values: list[Value]) -> Value:
+        first = values[0]
+        match form.name:
+            case "transpose":
+                return first.T
+            case "matmul":
+                return matmul(*values)
+            case "diag":
+                return np.diag(first[:, 0])
+            case "hadamard" | "scale":
+                return _times(values)
+            case "plus":
+                return sum(values[1:], first) % PRIME
+            case "power":
+                return power(first, form["exponent"])
+            case "apply" | "apply2":
+                return self.function(form["function"], values)
+            case "softmax" | "softmax_rows":
+                return softmax(first)
+            case "onehot" | "onehot_rows":
+                view = form.of[0]
+                assert isinstance(view, View)
+                own = self.meet(self.names.symbol(view.tensor), view.tensor)
+                shape = self.matrix_shape(form)
+                self.blocks["onehot", own, 0] = shape
+                return matrix(("onehot", key(first)), shape)
+            case "logsumexp" | "logsumexp_rows":
+                total_ = applied("exp", first).sum(axis=int(form.name == "logsumexp_rows"), keepdims=True) % PRIME
+                return applied("log", total_)
+            case "max" | "argmax" | "max_rows" | "argmax_rows":
+                rows = form.name.endswith("_rows")
+                return extreme(("row" if rows else "col") + form.name.removesuffix("_rows"), first)
+            case "total":
+                return total(first)
+            case "pad":
+                return operated(_margin(form), first)
+            case "up" | "down":
+                factors = form["factor"]
+                steps = str(factors[0]) if len(set(factors)) == 1 else ",".join(map(str, factors))
+                return operated(("↑" if form.name == "up" else "↓") + steps, first)
+            case "correlate" | "convolve":
+                return bilinear("⋆" if form.name == "correlate" else "∗", *values)
+            case "maxpool" | "argmaxpool":
+                apart = "" if set(form["hole"]) == {1} else "↑" + ",".join(map(str, form["hole"]))
+                return operated(f"{form.name}_{'×'.join(map(str, form['window']))}{apart}", first)
+            case "unpool":
+                return plane("unpool", key(values[1]), key(first))
+            case name:
+                raise TypeError(name)
+
+    def matrix_shape(self, form: Form) -> tuple[int, int]:
+        rows, columns = (self.size(length.extent({})) for length in matrix_shape(form))
+        return rows, columns
+
+    def jacobian(self, of: Tensor, wrt: Tensor) -> Value:
+        letter = self.names.jacobians.get((of.name, wrt.name))
+        shape = self.matrix_shape(Jacobian(of, wrt))
+        if not of.shape:
+            own = self.meet(self.names.matrix_symbol(wrt, self.names.symbol(wrt)), wrt)
+            self.loss()
+            return matrix(("∇", own), shape)
+        if letter:
+            self.shapes["J", letter] = shape
+            return matrix(("J", letter), shape)
+        a, b = (self.meet(self.names.symbol(t), t) for t in (of, wrt))
+        return matrix(("∂", a, b), shape)
+
+    def block(self, view: View, at: Place) -> Value:
+        """A matrix: a tensor, or one with subscripts but for its rows and columns; run together under vec."""
+        tensor = view.tensor
+        lengths = [length.extent({}) for length in matrix_shape(view)] if len(view.whole) <= 2 else [1, 1]
+        extents = (lengths[0], lengths[1])
+        if not view.fixed and not view.joined:
+            if self.names.signal(tensor) is not None or self.names.gradient(tensor) is not None:
+                return self.nabla(tensor, extents)
+            own = self.meet(self.names.matrix_symbol(tensor, self.names.symbol(tensor)), tensor, extents)
+            return matrix(own, self.shapes[own])
+        word = "vec" if view.joined else ""
+        samples = tuple(number(s, at) for s, e in view.fixed if e == "N")
+        lower = tuple(number(s, at) for s, e in view.fixed if e != "N")
         gradient = None if self.names.signal(tensor) else self.names.gradient(tensor)
         of = self.of(tensor) if gradient else tensor
         symbol = self.names.signal(tensor) or self.names.symbol(of)
-        if not places:
+        if not view.fixed:
             symbol = self.names.matrix_symbol(tensor, symbol)
         own = self.meet(symbol, of)
-        shape = (self.size(form.shape[0]), self.size(form.shape[1]))
-        self.blocks[view, own, len(places)] = shape
-        value = matrix((view, "∇" if gradient else "", own, samples, lower), shape)
+        shape = (self.size(extents[0]), self.size(extents[1]))
+        self.blocks[word, own, len(view.fixed)] = shape
+        value = matrix((word, "∇" if gradient else "", own, samples, lower), shape)
         if gradient:
             self.loss()
         return self.share(tensor, value) if gradient else value
@@ -280,71 +312,23 @@ class Intended:
             return entrywise(lambda v: unknown("step", v), *arguments)
         return applied(called(function), *arguments)
 
-    # Planes -----------------------------------------------------------------------------------------
-
-    def plane(self, node: pl.Plane, at: Place) -> Value:
-        if not node.axes:
-            return self.component(node.read, at)
-        tensor = node.read.tensor
-        axes = list(enumerate(zip(node.read.subscripts, tensor.shape, strict=True)))
-        samples = tuple(number(s, at) for k, (s, e) in axes if e == "N" and k not in node.axes)
-        lower = tuple(number(s, at) for k, (s, e) in axes if e != "N" and k not in node.axes)
-        whole = not node.subscripts
+    def plane(self, view: View, at: Place) -> Value:
+        tensor = view.tensor
+        if None not in view.at:
+            return self.component(Component(tensor, tuple(s for s, _ in view.fixed), view.pad), at)
+        samples = tuple(number(s, at) for s, e in view.fixed if e == "N")
+        lower = tuple(number(s, at) for s, e in view.fixed if e != "N")
         signal = self.names.signal(tensor)
         if signal is not None:
             return plane(self.meet(signal, tensor), samples, lower)
         gradient = self.names.gradient(tensor)
         of = self.of(tensor) if gradient else tensor
-        symbol = self.names.matrix_symbol(tensor, self.names.symbol(of)) if whole else self.names.symbol(of)
+        symbol = self.names.symbol(of) if view.fixed else self.names.matrix_symbol(tensor, self.names.symbol(of))
         own = self.meet(symbol, of)
         if gradient is None:
             return plane(own, samples, lower)
         self.loss()
         return self.share(tensor, plane("∇", own, samples, lower))
-
-    def form(self, form: pl.Form, at: Place) -> Value:
-        match form:
-            case pl.Plane():
-                return self.plane(form, at)
-            case pl.Number(value=value):
-                return self.expression(value, at)
-            case pl.Ones(shape=shape):
-                return plane("𝟏", "×".join(map(str, shape)))
-            case pl.Pad(of=of):
-                inner = self.form(of, at)
-                return inner if form.idle else operated(_margin(form), inner)
-            case pl.Up(of=of, factors=factors) | pl.Down(of=of, factors=factors):
-                sign = "↑" if isinstance(form, pl.Up) else "↓"
-                steps = str(factors[0]) if len(set(factors)) == 1 else ",".join(map(str, factors))
-                return operated(sign + steps, self.form(of, at))
-            case pl.Correlate(large=large, kernel=kernel):
-                return bilinear("⋆", self.form(large, at), self.form(kernel, at))
-            case pl.Convolve(left=left, right=right):
-                return bilinear("∗", self.form(left, at), self.form(right, at))
-            case pl.Extreme(position=position, of=of, window=window, holes=holes):
-                apart = "" if set(holes) == {1} else "↑" + ",".join(map(str, holes))
-                word = "argmaxpool" if position else "maxpool"
-                return operated(f"{word}_{'×'.join(map(str, window))}{apart}", self.form(of, at))
-            case pl.Unpool(of=of, position=position):
-                return plane("unpool", key(self.form(position, at)), key(self.form(of, at)))
-            case pl.Hadamard(factors=factors):
-                return _times(self.form(f, at) for f in factors)
-            case pl.Plus(terms=terms):
-                values = [self.form(t, at) for t in terms]
-                return sum(values[1:], values[0]) % PRIME
-            case pl.Scale(number=n, scalars=scalars, of=of):
-                return _times([self.form(of, at), *(self.form(s, at) for s in scalars)]) * exact(n) % PRIME
-            case pl.Sum(indices=indices, of=of):
-                names = [shown(i.name) for i in indices]
-                places = (dict(zip(names, p, strict=True)) for p in product(range(2), repeat=len(names)))
-                values = [self.form(of, {**at, **place}) for place in places]
-                return sum(values[1:], values[0]) % PRIME
-            case pl.Total(of=of):
-                return total(self.form(of, at))
-            case pl.Entrywise(function="power", arguments=(base,), exponent=Fraction() as exponent):
-                return power(self.form(base, at), exponent)
-            case pl.Entrywise(function=function, arguments=arguments):
-                return self.function(function, [self.form(a, at) for a in arguments])
 
     def part(self, part: object, at: Place) -> Value:
         self.at = at
@@ -364,7 +348,8 @@ class Intended:
             case Worked(expr=expr):
                 return self.worked(expr)
             case _:
-                return self.form(part, at) if self.mode == "planes" else self.matrix(part)  # pyright: ignore[reportArgumentType]
+                assert isinstance(part, Form)
+                return self.form(part, at)
 
     def worked(self, node: Expr) -> int:
         """A line of numbers. What stands for terms left out is one unknown number."""
@@ -412,8 +397,8 @@ def _times(values: Iterable[Value]) -> Value:
     return first
 
 
-def _margin(form: pl.Pad) -> str:
-    pairs = list(zip(form.before, form.after, strict=True))
+def _margin(form: Operation) -> str:
+    pairs = list(zip(form["before"], form["after"], strict=True))
     known = [a for pair in pairs for a in pair if a is not None]
     crop = all(a <= 0 for a in known)
     texts: list[str] = []
@@ -428,12 +413,19 @@ def number(subscript: Affine, at: Place) -> int:
 
 
 def mode_of(formula: Formula) -> str:
-    kinds = [type(p).__module__ for p in formula.parts if not isinstance(p, str | Nabla | Numbers | Worked)]
-    if any(k.endswith("derive.planes") for k in kinds):
-        return "planes"
-    if any(k.endswith("derive.matrix") for k in kinds) or any(isinstance(p, Nabla) for p in formula.parts):
+    """How a row of letters is read: as a product of matrices, of numbers and planes, or of components."""
+    forms = [part for part in formula.parts if isinstance(part, Form)]
+    inside = [node for form in forms for node in walk(form)]
+    matrices = any(isinstance(node, Operation) and OPERATORS[node.name].kind == "matrix" for node in inside)
+    joined = any(isinstance(node, View) and node.joined for node in inside)
+    if matrices or joined or any(isinstance(node, Fill | Jacobian) for node in inside):
         return "matrix"
-    return "components"
+    if forms:
+        several = any(isinstance(node, View) and len(node.whole) > 2 for node in inside)
+        planes = any(isinstance(node, Operation) and OPERATORS[node.name].kind == "plane" for node in inside)
+        fixed = any(isinstance(node, View) and node.fixed for node in inside)
+        return "planes" if several or planes or fixed or any(isinstance(n, Ones) for n in inside) else "matrix"
+    return "matrix" if any(isinstance(part, Nabla) for part in formula.parts) else "components"
 
 
 def indices_of(formula: Formula) -> list[Index]:
@@ -464,24 +456,13 @@ def indices_of(formula: Formula) -> list[Index]:
     for part in formula.parts:
         if isinstance(part, Expr):
             expression(part)
-        elif isinstance(part, m.Matrix):
-            for node in blocks.walk(part):
+        elif isinstance(part, Form):
+            for node in walk(part):
                 match node:
-                    case m.Block(at=at):
-                        meet([s for s in at if s is not None])
-                    case m.Sum(indices=indices):
+                    case View():
+                        meet([s for s, _ in node.fixed])
+                    case Sum(indices=indices):
                         found.update(dict.fromkeys(indices))
-                    case _:
-                        pass
-        elif isinstance(part, pl.Form):
-            for node in pl.walk(part):
-                match node:
-                    case pl.Plane(read=read):
-                        expression(read)
-                    case pl.Sum(indices=indices):
-                        found.update(dict.fromkeys(indices))
-                    case pl.Unpool(position=position):
-                        expression(position.read)
                     case _:
                         pass
     return list(found)

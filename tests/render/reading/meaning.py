@@ -171,9 +171,13 @@ class Reading:
         scale = prod(number for v in values if (number := _scalar(v)) is not None) % PRIME
         rest = [v for v in values if _scalar(v) is None]
         while len(rest) > 1:
-            # 𝟏ᵀ 𝟏 has no known size: what stands beside it comes first.
-            place = next(k for k in range(len(rest)) if k + 1 == len(rest) or not _both_ones(rest[k], rest[k + 1]))
+            # 𝟏ᵀ 𝟏 has no known size: what stands beside it comes first, and a sum of rows or columns before 𝟏 as one.
+            pairs = [k for k in range(len(rest) - 1) if not _both_ones(rest[k], rest[k + 1])]
+            sized = (k for k in pairs if not isinstance(rest[k], _One) and not isinstance(rest[k + 1], _OneRow))
+            place = next(sized, pairs[0] if pairs else len(rest) - 1)
             if place + 1 == len(rest):
+                if [type(v) for v in rest] == [_One, _OneRow]:
+                    return scale  # 𝟏 𝟏ᵀ is as large as it must be
                 raise ReadingError("a product of ones")
             rest[place : place + 2] = [matmul(rest[place], rest[place + 1])]
         return scale * (1 if not rest or isinstance(rest[0], _One | _OneRow) else rest[0]) % PRIME
@@ -186,6 +190,8 @@ class Reading:
             if of.letter is None or wrt.letter is None:
                 raise ReadingError("a Jacobian of no letters")
             a, b = self.symbol(of.letter), self.symbol(wrt.letter)
+            if a == self.known.loss and (wrt.letter.lower or any(u.startswith("(") for u in wrt.letter.upper)):
+                return self.block(wrt.letter, at, "∇")
             if a == self.known.loss:
                 return matrix(("∇", b), self.known.shapes[b])
             return matrix(("∂", a, b), (self.known.shapes[a][0], self.known.shapes[b][0]))
@@ -263,6 +269,8 @@ class Reading:
             return matrix(("onehot", key(values[0])), self.known.blocks["onehot", self.symbol(own), 0])
         if name == "softmax":
             return softmax(values[0])
+        if name.endswith("max") and len(values) == 1:
+            return extreme(name, values[0])
         if name == "diag":
             return np.diag(values[0][:, 0])
         if name == "sum":
@@ -361,6 +369,16 @@ def _ones(node: Node) -> str:
 
 def _both_ones(left: Value, right: Value) -> bool:
     return isinstance(left, _One | _OneRow) and isinstance(right, _One | _OneRow)
+
+
+def extreme(name: str, value: Value) -> Value:
+    """The maximum, or its place, of each row or each column; of a column, its one."""
+    kind = name.removeprefix("row").removeprefix("col")
+    if isinstance(value, int):
+        raise ReadingError(f"{name} of a number")
+    if name.startswith("row"):
+        return np.array([[unknown(kind, *row)] for row in value], dtype=object)
+    return np.array([[unknown(kind, *column) for column in value.T]], dtype=object)
 
 
 def _scalar(value: Value) -> int | None:

@@ -1,11 +1,11 @@
-"""Every concise form of a convolution or a pooling equals the component form, by two evaluators that share nothing."""
+"""Every concise form of a convolution or a pooling equals the component form, in floats and in the field."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,26 +14,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from chainrule.derive import Lemma
-from chainrule.derive.planes import (
-    Convolve,
-    Correlate,
-    Down,
-    Extreme,
-    Form,
-    Length,
-    Pad,
-    Plane,
-    Unpool,
-    Up,
-    assembled,
-    walk,
-)
-from chainrule.derive.window import Concise, concise, recognise
+from chainrule.derive.scene import Line, of_lemma
+from chainrule.derive.subject import Subject
+from chainrule.errors import ShapeError
+from chainrule.evaluate import exact
 from chainrule.evaluate import numpy as executor
-from chainrule.evaluate.functions import FUNCTIONS
+from chainrule.forms import Concise, Form, concise, holds, operation, shape, walk
+from chainrule.forms.nodes import Operation, parts, rebuilt
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.program import Equation
+from chainrule.verify.exact import SceneCheck
 from tests.derive.cases import CASES, Case
+from tests.forms.values import concise as concise_value
 
 Array = NDArray[Any]
 SAMPLES = {"N": 2}
@@ -81,8 +73,11 @@ def detailed(equations: Iterable[Equation], values: Mapping[str, Array], auxilia
 
 
 def planes(form: Concise, values: Mapping[str, Array]) -> Array:
-    array = assembled(form.left, form.right, values, extents=SAMPLES, functions=FUNCTIONS)
-    return scattered(form.left.read, array.astype(float))
+    return scattered(form.target, concise_value(form, values, SAMPLES).astype(float))
+
+
+def of_planes(form: Concise | None) -> Concise | None:
+    return form if form is not None and form.family == "planes" else None
 
 
 def drawn(read: Iterable[Tensor], auxiliary: Iterable[Equation] = (), seed: int = 0) -> dict[str, Array]:
@@ -127,13 +122,13 @@ def check(case: Case, expected: set[str] | None) -> None:
     found = dict.fromkeys(expected or (), 0)
     derivation = case.derivation
     for equation in derivation.forward.equations:
-        form = recognise(equation.target, equation.value)
+        form = of_planes(concise(equation.target, equation.value))
         if form is not None and "argmax" not in equation.tensor.name:
             values = drawn(equation.value.tensors)
             assert agree(planes(form, values), detailed([equation], values)), equation
             found[""] = found.get("", 0) + 1
     for name, lemma in lemmas(case):
-        form = concise(lemma)
+        form = of_planes(lemma.concise)
         if form is not None:
             values = data(lemma)
             assert agree(planes(form, values), result(lemma, values)), str(lemma)
@@ -150,14 +145,15 @@ def test_the_concise_form_equals_the_detailed_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_FORM))
 def test_what_is_no_sliding_window_has_no_form(name: str) -> None:
-    moving = (Correlate, Convolve, Extreme, Unpool)
-    forms = [concise(lemma) for _, lemma in lemmas(CASES[name])]
-    assert not any(isinstance(node, moving) for form in forms if form for node in walk(form.right))
+    moving = ("correlate", "convolve", "maxpool", "argmaxpool", "unpool")
+    forms = [lemma.concise for _, lemma in lemmas(CASES[name])]
+    nodes = [node for form in forms if form for node in walk(form.right) if isinstance(node, Operation)]
+    assert not any(node.name in moving for node in nodes)
 
 
 def test_the_position_of_the_maximum_has_a_form() -> None:
     argmax = CASES["max_pool_overlapping_padded"].derivation.forward.equations[-1]
-    form = recognise(argmax.target, argmax.value)
+    form = concise(argmax.target, argmax.value)
     assert form is not None
     values = drawn(argmax.value.tensors)
     assert agree(planes(form, values), detailed([argmax], values))
@@ -218,51 +214,41 @@ def test_drawn_pools(first: Any, second: Any, kind: str, flat: bool) -> None:
 # --- corrupted forms ----------------------------------------------------------------------------
 
 
-def changed(form: Any, change: Callable[[Form], Form]) -> Any:
-    """The form with every node changed, from the inside out."""
-    if isinstance(form, Form):
-        own = {f.name: changed(getattr(form, f.name), change) for f in fields(form)}
-        return change(replace(form, **own))
-    if isinstance(form, tuple):
-        return tuple(changed(part, change) for part in cast(tuple[object, ...], form))
-    return form
+def changed(form: Form, change: Callable[[Operation], Form]) -> Form:
+    """The form with every operation changed, from the inside out."""
+    form = rebuilt(form, [changed(part, change) for part in parts(form)])
+    return change(form) if isinstance(form, Operation) else form
 
 
-def unpadded(form: Form) -> Form:
-    return replace(form, before=tuple(b + 1 for b in form.before)) if isinstance(form, Pad) else form
+def with_parameter(form: Operation, name: str, change: Callable[[int], int]) -> Operation:
+    own = {**dict(form.parameters), name: tuple(map(change, form[name]))}
+    return operation(form.name, *form.of, **own)
 
 
-def unrotated(form: Form) -> Form:
+def unpadded(form: Operation) -> Form:
+    return with_parameter(form, "before", lambda b: b + 1) if form.name == "pad" else form
+
+
+def unrotated(form: Operation) -> Form:
     """A full correlation in place of the convolution: the kernel not turned round."""
-    if not isinstance(form, Convolve):
+    if form.name != "convolve":
         return form
-    kernel, large = extents(form.right), extents(form.left)
-    size = tuple(Length(n + 2 * (k - 1)) for n, k in zip(large, kernel, strict=True))
-    lengths = tuple(map(Length, large))
-    around = Pad(form.left, tuple(k - 1 for k in kernel), size, lengths, (1,) * len(kernel), Fraction(0))
-    return Correlate(around, form.right)
+    around = tuple(length.known or 0 for length in shape(form.of[1]))
+    before = tuple(k - 1 for k in around)
+    grown = operation("pad", form.of[0], before=before, after=before, value=(Fraction(0),) * len(before))
+    return operation("correlate", grown, form.of[1])
 
 
-def extents(form: Form) -> tuple[int, ...]:
-    match form:
-        case Up(of=of, factors=factors):
-            return tuple(f * (n - 1) + 1 for f, n in zip(factors, extents(of), strict=True))
-        case Plane(read=component, axes=axes_):
-            return tuple(e for k in axes_ if isinstance(e := component.tensor.shape[k], int))
-        case _:
-            raise AssertionError(form)
+def without_zeros(form: Operation) -> Form:
+    return form.of[0] if form.name == "up" else form
 
 
-def without_zeros(form: Form) -> Form:
-    return form.of if isinstance(form, Up) else form
+def without_steps(form: Operation) -> Form:
+    return with_parameter(form, "factor", lambda _: 1) if form.name == "down" else form
 
 
-def without_steps(form: Form) -> Form:
-    return replace(form, factors=(1,) * len(form.factors)) if isinstance(form, Down) else form
-
-
-def misplaced(form: Form) -> Form:
-    return replace(form, before=tuple(b - 1 for b in form.before)) if isinstance(form, Unpool) else form
+def misplaced(form: Operation) -> Form:
+    return with_parameter(form, "before", lambda b: b - 1) if form.name == "unpool" else form
 
 
 CORRUPTED = {
@@ -279,21 +265,32 @@ CORRUPTED = {
 
 
 @pytest.mark.parametrize("name", CORRUPTED)
-def test_a_corrupted_form_is_told_apart(name: str) -> None:
+def test_a_corrupted_form_is_refused(name: str) -> None:
     case, wrt, change = CORRUPTED[name]
     lemma = next(lemma for tensor, lemma in lemmas(CASES[case]) if tensor == wrt)
-    form = concise(lemma)
-    assert form is not None
+    form = lemma.concise
+    assert form is not None and holds(form)
     values = data(lemma)
     right = result(lemma, values)
     assert agree(planes(form, values), right)
-    corrupted = changed(form.right, change)
-    assert corrupted != form.right
+    wrong = replace(form, right=changed(form.right, change))
+    assert wrong != form and not holds(wrong)
     try:
-        wrong = planes(replace(form, right=corrupted), values)
-    except ValueError:
-        return  # The shapes do not even fit.
-    assert not agree(wrong, right)
+        assert not agree(planes(wrong, values), right)
+        line = Line(Subject("other", y=name), "form in planes", form.detailed, wrong.expanded(SAMPLES))
+        assert set(SceneCheck(replace(of_lemma(lemma, SAMPLES), lines=(line,))).run(3)) == {0}
+    except ShapeError:
+        return  # It reads outside its tensors.
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if "conv" in n or "pool" in n or n == "reshape"])
+def test_forms_in_planes_hold_exactly(name: str) -> None:
+    rules: list[str] = []
+    for _, lemma in lemmas(CASES[name]):
+        check = SceneCheck(of_lemma(lemma, SAMPLES))
+        rules += [line.rule for line in check.scene.lines]
+        assert check.run(3) == {}
+    assert ("form in planes" in rules) == (name != "reshape")  # a mixed-radix number leaves no axis whole
 
 
 # --- what is said -------------------------------------------------------------------------------
@@ -301,37 +298,32 @@ def test_a_corrupted_form_is_told_apart(name: str) -> None:
 
 def test_the_stride_gives_one_form_for_all_residue_classes() -> None:
     lemma = next(lemma for name, lemma in lemmas(CASES["conv2d_stride_padding"]) if name == "x")
-    form = concise(lemma)
-    assert len(lemma.pieces) == 4 and form is not None
-    assert [type(n).__name__ for n in walk(form.right)] == ["Sum", "Pad", "Convolve", "Up", "Plane", "Plane"]
+    assert len(lemma.pieces) == 4 and lemma.concise is not None
+    names = [n.name if isinstance(n, Operation) else type(n).__name__ for n in walk(lemma.concise.right)]
+    assert names == ["Sum", "pad", "convolve", "up", "View", "View"]
 
 
 def test_exact_numbers_stay_exact() -> None:
     equation = CASES["mean_pool_overlapping_padded"].derivation.forward.equations[0]
-    form = recognise(equation.target, equation.value)
+    form = concise(equation.target, equation.value)
     assert form is not None
-    x = np.full((2, 2, 7, 5), Fraction(1), dtype=object)
-    array = assembled(form.left, form.right, {"x": x}, extents=SAMPLES, functions=FUNCTIONS)
-    assert {*array.flat} == {Fraction(4, 9), Fraction(2, 3), Fraction(1)}
-
-
-def test_a_length_of_named_extents_is_known_once_they_cancel() -> None:
-    n = Length.of("K")
-    assert n.known is None and (n + n * -1 + 3).known == 3
-    assert (n * 2 + 1).value({"K": 4}) == 9
+    line = exact.Line(form.expanded(SAMPLES), {"x": dict.fromkeys(np.ndindex(2, 2, 7, 5), Fraction(1))}, SAMPLES)
+    places = np.ndindex(*(exact.size(i.extent, SAMPLES) for i in form.target.free))
+    found = {exact.plain(line.at(dict(zip(form.target.free, place, strict=True)))) for place in places}
+    assert found == {Fraction(4, 9), Fraction(2, 3), Fraction(1)}
 
 
 def test_a_window_over_an_open_extent_says_how_far_it_is_padded_only_where_it_knows() -> None:
     case = Case("open", "y[n, i<3] = sum[p](W[p]*pad(x, 0)[n, 2*i + p - 1])", {"x": ("N", "K"), "W": (3,)})
     equation = case.program.equations[0]
-    form = recognise(equation.target, equation.value)
+    form = concise(equation.target, equation.value)
     assert form is not None
-    (pad,) = (node for node in walk(form.right) if isinstance(node, Pad))
-    assert pad.before == (1,) and pad.after == (None,)
+    (pad,) = (node for node in walk(form.right) if isinstance(node, Operation) and node.name == "pad")
+    assert pad["before"] == (1,) and pad["after"] == (None,)
     rng = np.random.default_rng(0)
     values = {"x": rng.standard_normal((2, 5)), "W": rng.standard_normal(3)}
     sizes = {"N": 2, "K": 5}
-    one = assembled(form.left, form.right, values, extents=sizes, functions=FUNCTIONS)
+    one = concise_value(form, values, sizes)
     assert np.allclose(one, executor.evaluate(equation.value, values, equation.target.free, extents=sizes))
 
 
@@ -343,7 +335,7 @@ def test_a_function_of_the_padding_is_no_padding() -> None:
         text = f"y[n, i<4] = sum[p<3]({summand.format('[n, 2*i + p - 1]')})"
         case = Case("padded", text, {"x": ("N", 7)})
         equation = case.program.equations[0]
-        assert (recognise(equation.target, equation.value) is not None) == has
+        assert (of_planes(concise(equation.target, equation.value)) is not None) == has
         check(case, None)
 
 

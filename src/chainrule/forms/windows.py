@@ -1,4 +1,4 @@
-"""The concise form of a line with sliding windows: correlations and convolutions of planes.
+"""Recognising planes: lines with sliding windows as correlations and convolutions.
 
 A *plane* is a tensor with its spatial axes left whole; other indices stay as subscripts. One spatial dimension is
 one linear relation, total = s·i + d·p + c, between three indices. Which of them is the output says what the line is:
@@ -8,75 +8,36 @@ one linear relation, total = s·i + d·p + c, between three indices. Which of th
     total  Σ_ip [total = …]·B_i·K_p        crop((B↑s) ∗ (K↑d))  a true convolution, in full
 
 ↑s inserts s − 1 zeros between neighbours and ↓s keeps every s-th entry. A missing K is a window of ones. What is no
-such line has no form: `recognise` gives None. The forms are evaluated in `derive.planes`, by other means than the
-component forms.
+such line has no form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import prod
 
-from chainrule.derive.lemma import Lemma, adjoint_of
-from chainrule.derive.planes import (
-    Convolve,
-    Correlate,
-    Down,
-    Entrywise,
-    Extreme,
+from chainrule.forms.matrices import Found, NoFormError
+from chainrule.forms.nodes import (
+    ONE,
     Form,
-    Hadamard,
     Length,
     Number,
     Ones,
-    Pad,
-    Plane,
-    Plus,
-    Scale,
+    Operation,
     Sum,
-    Total,
-    Unpool,
-    Up,
-    over,
+    View,
+    operation,
+    scaled,
+    seen,
+    several,
     walk,
 )
-from chainrule.ir.expr import (
-    Add,
-    Apply,
-    Component,
-    Constant,
-    Delta,
-    Derivative,
-    Expr,
-    Guard,
-    Multiply,
-    Power,
-    Reduce,
-    Size,
-    Tensor,
-)
+from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size
 from chainrule.ir.expr import Pad as PadValue
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.walk import components, fresh, nodes, rename, replace_tensors
-
-ONE = Fraction(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Concise:
-    """left = right, in planes; `detailed` is the component form that it was read from."""
-
-    left: Plane
-    right: Form
-    detailed: Expr
-
-    def over(self, mapping: Mapping[Tensor, Tensor], gradient: Tensor) -> Concise:
-        """The same over other tensors, as what `gradient` is."""
-        left = Plane(Component(gradient, self.left.read.subscripts), self.left.axes)
-        return Concise(left, over(self.right, mapping), replace_tensors(self.detailed, mapping))
+from chainrule.ir.walk import components, fresh, nodes, rename
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +63,6 @@ class _Relation:
         return left
 
 
-class _NoFormError(Exception):
-    """The expression is no expression in planes."""
-
-
 @dataclass(slots=True)
 class _Term:
     """number · Σ over `indices` of the product of `factors`, and what its affine reads and brackets say."""
@@ -117,8 +74,7 @@ class _Term:
     relations: list[_Relation]
 
 
-@lru_cache(maxsize=1024)
-def recognise(target: Component, value: Expr) -> Concise | None:
+def planes(target: Component, value: Expr) -> Found | None:
     """The form in planes of target = value, or None."""
     try:
         terms = [_read(t, target) for t in (value.terms if isinstance(value, Add) else (value,))]
@@ -127,21 +83,20 @@ def recognise(target: Component, value: Expr) -> Concise | None:
         entrywise = not outputs and not any(t.indices for t in terms) and None not in plain and len(plain) > 2
         if entrywise:
             outputs = _always_together(target, value)
-        axes = tuple(k for k, i in enumerate(plain) if i in outputs)
         out = [i for i in plain if i is not None and i in outputs]
         if len(out) != len(outputs):
             return None
         forms = [_form(t, out, target) for t in terms]
-        if not entrywise and not any(map(_windowed, forms)) and len(axes) < len(plain):
+        if not entrywise and not any(map(_windowed, forms)) and len(out) < len(plain):
             return None
-    except _NoFormError:
+    except NoFormError:
         return None
-    form = forms[0] if len(forms) == 1 else Plus(tuple(forms))
-    if out and not any((isinstance(n, Plane) and n.axes) or isinstance(n, Ones) for n in walk(form)):
-        ones = Ones(tuple(i.extent for i in out))
-        number, scalars = (form.number, (*form.scalars, form.of)) if isinstance(form, Scale) else (ONE, (form,))
-        form = Scale(number, scalars, ones)
-    return Concise(Plane(target, axes), form, value)
+    form = several("plus", forms)
+    if out and not any((isinstance(n, View) and None in n.at) or isinstance(n, Ones) for n in walk(form)):
+        factors = form.of if isinstance(form, Operation) and form.name == "scale" else (form,)
+        form = Operation("scale", (Ones(tuple(i.extent for i in out)), *factors[1:], factors[0]))
+    left = seen(target.tensor, [None if i in outputs else s for i, s in zip(plain, target.subscripts, strict=True)])
+    return Found(left, form, tuple(i for i in target.free if i not in outputs))
 
 
 def _always_together(target: Component, value: Expr) -> set[Index]:
@@ -154,29 +109,6 @@ def _always_together(target: Component, value: Expr) -> set[Index]:
             break
         found -= alone | {i for i in found if i.is_sample}
     return found
-
-
-def concise(lemma: Lemma) -> Concise | None:
-    """The form in planes of a lemma's result: of the line that leaves the most axes whole, and of those the last. Where
-    the result stands in pieces, or its index was split, that is a line before the parting."""
-    forms = [form for target, value in _lines(lemma) if (form := recognise(target, value))]
-    return max(reversed(forms), key=lambda form: len(form.left.axes), default=None)
-
-
-def _lines(lemma: Lemma) -> Iterable[tuple[Component, Expr]]:
-    """The lines without derivatives that all pieces share, and what each is equal to."""
-    first, *others = (piece.steps for piece in lemma.pieces)
-    shared = len(first)
-    for steps in others:
-        same = (a == b for a, b in zip(first, steps, strict=False))
-        shared = min(shared, next((k for k, s in enumerate(same) if not s), len(steps)))
-    target = Component(adjoint_of(lemma.wrt.tensor), lemma.wrt.subscripts)
-    for step in (*lemma.steps, *first[:shared]):
-        if step.split is not None:
-            index, affine = step.split
-            target = Component(target.tensor, tuple(s.substitute({index: affine}) for s in target.subscripts))
-        if Derivative not in step.after.types:
-            yield target, step.after
 
 
 # --- reading a term -----------------------------------------------------------------------------
@@ -233,7 +165,7 @@ def _relate(term: _Term, factors: Sequence[Expr], target: Component) -> None:
             case Delta(left=left, right=Affine() as right):
                 relation = _relation(left - right, target)
                 if relation is None:
-                    raise _NoFormError
+                    raise NoFormError
                 term.relations.append(relation)
                 continue
             case Reduce(kind="max" | "argmax", body=Component() as body):
@@ -251,7 +183,7 @@ def _relate(term: _Term, factors: Sequence[Expr], target: Component) -> None:
                     term.relations.append(relation)
     used = [i for r in term.relations for i in r.indices]
     if len(set(used)) != len(used):
-        raise _NoFormError
+        raise NoFormError
     order = {s.plain: k for k, s in enumerate(target.subscripts)}
     term.relations.sort(key=lambda r: order.get(r.output, -1))
 
@@ -294,17 +226,17 @@ def _form(term: _Term, out: Sequence[Index], target: Component) -> Form:
     """The form of a term whose planes have the axes `out`."""
     relations = term.relations
     if relations and [r.output for r in relations] != list(out):
-        raise _NoFormError
+        raise NoFormError
     within = {i for r in relations for i in r.indices}
     left = [i for i in term.indices if i not in within]
     groups = _groups(term, out, left)
     inner = _core(term, groups) if relations else None
     result = [*([] if inner is None else [inner]), *groups.output]
     if not relations and (groups.masks or groups.reduce):
-        raise _NoFormError
+        raise NoFormError
     if not relations and groups.whole:
         bound = [i for i in left if not i.is_sample]
-        result.append(Total(_product(groups.whole, Ones(()))))
+        result.append(operation("total", _product(groups.whole, Ones(()))))
         left = [i for i in left if i not in bound]
     scalars = groups.scalars
     if not result:
@@ -313,13 +245,13 @@ def _form(term: _Term, out: Sequence[Index], target: Component) -> Form:
     inside = tuple(s for s in scalars if any(i in left for n in walk(s) for i in _free(n)))
     outside = tuple(s for s in scalars if s not in inside)
     if inside:
-        form = Scale(ONE, inside, form)
+        form = scaled(ONE, inside, form)
     form = Sum(tuple(left), form) if left else form
-    return Scale(term.number, outside, form) if term.number != 1 or outside else form
+    return scaled(term.number, outside, form)
 
 
-def _free(form: Form) -> tuple[Index, ...]:
-    return form.read.free if isinstance(form, Plane) else ()
+def _free(form: Form) -> list[Index]:
+    return [i for s, _ in form.fixed for i in s.indices] if isinstance(form, View) else []
 
 
 @dataclass(slots=True)
@@ -345,7 +277,7 @@ def _groups(term: _Term, out: Sequence[Index], left: Sequence[Index]) -> _Groups
     found = _Groups([], [], [], [], [], axes, [])
     lists = {"output": found.output, "big": found.big, "kernel": found.kernel, "whole": found.whole}
     if not _vanish_outside(term):
-        raise _NoFormError
+        raise NoFormError
     for factor in term.factors:
         match factor:
             case Delta(right=Component()):
@@ -360,7 +292,7 @@ def _groups(term: _Term, out: Sequence[Index], left: Sequence[Index]) -> _Groups
                 found.value = "-inf" if body.pad is None else body.pad
                 factor = body
             case Component(pad=pad) if pad not in (None, 0):
-                raise _NoFormError
+                raise NoFormError
             case _:
                 pass
         spatial = {i for group in axes.values() for i in group} | set(term.hidden.values())
@@ -370,7 +302,7 @@ def _groups(term: _Term, out: Sequence[Index], left: Sequence[Index]) -> _Groups
             continue
         group = next((g for g, own in axes.items() if touched == set(own)), None)
         if group is None or (group == "whole" and (relations or found.whole)):
-            raise _NoFormError
+            raise NoFormError
         lists[group].append(_pointwise(factor, axes[group], term))
     return found
 
@@ -394,7 +326,7 @@ def _roles(term: _Term) -> dict[str, tuple[Index, ...]]:
     relations = term.relations
     at_total = {r.output == r.total for r in relations}
     if len(at_total) > 1:
-        raise _NoFormError
+        raise NoFormError
     if not at_total.pop():
         return {
             "big": tuple(r.total for r in relations), "kernel": tuple(r.rest(r.total, r.output) for r in relations),
@@ -406,7 +338,7 @@ def _roles(term: _Term) -> dict[str, tuple[Index, ...]]:
         own = tuple(i for r in relations for i in (r.first, r.second) if i in touched)
         if len(own) == len(relations):
             return {"big": own, "kernel": tuple(r.rest(r.total, i) for r, i in zip(relations, own, strict=True))}
-    raise _NoFormError
+    raise NoFormError
 
 
 def _touched(expr: Expr, hidden: Mapping[tuple[Affine, Extent], Index]) -> set[Index]:
@@ -427,21 +359,22 @@ def _pointwise(expr: Expr, axes: tuple[Index, ...], term: _Term) -> Form:
         case Constant() | Size():
             return Number(expr)
         case Power(base=base, exponent=exponent):
-            return Entrywise("power", (_pointwise(base, axes, term),), exponent)
+            return operation("power", _pointwise(base, axes, term), exponent=exponent)
         case Apply(function=function, arguments=arguments):
-            return Entrywise(function, tuple(_pointwise(a, axes, term) for a in arguments))
+            name = "apply" if len(arguments) == 1 else "apply2"
+            return operation(name, *(_pointwise(a, axes, term) for a in arguments), function=function)
         case Add(terms=terms):
-            return Plus(tuple(_pointwise(t, axes, term) for t in terms))
+            return several("plus", [_pointwise(t, axes, term) for t in terms])
         case Multiply(factors=factors):
             numbers = [f.value for f in factors if isinstance(f, Constant) and isinstance(f.value, Fraction)]
             others = [f for f in factors if not (isinstance(f, Constant) and isinstance(f.value, Fraction))]
             form = _product([_pointwise(f, axes, term) for f in others], Number(Constant(ONE)))
-            return Scale(prod(numbers, start=ONE), (), form) if numbers else form
+            return scaled(prod(numbers, start=ONE), (), form)
         case _:
-            raise _NoFormError
+            raise NoFormError
 
 
-def _plane(read: Component, axes: tuple[Index, ...], hidden: Mapping[tuple[Affine, Extent], Index]) -> Plane:
+def _plane(read: Component, axes: tuple[Index, ...], hidden: Mapping[tuple[Affine, Extent], Index]) -> View:
     """The tensor read at all of `axes`, or at none of them."""
     pairs = zip(read.subscripts, read.tensor.shape, strict=True)
     at = [hidden.get((s, e), s.plain) for s, e in pairs]
@@ -449,10 +382,11 @@ def _plane(read: Component, axes: tuple[Index, ...], hidden: Mapping[tuple[Affin
     order = [at[k] for k in places]
     others = [s for k, s in enumerate(read.subscripts) if k not in places]
     if order not in ([], list(axes)) or any(i in axes for s in others for i in s.indices):
-        raise _NoFormError
+        raise NoFormError
     if any(i.extent != read.tensor.shape[k] for k, i in zip(places, axes, strict=False) if places):
-        raise _NoFormError
-    return Plane(read, places)
+        raise NoFormError
+    at = [None if k in places else s for k, s in enumerate(read.subscripts)]
+    return seen(read.tensor, at, read.pad)
 
 
 def _core(term: _Term, groups: _Groups) -> Form:
@@ -466,45 +400,66 @@ def _core(term: _Term, groups: _Groups) -> Form:
         holes = tuple(r.step(i) for r, i in zip(relations, kernel, strict=True))
         reach = tuple(_reach(r, i, o) for r, i, o in zip(relations, kernel, outputs, strict=True))
         if groups.masks or (not groups.big and groups.reduce):
-            raise _NoFormError
+            raise NoFormError
         large = _product(groups.big, Ones(tuple(i.extent for i in big)))
         lengths = tuple(Length.of(i.extent) for i in big)
-        padded = Pad(large, before, reach, lengths, strides, groups.value)
+        padded = _pad(large, before, reach, lengths, strides, groups.value)
         if groups.reduce is not None:
             if groups.reduce.indices != kernel or groups.kernel:
-                raise _NoFormError
-            inner: Form = Extreme(groups.reduce.kind == "argmax", padded, window.shape, holes)
+                raise NoFormError
+            name = "maxpool" if groups.reduce.kind == "max" else "argmaxpool"
+            inner: Form = operation(name, padded, window=window.shape, hole=holes)
         else:
-            inner = Correlate(padded, _up(_product(groups.kernel, window), holes))
-        return inner if set(strides) == {1} else Down(inner, strides)
+            inner = operation("correlate", padded, _up(_product(groups.kernel, window), holes))
+        return inner if set(strides) == {1} else operation("down", inner, factor=strides)
     if groups.reduce is not None or not groups.big:
-        raise _NoFormError
+        raise NoFormError
     strides = tuple(r.step(i) for r, i in zip(relations, big, strict=True))
     holes = tuple(r.step(i) for r, i in zip(relations, kernel, strict=True))
-    size = tuple(Length.of(r.total.extent) for r in relations)
+    size = tuple(r.total.extent for r in relations)
     errors = _product(groups.big, window)
     if groups.masks:
         position = _position(term, groups)
-        return Unpool(errors, position, window.shape, strides, holes, before, size)
-    moved = Convolve(_up(errors, strides), _up(_product(groups.kernel, window), holes))
+        return operation(
+            "unpool", errors, position, window=window.shape, stride=strides, hole=holes, before=before, size=size
+        )
+    moved = operation("convolve", _up(errors, strides), _up(_product(groups.kernel, window), holes))
     full = tuple(_reach(r, i, k) for r, i, k in zip(relations, big, kernel, strict=True))
-    return Pad(moved, tuple(r.offset for r in relations), size, full, (1,) * len(relations), Fraction(0))
+    cut = tuple(r.offset for r in relations)
+    return _pad(moved, cut, tuple(map(Length.of, size)), full, (1,) * len(relations), Fraction(0))
 
 
-def _position(term: _Term, groups: _Groups) -> Plane:
+def _pad(
+    form: Form, before: tuple[int, ...], size: Sequence[Length], inner: Sequence[Length], steps: Sequence[int],
+    value: PadValue,
+) -> Form:
+    """The form, `inner` long, with `before` cells of `value` before it and after it what makes it `size` long: as many
+    as before where a window with these steps does not reach more, else none where none are needed, else as many as are;
+    None where a named extent leaves it open."""
+    after: list[int | None] = []
+    for own, whole, length, step in zip(before, size, inner, steps, strict=True):
+        least = (whole + length * -1 + -own).known
+        choices = [] if least is None else [a for a in (own, 0) if least <= a < least + step]
+        after.append(choices[0] if choices else least)
+    if not any(before) and not any(a is None or a for a in after):
+        return form
+    return operation("pad", form, before=before, after=tuple(after), value=(value,) * len(before))
+
+
+def _position(term: _Term, groups: _Groups) -> View:
     """The saved position that a bracket compares with the window's, counted with its last index fastest."""
     if len(groups.masks) != 1 or groups.kernel:
-        raise _NoFormError
+        raise NoFormError
     (mask,) = groups.masks
     kernel = groups.axes["kernel"]
     extents = [i.extent for i in kernel]
     for k, index in enumerate(kernel):
         rest = [e for e in extents[k + 1 :] if isinstance(e, int)]
         if len(rest) < len(extents) - k - 1 or (mask.left.coefficient(index) != prod(rest) and index.extent != 1):
-            raise _NoFormError
+            raise NoFormError
     assert isinstance(mask.right, Component)
     if mask.left.offset or any(i not in kernel for i in mask.left.indices):
-        raise _NoFormError
+        raise NoFormError
     return _plane(mask.right, groups.axes["big"], term.hidden)
 
 
@@ -516,20 +471,24 @@ def _reach(relation: _Relation, a: Index, b: Index) -> Length:
 
 def _up(form: Form, factors: tuple[int, ...]) -> Form:
     """Zeros inserted; between ones too."""
-    return form if set(factors) == {1} else Up(form, factors)
+    return form if set(factors) == {1} else operation("up", form, factor=factors)
 
 
 def _product(forms: Sequence[Form], default: Form) -> Form:
-    return Hadamard(tuple(forms)) if len(forms) > 1 else forms[0] if forms else default
+    return several("hadamard", forms) if forms else default
 
 
 def _windowed(form: Form) -> bool:
     match form:
-        case Sum(of=of) | Scale(of=of):
-            return _windowed(of)
-        case Plus(terms=parts) | Hadamard(factors=parts):
-            return any(map(_windowed, parts))
-        case Plane() | Number() | Entrywise() | Ones():
+        case Sum(inner=inner):
+            return _windowed(inner)
+        case Operation(name="scale", of=(inner, *_)):
+            return _windowed(inner)
+        case Operation(name="plus" | "hadamard", of=of):
+            return any(map(_windowed, of))
+        case Operation(name="apply" | "apply2" | "power"):
             return False
-        case _:
+        case Operation():
             return True
+        case _:
+            return False

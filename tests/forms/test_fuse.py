@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chainrule.derive.fuse import fuse
+from chainrule.forms.fuse import fuse
 from chainrule.ir.expr import Tensor
 from chainrule.ir.parse import parse_program
 

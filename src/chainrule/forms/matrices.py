@@ -1,0 +1,488 @@
+"""Recognising matrices: an expression over two of its indices, the rows and the columns, as a tree of operators.
+
+One sample is a column: a vector x[j] is n×1, so δ[i]·x[j] is δ xᵀ. A batch has its samples in rows: Σ_n Δ[n,i]·X[n,j]
+is Δᵀ X. A sum over a product is a network: each index is a node, each factor an edge between its two indices or a
+vector at its one. A summed index with two neighbours is a matrix product, with one a matrix times a vector, with none a
+number; what is left over between rows and columns is multiplied entry by entry. Other indices of the target stand in
+subscripts, and for each value of them the line is such an expression, S_h = Q_h K_hᵀ; so may indices of a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from itertools import combinations
+
+from chainrule.forms.fuse import Flat, Fused
+from chainrule.forms.nodes import (
+    ONE,
+    Fill,
+    Form,
+    Jacobian,
+    Number,
+    Operation,
+    Sum,
+    View,
+    operation,
+    scaled,
+    several,
+    walk,
+    whole,
+)
+from chainrule.ir.expr import (
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Derivative,
+    Expr,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+)
+from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.walk import key, rename
+
+Axis = Index | None
+ATTEMPTS = 300
+"""How many ways of putting a line together are tried before it is left without a form."""
+
+
+class NoFormError(Exception):
+    """The expression is no expression in these operators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """left = right for every value of the target's indices `fixed`."""
+
+    left: View
+    right: Form
+    fixed: tuple[Index, ...]
+
+
+def plain(target: Component, value: Expr) -> Found | None:
+    """The matrix that target = value is, of tensors of two axes at most and nothing in subscripts."""
+    axes = [s.plain for s in target.subscripts]
+    if None in axes or len(axes) > 2:
+        return None
+    rows, columns = (*axes, None, None)[:2]
+    try:
+        return Found(whole(target.tensor), _Reader({}, (), True).form(value, rows, columns), ())
+    except NoFormError:
+        return None
+
+
+def blocks(fused: Fused) -> Found | None:
+    """The form of an equation any of whose indices may stand in subscripts: of all that there are, one with the fewest
+    sums outside a matrix, and of those the one that leaves the most axes whole."""
+    own = list(fused.target.free)
+    found = [form for number in {min(2, len(own)), min(1, len(own))} for form in _blocks(fused, number)]
+    if own and all(rank[0] for rank, _ in found):
+        found += _blocks(fused, 0)
+    return min(found, key=lambda entry: entry[0], default=(None, None))[1]
+
+
+def _blocks(fused: Fused, number: int) -> Iterator[tuple[tuple[int, int, int], Found]]:
+    """The forms that leave so many axes of the target whole: how many single numbers sums outside them run over, how
+    many indices these have, and how many the target."""
+    own = list(fused.target.free)
+    for axes in sorted(combinations(own, number), key=lambda a: [-own.index(i) for i in a[::-1]]):
+        fixed = tuple(i for i in own if i not in axes)
+        if any(i.is_sample for i in axes) and fixed:
+            continue
+        reader = _Reader(fused.flat, fixed)
+        try:
+            right = reader.form(fused.value, *(*axes, None, None)[:2])
+            left = reader.view(fused.target)[0]
+        except NoFormError:
+            continue
+        outside = [node for node in walk(right) if isinstance(node, Sum)]
+        bare = not axes and not any(isinstance(node, View) and None in node.at for node in walk(right))
+        if all(map(_varies, outside)) and not bare and not _clash(right):
+            yield (sum(map(_scattered, outside)), sum(len(n.indices) for n in outside), len(fixed)), Found(
+                left, right, fixed
+            )
+
+
+def _clash(form: Form) -> bool:
+    """Whether a tensor is seen with as many subscripts at other axes: both would be written A_j."""
+    seen_: dict[tuple[Tensor, int], tuple[bool, ...]] = {}
+    views = [node for node in walk(form) if isinstance(node, View)]
+    return any(
+        seen_.setdefault((view.tensor, len(view.fixed)), fixed) != fixed
+        for view in views if (fixed := tuple(s is not None for s in view.at))
+    )
+
+
+def _at(view: View) -> set[Index]:
+    return {i for s, _ in view.fixed for i in s.indices}
+
+
+def _varies(outside: Sum) -> bool:
+    """Whether a matrix or a vector under a sum depends on its indices; if not, it is no form, but components again."""
+    return any(
+        isinstance(node, View) and None in node.at and _at(node) & set(outside.indices) for node in walk(outside)
+    )
+
+
+def _scattered(outside: Sum) -> int:
+    """How many single numbers a sum outside a form runs over."""
+    return sum(
+        isinstance(node, View) and None not in node.at and bool(_at(node) & set(outside.indices))
+        for node in walk(outside)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A factor of a product by the indices that it depends on; `make` gives it with these rows and columns."""
+
+    axes: tuple[Index, ...]
+    make: Callable[[Axis, Axis], Form]
+    summed: bool = False
+
+
+def _extent(axis: Axis) -> Extent:
+    return 1 if axis is None else axis.extent
+
+
+def _fill(value: Fraction, rows: Axis, columns: Axis) -> Fill:
+    return Fill(value, (_extent(rows), _extent(columns)))
+
+
+@dataclass
+class _Reader:
+    """`flat` says what the tensors with axes run together are, `fixed` are the indices that stand in subscripts;
+    `simple` readers take nothing but whole tensors."""
+
+    flat: Mapping[str, Flat]
+    fixed: tuple[Index, ...]
+    simple: bool = False
+    left: list[int] = field(default_factory=lambda: [ATTEMPTS])
+
+    def own(self, expr: Expr) -> tuple[Index, ...]:
+        return tuple(i for i in expr.free if i not in self.fixed)
+
+    def form(self, expr: Expr, rows: Axis, columns: Axis) -> Form:
+        """The matrix whose entry (rows, columns) the expression is, repeated along an axis that it does not depend on:
+        1 bᵀ. Depth is that of one equation."""
+        own = self.own(expr)
+        if any(i not in (rows, columns) for i in own):
+            raise NoFormError
+        if isinstance(expr, Constant) and isinstance(expr.value, Fraction):
+            return _fill(expr.value, rows, columns)
+        if not own and (rows or columns) and not isinstance(expr, Reduce):
+            constant = not expr.tensors and not isinstance(expr, Constant | Size | Power)
+            factors = expr.factors if isinstance(expr, Multiply) else (expr,)
+            return self.entry(expr, rows, columns) if constant else self.product(factors, (), rows, columns)
+        inner = self.entry(expr, rows if rows in own else None, columns if columns in own else None)
+        if rows is not None and rows not in own:
+            inner = operation("matmul", _fill(ONE, rows, None), inner)
+        if columns is not None and columns not in own:
+            inner = operation("matmul", inner, _fill(ONE, None, columns))
+        return inner
+
+    def entry(self, expr: Expr, rows: Axis, columns: Axis) -> Form:
+        """The same where the expression depends on every axis that there is."""
+        match expr:
+            case Constant() | Size():
+                return Number(expr)
+            case Component():
+                return self.component(expr, rows, columns)
+            case Derivative():
+                return _jacobian(expr, rows, columns)
+            case Add(terms=terms):
+                return several("plus", [self.form(t, rows, columns) for t in terms])
+            case Multiply(factors=factors):
+                return self.product(factors, (), rows, columns)
+            case Power(base=base, exponent=exponent):
+                return operation("power", self.form(base, rows, columns), exponent=exponent)
+            case Apply(function=function, arguments=arguments):
+                name = "apply" if len(arguments) == 1 else "apply2"
+                return self.softmax(expr, rows, columns) or operation(
+                    name, *(self.form(a, rows, columns) for a in arguments), function=function
+                )
+            case Reduce(kind="sum", indices=indices, body=body):
+                return self.product(body.factors if isinstance(body, Multiply) else (body,), indices, rows, columns)
+            case Reduce(kind="max", indices=indices, body=body) if not any(i in body.free for i in indices):
+                return self.form(body, rows, columns)
+            case Reduce(kind=kind, indices=(k,), body=body) if k in body.free and (rows is None or columns is None):
+                if rows is not None:
+                    return operation(f"{kind}_rows", self.form(body, rows, k))
+                return operation(kind, self.form(body, k, columns))
+            case Delta():
+                return self.bracket(expr, rows, columns)
+            case _:
+                raise NoFormError
+
+    # Tensors ----------------------------------------------------------------------------------------
+
+    def component(self, c: Component, rows: Axis, columns: Axis) -> Form:
+        view, axes = self.view(c)
+        wanted = [a for a in (rows, columns) if a is not None]
+        if axes == wanted:
+            return operation("transpose", view) if rows is None and columns is not None else view
+        if axes == wanted[::-1]:
+            return operation("transpose", view)
+        raise NoFormError
+
+    def view(self, c: Component) -> tuple[View, list[Index]]:
+        """What a component reads, and the indices at the axes that are left whole."""
+        flat = self.flat.get(c.tensor.name) or Flat(c.tensor, tuple((n,) for n in range(len(c.tensor.shape))))
+        view: list[Extent] = []
+        axes: list[tuple[int, ...]] = []
+        at: list[Affine | None] = []
+        whole_: list[Index] = []
+        if c.pad is not None:
+            raise NoFormError
+        for s, extent, own in zip(c.subscripts, c.tensor.shape, flat.axes, strict=True):
+            digits = _digits(s, extent)
+            if digits is None:
+                if any(i not in self.fixed for i in s.indices):
+                    raise NoFormError
+                view.append(extent)
+                axes.append(own)
+                at.append(s)
+                continue
+            if len(digits) > 1 and (self.simple or len(own) > 1):
+                raise NoFormError
+            for index in digits:
+                view.append(index.extent)
+                axes.append(own)
+                at.append(Affine.of(index) if index in self.fixed else None)
+                whole_ += [] if index in self.fixed else [index]
+        if len(whole_) > 2 or len(set(whole_)) < len(whole_) or (self.simple and len(whole_) < len(at)):
+            raise NoFormError
+        return View(flat.tensor, tuple(view), tuple(axes), tuple(at)), whole_
+
+    def bracket(self, delta: Delta, rows: Axis, columns: Axis) -> Form:
+        """One-hot rows for a bracket against integers, the unit matrix for one between two indices."""
+        match delta:
+            case Delta(left=Affine() as left, right=Component() as chosen) if left.plain is not None:
+                view, axes = self.view(chosen)
+                if axes == [] and rows == left.plain and columns is None:
+                    return operation("onehot", view, extent=left.plain.extent)
+                if axes == [rows] and columns == left.plain:
+                    return operation("onehot_rows", view, extent=left.plain.extent)
+                if len(axes) == 1 and axes == [columns] and rows == left.plain:
+                    return operation("transpose", operation("onehot_rows", view, extent=left.plain.extent))
+            case Delta(left=left, right=Affine() as right) if {left.plain, right.plain} == {rows, columns} - {None}:
+                if rows is not None and columns is not None and rows.extent == columns.extent:
+                    return operation("diag", _fill(ONE, rows, None))
+            case _:
+                pass
+        raise NoFormError
+
+    def softmax(self, expr: Apply, rows: Axis, columns: Axis) -> Form | None:
+        """exp(u_k − log Σ_j exp(u_j))."""
+        match expr:
+            case Apply(
+                function="exp",
+                arguments=(Add(terms=(u, Multiply(factors=(minus, Reduce(kind="logsumexp", indices=(j,), body=v))))),),
+            ) if minus is Constant(Fraction(-1)):
+                pass
+            case _:
+                return None
+        for along in (rows, columns):
+            if along is None or along.extent != j.extent or along in v.free:
+                continue
+            if key(rename(v, {j: along})) == key(u):
+                return operation("softmax_rows" if along == columns else "softmax", self.form(u, rows, columns))
+        return None
+
+    # Products ---------------------------------------------------------------------------------------
+
+    def product(self, factors: Sequence[Expr], sums: Sequence[Index], rows: Axis, columns: Axis) -> Form:
+        """Σ of the product of the factors, with as few of the sum's indices in subscripts as there can be."""
+        for outside in _choices(sums, self.simple):
+            if not self.left[0]:
+                break
+            self.left[0] -= 1
+            rest = tuple(k for k in sums if k not in outside)
+            try:
+                if not outside:
+                    return self.once(factors, rest, rows, columns)
+                inner = _Reader(self.flat, (*self.fixed, *outside), self.simple, self.left)
+                bound = _closure(factors, outside, rest)
+                inside = [f for f in factors if bound & set(f.free)]
+                axes = tuple(dict.fromkeys(i for f in inside for i in inner.own(f) if i not in rest))
+                part = _Part(axes, partial(_outside, inner, outside, inside, [k for k in rest if k in bound]))
+                others = [f for f in factors if f not in inside]
+                return self.once(others, [k for k in rest if k not in bound], rows, columns, part)
+            except NoFormError:
+                continue
+        raise NoFormError
+
+    def once(
+        self, factors: Sequence[Expr], sums: Sequence[Index], rows: Axis, columns: Axis, *more: _Part
+    ) -> Form:
+        number, scalars, parts = ONE, list[Form](), list(more)
+        for factor in factors:
+            match factor:
+                case Constant(value=Fraction() as value):
+                    number *= value
+                case Power(base=base, exponent=exponent) if not self.own(factor):
+                    scalars.append(operation("power", self.form(base, None, None), exponent=exponent))
+                case _ if not self.own(factor):
+                    scalars.append(self.form(factor, None, None))
+                case _:
+                    parts.append(_Part(self.own(factor), partial(self.form, factor)))
+        for k in [k for k in sums if not any(k in part.axes for part in parts)]:
+            # Every term is the same.
+            length = Constant(Fraction(k.extent)) if isinstance(k.extent, int) else Size(k.extent)
+            scalars.append(Number(length))
+        parts = _contracted(parts, [k for k in sums if any(k in part.axes for part in parts)], rows)
+        scalars += [part.make(None, None) for part in parts if not part.axes]
+        number, scalars = _flattened(number, scalars)
+        both = [part.make(rows, columns) for part in parts if len(part.axes) == 2]
+        left = [part for part in parts if part.axes == (rows,)]
+        right = [part for part in parts if part.axes == (columns,)]
+        if not both and not left and not right:
+            if rows is None and columns is None:
+                if number == 1 and len(scalars) == 1:
+                    return scalars[0]
+                form: Form = _fill(ONE, None, None)
+            elif rows is None or columns is None:
+                form = _fill(ONE, rows, columns)
+            else:
+                form = operation("matmul", _fill(ONE, rows, None), _fill(ONE, None, columns))
+        elif columns is None or rows is None:
+            form = several("hadamard", [part.make(rows, columns) for part in (*left, *right)])
+        elif both:
+            form = several("hadamard", both)
+            if left:
+                form = operation("matmul", operation("diag", _columns(left, rows)), form)
+            if right:
+                form = operation("matmul", form, operation("diag", _columns(right, columns)))
+        else:
+            column = _columns(left, rows) if left else _fill(ONE, rows, None)
+            row = several("hadamard", [p.make(None, columns) for p in right]) if right else _fill(ONE, None, columns)
+            form = operation("matmul", column, row)
+        if isinstance(form, Operation) and form.name == "scale":
+            form, inner = form.of[0], form.of[1:]
+            number, scalars = _flattened(number, [*scalars, *inner])
+        return scaled(number, scalars, form)
+
+
+def _flattened(number: Fraction, scalars: Sequence[Form]) -> tuple[Fraction, list[Form]]:
+    """A number and scalars, those that are numbers times scalars taken apart."""
+    result: list[Form] = []
+    for scalar in scalars:
+        match scalar:
+            case Operation(name="scale", of=of):
+                inner, rest = _flattened(number, [*of[1:], of[0]])
+                number, result = inner, [*result, *rest]
+            case Number(value=Constant(value=Fraction() as value)) | Fill(value=value, shape=(1, 1)):
+                number *= value
+            case _:
+                result.append(scalar)
+    return number, result
+
+
+def _outside(
+    reader: _Reader, indices: tuple[Index, ...], factors: Sequence[Expr], sums: Sequence[Index], rows: Axis,
+    columns: Axis,
+) -> Form:
+    return Sum(indices, reader.once(factors, sums, rows, columns))
+
+
+def _choices(indices: Sequence[Index], none: bool) -> Iterator[tuple[Index, ...]]:
+    """The subsets of the indices, the smaller ones first, and of a size those with samples."""
+    for size in range(1 if none else len(indices) + 1):
+        yield from sorted(combinations(indices, size), key=lambda c: not any(i.is_sample for i in c))
+
+
+def _closure(factors: Sequence[Expr], outside: Sequence[Index], sums: Sequence[Index]) -> set[Index]:
+    """The indices outside, and those of the sum that hang together with them."""
+    found = set(outside)
+    while more := {i for f in factors if found & set(f.free) for i in f.free if i in sums} - found:
+        found |= more
+    return found
+
+
+def _columns(parts: Sequence[_Part], axis: Axis) -> Form:
+    return several("hadamard", [part.make(axis, None) for part in parts])
+
+
+def _contracted(parts: list[_Part], sums: Sequence[Index], rows: Axis) -> list[_Part]:
+    """The parts with the summed indices eliminated, those with the fewest neighbours first."""
+    waiting = list(sums)
+
+    def about(k: Index) -> tuple[list[_Part], list[Index]]:
+        own = [part for part in parts if k in part.axes]
+        return own, [i for i in dict.fromkeys(i for part in own for i in part.axes) if i != k]
+
+    def cost(k: Index) -> tuple[int, bool, bool]:
+        own, beside = about(k)
+        turned = any(len(part.axes) == 2 and part.axes[0] == k for part in own)
+        return len(beside), rows not in beside, turned
+
+    while waiting:
+        k = min(waiting, key=cost)
+        waiting.remove(k)
+        own, beside = about(k)
+        if len(beside) > 2 or any(len(part.axes) > 2 for part in own):
+            raise NoFormError
+        if rows in beside[1:]:
+            beside = beside[::-1]
+        place = parts.index(own[0]) if own else len(parts)
+        parts = [part for part in parts if part not in own]
+        parts.insert(place, _Part(tuple(beside), partial(_eliminated, k, own, beside), True))
+    if any(len(part.axes) > 2 for part in parts):
+        raise NoFormError
+    return parts
+
+
+def _eliminated(k: Index, own: Sequence[_Part], beside: Sequence[Index], rows: Axis, columns: Axis) -> Form:
+    """The sum over k of the product of these parts, as a matrix with these rows and columns."""
+    vectors = [part for part in own if part.axes == (k,)]
+
+    def edges(a: Index, *, first: bool) -> Form:
+        between = [part for part in own if a in part.axes]
+        return several("hadamard", [part.make(a, k) if first else part.make(k, a) for part in between])
+
+    if not beside:
+        vectors.sort(key=lambda part: part.summed)
+        left = vectors.pop(0).make(None, k) if len(vectors) > 1 else _fill(ONE, None, k)
+        return operation("matmul", left, _columns(vectors, k))
+    if len(beside) == 1:
+        (a,) = beside
+        if rows == a:
+            return operation("matmul", edges(a, first=True), _columns(vectors, k) if vectors else _fill(ONE, k, None))
+        row = several("hadamard", [v.make(None, k) for v in vectors]) if vectors else _fill(ONE, None, k)
+        return operation("matmul", row, edges(a, first=False))
+    assert rows is not None and columns is not None
+    right = edges(columns, first=False)
+    if vectors:
+        right = operation("matmul", operation("diag", _columns(vectors, k)), right)
+    return operation("matmul", edges(rows, first=True), right)
+
+
+def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Form:
+    if not isinstance(node.of, Component):
+        raise NoFormError
+    upper, lower = ([s.plain for s in c.subscripts] for c in (node.of, node.wrt))
+    if len(upper) > 1 or len(lower) != 1:
+        raise NoFormError
+    form = Jacobian(node.of.tensor, node.wrt.tensor)
+    axes, wanted = [*upper, *lower], [a for a in (rows, columns) if a is not None]
+    if axes == wanted:
+        return operation("transpose", form) if rows is None and columns is not None else form
+    if axes == wanted[::-1]:
+        return operation("transpose", form)
+    raise NoFormError
+
+
+def _digits(s: Affine, extent: Extent) -> tuple[Index, ...] | None:
+    """The digits of a subscript that is a mixed-radix number of its axis, the highest place first."""
+    if s.plain is not None and s.plain.extent == extent:
+        return (s.plain,)
+    if len(s.terms) > 1 and s.radix(extent):
+        return tuple(i for i, _ in sorted(s.terms, key=lambda t: (-t[1], t[0].extent != 1)))
+    return None
