@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -109,7 +109,7 @@ def test_a_false_form_is_not_printed_and_refuses_nothing(monkeypatch: pytest.Mon
 
 
 @contextmanager
-def forgotten() -> Iterator[None]:
+def forgotten() -> Generator[None]:
     """No form that was recognised before or within is known after."""
     caches = (recognise._found, recognise._passes)  # pyright: ignore[reportPrivateUsage]
     for cache in caches:

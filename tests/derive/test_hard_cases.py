@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from chainrule.derive import derive_equation
 from chainrule.derive.lemma import Piece, adjoint_of, one_sample
 from chainrule.derive.trace import RULES, Setting
 from chainrule.evaluate.numpy import execute
@@ -114,3 +115,9 @@ def test_a_derivative_is_not_taken_under_a_sum_over_an_index_of_its_component() 
 def test_a_law_that_is_zero_is_dropped() -> None:
     (equation,) = USERS["derivative_that_is_zero"].derivation.backward.equations
     assert str(equation) == "δx[n, i<3] = δy[n, i]*sign(x[n, i])"
+
+
+def test_an_index_over_samples_that_reads_another_axis_has_no_lemma_for_one_sample() -> None:
+    derivation = derive_equation("y[n<N, m, s<3] = pad(x, 0)[n, s] + x[m, 0]")
+    assert [use.lemma.sample for use in derivation.uses] == [None]
+    assert gradients_are_exact(derivation, {"N": 2, "M": 3}, seed=1)

@@ -64,7 +64,8 @@ def test_a_quadratic_form_keeps_every_factor() -> None:
     derivation = derive_equation(text)
     lemma = derivation["x"].uses[0].instance.sample
     assert lemma is not None and lemma.concise is not None
-    given = {"δ(y)": np.array([8.0, -4]), "x": np.array([1.0, 2]), "A": np.array([[[1.0, 3], [2, 0]], [[0, 1], [3, 2]]])}
+    A = np.array([[[1.0, 3], [2, 0]], [[0, 1], [3, 2]]])
+    given = {"δ(y)": np.array([8.0, -4]), "x": np.array([1.0, 2]), "A": A}
     assert concise_value(lemma.concise, given).tolist() == [64, -8]
     printed = re.sub(" +", " ", render.text(derivation, width=300))
     assert "∇_x f = Σ_o δ_o A_o x + Σ_o δ_o A_oᵀ x" in printed

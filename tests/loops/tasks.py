@@ -23,12 +23,13 @@ IDS = 5  # whole numbers in data are below
 
 
 def task_of(text: str, *, kept: str = "", data: str = "", **given: Tensor) -> Task:
-    """The task of a program in text over tensors "x[N, 3]; w[3]": `kept` and `data` declare what it is given."""
+    """The task of a program in text over tensors "x[N, 3]; w[3]": `kept` and `data` declare what it is given, `id` as
+    whole numbers."""
     known = dict(given)
     for part in [part for declared in (kept, data) if declared for part in declared.split("; ")]:
         name, shape = part.rstrip("]").split("[")
         extents = [int(e) if e.strip().isdigit() else e.strip() for e in shape.split(",") if e.strip()]
-        known[name] = Tensor(name, tuple(extents))
+        known[name] = Tensor(name, tuple(extents), "integer" if name == "id" else "real")
     names = {part.split("[")[0] for part in data.split("; ")}
     equations = tuple(parse_program(text, tensors=known))
     return Task(

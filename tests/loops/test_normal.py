@@ -25,7 +25,7 @@ from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
 from chainrule.loops.task import Task
 
-DATA = "x[N, 3]; z[N, 4, 4]; id[N, 2]"
+DATA = "x[N, 3]; z[N, 4, 4]; r[N, 5, 5]; id[N, 2]"
 KEPT = "V[4, 3]; U[2, 4]; A[3, 3]; W[3, 2, 3]"
 EQUATIONS = {
     "a sum in a sum": "y[n, o<2] = sum[f](U[o, f]*sum[i](V[i + 1, 1]*V[f, i]*x[n, i]**2))",
@@ -60,8 +60,8 @@ EQUATIONS = {
     "samples last": "s[k, n] = x[n, k]**2\ny[n] = sum[k](s[k, n])",
     "a padding of 1 where two loops run as one": "y[n, i<3, j<2] = x[n, 0] + sum[k<9](pad(z, 1)[n, i, 2*j])",
     "reductions over what is not there": "y[n] = sum[i<2](x[n, 0]) + sum[m](x[n, 0] + 0*x[m, 0]) + max[j<3](x[n, 1])",
-    "a row of a sample's own table": "y[n, k] = sum[i<4](z[n, i, k]*[i == id[n, 1]])",
-    "two places in it": "y[n] = sum[i<4, k<4](z[n, i, k]*[i == id[n, 1]]*[k == id[n, 0]])",
+    "a row of a sample's own table": "y[n, k] = sum[i](r[n, i, k]*[i == id[n, 1]])",
+    "two places in it": "y[n] = sum[i, k](r[n, i, k]*[i == id[n, 1]]*[k == id[n, 0]])",
     "one name inside and out": "y[n, i] = x[n, i]*sum[j](A[j, i]*sum[i](A[i, j]*x[n, i]))",
     **{f"the power {p}": f"y[n, k] = (1 + x[n, k]**2)**({p})" for p in ("1/3", "-3/4", "2/3", "-1/2", "-5/2", "7/3")},
 }

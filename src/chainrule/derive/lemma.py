@@ -134,7 +134,7 @@ def one_sample(equation: Equation) -> Equation | None:
         if component.tensor.shape.count(SAMPLES) > 1:
             return None
         for s, extent in zip(component.subscripts, component.tensor.shape, strict=True):
-            if (extent == SAMPLES or n in s.indices) and s.plain != n:
+            if (s.plain == n) != (extent == SAMPLES) or (s.plain != n and n in s.indices):
                 return None
 
     def drop(node: Expr) -> Expr:

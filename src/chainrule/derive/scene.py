@@ -126,12 +126,25 @@ def _scene(
     lines: Iterable[Line], computed: Iterable[Equation], definitions: Mapping[str, Equation],
     extents: Mapping[str, int], known: Mapping[Tensor, Expr] | None = None,
 ) -> Scene:
-    lines, equations = tuple(lines), tuple(dict.fromkeys(computed))
+    lines, equations = tuple(lines), _in_order(computed)
     read = [t for e in equations for t in e.value.tensors]
     read += [t for line in lines for side in (line.before, line.after) for t in side.tensors]
     defined = {e.tensor for e in equations}
     given = tuple(t for t in dict.fromkeys(read) if t not in defined)
     return Scene(lines, given, equations, definitions, extents, known or {})
+
+
+def _in_order(equations: Iterable[Equation]) -> tuple[Equation, ...]:
+    """Each after what it reads: what is known of the forward pass may be computed from each other."""
+    waiting = list(dict.fromkeys(equations))
+    found: list[Equation] = []
+    while waiting:
+        later = {e.tensor for e in waiting}
+        ready = [e for e in waiting if later.isdisjoint(e.value.tensors)]
+        assert ready, "equations that read each other"
+        found += ready
+        waiting = [e for e in waiting if e not in ready]
+    return tuple(found)
 
 
 def _line(what: Subject, step: Step, plain: _Plain | None = None) -> Line:

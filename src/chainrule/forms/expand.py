@@ -85,8 +85,7 @@ class _Expansion:
             else:
                 subscript = number(here, lengths) if members > 1 else here[0]
                 if None in view.at[position : position + members]:
-                    (axis,) = axes
-                    inside = inside and subscript.within(view.tensor.shape[axis])
+                    inside = inside and all(subscript.within(view.tensor.shape[axis]) for axis in axes)
                 subscripts.append(subscript)
             position += members
         fill = view.pad if inside else pad if pad is not None else Fraction(0)

@@ -103,6 +103,9 @@ def _blocks(fused: Fused, number: int) -> Iterator[tuple[tuple[int, int, int], F
         except NoFormError:
             continue
         outside = [node for node in walk(right) if isinstance(node, Sum)]
+        # An index that stands for several is no subscript: the tensors have none such.
+        if not fused.digits.keys().isdisjoint((*fixed, *(i for node in outside for i in node.indices))):
+            continue
         bare = not axes and not any(isinstance(node, View) and None in node.at for node in walk(right))
         if all(map(_varies, outside)) and not bare and not _clash(right):
             yield (sum(map(_scattered, outside)), sum(len(n.indices) for n in outside), len(fixed)), Found(
