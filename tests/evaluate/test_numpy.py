@@ -547,3 +547,12 @@ def test_brackets_alone_are_counted() -> None:
     a = np.array([[0, 1, 1], [2, 2, 0]])
     counted = run("y[n] = sum[i<2, t](sum[v<2]([v == id[n, t]]))", id=np.minimum(a, 1))
     np.testing.assert_array_equal(counted, [6, 6])
+
+
+def test_an_id_beyond_a_padded_table_reads_the_padding() -> None:
+    d = derive_equation("y[n] = sum[i<4]([i == id[n, 0]]*pad(x, 0)[n, 2*i])")
+    ids = np.array([[0], [3], [1]])
+    x = normal(3, 3)
+    found = execute(d.joint, {"id": ids, "x": x, "δ(y)": np.ones(3)})
+    np.testing.assert_allclose(found["y"], [x[0, 0], 0, x[2, 2]])
+    np.testing.assert_array_equal(found["δ(x)"], [[1, 0, 0], [0, 0, 0], [0, 0, 1]])

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from chainrule.errors import DataError, DerivationError, EquationError, ShapeError
 from chainrule.evaluate.functions import FUNCTIONS
+from chainrule.evaluate.ids import check_ids
 from chainrule.ir.contraction import contraction
 from chainrule.ir.expr import (
     Add,
@@ -67,23 +68,6 @@ class _Pick:
 
     index: Index
     ids: Labelled
-
-
-def wrong_ids(array: Array, read: Component, extent: int) -> tuple[int, ...] | None:
-    """Where an integer that is read numbers none of `extent` entries, or None. One tensor may hold columns for tables
-    of different sizes: only what is read counts."""
-    wrong = np.zeros(array.shape, bool)
-    at = tuple(slice(None) if s.terms else slice(max(s.offset, 0), max(s.offset + 1, 0)) for s in read.subscripts)
-    ids = array[at]
-    wrong[at] = (ids < 0) | (ids >= extent)
-    return tuple(int(p) for p in np.argwhere(wrong)[0]) if wrong.any() else None
-
-
-def wrong_id(tensor: Tensor, position: tuple[int, ...], value: int, extent: int) -> DataError:
-    return DataError(
-        f"{tensor.name}{list(position)} is {value}, outside 0 … {extent - 1}",
-        fix=f"number the entries of {tensor.name} from 0 to {extent - 1}",
-    )
 
 
 def _selecting() -> np.errstate:
@@ -260,15 +244,9 @@ class _Evaluation:
         return _Pick(factor.left.indices[0], self.value(ids))
 
     def within(self, left: Affine, ids: Component) -> bool:
-        """Whether each id that is read is a value of the index. Raises DataError where one that was given is not; a
-        computed one, the position in a window whose index is split, may be."""
-        if left.plain is None:
-            return True
-        array, extent = self.array(ids.tensor), self.size(left.plain.extent)
-        position = wrong_ids(array, ids, extent)
-        if position is not None and ids.tensor.name not in self.definitions:
-            raise wrong_id(ids.tensor, position, int(array[position]), extent)
-        return position is None
+        """Whether each id is a value of the index: then what it picks can be read in place of a sum."""
+        array = self.value(ids).array
+        return left.plain is None or bool(((array >= 0) & (array < self.size(left.plain.extent))).all())
 
     def select(self, node: Reduce, body: Array) -> Labelled:
         """max, argmax and logsumexp over the last axes of `body`."""
@@ -559,9 +537,12 @@ def execute_equations(
 ) -> dict[str, Array]:
     """The tensors that the equations define, in order; several pieces write into one array.
 
-    Raises what `evaluate` raises, and EquationError where the pieces of a tensor leave components undefined.
+    Raises what `evaluate` raises, DataError for a whole number that numbers nothing, and EquationError where the
+    pieces of a tensor leave components undefined.
     """
-    known = dict(values)
+    equations, known = tuple(equations), dict(values)
+    read = {t for e in equations for t in e.value.tensors if t.dtype == "integer" and t.name in values}
+    check_ids(equations, {t: known[t.name] for t in read}, extents)
     defined: dict[str, Array] = {}
     missing: dict[str, int] = {}
     definitions: dict[str, list[Equation]] = {}

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from chainrule.compile import compiled
 from chainrule.errors import BuildError, CompileError, ModelError
-from chainrule.evaluate.numpy import execute, wrong_id, wrong_ids
-from chainrule.ir.expr import Component, Delta, Tensor
+from chainrule.evaluate.ids import check_ids
+from chainrule.evaluate.numpy import execute
+from chainrule.ir.expr import Tensor
 from chainrule.ir.program import Program
-from chainrule.ir.walk import nodes
 from chainrule.loops.task import Task
 from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.library import NUMBERS, Library
@@ -137,7 +137,7 @@ class NativeRunner:
         seed: int = 0, before: int = 0, report: Callable[[int], None] | None = None,
     ) -> tuple[dict[Tensor, Array], int]:
         if self.whole:
-            check_ids(self.task, data)
+            check_ids(self.task.equations, data)
         given = {t: np.ascontiguousarray(a, INT if t.dtype == "integer" else REAL) for t, a in data.items()}
         samples, library = len(order), self.library
         batch = min(batch, samples)
@@ -270,19 +270,6 @@ def runner(
 @lru_cache(maxsize=16)
 def _say_once(sentence: str) -> None:
     warnings.warn(sentence, RuntimeWarning, stacklevel=4)
-
-
-def check_ids(task: Task, data: Mapping[Tensor, Array]) -> None:
-    """Raises DataError for a whole number among the data that is no position of the index it stands for."""
-    for equation in task.equations:
-        for node in nodes(equation.value):
-            match node:
-                case Delta(left=left, right=Component(tensor=tensor) as read) if tensor in data and left.plain:
-                    ids, extent = data[tensor], left.plain.extent
-                    if isinstance(extent, int) and (place := wrong_ids(ids, read, extent)) is not None:
-                        raise wrong_id(tensor, place, int(ids[place]), extent)
-                case _:
-                    pass
 
 
 def drawn(task: Task, seed: int, step: int, samples: int, dtype: np.dtype[Any]) -> dict[Tensor, Array]:
