@@ -21,8 +21,8 @@ from chainrule.evaluate.field import evaluate, integer_ranges, random_values
 from chainrule.forms.expand import digits, expand, number
 from chainrule.forms.fuse import fuse
 from chainrule.forms.matrices import Found, blocks, plain
-from chainrule.forms.nodes import Form, Operation, View, over, walk
-from chainrule.forms.operators import OPERATORS, fits
+from chainrule.forms.nodes import Form, View, over, walk
+from chainrule.forms.operators import fits
 from chainrule.forms.windows import planes
 from chainrule.ir.expr import Component, Delta, Derivative, Expr, Guard, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
@@ -79,16 +79,17 @@ def of_lines(
     forms = [form for line in lines if (form := _found("planes", *line)) is not None]
     forms.sort(key=lambda form: form.left.at.count(None))
     planes_ = next(filter(_passes, reversed(forms)), None)
-    if planes_ is not None and _slides(planes_.right):
+    if planes_ is not None and not _mixed(planes_.right):
         return planes_
     blocks_ = None if result is None else _recognised("blocks", *result)
-    # Vectors entry by entry may be a matrix: δ xᵀ.
     more = blocks_ is not None and planes_ is not None and blocks_.left.at.count(None) > planes_.left.at.count(None)
     return blocks_ if planes_ is None or more else planes_
 
 
-def _slides(form: Form) -> bool:
-    return any(isinstance(node, Operation) and OPERATORS[node.name].kind == "plane" for node in walk(form))
+def _mixed(form: Form) -> bool:
+    """Whether a tensor is read whole and entry by entry: x_i x is better a matrix, x xᵀ."""
+    views = [node for node in walk(form) if isinstance(node, View)]
+    return any(a.tensor == b.tensor and None in a.at and None not in b.at for a in views for b in views)
 
 
 def _blocks(target: Component, value: Expr) -> Found | None:

@@ -178,7 +178,8 @@ class Overview(Glance):
             yield self.say("notation.vec")
         blocks = [node for family, node in inside if family == "blocks" and isinstance(node, View) and None in node.at]
         for block in [view for view in blocks if any(s.indices for s, _ in view.fixed)][:1]:
-            yield self.say("notation.block", block=self.math(block))
+            samples = any(s is None and e == SAMPLES for s, e in zip(block.at, block.view, strict=True))
+            yield self.say("notation.block", block=self.math(block, names=self.batch if samples else None))
         if names & {"onehot", "onehot_rows"}:
             yield self.say("notation.onehot")
         if names & {"softmax", "softmax_rows"}:

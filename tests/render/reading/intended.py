@@ -33,7 +33,7 @@ from tests.render.reading.meaning import (
 )
 
 from chainrule.forms import OPERATORS, Form, matrix_shape, walk
-from chainrule.forms.nodes import Fill, Jacobian, Number, Ones, Operation, Sum, View
+from chainrule.forms.nodes import Fill, Jacobian, Length, Number, Ones, Operation, Sum, View
 from chainrule.ir.expr import (
     LOSS,
     Add,
@@ -417,7 +417,9 @@ def mode_of(formula: Formula) -> str:
     forms = [part for part in formula.parts if isinstance(part, Form)]
     inside = [node for form in forms for node in walk(form)]
     matrices = any(isinstance(node, Operation) and OPERATORS[node.name].kind == "matrix" for node in inside)
-    joined = any(isinstance(node, View) and node.joined for node in inside)
+    batch = Length.of("N")
+    views = [node for node in inside if isinstance(node, View)]
+    joined = any(view.joined or (batch in view.whole and len(view.whole) < 3) for view in views)
     if matrices or joined or any(isinstance(node, Fill | Jacobian) for node in inside):
         return "matrix"
     if forms:
