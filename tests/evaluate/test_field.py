@@ -468,3 +468,18 @@ def test_random_values_depend_on_the_name_and_the_seed() -> None:
     assert (both["x"] != point(x, seed=SEED + 1)["x"]).all() and both["x"].max() < PRIME
     ids = point(tensor("id", 200, dtype="integer"), ranges={"id": 5})["id"]
     assert set(ids.tolist()) == set(range(5))
+
+
+def test_a_padded_read_at_constant_places_outside_is_the_padding() -> None:
+    b = tensor("b", 2, 2)
+    assert run("y = pad(b, 3)[2, 0]", b) == 3
+    assert run("y = pad(b, 3)[1, 0]", b) == point(b)["b"][1, 0]
+
+
+def test_a_defined_tensor_moves_along_its_own_tangent_too() -> None:
+    x = tensor("x", 3)
+    equations = tuple(parse_program("u[i] = 2*x[i]\ny = sum[i](u[i])", tensors={"x": x}))
+    program = Program(equations, inputs=(x,), outputs=(equations[-1].tensor,))
+    ones = field.elements(np.ones(3, np.int64))
+    along = {"x": ones, "u": ones}
+    assert int(field.execute(program, point(x), seed=SEED, tangents=along)["y"][1]) == 3 * 2 + 3

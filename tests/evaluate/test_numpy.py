@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from chainrule.derive import derive_equation
 from chainrule.errors import DataError, DerivationError, EquationError, ShapeError
 from chainrule.evaluate.numpy import FUNCTIONS, bind_extents, evaluate, execute
 from chainrule.ir.expr import ONE, Apply, Component, Derivative, Guard, Multiply, Reduce, Tensor

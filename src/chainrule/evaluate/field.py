@@ -127,6 +127,7 @@ def execute(
     """Run a program: each tensor's value and its tangent along `tangents`, given tensors included; what its maxima
     select is noted in `selected`.
 
+    A tensor that the program defines moves along its tangent besides what it is computed from.
     Named extents come from the shapes of the given arrays, or from `extents`. Raises what `evaluate` raises, and
     EquationError where a component is bound twice or not at all.
     """
@@ -162,6 +163,8 @@ def execute(
         if moved is not None:
             whole_slope[place] = interpreter.over(moved, equation.indices)
         if bound.all():
+            if tangents is not None and name in tangents:
+                whole_slope = add(whole_slope, tangents[name])
             values[name], slopes[name] = whole, whole_slope
             if whole_slope.any():
                 moving.add(name)

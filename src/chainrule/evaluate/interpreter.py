@@ -225,7 +225,7 @@ class Interpreter:
                 grid = np.clip(grid, 0, extent - 1)
             grids.append(grid)
         read = np.asarray(data[tuple(grids)])
-        if not inside.ndim:
+        if inside.all():
             return Labelled(axes + trailing, read)
         inside = np.broadcast_to(np.expand_dims(inside, tuple(range(-len(trailing), 0))), read.shape)
         read = np.where(inside, read, np.asarray(fill, read.dtype))
