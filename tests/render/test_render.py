@@ -309,3 +309,8 @@ def test_headings_come_in_the_order_of_the_article():
         "The network", "The algorithm on one page", "Notation", "The lemmas", "Lemmas put together",
         "The backward pass", "A worked example", "Conventions",
     ]
+
+
+def test_a_row_is_not_called_the_loss_where_none_is_given():
+    text = render.text(derive_equation("y[n, k] = u[n, k]*sigmoid(u[n, k])"))
+    assert "The equations" in text and "The loss" not in text

@@ -32,7 +32,8 @@ class Algorithm(Backward):
         for run in runs_of(self.pages(), self.page_signature):
             numbers = [block[0][0] for block in run]
             names = (self.names if len(run) == 1 else self.names.relative(numbers[0])).of_batch()
-            title = self.say("backward.others") if numbers[0] == self.LAST else self.say("backward.before")
+            last = "equations" if self.derivation.loss is None else "others"
+            title = self.say(f"backward.{last if numbers[0] == self.LAST else 'before'}")
             if numbers[0] > 0:
                 title = self.say("backward.layer", number=str(numbers[0]))
             if len(run) > 1:
