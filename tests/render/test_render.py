@@ -312,5 +312,5 @@ def test_headings_come_in_the_order_of_the_article():
 
 
 def test_a_row_is_not_called_the_loss_where_none_is_given():
-    text = render.text(derive_equation("y[n, k] = u[n, k]*sigmoid(u[n, k])"))
+    text = render.text(derive_equation("u[n, k] = sum[l](W[k, l]*x[n, l]); y[n, k] = sigmoid(u[n, k])"))
     assert "The equations" in text and "The loss" not in text
