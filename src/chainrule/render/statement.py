@@ -16,8 +16,6 @@ from typing import Literal, Protocol
 
 from chainrule.errors import DerivationError
 from chainrule.forms.fuse import Fused, fuse
-from chainrule.errors import DerivationError
-from chainrule.forms.fuse import fuse
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.program import Equation
@@ -63,6 +61,10 @@ class Value:
     @property
     def text(self) -> str:
         return self.at(SUM)
+
+    @property
+    def bracketed(self) -> bool:
+        return self.kind == "truth" or self.led
 
     @property
     def number(self) -> Value:
@@ -364,7 +366,7 @@ class Statement:
         for part in below:
             code += f" / {part.below}"
         kind = "truth" if all(f.kind == "truth" for f in factors) else _kind(factors)
-        return Value(code, axes, PRODUCT, minus, kind, led=bool(above) and above[0].kind == "truth")
+        return Value(code, axes, PRODUCT, minus, kind, led=bool(above) and above[0].bracketed)
 
     def chosen(self, factors: Sequence[Expr], values: Sequence[Value]) -> list[Value]:
         """The values of the factors of a product. Where a bracket is 0 the product is 0: it chooses where the factors
@@ -376,7 +378,10 @@ class Statement:
             return [*values]
         where, value = self.product(brackets), self.product(unbounded)
         axes = self.union([where, value])
-        code = f"np.where({self.aligned(where, axes).text}, {self.aligned(value, axes).text}, 0)"
+        condition = self.aligned(where, axes).text
+        if len(brackets) == 1 and condition == where.code:
+            condition = condition[1:-1]  # its own brackets
+        code = f"np.where({condition}, {self.aligned(value, axes).text}, 0)"
         return [Value(code, axes), *(v for v in values if v not in brackets and v not in unbounded)]
 
     def summed(self, indices: Sequence[Index], factors: Sequence[Expr]) -> Value:
@@ -468,7 +473,7 @@ class Statement:
         left, right = self.aligned(a, (*ra, k)), self.aligned(b, (k, *rb))
         if len(ra) > 1 and a.axes[-1] != k:
             return None
-        return Value(f"{left.at(PRODUCT)} @ {right.at(POWER)}", tuple(out), PRODUCT, led=left.kind == "truth" or left.led)
+        return Value(f"{left.at(PRODUCT)} @ {right.at(POWER)}", tuple(out), PRODUCT, led=left.bracketed)
 
 
 @iterative
@@ -578,6 +583,8 @@ def _unbounded(node: Expr) -> bool:
             return exponent < 0 or exponent.denominator > 1
         case Apply(function=function):
             return function == "log"
+        case Component(pad=pad):
+            return pad == "-inf"
         case _:
             return False
 
