@@ -38,7 +38,7 @@ def listing(derivation: Derivation, names: Names, titles: tuple[str, str] = ("fo
 
 def variables(derivation: Derivation, names: Names) -> dict[str, str]:
     """A name in Python for every tensor: W^[1] is W1, and its gradient dW1."""
-    taken: set[str] = {"np", "math", "len", SAMPLES, *HELPERS}
+    taken: set[str] = {"np", "math", "len", "int", SAMPLES, *HELPERS}
     result: dict[str, str] = {}
 
     def add(name: str, word: str) -> None:
@@ -79,15 +79,17 @@ class _Listing:
         self.words: Mapping[str, str] = variables(derivation, names)
         self.helpers: set[str] = set()
         self.defined: set[str] = set()
+        self.whole: set[str] = set()
         self.pads: dict[tuple[str, str], str] = {}
         self.sized = False
-        self.given: Sequence[Tensor] = (*derivation.forward.given, *derivation.backward.inputs)
+        forward = derivation.forward
+        self.signals = [t for t in derivation.backward.inputs if t not in (*forward.given, *forward.defined)]
+        self.given: Sequence[Tensor] = (*forward.given, *self.signals)
 
     def text(self) -> str:
         derivation = self.derivation
         forward, backward = derivation.forward, derivation.backward
-        signals = [t for t in backward.inputs if t not in (*forward.given, *forward.defined)]
-        given = [self.words[t.name] for t in (*forward.given, *signals)]
+        given = [self.words[t.name] for t in self.given]
         needed = self.needed()
         lines = self.block([e for e in forward.equations if e.tensor in needed], self.titles[0])
         lines += ["", *self.block([e for e in backward.equations if e.tensor in needed], self.titles[1])]
@@ -96,7 +98,7 @@ class _Listing:
         lines += ["", *_filled(f"return {outcome}, {{", pairs, "}", "    ")]
         head = _filled(f"def {self.name}(", given, "):", "        ")
         if self.sized:
-            batch = next(t for t in (*forward.given, *signals) if SAMPLES in t.shape)
+            batch = next(t for t in self.given if SAMPLES in t.shape)
             axis = batch.shape.index(SAMPLES)
             word = self.words[batch.name]
             lines.insert(0, f"{SAMPLES} = len({word})" if axis == 0 else f"{SAMPLES} = {word}.shape[{axis}]")

@@ -1,7 +1,8 @@
 """One equation as a NumPy statement.
 
-A sum of products is a matrix product where it is one, else einsum. A read at an affine subscript, x[n, c, 2i + p],
-is an index of open grids, as the formula has it: x[:, :, 2*i + p]. Every value knows which index each axis is.
+A sum of products is a matrix product where it is one, else einsum. A read or a write at an affine subscript,
+x[n, c, 2i + p], is an index of open grids, as the formula has it: x[:, :, 2*i + p]. Every value knows which index each
+axis is, and whether it is a bracket, which is boolean in NumPy until it meets a number.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
-from typing import Protocol
+from string import ascii_letters
+from typing import Literal, Protocol
 
 from chainrule.errors import DerivationError
-from chainrule.forms.fuse import fuse
+from chainrule.forms.fuse import Fused, fuse
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.program import Equation
@@ -24,7 +26,11 @@ CALLS = {
     "exp": "np.exp", "expm1": "np.expm1", "log": "np.log", "tanh": "np.tanh", "max": "np.maximum", "min": "np.minimum",
     "sign": "np.sign", "abs": "np.abs", **{name: name for name in ("sigmoid", "softplus", "relu", "erfc")},
 }
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+EXACT = ("max", "min", "sign", "abs", "relu")
+"""Integers of integers."""
+LETTERS = ascii_letters
+Kind = Literal["real", "whole", "truth"]
+"""What NumPy computes with: floats, integers or booleans."""
 NEW = "None"
 OVER = "1 / "
 
@@ -38,16 +44,35 @@ class Value:
     precedence: int = ATOM
     minus: bool = False
     """Whether the value is minus the code."""
+    kind: Kind = "real"
+    below: str = ""
+    """What the value is one over."""
+    led: bool = False
+    """Whether a bracket is the first factor: NumPy has no minus of it."""
 
     def at(self, precedence: int) -> str:
+        if self.minus and self.kind == "truth":
+            return self.number.at(precedence)
         if self.minus:
-            text = f"-{self.code if self.precedence >= PRODUCT else f'({self.code})'}"
+            text = f"-{self.code if self.precedence >= PRODUCT and not self.led else f'({self.code})'}"
             return text if precedence <= PRODUCT else f"({text})"
         return self.code if self.precedence >= precedence else f"({self.code})"
 
     @property
     def text(self) -> str:
         return self.at(SUM)
+
+    @property
+    def bracketed(self) -> bool:
+        return self.kind == "truth" or self.led
+
+    @property
+    def number(self) -> Value:
+        """The same as a number: 1.0 for a bracket that holds. NumPy has no difference of booleans, and their sum is
+        another boolean."""
+        if self.kind != "truth":
+            return self
+        return Value(f"1.0 * {replace(self, minus=False).at(POWER)}", self.axes, PRODUCT, self.minus)
 
 
 class Context(Protocol):
@@ -60,6 +85,8 @@ class Context(Protocol):
     """The helper functions that the statements call."""
     defined: set[str]
     """The tensors that are written part by part and exist already."""
+    whole: set[str]
+    """The real tensors whose arrays hold integers: counts, sums of brackets."""
     pads: dict[tuple[str, str], str]
     sized: bool
     """Whether the number of samples is read."""
@@ -71,14 +98,17 @@ class Statement:
     def __init__(self, listing: Context, equation: Equation) -> None:
         self.listing, self.equation = listing, equation
         self.before: list[str] = []
-        fused = fuse(equation.target, equation.value)
+        target = equation.target
+        self.complete = all(s.radix(e) for s, e in zip(target.subscripts, target.tensor.shape, strict=True))
+        fused = fuse(target, equation.value) if self.complete else Fused(target, equation.value)
         self.target, self.result, self.flat = fused.target, fused.value, fused.flat
         target, others = self.target.free, [i for node in nodes(self.result) for i in node.free]
         self.order = tuple(dict.fromkeys((*target, *others)))
         self.grids: dict[tuple[Index, ...], None] = {}
         self.letters: dict[Index, str] = {}
         for index in self.order:
-            free = [c for c in (*index.name[:1], *LETTERS) if c not in self.letters.values()]
+            first = index.name[:1] if index.name[:1] in LETTERS else ""
+            free = [c for c in (*first, *LETTERS) if c not in self.letters.values()]
             self.letters[index] = free[0]
         self.places: dict[tuple[tuple[Index, ...], Index], str] = {}
 
@@ -86,7 +116,7 @@ class Statement:
         """The name of an index in the grid of a group; in every grid of a statement it is another."""
         if (group, index) not in self.places:
             word = self.letters[index]
-            while word in self.listing.words.values() or word in self.places.values():
+            while word in (SAMPLES, *self.listing.words.values(), *self.places.values()):
                 word += word[0]
             self.places[group, index] = word
         return self.places[group, index]
@@ -94,33 +124,30 @@ class Statement:
     def lines(self) -> list[str]:
         equation, target = self.equation, self.target
         name = self.listing.words[equation.tensor.name]
-        radix = [s.radix(e) for s, e in zip(target.subscripts, target.tensor.shape, strict=True)]
-        if not all(radix):
-            return self.pieces(name)
+        if not self.complete:
+            return self.piece(name)
         digits = [[i for i, _ in sorted(s.terms, key=lambda t: -t[1])] for s in target.subscripts]
         order = tuple(i for group in digits for i in group)
-        value = self.full(self.aligned(self.value(self.result), order), order)
+        value = self.value(self.result)
+        if equation.tensor.dtype == "real":
+            value = value.number
+            if value.kind == "whole":
+                self.listing.whole.add(name)
+        value = self.full(self.aligned(value, order), order)
         if target.tensor != equation.tensor or any(s.plain is None for s in target.subscripts):
             value = Value(f"{value.at(ATOM)}.reshape({self.extents(equation.tensor.shape)})", order)
         return [*self.before, *self.assignment(name, value.text)]
 
-    def pieces(self, name: str) -> list[str]:
+    def piece(self, name: str) -> list[str]:
         """One part of a tensor that several equations define."""
-        equation, listing = self.equation, self.listing
+        tensor, listing = self.equation.tensor, self.listing
         made: list[str] = []
         if name not in listing.defined:
             listing.defined.add(name)
-            made.append(f"{name} = np.zeros({self.shape(equation.tensor.shape)})")
-        places: list[str] = []
-        order: list[Index] = []
-        for s, extent in zip(equation.target.subscripts, equation.tensor.shape, strict=True):
-            if len(s.terms) != 1:
-                raise DerivationError("no slice is known for this part of a tensor", about=equation)
-            ((index, step),) = s.terms
-            order.append(index)
-            places.append(self.slice(s, index, step, extent))
-        value = self.aligned(self.value(self.result), tuple(order))
-        return [*made, *self.before, *self.assignment(f"{name}[{', '.join(places)}]", value.text)]
+            made.append(f"{name} = np.zeros({self.shape(tensor.shape)}{', int' if tensor.dtype == 'integer' else ''})")
+        parts, axes = self.place_of(self.target.subscripts, tensor.shape)
+        value = self.aligned(self.value(self.result), axes)
+        return [*made, *self.before, *self.assignment(f"{name}[{', '.join(parts)}]", value.text)]
 
     def assignment(self, name: str, code: str) -> list[str]:
         grids = [self.grid(g) for g in self.grids]
@@ -136,11 +163,11 @@ class Statement:
     def extent(self, extent: Extent) -> str:
         if isinstance(extent, int):
             return str(extent)
-        if extent == SAMPLES:
-            self.listing.sized = True
-            return SAMPLES
         for tensor in self.listing.given:
             if extent in tensor.shape:
+                if extent == SAMPLES:
+                    self.listing.sized = True
+                    return SAMPLES
                 return f"{self.listing.words[tensor.name]}.shape[{tensor.shape.index(extent)}]"
         raise DerivationError(f"nothing given has the extent {extent}", about=self.equation)
 
@@ -150,19 +177,14 @@ class Statement:
     def shape(self, shape: Sequence[Extent]) -> str:
         return f"({self.extents(shape)}{',' if len(shape) == 1 else ''})"
 
-    def slice(self, s: Affine, index: Index, step: int, extent: Extent) -> str:
-        """start:stop:step, as short as it can be."""
-        if step < 0:
-            raise DerivationError("no slice is known for this part of a tensor", about=self.equation)
+    def slice(self, s: Affine, extent: int) -> str:
+        """start:stop:step, as short as it can be, of an index with a positive step."""
+        ((index, step),) = s.terms
         if s.plain is not None and index.extent == extent:
             return ":"
-        start = str(s.offset) if s.offset else ""
-        if isinstance(index.extent, int) and isinstance(extent, int):
-            last = s.offset + step * (index.extent - 1)
-            stop = "" if last + step >= extent else str(last + 1)
-        else:
-            stop = "" if not s.offset and step == 1 else f"{s.offset} + {step}*{self.extent(index.extent)}"
-        return f"{start}:{stop}" + (f":{step}" if step != 1 else "")
+        last = s.offset + step * (int(index.extent) - 1)
+        stop = "" if last + step >= extent else str(last + 1)
+        return f"{s.offset or ''}:{stop}" + (f":{step}" if step != 1 else "")
 
     # --- axes -----------------------------------------------------------------------------------
 
@@ -174,25 +196,26 @@ class Statement:
         if wanted != value.axes:
             places = [value.axes.index(i) for i in wanted]
             turned = "T" if places == [1, 0] else f"transpose({', '.join(map(str, places))})"
-            plain = Value(f"{plain.at(ATOM)}.{turned}", wanted)
+            plain = Value(f"{plain.at(ATOM)}.{turned}", wanted, kind=value.kind)
         rest = order[order.index(wanted[0]) :] if wanted else ()
         if len(rest) > len(wanted):
             shown = [":" if i in wanted else NEW for i in rest]
             tail = len(shown) - shown[::-1].index(":")
             several = NEW in shown[:tail] or tail == 1
             parts = shown if several else ["...", *shown[tail:]]
-            plain = Value(f"{plain.at(ATOM)}[{', '.join(parts)}]", wanted)
+            plain = Value(f"{plain.at(ATOM)}[{', '.join(parts)}]", wanted, kind=value.kind)
         return replace(plain, minus=value.minus)
 
     def full(self, value: Value, order: Sequence[Index]) -> Value:
         """The value repeated along the axes that it lacks."""
         if len(value.axes) == len(order):
             return value
+        value = value.number if value.minus else value
         shape = self.shape([i.extent for i in order])
         if not value.axes:
             made = f"np.zeros({shape})" if value.code == "0" else f"np.full({shape}, {value.text})"
-            return Value(made, tuple(order))
-        return Value(f"np.broadcast_to({value.text}, {shape})", tuple(order))
+            return Value(made, tuple(order), kind=value.kind)
+        return Value(f"np.broadcast_to({value.text}, {shape})", tuple(order), kind=value.kind)
 
     def union(self, values: Iterable[Value]) -> tuple[Index, ...]:
         """All axes: in the order of the value that has most, if that has all of them."""
@@ -214,11 +237,23 @@ class Statement:
     def read(self, c: Component) -> Value:
         """A component: whole axes as they are, constants and single steps as slices, all else as grids."""
         name, subscripts, shape = self.word(c.tensor), list(c.subscripts), list(c.tensor.shape)
+        whole = c.tensor.dtype == "integer" or name in self.listing.whole
+        kind: Kind = "whole" if whole and c.pad != "-inf" else "real"
         if c.pad is not None:
-            name = self.padded(name, c, subscripts, shape)
-        radix = [len(s.terms) > 1 and s.radix(e) for s, e in zip(subscripts, shape, strict=True)]
-        if any(radix) and all(r or s.plain for r, s in zip(radix, subscripts, strict=True)):
-            return self.parted(name, subscripts)
+            if any(_open(s, e) for s, e in zip(subscripts, shape, strict=True)):
+                return self.clipped(name, c)
+            name = self.padded(name, c, subscripts, shape, whole)
+        digits = [s.radix(e) for s, e in zip(subscripts, shape, strict=True)]
+        several = any(r and len(s.terms) > 1 for r, s in zip(digits, subscripts, strict=True))
+        used = [i for s in subscripts for i in s.indices]
+        if several and len(set(used)) == len(used) and all(d and s.terms for d, s in zip(digits, subscripts, strict=True)):
+            return replace(self.parted(name, subscripts), kind=kind)
+        parts, axes = self.place_of(subscripts, shape)
+        return Value(name if all(p == ":" for p in parts) else f"{name}[{', '.join(parts)}]", axes, kind=kind)
+
+    def place_of(self, subscripts: Sequence[Affine], shape: Sequence[Extent]) -> tuple[list[str], tuple[Index, ...]]:
+        """What stands in the brackets behind a name: whole axes as they are, constants and single steps as slices, all
+        else as grids; and the indices of the axes that come out."""
         used: list[Index] = []
         kinds: list[str] = []
         for s, extent in zip(subscripts, shape, strict=True):
@@ -230,13 +265,11 @@ class Statement:
         shared = {i for i in used if used.count(i) > 1}
         kinds = ["grid" if any(i in shared for i in s.indices) else k for k, s in zip(kinds, subscripts, strict=True)]
         if "grid" in kinds:
+            # NumPy puts the axes of grids where the first of them stands only if no slice stands between.
             first, last = kinds.index("grid"), len(kinds) - kinds[::-1].index("grid")
-            if any(k != "grid" for k in kinds[first:last]):
-                kinds = ["grid" if first <= n < last else k for n, k in enumerate(kinds)]
+            kinds = ["grid" if first <= n < last else k for n, k in enumerate(kinds)]
             if "number" in kinds:
                 kinds = ["grid"] * len(kinds)
-        if all(k == ":" for k in kinds):
-            return Value(name, tuple(i for s in subscripts for i in s.indices))
         gridded = {i for s, k in zip(subscripts, kinds, strict=True) if k == "grid" for i in s.indices}
         group = tuple(i for i in self.order if i in gridded)
         if group and group not in self.grids:
@@ -250,10 +283,25 @@ class Statement:
             elif kind == "number":
                 parts.append(str(s.offset))
             else:
-                ((index, step),) = s.terms
-                axes.append(index)
-                parts.append(":" if kind == ":" else self.slice(s, index, step, extent))
-        return Value(f"{name}[{', '.join(parts)}]", tuple(axes))
+                axes.extend(s.indices)
+                parts.append(":" if kind == ":" else self.slice(s, int(extent)))
+        return parts, tuple(axes)
+
+    def clipped(self, name: str, c: Component) -> Value:
+        """A padded read along an axis whose extent is open: where the subscripts lie inside, else the padding."""
+        axes = tuple(i for i in self.order if i in c.free)
+        if axes and axes not in self.grids:
+            self.grids[axes] = None
+        inside: list[str] = []
+        parts: list[str] = []
+        for s, extent in zip(c.subscripts, c.tensor.shape, strict=True):
+            text, end = self.affine(s, axes), self.extent(extent)
+            if s.within(extent):
+                parts.append(text)
+            else:
+                inside.append(f"(0 <= {text}) & ({text} < {end})")
+                parts.append(f"np.clip({text}, 0, {end} - 1)")
+        return Value(f"np.where({' & '.join(inside)}, {name}[{', '.join(parts)}], {_fill(c)})", axes)
 
     def parted(self, name: str, subscripts: Sequence[Affine]) -> Value:
         """Mixed-radix subscripts: the axis is parted into its digits."""
@@ -261,7 +309,7 @@ class Statement:
         axes = tuple(i for group in groups for i in group)
         return Value(f"{name}.reshape({self.extents(i.extent for i in axes)})", axes)
 
-    def padded(self, name: str, c: Component, subscripts: list[Affine], shape: list[Extent]) -> str:
+    def padded(self, name: str, c: Component, subscripts: list[Affine], shape: list[Extent], whole: bool) -> str:
         """The tensor with cells put around it; subscripts and shape become those to read there."""
         amounts: list[tuple[int, int]] = []
         for k, (s, extent) in enumerate(zip(c.subscripts, c.tensor.shape, strict=True)):
@@ -269,16 +317,16 @@ class Statement:
             if s.plain is not None and s.plain.extent == extent:
                 amounts.append((0, 0))
                 continue
-            if bounds is None or not isinstance(extent, int):
-                raise DerivationError("no padding is known for an open extent", about=self.equation)
+            assert bounds is not None and isinstance(extent, int), "what is open is clipped"
             before, after = max(0, -bounds[0]), max(0, bounds[1] - extent + 1)
             amounts.append((before, after))
             subscripts[k], shape[k] = s + before, extent + before + after
         if not any(map(any, amounts)):
             return name
-        fill = c.pad if isinstance(c.pad, Fraction) else Fraction(0)
-        value = "" if c.pad == 0 else f", constant_values={'-np.inf' if c.pad == '-inf' else _fraction(fill).text}"
-        code = f"np.pad({name}, ({', '.join(map(str, amounts))}{',' if len(amounts) == 1 else ''}){value})"
+        value = "" if c.pad == 0 else f", constant_values={_fill(c)}"
+        # An array of integers would round what is put around it.
+        exact = not whole or isinstance(c.pad, Fraction) and c.pad.denominator == 1
+        code = f"np.pad({name if exact else f'1.0 * {name}'}, ({', '.join(map(str, amounts))}{',' if len(amounts) == 1 else ''}){value})"
         pads = self.listing.pads
         if (name, code) not in pads:
             word = f"{name}_padded"
@@ -312,12 +360,29 @@ class Statement:
         axes = self.union(factors)
         minus = sum(f.minus for f in factors) % 2 == 1
         parts = [replace(self.aligned(f, axes), minus=False) for f in factors]
-        below = [p for p in parts if p.code.startswith(OVER) and p.precedence == PRODUCT]
-        above = [p for p in parts if p not in below]
+        below = [p for p in parts if p.below]
+        above = [p for p in parts if not p.below]
         code = " * ".join(p.at(POWER) if n else p.at(PRODUCT) for n, p in enumerate(above)) or "1"
         for part in below:
-            code += f" / {part.code.removeprefix(OVER)}"
-        return Value(code, axes, PRODUCT, minus)
+            code += f" / {part.below}"
+        kind = "truth" if all(f.kind == "truth" for f in factors) else _kind(factors)
+        return Value(code, axes, PRODUCT, minus, kind, led=bool(above) and above[0].bracketed)
+
+    def chosen(self, factors: Sequence[Expr], values: Sequence[Value]) -> list[Value]:
+        """The values of the factors of a product. Where a bracket is 0 the product is 0: it chooses where the factors
+        beside it may be infinite."""
+        pairs = [*zip(factors, values, strict=True)]
+        brackets = [v for f, v in pairs if isinstance(f, Delta | Guard)]
+        unbounded = [v for f, v in pairs if any(map(_unbounded, nodes(f)))]
+        if not brackets or not unbounded:
+            return [*values]
+        where, value = self.product(brackets), self.product(unbounded)
+        axes = self.union([where, value])
+        condition = self.aligned(where, axes).text
+        if len(brackets) == 1 and condition == where.code:
+            condition = condition[1:-1]  # its own brackets
+        code = f"np.where({condition}, {self.aligned(value, axes).text}, 0)"
+        return [Value(code, axes), *(v for v in values if v not in brackets and v not in unbounded)]
 
     def summed(self, indices: Sequence[Index], factors: Sequence[Expr]) -> Value:
         """Σ over the indices of a product."""
@@ -331,22 +396,24 @@ class Statement:
                         return self.total(chosen, rest)
                 case _:
                     pass
-        values = [self.value(f) for f in factors]
+        values = self.chosen(factors, [self.value(f) for f in factors])
         outside = [v for v in values if not set(v.axes) & set(indices)]
         inside = [v for v in values if v not in outside]
         own = [i for i in indices if any(i in v.axes for v in inside)]
         idle = [i.extent for i in indices if i not in own]
         times = prod(e for e in idle if isinstance(e, int))
         counts = [str(times)] * (times != 1) + [self.extent(e) for e in idle if isinstance(e, str)]
-        outside = [*map(Value, counts), *outside]
+        outside = [*(Value(c, kind="whole") for c in counts), *outside]
         if not inside:
             return self.product(outside)
         core = self.total(inside[0], own) if len(inside) == 1 else self.contraction(inside, own)
         return self.product([*outside, core]) if outside else core
 
     def gathered(self, other: Expr, index: Index, chosen: Component) -> Value | None:
-        """Σ_v [v = id] E_v is E at id."""
+        """Σ_v [v = id] E_v is E at id, where id is a value of v: what is computed or put around may be none."""
         if not isinstance(other, Component) or other.pad is not None:
+            return None
+        if chosen.tensor not in self.listing.given or chosen.pad is not None:
             return None
         plain = [s.plain for s in other.subscripts]
         whole = all(i is not None and i.extent == e for i, e in zip(plain, other.tensor.shape, strict=True))
@@ -356,12 +423,14 @@ class Statement:
         rest = tuple(i for i in plain if i is not None and i != index)
         if set(rest) & set(at.axes):
             return None
-        return Value(f"{self.word(other.tensor)}[{at.text}]", (*at.axes, *rest))
+        word = self.word(other.tensor)
+        return Value(f"{word}[{at.text}]", (*at.axes, *rest), kind="whole" if word in self.listing.whole else "real")
 
     def total(self, value: Value, indices: Sequence[Index]) -> Value:
         if not indices:
             return value
-        return Value(f"{value.at(ATOM)}.sum({self.axis(value, indices)})", _without(value.axes, indices))
+        kind = _kind([value])
+        return Value(f"{value.at(ATOM)}.sum({self.axis(value, indices)})", _without(value.axes, indices), kind=kind)
 
     def over(self, value: Value, indices: Sequence[Index]) -> Value:
         """The value repeated along those of the indices that it does not depend on."""
@@ -378,6 +447,9 @@ class Statement:
     def contraction(self, values: Sequence[Value], indices: Sequence[Index]) -> Value:
         minus = sum(v.minus for v in values) % 2 == 1
         values = [replace(v, minus=False) for v in values]
+        if all(v.kind == "truth" for v in values):
+            values[0] = values[0].number
+        kind = _kind(values)
         every = tuple(i for i in self.order if any(i in v.axes for v in values))
         out = _without(every, indices)
         largest = max(values, key=lambda v: len(v.axes))
@@ -388,10 +460,10 @@ class Statement:
             for a, b in (values, values[::-1]):
                 form = self.matrix_product(a, b, indices[0], out)
                 if form is not None:
-                    return replace(form, minus=minus)
+                    return replace(form, minus=minus, kind=kind)
         words = ",".join("".join(self.letters[i] for i in v.axes) for v in values)
         result = "".join(self.letters[i] for i in out)
-        return Value(f'np.einsum("{words}->{result}", {", ".join(v.text for v in values)})', out, ATOM, minus)
+        return Value(f'np.einsum("{words}->{result}", {", ".join(v.text for v in values)})', out, ATOM, minus, kind)
 
     def matrix_product(self, a: Value, b: Value, k: Index, out: Sequence[Index]) -> Value | None:
         """a @ b, where that is Σ_k over the last axis of a and the first of b, and gives the axes in order."""
@@ -401,7 +473,7 @@ class Statement:
         left, right = self.aligned(a, (*ra, k)), self.aligned(b, (k, *rb))
         if len(ra) > 1 and a.axes[-1] != k:
             return None
-        return Value(f"{left.at(PRODUCT)} @ {right.at(POWER)}", tuple(out), PRODUCT)
+        return Value(f"{left.at(PRODUCT)} @ {right.at(POWER)}", tuple(out), PRODUCT, led=left.bracketed)
 
 
 @iterative
@@ -412,7 +484,7 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
         case Constant(value=value):
             return Value("np.pi" if value == "pi" else "np.e")
         case Size(extent=extent):
-            return Value(own.extent(extent))
+            return Value(own.extent(extent), kind="whole")
         case Component():
             return own.read(expr)
         case Delta(left=left, right=right):
@@ -420,48 +492,53 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
             other = own.read(right) if isinstance(right, Component) else own.counted(right)
             axes = own.union((one, other))
             a, b = own.aligned(one, axes), own.aligned(other, axes)
-            return Value(f"({a.text} == {b.text})", axes)
+            return Value(f"({a.text} == {b.text})", axes, kind="truth")
         case Guard(subscript=subscript, extent=extent):
             one = own.counted(subscript)
-            return Value(f"((0 <= {one.text}) & ({one.text} < {own.extent(extent)}))", one.axes)
+            return Value(f"((0 <= {one.text}) & ({one.text} < {own.extent(extent)}))", one.axes, kind="truth")
         case Add(terms=terms):
             values: list[Value] = []
             for term in terms:
                 values.append((yield term, own))
-            axes = own.union(values)
+            if values[0].kind == "truth" and (values[0].minus or values[1].kind == "truth"):
+                values[0] = values[0].number
+            axes, kind = own.union(values), _kind(values)
             code = ""
             for value in (own.aligned(v, axes) for v in values):
                 if not code:
                     code = value.text
                 else:
                     code += f" {'-' if value.minus else '+'} {replace(value, minus=False).at(PRODUCT)}"
-            return Value(code, axes, SUM)
+            return Value(code, axes, SUM, kind=kind)
         case Multiply(factors=factors):
             values = []
             for factor in factors:
                 values.append((yield factor, own))
+            values = own.chosen(factors, values)
             minus = sum(v.minus for v in values) % 2 == 1
-            one = Value("1")
-            rest = [v for v in (replace(v, minus=False) for v in values) if v != one] or [one]
+            rest = [v for v in (replace(v, minus=False) for v in values) if v.code != "1"] or [_fraction(Fraction(1))]
             return replace(own.product(rest), minus=minus)
         case Power(base=base, exponent=exponent):
-            inner: Value = yield base, own
+            inner: Value = (yield base, own).number
             if exponent < 0:
                 below = inner.at(POWER) if exponent == -1 else _power(inner, -exponent)
-                return Value(f"{OVER}{below}", inner.axes, PRODUCT)
-            return Value(_power(inner, exponent), inner.axes, POWER)
+                return Value(f"{OVER}{below}", inner.axes, PRODUCT, below=below)
+            kind = inner.kind if exponent.denominator == 1 else "real"
+            return Value(_power(inner, exponent), inner.axes, POWER, kind=kind)
         case Apply(function=function, arguments=arguments):
             values = []
             for argument in arguments:
-                values.append((yield argument, own))
+                value: Value = yield argument, own
+                values.append(value.number)
             axes = own.union(values)
             parts = [own.aligned(v, axes) for v in values]
             if function == "step":
-                return Value(f"({parts[0].text} > 0)", axes)
+                return Value(f"({parts[0].text} > 0)", axes, kind="truth")
             if function not in CALLS:
                 raise DerivationError(f"no NumPy is known for {function}", about=own.equation)
             own.listing.helpers.add(function)
-            return Value(f"{CALLS[function]}({', '.join(p.text for p in parts)})", axes)
+            kind = _kind(values) if function in EXACT else "real"
+            return Value(f"{CALLS[function]}({', '.join(p.text for p in parts)})", axes, kind=kind)
         case Reduce(kind="sum", indices=indices, body=body):
             if isinstance(body, Add):
                 inner = yield body, own
@@ -472,17 +549,19 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
             axes = (*_without(inner.axes, indices), *indices)
             if kind == "logsumexp":
                 own.listing.helpers.add("logsumexp")
+                inner = inner.number
                 places = [inner.axes.index(i) for i in indices]
                 axis = places[0] if len(places) == 1 else tuple(places)
                 return Value(f"logsumexp({inner.text}, axis={axis})", _without(inner.axes, indices))
             if kind == "max":
-                return Value(f"{inner.at(ATOM)}.max({own.axis(inner, indices)})", _without(inner.axes, indices))
+                inner, left = inner.number if inner.minus else inner, _without(inner.axes, indices)
+                return Value(f"{inner.at(ATOM)}.max({own.axis(inner, indices)})", left, kind=inner.kind)
             ordered = own.aligned(inner, axes)
             left = _without(axes, indices)
             if len(indices) == 1:
-                return Value(f"{ordered.at(ATOM)}.argmax(axis={len(left)})", left)
+                return Value(f"{ordered.at(ATOM)}.argmax(axis={len(left)})", left, kind="whole")
             shape = ", ".join([*(own.extent(i.extent) for i in left), "-1"])
-            return Value(f"{ordered.at(ATOM)}.reshape({shape}).argmax(axis={len(left)})", left)
+            return Value(f"{ordered.at(ATOM)}.reshape({shape}).argmax(axis={len(left)})", left, kind="whole")
         case _:
             raise DerivationError(f"no NumPy is known for {type(expr).__name__}", about=own.equation)
 
@@ -494,15 +573,43 @@ def _power(base: Value, exponent: Fraction) -> str:
     return f"{base.at(ATOM)}**{number.at(ATOM)}"
 
 
+def _fill(c: Component) -> str:
+    return _fraction(c.pad).text if isinstance(c.pad, Fraction) else "-np.inf"
+
+
+def _unbounded(node: Expr) -> bool:
+    match node:
+        case Power(exponent=exponent):
+            return exponent < 0 or exponent.denominator > 1
+        case Apply(function=function):
+            return function == "log"
+        case Component(pad=pad):
+            return pad == "-inf"
+        case _:
+            return False
+
+
+def _open(s: Affine, extent: Extent) -> bool:
+    """Whether it cannot be said, while the listing is written, how far outside the axis a subscript reads."""
+    return not (s.plain is not None and s.plain.extent == extent) and (s.bounds() is None or isinstance(extent, str))
+
+
+def _kind(values: Iterable[Value]) -> Kind:
+    """Of a sum or a product of these."""
+    kinds = {v.kind for v in values}
+    return "real" if "real" in kinds else "whole"
+
+
 def _fraction(value: Fraction) -> Value:
     """The number in decimals where that is exact and short, else as a quotient."""
     minus, value = value < 0, abs(value)
     if value.denominator == 1:
-        return Value(str(value.numerator), (), ATOM, minus)
+        return Value(str(value.numerator), (), ATOM, minus, "whole")
     text = repr(float(value))
     if (Fraction(text) == value and len(text) <= 7) or len(str(value)) > len(text):
         return Value(text, (), ATOM, minus)
-    return Value(f"{value.numerator} / {value.denominator}", (), PRODUCT, minus)
+    below = str(value.denominator) if value.numerator == 1 else ""
+    return Value(f"{value.numerator} / {value.denominator}", (), PRODUCT, minus, below=below)
 
 
 def _without(axes: Sequence[Index], indices: Iterable[Index]) -> tuple[Index, ...]:
