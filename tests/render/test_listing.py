@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.derive.cases import ALL
+from tests.derive.cases import ALL, Case
 from tests.nn.test_every_layer import MODELS, model_with, ranges
 
 import chainrule as cr
@@ -75,6 +75,92 @@ def test_the_listing_of_every_layer_gives_its_gradients(name: str) -> None:
 def test_the_listing_of_an_equation_gives_its_gradients(name: str) -> None:
     derivation = ALL[name].derivation
     assert differences(derivation, source_of(derivation), top=2) == []
+
+
+N = "N"
+WRITTEN = {
+    case.name: case
+    for case in (
+        # Which axis of a part is which: an index of extent 1 makes any coefficient a digit.
+        Case("a digit of extent 1", "y[n, d<1, q<2] = x[n, 2*d + q]", {"x": (N, 2)}),
+        Case("a window of extent 1 on a diagonal", "y[n, i<1] = max[l<1](x[n, i + l, i])", {"x": (N, 1, 1)}),
+        Case("a diagonal", "y[n, i] = sum[j<3](w[j, j])*w[i, i]*x[n, i, i]", {"w": (3, 3), "x": (N, 3, 3)}),
+        Case("a diagonal over samples", "y[n] = x[n]*sum[m](x[m]*x[m])", {"x": (N,)}),
+        # Brackets are booleans until they meet a number.
+        Case("a difference of brackets", "y[n<N] = 1 - w[0]", {"w": (2,)}),
+        Case("sums of brackets", "y[n, i<3] = [i == 1] - [i == 2]*x[n, i] + [i == 0] + [i == 2]", {"x": (N, 3)}),
+        Case("minus a bracket first", "y[n, i<3] = -[i == 1] + x[n, i] - ([i == 2] - [i == 0])", {"x": (N, 3)}),
+        Case(
+            "functions of brackets",
+            "y[n, i<3] = sign([i == 1])*exp([i == 0])*[i == 1]**2*x[n, i] + [0 <= i - 2 < 1]/([i == 1] + 1)",
+            {"x": (N, 3)},
+        ),
+        Case(
+            "contractions of brackets",
+            "y[n] = 2 - sum[i<3, j<3]([i == j]*[j == 1])*x[n, 0] - sum[i<3]([i == 1]*x[n, i])",
+            {"x": (N, 3)},
+        ),
+        Case(
+            "minus a matrix product of brackets", "y[n, i<2] = 1/3*(1 - sum[j<2]([j == id[n, 0]]*w[j, i]))",
+            {"id": (N, 1), "w": (2, 2)}, {"id": 2},
+        ),
+        Case(
+            "counts that are padded with a fraction",
+            "c[i<4] = sum[p<3]([0 <= 2*i + p - 1 < 7])\ny[n, i<5] = pad(c, 1/2)[i]*x[n, i]", {"x": (N, 5)},
+        ),
+        Case(
+            "counts that are padded with -inf",
+            "c[i<4] = sum[p<3]([0 <= 2*i + p - 1 < 7])\ny[n, i<5] = max[p<2](pad(c, -inf)[i - p])*x[n, i]",
+            {"x": (N, 5)},
+        ),
+        # Parts of a tensor that no slice says.
+        Case("pieces at a constant", "y[0, i<2] = x[i]\ny[(j<7) + 1, i<2] = x[i]**2", {"x": (2,)}),
+        Case(
+            "pieces over two indices", "y[n, 0] = x[n, 1]\ny[n, 2*(i<2) + (j<2) + 1] = x[n, i]*w[j]",
+            {"x": (N, 2), "w": (2,)},
+        ),
+        Case(
+            "pieces beside a reshape",
+            "y[0, 2*(i<2) + (j<2)] = x[i, j]\ny[(k<2) + 1, 2*(i<2) + (j<2)] = x[i, j]**2*x[k, j]",
+            {"x": (2, 2)},
+        ),
+        # Reads.
+        Case("backwards", "y[n, i<3] = sum[m](x[m, 2 - i])*x[n, i]", {"x": (N, 3)}),
+        Case(
+            "several indices in several places", "y[i<2, j<2] = x[i + j, 2*i - j + 1]*v[i, j]",
+            {"x": (3, 4), "v": (2, 2)},
+        ),
+        Case("a constant beside grids", "y[n, i<2, j<2] = x[n, i + j, 1, i]", {"x": (N, 3, 2, 2)}),
+        Case("padding of an open extent", "y[n, k] = pad(x, 1/2)[n, k + 1]*v[k]", {"x": (N, "K"), "v": ("K",)}),
+        Case(
+            "the place of a maximum in a split window",
+            "a[i<3] = argmax[q<4](x[2*i + q]*w[q])\ny[i<3] = sum[p<2]([p == a[i]]*v[p])*x[2*i]",
+            {"x": (8,), "w": (4,), "v": (2,)},
+        ),
+        # Sums over what the body lacks.
+        Case("a sum over samples alone", "y[n] = sum[m<N](x[n, 0])", {"x": (N, 1)}),
+        Case("a sum of nothing but numbers", "y[n] = x[n]*sum[m<N](1) + sum[i<3](2)", {"x": (N,)}),
+        Case("a choice over what the body lacks", "y[n] = max[i<3](x[n]) + logsumexp[i<3, j<2](x[n])", {"x": (N,)}),
+    )
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_listing_of_what_a_user_writes_gives_its_gradients(name: str) -> None:
+    derivation = WRITTEN[name].derivation
+    assert differences(derivation, source_of(derivation), top=2) == []
+
+
+def test_what_a_bracket_leaves_out_may_be_infinite() -> None:
+    case = Case("", "y[n, i<3] = sum[j<3]([j == i]*[i == 0]/x[n, j]) + [i == 1]*log(x[n, i])", {"x": (N, 3)})
+    derivation = case.derivation
+    values = {"x": np.array([[1.0, 0.5, 0.0], [0.0, 2.0, 0.0]]), "δ(y)": np.array([[1.0, 2.0, 1.0], [0.0, 3.0, 1.0]])}
+    wanted = execute(derivation.joint, values, dtype=np.dtype("float64"))
+    with np.errstate(all="ignore"):
+        value, gradients = outcome(derivation, source_of(derivation), values)
+    assert np.array_equal(value, wanted["y"], equal_nan=True)
+    assert np.array_equal(value, [[1, np.log(0.5), 0], [np.inf, np.log(2), 0]])
+    assert np.array_equal(gradients["x"], wanted["δ(x)"], equal_nan=True)
 
 
 def test_a_dense_layer_reads_as_its_matrix_form() -> None:

@@ -108,8 +108,8 @@ class Statement:
         self.letters: dict[Index, str] = {}
         for index in self.order:
             first = index.name[:1] if index.name[:1] in LETTERS else ""
-            free = [c for c in (*first, *LETTERS) if c not in self.letters.values()]
-            self.letters[index] = free[0]
+            used = self.letters.values()
+            self.letters[index] = next((c for c in (*first, *LETTERS) if c not in used), LETTERS[0])
         self.places: dict[tuple[tuple[Index, ...], Index], str] = {}
 
     def place(self, group: tuple[Index, ...], index: Index) -> str:
@@ -243,10 +243,9 @@ class Statement:
             if any(_open(s, e) for s, e in zip(subscripts, shape, strict=True)):
                 return self.clipped(name, c)
             name = self.padded(name, c, subscripts, shape, whole)
-        digits = [s.radix(e) for s, e in zip(subscripts, shape, strict=True)]
-        several = any(r and len(s.terms) > 1 for r, s in zip(digits, subscripts, strict=True))
+        digits = all(s.terms and s.radix(e) for s, e in zip(subscripts, shape, strict=True))
         used = [i for s in subscripts for i in s.indices]
-        if several and len(set(used)) == len(used) and all(d and s.terms for d, s in zip(digits, subscripts, strict=True)):
+        if digits and len(shape) < len(used) == len(set(used)):
             return replace(self.parted(name, subscripts), kind=kind)
         parts, axes = self.place_of(subscripts, shape)
         return Value(name if all(p == ":" for p in parts) else f"{name}[{', '.join(parts)}]", axes, kind=kind)
@@ -325,8 +324,9 @@ class Statement:
             return name
         value = "" if c.pad == 0 else f", constant_values={_fill(c)}"
         # An array of integers would round what is put around it.
-        exact = not whole or isinstance(c.pad, Fraction) and c.pad.denominator == 1
-        code = f"np.pad({name if exact else f'1.0 * {name}'}, ({', '.join(map(str, amounts))}{',' if len(amounts) == 1 else ''}){value})"
+        exact = not whole or (isinstance(c.pad, Fraction) and c.pad.denominator == 1)
+        array = name if exact else f"1.0 * {name}"
+        code = f"np.pad({array}, ({', '.join(map(str, amounts))}{',' if len(amounts) == 1 else ''}){value})"
         pads = self.listing.pads
         if (name, code) not in pads:
             word = f"{name}_padded"
@@ -461,8 +461,12 @@ class Statement:
                 form = self.matrix_product(a, b, indices[0], out)
                 if form is not None:
                     return replace(form, minus=minus, kind=kind)
-        words = ",".join("".join(self.letters[i] for i in v.axes) for v in values)
-        result = "".join(self.letters[i] for i in out)
+        letters: dict[Index, str] = {}
+        for index in every:
+            used = letters.values()
+            letters[index] = next(c for c in (self.letters[index], *LETTERS) if c not in used)
+        words = ",".join("".join(letters[i] for i in v.axes) for v in values)
+        result = "".join(letters[i] for i in out)
         return Value(f'np.einsum("{words}->{result}", {", ".join(v.text for v in values)})', out, ATOM, minus, kind)
 
     def matrix_product(self, a: Value, b: Value, k: Index, out: Sequence[Index]) -> Value | None:
@@ -519,7 +523,8 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
             rest = [v for v in (replace(v, minus=False) for v in values) if v.code != "1"] or [_fraction(Fraction(1))]
             return replace(own.product(rest), minus=minus)
         case Power(base=base, exponent=exponent):
-            inner: Value = (yield base, own).number
+            inner = yield base, own
+            inner = inner.number
             if exponent < 0:
                 below = inner.at(POWER) if exponent == -1 else _power(inner, -exponent)
                 return Value(f"{OVER}{below}", inner.axes, PRODUCT, below=below)
@@ -528,8 +533,8 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
         case Apply(function=function, arguments=arguments):
             values = []
             for argument in arguments:
-                value: Value = yield argument, own
-                values.append(value.number)
+                inner: Value = yield argument, own
+                values.append(inner.number)
             axes = own.union(values)
             parts = [own.aligned(v, axes) for v in values]
             if function == "step":
@@ -582,7 +587,7 @@ def _unbounded(node: Expr) -> bool:
         case Power(exponent=exponent):
             return exponent < 0 or exponent.denominator > 1
         case Apply(function=function):
-            return function == "log"
+            return function in ("log", "exp", "expm1")
         case Component(pad=pad):
             return pad == "-inf"
         case _:
