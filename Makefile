@@ -25,7 +25,8 @@ lint: $(VENV)/ready-lint  ## style, and types in strict mode
 bench: $(VENV)/ready-bench  ## side by side with its peers; writes docs/benchmarks.md. One part: make bench PARTS="W1 --quick"
 	$(BIN)/python -m bench.run $(PARTS)
 
-campaign: $(VENV)/ready-test  ## the long randomised runs
+campaign: $(VENV)/ready-test  ## the long randomised runs. More drawn programs: make campaign DRAWN="--from 2000 --to 20000"
+	$(BIN)/python -m tests.drawn.campaign $(DRAWN)
 	$(BIN)/python -m pytest -m "campaign or drawn" --hypothesis-profile=campaign
 
 clean:
