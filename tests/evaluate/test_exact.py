@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.derive.cases import CASES
+from tests.derive.cases import ALL
 
 from chainrule.errors import DerivationError
 from chainrule.evaluate.exact import Log, Number, Place, apply, places, plain, run, size
@@ -22,14 +22,14 @@ def by_place(array: Any) -> dict[Place, Number]:
     return {place: array[place].item() for place in np.ndindex(*array.shape)}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_case_has_the_values_of_the_float_semantics(name: str) -> None:
-    program = CASES[name].derivation.joint
+    program = ALL[name].derivation.joint
     rng = np.random.default_rng(1)
     given: dict[str, Any] = {}
     for tensor in program.given:
         shape = tuple(size(e, SIZES) for e in tensor.shape)
-        integers = rng.integers(0, CASES[name].ranges.get(tensor.name, 2), shape)
+        integers = rng.integers(0, ALL[name].ranges.get(tensor.name, 2), shape)
         given[tensor.name] = integers if tensor.dtype == "integer" else rng.uniform(0.5, 2, shape)
     floats = execute(program, given, dtype=np.dtype("float64"))
     exact = run(program.equations, {n: by_place(v) for n, v in given.items()}, SIZES)
@@ -62,3 +62,7 @@ def test_what_is_not_exact_is_a_float() -> None:
     assert isinstance(values("z[i] = sigmoid(u[i])", u=[1])["z"][0], float)
     with pytest.raises(DerivationError, match="no value"):
         apply("bessel", [1])
+
+
+def test_a_sum_over_an_index_of_the_left_side_leaves_that_as_it_is() -> None:
+    assert values("y[i<3] = sum[i<2](x[i]) + x[i]", x=[1, 2, 3])["y"] == [4, 5, 6]

@@ -164,11 +164,14 @@ class Line:
         part = self.compiled(body)
 
         def reduced(at: At) -> Number:
-            entries: list[Number] = []
+            # An index of this name may stand outside too.
+            entries, outside = list[Number](), [at[slot] for slot in slots]
             for place in combinations:
                 for slot, position in zip(slots, place, strict=True):
                     at[slot] = position
                 entries.append(part(at))
+            for slot, position in zip(slots, outside, strict=True):
+                at[slot] = position
             return reduce(kind, entries)
 
         return reduced
