@@ -30,7 +30,8 @@ def task_of(s: Subject) -> Task:
     joint = needed(d.joint, [s.result.name, *(t.name for t in d.gradients.values())])
     given = joint.given
     data = tuple(t for t in given if t.shape and t.shape[0] == SAMPLES)
-    if not data and SAMPLES in s.program.text:
+    sized = any(SAMPLES in t.shape for t in (*joint.given, *joint.defined, *joint.outputs))
+    if not data and (sized or f"<{SAMPLES}]" in s.program.text):
         raise SkippedError  # nothing says how many samples there are
     outputs = tuple(dict.fromkeys((s.result, *d.gradients.values())))
     return Task(
