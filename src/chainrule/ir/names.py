@@ -194,7 +194,7 @@ class Names:
         shifted = any(s.plain is None for s in subscripts)
         for axis, (subscript, extent, part) in enumerate(zip(subscripts, axes, written, strict=True)):
             plain = subscript.plain
-            if plain is not None and pad is None:
+            if plain is not None and pad is None and not (is_target and self._is_part(plain.extent, extent)):
                 hint = "" if name == self.target else part_of_axis(name, place)
                 self.extents.join(plain.extent, extent, place, f"index {plain.name}", hint)
             whole = pad is not None and plain is not None and shifted
@@ -202,6 +202,11 @@ class Names:
             use = Use(name, axis, extent, subscript, text, pad is not None, is_target, whole, place)
             self.extents.uses.append(use)
         return Component(Tensor(name, axes), subscripts, pad)
+
+    def _is_part(self, own: Extent, axis: Extent) -> bool:
+        """Whether an index that is declared runs over a part of an axis: other lines define the other pieces."""
+        one, whole = self.extents.get(own), self.extents.get(axis)
+        return isinstance(one, int) and isinstance(whole, int) and one < whole
 
     def _no_tensor(self, node: ast.expr, fix: str) -> NoReturn:
         self.source.error(f"{self.source.cut(node)} cannot have subscripts", fix)
