@@ -22,7 +22,19 @@ from chainrule.errors import ChainruleError, DerivationError
 from chainrule.evaluate.exact import AT_ZERO, Line, Number, Place, Values, places, plain, run, size
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.cost import operations
-from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add
+from chainrule.ir.expr import (
+    Add,
+    Apply,
+    Component,
+    Constant,
+    Delta,
+    Expr,
+    Multiply,
+    Reduce,
+    Tensor,
+    add,
+    is_position,
+)
 from chainrule.ir.index import SAMPLES, Extent, Index
 from chainrule.ir.print import spellings
 from chainrule.ir.program import Equation, Program
@@ -195,7 +207,7 @@ def _array(name: str, value: ArrayLike) -> np.ndarray:
 def _smaller(derivation: Derivation, few: int) -> Derivation:
     """The derivation of the same program at smaller shapes; itself where there are none."""
     forward = derivation.forward
-    computed = (e for e in forward.equations if not (isinstance(e.value, Reduce) and e.value.kind == "argmax"))
+    computed = (e for e in forward.equations if not is_position(e.tensor))
     program = replace(forward, equations=tuple(computed))
     small = reduced_program(program, few)
     if small is None:
