@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.derive.cases import Case
 
 import chainrule as cr
 from chainrule.derive import derive_equation
@@ -73,6 +74,24 @@ def test_the_numbers_are_those_that_the_program_computes(name: str) -> None:
     place = next(iter(sample.values[wrong.name]))
     sample.values[wrong.name][place] = float(plain(sample.values[wrong.name][place])) + 1
     assert not agrees(sample)
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "ranges"),
+    [
+        (
+            "y[n] = sum[i<4]([i == id[n, 0]]*E[i]) + sum[i<2]([i == id[n, 2]]*z[i])",
+            {"id": ("N", 3), "E": (4,), "z": (2,)}, {"id": 2},
+        ),
+        (
+            "a[n] = argmax[k](x[n, k])\ny[n] = sum[k]([k == a[n]]*x[n, k]*w[k])", {"x": ("N", 99), "w": (99,)}, {}
+        ),
+        ("h[n, i<2] = argmax[i<2](x[i])\ny[n] = [0 == h[n, 0]]*x[1]*t[n]", {"x": (2,), "t": ("N",)}, {}),
+    ],
+)
+def test_an_example_of_what_a_user_writes_has_its_numbers(text: str, shapes: Any, ranges: Any) -> None:
+    sample = sample_of(Case("", text, shapes, ranges).derivation, None)
+    assert sample is not None and agrees(sample)
 
 
 def test_a_mean_over_fewer_has_a_smaller_divisor() -> None:

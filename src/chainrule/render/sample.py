@@ -324,14 +324,14 @@ def _cycle(numbers: Sequence[int], start: int = 0) -> Iterator[Number]:
 
 
 def _range(program: Program, tensor: Tensor) -> int:
-    """How many values an integer tensor takes: as many as the index that it is compared with."""
-    for equation in program.equations:
-        for node in nodes(equation.value):
-            if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor == tensor:
-                index = node.left.plain
-                if index is not None and isinstance(index.extent, int):
-                    return index.extent
-    return FEW
+    """How many values an integer tensor takes: as many as each index that it is compared with."""
+    extents = [
+        node.left.plain.extent
+        for node in nodes(*(e.value for e in program.equations))
+        if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor == tensor
+        if node.left.plain is not None
+    ]
+    return min((e for e in extents if isinstance(e, int)), default=FEW)
 
 
 def _added(program: Program, tensor: Tensor) -> bool:
