@@ -83,15 +83,19 @@ def test_the_numbers_are_those_that_the_program_computes(name: str) -> None:
             "y[n] = sum[i<4]([i == id[n, 0]]*E[i]) + sum[i<2]([i == id[n, 2]]*z[i])",
             {"id": ("N", 3), "E": (4,), "z": (2,)}, {"id": 2},
         ),
-        (
-            "a[n] = argmax[k](x[n, k])\ny[n] = sum[k]([k == a[n]]*x[n, k]*w[k])", {"x": ("N", 99), "w": (99,)}, {}
-        ),
         ("h[n, i<2] = argmax[i<2](x[i])\ny[n] = [0 == h[n, 0]]*x[1]*t[n]", {"x": (2,), "t": ("N",)}, {}),
     ],
 )
 def test_an_example_of_what_a_user_writes_has_its_numbers(text: str, shapes: Any, ranges: Any) -> None:
     sample = sample_of(Case("", text, shapes, ranges).derivation, None)
     assert sample is not None and agrees(sample)
+
+
+def test_the_place_of_a_maximum_that_a_user_asks_for_is_cut_with_the_rest() -> None:
+    text = "a[n] = argmax[k](x[n, k])\ny[n] = sum[k]([k == a[n]]*x[n, k]*w[k])"
+    sample = sample_of(Case("", text, {"x": ("N", 99), "w": (99,)}).derivation, None)
+    assert sample is not None and agrees(sample)
+    assert len(sample.values["x"]) == 2
 
 
 def test_a_mean_over_fewer_has_a_smaller_divisor() -> None:
