@@ -22,19 +22,7 @@ from chainrule.errors import ChainruleError, DerivationError
 from chainrule.evaluate.exact import AT_ZERO, Line, Number, Place, Values, places, plain, run, size
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.cost import operations
-from chainrule.ir.expr import (
-    Add,
-    Apply,
-    Component,
-    Constant,
-    Delta,
-    Expr,
-    Multiply,
-    Reduce,
-    Tensor,
-    add,
-    is_position,
-)
+from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add, is_position
 from chainrule.ir.index import SAMPLES, Extent, Index
 from chainrule.ir.print import spellings
 from chainrule.ir.program import Equation, Program
