@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.evaluate import field
+from chainrule.evaluate.ids import limits
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Add, Component, Tensor
 from chainrule.ir.index import SAMPLES
@@ -19,7 +20,7 @@ from chainrule.loops.task import Task
 from chainrule.optim.optimizer import RATE
 
 Array = NDArray[Any]
-IDS = 5  # whole numbers in data are below
+IDS = 5  # whole numbers in data are below, where they are compared with no shorter index
 
 
 def task_of(text: str, *, kept: str = "", data: str = "", **given: Tensor) -> Task:
@@ -93,7 +94,14 @@ def floats(task: Task, samples: int, seed: int = 0) -> dict[Tensor, Array]:
             given[tensor] = rng.dirichlet(np.ones(shape[-1]), shape[:-1])
         else:
             given[tensor] = rng.normal(size=shape) * (0.4 if tensor in task.kept else 1.0)
-    return given
+    return positions(task, given, samples)
+
+
+def positions(task: Task, given: dict[Tensor, Array], samples: int) -> dict[Tensor, Array]:
+    """The same, with each whole number a position of what it is compared with."""
+    numbers = {tensor: array.shape for tensor, array in given.items() if tensor.dtype == "integer"}
+    found = limits(task.equations, numbers, {SAMPLES: samples})
+    return given | {t: given[t] % np.maximum(limit, 1) for t, limit in found.items()}
 
 
 def elements(task: Task, samples: int, seed: int) -> dict[Tensor, Array]:
@@ -101,7 +109,7 @@ def elements(task: Task, samples: int, seed: int) -> dict[Tensor, Array]:
     every = (*task.data, *task.kept)
     ranges = {t.name: IDS for t in every if t.dtype == "integer"}
     drawn = field.random_values(every, {SAMPLES: samples}, seed, ranges)
-    return {t: drawn[t.name] for t in every}
+    return positions(task, {t: drawn[t.name] for t in every}, samples)
 
 
 def computed(task: Task, given: Mapping[Tensor, Array], dtype: str = "float64") -> dict[Tensor, Array]:

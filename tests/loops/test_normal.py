@@ -62,6 +62,19 @@ EQUATIONS = {
     "reductions over what is not there": "y[n] = sum[i<2](x[n, 0]) + sum[m](x[n, 0] + 0*x[m, 0]) + max[j<3](x[n, 1])",
     "a row of a sample's own table": "y[n, k] = sum[i](r[n, i, k]*[i == id[n, 1]])",
     "two places in it": "y[n] = sum[i, k](r[n, i, k]*[i == id[n, 1]]*[k == id[n, 0]])",
+    "beyond a table by a number": "y[n, i<2] = sum[v<4]([v == id[n, 0]]*pad(x, 0)[n, v + i])",
+    "every second column by a number": "y[n] = sum[i<4]([i == id[n, 0]]*pad(x, 2)[n, 2*i])",
+    "a padded table by a number": "y[n] = sum[i<4]([i == id[n, 0]]*pad(V, 1)[2*i - 1, 0]*x[n, 0])",
+    "tables of different sizes by one number":
+        "y[n, d<3] = sum[v<4]([v == id[n, 0]]*V[v, d]) + sum[v<2]([v == id[n, 0]]*pad(U, 0)[v, d])*x[n, 0]",
+    "tables of different sizes by two numbers":
+        "y[n, d<3] = sum[v<4]([v == id[n, 0]]*V[v, d]) + sum[v<2]([v == id[n, 1]]*pad(U, 0)[v, d])*x[n, 0]",
+    "rows that two numbers choose, of different reach":
+        "y[v<2, d<3] = sum[n]([v == id[n, 0]]*x[n, d])\nz2[v<4] = sum[n]([v == id[n, 0]]*x[n, 1])",
+    "a sample by a number": "y[n, k] = sum[m]([m == id[n, 0]]*x[m, k])",
+    "a number within a subscript": "y[n] = sum[i<3, v<4]([v == id[n, 0]]*[2*i + 1 == id[n, 0]]*x[n, i]*V[v, i])",
+    "sums over samples of what has none": "y = sum[n](sum[m<N](x[n, 0]))",
+    "a power without samples": "y[c<4] = V[c, 0]**(1/3)",
     "one name inside and out": "y[n, i] = x[n, i]*sum[j](A[j, i]*sum[i](A[i, j]*x[n, i]))",
     **{f"the power {p}": f"y[n, k] = (1 + x[n, k]**2)**({p})" for p in ("1/3", "-3/4", "2/3", "-1/2", "-5/2", "7/3")},
 }

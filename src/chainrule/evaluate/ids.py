@@ -27,22 +27,7 @@ def check_ids(
 ) -> None:
     """Raises DataError for a given whole number that is no value of an index it is compared with. An index whose
     extent has no number in `extents` has any value."""
-    limits: dict[Tensor, Array] = {}
-    for equation in equations:
-        for node in nodes(equation.value) if Delta in equation.value.types else ():
-            if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor in given:
-                read = node.right
-                extent = ANY if node.left.plain is None else node.left.plain.extent
-                top = extent if isinstance(extent, int) else (extents or {}).get(extent, ANY)
-                # One row of limits serves all rows of the first axis, the samples.
-                shape = (1, *given[read.tensor].shape[1:]) if given[read.tensor].ndim else ()
-                limit = limits.setdefault(read.tensor, np.zeros(shape, np.int64))
-                at = tuple(
-                    slice(None) if s.terms or not axis else slice(max(s.offset, 0), max(s.offset + 1, 0))
-                    for axis, s in enumerate(read.subscripts)
-                )
-                limit[at] = np.maximum(limit[at], top)
-    for tensor, limit in limits.items():
+    for tensor, limit in limits(equations, {t: a.shape for t, a in given.items()}, extents).items():
         ids = given[tensor]
         wrong = ((ids < 0) | (ids >= limit)) & (limit > 0) & (limit < ANY)
         if wrong.any():
@@ -52,3 +37,25 @@ def check_ids(
                 f"{tensor.name}{list(place)} is {int(ids[place])}, outside 0 … {top - 1}",
                 fix=f"number the entries of {tensor.name} from 0 to {top - 1}",
             )
+
+
+def limits(
+    equations: Iterable[Equation], given: Mapping[Tensor, tuple[int, ...]], extents: Mapping[str, int] | None = None
+) -> dict[Tensor, Array]:
+    """What each entry of the given whole numbers, of these shapes, must be less than: 0 where it is compared with
+    nothing, `ANY` where it may be any number. All rows of the first axis, the samples, have the limits of one."""
+    found: dict[Tensor, Array] = {}
+    for equation in equations:
+        for node in nodes(equation.value) if Delta in equation.value.types else ():
+            if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor in given:
+                read = node.right
+                extent = ANY if node.left.plain is None else node.left.plain.extent
+                top = extent if isinstance(extent, int) else (extents or {}).get(extent, ANY)
+                shape = (1, *given[read.tensor][1:]) if given[read.tensor] else ()
+                limit = found.setdefault(read.tensor, np.zeros(shape, np.int64))
+                at = tuple(
+                    slice(None) if s.terms or not axis else slice(max(s.offset, 0), max(s.offset + 1, 0))
+                    for axis, s in enumerate(read.subscripts)
+                )
+                limit[at] = np.maximum(limit[at], top)
+    return found

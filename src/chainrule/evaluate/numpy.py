@@ -569,11 +569,15 @@ def execute_equations(
     return defined
 
 
-def execute(program: Program, given: Mapping[str, ArrayLike], *, dtype: DTypeLike = np.float64) -> dict[str, Array]:
-    """Run the program: every tensor it defines, by name. Named extents take their numbers from the arrays given.
+def execute(
+    program: Program, given: Mapping[str, ArrayLike], *, extents: Mapping[str, int] | None = None,
+    dtype: DTypeLike = np.float64,
+) -> dict[str, Array]:
+    """Run the program: every tensor it defines, by name. Named extents take their numbers from the arrays given, those
+    that no array has from `extents`.
 
     Raises ShapeError where an array does not fit its tensor, DataError where one is missing or of the wrong kind.
     """
-    extents = bind_extents(program.given, given)
+    extents = {**(extents or {}), **bind_extents(program.given, given)}
     values = {tensor.name: _typed(tensor, given[tensor.name], dtype) for tensor in program.given}
     return execute_equations(program.equations, values, extents=extents, dtype=dtype)

@@ -13,7 +13,7 @@ from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import sampled
 from chainrule.loops.lower import ZERO, Lowering
-from chainrule.loops.places import Env, Place, Position, Sample, flat_factors
+from chainrule.loops.places import Env, Ids, Place, Position, Sample, flat_factors, is_position
 from chainrule.loops.schedule import Schedule, bundles
 
 
@@ -23,7 +23,7 @@ class Builder:
 
     def __init__(
         self, group: Group, schedule: Schedule, places: Mapping[tuple[Tensor, bool], Place], stored: frozenset[Tensor],
-        lanes: int, width: int, ids: frozenset[Tensor], update: Sequence[Equation] = (),
+        lanes: int, width: int, ids: Ids, update: Sequence[Equation] = (),
     ) -> None:
         self.group, self.schedule = group, schedule
         self.lanes, self.width = lanes, width
@@ -192,7 +192,7 @@ def segments(group: Group) -> list[list[Equation]]:
     return parts
 
 
-def scattered(group: Group, ids: frozenset[Tensor]) -> tuple[Index, Component] | None:
+def scattered(group: Group, ids: Ids) -> tuple[Index, Component] | None:
     """The output index that a bracket of the one sum picks by an id of its terms."""
     node = group.equations[0].value
     if len(group.equations) > 1 or not (isinstance(node, Reduce) and node.kind == "sum"):
@@ -200,8 +200,8 @@ def scattered(group: Group, ids: frozenset[Tensor]) -> tuple[Index, Component] |
     factors = flat_factors(node.body)
     for factor in factors:
         match factor:
-            case Delta(left=left, right=Component(tensor=tensor, pad=None) as right) if (
-                (v := left.plain) is not None and v in group.indices and tensor in ids
+            case Delta(left=left, right=Component() as right) if (
+                (v := left.plain) is not None and v in group.indices and is_position(ids, right, v)
                 and set(right.free) <= set(node.indices)
             ):
                 others = [f for f in factors if f is not factor]

@@ -17,6 +17,7 @@ from chainrule.ir.walk import components
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout, sampled
 from chainrule.loops.memory import ALIGN
+from chainrule.loops.places import Ids
 from chainrule.loops.schedule import Schedule
 from chainrule.loops.task import Task
 
@@ -59,10 +60,10 @@ class Facts:
     lasting: frozenset[Tensor] = frozenset()
 
     @cached_property
-    def ids(self) -> frozenset[Tensor]:
+    def ids(self) -> Ids:
         """The data that are whole numbers, those that are taken in again too."""
-        again = (new for new, old in self.taken.items() if old in self.task.ids)
-        return self.task.ids.union(again)
+        again = {new: self.task.ids[old] for new, old in self.taken.items() if old in self.task.ids}
+        return {**self.task.ids, **again}
 
     @cached_property
     def afresh(self) -> frozenset[Tensor]:

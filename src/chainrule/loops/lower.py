@@ -25,10 +25,12 @@ from chainrule.loops.layout import own_subscripts
 from chainrule.loops.nests import Body, Nests
 from chainrule.loops.places import (
     Env,
+    Ids,
     Place,
     Sample,
     flat_factors,
     invariant,
+    is_position,
     key_of,
     known_part,
     padded_factors,
@@ -46,7 +48,7 @@ class Lowering(Nests):
     computed where their targets are read. The rest is as for `Reader`."""
 
     def __init__(
-        self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor], split: bool,
+        self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: Ids, split: bool,
         stored: Collection[Tensor], update: Sequence[Equation] = (),
     ) -> None:
         super().__init__(places, lanes, width, ids)
@@ -350,16 +352,23 @@ class Lowering(Nests):
         for factor in factors:
             match factor:
                 case Delta(left=left, right=Component(pad=None) as right) if (
-                    (v := left.plain) in indices and v not in picks and v not in right.free
-                    and right.tensor in self.ids and not any(i in picks for i in right.free)
+                    (v := left.plain) is not None and v in indices and v not in picks and v not in right.free
+                    and is_position(self.ids, right, v) and not any(i in picks for i in right.free)
+                    and not any(self.reaches_out(other, v) for other in factors)
                 ):
-                    assert v is not None
                     picks[v] = right
                 case Delta() | Guard():
                     brackets.append(factor)
                 case _:
                     rest.append(factor)
         return picks, brackets, rest
+
+    def reaches_out(self, value: Expr, index: Index) -> bool:
+        """Whether a read that an index moves reaches beyond its tensor and the zeros around it."""
+        return any(
+            isinstance(node, Component) and node.pad is not None and index in node.free
+            and not within(node, self.places[node.tensor, False].layout) for node in nodes(value)
+        )
 
     def found(self, ids: Component, env: Env) -> ir.Local:
         value = self.component(ids, env)

@@ -9,7 +9,7 @@ from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import own_subscripts
-from chainrule.loops.places import SPARING, Env, Place, Sample, inside, known_part
+from chainrule.loops.places import SPARING, Env, Ids, Place, Sample, inside, known_part
 from chainrule.loops.reading import Reader
 
 UNROLL = 9
@@ -23,9 +23,7 @@ Body = Callable[[list[Env], "Atom | None"], None]
 class Nests(Reader):
     """`padded` are factors of the sum that is being written that make its terms 0 outside of their tensors."""
 
-    def __init__(
-        self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor]
-    ) -> None:
+    def __init__(self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: Ids) -> None:
         super().__init__(places, lanes, width, ids)
         self.padded: list[Component] = []
 

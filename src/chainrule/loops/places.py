@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
-from chainrule.ir.expr import Add, Apply, Component, Expr, Multiply, Power, Reduce
+from chainrule.ir.expr import Add, Apply, Component, Delta, Expr, Multiply, Power, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.walk import children
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import children, nodes
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout, own_subscripts
 
@@ -31,6 +33,35 @@ class Place:
     buffer: ir.Buffer
     layout: Layout
     stride: int = 0
+
+
+Ids = Mapping[Tensor, tuple[tuple[Component, float], ...]]
+"""The data that are whole numbers: which of their entries are compared, and of how many positions each is one."""
+
+
+def ids_of(equations: Iterable[Equation], data: Iterable[Tensor]) -> Ids:
+    """An entry is a position of the longest index that it is compared with, `evaluate.ids` sees to it; one that is
+    compared with anything but an index may be any number."""
+    found: dict[Tensor, dict[Component, float]] = {t: {} for t in data if t.dtype == "integer"}
+    for equation in equations:
+        for node in nodes(equation.value) if Delta in equation.value.types else ():
+            if isinstance(node, Delta) and isinstance(node.right, Component) and node.right.tensor in found:
+                index, entries = node.left.plain, found[node.right.tensor]
+                positions = index.extent if index is not None and isinstance(index.extent, int) else inf
+                entries[node.right] = max(entries.get(node.right, 0), positions)
+    return {tensor: tuple(entries.items()) for tensor, entries in found.items()}
+
+
+def is_position(ids: Ids, read: Component, index: Index) -> bool:
+    """Whether what is read is always a position of the index."""
+    return read.tensor in ids and read.pad is None and isinstance(index.extent, int) and all(
+        positions <= index.extent or _apart(entry.subscripts, read.subscripts) for entry, positions in ids[read.tensor]
+    )
+
+
+def _apart(one: Sequence[Affine], other: Sequence[Affine]) -> bool:
+    """Whether two entries differ at some axis, whatever the indices."""
+    return any(not a.terms and not b.terms and a != b for a, b in zip(one, other, strict=True))
 
 
 def flat_factors(node: Expr) -> list[Expr]:

@@ -10,19 +10,17 @@ from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import own_subscripts, sampled
-from chainrule.loops.places import Env, Place, Sample, key_of, known_part, placed
+from chainrule.loops.places import Env, Ids, Place, Sample, key_of, known_part, placed
 from chainrule.loops.writer import Writer
 
 Atom = ir.Atom
 
 
 class Reader(Writer):
-    """`places` gives each tensor's places, a second one with `rows`; `ids` are the integer tensors whose entries are
-    known to be valid positions. `read` and `written` are the buffers that were."""
+    """`places` gives each tensor's places, a second one with `rows`; `ids` are the whole numbers that are given, and
+    what they are positions of. `read` and `written` are the buffers that were."""
 
-    def __init__(
-        self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: frozenset[Tensor]
-    ) -> None:
+    def __init__(self, places: Mapping[tuple[Tensor, bool], Place], lanes: int, width: int, ids: Ids) -> None:
         super().__init__()
         self.places, self.lanes, self.width, self.ids = places, lanes, width, ids
         self.lane: Index | None = None

@@ -21,6 +21,7 @@ from chainrule.ir.program import Equation
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import Layout
+from chainrule.loops.places import Ids, ids_of
 from chainrule.loops.schedule import Schedule
 
 Region = Literal["kept", "blocks", "common"]
@@ -49,9 +50,9 @@ class Task:
         return operations(self.equations)
 
     @cached_property
-    def ids(self) -> frozenset[Tensor]:
-        """The data that are whole numbers."""
-        return frozenset(t for t in self.data if t.dtype == "integer")
+    def ids(self) -> Ids:
+        """The data that are whole numbers, and of what they are the positions."""
+        return ids_of(self.equations, self.data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from chainrule.errors import BuildError, CompileError, ModelError
 from chainrule.evaluate.ids import check_ids
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
+from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Program
 from chainrule.loops.task import Task
 from chainrule.optim.optimizer import Optimizer
@@ -99,7 +100,7 @@ class NumpyRunner:
             given |= {t.name: a for t, a in drawn(task, seed, before + step, len(rows), self.dtype).items()}
             given |= {t.name: a[step] if t in task.stepwise else a for t, a in kept.items()}
             with np.errstate(over="ignore", invalid="ignore"):
-                values = execute(self.program, given, dtype=self.dtype)
+                values = execute(self.program, given, extents={SAMPLES: len(rows)}, dtype=self.dtype)
             for tensor, array in outputs.items():
                 if tensor.shape and isinstance(tensor.shape[0], str):
                     array[step * batch : step * batch + len(rows)] = values[tensor.name]

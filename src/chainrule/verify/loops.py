@@ -23,6 +23,7 @@ from chainrule.derive.reduce import small_derivation
 from chainrule.derive.scene import integer_ranges
 from chainrule.errors import ChainruleError
 from chainrule.evaluate import field
+from chainrule.evaluate.ids import limits
 from chainrule.evaluate.prime import PRIME, key, mix, residue
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
@@ -210,11 +211,15 @@ def loops_agree(task: Task, made: Sequence[tuple[Lowered, int]] | None = None, *
 
 
 def point(task: Task, samples: int, seed: int) -> dict[Tensor, Array]:
-    """Random field elements for all that a task is given; whole numbers that its brackets tell apart."""
+    """Random field elements for all that a task is given; whole numbers that its brackets tell apart, each of them a
+    position of what it is compared with, as is seen to of a user's."""
     given = (*task.data, *task.kept)
     extents = {SAMPLES: samples}
     ranges = integer_ranges(given, [equation.value for equation in task.equations], extents)
     values = field.random_values(given, extents, seed, ranges)
+    numbers = {tensor: values[tensor.name].shape for tensor in given if tensor.dtype == "integer"}
+    for tensor, limit in limits(task.equations, numbers, extents).items():
+        values[tensor.name] %= np.maximum(limit, 1)
     return {tensor: values[tensor.name] for tensor in given}
 
 
