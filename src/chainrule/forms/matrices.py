@@ -18,6 +18,7 @@ from itertools import combinations
 from chainrule.forms.fuse import Flat, Fused
 from chainrule.forms.nodes import (
     ONE,
+    Entries,
     Fill,
     Form,
     Jacobian,
@@ -39,11 +40,14 @@ from chainrule.ir.expr import (
     Delta,
     Derivative,
     Expr,
+    Guard,
     Multiply,
     Power,
     Reduce,
     Size,
     Tensor,
+    multiply,
+    summed,
 )
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.walk import key, rename
@@ -81,14 +85,24 @@ def plain(target: Component, value: Expr) -> Found | None:
 def blocks(fused: Fused) -> Found | None:
     """The form of an equation any of whose indices may stand in subscripts: of all that there are, one with the fewest
     sums outside a matrix, and of those the one that leaves the most axes whole."""
+    return _best(fused, entries=False)
+
+
+def entries(target: Component, value: Expr) -> Found | None:
+    """The same of matrices that are given entry by entry too."""
+    return _best(Fused(target, value), entries=True)
+
+
+def _best(fused: Fused, *, entries: bool) -> Found | None:
     own = list(fused.target.free)
-    found = [form for number in {min(2, len(own)), min(1, len(own))} for form in _blocks(fused, number)]
+    numbers = {min(2, len(own)), min(1, len(own))}
+    found = [form for number in numbers for form in _blocks(fused, number, entries=entries)]
     if own and all(rank[0] for rank, _ in found):
-        found += _blocks(fused, 0)
+        found += _blocks(fused, 0, entries=entries)
     return min(found, key=lambda entry: entry[0], default=(None, None))[1]
 
 
-def _blocks(fused: Fused, number: int) -> Iterator[tuple[tuple[int, int, int], Found]]:
+def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple[int, int, int], Found]]:
     """The forms that leave so many axes of the target whole: how many single numbers sums outside them run over, how
     many indices these have, and how many the target."""
     own = list(fused.target.free)
@@ -96,7 +110,7 @@ def _blocks(fused: Fused, number: int) -> Iterator[tuple[tuple[int, int, int], F
         fixed = tuple(i for i in own if i not in axes)
         if any(i.is_sample for i in axes) and fixed:
             continue
-        reader = _Reader(fused.flat, fixed)
+        reader = _Reader(fused.flat, fixed, entries=entries)
         try:
             right = reader.form(fused.value, *(*axes, None, None)[:2])
             left = reader.view(fused.target)[0]
@@ -106,7 +120,7 @@ def _blocks(fused: Fused, number: int) -> Iterator[tuple[tuple[int, int, int], F
         # An index that stands for several is no subscript: the tensors have none such.
         if not fused.digits.keys().isdisjoint((*fixed, *(i for node in outside for i in node.indices))):
             continue
-        bare = not axes and not any(isinstance(node, View) and None in node.at for node in walk(right))
+        bare = not axes and not any(map(_large, walk(right)))
         if all(map(_varies, outside)) and not bare and not _clash(right):
             yield (sum(map(_scattered, outside)), sum(len(n.indices) for n in outside), len(fixed)), Found(
                 left, right, fixed
@@ -123,21 +137,33 @@ def _clash(form: Form) -> bool:
     )
 
 
-def _at(view: View) -> set[Index]:
-    return {i for s, _ in view.fixed for i in s.indices}
+def _large(form: Form) -> bool:
+    """Whether it is a matrix or a vector that is read."""
+    return None in form.at if isinstance(form, View) else isinstance(form, Entries) and bool(form.axes)
+
+
+def _at(form: Form) -> set[Index]:
+    """The indices that stand in the subscripts of what is read."""
+    match form:
+        case View():
+            return {i for s, _ in form.fixed for i in s.indices}
+        case Entries():
+            return set(form.subscripts)
+        case _:
+            return set()
 
 
 def _varies(outside: Sum) -> bool:
     """Whether a matrix or a vector under a sum depends on its indices; if not, it is no form, but components again."""
     return any(
-        isinstance(node, View) and None in node.at and _at(node) & set(outside.indices) for node in walk(outside)
+        _large(node) and not _at(node).isdisjoint(outside.indices) for node in walk(outside)
     )
 
 
 def _scattered(outside: Sum) -> int:
     """How many single numbers a sum outside a form runs over."""
     return sum(
-        isinstance(node, View) and None not in node.at and bool(_at(node) & set(outside.indices))
+        not _large(node) and not _at(node).isdisjoint(outside.indices)
         for node in walk(outside)
     )
 
@@ -162,11 +188,12 @@ def _fill(value: Fraction, rows: Axis, columns: Axis) -> Fill:
 @dataclass
 class _Reader:
     """`flat` says what the tensors with axes run together are, `fixed` are the indices that stand in subscripts;
-    `simple` readers take nothing but whole tensors."""
+    `simple` readers take nothing but whole tensors, those of `entries` also what is given entry by entry."""
 
     flat: Mapping[str, Flat]
     fixed: tuple[Index, ...]
     simple: bool = False
+    entries: bool = False
     left: list[int] = field(default_factory=lambda: [ATTEMPTS])
 
     def own(self, expr: Expr) -> tuple[Index, ...]:
@@ -215,20 +242,47 @@ class _Reader:
                 return self.product(body.factors if isinstance(body, Multiply) else (body,), indices, rows, columns)
             case Reduce(kind="max", indices=indices, body=body) if not any(i in body.free for i in indices):
                 return self.form(body, rows, columns)
-            case Reduce(kind=kind, indices=(k,), body=body) if k in body.free and (rows is None or columns is None):
+            case Reduce():
+                return self.extreme(expr, rows, columns)
+            case Delta() | Guard():
+                return self.bracket(expr, rows, columns)
+            case _:
+                raise NoFormError
+
+    def extreme(self, expr: Reduce, rows: Axis, columns: Axis) -> Form:
+        """A maximum, its place, or a logarithm of a sum of exponentials, over one axis or over all of a matrix."""
+        kind, body = expr.kind, expr.body
+        own = tuple(i for i in expr.indices if i in body.free)
+        others = [i for i in expr.indices if i not in own]
+        if others:
+            # All terms along these are the same.
+            match kind:
+                case "max":
+                    return self.form(Reduce(kind, own, body) if own else body, rows, columns)
+                case "logsumexp":
+                    terms = summed(own, Apply("exp", (body,)))
+                    sizes = [_size(i.extent) for i in others]
+                    return self.form(Apply("log", (multiply([*sizes, terms]),)), rows, columns)
+                case _:
+                    raise NoFormError
+        match own:
+            case (k,) if rows is None or columns is None:
                 if rows is not None:
                     return operation(f"{kind}_rows", self.form(body, rows, k))
                 return operation(kind, self.form(body, k, columns))
-            case Delta():
-                return self.bracket(expr, rows, columns)
+            case (k, m) if rows is columns is None:
+                return operation(f"{kind}_all", self.form(body, k, m))
             case _:
                 raise NoFormError
 
     # Tensors ----------------------------------------------------------------------------------------
 
     def component(self, c: Component, rows: Axis, columns: Axis) -> Form:
-        view, axes = self.view(c)
         wanted = [a for a in (rows, columns) if a is not None]
+        try:
+            view, axes = self.view(c)
+        except NoFormError:
+            return self.entrywise(c, rows, columns)
         if axes == wanted:
             return operation("transpose", view) if rows is None and columns is not None else view
         if axes == wanted[::-1]:
@@ -242,12 +296,11 @@ class _Reader:
         axes: list[tuple[int, ...]] = []
         at: list[Affine | None] = []
         whole_: list[Index] = []
-        if c.pad is not None:
-            raise NoFormError
+        inside = all(s.within(e) for s, e in zip(c.subscripts, c.tensor.shape, strict=True))
         for s, extent, own in zip(c.subscripts, c.tensor.shape, flat.axes, strict=True):
             digits = _digits(s, extent)
             if digits is None:
-                if any(i not in self.fixed for i in s.indices):
+                if any(i not in self.fixed for i in s.indices) or (self.simple and c.pad is not None):
                     raise NoFormError
                 view.append(extent)
                 axes.append(own)
@@ -262,13 +315,24 @@ class _Reader:
                 whole_ += [] if index in self.fixed else [index]
         if len(whole_) > 2 or len(set(whole_)) < len(whole_) or (self.simple and len(whole_) < len(at)):
             raise NoFormError
-        return View(flat.tensor, tuple(view), tuple(axes), tuple(at)), whole_
+        return View(flat.tensor, tuple(view), tuple(axes), tuple(at), None if inside else c.pad), whole_
 
-    def bracket(self, delta: Delta, rows: Axis, columns: Axis) -> Form:
+    def entrywise(self, entry: Component | Delta | Guard, rows: Axis, columns: Axis) -> Form:
+        """The matrix with these entries, given one by one."""
+        axes = tuple(i for i in (rows, columns) if i is not None)
+        if not self.entries or any(tensor.name in self.flat for tensor in entry.tensors):
+            raise NoFormError
+        form = Entries(axes, entry)
+        return operation("transpose", form) if rows is None and columns is not None else form
+
+    def bracket(self, delta: Delta | Guard, rows: Axis, columns: Axis) -> Form:
         """One-hot rows for a bracket against integers, the unit matrix for one between two indices."""
         match delta:
             case Delta(left=Affine() as left, right=Component() as chosen) if left.plain is not None:
-                view, axes = self.view(chosen)
+                try:
+                    view, axes = self.view(chosen)
+                except NoFormError:
+                    return self.entrywise(delta, rows, columns)
                 if axes == [] and rows == left.plain and columns is None:
                     return operation("onehot", view, extent=left.plain.extent)
                 if axes == [rows] and columns == left.plain:
@@ -277,10 +341,11 @@ class _Reader:
                     return operation("transpose", operation("onehot_rows", view, extent=left.plain.extent))
             case Delta(left=left, right=Affine() as right) if {left.plain, right.plain} == {rows, columns} - {None}:
                 if rows is not None and columns is not None and rows.extent == columns.extent:
-                    return operation("diag", _fill(ONE, rows, None))
+                    ones = _fill(ONE, rows, None)
+                    return ones if rows.extent == 1 else operation("diag", ones)
             case _:
                 pass
-        raise NoFormError
+        return self.entrywise(delta, rows, columns)
 
     def softmax(self, expr: Apply, rows: Axis, columns: Axis) -> Form | None:
         """exp(u_k − log Σ_j exp(u_j))."""
@@ -311,7 +376,7 @@ class _Reader:
             try:
                 if not outside:
                     return self.once(factors, rest, rows, columns)
-                inner = _Reader(self.flat, (*self.fixed, *outside), self.simple, self.left)
+                inner = _Reader(self.flat, (*self.fixed, *outside), self.simple, self.entries, self.left)
                 bound = _closure(factors, outside, rest)
                 inside = [f for f in factors if bound & set(f.free)]
                 axes = tuple(dict.fromkeys(i for f in inside for i in inner.own(f) if i not in rest))
@@ -338,8 +403,7 @@ class _Reader:
                     parts.append(_Part(self.own(factor), partial(self.form, factor)))
         for k in [k for k in sums if not any(k in part.axes for part in parts)]:
             # Every term is the same.
-            length = Constant(Fraction(k.extent)) if isinstance(k.extent, int) else Size(k.extent)
-            scalars.append(Number(length))
+            scalars.append(Number(_size(k.extent)))
         parts = _contracted(parts, [k for k in sums if any(k in part.axes for part in parts)], rows)
         scalars += [part.make(None, None) for part in parts if not part.axes]
         number, scalars = _flattened(number, scalars)
@@ -480,6 +544,10 @@ def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Form:
     if axes == wanted[::-1]:
         return operation("transpose", form)
     raise NoFormError
+
+
+def _size(extent: Extent) -> Constant | Size:
+    return Constant(Fraction(extent)) if isinstance(extent, int) else Size(extent)
 
 
 def _digits(s: Affine, extent: Extent) -> tuple[Index, ...] | None:

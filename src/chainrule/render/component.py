@@ -73,7 +73,7 @@ def expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
             return application(function, pieces, style)
         case Reduce(kind=kind, indices=indices, body=body):
             inner = yield body, names, style
-            lower = style.token(_binders(indices, body, names))
+            lower = style.token(binders(indices, body, names))
             if kind == "sum":
                 return Piece(style.operator("Σ", lower, at(inner, PRODUCT, style)), PRODUCT, True)
             if kind == "logsumexp":
@@ -179,7 +179,7 @@ def bounded(*exprs: Expr) -> Iterable[Index]:
                     yield index
 
 
-def _binders(indices: Sequence[Index], body: Expr, names: Names) -> str:
+def binders(indices: Sequence[Index], body: Expr, names: Names) -> str:
     """The indices below a big operator; p<2 where no subscript shows the extent, here or in the same lemma."""
     shown = {*names.bounded, *bounded(body)}
     parts = [index_name(i.name) + ("" if i in shown else f"<{i.extent}") for i in indices]
