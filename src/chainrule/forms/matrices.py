@@ -46,11 +46,9 @@ from chainrule.ir.expr import (
     Reduce,
     Size,
     Tensor,
-    multiply,
-    summed,
 )
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.walk import key, rename
+from chainrule.ir.walk import fresh, key, rename, transform
 
 Axis = Index | None
 ATTEMPTS = 300
@@ -90,7 +88,21 @@ def blocks(fused: Fused) -> Found | None:
 
 def entries(target: Component, value: Expr) -> Found | None:
     """The same of matrices that are given entry by entry too."""
-    return _best(Fused(target, value), entries=True)
+    return _best(Fused(target, _told_apart(target, value)), entries=True)
+
+
+def _told_apart(target: Component, value: Expr) -> Expr:
+    """The expression with another name for every bound index whose name stands for another length as well."""
+    new = {i: i for i in (*target.free, *value.free)}
+
+    def visit(node: Expr) -> Expr:
+        assert isinstance(node, Reduce)
+        for index in node.indices:
+            new.setdefault(index, fresh(index.name, index.extent, new.values()))
+        own = {i: new[i] for i in node.indices}
+        return Reduce(node.kind, tuple(own.values()), rename(node.body, own))
+
+    return transform(value, visit, Reduce)
 
 
 def _best(fused: Fused, *, entries: bool) -> Found | None:
@@ -112,8 +124,8 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
             continue
         reader = _Reader(fused.flat, fixed, entries=entries)
         try:
-            right = reader.form(fused.value, *(*axes, None, None)[:2])
-            left = reader.view(fused.target)[0]
+            left, order = reader.view(fused.target)
+            right = reader.form(fused.value, *(*order, None, None)[:2])
         except NoFormError:
             continue
         outside = [node for node in walk(right) if isinstance(node, Sum)]
@@ -177,6 +189,14 @@ class _Part:
     summed: bool = False
 
 
+def _times(left: Form, right: Form) -> Form:
+    """Their product; that with a 1 is the other."""
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, Fill) and one.shape == (1, 1) and one.value == 1:
+            return other
+    return operation("matmul", left, right)
+
+
 def _extent(axis: Axis) -> Extent:
     return 1 if axis is None else axis.extent
 
@@ -213,9 +233,9 @@ class _Reader:
             return self.entry(expr, rows, columns) if constant else self.product(factors, (), rows, columns)
         inner = self.entry(expr, rows if rows in own else None, columns if columns in own else None)
         if rows is not None and rows not in own:
-            inner = operation("matmul", _fill(ONE, rows, None), inner)
+            inner = _times(_fill(ONE, rows, None), inner)
         if columns is not None and columns not in own:
-            inner = operation("matmul", inner, _fill(ONE, None, columns))
+            inner = _times(inner, _fill(ONE, None, columns))
         return inner
 
     def entry(self, expr: Expr, rows: Axis, columns: Axis) -> Form:
@@ -240,8 +260,6 @@ class _Reader:
                 )
             case Reduce(kind="sum", indices=indices, body=body):
                 return self.product(body.factors if isinstance(body, Multiply) else (body,), indices, rows, columns)
-            case Reduce(kind="max", indices=indices, body=body) if not any(i in body.free for i in indices):
-                return self.form(body, rows, columns)
             case Reduce():
                 return self.extreme(expr, rows, columns)
             case Delta() | Guard():
@@ -252,19 +270,9 @@ class _Reader:
     def extreme(self, expr: Reduce, rows: Axis, columns: Axis) -> Form:
         """A maximum, its place, or a logarithm of a sum of exponentials, over one axis or over all of a matrix."""
         kind, body = expr.kind, expr.body
-        own = tuple(i for i in expr.indices if i in body.free)
-        others = [i for i in expr.indices if i not in own]
-        if others:
-            # All terms along these are the same.
-            match kind:
-                case "max":
-                    return self.form(Reduce(kind, own, body) if own else body, rows, columns)
-                case "logsumexp":
-                    terms = summed(own, Apply("exp", (body,)))
-                    sizes = [_size(i.extent) for i in others]
-                    return self.form(Apply("log", (multiply([*sizes, terms]),)), rows, columns)
-                case _:
-                    raise NoFormError
+        own = tuple(i for i in expr.indices if i in body.free or kind != "max")
+        if not own:
+            return self.form(body, rows, columns)
         match own:
             case (k,) if rows is None or columns is None:
                 if rows is not None:
@@ -339,10 +347,8 @@ class _Reader:
                     return operation("onehot_rows", view, extent=left.plain.extent)
                 if len(axes) == 1 and axes == [columns] and rows == left.plain:
                     return operation("transpose", operation("onehot_rows", view, extent=left.plain.extent))
-            case Delta(left=left, right=Affine() as right) if {left.plain, right.plain} == {rows, columns} - {None}:
-                if rows is not None and columns is not None and rows.extent == columns.extent:
-                    ones = _fill(ONE, rows, None)
-                    return ones if rows.extent == 1 else operation("diag", ones)
+            case Delta() if not self.entries and _unit(delta, rows, columns):
+                return operation("diag", _fill(ONE, rows, None))
             case _:
                 pass
         return self.entrywise(delta, rows, columns)
@@ -404,6 +410,11 @@ class _Reader:
         for k in [k for k in sums if not any(k in part.axes for part in parts)]:
             # Every term is the same.
             scalars.append(Number(_size(k.extent)))
+        unit = next((f for f in factors if _unit(f, rows, columns)), None)
+        if unit is not None and self.entries:
+            # A diagonal matrix: what else there is counts where both indices are one.
+            rest = [rename(f, {columns: rows}) for f in factors if f is not unit]
+            return operation("diag", self.product(rest, sums, rows, None)) if rest and not more else self.bracket(unit)
         parts = _contracted(parts, [k for k in sums if any(k in part.axes for part in parts)], rows)
         scalars += [part.make(None, None) for part in parts if not part.axes]
         number, scalars = _flattened(number, scalars)
@@ -418,19 +429,19 @@ class _Reader:
             elif rows is None or columns is None:
                 form = _fill(ONE, rows, columns)
             else:
-                form = operation("matmul", _fill(ONE, rows, None), _fill(ONE, None, columns))
+                form = _times(_fill(ONE, rows, None), _fill(ONE, None, columns))
         elif columns is None or rows is None:
             form = several("hadamard", [part.make(rows, columns) for part in (*left, *right)])
         elif both:
             form = several("hadamard", both)
             if left:
-                form = operation("matmul", operation("diag", _columns(left, rows)), form)
+                form = _times(operation("diag", _columns(left, rows)), form)
             if right:
-                form = operation("matmul", form, operation("diag", _columns(right, columns)))
+                form = _times(form, operation("diag", _columns(right, columns)))
         else:
             column = _columns(left, rows) if left else _fill(ONE, rows, None)
             row = several("hadamard", [p.make(None, columns) for p in right]) if right else _fill(ONE, None, columns)
-            form = operation("matmul", column, row)
+            form = _times(column, row)
         if isinstance(form, Operation) and form.name == "scale":
             form, inner = form.of[0], form.of[1:]
             number, scalars = _flattened(number, [*scalars, *inner])
@@ -517,18 +528,18 @@ def _eliminated(k: Index, own: Sequence[_Part], beside: Sequence[Index], rows: A
     if not beside:
         vectors.sort(key=lambda part: part.summed)
         left = vectors.pop(0).make(None, k) if len(vectors) > 1 else _fill(ONE, None, k)
-        return operation("matmul", left, _columns(vectors, k))
+        return _times(left, _columns(vectors, k))
     if len(beside) == 1:
         (a,) = beside
         if rows == a:
-            return operation("matmul", edges(a, first=True), _columns(vectors, k) if vectors else _fill(ONE, k, None))
+            return _times(edges(a, first=True), _columns(vectors, k) if vectors else _fill(ONE, k, None))
         row = several("hadamard", [v.make(None, k) for v in vectors]) if vectors else _fill(ONE, None, k)
-        return operation("matmul", row, edges(a, first=False))
+        return _times(row, edges(a, first=False))
     assert rows is not None and columns is not None
     right = edges(columns, first=False)
     if vectors:
-        right = operation("matmul", operation("diag", _columns(vectors, k)), right)
-    return operation("matmul", edges(rows, first=True), right)
+        right = _times(operation("diag", _columns(vectors, k)), right)
+    return _times(edges(rows, first=True), right)
 
 
 def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Form:
@@ -544,6 +555,15 @@ def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Form:
     if axes == wanted[::-1]:
         return operation("transpose", form)
     raise NoFormError
+
+
+def _unit(factor: Expr, rows: Axis, columns: Axis) -> bool:
+    """Whether it is the unit matrix: [i = j]."""
+    match factor:
+        case Delta(left=left, right=Affine() as right) if rows is not None and columns is not None:
+            return {left.plain, right.plain} == {rows, columns} and rows.extent == columns.extent
+        case _:
+            return False
 
 
 def _size(extent: Extent) -> Constant | Size:

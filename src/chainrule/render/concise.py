@@ -82,9 +82,8 @@ def concise(form: Form, names: Names, style: Style) -> Steps[Piece]:
             lower = (", " if any(len(t.rstrip(PRIMES)) > 1 for t in tokens) else ",").join(tokens)
             return Piece(style.operator("Σ", style.token(lower), at(inner, PRODUCT, style)), PRODUCT, True)
         case Operation(name="matmul", of=(left, right)):
-            for one, other in ((left, right), (right, left)):
-                if isinstance(one, Fill) and one.shape == (1, 1) and one.value == 1:
-                    return (yield other, names, style)
+            if isinstance(left, Fill) and left.shape == (1, 1) and left.value == 1:
+                return (yield right, names, style)
             (flip, left), (other, right) = _unsigned(left), _unsigned(right)
             first: Piece = yield left, names, style
             second: Piece = yield right, names, style

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from chainrule.ir.expr import Tensor
 from chainrule.ir.functions import split_derivative
@@ -38,7 +39,9 @@ def affine_token(subscript: Affine) -> str:
 
 def subscripts_of(subscripts: Sequence[Affine]) -> str:
     parts = [affine_token(s) for s in subscripts]
-    single = all(len(p.rstrip(PRIMES)) == 1 for p in parts)
+    # 2i is one subscript; 2 and i are two.
+    factors = any(a.isdigit() and not b.isdigit() for a, b in pairwise(parts))
+    single = not factors and all(len(p.rstrip(PRIMES)) == 1 for p in parts)
     return ("" if single else ",").join(parts)
 
 

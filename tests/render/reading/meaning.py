@@ -89,9 +89,8 @@ def partial(of: Value, wrt: Value) -> int:
 @dataclass(frozen=True)
 class Known:
     """What a reader knows of the letters: the rank (without samples) of each tensor by letter and layer, its shape as a
-    matrix, the named extents, the letter of the loss; and the shape of what
-    stands with so many subscripts in a matrix form, with vec( ) around it or not; and how far the indices of a matrix run
-    that is given entry by entry."""
+    matrix, the named extents, the letter of the loss; the shape of what stands with so many subscripts in a matrix
+    form, with vec( ) around it or not; and how far the indices of a matrix run that is given entry by entry."""
 
     ranks: Mapping[tuple[str, str], int]
     shapes: Mapping[tuple[str, str], tuple[int, int]]
@@ -295,7 +294,7 @@ class Reading:
         if name.endswith("max") and len(values) == 1 and self.mode == "matrix":
             return extreme(name, values[0])
         if name == "diag":
-            return np.diag(values[0][:, 0])
+            return values[0] if isinstance(values[0], int) else np.diag(values[0][:, 0])
         if name == "sum":
             return total(values[0])
         if name in OPERATIONS:
@@ -329,7 +328,8 @@ class Reading:
             return matrix((sign, symbol) if sign else symbol, self.known.shapes[symbol])
         if (self.view, symbol, count) not in self.known.blocks:
             raise ReadingError(f"{letter} in a matrix form")
-        return matrix((self.view, sign, symbol, samples, lower, letter.bar), self.known.blocks[self.view, symbol, count])
+        shape = self.known.blocks[self.view, symbol, count]
+        return matrix((self.view, sign, symbol, samples, lower, letter.bar), shape)
 
     def letter(self, letter: Letter, at: Place) -> Value:
         symbol = self.symbol(letter)
@@ -465,7 +465,7 @@ def subscript(text: str, at: Place) -> int:
         digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
         rest = rest[len(digits) :]
         name = next((rest[:k] for k in range(len(rest), 0, -1) if rest[:k] in at), "")
-        if not digits and not name:
+        if (not digits and not name) or (name and digits in ("0", "1")):
             raise ReadingError(f"no subscript: {text!r}")
         result += sign * int(digits or 1) * (at[name] if name else 1)
         rest = rest[len(name) :]
