@@ -124,7 +124,7 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
             continue
         reader = _Reader(fused.flat, fixed, entries=entries)
         try:
-            left, order = reader.view(fused.target)
+            left, order = reader.view(fused.target, result=True)
             right = reader.form(fused.value, *(*order, None, None)[:2])
         except NoFormError:
             continue
@@ -270,7 +270,9 @@ class _Reader:
     def extreme(self, expr: Reduce, rows: Axis, columns: Axis) -> Form:
         """A maximum, its place, or a logarithm of a sum of exponentials, over one axis or over all of a matrix."""
         kind, body = expr.kind, expr.body
-        own = tuple(i for i in expr.indices if i in body.free or kind != "max")
+        own = tuple(i for i in expr.indices if i in body.free)
+        if own != expr.indices and kind != "max":
+            raise NoFormError  # how many equal terms there are would not be seen
         if not own:
             return self.form(body, rows, columns)
         match own:
@@ -297,25 +299,28 @@ class _Reader:
             return operation("transpose", view)
         raise NoFormError
 
-    def view(self, c: Component) -> tuple[View, list[Index]]:
-        """What a component reads, and the indices at the axes that are left whole."""
+    def view(self, c: Component, *, result: bool = False) -> tuple[View, list[Index]]:
+        """What a component reads, and the indices at the axes that are left whole. Where there are entries, only a
+        result is seen with parted axes."""
         flat = self.flat.get(c.tensor.name) or Flat(c.tensor, tuple((n,) for n in range(len(c.tensor.shape))))
         view: list[Extent] = []
         axes: list[tuple[int, ...]] = []
         at: list[Affine | None] = []
         whole_: list[Index] = []
-        inside = all(s.within(e) for s, e in zip(c.subscripts, c.tensor.shape, strict=True))
+        inside = c.pad is None or all(s.within(e) for s, e in zip(c.subscripts, c.tensor.shape, strict=True))
         for s, extent, own in zip(c.subscripts, c.tensor.shape, flat.axes, strict=True):
             digits = _digits(s, extent)
             if digits is None:
-                if any(i not in self.fixed for i in s.indices) or (self.simple and c.pad is not None):
+                if any(i not in self.fixed for i in s.indices) or not (inside or self.entries):
                     raise NoFormError
                 view.append(extent)
                 axes.append(own)
                 at.append(s)
                 continue
-            if len(digits) > 1 and (self.simple or len(own) > 1):
+            if len(digits) > 1 and (self.simple or len(own) > 1 or (self.entries and not result)):
                 raise NoFormError
+            if self.entries and len({i in self.fixed for i in digits}) > 1:
+                raise NoFormError  # a part of an axis is written as an entry of it is
             for index in digits:
                 view.append(index.extent)
                 axes.append(own)
@@ -347,7 +352,7 @@ class _Reader:
                     return operation("onehot_rows", view, extent=left.plain.extent)
                 if len(axes) == 1 and axes == [columns] and rows == left.plain:
                     return operation("transpose", operation("onehot_rows", view, extent=left.plain.extent))
-            case Delta() if not self.entries and _unit(delta, rows, columns):
+            case _ if not self.entries and _unit(delta, rows, columns):
                 return operation("diag", _fill(ONE, rows, None))
             case _:
                 pass
@@ -411,10 +416,11 @@ class _Reader:
             # Every term is the same.
             scalars.append(Number(_size(k.extent)))
         unit = next((f for f in factors if _unit(f, rows, columns)), None)
-        if unit is not None and self.entries:
+        if unit is not None and rows is not None and columns is not None and self.entries:
             # A diagonal matrix: what else there is counts where both indices are one.
             rest = [rename(f, {columns: rows}) for f in factors if f is not unit]
-            return operation("diag", self.product(rest, sums, rows, None)) if rest and not more else self.bracket(unit)
+            if not more and any(self.own(f) for f in rest):
+                return operation("diag", self.product(rest, sums, rows, None))
         parts = _contracted(parts, [k for k in sums if any(k in part.axes for part in parts)], rows)
         scalars += [part.make(None, None) for part in parts if not part.axes]
         number, scalars = _flattened(number, scalars)

@@ -39,8 +39,8 @@ def affine_token(subscript: Affine) -> str:
 
 def subscripts_of(subscripts: Sequence[Affine]) -> str:
     parts = [affine_token(s) for s in subscripts]
-    # 2i is one subscript; 2 and i are two.
-    factors = any(a.isdigit() and not b.isdigit() for a, b in pairwise(parts))
+    # 2i is one subscript; 2 and i are two. No subscript is written 0i or 1i.
+    factors = any(a.isdigit() and int(a) > 1 and not b.isdigit() for a, b in pairwise(parts))
     single = not factors and all(len(p.rstrip(PRIMES)) == 1 for p in parts)
     return ("" if single else ",").join(parts)
 

@@ -27,6 +27,7 @@ from tests.render.reading.meaning import (
     partial,
     plane,
     power,
+    seal,
     softmax,
     total,
     unknown,
@@ -241,7 +242,7 @@ class Intended:
                 assert isinstance(view, View)
                 own = self.meet(self.names.symbol(view.tensor), view.tensor)
                 shape = self.matrix_shape(form)
-                self.blocks["onehot", own, 0] = shape
+                self.blocks["onehot", own, seal(first)] = shape
                 return matrix(("onehot", key(first)), shape)
             case "logsumexp" | "logsumexp_rows":
                 total_ = applied("exp", first).sum(axis=int(form.name == "logsumexp_rows"), keepdims=True) % PRIME
@@ -250,7 +251,8 @@ class Intended:
                 return applied("log", np.array([[applied("exp", first).sum() % PRIME]], dtype=object))
             case "max" | "argmax" | "max_rows" | "argmax_rows" | "max_all" | "argmax_all":
                 kind, _, along = form.name.partition("_")
-                return extreme({"rows": "row", "all": "", "": "" if first.shape[1] == 1 else "col"}[along] + kind, first)
+                words = {"rows": "row", "all": "", "": "" if first.shape[1] == 1 else "col"}
+                return extreme(words[along] + kind, first)
             case "total":
                 return total(first)
             case "pad":

@@ -82,6 +82,11 @@ def total(value: Value) -> int:
     return int(sum(unknown("total", k) * v for k, v in enumerate(cells)) % PRIME)
 
 
+def seal(value: Value) -> int:
+    """A number that tells a value from others."""
+    return unknown(np.asarray(value, dtype=object).ravel().tolist())
+
+
 def partial(of: Value, wrt: Value) -> int:
     return unknown("∂", key(of), key(wrt))
 
@@ -288,7 +293,7 @@ class Reading:
         if name == "onehot":
             own = node.arguments[0].letter
             assert own is not None
-            return matrix(("onehot", key(values[0])), self.known.blocks["onehot", self.symbol(own), 0])
+            return matrix(("onehot", key(values[0])), self.known.blocks["onehot", self.symbol(own), seal(values[0])])
         if name == "softmax":
             return softmax(values[0])
         if name.endswith("max") and len(values) == 1 and self.mode == "matrix":
@@ -311,7 +316,7 @@ class Reading:
         if len(lower) == 1:
             # Letters side by side are subscripts of their own, where the tensor has more than one.
             rank = self.known.ranks[self.symbol(letter)]
-            lower = units(lower[0]) if rank > 1 and not set(lower[0]) & {"+", "−"} else lower
+            lower = units(lower[0]) if rank > 1 and not _single(lower[0], at) else lower
         return tuple(subscript(s, at) for s in samples), tuple(subscript(s, at) for s in lower)
 
     def block(self, letter: Letter, at: Place, sign: str = "") -> Value:
@@ -320,7 +325,7 @@ class Reading:
         samples = tuple(subscript(u[1:-1], at) for u in letter.upper if u.startswith("("))
         parts = letter.lower.split(",") if letter.lower else []
         counts = {n for view, own, n in self.known.blocks if (view, own) == (self.view, symbol)}
-        if len(parts) == 1 and not (len(samples) + 1 in counts and _single(parts[0], at)):
+        if len(parts) == 1 and not (len(samples) + 1 in counts and (parts[0].isdigit() or _single(parts[0], at))):
             parts = units(parts[0])
         lower = tuple(subscript(s, at) for s in parts)
         count = len(samples) + len(lower)
@@ -449,6 +454,8 @@ def units(text: str) -> list[str]:
 
 def _single(text: str, at: Place) -> bool:
     """Whether it is one subscript, and not several side by side."""
+    if text.isdigit():
+        return False
     try:
         subscript(text, at)
     except ReadingError:
