@@ -32,6 +32,7 @@ from chainrule.forms.nodes import (
     walk,
     whole,
 )
+from chainrule.forms.operators import OPERATORS
 from chainrule.ir.expr import (
     Add,
     Apply,
@@ -133,7 +134,7 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
         if not fused.digits.keys().isdisjoint((*fixed, *(i for node in outside for i in node.indices))):
             continue
         bare = not axes and not any(map(_large, walk(right)))
-        if all(map(_varies, outside)) and not bare and not _clash(right):
+        if all(map(_varies, outside)) and not bare and not _clash(right) and not _components(right):
             yield (sum(map(_scattered, outside)), sum(len(n.indices) for n in outside), len(fixed)), Found(
                 left, right, fixed
             )
@@ -147,6 +148,13 @@ def _clash(form: Form) -> bool:
         seen_.setdefault((view.tensor, len(view.fixed)), fixed) != fixed
         for view in views if (fixed := tuple(s is not None for s in view.at))
     )
+
+
+def _components(form: Form) -> bool:
+    """Whether it is nothing but components: entries, put together entry by entry."""
+    inside = list(walk(form))
+    matrices = any(isinstance(node, Operation) and OPERATORS[node.name].kind == "matrix" for node in inside)
+    return not matrices and not any(isinstance(node, View) and _large(node) for node in inside)
 
 
 def _large(form: Form) -> bool:

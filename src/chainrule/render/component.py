@@ -139,9 +139,10 @@ def partial(above: str, below: str, style: Style) -> Piece:
     return style.fraction(Piece(f"{partial}{above}"), Piece(f"{partial}{below}"))
 
 
-def component(node: Component, names: Names, style: Style) -> Piece:
+def component(node: Component, names: Names, style: Style, *, among: bool = False) -> Piece:
+    """A component; `among` others of the tensor's views."""
     samples, subscripts = split_samples(node)
-    lower = subscripts_of(subscripts)
+    lower = subscripts_of(subscripts, some=among)
     signal = names.signal(node.tensor)
     if signal is not None:
         return Piece(script(signal, node.tensor, samples, lower, style, bar=node.pad is not None))

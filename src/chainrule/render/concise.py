@@ -234,10 +234,10 @@ def _view(view: View, names: Names, style: Style) -> Piece:
     together."""
     tensor, signal = view.tensor, names.signal(view.tensor)
     samples = [s for s, e in view.fixed if e == SAMPLES]
-    lower = subscripts_of([s for s, e in view.fixed if e != SAMPLES])
+    lower = subscripts_of([s for s, e in view.fixed if e != SAMPLES], some=True)
     gradient = None if signal else names.gradient(tensor)
     if gradient is not None and None not in view.at and view.view == tensor.shape:
-        return component(Component(tensor, tuple(s for s, _ in view.fixed), view.pad), names, style)
+        return component(Component(tensor, tuple(s for s, _ in view.fixed), view.pad), names, style, among=True)
     symbol = signal or (gradient[0] if gradient else names.symbol(tensor))
     if not view.fixed and signal is None:
         symbol = names.matrix_symbol(tensor, symbol)

@@ -316,7 +316,8 @@ class Reading:
         if len(lower) == 1:
             # Letters side by side are subscripts of their own, where the tensor has more than one.
             rank = self.known.ranks[self.symbol(letter)]
-            lower = units(lower[0]) if rank > 1 and not _single(lower[0], at) else lower
+            one = _single(lower[0], at) if self.mode == "planes" else bool(set(lower[0]) & {"+", "−"})
+            lower = units(lower[0]) if rank > 1 and not one else lower
         return tuple(subscript(s, at) for s in samples), tuple(subscript(s, at) for s in lower)
 
     def block(self, letter: Letter, at: Place, sign: str = "") -> Value:
