@@ -24,7 +24,7 @@ from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, transform
 
-RULES = {"matrix": "matrix form", "planes": "form in planes", "blocks": "form in blocks"}
+RULES = {"matrix": "matrix form", "planes": "form in planes", "blocks": "form in blocks", "entries": "form by entries"}
 FORMS = tuple(RULES.values())
 """The rules of lines that say a value otherwise and lead nowhere."""
 

@@ -12,11 +12,11 @@ from itertools import count, groupby
 from math import prod
 
 from chainrule.errors import DerivationError, ShapeError
-from chainrule.forms.nodes import Fill, Form, Jacobian, Length, Number, Ones, Operation, Sum, View
+from chainrule.forms.nodes import Entries, Fill, Form, Jacobian, Length, Number, Ones, Operation, Sum, View
 from chainrule.forms.operators import LETTERS, OPEN, OPERATORS, matrix_shape, parameters, shape, template
 from chainrule.ir.expr import ONE, Component, Constant, Delta, Derivative, Expr, Guard, Pad, Reduce, multiply, summed
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.walk import children, components, rebuild
+from chainrule.ir.walk import children, components, rebuild, substitute
 
 Place = tuple[Affine, ...]
 Entry = Callable[[Place, Pad | None], Expr]
@@ -57,6 +57,8 @@ class _Expansion:
                 lengths = [length.extent(self.extents) for length in shape(form)]
                 inside = [Guard(s, e) for s, e in zip(place, lengths, strict=True) if not s.within(e)]
                 return multiply((*inside, self.entry(form, place, None)))
+            case Entries(axes=axes, entry=entry):
+                return substitute(entry, dict(zip(axes, place, strict=False)))
             case Number(value=value):
                 return value
             case Fill(value=value):

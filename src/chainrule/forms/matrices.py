@@ -18,6 +18,7 @@ from itertools import combinations
 from chainrule.forms.fuse import Flat, Fused
 from chainrule.forms.nodes import (
     ONE,
+    Entries,
     Fill,
     Form,
     Jacobian,
@@ -31,6 +32,7 @@ from chainrule.forms.nodes import (
     walk,
     whole,
 )
+from chainrule.forms.operators import OPERATORS
 from chainrule.ir.expr import (
     Add,
     Apply,
@@ -39,6 +41,7 @@ from chainrule.ir.expr import (
     Delta,
     Derivative,
     Expr,
+    Guard,
     Multiply,
     Power,
     Reduce,
@@ -46,7 +49,7 @@ from chainrule.ir.expr import (
     Tensor,
 )
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.walk import key, rename
+from chainrule.ir.walk import fresh, key, rename, transform
 
 Axis = Index | None
 ATTEMPTS = 300
@@ -81,14 +84,38 @@ def plain(target: Component, value: Expr) -> Found | None:
 def blocks(fused: Fused) -> Found | None:
     """The form of an equation any of whose indices may stand in subscripts: of all that there are, one with the fewest
     sums outside a matrix, and of those the one that leaves the most axes whole."""
+    return _best(fused, entries=False)
+
+
+def entries(target: Component, value: Expr) -> Found | None:
+    """The same of matrices that are given entry by entry too."""
+    return _best(Fused(target, _told_apart(target, value)), entries=True)
+
+
+def _told_apart(target: Component, value: Expr) -> Expr:
+    """The expression with another name for every bound index whose name stands for another length as well."""
+    new = {i: i for i in (*target.free, *value.free)}
+
+    def visit(node: Expr) -> Expr:
+        assert isinstance(node, Reduce)
+        for index in node.indices:
+            new.setdefault(index, fresh(index.name, index.extent, new.values()))
+        own = {i: new[i] for i in node.indices}
+        return Reduce(node.kind, tuple(own.values()), rename(node.body, own))
+
+    return transform(value, visit, Reduce)
+
+
+def _best(fused: Fused, *, entries: bool) -> Found | None:
     own = list(fused.target.free)
-    found = [form for number in {min(2, len(own)), min(1, len(own))} for form in _blocks(fused, number)]
+    numbers = {min(2, len(own)), min(1, len(own))}
+    found = [form for number in numbers for form in _blocks(fused, number, entries=entries)]
     if own and all(rank[0] for rank, _ in found):
-        found += _blocks(fused, 0)
+        found += _blocks(fused, 0, entries=entries)
     return min(found, key=lambda entry: entry[0], default=(None, None))[1]
 
 
-def _blocks(fused: Fused, number: int) -> Iterator[tuple[tuple[int, int, int], Found]]:
+def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple[int, int, int], Found]]:
     """The forms that leave so many axes of the target whole: how many single numbers sums outside them run over, how
     many indices these have, and how many the target."""
     own = list(fused.target.free)
@@ -96,18 +123,18 @@ def _blocks(fused: Fused, number: int) -> Iterator[tuple[tuple[int, int, int], F
         fixed = tuple(i for i in own if i not in axes)
         if any(i.is_sample for i in axes) and fixed:
             continue
-        reader = _Reader(fused.flat, fixed)
+        reader = _Reader(fused.flat, fixed, entries=entries)
         try:
-            right = reader.form(fused.value, *(*axes, None, None)[:2])
-            left = reader.view(fused.target)[0]
+            left, order = reader.view(fused.target, result=True)
+            right = reader.form(fused.value, *(*order, None, None)[:2])
         except NoFormError:
             continue
         outside = [node for node in walk(right) if isinstance(node, Sum)]
         # An index that stands for several is no subscript: the tensors have none such.
         if not fused.digits.keys().isdisjoint((*fixed, *(i for node in outside for i in node.indices))):
             continue
-        bare = not axes and not any(isinstance(node, View) and None in node.at for node in walk(right))
-        if all(map(_varies, outside)) and not bare and not _clash(right):
+        bare = not axes and not any(map(_large, walk(right)))
+        if all(map(_varies, outside)) and not bare and not _clash(right) and not _components(right):
             yield (sum(map(_scattered, outside)), sum(len(n.indices) for n in outside), len(fixed)), Found(
                 left, right, fixed
             )
@@ -123,21 +150,40 @@ def _clash(form: Form) -> bool:
     )
 
 
-def _at(view: View) -> set[Index]:
-    return {i for s, _ in view.fixed for i in s.indices}
+def _components(form: Form) -> bool:
+    """Whether it is nothing but components: entries, put together entry by entry."""
+    inside = list(walk(form))
+    matrices = any(isinstance(node, Operation) and OPERATORS[node.name].kind == "matrix" for node in inside)
+    return not matrices and not any(isinstance(node, View) and _large(node) for node in inside)
+
+
+def _large(form: Form) -> bool:
+    """Whether it is a matrix or a vector that is read."""
+    return None in form.at if isinstance(form, View) else isinstance(form, Entries) and bool(form.axes)
+
+
+def _at(form: Form) -> set[Index]:
+    """The indices that stand in the subscripts of what is read."""
+    match form:
+        case View():
+            return {i for s, _ in form.fixed for i in s.indices}
+        case Entries():
+            return set(form.subscripts)
+        case _:
+            return set()
 
 
 def _varies(outside: Sum) -> bool:
     """Whether a matrix or a vector under a sum depends on its indices; if not, it is no form, but components again."""
     return any(
-        isinstance(node, View) and None in node.at and _at(node) & set(outside.indices) for node in walk(outside)
+        _large(node) and not _at(node).isdisjoint(outside.indices) for node in walk(outside)
     )
 
 
 def _scattered(outside: Sum) -> int:
     """How many single numbers a sum outside a form runs over."""
     return sum(
-        isinstance(node, View) and None not in node.at and bool(_at(node) & set(outside.indices))
+        not _large(node) and not _at(node).isdisjoint(outside.indices)
         for node in walk(outside)
     )
 
@@ -151,6 +197,14 @@ class _Part:
     summed: bool = False
 
 
+def _times(left: Form, right: Form) -> Form:
+    """Their product; that with a 1 is the other."""
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, Fill) and one.shape == (1, 1) and one.value == 1:
+            return other
+    return operation("matmul", left, right)
+
+
 def _extent(axis: Axis) -> Extent:
     return 1 if axis is None else axis.extent
 
@@ -162,11 +216,12 @@ def _fill(value: Fraction, rows: Axis, columns: Axis) -> Fill:
 @dataclass
 class _Reader:
     """`flat` says what the tensors with axes run together are, `fixed` are the indices that stand in subscripts;
-    `simple` readers take nothing but whole tensors."""
+    `simple` readers take nothing but whole tensors, those of `entries` also what is given entry by entry."""
 
     flat: Mapping[str, Flat]
     fixed: tuple[Index, ...]
     simple: bool = False
+    entries: bool = False
     left: list[int] = field(default_factory=lambda: [ATTEMPTS])
 
     def own(self, expr: Expr) -> tuple[Index, ...]:
@@ -186,9 +241,9 @@ class _Reader:
             return self.entry(expr, rows, columns) if constant else self.product(factors, (), rows, columns)
         inner = self.entry(expr, rows if rows in own else None, columns if columns in own else None)
         if rows is not None and rows not in own:
-            inner = operation("matmul", _fill(ONE, rows, None), inner)
+            inner = _times(_fill(ONE, rows, None), inner)
         if columns is not None and columns not in own:
-            inner = operation("matmul", inner, _fill(ONE, None, columns))
+            inner = _times(inner, _fill(ONE, None, columns))
         return inner
 
     def entry(self, expr: Expr, rows: Axis, columns: Axis) -> Form:
@@ -213,48 +268,67 @@ class _Reader:
                 )
             case Reduce(kind="sum", indices=indices, body=body):
                 return self.product(body.factors if isinstance(body, Multiply) else (body,), indices, rows, columns)
-            case Reduce(kind="max", indices=indices, body=body) if not any(i in body.free for i in indices):
-                return self.form(body, rows, columns)
-            case Reduce(kind=kind, indices=(k,), body=body) if k in body.free and (rows is None or columns is None):
+            case Reduce():
+                return self.extreme(expr, rows, columns)
+            case Delta() | Guard():
+                return self.bracket(expr, rows, columns)
+            case _:
+                raise NoFormError
+
+    def extreme(self, expr: Reduce, rows: Axis, columns: Axis) -> Form:
+        """A maximum, its place, or a logarithm of a sum of exponentials, over one axis or over all of a matrix."""
+        kind, body = expr.kind, expr.body
+        own = tuple(i for i in expr.indices if i in body.free)
+        if own != expr.indices and kind != "max":
+            raise NoFormError  # how many equal terms there are would not be seen
+        if not own:
+            return self.form(body, rows, columns)
+        match own:
+            case (k,) if rows is None or columns is None:
                 if rows is not None:
                     return operation(f"{kind}_rows", self.form(body, rows, k))
                 return operation(kind, self.form(body, k, columns))
-            case Delta():
-                return self.bracket(expr, rows, columns)
+            case (k, m) if rows is columns is None:
+                return operation(f"{kind}_all", self.form(body, k, m))
             case _:
                 raise NoFormError
 
     # Tensors ----------------------------------------------------------------------------------------
 
     def component(self, c: Component, rows: Axis, columns: Axis) -> Form:
-        view, axes = self.view(c)
         wanted = [a for a in (rows, columns) if a is not None]
+        try:
+            view, axes = self.view(c)
+        except NoFormError:
+            return self.entrywise(c, rows, columns)
         if axes == wanted:
             return operation("transpose", view) if rows is None and columns is not None else view
         if axes == wanted[::-1]:
             return operation("transpose", view)
         raise NoFormError
 
-    def view(self, c: Component) -> tuple[View, list[Index]]:
-        """What a component reads, and the indices at the axes that are left whole."""
+    def view(self, c: Component, *, result: bool = False) -> tuple[View, list[Index]]:
+        """What a component reads, and the indices at the axes that are left whole. Where there are entries, only a
+        result is seen with parted axes."""
         flat = self.flat.get(c.tensor.name) or Flat(c.tensor, tuple((n,) for n in range(len(c.tensor.shape))))
         view: list[Extent] = []
         axes: list[tuple[int, ...]] = []
         at: list[Affine | None] = []
         whole_: list[Index] = []
-        if c.pad is not None:
-            raise NoFormError
+        inside = c.pad is None or all(s.within(e) for s, e in zip(c.subscripts, c.tensor.shape, strict=True))
         for s, extent, own in zip(c.subscripts, c.tensor.shape, flat.axes, strict=True):
             digits = _digits(s, extent)
             if digits is None:
-                if any(i not in self.fixed for i in s.indices):
+                if any(i not in self.fixed for i in s.indices) or not (inside or self.entries):
                     raise NoFormError
                 view.append(extent)
                 axes.append(own)
                 at.append(s)
                 continue
-            if len(digits) > 1 and (self.simple or len(own) > 1):
+            if len(digits) > 1 and (self.simple or len(own) > 1 or (self.entries and not result)):
                 raise NoFormError
+            if self.entries and len({i in self.fixed for i in digits}) > 1:
+                raise NoFormError  # a part of an axis is written as an entry of it is
             for index in digits:
                 view.append(index.extent)
                 axes.append(own)
@@ -262,25 +336,35 @@ class _Reader:
                 whole_ += [] if index in self.fixed else [index]
         if len(whole_) > 2 or len(set(whole_)) < len(whole_) or (self.simple and len(whole_) < len(at)):
             raise NoFormError
-        return View(flat.tensor, tuple(view), tuple(axes), tuple(at)), whole_
+        return View(flat.tensor, tuple(view), tuple(axes), tuple(at), None if inside else c.pad), whole_
 
-    def bracket(self, delta: Delta, rows: Axis, columns: Axis) -> Form:
+    def entrywise(self, entry: Component | Delta | Guard, rows: Axis, columns: Axis) -> Form:
+        """The matrix with these entries, given one by one."""
+        axes = tuple(i for i in (rows, columns) if i is not None)
+        if not self.entries or any(tensor.name in self.flat for tensor in entry.tensors):
+            raise NoFormError
+        form = Entries(axes, entry)
+        return operation("transpose", form) if rows is None and columns is not None else form
+
+    def bracket(self, delta: Delta | Guard, rows: Axis, columns: Axis) -> Form:
         """One-hot rows for a bracket against integers, the unit matrix for one between two indices."""
         match delta:
             case Delta(left=Affine() as left, right=Component() as chosen) if left.plain is not None:
-                view, axes = self.view(chosen)
+                try:
+                    view, axes = self.view(chosen)
+                except NoFormError:
+                    return self.entrywise(delta, rows, columns)
                 if axes == [] and rows == left.plain and columns is None:
                     return operation("onehot", view, extent=left.plain.extent)
                 if axes == [rows] and columns == left.plain:
                     return operation("onehot_rows", view, extent=left.plain.extent)
                 if len(axes) == 1 and axes == [columns] and rows == left.plain:
                     return operation("transpose", operation("onehot_rows", view, extent=left.plain.extent))
-            case Delta(left=left, right=Affine() as right) if {left.plain, right.plain} == {rows, columns} - {None}:
-                if rows is not None and columns is not None and rows.extent == columns.extent:
-                    return operation("diag", _fill(ONE, rows, None))
+            case _ if not self.entries and _unit(delta, rows, columns):
+                return operation("diag", _fill(ONE, rows, None))
             case _:
                 pass
-        raise NoFormError
+        return self.entrywise(delta, rows, columns)
 
     def softmax(self, expr: Apply, rows: Axis, columns: Axis) -> Form | None:
         """exp(u_k − log Σ_j exp(u_j))."""
@@ -311,7 +395,7 @@ class _Reader:
             try:
                 if not outside:
                     return self.once(factors, rest, rows, columns)
-                inner = _Reader(self.flat, (*self.fixed, *outside), self.simple, self.left)
+                inner = _Reader(self.flat, (*self.fixed, *outside), self.simple, self.entries, self.left)
                 bound = _closure(factors, outside, rest)
                 inside = [f for f in factors if bound & set(f.free)]
                 axes = tuple(dict.fromkeys(i for f in inside for i in inner.own(f) if i not in rest))
@@ -338,8 +422,13 @@ class _Reader:
                     parts.append(_Part(self.own(factor), partial(self.form, factor)))
         for k in [k for k in sums if not any(k in part.axes for part in parts)]:
             # Every term is the same.
-            length = Constant(Fraction(k.extent)) if isinstance(k.extent, int) else Size(k.extent)
-            scalars.append(Number(length))
+            scalars.append(Number(_size(k.extent)))
+        unit = next((f for f in factors if _unit(f, rows, columns)), None)
+        if unit is not None and rows is not None and columns is not None and self.entries:
+            # A diagonal matrix: what else there is counts where both indices are one.
+            rest = [rename(f, {columns: rows}) for f in factors if f is not unit]
+            if not more and any(self.own(f) for f in rest):
+                return operation("diag", self.product(rest, sums, rows, None))
         parts = _contracted(parts, [k for k in sums if any(k in part.axes for part in parts)], rows)
         scalars += [part.make(None, None) for part in parts if not part.axes]
         number, scalars = _flattened(number, scalars)
@@ -354,19 +443,19 @@ class _Reader:
             elif rows is None or columns is None:
                 form = _fill(ONE, rows, columns)
             else:
-                form = operation("matmul", _fill(ONE, rows, None), _fill(ONE, None, columns))
+                form = _times(_fill(ONE, rows, None), _fill(ONE, None, columns))
         elif columns is None or rows is None:
             form = several("hadamard", [part.make(rows, columns) for part in (*left, *right)])
         elif both:
             form = several("hadamard", both)
             if left:
-                form = operation("matmul", operation("diag", _columns(left, rows)), form)
+                form = _times(operation("diag", _columns(left, rows)), form)
             if right:
-                form = operation("matmul", form, operation("diag", _columns(right, columns)))
+                form = _times(form, operation("diag", _columns(right, columns)))
         else:
             column = _columns(left, rows) if left else _fill(ONE, rows, None)
             row = several("hadamard", [p.make(None, columns) for p in right]) if right else _fill(ONE, None, columns)
-            form = operation("matmul", column, row)
+            form = _times(column, row)
         if isinstance(form, Operation) and form.name == "scale":
             form, inner = form.of[0], form.of[1:]
             number, scalars = _flattened(number, [*scalars, *inner])
@@ -453,18 +542,18 @@ def _eliminated(k: Index, own: Sequence[_Part], beside: Sequence[Index], rows: A
     if not beside:
         vectors.sort(key=lambda part: part.summed)
         left = vectors.pop(0).make(None, k) if len(vectors) > 1 else _fill(ONE, None, k)
-        return operation("matmul", left, _columns(vectors, k))
+        return _times(left, _columns(vectors, k))
     if len(beside) == 1:
         (a,) = beside
         if rows == a:
-            return operation("matmul", edges(a, first=True), _columns(vectors, k) if vectors else _fill(ONE, k, None))
+            return _times(edges(a, first=True), _columns(vectors, k) if vectors else _fill(ONE, k, None))
         row = several("hadamard", [v.make(None, k) for v in vectors]) if vectors else _fill(ONE, None, k)
-        return operation("matmul", row, edges(a, first=False))
+        return _times(row, edges(a, first=False))
     assert rows is not None and columns is not None
     right = edges(columns, first=False)
     if vectors:
-        right = operation("matmul", operation("diag", _columns(vectors, k)), right)
-    return operation("matmul", edges(rows, first=True), right)
+        right = _times(operation("diag", _columns(vectors, k)), right)
+    return _times(edges(rows, first=True), right)
 
 
 def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Form:
@@ -480,6 +569,19 @@ def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Form:
     if axes == wanted[::-1]:
         return operation("transpose", form)
     raise NoFormError
+
+
+def _unit(factor: Expr, rows: Axis, columns: Axis) -> bool:
+    """Whether it is the unit matrix: [i = j]."""
+    match factor:
+        case Delta(left=left, right=Affine() as right) if rows is not None and columns is not None:
+            return {left.plain, right.plain} == {rows, columns} and rows.extent == columns.extent
+        case _:
+            return False
+
+
+def _size(extent: Extent) -> Constant | Size:
+    return Constant(Fraction(extent)) if isinstance(extent, int) else Size(extent)
 
 
 def _digits(s: Affine, extent: Extent) -> tuple[Index, ...] | None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from chainrule.ir.expr import Constant, Pad, Size, Tensor
+from chainrule.ir.expr import Component, Constant, Delta, Guard, Pad, Size, Tensor
 from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.walk import kind, replace_tensors
 
 ONE = Fraction(1)
 
@@ -100,6 +101,20 @@ def seen(tensor: Tensor, at: Sequence[Affine | None], pad: Pad | None = None) ->
 
 
 @dataclass(frozen=True, slots=True)
+class Entries:
+    """The matrix, or the column, whose entry at `axes` is a read or a bracket: (x_{2i+1})_i, ([i = 2j])_{ij}. It is
+    for what is no whole axis: slices, steps, diagonals, padded reads. With no axes it is a number."""
+
+    axes: tuple[Index, ...]
+    entry: Component | Delta | Guard
+
+    @property
+    def subscripts(self) -> tuple[Index, ...]:
+        """The indices that stand in subscripts."""
+        return tuple(i for i in self.entry.free if i not in self.axes)
+
+
+@dataclass(frozen=True, slots=True)
 class Number:
     """A rational number, a named real number, or the value of a named extent."""
 
@@ -150,7 +165,7 @@ class Operation:
         return dict(self.parameters)[parameter]
 
 
-Form = View | Number | Fill | Ones | Jacobian | Sum | Operation
+Form = View | Entries | Number | Fill | Ones | Jacobian | Sum | Operation
 
 
 def operation(name: str, *of: Form, **parameters: object) -> Operation:
@@ -202,6 +217,10 @@ def over(form: Form, mapping: Mapping[Tensor, Tensor]) -> Form:
     match form:
         case View(tensor=tensor):
             return replace(form, tensor=mapping.get(tensor, tensor))
+        case Entries(axes=axes, entry=entry):
+            moved = replace_tensors(entry, mapping)
+            assert isinstance(moved, Component | Delta | Guard)
+            return Entries(axes, moved)
         case Jacobian(of=of, wrt=wrt):
             return Jacobian(mapping.get(of, of), mapping.get(wrt, wrt))
         case _:
@@ -217,6 +236,9 @@ def outline(form: Form) -> object:
         match form:
             case View(tensor=tensor):
                 return order.setdefault(tensor.name, len(order))
+            case Entries(axes=axes, entry=entry):
+                read = tuple(order.setdefault(t.name, len(order)) for t in entry.tensors)
+                return "entries", read, kind(entry, (*axes, *form.subscripts))
             case Operation(name="pad", of=(inner,)):
                 return outlined(inner)
             case Operation(name="apply" | "apply2" | "power"):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from chainrule.errors import ShapeError
-from chainrule.forms.nodes import Fill, Form, Jacobian, Length, Number, Ones, Operation, Sum, View, walk
+from chainrule.forms.nodes import Entries, Fill, Form, Jacobian, Length, Number, Ones, Operation, Sum, View, walk
 from chainrule.ir.expr import Expr, Tensor
 from chainrule.ir.index import Index
 from chainrule.ir.parse import parse_expression
@@ -63,6 +63,9 @@ OPERATORS: dict[str, Operator] = {
     "max": _matrix("max[k](A[k, j])", "IJ>1J"),
     "argmax_rows": _matrix("argmax[k](A[i, k])", "IJ>I1"),
     "argmax": _matrix("argmax[k](A[k, j])", "IJ>1J"),
+    "logsumexp_all": _matrix("logsumexp[k, l](A[k, l])", "IJ>11"),
+    "max_all": _matrix("max[k, l](A[k, l])", "IJ>11"),
+    "argmax_all": _matrix("argmax[k, l](A[k, l])", "IJ>11"),
     "hadamard": Operator("A[i]*B[i]", "entrywise", folds=True),
     "plus": Operator("A[i] + B[i]", "entrywise", folds=True),
     "scale": Operator("A[i]*B", "entrywise", folds=True),
@@ -116,6 +119,8 @@ def shape(form: Form) -> Shape:
     match form:
         case View():
             return form.whole
+        case Entries(axes=axes):
+            return tuple(Length.of(i.extent) for i in axes)
         case Number():
             return ()
         case Fill(shape=extents) | Ones(shape=extents):

@@ -20,7 +20,7 @@ from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import evaluate, integer_ranges, random_values
 from chainrule.forms.expand import digits, expand, number
 from chainrule.forms.fuse import fuse
-from chainrule.forms.matrices import Found, blocks, plain
+from chainrule.forms.matrices import Found, blocks, entries, plain
 from chainrule.forms.nodes import Form, View, over, walk
 from chainrule.forms.operators import fits
 from chainrule.forms.windows import planes
@@ -32,7 +32,7 @@ SMALL = 3
 WORK = 20_000
 """How many entries a sum may have over all places of the free indices, for all of these to be compared."""
 SEED = 17
-Family = Literal["matrix", "planes", "blocks"]
+Family = Literal["matrix", "planes", "blocks", "entries"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ def of_lines(
         return planes_
     blocks_ = None if result is None else _recognised("blocks", *result)
     more = blocks_ is not None and planes_ is not None and blocks_.left.at.count(None) > planes_.left.at.count(None)
-    return blocks_ if planes_ is None or more else planes_
+    found = blocks_ if planes_ is None or more else planes_
+    return _recognised("entries", *result) if found is None and result is not None else found
 
 
 def _mixed(form: Form) -> bool:
@@ -97,7 +98,7 @@ def _blocks(target: Component, value: Expr) -> Found | None:
 
 
 FAMILIES: dict[Family, Callable[[Component, Expr], Found | None]] = {
-    "matrix": plain, "planes": planes, "blocks": _blocks,
+    "matrix": plain, "planes": planes, "blocks": _blocks, "entries": entries,
 }
 
 

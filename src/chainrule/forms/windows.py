@@ -386,7 +386,8 @@ def _plane(read: Component, axes: tuple[Index, ...], hidden: Mapping[tuple[Affin
     if any(i.extent != read.tensor.shape[k] for k, i in zip(places, axes, strict=False) if places):
         raise NoFormError
     at = [None if k in places else s for k, s in enumerate(read.subscripts)]
-    return seen(read.tensor, at, read.pad)
+    outside = any(s is not None and not s.within(e) for s, e in zip(at, read.tensor.shape, strict=True))
+    return seen(read.tensor, at, read.pad if outside else None)
 
 
 def _core(term: _Term, groups: _Groups) -> Form:

@@ -73,7 +73,7 @@ def expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
             return application(function, pieces, style)
         case Reduce(kind=kind, indices=indices, body=body):
             inner = yield body, names, style
-            lower = style.token(_binders(indices, body, names))
+            lower = style.token(binders(indices, body, names))
             if kind == "sum":
                 return Piece(style.operator("Σ", lower, at(inner, PRODUCT, style)), PRODUCT, True)
             if kind == "logsumexp":
@@ -139,9 +139,10 @@ def partial(above: str, below: str, style: Style) -> Piece:
     return style.fraction(Piece(f"{partial}{above}"), Piece(f"{partial}{below}"))
 
 
-def component(node: Component, names: Names, style: Style) -> Piece:
+def component(node: Component, names: Names, style: Style, *, among: bool = False) -> Piece:
+    """A component; `among` others of the tensor's views."""
     samples, subscripts = split_samples(node)
-    lower = subscripts_of(subscripts)
+    lower = subscripts_of(subscripts, some=among)
     signal = names.signal(node.tensor)
     if signal is not None:
         return Piece(script(signal, node.tensor, samples, lower, style, bar=node.pad is not None))
@@ -179,7 +180,7 @@ def bounded(*exprs: Expr) -> Iterable[Index]:
                     yield index
 
 
-def _binders(indices: Sequence[Index], body: Expr, names: Names) -> str:
+def binders(indices: Sequence[Index], body: Expr, names: Names) -> str:
     """The indices below a big operator; p<2 where no subscript shows the extent, here or in the same lemma."""
     shown = {*names.bounded, *bounded(body)}
     parts = [index_name(i.name) + ("" if i in shown else f"<{i.extent}") for i in indices]

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from chainrule.derive.lemma import adjoint_of
-from chainrule.forms.nodes import Fill, Form, Jacobian, Number, Ones, Operation, Sum, View, operation, walk
+from chainrule.forms.nodes import Entries, Fill, Form, Jacobian, Number, Ones, Operation, Sum, View, operation, walk
 from chainrule.forms.operators import matrix_shape, shape
 from chainrule.ir.expr import Component, Constant, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.walk import Steps, iterative
-from chainrule.render.component import component, differentiated, expression, loss_letter, partial
+from chainrule.render.component import binders, component, differentiated, expression, loss_letter, partial
 from chainrule.render.names import Names
 from chainrule.render.pieces import (
     application,
@@ -31,7 +31,8 @@ SIGNS = {"hadamard": "⊙", "correlate": "⋆", "convolve": "∗"}
 """Operators that stand between their operands."""
 WORDS = {
     "diag": "diag", "onehot": "onehot", "onehot_rows": "onehot", "softmax": "softmax", "softmax_rows": "softmax",
-    "max": "colmax", "max_rows": "rowmax", "argmax": "colargmax", "argmax_rows": "rowargmax",
+    "max": "colmax", "max_rows": "rowmax", "max_all": "max",
+    "argmax": "colargmax", "argmax_rows": "rowargmax", "argmax_all": "argmax",
 }
 """Operators that are written as functions of matrices."""
 
@@ -58,6 +59,12 @@ def concise(form: Form, names: Names, style: Style) -> Steps[Piece]:
     match form:
         case View():
             return _view(form, names, style)
+        case Entries(axes=axes, entry=entry):
+            entry_: Piece = expression(entry, names, style)
+            if not axes:
+                return entry_
+            lower = style.token(binders(axes, entry, names))
+            return Piece(style.script(style.parenthesise(entry_.text), (), lower))
         case Number(value=value):
             return expression(value, names, style)
         case Fill(value=value, shape=extents):
@@ -87,13 +94,14 @@ def concise(form: Form, names: Names, style: Style) -> Steps[Piece]:
             bare = _is(right, "matmul") and second.precedence == PRODUCT
             after = second.text if bare else at(second, POWER, style)
             return signed(flip != other, Piece(f"{before} {after}", PRODUCT, second.open), style)
-        case Operation(name="logsumexp_rows" | "logsumexp", of=(of,)):
+        case Operation(name="logsumexp_rows" | "logsumexp" | "logsumexp_all" as name, of=(of,)):
             rows, columns = (length.extent({}) for length in matrix_shape(of))
-            raised = operation("apply", of, function="exp")
-            along = form.name == "logsumexp_rows"
-            ones = Fill(Fraction(1), (columns, 1) if along else (1, rows))
-            total_ = operation("matmul", raised, ones) if along else operation("matmul", ones, raised)
-            return (yield operation("apply", total_, function="log"), names, style)
+            sums = operation("apply", of, function="exp")
+            if name != "logsumexp":
+                sums = operation("matmul", sums, Fill(Fraction(1), (columns, 1)))
+            if name != "logsumexp_rows":
+                sums = operation("matmul", Fill(Fraction(1), (1, rows)), sums)
+            return (yield operation("apply", sums, function="log"), names, style)
         case Operation():
             pieces: list[Piece] = []
             for part in form.of:
@@ -226,14 +234,15 @@ def _view(view: View, names: Names, style: Style) -> Piece:
     together."""
     tensor, signal = view.tensor, names.signal(view.tensor)
     samples = [s for s, e in view.fixed if e == SAMPLES]
-    lower = subscripts_of([s for s, e in view.fixed if e != SAMPLES])
+    lower = subscripts_of([s for s, e in view.fixed if e != SAMPLES], some=True)
     gradient = None if signal else names.gradient(tensor)
     if gradient is not None and None not in view.at and view.view == tensor.shape:
-        return component(Component(tensor, tuple(s for s, _ in view.fixed), view.pad), names, style)
+        return component(Component(tensor, tuple(s for s, _ in view.fixed), view.pad), names, style, among=True)
     symbol = signal or (gradient[0] if gradient else names.symbol(tensor))
     if not view.fixed and signal is None:
         symbol = names.matrix_symbol(tensor, symbol)
-    text = script(symbol, differentiated(tensor, names) if gradient else tensor, samples, lower, style)
+    of = differentiated(tensor, names) if gradient else tensor
+    text = script(symbol, of, samples, lower, style, bar=view.pad is not None)
     piece = _nabla(text, gradient[1], names, style) if gradient else Piece(text)
     return Piece(style.call("vec", "", [piece.text])) if view.joined else piece
 

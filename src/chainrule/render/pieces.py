@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from chainrule.ir.expr import Tensor
 from chainrule.ir.functions import split_derivative
@@ -36,9 +37,11 @@ def affine_token(subscript: Affine) -> str:
     return text
 
 
-def subscripts_of(subscripts: Sequence[Affine]) -> str:
+def subscripts_of(subscripts: Sequence[Affine], *, some: bool = False) -> str:
+    """All subscripts of a tensor, or `some`: then 2i is one of them, and 2 and i are two. None is written 0i or 1i."""
     parts = [affine_token(s) for s in subscripts]
-    single = all(len(p.rstrip(PRIMES)) == 1 for p in parts)
+    factors = some and any(a.isdigit() and int(a) > 1 and not b.isdigit() for a, b in pairwise(parts))
+    single = not factors and all(len(p.rstrip(PRIMES)) == 1 for p in parts)
     return ("" if single else ",").join(parts)
 
 

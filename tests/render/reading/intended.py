@@ -27,13 +27,14 @@ from tests.render.reading.meaning import (
     partial,
     plane,
     power,
+    seal,
     softmax,
     total,
     unknown,
 )
 
 from chainrule.forms import OPERATORS, Form, matrix_shape, walk
-from chainrule.forms.nodes import Fill, Jacobian, Length, Number, Ones, Operation, Sum, View
+from chainrule.forms.nodes import Entries, Fill, Jacobian, Length, Number, Ones, Operation, Sum, View
 from chainrule.ir.expr import (
     LOSS,
     Add,
@@ -89,12 +90,13 @@ class Intended:
     )
     at: Place = field(default_factory=dict[str, int])
     extents: set[str] = field(default_factory=set[str])
+    axes: dict[str, int] = field(default_factory=dict[str, int])
     sizes: dict[Extent, int] = field(default_factory=dict[Extent, int])
 
     @property
     def known(self) -> Known:
         loss = self.names.loss
-        return Known(self.ranks, self.shapes, frozenset(self.extents), (loss.stem, loss.layer), self.blocks)
+        return Known(self.ranks, self.shapes, frozenset(self.extents), (loss.stem, loss.layer), self.blocks, self.axes)
 
     def meet(self, symbol: Symbol, tensor: Tensor, shape: tuple[Extent, Extent] | None = None) -> tuple[str, str]:
         """The letter of a tensor; two tensors of one formula never share one."""
@@ -197,6 +199,8 @@ class Intended:
         match form:
             case View():
                 return self.plane(form, at) if self.mode == "planes" else self.block(form, at)
+            case Entries():
+                return self.entries(form, at)
             case Number(value=value):
                 own = self.expression(value, at)
                 return own if self.mode == "planes" else np.array([[own]], dtype=object)
@@ -238,14 +242,17 @@ class Intended:
                 assert isinstance(view, View)
                 own = self.meet(self.names.symbol(view.tensor), view.tensor)
                 shape = self.matrix_shape(form)
-                self.blocks["onehot", own, 0] = shape
+                self.blocks["onehot", own, seal(first)] = shape
                 return matrix(("onehot", key(first)), shape)
             case "logsumexp" | "logsumexp_rows":
                 total_ = applied("exp", first).sum(axis=int(form.name == "logsumexp_rows"), keepdims=True) % PRIME
                 return applied("log", total_)
-            case "max" | "argmax" | "max_rows" | "argmax_rows":
-                rows = form.name.endswith("_rows")
-                return extreme(("row" if rows else "col") + form.name.removesuffix("_rows"), first)
+            case "logsumexp_all":
+                return applied("log", np.array([[applied("exp", first).sum() % PRIME]], dtype=object))
+            case "max" | "argmax" | "max_rows" | "argmax_rows" | "max_all" | "argmax_all":
+                kind, _, along = form.name.partition("_")
+                words = {"rows": "row", "all": "", "": "" if first.shape[1] == 1 else "col"}
+                return extreme(words[along] + kind, first)
             case "total":
                 return total(first)
             case "pad":
@@ -263,6 +270,15 @@ class Intended:
                 return plane("unpool", key(values[1]), key(first))
             case name:
                 raise TypeError(name)
+
+    def entries(self, form: Entries, at: Place) -> Value:
+        names = [shown(i.name) for i in form.axes]
+        sizes = [self.size(i.extent) for i in form.axes]
+        for name, size in zip(names, sizes, strict=True):
+            assert self.axes.setdefault(name, size) == size, f"{name} runs over {size} and {self.axes[name]}"
+        places = product(*map(range, sizes))
+        cells = [self.expression(form.entry, {**at, **dict(zip(names, place, strict=True))}) for place in places]
+        return np.array(cells, dtype=object).reshape((*sizes, 1, 1)[:2])
 
     def matrix_shape(self, form: Form) -> tuple[int, int]:
         rows, columns = (self.size(length.extent({})) for length in matrix_shape(form))
@@ -302,7 +318,7 @@ class Intended:
         own = self.meet(symbol, of)
         shape = (self.size(extents[0]), self.size(extents[1]))
         self.blocks[word, own, len(view.fixed)] = shape
-        value = matrix((word, "∇" if gradient else "", own, samples, lower), shape)
+        value = matrix((word, "∇" if gradient else "", own, samples, lower, view.pad is not None), shape)
         if gradient:
             self.loss()
         return self.share(tensor, value) if gradient else value
@@ -320,15 +336,15 @@ class Intended:
         lower = tuple(number(s, at) for s, e in view.fixed if e != "N")
         signal = self.names.signal(tensor)
         if signal is not None:
-            return plane(self.meet(signal, tensor), samples, lower)
+            return plane(self.meet(signal, tensor), samples, lower, view.pad is not None)
         gradient = self.names.gradient(tensor)
         of = self.of(tensor) if gradient else tensor
         symbol = self.names.symbol(of) if view.fixed else self.names.matrix_symbol(tensor, self.names.symbol(of))
         own = self.meet(symbol, of)
         if gradient is None:
-            return plane(own, samples, lower)
+            return plane(own, samples, lower, view.pad is not None)
         self.loss()
-        return self.share(tensor, plane("∇", own, samples, lower))
+        return self.share(tensor, plane("∇", own, samples, lower, view.pad is not None))
 
     def part(self, part: object, at: Place) -> Value:
         self.at = at
@@ -420,7 +436,7 @@ def mode_of(formula: Formula) -> str:
     batch = Length.of("N")
     views = [node for node in inside if isinstance(node, View)]
     joined = any(view.joined or (batch in view.whole and len(view.whole) < 3) for view in views)
-    if matrices or joined or any(isinstance(node, Fill | Jacobian) for node in inside):
+    if matrices or joined or any(isinstance(node, Fill | Jacobian | Entries) for node in inside):
         return "matrix"
     if forms:
         several = any(isinstance(node, View) and len(node.whole) > 2 for node in inside)
@@ -463,6 +479,9 @@ def indices_of(formula: Formula) -> list[Index]:
                 match node:
                     case View():
                         meet([s for s, _ in node.fixed])
+                    case Entries(axes=axes, entry=entry):
+                        found.update(dict.fromkeys(axes))
+                        expression(entry)
                     case Sum(indices=indices):
                         found.update(dict.fromkeys(indices))
                     case _:

@@ -104,7 +104,7 @@ class _Reader:
                 return [Exponential(tuple(_Reader(body, self.words).tokens()))]
             self.place = start
         if self.match("_"):
-            return [After("share", self.group())]
+            return [After("share", plain(self.group()))]
         stem = self.stem()
         if stem is None:
             sign = self.sign()

@@ -82,6 +82,11 @@ def total(value: Value) -> int:
     return int(sum(unknown("total", k) * v for k, v in enumerate(cells)) % PRIME)
 
 
+def seal(value: Value) -> int:
+    """A number that tells a value from others."""
+    return unknown(np.asarray(value, dtype=object).ravel().tolist())
+
+
 def partial(of: Value, wrt: Value) -> int:
     return unknown("∂", key(of), key(wrt))
 
@@ -89,14 +94,15 @@ def partial(of: Value, wrt: Value) -> int:
 @dataclass(frozen=True)
 class Known:
     """What a reader knows of the letters: the rank (without samples) of each tensor by letter and layer, its shape as a
-    matrix, the named extents, the letter of the loss; and the shape of what
-    stands with so many subscripts in a matrix form, with vec( ) around it or not."""
+    matrix, the named extents, the letter of the loss; the shape of what stands with so many subscripts in a matrix
+    form, with vec( ) around it or not; and how far the indices of a matrix run that is given entry by entry."""
 
     ranks: Mapping[tuple[str, str], int]
     shapes: Mapping[tuple[str, str], tuple[int, int]]
     extents: frozenset[str]
     loss: tuple[str, str]
     blocks: Mapping[tuple[str, tuple[str, str], int], tuple[int, int]]
+    axes: Mapping[str, int]
 
 
 Place = Mapping[str, int]
@@ -140,6 +146,8 @@ class Reading:
                 return inner if isinstance(inner, int) else inner.T
             case "↑" | "↓":
                 return operated(node.kind + node.text, self.value(arguments[0], at))
+            case "share" if not node.text.isdigit():
+                return self.entries(arguments[0], node.text, at)
             case "share":
                 return entrywise(lambda v: unknown("share", node.text, v), self.value(arguments[0], at))
             case "big":
@@ -182,6 +190,31 @@ class Reading:
             rest[place : place + 2] = [matmul(rest[place], rest[place + 1])]
         return scale * (1 if not rest or isinstance(rest[0], _One | _OneRow) else rest[0]) % PRIME
 
+    def entries(self, entry: Node, lower: str, at: Place) -> Value:
+        """(x_{2i})_i: the matrix, or the column, with these entries."""
+        names = self.binders(lower)
+        sizes = [self.known.axes[name] for name in names]
+        places = product(*map(range, sizes))
+        cells = [self.components(entry, {**at, **dict(zip(names, place, strict=True))}) for place in places]
+        return np.array(cells, dtype=object).reshape((*sizes, 1)[:2])
+
+    def components(self, node: Node, at: Place) -> Value:
+        """What is component by component inside a matrix form."""
+        mode, self.mode = self.mode, "components"
+        value = self.value(node, at)
+        self.mode = mode
+        return value
+
+    def binders(self, lower: str) -> list[str]:
+        """The indices below a sign, and how far each is said to run."""
+        names: list[str] = []
+        for binder in lower.replace(" ", "").split(","):
+            name, _, bound = binder.partition("<")
+            if bound:
+                self.bounds.add((name, bound))
+            names.append(name)
+        return names
+
     def derivative(self, node: Node, at: Place) -> Value:
         of, wrt = node.arguments
         if self.mode == "components" or (node.kind == "partial" and self.mode == "planes"):
@@ -199,18 +232,12 @@ class Reading:
         if letter is None:
             raise ReadingError("a gradient by no letter")
         if self.mode == "planes":
-            return plane("∇", self.symbol(letter), *self.subscripts(letter, at))
+            return plane("∇", self.symbol(letter), *self.subscripts(letter, at), letter.bar)
         return self.block(letter, at, "∇")
 
     def big(self, node: Node, at: Place) -> Value:
         sign, lower = node.text.split(" ", 1)
-        names: list[str] = []
-        binders = lower.replace(" ", "").split(",")
-        for binder in binders:
-            name, _, bound = binder.partition("<")
-            if bound:
-                self.bounds.add((name, bound))
-            names.append(name)
+        names = self.binders(lower)
         values = [
             self.value(node.arguments[0], {**at, **dict(zip(names, place, strict=True))})
             for place in product(range(2), repeat=len(names))
@@ -251,7 +278,7 @@ class Reading:
                 assert letter is not None
                 if not letter.upper and not letter.lower and letter.stem + letter.primes in at:
                     return at[letter.stem + letter.primes]
-                return ("integer", self.letter(letter, at))
+                return ("integer", self.components(node, at))
             case _:
                 raise ReadingError(f"{node.kind} is no number of indices")
 
@@ -266,13 +293,13 @@ class Reading:
         if name == "onehot":
             own = node.arguments[0].letter
             assert own is not None
-            return matrix(("onehot", key(values[0])), self.known.blocks["onehot", self.symbol(own), 0])
+            return matrix(("onehot", key(values[0])), self.known.blocks["onehot", self.symbol(own), seal(values[0])])
         if name == "softmax":
             return softmax(values[0])
-        if name.endswith("max") and len(values) == 1:
+        if name.endswith("max") and len(values) == 1 and self.mode == "matrix":
             return extreme(name, values[0])
         if name == "diag":
-            return np.diag(values[0][:, 0])
+            return values[0] if isinstance(values[0], int) else np.diag(values[0][:, 0])
         if name == "sum":
             return total(values[0])
         if name in OPERATIONS:
@@ -289,7 +316,8 @@ class Reading:
         if len(lower) == 1:
             # Letters side by side are subscripts of their own, where the tensor has more than one.
             rank = self.known.ranks[self.symbol(letter)]
-            lower = units(lower[0]) if rank > 1 and not set(lower[0]) & {"+", "−"} else lower
+            one = _single(lower[0], at) if self.mode == "planes" else bool(set(lower[0]) & {"+", "−"})
+            lower = units(lower[0]) if rank > 1 and not one else lower
         return tuple(subscript(s, at) for s in samples), tuple(subscript(s, at) for s in lower)
 
     def block(self, letter: Letter, at: Place, sign: str = "") -> Value:
@@ -298,7 +326,7 @@ class Reading:
         samples = tuple(subscript(u[1:-1], at) for u in letter.upper if u.startswith("("))
         parts = letter.lower.split(",") if letter.lower else []
         counts = {n for view, own, n in self.known.blocks if (view, own) == (self.view, symbol)}
-        if len(parts) == 1 and len(samples) + 1 not in counts:
+        if len(parts) == 1 and not (len(samples) + 1 in counts and (parts[0].isdigit() or _single(parts[0], at))):
             parts = units(parts[0])
         lower = tuple(subscript(s, at) for s in parts)
         count = len(samples) + len(lower)
@@ -306,7 +334,8 @@ class Reading:
             return matrix((sign, symbol) if sign else symbol, self.known.shapes[symbol])
         if (self.view, symbol, count) not in self.known.blocks:
             raise ReadingError(f"{letter} in a matrix form")
-        return matrix((self.view, sign, symbol, samples, lower), self.known.blocks[self.view, symbol, count])
+        shape = self.known.blocks[self.view, symbol, count]
+        return matrix((self.view, sign, symbol, samples, lower, letter.bar), shape)
 
     def letter(self, letter: Letter, at: Place) -> Value:
         symbol = self.symbol(letter)
@@ -315,7 +344,7 @@ class Reading:
                 return self.block(letter, at)
             samples, lower = self.subscripts(letter, at)
             if self.mode == "planes" and len(lower) < self.known.ranks[symbol]:
-                return plane(symbol, samples, lower)
+                return plane(symbol, samples, lower, letter.bar)
             if len(lower) != self.known.ranks[symbol]:
                 raise ReadingError(f"{letter} has rank {self.known.ranks[symbol]}")
             return component(symbol, letter.bar, samples, lower)
@@ -372,13 +401,15 @@ def _both_ones(left: Value, right: Value) -> bool:
 
 
 def extreme(name: str, value: Value) -> Value:
-    """The maximum, or its place, of each row or each column; of a column, its one."""
+    """The maximum, or its place, of each row or each column, or of all entries."""
     kind = name.removeprefix("row").removeprefix("col")
     if isinstance(value, int):
         raise ReadingError(f"{name} of a number")
     if name.startswith("row"):
         return np.array([[unknown(kind, *row)] for row in value], dtype=object)
-    return np.array([[unknown(kind, *column) for column in value.T]], dtype=object)
+    if name.startswith("col"):
+        return np.array([[unknown(kind, *column) for column in value.T]], dtype=object)
+    return np.array([[unknown(kind, *value.ravel())]], dtype=object)
 
 
 def _scalar(value: Value) -> int | None:
@@ -422,6 +453,17 @@ def units(text: str) -> list[str]:
     return found
 
 
+def _single(text: str, at: Place) -> bool:
+    """Whether it is one subscript, and not several side by side."""
+    if text.isdigit():
+        return False
+    try:
+        subscript(text, at)
+    except ReadingError:
+        return False
+    return True
+
+
 def subscript(text: str, at: Place) -> int:
     """2i+p−1 at a place."""
     result, rest, sign = 0, text, 1
@@ -431,7 +473,7 @@ def subscript(text: str, at: Place) -> int:
         digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
         rest = rest[len(digits) :]
         name = next((rest[:k] for k in range(len(rest), 0, -1) if rest[:k] in at), "")
-        if not digits and not name:
+        if (not digits and not name) or (name and digits in ("0", "1")):
             raise ReadingError(f"no subscript: {text!r}")
         result += sign * int(digits or 1) * (at[name] if name else 1)
         rest = rest[len(name) :]

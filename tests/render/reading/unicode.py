@@ -78,7 +78,8 @@ class _Reader:
             self.place += 1
             return power(self.balanced("(", ")"))
         if self.match("_"):
-            return [After("share", self.match("[0-9]+") or "")]
+            self.place -= 1
+            return [After("share", self.lower())]
         return self.word() or [Sign(self.text[self.take()])]
 
     def take(self) -> int:
