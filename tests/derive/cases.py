@@ -212,7 +212,6 @@ USERS = {
             {"W": (2, 2, 3, 2), "x": ("N", 2, 3, 2)},
         ),
         Case("squares_under_three_sums", "y = sum[i](sum[i1](sum[i2](x[i, i1, i2]**2)))", {"x": (2, 3, 2)}),
-        Case("parts_of_an_axis", "y[n, i<2] = x[n, i]\ny[n, i + 2] = x[n, i]**2", {"x": ("N", 2)}),
         Case("split_first_axis", "y[n<2, h<4, t<5, c<4] = x[4*n + h, t, c]", {"x": (8, 5, 4)}),
         Case(
             "facts_of_facts", "z[n, g<2] = W[g]*x[n, 0]\nc[n] = z[n, 1]**2\nh[n] = z[n, 0]*c[n]\n"

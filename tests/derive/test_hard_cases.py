@@ -121,3 +121,9 @@ def test_an_index_over_samples_that_reads_another_axis_has_no_lemma_for_one_samp
     derivation = derive_equation("y[n<N, m, s<3] = pad(x, 0)[n, s] + x[m, 0]")
     assert [use.lemma.sample for use in derivation.uses] == [None]
     assert gradients_are_exact(derivation, {"N": 2, "M": 3}, seed=1)
+
+
+def test_a_piece_may_be_the_first_part_of_an_axis() -> None:
+    derivation = derive_equation("y[n, i<2] = x[n, i]\ny[n, i + 2] = x[n, i]**2")
+    assert derivation.forward.outputs[0].shape == ("N", 4)
+    assert gradients_are_exact(derivation, {"N": 3}, seed=1)
