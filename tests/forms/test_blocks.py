@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.derive import derive_equation
 from chainrule.derive.lemma import one_sample
 from chainrule.forms import Concise, concise, operation
 from chainrule.ir.program import Equation
@@ -59,3 +60,7 @@ def test_a_form_that_is_transposed_is_told_apart() -> None:
     form = concise(equation.target, equation.value)
     assert form is not None and form.family == "blocks" and form.fixed and agree(form, 2)
     assert not agree(replace(form, right=operation("transpose", form.right)), 2)
+
+
+def test_axes_run_together_in_one_factor_are_so_in_the_product() -> None:
+    assert derive_equation("y[n, 4*(i<1) + (j<3)] = x[n, i, j]*w")["w"].uses[0].lemma.concise is not None

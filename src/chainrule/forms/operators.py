@@ -183,7 +183,9 @@ def _of_entries(form: Operation, shapes: Sequence[Shape]) -> Shape:
         needed = () if form.name == "scale" else result
         if own and (*own, *[UNIT] * (len(needed) - len(own))) != (*needed, *[UNIT] * (len(own) - len(needed))):
             raise ShapeError(f"{form.name} needs one shape, got " + ", ".join(map(_times, shapes)))
-    return result
+    # An axis that is run together in one of them is so in all.
+    each = [[s[k] for s in shapes if len(s) > k] for k in range(len(result))]
+    return tuple(max(lengths, key=lambda one: len(one.digits)) for lengths in each)
 
 
 def _times(lengths: Shape) -> str:

@@ -8,11 +8,11 @@ axis is, and whether it is a bracket, which is boolean in NumPy until it meets a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from math import prod
 from string import ascii_letters
-from typing import Literal, Protocol
+from typing import Protocol
 
 from chainrule.errors import DerivationError
 from chainrule.forms.fuse import Fused, fuse
@@ -20,8 +20,8 @@ from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guar
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, iterative, nodes
+from chainrule.render.value import ATOM, POWER, PRODUCT, SUM, Kind, Value, fraction, kind_of, power, without
 
-SUM, PRODUCT, POWER, ATOM = range(4)
 CALLS = {
     "exp": "np.exp", "expm1": "np.expm1", "log": "np.log", "tanh": "np.tanh", "max": "np.maximum", "min": "np.minimum",
     "sign": "np.sign", "abs": "np.abs", **{name: name for name in ("sigmoid", "softplus", "relu", "erfc")},
@@ -29,50 +29,8 @@ CALLS = {
 EXACT = ("max", "min", "sign", "abs", "relu")
 """Integers of integers."""
 LETTERS = ascii_letters
-Kind = Literal["real", "whole", "truth"]
-"""What NumPy computes with: floats, integers or booleans."""
 NEW = "None"
 OVER = "1 / "
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """Code for an array whose axes are these indices, in this order."""
-
-    code: str
-    axes: tuple[Index, ...] = ()
-    precedence: int = ATOM
-    minus: bool = False
-    """Whether the value is minus the code."""
-    kind: Kind = "real"
-    below: str = ""
-    """What the value is one over."""
-    led: bool = False
-    """Whether a bracket is the first factor: NumPy has no minus of it."""
-
-    def at(self, precedence: int) -> str:
-        if self.minus and self.kind == "truth":
-            return self.number.at(precedence)
-        if self.minus:
-            text = f"-{self.code if self.precedence >= PRODUCT and not self.led else f'({self.code})'}"
-            return text if precedence <= PRODUCT else f"({text})"
-        return self.code if self.precedence >= precedence else f"({self.code})"
-
-    @property
-    def text(self) -> str:
-        return self.at(SUM)
-
-    @property
-    def bracketed(self) -> bool:
-        return self.kind == "truth" or self.led
-
-    @property
-    def number(self) -> Value:
-        """The same as a number: 1.0 for a bracket that holds. NumPy has no difference of booleans, and their sum is
-        another boolean."""
-        if self.kind != "truth":
-            return self
-        return Value(f"1.0 * {replace(self, minus=False).at(POWER)}", self.axes, PRODUCT, self.minus)
 
 
 class Context(Protocol):
@@ -365,7 +323,7 @@ class Statement:
         code = " * ".join(p.at(POWER) if n else p.at(PRODUCT) for n, p in enumerate(above)) or "1"
         for part in below:
             code += f" / {part.below}"
-        kind = "truth" if all(f.kind == "truth" for f in factors) else _kind(factors)
+        kind = "truth" if all(f.kind == "truth" for f in factors) else kind_of(factors)
         return Value(code, axes, PRODUCT, minus, kind, led=bool(above) and above[0].bracketed)
 
     def chosen(self, factors: Sequence[Expr], values: Sequence[Value]) -> list[Value]:
@@ -429,8 +387,8 @@ class Statement:
     def total(self, value: Value, indices: Sequence[Index]) -> Value:
         if not indices:
             return value
-        kind = _kind([value])
-        return Value(f"{value.at(ATOM)}.sum({self.axis(value, indices)})", _without(value.axes, indices), kind=kind)
+        kind = kind_of([value])
+        return Value(f"{value.at(ATOM)}.sum({self.axis(value, indices)})", without(value.axes, indices), kind=kind)
 
     def over(self, value: Value, indices: Sequence[Index]) -> Value:
         """The value repeated along those of the indices that it does not depend on."""
@@ -449,9 +407,9 @@ class Statement:
         values = [replace(v, minus=False) for v in values]
         if all(v.kind == "truth" for v in values):
             values[0] = values[0].number
-        kind = _kind(values)
+        kind = kind_of(values)
         every = tuple(i for i in self.order if any(i in v.axes for v in values))
-        out = _without(every, indices)
+        out = without(every, indices)
         largest = max(values, key=lambda v: len(v.axes))
         alike = len(values) != 2 or set(values[0].axes) == set(values[1].axes) or not out
         if alike and set(largest.axes) == set(every) and len(every) == 1 + len(out) < 3:
@@ -471,7 +429,7 @@ class Statement:
 
     def matrix_product(self, a: Value, b: Value, k: Index, out: Sequence[Index]) -> Value | None:
         """a @ b, where that is Σ_k over the last axis of a and the first of b, and gives the axes in order."""
-        ra, rb = _without(a.axes, (k,)), _without(b.axes, (k,))
+        ra, rb = without(a.axes, (k,)), without(b.axes, (k,))
         if not (k in a.axes and k in b.axes) or set(ra) & set(rb) or len(rb) > 1 or (*ra, *rb) != tuple(out):
             return None
         left, right = self.aligned(a, (*ra, k)), self.aligned(b, (k, *rb))
@@ -484,7 +442,7 @@ class Statement:
 def _code(expr: Expr, own: Statement) -> Steps[Value]:
     match expr:
         case Constant(value=Fraction() as value):
-            return _fraction(value)
+            return fraction(value)
         case Constant(value=value):
             return Value("np.pi" if value == "pi" else "np.e")
         case Size(extent=extent):
@@ -506,7 +464,7 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
                 values.append((yield term, own))
             if values[0].kind == "truth" and (values[0].minus or values[1].kind == "truth"):
                 values[0] = values[0].number
-            axes, kind = own.union(values), _kind(values)
+            axes, kind = own.union(values), kind_of(values)
             code = ""
             for value in (own.aligned(v, axes) for v in values):
                 if not code:
@@ -520,16 +478,16 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
                 values.append((yield factor, own))
             values = own.chosen(factors, values)
             minus = sum(v.minus for v in values) % 2 == 1
-            rest = [v for v in (replace(v, minus=False) for v in values) if v.code != "1"] or [_fraction(Fraction(1))]
+            rest = [v for v in (replace(v, minus=False) for v in values) if v.code != "1"] or [fraction(Fraction(1))]
             return replace(own.product(rest), minus=minus)
         case Power(base=base, exponent=exponent):
             inner = yield base, own
             inner = inner.number
             if exponent < 0:
-                below = inner.at(POWER) if exponent == -1 else _power(inner, -exponent)
+                below = inner.at(POWER) if exponent == -1 else power(inner, -exponent)
                 return Value(f"{OVER}{below}", inner.axes, PRODUCT, below=below)
             kind = inner.kind if exponent.denominator == 1 else "real"
-            return Value(_power(inner, exponent), inner.axes, POWER, kind=kind)
+            return Value(power(inner, exponent), inner.axes, POWER, kind=kind)
         case Apply(function=function, arguments=arguments):
             values = []
             for argument in arguments:
@@ -542,7 +500,7 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
             if function not in CALLS:
                 raise DerivationError(f"no NumPy is known for {function}", about=own.equation)
             own.listing.helpers.add(function)
-            kind = _kind(values) if function in EXACT else "real"
+            kind = kind_of(values) if function in EXACT else "real"
             return Value(f"{CALLS[function]}({', '.join(p.text for p in parts)})", axes, kind=kind)
         case Reduce(kind="sum", indices=indices, body=body):
             if isinstance(body, Add):
@@ -551,18 +509,18 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
             return own.summed(indices, body.factors if isinstance(body, Multiply) else (body,))
         case Reduce(kind=kind, indices=indices, body=body):
             inner = own.over((yield body, own), indices)
-            axes = (*_without(inner.axes, indices), *indices)
+            axes = (*without(inner.axes, indices), *indices)
             if kind == "logsumexp":
                 own.listing.helpers.add("logsumexp")
                 inner = inner.number
                 places = [inner.axes.index(i) for i in indices]
                 axis = places[0] if len(places) == 1 else tuple(places)
-                return Value(f"logsumexp({inner.text}, axis={axis})", _without(inner.axes, indices))
+                return Value(f"logsumexp({inner.text}, axis={axis})", without(inner.axes, indices))
             if kind == "max":
-                inner, left = inner.number if inner.minus else inner, _without(inner.axes, indices)
+                inner, left = inner.number if inner.minus else inner, without(inner.axes, indices)
                 return Value(f"{inner.at(ATOM)}.max({own.axis(inner, indices)})", left, kind=inner.kind)
             ordered = own.aligned(inner, axes)
-            left = _without(axes, indices)
+            left = without(axes, indices)
             if len(indices) == 1:
                 return Value(f"{ordered.at(ATOM)}.argmax(axis={len(left)})", left, kind="whole")
             shape = ", ".join([*(own.extent(i.extent) for i in left), "-1"])
@@ -571,15 +529,8 @@ def _code(expr: Expr, own: Statement) -> Steps[Value]:
             raise DerivationError(f"no NumPy is known for {type(expr).__name__}", about=own.equation)
 
 
-def _power(base: Value, exponent: Fraction) -> str:
-    if exponent == Fraction(1, 2):
-        return f"np.sqrt({base.text})"
-    number = _fraction(exponent)
-    return f"{base.at(ATOM)}**{number.at(ATOM)}"
-
-
 def _fill(c: Component) -> str:
-    return _fraction(c.pad).text if isinstance(c.pad, Fraction) else "-np.inf"
+    return fraction(c.pad).text if isinstance(c.pad, Fraction) else "-np.inf"
 
 
 def _unbounded(node: Expr) -> bool:
@@ -597,28 +548,3 @@ def _unbounded(node: Expr) -> bool:
 def _open(s: Affine, extent: Extent) -> bool:
     """Whether it cannot be said, while the listing is written, how far outside the axis a subscript reads."""
     return not (s.plain is not None and s.plain.extent == extent) and (s.bounds() is None or isinstance(extent, str))
-
-
-def _kind(values: Iterable[Value]) -> Kind:
-    """Of a sum or a product of these."""
-    kinds = {v.kind for v in values}
-    return "real" if "real" in kinds else "whole"
-
-
-def _fraction(value: Fraction) -> Value:
-    """The number in decimals where that is exact and short, else as a quotient."""
-    minus, value = value < 0, abs(value)
-    if value.denominator == 1:
-        return Value(str(value.numerator), (), ATOM, minus, "whole")
-    text = repr(float(value))
-    if (Fraction(text) == value and len(text) <= 7) or len(str(value)) > len(text):
-        return Value(text, (), ATOM, minus)
-    below = str(value.denominator) if value.numerator == 1 else ""
-    return Value(f"{value.numerator} / {value.denominator}", (), PRODUCT, minus, below=below)
-
-
-def _without(axes: Sequence[Index], indices: Iterable[Index]) -> tuple[Index, ...]:
-    gone = set(indices)
-    return tuple(i for i in axes if i not in gone)
-
-
