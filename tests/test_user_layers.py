@@ -276,3 +276,13 @@ def test_a_parameter_without_axes_is_saved_and_loaded(tmp_path: Path) -> None:
     model.save(tmp_path / "m.safetensors")
     again = cr.load(tmp_path / "m.safetensors", custom={"GateOpen": GateOpen})
     assert again.predict(x).tolist() == model.predict(x).tolist() == [[3.0] * 3] * 4
+
+
+def test_a_layer_that_reads_no_input_has_a_value_for_each_sample() -> None:
+    class One(cr.Layer):
+        equation = "y[n<N, i<1] = 1"
+
+    model = cr.Sequential(cr.Input(3), One(), loss="mean_squared_error")
+    x = np.zeros((4, 3), np.float32)
+    for executor in ("numpy", "native"):
+        assert np.array_equal(model.predict(x, executor=executor), np.ones((4, 1)))

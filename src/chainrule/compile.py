@@ -41,7 +41,7 @@ from chainrule.runtime.headers import PARTS, header
 from chainrule.runtime.library import Library
 from chainrule.runtime.tiles import measured
 from chainrule.targets import c
-from chainrule.verify.loops import loops_agree, lowerings, reduced_step
+from chainrule.verify.loops import Loops, loops_agree, lowerings, reduced_step
 
 LONG = 1200  # lines from which on several compilers side by side are quicker than one
 
@@ -127,25 +127,26 @@ def own_faults() -> Generator[None]:
         ) from error
 
 
-def checked_loops(net: Network, loss: Loss | None, derivation: Derivation, rule: Optimizer, batch: int) -> str:
-    """What the loops of a step of training compute otherwise than its equations, at reduced shapes over GF(p): nothing
-    where they agree or are too many to be carried out, or where no equation is a user's own, of a layer, the loss or
-    the optimizer. The answer is kept in the cache of compiled models, by the code whose loops were carried out. Raises
-    CompileError where the step has no loops."""
+def checked_loops(net: Network, loss: Loss | None, derivation: Derivation, rule: Optimizer, batch: int) -> Loops:
+    """What the loops of a step of training compute otherwise than its equations, at reduced shapes over GF(p), or why
+    they were not carried out; they are not where no equation is a user's own, of a layer, the loss or the optimizer.
+    The answer is kept in the cache of compiled models, by the code whose loops were carried out. Raises CompileError
+    where the step has no loops."""
     known = all(type(layer) in LAYERS.values() for _, layer in net.layers) and (loss is None or loss.term is not None)
     if known and any(type(rule) is type(named) for named in OPTIMIZERS.values()):
-        return ""
+        return Loops()
     with own_faults():
-        task = reduced_step(derivation, rule)
+        task = reduced_step(derivation, rule, batch)
         made = lowerings(task, batch)
         text = "".join(f"{samples}\n{c.source(each)}" for each, samples in made)
     name = sha256(text.encode()).hexdigest()
     if (before := kept_answer(name)) is not None:
-        return before
+        return Loops(differing=tuple(before.split()))
     with own_faults():
-        answer = ", ".join(loops_agree(task, made).differing)
-    keep_answer(name, answer)
-    return answer
+        found = loops_agree(task, made)
+    if not found.note:
+        keep_answer(name, " ".join(found.differing))
+    return found
 
 
 def machine_of(target: Target, workers: int = 1) -> Machine:

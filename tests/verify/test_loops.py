@@ -13,7 +13,8 @@ from chainrule import compile as stages
 from chainrule.errors import CompileError, VerificationError
 from chainrule.ir.expr import Expr
 from chainrule.loops.lower import Lowering
-from chainrule.verify.loops import Loops, loops_agree, reduced_step
+from chainrule.verify import loops
+from chainrule.verify.loops import WORK, Loops, loops_agree, reduced_step, work
 
 
 class Distances(cr.Layer):
@@ -110,6 +111,39 @@ def test_a_generator_that_breaks_down_says_so_and_numpy_runs(monkeypatch: pytest
         own().predict(data()[0], executor="native")
 
 
+def windows(count: int) -> cr.Model:
+    """Windows of 7 × 7 that no reduction cuts, and equations of a user's."""
+    layers = (cr.Conv2d(3, 7, padding=3) for _ in range(count))
+    return cr.Sequential(cr.Input(3, 9, 9), *layers, Own(), loss="mean_squared_error")
+
+
+class Own(cr.Layer):
+    equation = "y[n, c, i, j] = w[c]*x[n, c, i, j]"
+    init: ClassVar[Any] = {"w": cr.ones("c")}
+
+
+def test_a_step_of_many_operations_is_carried_out_at_smaller_shapes() -> None:
+    derivation = windows(5).derive()
+    large, small = (reduced_step(derivation, None, batch) for batch in (1, 64))
+    assert work(large, 1) < work(large, 64) > WORK > work(small, 64)
+
+
 def test_a_step_of_too_many_operations_is_not_carried_out() -> None:
-    model = cr.Sequential(cr.Input(3, 9, 9), *(cr.Conv2d(3, 7, padding=3) for _ in range(6)), loss="mean_squared_error")
-    assert "too many operations" in loops_agree(reduced_step(model.derive(), None)).note
+    assert "too many operations" in loops_agree(reduced_step(windows(9).derive(), None)).note
+
+
+@pytest.mark.usefixtures("cache")
+def test_native_code_that_was_not_looked_at_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "WORK", 10)
+    with pytest.warns(RuntimeWarning, match="not compared with the equations: the step takes too many operations"):
+        own().fit(*data(), epochs=1, verbose=False)
+    monkeypatch.undo()
+
+
+def test_whole_numbers_of_tables_of_different_sizes_are_positions_of_theirs() -> None:
+    class Two(cr.Layer):
+        equation = "y[n, d<2] = sum[v<5]([v == x[n, 0]]*E[v, d]) + sum[v<3]([v == x[n, 1]]*F[v, d])"
+        init: ClassVar[Any] = {"E": cr.normal(1.0, 5, 2), "F": cr.normal(1.0, 3, 2)}
+
+    model = cr.Sequential(cr.Input(2, dtype="integer"), Two(), loss="mean_squared_error")
+    assert not loops_agree(reduced_step(model.derive(), cr.SGD(0.1))).differing

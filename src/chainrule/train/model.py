@@ -47,6 +47,7 @@ from chainrule.train.runners import (
 )
 from chainrule.train.shuffle import words_for
 from chainrule.train.weights import as_weight, without_masked
+from chainrule.verify.loops import Loops
 
 if TYPE_CHECKING:
     from chainrule.train.profile import Profile, Run
@@ -303,7 +304,7 @@ class Model:
 
     def _runner(
         self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
-        dtype: np.dtype[Any] | None = None, differing: Callable[[], str] | None = None,
+        dtype: np.dtype[Any] | None = None, looked: Callable[[], Loops] | None = None,
     ) -> Runner:
         """What runs a task, made once for each kind of task as long as there are few kinds."""
         check_executor(executor)
@@ -312,7 +313,7 @@ class Model:
         if key not in self._runners:
             while len(self._runners) >= RUNNERS:  # each has memory of its own
                 del self._runners[next(iter(self._runners))]
-            self._runners[key] = runner(task(), dtype or self.dtype, samples, executor, workers, differing)
+            self._runners[key] = runner(task(), dtype or self.dtype, samples, executor, workers, looked)
         return self._runners[key]
 
     def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
@@ -445,7 +446,7 @@ class Model:
         batch = min(batch_size, len(target))
         made = self._runner(
             ("training", net.weight, labels, rule), lambda: training(net, derivation, rule, labels), batch, executor,
-            workers, differing=lambda: checked_loops(net, self.loss, derivation, rule, batch),
+            workers, looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
         task, samples = made.task, len(target)
         kept = self._learning(task, rule, self.dtype)

@@ -32,6 +32,7 @@ from chainrule.runtime.library import NUMBERS, Library
 from chainrule.runtime.workers import Team
 from chainrule.train.data import sums_up
 from chainrule.train.shuffle import shuffled
+from chainrule.verify.loops import Loops
 
 Array = NDArray[Any]
 Executor = Literal["native", "numpy"]
@@ -245,22 +246,26 @@ def cores() -> int:
 
 def runner(
     task: Task, dtype: np.dtype[Any], samples: int, executor: str | None, workers: int | None = None,
-    differing: Callable[[], str] | None = None,
+    looked: Callable[[], Loops] | None = None,
 ) -> Runner:
     """Native code where that is possible, else NumPy, with a line that says why. With `executor` "numpy" or "native"
-    that one. `differing` names what the loops of the task were found to compute otherwise than its equations. Raises
-    BuildError and CompileError for "native" where it is not possible."""
+    that one. `looked` says what came of carrying out the task's loops; native code whose loops never were runs with a
+    line. Raises BuildError and CompileError for "native" where it is not possible."""
     if executor == "numpy" or (executor is None and dtype != np.float32):
         return NumpyRunner(task, dtype)
     if dtype != np.float32:
         raise CompileError(f"native code computes in float32, and the model in {dtype}", fix='write executor="numpy"')
     try:
-        if differing is not None and (found := differing()):
+        found = Loops() if looked is None else looked()
+        if found.differing:
             raise CompileError(
-                f"the loops compute {found} otherwise than the equations, a fault of chainrule's",
+                f"the loops compute {', '.join(found.differing)} otherwise than the equations, a fault of chainrule's",
                 fix="please report it, with the model's equations",
             )
-        return NativeRunner(task, samples, workers)
+        made = NativeRunner(task, samples, workers)
+        if found.note:
+            _say_once(f"the loops are not compared with the equations: {found.note}; native code runs the model")
+        return made
     except (BuildError, CompileError) as error:
         if executor == "native":
             raise

@@ -43,7 +43,9 @@ MACHINE = Machine(4, 12)
 LANES = 16  # of the widest vectors
 CASES = (6, 6), (2, 3), (1, 1)
 """Samples that are expected, and that come: vectors of samples, the last of them partial; few samples; one alone."""
-WORK = 2_000_000
+SIZES = 3, 2
+"""Extents that only count things are cut to the first; to the second where the step has too many operations."""
+WORK = 3_000_000
 """Operations of a step that are carried out, at most: they take some seconds."""
 SEED = 1
 
@@ -173,20 +175,37 @@ def training_step(derivation: Derivation, rule: Optimizer | None) -> Task:
     )
 
 
-def reduced_step(derivation: Derivation, rule: Optimizer | None) -> Task:
-    """The same at the reduced shapes of the derivation's checks, or as it is where there are none."""
-    try:
-        small = small_derivation(derivation)
-    except ChainruleError:
-        small = None
-    return training_step(small or derivation, rule)
+def cases(batch: int | None = None) -> tuple[tuple[int, int], ...]:
+    """The samples that are expected, and that come, for each way to lower a step: all that there are, or the one that
+    is taken for batches of this size."""
+    return CASES if batch is None else CASES[2:] if batch == 1 else CASES[1:2] if 2 * batch <= LANES else CASES[:1]
+
+
+def work(task: Task, batch: int | None = None) -> int:
+    """The operations that the loops of a step take in all cases."""
+    return operations(task.equations) * sum(samples for _, samples in cases(batch))
+
+
+def reduced_step(derivation: Derivation, rule: Optimizer | None, batch: int | None = None) -> Task:
+    """The same at the reduced shapes of the derivation's checks, at smaller ones where that would take too long, or as
+    it is where there are none."""
+    steps: list[Task] = []
+    for small in SIZES:
+        try:
+            found = small_derivation(derivation, small)
+        except ChainruleError:
+            found = None
+        if found is not None:
+            steps.append(training_step(found, rule))
+            if work(steps[-1], batch) <= WORK:
+                return steps[-1]
+    return min((*steps, training_step(derivation, rule)), key=work)
 
 
 def lowerings(task: Task, batch: int | None = None) -> list[tuple[Lowered, int]]:
-    """The ways to lower a task, each with the samples that it is carried out for: all that there are, or the one that
-    is taken for batches of this size. Raises CompileError where it cannot be lowered."""
-    cases = CASES if batch is None else CASES[2:] if batch == 1 else CASES[1:2] if 2 * batch <= LANES else CASES[:1]
-    return [(lower(task, MACHINE, samples=expected), samples) for expected, samples in cases]
+    """The ways to lower a task, each with the samples that it is carried out for. Raises CompileError where it cannot
+    be lowered."""
+    return [(lower(task, MACHINE, samples=expected), samples) for expected, samples in cases(batch)]
 
 
 def loops_agree(task: Task, made: Sequence[tuple[Lowered, int]] | None = None, *, seed: int = SEED) -> Loops:
