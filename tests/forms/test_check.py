@@ -127,12 +127,12 @@ def test_a_recogniser_that_loses_a_factor_gives_no_form(monkeypatch: pytest.Monk
         assert isinstance(right.right, Operation)
         return Found(whole(target.tensor), right.right.of[0], ())
 
-    for family in ("matrix", "planes", "blocks"):
+    for family in recognise.FAMILIES:
         monkeypatch.setitem(recognise.FAMILIES, family, careless)
     clear()
     refused.clear()
     assert concise(equation.target, equation.value) is None
-    assert len(refused) == 3
+    assert len(refused) == len(recognise.FAMILIES)
     clear()
 
 
