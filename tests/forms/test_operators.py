@@ -87,7 +87,7 @@ MEANINGS: dict[str, tuple[Form, Array]] = {
     "argmax": (operation("argmax", A), a.argmax(0, keepdims=True)),
     "logsumexp_all": (operation("logsumexp_all", A), np.log(np.exp(a).sum(keepdims=True))),
     "max_all": (operation("max_all", A), a.max(keepdims=True)),
-    "argmax_all": (operation("argmax_all", A), a.argmax(keepdims=True).reshape(1, 1)),
+    "argmax_all": (operation("argmax_all", A), np.asarray([[a.argmax()]])),
     "hadamard": (operation("hadamard", A, C, A), a * c * a),
     "plus": (operation("plus", A, C, A), a + c + a),
     "scale": (scaled(ONE / 2, [s, s], A), a / 2 * 1.5**2),

@@ -152,8 +152,8 @@ def _clash(form: Form) -> bool:
 
 
 def _entry(form: Form) -> bool:
-    """Whether something large has as many subscripts as an entry of the tensor has: a part of a parted axis."""
-    if not isinstance(form, View) or None not in form.at:
+    """Whether a column has as many subscripts as an entry of the tensor has: a part of a parted axis."""
+    if not isinstance(form, View) or form.at.count(None) != 1:
         return False
     return sum(e != SAMPLES for _, e in form.fixed) >= sum(e != SAMPLES for e in form.tensor.shape) > 0
 
