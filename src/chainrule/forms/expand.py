@@ -58,7 +58,7 @@ class _Expansion:
                 inside = [Guard(s, e) for s, e in zip(place, lengths, strict=True) if not s.within(e)]
                 return multiply((*inside, self.entry(form, place, None)))
             case Entries(axes=axes, entry=entry):
-                return substitute(entry, dict(zip(axes, place, strict=False)))
+                return substitute(entry, dict(zip(axes, (*place, Affine(), Affine()), strict=False)))
             case Number(value=value):
                 return value
             case Fill(value=value):

@@ -48,7 +48,7 @@ from chainrule.ir.expr import (
     Size,
     Tensor,
 )
-from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.walk import fresh, key, rename, transform
 
 Axis = Index | None
@@ -134,7 +134,8 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
         if not fused.digits.keys().isdisjoint((*fixed, *(i for node in outside for i in node.indices))):
             continue
         bare = not axes and not any(map(_large, walk(right)))
-        if all(map(_varies, outside)) and not bare and not _clash(right) and not _components(right):
+        alike = _clash(right) or any(map(_entry, (left, *walk(right))))
+        if all(map(_varies, outside)) and not bare and not alike and not _components(right):
             yield (sum(map(_scattered, outside)), sum(len(n.indices) for n in outside), len(fixed)), Found(
                 left, right, fixed
             )
@@ -148,6 +149,13 @@ def _clash(form: Form) -> bool:
         seen_.setdefault((view.tensor, len(view.fixed)), fixed) != fixed
         for view in views if (fixed := tuple(s is not None for s in view.at))
     )
+
+
+def _entry(form: Form) -> bool:
+    """Whether a column has as many subscripts as an entry of the tensor has: a part of a parted axis."""
+    if not isinstance(form, View) or form.at.count(None) != 1:
+        return False
+    return sum(e != SAMPLES for _, e in form.fixed) >= sum(e != SAMPLES for e in form.tensor.shape) > 0
 
 
 def _components(form: Form) -> bool:
@@ -318,7 +326,7 @@ class _Reader:
         inside = c.pad is None or all(s.within(e) for s, e in zip(c.subscripts, c.tensor.shape, strict=True))
         for s, extent, own in zip(c.subscripts, c.tensor.shape, flat.axes, strict=True):
             digits = _digits(s, extent)
-            if digits is None:
+            if digits is None or (len(digits) > 1 and all(i in self.fixed for i in digits)):
                 if any(i not in self.fixed for i in s.indices) or not (inside or self.entries):
                     raise NoFormError
                 view.append(extent)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.forms import walk, whole
-from chainrule.forms.nodes import Operation, View, seen
+from chainrule.forms.nodes import Entries, Operation, View, seen
 from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
@@ -180,6 +180,9 @@ class Overview(Glance):
         for block in [view for view in blocks if any(s.indices for s, _ in view.fixed)][:1]:
             samples = any(s is None and e == SAMPLES for s, e in zip(block.at, block.view, strict=True))
             yield self.say("notation.block", block=self.math(block, names=self.batch if samples else None))
+        given = [node for _, node in inside if isinstance(node, Entries) and node.axes]
+        for entries in given[:1]:
+            yield self.say("notation.entries", entries=self.math(entries), entry=self.math(entries.entry))
         if names & {"onehot", "onehot_rows"}:
             yield self.say("notation.onehot")
         if names & {"softmax", "softmax_rows"}:
