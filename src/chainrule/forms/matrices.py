@@ -134,9 +134,10 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
         if not fused.digits.keys().isdisjoint((*fixed, *(i for node in outside for i in node.indices))):
             continue
         bare = not axes and not any(map(_large, walk(right)))
-        alike = _clash(right) or any(map(_entry, (left, *walk(right))))
-        if all(map(_varies, outside)) and not bare and not alike and not _components(right):
-            yield (sum(map(_scattered, outside)), sum(len(n.indices) for n in outside), len(fixed)), Found(
+        matrices = _matrices(right)
+        alike = _clash(right) or (not matrices and any(map(_entry, (left, *walk(right)))))
+        if all(map(_varies, outside)) and not bare and not alike and (matrices or not _components(right)):
+            yield (scattered(right), sum(len(n.indices) for n in outside), len(fixed)), Found(
                 left, right, fixed
             )
 
@@ -158,11 +159,15 @@ def _entry(form: Form) -> bool:
     return sum(e != SAMPLES for _, e in form.fixed) >= sum(e != SAMPLES for e in form.tensor.shape) > 0
 
 
+def _matrices(form: Form) -> bool:
+    """Whether an operator on matrices is in a form."""
+    return any(isinstance(node, Operation) and OPERATORS[node.name].kind == "matrix" for node in walk(form))
+
+
 def _components(form: Form) -> bool:
-    """Whether it is nothing but components: entries, put together entry by entry."""
-    inside = list(walk(form))
-    matrices = any(isinstance(node, Operation) and OPERATORS[node.name].kind == "matrix" for node in inside)
-    return not matrices and not any(isinstance(node, View) and _large(node) for node in inside)
+    """Whether it is nothing but components: several reads, put together entry by entry."""
+    large = [node for node in walk(form) if _large(node)]
+    return len(large) != 1 and not any(isinstance(node, View) and node.pad is None for node in large)
 
 
 def _large(form: Form) -> bool:
@@ -188,11 +193,11 @@ def _varies(outside: Sum) -> bool:
     )
 
 
-def _scattered(outside: Sum) -> int:
-    """How many single numbers a sum outside a form runs over."""
+def scattered(form: Form) -> int:
+    """How many single numbers sums outside a matrix run over."""
     return sum(
         not _large(node) and not _at(node).isdisjoint(outside.indices)
-        for node in walk(outside)
+        for outside in walk(form) if isinstance(outside, Sum) for node in walk(outside)
     )
 
 

@@ -20,7 +20,7 @@ from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import evaluate, integer_ranges, random_values
 from chainrule.forms.expand import digits, expand, number
 from chainrule.forms.fuse import fuse
-from chainrule.forms.matrices import Found, blocks, entries, plain
+from chainrule.forms.matrices import Found, blocks, entries, plain, scattered
 from chainrule.forms.nodes import Form, View, over, walk
 from chainrule.forms.operators import fits
 from chainrule.forms.windows import planes
@@ -73,7 +73,8 @@ def of_lines(
     lines: Iterable[tuple[Component, Expr]], result: tuple[Component, Expr] | None
 ) -> Concise | None:
     """The form of several lines that are equal, the last of which is the result where that does not stand in pieces.
-    In planes it is that of the line which leaves the most axes whole, and of those the last."""
+    In planes it is that of the line which leaves the most axes whole, and of those the last. Entries are for what has
+    no other form, or one that sums over single numbers."""
     if result is not None and (form := _recognised("matrix", *result)) is not None:
         return form
     forms = [form for line in lines if (form := _found("planes", *line)) is not None]
@@ -84,7 +85,10 @@ def of_lines(
     blocks_ = None if result is None else _recognised("blocks", *result)
     more = blocks_ is not None and planes_ is not None and blocks_.left.at.count(None) > planes_.left.at.count(None)
     found = blocks_ if planes_ is None or more else planes_
-    return _recognised("entries", *result) if found is None and result is not None else found
+    if result is None or (found is not None and (found is planes_ or not scattered(found.right))):
+        return found
+    entries_ = _recognised("entries", *result)
+    return entries_ if found is None or (entries_ is not None and not scattered(entries_.right)) else found
 
 
 def _mixed(form: Form) -> bool:
