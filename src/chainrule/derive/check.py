@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
+from math import prod
 from typing import TypeVar
 
 from chainrule.derive.adjoint import Derivation
@@ -39,7 +40,7 @@ from chainrule.ir.program import Equation
 SEED = 0
 SAMPLES = 2
 SMALL = 2  # what only counts things has this extent
-LARGE = 10_000_000  # operations of a program above which its whole gradient is checked at reduced shapes
+LARGE = 10_000_000  # operations or entries of a tensor above which a whole gradient is checked at reduced shapes
 LINE_WORK = 20_000  # entries of the largest array of a composite's lines, above which its shapes are reduced
 KEPT = 4096  # results that are kept, so that what is derived again is not checked again
 
@@ -222,7 +223,9 @@ def settled(scene: Scene, line: Line) -> bool:
 
 
 def _gradient(derivation: Derivation) -> None:
-    large = operations_for(derivation.joint.equations, SAMPLES) > LARGE
+    tensors = (*derivation.joint.given, *derivation.joint.defined)
+    entries = (prod(e if isinstance(e, int) else SAMPLES for e in t.shape) for t in tensors)
+    large = operations_for(derivation.joint.equations, SAMPLES) > LARGE or max(entries) > LARGE
     again = (small_derivation(derivation, SMALL) if large else None) or derivation
     extents = extents_for(again.forward, SAMPLES)
     difference = gradient_difference(again, again.backward, extents, SEED)
