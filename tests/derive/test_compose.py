@@ -79,3 +79,8 @@ def test_recurrence_is_said_from_one_linear_output_to_the_one_before() -> None:
     found = form_of(cr.Input(2), cr.Dense(3), "sigmoid", cr.Dense(3), cr.BatchNorm(), "tanh", cr.Dense(2))
     assert [entry for entry in found if entry[0] == "recurrence"] == [("recurrence", "dense2.u", "dense1.u")]
     assert ("map", "dense3.u", "batchnorm1.y") in found
+
+
+def test_a_composite_through_one_unit_keeps_its_concise_form_and_its_jacobians() -> None:
+    text = cr.read_model("neuron").derive().to_text(width=200)
+    assert "(C2.5)" in text or "C2.5" in text

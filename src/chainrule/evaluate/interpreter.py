@@ -453,14 +453,19 @@ class Interpreter:
     def _jacobian(self, of: Expr, wrt: Component) -> Labelled:
         """∂of/∂wrt over the free indices of both. The indices of wrt get labels of their own until the end, so that
         no index of `of` is taken for one of them."""
-        indices = _plain(wrt)
+        indices = tuple(s.plain for s in wrt.subscripts if s.plain is not None)
+        if wrt.pad is not None or any(s.terms and s.plain is None for s in wrt.subscripts):
+            raise _not_plain(wrt)
         if wrt not in self._jacobians:
             own = tuple(Index(f"∂{next(self._numbers)}", index.extent) for index in indices)
+            # A subscript that is a number is one place on its axis.
+            labels = iter(own)
+            at = [Affine.of(next(labels)) if s.plain is not None else s for s in wrt.subscripts]
 
             def seed(node: Component) -> Tangent:
                 if node.tensor.name != wrt.tensor.name:
                     return None
-                deltas = [self.value(Delta(s, Affine.of(j))) for s, j in zip(node.subscripts, own, strict=True)]
+                deltas = [self.value(Delta(s, place)) for s, place in zip(node.subscripts, at, strict=True)]
                 return self._contract([_UNIT, *deltas], ())
 
             others = {name: d for name, d in self.definitions.items() if name != wrt.tensor.name}
@@ -549,9 +554,14 @@ def _plain(node: Component) -> tuple[Index, ...]:
     plain = tuple(s.plain for s in node.subscripts)
     indices = tuple(index for index in plain if index is not None)
     if len(indices) < len(plain) or node.pad is not None:
-        raise DerivationError("subscripts that are no plain indices", about=named(node.tensor),
-                              fix="give each axis an index of its own")
+        raise _not_plain(node)
     return indices
+
+
+def _not_plain(node: Component) -> DerivationError:
+    return DerivationError(
+        "subscripts that are no plain indices", about=named(node.tensor), fix="give each axis an index of its own"
+    )
 
 
 def named(tensor: Tensor) -> str:

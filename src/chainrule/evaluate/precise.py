@@ -374,17 +374,19 @@ class Precise:
     def _jacobian(self, of: Expr, wrt: Component) -> Entries:
         plain = [s.plain for s in wrt.subscripts]
         indices = tuple(i for i in plain if i is not None)
-        if len(indices) < len(plain):
+        if any(s.terms and s.plain is None for s in wrt.subscripts):
             raise DerivationError("a derivative by subscripts that are no plain indices", about=wrt.tensor.name)
         own = tuple(Index(f"∂{next(self._numbers)}", i.extent) for i in indices)
+        labels = iter(own)
+        places = [Affine.of(next(labels)) if s.plain is not None else s for s in wrt.subscripts]
         definitions = {name: e for name, e in self.definitions.items() if name != wrt.tensor.name}
         memo: dict[Expr, Slope] = {}
 
         def seed(node: Component) -> Slope:
             if node.tensor.name == wrt.tensor.name:
-                pairs = zip(node.subscripts, own, strict=True)
+                pairs = zip(node.subscripts, places, strict=True)
                 one = Entries((), np.asarray(self.mp.one, object))
-                return self._times([one, *(self.value(Delta(s, Affine.of(j))) for s, j in pairs)])
+                return self._times([one, *(self.value(Delta(s, place)) for s, place in pairs)])
             definition = definitions.get(node.tensor.name)
             if definition is None:
                 return None

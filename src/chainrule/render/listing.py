@@ -27,7 +27,7 @@ HELPERS = {
     ),
 }
 """What NumPy has no word for."""
-WIDTH = 96
+WIDTH = 92
 
 
 def listing(derivation: Derivation, names: Names, titles: tuple[str, str] = ("forward", "backward")) -> str:
