@@ -101,7 +101,7 @@ def test_a_models_certificate_names_the_step() -> None:
     certificate = model.verify(optimizer=cr.AdamW(clip_norm=1.0))
     named = [str(e.what) for e in certificate.entries if e.what.kind == "step"]
     assert "the step of AdamW: value_next.dense1.W" in named
-    assert certificate.count("exact") == len(certificate.entries)
+    assert certificate.count("exact") == len(certificate.entries) - certificate.count("loops")
     assert not [e for e in model.verify().entries if e.what.kind == "step"]
 
 

@@ -35,6 +35,7 @@ from chainrule.derive.trial import failures, gradient_difference
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import LOSS, Expr, Tensor
+from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 
 SEED = 0
@@ -96,7 +97,7 @@ def lemmas_of(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:
         for use in gradient.uses:
             if id(use.lemma) not in seen:
                 seen.add(id(use.lemma))
-                yield Subject("lemma", use.tensor.name, use.equation.tensor.name), use.lemma
+                yield Subject("lemma", spelled(use.tensor), spelled(use.equation.tensor)), use.lemma
 
 
 # Lines. Each says whether the concise forms hold; where another line does not, it raises DerivationError.
@@ -104,7 +105,7 @@ def lemmas_of(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:
 
 def lemma_holds(lemma: Lemma, name: Subject | None = None) -> bool:
     """A lemma's lines are those of its kind at reduced shapes, or they are checked as they stand."""
-    known = name or Subject("lemma", lemma.wrt.tensor.name, lemma.equation.tensor.name)
+    known = name or Subject("lemma", spelled(lemma.wrt.tensor), spelled(lemma.equation.tensor))
     return KNOWN.get(("lemma", lemma), lambda: _lemma(lemma, known))
 
 

@@ -21,6 +21,7 @@ from chainrule.evaluate.labelled import size
 from chainrule.forms import Concise, concise
 from chainrule.ir.expr import LOSS, Component, Derivative, Expr, Multiply, Reduce, Tensor, derived, summed
 from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, transform
 
@@ -73,7 +74,7 @@ def of_lemma(
     lemma: Lemma, extents: Mapping[str, int], name: Subject | None = None, forms: bool = True
 ) -> Scene:
     """Every step of a lemma, and with `forms` the concise form of its result beside the component form."""
-    name = name or Subject("lemma", lemma.wrt.tensor.name, lemma.equation.tensor.name)
+    name = name or Subject("lemma", spelled(lemma.wrt.tensor), spelled(lemma.equation.tensor))
     y = lemma.equation.target
     plain = _Plain(lemma.equation)
     lines = [_line(name, step, plain) for step in lemma.all_steps]
@@ -93,7 +94,7 @@ def of_lemma(
 
 def of_evaluation(evaluation: Evaluation, extents: Mapping[str, int]) -> Scene:
     """Every step that evaluates a derivative which an equation is written with."""
-    name = Subject("written", evaluation.derivative.wrt.tensor.name, evaluation.equation.tensor.name)
+    name = Subject("written", spelled(evaluation.derivative.wrt.tensor), spelled(evaluation.equation.tensor))
     return _scene([_line(name, step) for step in evaluation.steps], (), {}, extents)
 
 
@@ -157,7 +158,7 @@ def _line(what: Subject, step: Step, plain: _Plain | None = None) -> Line:
 def of_equation(equation: Equation, extents: Mapping[str, int], forms: bool = True) -> Scene:
     """The concise form of a forward equation, beside its components."""
     form = concise(equation.target, equation.value) if forms else None
-    return _scene(_form_line(Subject("form", y=equation.tensor.name), form, extents), (), {}, extents)
+    return _scene(_form_line(Subject("form", y=spelled(equation.tensor)), form, extents), (), {}, extents)
 
 
 def _form_line(what: Subject, form: Concise | None, extents: Mapping[str, int]) -> list[Line]:

@@ -32,7 +32,7 @@ from chainrule.forms.nodes import (
     walk,
     whole,
 )
-from chainrule.forms.operators import OPERATORS
+from chainrule.forms.shown import clash, has_matrices, is_large, only_components, reads_as_entry, scattered, varies
 from chainrule.ir.expr import (
     Add,
     Apply,
@@ -46,9 +46,8 @@ from chainrule.ir.expr import (
     Power,
     Reduce,
     Size,
-    Tensor,
 )
-from chainrule.ir.index import SAMPLES, Affine, Extent, Index
+from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.walk import fresh, key, rename, transform
 
 Axis = Index | None
@@ -133,72 +132,13 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
         # An index that stands for several is no subscript: the tensors have none such.
         if not fused.digits.keys().isdisjoint((*fixed, *(i for node in outside for i in node.indices))):
             continue
-        bare = not axes and not any(map(_large, walk(right)))
-        matrices = _matrices(right)
-        alike = _clash(right) or (not matrices and any(map(_entry, (left, *walk(right)))))
-        if all(map(_varies, outside)) and not bare and not alike and (matrices or not _components(right)):
+        bare = not axes and not any(map(is_large, walk(right)))
+        matrices = has_matrices(right)
+        alike = clash(right) or (not matrices and any(map(reads_as_entry, (left, *walk(right)))))
+        if all(map(varies, outside)) and not bare and not alike and (matrices or not only_components(right)):
             yield (scattered(right), sum(len(n.indices) for n in outside), len(fixed)), Found(
                 left, right, fixed
             )
-
-
-def _clash(form: Form) -> bool:
-    """Whether a tensor is seen with as many subscripts at other axes: both would be written A_j."""
-    seen_: dict[tuple[Tensor, int], tuple[bool, ...]] = {}
-    views = [node for node in walk(form) if isinstance(node, View)]
-    return any(
-        seen_.setdefault((view.tensor, len(view.fixed)), fixed) != fixed
-        for view in views if (fixed := tuple(s is not None for s in view.at))
-    )
-
-
-def _entry(form: Form) -> bool:
-    """Whether a column has as many subscripts as an entry of the tensor has: a part of a parted axis."""
-    if not isinstance(form, View) or form.at.count(None) != 1:
-        return False
-    return sum(e != SAMPLES for _, e in form.fixed) >= sum(e != SAMPLES for e in form.tensor.shape) > 0
-
-
-def _matrices(form: Form) -> bool:
-    """Whether an operator on matrices is in a form."""
-    return any(isinstance(node, Operation) and OPERATORS[node.name].kind == "matrix" for node in walk(form))
-
-
-def _components(form: Form) -> bool:
-    """Whether it is nothing but components: several reads, put together entry by entry."""
-    large = [node for node in walk(form) if _large(node)]
-    return len(large) != 1 and not any(isinstance(node, View) and node.pad is None for node in large)
-
-
-def _large(form: Form) -> bool:
-    """Whether it is a matrix or a vector that is read."""
-    return None in form.at if isinstance(form, View) else isinstance(form, Entries) and bool(form.axes)
-
-
-def _at(form: Form) -> set[Index]:
-    """The indices that stand in the subscripts of what is read."""
-    match form:
-        case View():
-            return {i for s, _ in form.fixed for i in s.indices}
-        case Entries():
-            return set(form.subscripts)
-        case _:
-            return set()
-
-
-def _varies(outside: Sum) -> bool:
-    """Whether a matrix or a vector under a sum depends on its indices; if not, it is no form, but components again."""
-    return any(
-        _large(node) and not _at(node).isdisjoint(outside.indices) for node in walk(outside)
-    )
-
-
-def scattered(form: Form) -> int:
-    """How many single numbers sums outside a matrix run over."""
-    return sum(
-        not _large(node) and not _at(node).isdisjoint(outside.indices)
-        for outside in walk(form) if isinstance(outside, Sum) for node in walk(outside)
-    )
 
 
 @dataclass(frozen=True, slots=True)

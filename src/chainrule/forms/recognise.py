@@ -20,9 +20,10 @@ from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import evaluate, integer_ranges, random_values
 from chainrule.forms.expand import digits, expand, number
 from chainrule.forms.fuse import fuse
-from chainrule.forms.matrices import Found, blocks, entries, plain, scattered
+from chainrule.forms.matrices import Found, blocks, entries, plain
 from chainrule.forms.nodes import Form, View, over, walk
 from chainrule.forms.operators import fits
+from chainrule.forms.shown import scattered
 from chainrule.forms.windows import planes
 from chainrule.ir.expr import Component, Delta, Derivative, Expr, Guard, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
