@@ -261,8 +261,7 @@ def _eliminate(expr: Expr, wrt: Component, setting: Setting) -> list[Piece]:
                 waiting.append((branch.current, _at(target, split), tuple(branch.steps)))
             continue
         trace.apply_each(eliminate.ELIMINATE)
-        while trace.apply_each(algebra.TIDY):
-            pass
+        trace.settle(algebra.TIDY)
         pieces.append(Piece(Equation(_as_gradient(target), trace.current), tuple(trace.steps)))
     return pieces
 

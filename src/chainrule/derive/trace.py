@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from chainrule.errors import DerivationError
 from chainrule.ir.expr import Component, Expr, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
@@ -42,6 +43,7 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {}
+ROUNDS = 100  # each round of tidying makes a line smaller or moves a factor outwards
 
 Rewrite = Callable[[Expr, Setting], Expr]
 
@@ -86,6 +88,14 @@ class Trace:
         for id in ids:
             changed |= self.apply(id)
         return changed
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """Apply rules in order, again until none changes anything. Raises DerivationError where there is no end."""
+        ids = tuple(ids)
+        for _ in range(ROUNDS):
+            if not self.apply_each(ids):
+                return
+        raise DerivationError("the rules that tidy a line find no end", about=self.setting.equation)
 
     def record(self, id: str, after: Expr, split: tuple[Index, Affine] | None = None) -> bool:
         if after is self.current:

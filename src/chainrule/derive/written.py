@@ -74,8 +74,7 @@ def _evaluation(equation: Equation, node: Derivative) -> Evaluation:
     trace = Trace(Derivative(of, node.wrt), setting)
     differentiate(trace)
     trace.apply_each(("zero", "unit", "distribute", "bracket", *eliminate.ELIMINATE))
-    while trace.apply_each(TIDY):
-        pass
+    trace.settle(TIDY)
     if setting.auxiliary:
         raise DerivationError(
             "a derivative is taken of a maximum", about=equation,
