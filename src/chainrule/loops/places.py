@@ -83,10 +83,6 @@ def invariant(body: Expr, indices: Iterable[Index]) -> Iterator[Expr]:
             yield node
 
 
-def in_lanes(env: Env) -> bool:
-    return any(isinstance(p, Sample) and p.at is None for p in env.values())
-
-
 def within(node: Component, layout: Layout) -> bool:
     """Whether no position of a padded read lies outside the tensor and its halo of zeros."""
     own = own_subscripts(node)
