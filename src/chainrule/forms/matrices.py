@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from itertools import combinations
 
 from chainrule.forms.fuse import Flat, Fused
@@ -340,19 +340,23 @@ class _Reader:
 
     def product(self, factors: Sequence[Expr], sums: Sequence[Index], rows: Axis, columns: Axis) -> Form:
         """Σ of the product of the factors, with as few of the sum's indices in subscripts as there can be."""
+        axes = frozenset(self.own(f) for f in factors)
+        unit = any(_unit(f, rows, columns) for f in factors)
         for outside in _choices(sums, self.simple):
             if not self.left[0]:
                 break
             self.left[0] -= 1
             rest = tuple(k for k in sums if k not in outside)
+            if not unit and not _reducible(axes, frozenset(outside), frozenset(rest)):
+                continue
             try:
                 if not outside:
                     return self.once(factors, rest, rows, columns)
                 inner = _Reader(self.flat, (*self.fixed, *outside), self.simple, self.entries, self.left)
                 bound = _closure(factors, outside, rest)
                 inside = [f for f in factors if bound & set(f.free)]
-                axes = tuple(dict.fromkeys(i for f in inside for i in inner.own(f) if i not in rest))
-                part = _Part(axes, partial(_outside, inner, outside, inside, [k for k in rest if k in bound]))
+                left = tuple(dict.fromkeys(i for f in inside for i in inner.own(f) if i not in rest))
+                part = _Part(left, partial(_outside, inner, outside, inside, [k for k in rest if k in bound]))
                 others = [f for f in factors if f not in inside]
                 return self.once(others, [k for k in rest if k not in bound], rows, columns, part)
             except NoFormError:
@@ -441,6 +445,28 @@ def _choices(indices: Sequence[Index], none: bool) -> Iterator[tuple[Index, ...]
     """The subsets of the indices, the smaller ones first, and of a size those with samples."""
     for size in range(1 if none else len(indices) + 1):
         yield from sorted(combinations(indices, size), key=lambda c: not any(i.is_sample for i in c))
+
+
+@lru_cache(maxsize=1 << 16)
+def _reducible(factors: frozenset[tuple[Index, ...]], outside: frozenset[Index], sums: frozenset[Index]) -> bool:
+    """Whether factors that depend on these indices can be matrices once those outside stand in subscripts: what
+    `_contracted` finds of the indices alone, before a form is made. An index is summed where it leaves two at most;
+    which one goes first decides nothing, as a graph of treewidth two stays one."""
+    parts = [frozenset(f) - outside for f in factors]
+    waiting = set(sums)
+    while waiting:
+        for k in waiting:
+            own = [part for part in parts if k in part]
+            beside = frozenset[Index]().union(*own) - {k}
+            if len(beside) <= 2:
+                break
+        else:
+            return False
+        if any(len(part) > 2 for part in own):
+            return False
+        waiting.remove(k)
+        parts = [part for part in parts if k not in part] + [beside]
+    return all(len(part) <= 2 for part in parts)
 
 
 def _closure(factors: Sequence[Expr], outside: Sequence[Index], sums: Sequence[Index]) -> set[Index]:
