@@ -17,8 +17,8 @@ from math import prod
 
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Extent
-from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation
+from chainrule.ir.template import bound
 from chainrule.nn.losses import Labels
 
 
@@ -40,15 +40,9 @@ def accuracy(labels: Labels, output: Tensor, target: Tensor, weight: Tensor | No
         return None
     axes = ["n", *(f"a{axis}" for axis in range(1, len(output.shape)))]
     text = _classes(axes, output, weight) if labels == "classes" else _yes_or_no(axes, weight)
-    local = {"u": Tensor("u", output.shape), "t": Tensor("t", target.shape)}
-    final = {local["u"]: output, local["t"]: target}
-    if weight is not None:
-        local["w"] = Tensor("w", weight.shape)
-        final[local["w"]] = weight
-    equations = parse_program(text, tensors=local)
-    final |= {e.tensor: Tensor(f"accuracy.{e.tensor.name}", e.tensor.shape, e.tensor.dtype) for e in equations}
-    named = tuple(equation.over(final) for equation in equations)
-    return Accuracy(named, named[-2].tensor, named[-1].tensor)
+    given = {"u": output, "t": target} | ({} if weight is None else {"w": weight})
+    equations = bound(text, given, lambda made: Tensor(f"accuracy.{made.name}", made.shape, made.dtype))
+    return Accuracy(tuple(equations), equations[-2].tensor, equations[-1].tensor)
 
 
 def _classes(axes: list[str], output: Tensor, weight: Tensor | None) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from chainrule.errors import ModelError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Add, Tensor
-from chainrule.ir.parse import parse_equation, parse_program
 from chainrule.ir.program import Equation, Program, State, averaged, reads
+from chainrule.ir.template import bound
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Block, Input, Layer, Node, instantiate
 from chainrule.nn.losses import Loss
@@ -256,45 +256,35 @@ def _ending(
 
     The decays are added up one by one, so that each is an instance of one lemma, however many there are.
     """
-    local = {"u": Tensor("u", output.shape), "t": Tensor("t", output.shape)}
-    mapping = {local["u"]: output, local["t"]: target}
-    others = [("w", weights)] if weights else []
-    others += [("v", tensor) for tensor in _constants(loss)]
-    for name, tensor in others:
-        local[name] = Tensor(name, tensor.shape)
-        mapping[local[name]] = tensor
-    equations: list[Equation] = []
+    given = {"u": output, "t": target} | ({"w": weights} if weights else {})
+    given |= dict(zip("v", _constants(loss), strict=False))
+    link: list[Equation] = []
     if loss.link:
-        link = parse_equation(loss.link_text(output.shape), tensors=local)
-        equations.append(link.over({**mapping, link.tensor: Tensor("prediction", output.shape)}))
+        link = bound(loss.link_text(output.shape), given, lambda _: Tensor("prediction", output.shape))
     text = loss.text(output.shape, len(weights.shape) if weights else 0)
-    lines = parse_program(text, tensors=local)
-    if not lines or lines[-1].tensor != Tensor("loss", ()):
+    equations = bound(text, given, lambda made: LOSS if made == Tensor("loss", ()) else made)
+    if not equations or equations[-1].tensor != LOSS:
         raise ModelError("a loss of one's own defines the scalar `loss`", about=text, fix='write "loss = mean[n](…)"')
-    check_program(Program(tuple(lines), inputs=tuple(local.values())))
-    mapping[lines[-1].tensor] = LOSS
-    if (e := averaged(lines[-1])) is not None and e not in mapping:
-        mapping[e] = SAMPLE_LOSS
+    *lines, last = equations
+    if (e := averaged(last)) is not None and e in [line.tensor for line in lines]:
+        lines, last = [line.over({e: SAMPLE_LOSS}) for line in lines], last.over({e: SAMPLE_LOSS})
     decays = _decays(decay)
-    last = lines[-1].over(mapping)
     if decays:
         terms = last.value.terms if isinstance(last.value, Add) else (last.value,)
         last = Equation(last.target, Add((*terms, decays[-1].target)))
-    return (*equations, *decays, *(line.over(mapping) for line in lines[:-1]), last)
+    return (*link, *decays, *lines, last)
 
 
 def _decays(decay: Sequence[tuple[Tensor, float]]) -> list[Equation]:
     """The sum of the first decay, of the first two, and so on."""
     equations: list[Equation] = []
     for weight, penalty in decay:
-        bound = ", ".join(("i", "j") if len(weight.shape) == 2 else (f"a{i + 1}" for i in range(len(weight.shape))))
+        own = ", ".join(("i", "j") if len(weight.shape) == 2 else (f"a{i + 1}" for i in range(len(weight.shape))))
         half = Fraction(str(penalty)) / 2
-        local = {"w": Tensor("w", weight.shape)} | ({"before": Tensor("before", ())} if equations else {})
-        text = f"{'before + ' if equations else ''}{half.numerator}/{half.denominator} * sum[{bound}](w[{bound}]**2)"
-        mapping = {Tensor("w", weight.shape): weight, Tensor("r", ()): Tensor(f"decay.{weight.name}", ())}
-        if equations:
-            mapping[Tensor("before", ())] = equations[-1].tensor
-        equations.append(parse_equation(f"r = {text}", tensors=local).over(mapping))
+        given = {"w": weight} | ({"before": equations[-1].tensor} if equations else {})
+        square = f"{half.numerator}/{half.denominator} * sum[{own}](w[{own}]**2)"
+        text = f"r = before + {square}" if equations else f"r = {square}"
+        equations += bound(text, given, lambda _, weight=weight: Tensor(f"decay.{weight.name}", ()))
     return equations
 
 

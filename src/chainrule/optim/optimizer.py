@@ -28,9 +28,9 @@ from numpy.typing import DTypeLike, NDArray
 from chainrule.errors import ModelError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import Tensor, derived
-from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program, State
 from chainrule.ir.source import MAX_DIGITS
+from chainrule.ir.template import bound
 
 Rate = float | Callable[[int], float]
 RATE = Tensor("rate", ())
@@ -111,7 +111,7 @@ class Optimizer(ABC):
         """One step for parameters, each with its gradient. The parameters and what is kept are its states, the rate
         and the gradients its inputs."""
         numbers = {name: Tensor(name, ()) for name in self.numbers}
-        equations = parse_program(self.shared(), tensors=numbers)
+        equations = bound(self.shared(), numbers, lambda made: made)
         known = {"rate": RATE, **numbers, **{e.tensor.name: e.tensor for e in equations}}
         states = [State(tensor, known[f"{name}_next"]) for name, tensor in numbers.items()]
         clipping, gradients = self._clipped(parameters)
@@ -189,25 +189,14 @@ def _instance(
     text: str, shared: Mapping[str, Tensor], given: Mapping[str, Tensor], parameter: Tensor
 ) -> list[Equation]:
     """The equations of a text for one parameter: `given` are its tensors, and those defined get names of their own."""
-    return _over(text, shared, given, lambda made: Tensor(_own(made.name, parameter), made.shape))
+    return bound(text, {**shared, **given}, lambda made: Tensor(_own(made.name, parameter), made.shape))
 
 
 def _clipping(
     text: str, shared: Mapping[str, Tensor], given: Mapping[str, Tensor], parameter: Tensor | None = None
 ) -> list[Equation]:
     """The same for a text of ours, whose tensors are none of the rule's, whatever the rule calls its own."""
-    return _over(text, shared, given, lambda made: derived(made.name, parameter, shape=made.shape))
-
-
-def _over(
-    text: str, shared: Mapping[str, Tensor], given: Mapping[str, Tensor], called: Callable[[Tensor], Tensor]
-) -> list[Equation]:
-    read = {**shared, **given}
-    local = {name: Tensor(name, tensor.shape) for name, tensor in read.items()}
-    mapping = {local[name]: tensor for name, tensor in read.items()}
-    equations = parse_program(text, tensors=local)
-    mapping |= {equation.tensor: called(equation.tensor) for equation in equations}
-    return [equation.over(mapping) for equation in equations]
+    return bound(text, {**shared, **given}, lambda made: derived(made.name, parameter, shape=made.shape))
 
 
 # Options

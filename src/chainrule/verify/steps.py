@@ -17,8 +17,8 @@ from chainrule.derive.subject import Subject
 from chainrule.errors import VerificationError
 from chainrule.ir.expr import ONE, Apply, Component, Constant, Expr, Power, Tensor, add, derived, multiply, summed
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program, State
+from chainrule.ir.template import bound
 from chainrule.optim.optimizer import RATE, Optimizer
 from chainrule.verify.exact import ProgramCheck
 
@@ -65,13 +65,13 @@ def _instance(
 ) -> dict[str, Equation]:
     """The equations of a text, by the names they define, over the tensors that are read and defined; any other that
     the text defines is `owner`'s."""
-    local = {name: Tensor(name, tensor.shape) for name, tensor in read.items()}
-    lines = parse_program(text, tensors=local)
-    mapping = {local[name]: tensor for name, tensor in read.items()}
-    for line in lines:
-        name = line.tensor.name
-        mapping[line.tensor] = defined.get(name) or derived(f"{name} of {owner}", shape=line.tensor.shape)
-    return {line.tensor.name: line.over(mapping) for line in lines}
+    names: list[str] = []
+
+    def made(tensor: Tensor) -> Tensor:
+        names.append(tensor.name)
+        return defined.get(tensor.name) or derived(f"{tensor.name} of {owner}", shape=tensor.shape)
+
+    return dict(zip(names, bound(text, read, made), strict=False))
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
