@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.errors import EquationError, ShapeError
+from chainrule.evaluate.numpy import execute
 from chainrule.ir.check import check_equation
 from chainrule.ir.expr import (
     Add,
@@ -31,7 +34,7 @@ from chainrule.ir.functions import CATALOGUE, arity
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.parse import law, mean_factors, parse_equation, parse_expression, parse_program
 from chainrule.ir.print import to_text
-from chainrule.ir.program import Equation
+from chainrule.ir.program import Equation, Program
 from chainrule.ir.source import MAX_LENGTH
 from chainrule.ir.walk import components
 
@@ -217,6 +220,40 @@ def test_what_is_written_is_what_is_built(text: str) -> None:
     assert parse_expression(text, tensors=SCALARS) is SUGAR[text]
 
 
+SPELLED = {
+    "y[n] = min[k](x[n, k])": "y[n] = -max[k](-x[n, k])",
+    "y[n] = argmin[k](x[n, k])": "y[n] = argmax[k](-x[n, k])",
+    "y[n, k] = [x[n, k] > b[k]]": "y[n, k] = step(x[n, k] - b[k])",
+    "y[n] = [0 < x[n]]": "y[n] = step(x[n])",
+    "y[n] = [x[n] < 0]": "y[n] = step(-x[n])",
+    "y[n] = [x[n] <= 3]": "y[n] = 1 - step(x[n] - 3)",
+    "y[n, i<5] = sum[j<5]([j <= i]*x[n, j])": "y[n, i<5] = sum[j<5]([0 <= i - j < 5]*x[n, j])",
+    "y[n, i] = sum[j<5]([j > i]*x[n, j]) + b[i]": "y[n, i] = sum[j<5]([0 <= j - i - 1 < 5]*x[n, j]) + b[i]",
+    "y[n, i<5] = sum[j<4]([j <= i + 1]*x[n, j])": "y[n, i<5] = sum[j<4]([0 <= i - j + 1 < 6]*x[n, j])",
+    "y[n, i<5] = sum[j<5]([i + j <= 3]*x[n, j])": "y[n, i<5] = sum[j<5]([0 <= 3 - i - j < 4]*x[n, j])",
+    "y[n, i<5] = sum[j<5]([i != j]*x[n, j])": "y[n, i<5] = sum[j<5]((1 - [i == j])*x[n, j])",
+    "y[n, i<5] = [1 < i <= 3]*x[n, i]": "y[n, i<5] = ([0 <= i - 2 < 3]*[0 <= 3 - i < 4])*x[n, i]",
+    "y[n, m<N] = [n < m]*x[n]": "y[n, m<N] = [0 <= m - n - 1 < N]*x[n]",
+    "y[n, k<4] = M[id[n], k] + v[k]": "y[n, k<4] = sum[v1]([v1 == id[n]]*M[v1, k]) + v[k]",
+    "y[n] = M[a[n], b[n]]": "y[n] = sum[v, v1]([v == a[n]]*[v1 == b[n]]*M[v, v1])",
+}
+
+
+@pytest.mark.parametrize("text", SPELLED)
+def test_another_spelling_is_read_as_what_it_means(text: str) -> None:
+    assert parse_equation(text) == parse_equation(SPELLED[text])
+
+
+def test_a_bracket_of_indices_is_1_where_it_says() -> None:
+    """Every comparison of two indices against Python's own."""
+    i, j = np.indices((4, 3))
+    signs = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "!=": np.not_equal}
+    for (sign, compare), (left, right, shift) in product(signs.items(), product((-2, 1, 2), (-1, 1, 3), (-2, 0, 3))):
+        equation = parse_equation(f"y[i<4, j<3] = [{left}*i {sign} {right}*j + {shift}]")
+        found = execute(Program((equation,)), {})["y"]
+        np.testing.assert_array_equal(found, compare(left * i, right * j + shift), err_msg=f"{left} {sign} {right}")
+
+
 def test_every_law_of_the_catalogue_reads() -> None:
     for function in CATALOGUE.values():
         for argument in range(function.arity):
@@ -279,7 +316,6 @@ REFUSED = {
     "y[i] = x[i*i]": "not affine",
     "y[i] = x[i:2]": "not affine",
     "y[i] = i": "used as a number",
-    "y = [x < 0]": "is no bracket",
     "y = [1, 2]": "is no bracket",
     "y = __import__('os')": "quoted text",
     "y = __import__(os)": "underscore",
@@ -329,7 +365,9 @@ REFUSED = {
     "y[n] = x[n] + inf": "-inf stands in pad",
     "y = -inf": "-inf stands in pad",
     "y[n] = inf[n]": "inf is no number",
-    "y = min[i](x[i])": "-max[i](-x[i])",
+    "y[n<N, m<M] = [2*n < 3*m]": "no greatest value",
+    "y[n, k<2] = pad(M, 0)[id[n], k]": "read the tensor itself",
+    "y[n] = [a[n] != b[n]]": "no bracket",
     "y = 1e99999999999999999": "exponent",
     "y = 1e-99999": "exponent",
     "y = 10**10**10": "is no number",

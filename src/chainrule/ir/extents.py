@@ -89,6 +89,10 @@ class Extents:
         assert extent is not None
         return extent
 
+    def final(self, extent: Extent) -> Extent | None:
+        """An extent as it is in the end, whether it was unknown or not; None where nothing fixed it."""
+        return self.get(extent) if extent in self._parent else extent
+
     def settled(self, index: Index) -> Index:
         return Index(index.name, self.solved(index.extent))
 

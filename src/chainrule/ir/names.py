@@ -10,16 +10,18 @@ import ast
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from fractions import Fraction
+from itertools import count
 from typing import NoReturn
 
 from chainrule.errors import ShapeError
-from chainrule.ir.expr import Component, Constant, Delta, Expr, Guard, Multiply, Pad, Power, Reduce, Size, Tensor
+from chainrule.ir.expr import Add, Component, Constant, Delta, Expr, Guard, Multiply, Pad, Power, Reduce, Size, Tensor
 from chainrule.ir.extents import Extents, Use, part_of_axis
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.source import Source, shorten
 from chainrule.ir.walk import Steps, children, iterative, rebuild
 
 Scope = Mapping[str, Index]
+MINUS_ONE = Constant(Fraction(-1))
 _NO_TENSORS = frozenset({"inf", "nan"})
 
 
@@ -38,6 +40,11 @@ def mean_factors(indices: tuple[Index, ...]) -> tuple[Expr, ...]:
         else:
             named.append(Power(Size(index.extent), Fraction(-1)))
     return tuple(named) if len(named) == len(indices) else (Constant(Fraction(1, total)), *named)
+
+
+def without(bracket: Expr) -> Expr:
+    """1 where a bracket is 0."""
+    return Add((Constant(Fraction(1)), Multiply((MINUS_ONE, bracket))))
 
 
 def is_mean(node: Multiply) -> bool:
@@ -167,6 +174,24 @@ class Names:
             f"index {name} is free on the right but not on the left", "sum over it or add it to the left"
         )
 
+    def is_index(self, node: ast.expr, scope: Scope) -> bool:
+        """Whether it is made of indices, of one at least."""
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        apart = any(isinstance(n, ast.Subscript | ast.Call | ast.Attribute) for n in ast.walk(node))
+        return not apart and any(name in scope or name in self.free for name in names)
+
+    def is_chosen(self, node: ast.expr, scope: Scope) -> bool:
+        """Whether a subscript is an entry of a tensor, which holds integers then."""
+        if isinstance(node, ast.Name):
+            return node.id not in scope and node.id not in self.free and self.is_scalar(node.id)
+        return isinstance(node, ast.Subscript)
+
+    def unused(self, stem: str) -> str:
+        """A name for an index that the text does not have, nor any tensor."""
+        words = {n.id for n in ast.walk(ast.parse(self.source.text)) if isinstance(n, ast.Name)}
+        taken = words | {index.name for index in self.extents.indices} | self.tensors.keys()
+        return next(name for k in count() if (name := f"{stem}{k or ''}") not in taken)
+
     # Tensors
 
     def component(self, node: ast.expr, scope: Scope, integer: bool = False) -> Component:
@@ -293,6 +318,17 @@ class Names:
         shape = tuple(self.extents.solved(extent) for extent in self.axes[name])
         return Tensor(name, shape, "integer" if name in self.integer else "real")
 
+    def at_least_zero(self, subscript: Affine) -> Expr:
+        """The bracket [0 ≤ subscript]: up to an extent that the subscript does not reach."""
+        if (extent := _beyond(subscript)) is not None:
+            return Guard(subscript, extent)
+        below = -subscript - Affine((), 1)
+        if (extent := _beyond(below)) is not None:
+            return without(Guard(below, extent))
+        self.source.error(
+            "a comparison of indices that has no greatest value", "compare one index with another: [n <= m]"
+        )
+
     def settle(self, root: Expr) -> Expr:
         """The expression over solved extents."""
         return _settle(root, self, self._declared_extents() | self.extents.names() | {SAMPLES})
@@ -309,6 +345,19 @@ class Names:
         return Component(self.tensor(name), ())
 
 
+def _beyond(subscript: Affine) -> Extent | None:
+    """An extent that the subscript does not reach, if one is known: a number, or that of the index it grows with."""
+    if (bounds := subscript.bounds()) is not None:
+        return max(bounds[1] + 1, 1)
+    match [term for term in subscript.terms if term[1] > 0]:
+        case []:
+            return max(subscript.offset + 1, 1)
+        case [(index, 1)] if subscript.offset <= 0:
+            return index.extent
+        case _:
+            return None
+
+
 @iterative
 def _settle(node: Expr, names: Names, sizes: set[str]) -> Steps[Expr]:
     affine = names.extents.affine
@@ -318,7 +367,8 @@ def _settle(node: Expr, names: Names, sizes: set[str]) -> Steps[Expr]:
         case Size(extent=name):
             return node if name in sizes else names.scalar(name)
         case Guard(subscript=subscript, extent=extent):
-            return Guard(affine(subscript), extent)
+            at, end = affine(subscript), names.extents.final(extent)
+            return names.at_least_zero(at) if end is None else Guard(at, end)
         case Delta(left=left, right=right):
             return Delta(affine(left), names.settle_component(right) if isinstance(right, Component) else affine(right))
         case Reduce(kind=kind, indices=indices, body=body):

@@ -10,6 +10,10 @@ The text is walked once and its nodes are built over unknown extents (`names`); 
 What is written is what is built: `a + b + c` is one sum, `(a + b) + c` a sum in a sum. `a/b` is a product with the
 power b**-1, `a/2` one with the constant 1/2, `a - b*c` a sum with the product of -1, b, c; `2/3` is one constant;
 `mean[n](x)` is the sum times the reciprocal of the extent; `[x > 0]` is step(x).
+
+Some spellings are read as others: `min[k](x)` as -max[k](-x), `argmin` likewise; `[a > b]` of values as step(a - b),
+`[i <= j]` of indices as [0 <= j - i < J]; `M[id[n], k]`, the row that a tensor of integers chooses, as
+sum[v]([v == id[n]] * M[v, k]).
 """
 
 from __future__ import annotations
@@ -37,8 +41,8 @@ from chainrule.ir.expr import (
     multiply,
 )
 from chainrule.ir.functions import CATALOGUE, arity, is_function
-from chainrule.ir.index import Extent, Index
-from chainrule.ir.names import Names, Scope, mean_factors, nearest, parts
+from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.names import MINUS_ONE, Names, Scope, mean_factors, nearest, parts, without
 from chainrule.ir.program import Equation
 from chainrule.ir.source import Source, guarded, lines, shorten
 
@@ -46,9 +50,8 @@ __all__ = ["law", "mean_factors", "parse_equation", "parse_expression", "parse_p
 
 MAX_POWER = 64
 REDUCTIONS: tuple[ReduceKind, ...] = ("sum", "max", "argmax", "logsumexp")
-_OVER_INDICES = (*REDUCTIONS, "mean")
+_OVER_INDICES = (*REDUCTIONS, "mean", "min", "argmin")
 _CALLABLE = (*CATALOGUE, *_OVER_INDICES, "pad", "D")
-_MINUS_ONE = Constant(Fraction(-1))
 
 
 class _Reader:
@@ -71,9 +74,11 @@ class _Reader:
             case ast.BinOp(left=base, op=ast.Pow(), right=exponent):
                 return self.power(base, exponent, scope)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return Multiply((_MINUS_ONE, self.expression(operand, scope)))
+                return Multiply((MINUS_ONE, self.expression(operand, scope)))
             case ast.Name() | ast.Attribute():
                 return self.name(node, scope)
+            case ast.Subscript() if any(self.names.is_chosen(part, scope) for part in parts(node.slice)):
+                return self.chosen(node, scope)
             case ast.Subscript():
                 return self.names.component(node, scope)
             case ast.Call():
@@ -109,9 +114,9 @@ class _Reader:
             elif value is not None:
                 terms.append(Constant(-value))
             elif isinstance(operand, ast.BinOp) and isinstance(operand.op, ast.Mult | ast.Div) and not enclosed:
-                terms.append(Multiply((_MINUS_ONE, *self.factors(operand, scope))))
+                terms.append(Multiply((MINUS_ONE, *self.factors(operand, scope))))
             else:
-                terms.append(Multiply((_MINUS_ONE, self.expression(operand, scope))))
+                terms.append(Multiply((MINUS_ONE, self.expression(operand, scope))))
         return Add(tuple(terms))
 
     def factors(self, node: ast.BinOp, scope: Scope) -> list[Expr]:
@@ -122,7 +127,7 @@ class _Reader:
             factors = [Constant(self.source.quotient(one, other))]
             operands = operands[1:]
         elif isinstance(head, ast.UnaryOp) and isinstance(head.op, ast.USub) and one is None and not enclosed:
-            factors = [_MINUS_ONE, self.expression(head.operand, scope)]
+            factors = [MINUS_ONE, self.expression(head.operand, scope)]
         else:
             factors = [self.expression(head, scope)]
         for operator, operand, _ in operands:
@@ -160,16 +165,36 @@ class _Reader:
     def no_bracket(self, node: ast.expr) -> NoReturn:
         self.error(
             f"{self.source.cut(node)} is no bracket",
-            "the brackets are [i == j], [v == id[n]], [0 <= i + p - 1 < 14] and [x > 0]",
+            "the brackets are [i == j], [v == id[n]], [0 <= i + p - 1 < 14], [i <= j] and [x > 0]",
         )
+
+    def chosen(self, node: ast.Subscript, scope: Scope) -> Expr:
+        """x[id[n], k], entries of x at places that tensors of integers say: Σ_v [v = id_n] x_vk."""
+        if isinstance(node.value, ast.Call):
+            self.error(f"a padded read {self.source.cut(node)} at a tensor's integers", "read the tensor itself")
+        inner: dict[str, Index] = {}
+        brackets: list[Expr] = []
+        written = list(parts(node.slice))
+        for place, part in enumerate(written):
+            if self.names.is_chosen(part, scope):
+                name = self.names.unused("v")
+                inner[name] = self.names.bind(name, None)
+                brackets.append(Delta(Affine.of(inner[name]), self.names.component(part, scope, True)))
+                written[place] = ast.copy_location(ast.Name(name), part)
+        plain = ast.Subscript(node.value, ast.Tuple(written) if len(written) > 1 else written[0])
+        read = self.names.component(ast.copy_location(plain, node), {**scope, **inner})
+        return Reduce("sum", tuple(inner.values()), Multiply((*brackets, read)))
 
     def bracket(self, node: ast.Compare, scope: Scope) -> Expr:
         names, literal = self.names, self.source.literal
         match node:
             case ast.Compare(left=zero, ops=[ast.LtE(), ast.Lt()], comparators=[at, end]) if literal(zero) == 0:
                 return Guard(names.affine(at, scope), names.extent(end))
-            case ast.Compare(left=left, ops=[ast.Gt()], comparators=[zero]) if literal(zero) == 0:
-                return Apply("step", (self.expression(left, scope),))
+            case ast.Compare(left=left, ops=[_, *_] as ops, comparators=sides) if not any(
+                isinstance(operator, ast.Eq) for operator in ops
+            ):
+                pairs = zip((left, *sides), ops, sides, strict=False)
+                return multiply([self.comparison(node, *pair, scope) for pair in pairs])
             case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
                 index = names.affine(left, scope)
                 is_tensor = isinstance(right, ast.Subscript | ast.Attribute) or (
@@ -179,6 +204,37 @@ class _Reader:
                 return Delta(index, names.component(right, scope, True) if is_tensor else names.affine(right, scope))
             case _:
                 self.no_bracket(node)
+
+    def comparison(
+        self, node: ast.Compare, left: ast.expr, operator: ast.cmpop, right: ast.expr, scope: Scope
+    ) -> Expr:
+        """1 where left < right, or as the operator says: of indices a bracket, of values a step."""
+        names = self.names
+        if isinstance(operator, ast.Gt | ast.GtE):
+            left, right = right, left
+        match operator, names.is_index(left, scope) or names.is_index(right, scope):
+            case ast.NotEq(), True:
+                return without(Delta(names.affine(left, scope), names.affine(right, scope)))
+            case (ast.Lt() | ast.Gt() | ast.LtE() | ast.GtE()), True:
+                between = names.affine(right, scope) - names.affine(left, scope)
+                between -= Affine((), int(isinstance(operator, ast.Lt | ast.Gt)))
+                return Guard(between, names.extents.unknown())  # as far as it goes: an extent that settling finds
+            case (ast.Lt() | ast.Gt()), False:
+                return self.step(right, left, scope)
+            case (ast.LtE() | ast.GtE()), False:
+                return without(self.step(left, right, scope))
+            case _:
+                self.no_bracket(node)
+
+    def step(self, greater: ast.expr, less: ast.expr, scope: Scope) -> Expr:
+        """1 where one value is greater than another."""
+        one, other = self.source.literal(greater), self.source.literal(less)
+        if other == 0:
+            return Apply("step", (self.expression(greater, scope),))
+        if one == 0:
+            return Apply("step", (Multiply((MINUS_ONE, self.expression(less, scope))),))
+        minus = Multiply((MINUS_ONE, self.expression(less, scope))) if other is None else Constant(-other)
+        return Apply("step", (Add((self.expression(greater, scope), minus)),))
 
     def call(self, node: ast.Call, scope: Scope) -> Expr:
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
@@ -206,9 +262,7 @@ class _Reader:
         )
 
     def reduction(self, name: str, written: list[ast.expr], arguments: list[ast.expr], scope: Scope) -> Expr:
-        if name == "min":
-            self.error("min is no reduction", "write -max[i](-x[i])")
-        if name != "mean" and name not in REDUCTIONS:
+        if name not in _OVER_INDICES:
             self.error(
                 f"{shorten(name, 40)} is no reduction",
                 nearest(name, _OVER_INDICES) + f"known: {', '.join(_OVER_INDICES)}",
@@ -233,6 +287,10 @@ class _Reader:
         body = self.expression(arguments[0], {**scope, **inner})
         if name == "mean":
             return Multiply((*mean_factors(indices), Reduce("sum", indices, body)))
+        if name == "min":
+            return Multiply((MINUS_ONE, Reduce("max", indices, Multiply((MINUS_ONE, body)))))
+        if name == "argmin":
+            return Reduce("argmax", indices, Multiply((MINUS_ONE, body)))
         return Reduce(name, indices, body)
 
     def derivative(self, node: ast.Call, scope: Scope) -> Expr:
@@ -271,7 +329,7 @@ def _read_equation(names: Names) -> Equation:
     if name in ("pi", "e") and target is defined:
         source.error(f"{name} is a constant", "give the tensor another name")
     match value:
-        case ast.Call(func=ast.Subscript(value=ast.Name(id="argmax"))):
+        case ast.Call(func=ast.Subscript(value=ast.Name(id="argmax" | "argmin"))):
             names.integer.add(name)
         case ast.Subscript(value=ast.Name(id=read)) if read in names.tensors:
             if names.tensors[read].dtype == "integer":
