@@ -63,7 +63,7 @@ class NoFormError(Exception):
 class Found:
     """left = right for every value of the target's indices `fixed`."""
 
-    left: View
+    left: View | Entries
     right: Form
     fixed: tuple[Index, ...]
 
@@ -124,7 +124,7 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
             continue
         reader = _Reader(fused.flat, fixed, entries=entries)
         try:
-            left, order = reader.view(fused.target, result=True)
+            left, order = reader.result(fused.target)
             right = reader.form(fused.value, *(*order, None, None)[:2])
         except NoFormError:
             continue
@@ -260,9 +260,23 @@ class _Reader:
             return operation("transpose", view)
         raise NoFormError
 
-    def view(self, c: Component, *, result: bool = False) -> tuple[View, list[Index]]:
-        """What a component reads, and the indices at the axes that are left whole. Where there are entries, only a
-        result is seen with parted axes."""
+    def result(self, c: Component) -> tuple[View | Entries, list[Index]]:
+        """What is computed, and the indices at its axes: entry by entry where these are no axes of the tensor."""
+        try:
+            return self.view(c)
+        except NoFormError:
+            places = [_digits(s, e) for s, e in zip(c.subscripts, c.tensor.shape, strict=True) if self.whole(s)]
+            if c.tensor.name in self.flat or None in places:
+                raise
+            own = [i for digits in places for i in digits or () if i not in self.fixed]
+            return Entries(tuple(own), c), own
+
+    def whole(self, s: Affine) -> bool:
+        return any(i not in self.fixed for i in s.indices)
+
+    def view(self, c: Component) -> tuple[View, list[Index]]:
+        """What a component reads, and the indices at the axes that are left whole. An axis is parted where it is read
+        in blocks, W_h, but for where there are entries."""
         flat = self.flat.get(c.tensor.name) or Flat(c.tensor, tuple((n,) for n in range(len(c.tensor.shape))))
         view: list[Extent] = []
         axes: list[tuple[int, ...]] = []
@@ -271,17 +285,16 @@ class _Reader:
         inside = c.pad is None or all(s.within(e) for s, e in zip(c.subscripts, c.tensor.shape, strict=True))
         for s, extent, own in zip(c.subscripts, c.tensor.shape, flat.axes, strict=True):
             digits = _digits(s, extent)
-            if digits is None or (len(digits) > 1 and all(i in self.fixed for i in digits)):
-                if any(i not in self.fixed for i in s.indices) or not (inside or self.entries):
+            if digits is None or (len(digits) > 1 and not self.whole(s)):
+                if self.whole(s) or not (inside or self.entries):
                     raise NoFormError
                 view.append(extent)
                 axes.append(own)
                 at.append(s)
                 continue
-            if len(digits) > 1 and (self.simple or len(own) > 1 or (self.entries and not result)):
+            blocks_ = len(digits) == 2 and any(i in self.fixed for i in digits) and len(own) == 1
+            if len(digits) > 1 and (self.simple or self.entries or not blocks_):
                 raise NoFormError
-            if self.entries and len({i in self.fixed for i in digits}) > 1:
-                raise NoFormError  # a part of an axis is written as an entry of it is
             for index in digits:
                 view.append(index.extent)
                 axes.append(own)

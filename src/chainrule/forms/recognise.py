@@ -21,8 +21,8 @@ from chainrule.evaluate.field import evaluate, integer_ranges, random_values
 from chainrule.forms.expand import digits, expand, number
 from chainrule.forms.fuse import fuse
 from chainrule.forms.matrices import Found, blocks, entries, plain
-from chainrule.forms.nodes import Form, View, over, walk
-from chainrule.forms.operators import fits
+from chainrule.forms.nodes import Entries, Form, View, over, walk
+from chainrule.forms.operators import fits, shape
 from chainrule.forms.shown import scattered
 from chainrule.forms.windows import planes
 from chainrule.ir.expr import Component, Delta, Derivative, Expr, Guard, Reduce, Size, Tensor
@@ -41,7 +41,7 @@ class Concise:
     """left = right for every value of the indices `fixed`; `detailed` is the component form of it, whose value is that
     of `target`."""
 
-    left: View
+    left: View | Entries
     right: Form
     fixed: tuple[Index, ...]
     family: Family
@@ -51,8 +51,9 @@ class Concise:
     def over(self, mapping: Mapping[Tensor, Tensor], gradient: Tensor) -> Concise:
         """The form over other tensors, as what `gradient` is."""
         target = Component(gradient, self.target.subscripts, self.target.pad)
+        left = replace(self.left, entry=target) if isinstance(self.left, Entries) else replace(self.left, tensor=gradient)
         return replace(
-            self, left=replace(self.left, tensor=gradient), right=over(self.right, mapping), target=target,
+            self, left=left, right=over(self.right, mapping), target=target,
             detailed=replace_tensors(self.detailed, mapping),
         )
 
@@ -79,17 +80,22 @@ def of_lines(
     if result is not None and (form := _recognised("matrix", *result)) is not None:
         return form
     forms = [form for line in lines if (form := _found("planes", *line)) is not None]
-    forms.sort(key=lambda form: form.left.at.count(None))
+    forms.sort(key=_axes)
     planes_ = next(filter(_passes, reversed(forms)), None)
     if planes_ is not None and not _mixed(planes_.right):
         return planes_
     blocks_ = None if result is None else _recognised("blocks", *result)
-    more = blocks_ is not None and planes_ is not None and blocks_.left.at.count(None) > planes_.left.at.count(None)
+    more = blocks_ is not None and planes_ is not None and _axes(blocks_) > _axes(planes_)
     found = blocks_ if planes_ is None or more else planes_
     if result is None or (found is not None and (found is planes_ or not scattered(found.right))):
         return found
     entries_ = _recognised("entries", *result)
     return entries_ if found is None or (entries_ is not None and not scattered(entries_.right)) else found
+
+
+def _axes(form: Concise) -> int:
+    """How many axes of the result are left whole."""
+    return len(shape(form.left))
 
 
 def _mixed(form: Form) -> bool:
@@ -146,8 +152,10 @@ def _apart(value: Expr, target: Component) -> Expr:
     return transform(value, visit, Reduce)
 
 
-def _place(target: Component, left: View) -> list[Affine]:
-    """The subscripts of the target along the axes of the view that are left whole."""
+def _place(target: Component, left: View | Entries) -> list[Affine]:
+    """The subscripts of the target along the axes that are left whole."""
+    if isinstance(left, Entries):
+        return [Affine.of(i) for i in left.axes]
     result: list[Affine] = []
     for own, group in groupby(left.axes):
         subscripts = [target.subscripts[k] for k in own]
