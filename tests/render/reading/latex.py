@@ -43,6 +43,8 @@ def read(text: str, words: Vocabulary) -> list[Token]:
 def plain(text: str) -> str:
     """A script as a string: its commands as the characters they set."""
     text = re.sub(r"\\(?:mathrm|operatorname)\{([^{}]*)\}", r"\1", text)
+    for command, mark in ACCENTS.items():
+        text = re.sub(rf"\\{command}(?:\{{([^{{}}]*)\}}| (\w))", rf"\1\2{mark}", text)
     text = re.sub(r"\\([a-zA-Z]+) ?", lambda m: {**GREEK, **SIGNS, **WORDS}.get(m[1]) or f"?{m[1]}?", text)
     text = text.replace("'''", "‴").replace("''", "″").replace("'", "′").replace(r"\_", "_")
     return re.sub(r"[{} ]", "", text).replace("-", "−")

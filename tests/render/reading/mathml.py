@@ -39,8 +39,10 @@ def read(text: str, words: Vocabulary) -> list[Token]:
 
 def plain(element: Element) -> str:
     """A script as a string."""
-    text = "".join(element.itertext()).replace(" ", "")
-    for unseen in UNSEEN[:2]:
+    if element.tag == "mover":
+        return plain(element[0]) + ACCENTS[plain(element[1])]
+    text = (element.text or "") + "".join(plain(e) + (e.tail or "") for e in element)
+    for unseen in (*UNSEEN[:2], " "):
         text = text.replace(unseen, "")
     return "".join(SAME.get(c, c) for c in text)
 
