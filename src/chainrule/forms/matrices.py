@@ -548,12 +548,15 @@ def _eliminated(k: Index, own: Sequence[_Part], beside: Sequence[Index], rows: A
     return _times(edges(rows, first=True), right)
 
 
+def is_jacobian(node: Derivative) -> bool:
+    """Whether a derivative is an entry of a matrix: of a vector or a number by a vector."""
+    return isinstance(node.of, Component) and len(node.of.subscripts) <= 1 == len(node.wrt.subscripts)
+
+
 def _jacobian(node: Derivative, rows: Axis, columns: Axis) -> Form:
-    if not isinstance(node.of, Component):
+    if not isinstance(node.of, Component) or not is_jacobian(node):
         raise NoFormError
     upper, lower = ([s.plain for s in c.subscripts] for c in (node.of, node.wrt))
-    if len(upper) > 1 or len(lower) != 1:
-        raise NoFormError
     form = Jacobian(node.of.tensor, node.wrt.tensor)
     axes, wanted = [*upper, *lower], [a for a in (rows, columns) if a is not None]
     if axes == wanted:

@@ -20,7 +20,7 @@ from chainrule.errors import ChainruleError
 from chainrule.evaluate.field import evaluate, integer_ranges, random_values
 from chainrule.forms.expand import digits, expand, number
 from chainrule.forms.fuse import fuse
-from chainrule.forms.matrices import Found, blocks, entries, plain
+from chainrule.forms.matrices import Found, blocks, entries, is_jacobian, plain
 from chainrule.forms.nodes import Entries, Form, View, over, walk
 from chainrule.forms.operators import fits, shape
 from chainrule.forms.shown import scattered
@@ -120,6 +120,8 @@ def _recognised(family: Family, target: Component, value: Expr) -> Concise | Non
 
 @lru_cache(maxsize=4096)
 def _found(family: Family, target: Component, value: Expr) -> Concise | None:
+    if not all(is_jacobian(node) for node in nodes(value) if isinstance(node, Derivative)):
+        return None
     apart = _apart(value, target)
     found = FAMILIES[family](target, apart)
     return None if found is None else Concise(found.left, found.right, found.fixed, family, target, apart)
