@@ -41,7 +41,7 @@ from chainrule.ir.program import Equation
 SEED = 0
 SAMPLES = 2
 SMALL = 2  # what only counts things has this extent
-LARGE = 10_000_000  # operations or entries of a tensor above which a whole gradient is checked at reduced shapes
+LARGE = 1_000_000  # operations or entries of a tensor above which a whole gradient is checked at reduced shapes
 LINE_WORK = 20_000  # entries of the largest array of a composite's lines, above which its shapes are reduced
 KEPT = 4096  # results that are kept, so that what is derived again is not checked again
 

@@ -171,8 +171,14 @@ def _relate(
         return ("index", number, index)
 
     def slide(subscript: Affine, base: Element | None, base_extent: Extent) -> None:
-        """A window: the index with the most positions moves, the others stay."""
-        moving = sorted(subscript.terms, key=lambda t: -t[0].extent if isinstance(t[0].extent, int) else 0)
+        """A window: the index with the most positions moves, the others stay; one of the result before the others, so
+        that what is small already is what it would be reduced to."""
+
+        def positions(term: tuple[Index, int]) -> tuple[bool, int]:
+            extent = term[0].extent if isinstance(term[0].extent, int) else 0
+            return term[0] in outer and extent > 1, extent
+
+        moving = sorted(subscript.terms, key=positions, reverse=True)
         for index, _ in moving[1:]:
             if (e := element(index)) is not None:
                 classes.fixed.add(classes.find(e)[0])
