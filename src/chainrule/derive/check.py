@@ -14,11 +14,11 @@ from math import prod
 from typing import TypeVar
 
 from chainrule.derive.adjoint import Derivation
-from chainrule.derive.compose import Composite, composites
+from chainrule.derive.compose import Composite, compose, composites
 from chainrule.derive.laws import normal
 from chainrule.derive.lemma import Lemma
 from chainrule.derive.reals import gradient_differs, line_differs
-from chainrule.derive.reduce import Claim, reduced_composite, same_steps, small_derivation, smaller, smaller_equation
+from chainrule.derive.reduce import Claim, same_steps, small_derivation, smaller, smaller_equation
 from chainrule.derive.scene import (
     FORMS,
     Line,
@@ -31,6 +31,7 @@ from chainrule.derive.scene import (
     of_lemma,
 )
 from chainrule.derive.subject import Subject
+from chainrule.derive.trace import Step
 from chainrule.derive.trial import failures, gradient_difference
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations_for
@@ -42,7 +43,6 @@ SEED = 0
 SAMPLES = 2
 SMALL = 2  # what only counts things has this extent
 LARGE = 1_000_000  # operations or entries of a tensor above which a whole gradient is checked at reduced shapes
-LINE_WORK = 20_000  # entries of the largest array of a composite's lines, above which its shapes are reduced
 KEPT = 4096  # results that are kept, so that what is derived again is not checked again
 
 COMPOSITE = Subject("other", y="a composite")
@@ -114,7 +114,7 @@ def _lemma(lemma: Lemma, name: Subject) -> bool:
         raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma, fix=REPORT)
     claim = Claim.of(lemma)
     small = smaller([claim], SMALL)
-    found = _stand_ins(small[0] if small else claim)
+    (found,) = _stand_ins(small or [claim])
     alike, forms = KNOWN.get(("kind", found), lambda: _kind(found, lemma if small is None else None, name))
     if alike is None or not same_steps(lemma.all_steps, alike.all_steps):
         forms = _lemma_lines(lemma, name)
@@ -156,27 +156,48 @@ def broken_chain(lemma: Lemma) -> str:
     return ""
 
 
-def _stand_ins(claim: Claim) -> Claim:
-    """The claim about tensors that are numbered: equal for lemmas of one kind."""
+def _stand_ins(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """The claims about tensors that are numbered: equal for lemmas of one kind."""
+    claims = tuple(claims)
     names: dict[Tensor, Tensor] = {}
-    for e in (claim.equation, *claim.facts):
+    for e in (e for claim in claims for e in (claim.equation, *claim.facts)):
         for t in (e.tensor, *e.value.tensors):
             if t not in names:
                 names[t] = t if t == LOSS else Tensor(f"t{len(names)}", t.shape, t.dtype)
-    return claim.over(names)
+    return tuple(claim.over(names) for claim in claims)
 
 
 def composite_holds(composite: Composite, name: Subject = COMPOSITE) -> bool:
-    def lines(forms: bool) -> Scene:
-        scene = of_composite(composite, extents, name, forms)
-        if scene.work <= LINE_WORK:  # to derive both lemmas again would take longer
-            return scene
-        small = reduced_composite(composite, SMALL)
-        return scene if small is None else of_composite(small, extents, name, forms)
+    """A composite's lines are those of its kind at reduced shapes, or they are checked as they stand."""
+    return KNOWN.get(("composite", composite), lambda: _composite(composite, name))
 
+
+def _composite(composite: Composite, name: Subject) -> bool:
+    claims = [Claim.of(composite.outer), Claim.of(composite.inner)]
+    found = _stand_ins(smaller(claims, SMALL) or claims)
+    alike, forms = KNOWN.get(("composite", found), lambda: _composite_kind(found, name))
+    if alike is None or not same_steps(_all_steps(composite), _all_steps(alike)):
+        forms = _composite_lines(composite, name)
+    return forms
+
+
+def _composite_kind(claims: Iterable[Claim], name: Subject) -> tuple[Composite | None, bool]:
+    """The composite of the lemmas that are derived from two claims, and whether it holds."""
+    try:
+        composite = compose(*(claim.derived() for claim in claims))
+    except ChainruleError:
+        return None, False
+    return composite, _composite_lines(composite, name)
+
+
+def _composite_lines(composite: Composite, name: Subject) -> bool:
     facts = (*composite.outer.facts, *composite.inner.facts)
     extents = _extents(composite.outer.equation, composite.inner.equation, *facts)
-    return KNOWN.get(("composite", composite), lambda: _lines(lines))
+    return _lines(lambda forms: of_composite(composite, extents, name, forms))
+
+
+def _all_steps(composite: Composite) -> tuple[Step, ...]:
+    return (*composite.steps, *composite.jacobian)
 
 
 def equation_holds(equation: Equation) -> bool:

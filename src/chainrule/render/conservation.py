@@ -51,8 +51,8 @@ def shares(equation: Equation, x: Tensor, known: Mapping[str, NDArray[Any]]) -> 
     # An axis of open extent that the windows do not run over: its entries are alike.
     extents = {e: 1 for t in (x, equation.tensor, *others) for e in t.shape if isinstance(e, str)}
     values = {**known, x.name: np.ones([extents.get(e, 1) if isinstance(e, str) else e for e in x.shape])}
-    found = np.unique(evaluate(equation.value, values, equation.target.free, extents=extents))
-    return sorted({Fraction(float(w)).limit_denominator(LARGEST) for w in found})
+    found = evaluate(equation.value, values, equation.target.free, extents=extents)
+    return sorted({Fraction(w).limit_denominator(LARGEST) for w in set(map(float, found.flat))})
 
 
 def planes(equation: Equation, x: Tensor, wrt: Component) -> tuple[tuple[Index, ...], Component] | None:
