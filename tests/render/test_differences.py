@@ -39,7 +39,20 @@ from chainrule.render.formula import Formula, Worked, write
 from chainrule.render.pieces import Numbers
 from chainrule.render.styles import UNICODE
 
+
+
+class Entries(cr.Layer):
+    """What has no form but one by entries: digits of an axis, a shifted read, one outside its range."""
+
+    equation = """
+        z[n, i<2, j<2] = g[i]*x[n, 2*i + j]
+        y[n, i<2] = sum[j<2](W[i, j]*tanh(z[n, j, 1]))*pad(x, 0)[n, i + 3]
+    """
+    init = {"g": cr.normal(1.0, 2), "W": cr.normal(1.0, 2, 2)}
+
+
 NETWORKS: dict[str, list[Any]] = {
+    "entries": [cr.Input(2), cr.Dense(4), Entries()],
     "batch norm": [cr.Input(2), cr.Dense(2), cr.BatchNorm(), cr.Sigmoid()],
     "layer norm": [cr.Input(2), cr.Dense(3), cr.LayerNorm(), cr.Tanh()],
     "softmax": [cr.Input(2), cr.Dense(3), cr.Softmax()],
@@ -168,8 +181,8 @@ def open_indices(node: Node, names: Iterable[str]) -> set[str]:
     if node.letter is not None:
         texts = ",".join((node.letter.stem + node.letter.primes, node.letter.lower, *node.letter.upper))
         found |= set(re.findall("|".join(sorted(map(re.escape, names), key=len, reverse=True)) or "(?!)", texts))
-    if node.kind == "big":
-        found -= {binder.partition("<")[0] for binder in node.text.split(" ", 1)[1].replace(" ", "").split(",")}
+    if node.kind == "big" or (node.kind == "share" and not node.text.isdigit()):
+        found -= {binder.partition("<")[0] for binder in node.text.split(" ")[-1].split(",")}
     return found
 
 

@@ -32,7 +32,16 @@ from chainrule.forms.nodes import (
     walk,
     whole,
 )
-from chainrule.forms.shown import clash, has_matrices, is_large, only_components, reads_as_entry, scattered, varies
+from chainrule.forms.shown import (
+    clash,
+    has_matrices,
+    is_large,
+    only_components,
+    reads_as_entry,
+    reads_as_row,
+    scattered,
+    varies,
+)
 from chainrule.ir.expr import (
     Add,
     Apply,
@@ -134,7 +143,7 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
             continue
         bare = not axes and not any(map(is_large, walk(right)))
         matrices = has_matrices(right)
-        alike = clash(right) or (not matrices and any(map(reads_as_entry, (left, *walk(right)))))
+        alike = clash(right) or any(map(reads_as_entry, (left, *walk(right))))
         if all(map(varies, outside)) and not bare and not alike and (matrices or not only_components(right)):
             yield (scattered(right), sum(len(n.indices) for n in outside), len(fixed)), Found(
                 left, right, fixed
@@ -253,6 +262,8 @@ class _Reader:
         try:
             view, axes = self.view(c)
         except NoFormError:
+            return self.entrywise(c, rows, columns)
+        if reads_as_row(view):
             return self.entrywise(c, rows, columns)
         if axes == wanted:
             return operation("transpose", view) if rows is None and columns is not None else view

@@ -25,6 +25,12 @@ def reads_as_entry(form: Form) -> bool:
     return sum(e != SAMPLES for _, e in form.fixed) >= sum(e != SAMPLES for e in form.tensor.shape) > 0
 
 
+def reads_as_row(view: View) -> bool:
+    """Whether a number stands behind an axis that is left whole: the column z_{i,1} would be written z_1, as a row is."""
+    own = [s for s, e in zip(view.at, view.view, strict=True) if e != SAMPLES]
+    return any(s is not None and not s.terms and None in own[:k] for k, s in enumerate(own))
+
+
 def has_matrices(form: Form) -> bool:
     """Whether an operator on matrices is in a form."""
     return any(isinstance(node, Operation) and OPERATORS[node.name].kind == "matrix" for node in walk(form))

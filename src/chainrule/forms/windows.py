@@ -34,6 +34,7 @@ from chainrule.forms.nodes import (
     several,
     walk,
 )
+from chainrule.forms.shown import reads_as_row
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size
 from chainrule.ir.expr import Pad as PadValue
 from chainrule.ir.index import Affine, Extent, Index
@@ -387,7 +388,10 @@ def _plane(read: Component, axes: tuple[Index, ...], hidden: Mapping[tuple[Affin
         raise NoFormError
     at = [None if k in places else s for k, s in enumerate(read.subscripts)]
     outside = any(s is not None and not s.within(e) for s, e in zip(at, read.tensor.shape, strict=True))
-    return seen(read.tensor, at, read.pad if outside else None)
+    view = seen(read.tensor, at, read.pad if outside else None)
+    if reads_as_row(view):
+        raise NoFormError
+    return view
 
 
 def _core(term: _Term, groups: _Groups) -> Form:

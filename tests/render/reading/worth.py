@@ -7,8 +7,8 @@ difference of that expression as it was read. Nothing here knows what a formula 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import combinations, product
 from typing import Any
@@ -104,6 +104,8 @@ class Reader:
                 return self.worth(arguments[0], at) / self.worth(arguments[1], at)
             case "partial" | "∇":
                 return self.derivative(node, at, None)
+            case "share" if not node.text.isdigit():
+                return self.entries(arguments[0], node.text, at)
             case "share":
                 return self.derivative(arguments[0], at, int(node.text))
             case "root":
@@ -160,17 +162,29 @@ class Reader:
 
     def big(self, node: Node, at: Place) -> Worth:
         sign, lower = node.text.split(" ", 1)
-        names, extents = list[str](), list[int]()
-        for binder in lower.replace(" ", "").split(","):
-            name, _, bound = binder.partition("<")
-            names.append(name)
-            extents.append(self.extent(bound) if bound else self.scope.ranges[name])
-            assert extents[-1] == self.scope.ranges[name], f"{binder} is printed for {self.scope.ranges[name]}"
-        places = product(*map(range, extents))
-        values = [self.worth(node.arguments[0], {**at, **dict(zip(names, p, strict=True))}) for p in places]
+        values = [self.worth(node.arguments[0], {**at, **place}) for place in self.places(self.binders(lower))]
         if sign not in ("Σ", "max"):
             raise ReadingError(f"no number for {sign}")
         return _total(values) if sign == "Σ" else max(values)
+
+    def entries(self, entry: Node, lower: str, at: Place) -> Worth:
+        """(x_{2i})_i: the matrix, or the column, whose entries are read component by component."""
+        reader, extents = Reader(replace(self.scope, mode="components"), self.n), self.binders(lower)
+        reader.held = self.held
+        cells = [reader.worth(entry, {**at, **place}) for place in self.places(extents)]
+        return np.reshape(cells, (*extents.values(), 1)[:2])
+
+    def places(self, extents: Mapping[str, int]) -> Iterator[Place]:
+        return (dict(zip(extents, place, strict=True)) for place in product(*map(range, extents.values())))
+
+    def binders(self, lower: str) -> dict[str, int]:
+        """The indices below a sign, and how far each runs."""
+        extents: dict[str, int] = {}
+        for binder in lower.replace(" ", "").split(","):
+            name, _, bound = binder.partition("<")
+            extents[name] = self.extent(bound) if bound else self.scope.ranges[name]
+            assert extents[name] == self.scope.ranges[name], f"{binder} is printed for {self.scope.ranges[name]}"
+        return extents
 
     def extent(self, text: str) -> int:
         return self.world.samples if text == SAMPLES else int(text)
