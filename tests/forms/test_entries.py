@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule import render
 from chainrule.forms import Concise, concise, refused
 from chainrule.forms.nodes import Sum, walk
 from chainrule.ir.expr import Tensor
@@ -55,6 +58,16 @@ def test_a_form_by_entries_is_the_line(line: str) -> None:
     assert not refused
 
 
+@pytest.mark.parametrize("line, text", [
+    ("y[n, i<2, j<2] = g[i]*x[n, 2*i + j]", "(∂f/∂x_{2i′+j′})_{i′,j′} = diag(g) δ"),
+    ("y[n, i<2, j<2] = g[i]*x[n, 2*i + j]", "∇_g f = (δ ⊙ (x_{2i+j})_{i,j}) 𝟏"),
+    ("y[n, i<3] = sum[j<2](W[i, j]*z[n, j, 1])", "y = W (z_j1)_j"),
+])
+def test_what_would_read_as_another_tensor_or_part_of_it_is_given_entry_by_entry(line: str, text: str) -> None:
+    """A vector is no matrix, whatever its subscripts; z_1 is a row, and not a column."""
+    assert text in re.sub(" +", " ", render.text(cr.derive(line), width=300))
+
+
 def test_what_is_nothing_but_components_has_no_form() -> None:
     equation = parse_equation("y[i<3] = A[i, i] + x[2*i]", tensors=TENSORS)
     assert concise(equation.target, equation.value) is None
@@ -67,6 +80,8 @@ def test_what_is_nothing_but_components_has_no_form() -> None:
     "r[n<N, m<N, i<1] = max(1, pad(x, 1)[n, 0])",
     "y[n, k<2] = sum[l<3](pad(W, 1)[k, l]*pad(x, 1/2)[n, 2*l - 1])",
     "y[k<2] = sum[l<2](V[2, l]*V[l + 1, k]*V[2*l, k])",
+    "y[n, i<2, j<2] = x[n, 2*i + j]*pad(x, 0)[n, i]",
+    "y[i<2] = sum[j<2]([j == i]*w[i, j])",
 ])
 def test_every_formula_of_a_written_line_is_read_back(line: str) -> None:
     found = printed(cr.derive(line))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from itertools import product
@@ -29,6 +29,9 @@ from chainrule.derive.adjoint import Derivation
 from chainrule.derive.compose import compose
 from chainrule.derive.coupling import Coupling
 from chainrule.derive.lemma import adjoint_of
+from chainrule.forms import Form
+from chainrule.forms.nodes import Entries as ByEntries
+from chainrule.forms.nodes import parts, rebuilt
 from chainrule.ir.expr import Add, Component, Constant, Expr, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
@@ -164,7 +167,8 @@ def judge(statement: Said, format: str, point: World) -> None:
         assert ranges.setdefault(shown(index.name), extent) == extent, f"{index.name} runs over two ranges"
     trees = [parse(side, functions) for side in sides(statement, format, Vocabulary(frozenset(stems), functions))]
     assert len(trees) > 1
-    mode = next((mode for f in formulas if (mode := mode_of(f)) != "components"), "components")
+    modes = {mode_of(f) for f in formulas}
+    mode = next((mode for mode in ("matrix", "planes") if mode in modes), "components")
     scope = Scope(point, names, mode, ranges, statement.lemma, known)
     free = [name for name in ranges if any(name in open_indices(tree, ranges) for tree in trees)]
     places = list(product(range(1 if names.batch else point.samples), *(range(ranges[name]) for name in free)))
@@ -257,6 +261,24 @@ def test_a_composite_through_one_of_several_uses_is_false() -> None:
     target = Component(adjoint_of(composite.target.tensor), composite.target.subscripts)
     line = Said((Formula((target, "=", composite.result), names),), None)
     assert len(false([line], "text", world("batch norm"))) == 1
+
+
+def moved(form: Form) -> Form:
+    """The form with every matrix that is given entry by entry read one place further on."""
+    if isinstance(form, ByEntries) and isinstance(form.entry, Component):
+        *others, last = form.entry.subscripts
+        return replace(form, entry=Component(form.entry.tensor, (*others, last + 1), Fraction(0)))
+    return rebuilt(form, [moved(part) for part in parts(form)])
+
+
+def test_entries_that_are_read_elsewhere_are_false() -> None:
+    wrong: list[Said] = []
+    for statement in statements(derivation("entries"), "standard"):
+        *others, last = statement.formulas
+        if isinstance(form := last.parts[-1], Form) and moved(form) != form:
+            wrong.append(Said((*others, Formula((*last.parts[:-1], moved(form)), last.names)), statement.lemma))
+    assert len(wrong) > 5
+    assert len(false(wrong, "text", world("entries"))) == len(wrong)
 
 
 def test_a_line_that_is_wrong_by_a_term_is_false() -> None:

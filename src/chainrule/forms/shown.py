@@ -19,8 +19,8 @@ def clash(form: Form) -> bool:
 
 
 def reads_as_entry(form: Form) -> bool:
-    """Whether a column has as many subscripts as an entry of the tensor has: a part of a parted axis."""
-    if not isinstance(form, View) or form.at.count(None) != 1:
+    """Whether what is read has as many subscripts as an entry of the tensor has: a part of a parted axis."""
+    if not isinstance(form, View) or None not in form.at:
         return False
     return sum(e != SAMPLES for _, e in form.fixed) >= sum(e != SAMPLES for e in form.tensor.shape) > 0
 

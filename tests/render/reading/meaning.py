@@ -129,6 +129,9 @@ class Reading:
                 return -self.value(arguments[0], at) % PRIME
             case "row":
                 return self.row(arguments, at)
+            case "⊙" if any(map(_unit, arguments)):
+                (other,) = (self.value(a, at) for a in arguments if not _unit(a))
+                return np.diag(np.diag(other))  # diag(𝟏) is as large as it must be
             case "⊙":
                 return self.value(arguments[0], at) * self.value(arguments[1], at) % PRIME
             case "⋆" | "∗":
@@ -394,6 +397,10 @@ def _ones(node: Node) -> str:
     if node.kind == "letter" and node.letter is not None and node.letter.stem == "𝟏" and not node.letter.lower:
         return "column"
     return "row" if node.kind == "transpose" and _ones(node.arguments[0]) == "column" else ""
+
+
+def _unit(node: Node) -> bool:
+    return node.kind == "call" and node.text == "diag" and _ones(node.arguments[0]) == "column"
 
 
 def _both_ones(left: Value, right: Value) -> bool:
