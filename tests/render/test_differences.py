@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import product
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -43,7 +43,6 @@ from chainrule.render.pieces import Numbers
 from chainrule.render.styles import UNICODE
 
 
-
 class Entries(cr.Layer):
     """What has no form but one by entries: digits of an axis, a shifted read, one outside its range."""
 
@@ -51,7 +50,7 @@ class Entries(cr.Layer):
         z[n, i<2, j<2] = g[i]*x[n, 2*i + j]
         y[n, i<2] = sum[j<2](W[i, j]*tanh(z[n, j, 1]))*pad(x, 0)[n, i + 3]
     """
-    init = {"g": cr.normal(1.0, 2), "W": cr.normal(1.0, 2, 2)}
+    init: ClassVar = {"g": cr.normal(1.0, 2), "W": cr.normal(1.0, 2, 2)}
 
 
 NETWORKS: dict[str, list[Any]] = {

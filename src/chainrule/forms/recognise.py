@@ -51,10 +51,10 @@ class Concise:
     def over(self, mapping: Mapping[Tensor, Tensor], gradient: Tensor) -> Concise:
         """The form over other tensors, as what `gradient` is."""
         target = Component(gradient, self.target.subscripts, self.target.pad)
-        left = replace(self.left, entry=target) if isinstance(self.left, Entries) else replace(self.left, tensor=gradient)
+        own = self.left
         return replace(
-            self, left=left, right=over(self.right, mapping), target=target,
-            detailed=replace_tensors(self.detailed, mapping),
+            self, left=replace(own, entry=target) if isinstance(own, Entries) else replace(own, tensor=gradient),
+            right=over(self.right, mapping), target=target, detailed=replace_tensors(self.detailed, mapping),
         )
 
     def expanded(self, extents: Mapping[str, int]) -> Expr:

@@ -26,7 +26,7 @@ def reads_as_entry(form: Form) -> bool:
 
 
 def reads_as_row(view: View) -> bool:
-    """Whether a number stands behind an axis that is left whole: the column z_{i,1} would be written z_1, as a row is."""
+    """Whether a number stands behind an axis that is left whole: the column z_{i,1} would be z_1, as a row is."""
     own = [s for s, e in zip(view.at, view.view, strict=True) if e != SAMPLES]
     return any(s is not None and not s.terms and None in own[:k] for k, s in enumerate(own))
 

@@ -410,8 +410,7 @@ def _both_ones(left: Value, right: Value) -> bool:
 def extreme(name: str, value: Value) -> Value:
     """The maximum, or its place, of each row or each column, or of all entries."""
     kind = name.removeprefix("row").removeprefix("col")
-    if isinstance(value, int):
-        raise ReadingError(f"{name} of a number")
+    value = np.array([[value]], dtype=object) if isinstance(value, int) else value  # a matrix of one number is one
     if name.startswith("row"):
         return np.array([[unknown(kind, *row)] for row in value], dtype=object)
     if name.startswith("col"):
