@@ -81,6 +81,12 @@ def test_substitution_renames_a_bound_index_that_would_capture() -> None:
     assert to_text(shifted) == "sum[j1<4](W[i, j1]*x[j1, 2*i + j - 1])"
 
 
+def test_a_bound_index_is_not_renamed_to_its_neighbour() -> None:
+    """j1 stands in no subscript, and is a name of the sum's all the same."""
+    body = expression("sum[j<4, j1<2](x[i, j])")
+    assert to_text(substitute(body, {i: Affine.of(j)})) == "sum[j2<4, j1<2](x[j, j2])"
+
+
 def test_substitution_is_simultaneous() -> None:
     swapped = substitute(expression("x[i, j]"), {i: Affine.of(j), j: Affine.of(i)})
     assert swapped is expression("x[j, i]")

@@ -182,7 +182,7 @@ def substitute(node: Expr, mapping: Mapping[Index, Affine]) -> Steps[Expr]:
             incoming = {j.name for a in mapping.values() for j in a.indices}
             renamed: dict[Index, Affine] = {}
             if any(i.name in incoming for i in indices):
-                taken = [*body.free, *(j for a in mapping.values() for j in a.indices), *bound(body)]
+                taken = [*body.free, *indices, *(j for a in mapping.values() for j in a.indices), *bound(body)]
                 for i in indices:
                     if i.name in incoming:
                         new = fresh(i.name, i.extent, taken)
