@@ -11,6 +11,7 @@ import chainrule as cr
 from chainrule.derive.compose import composites
 from chainrule.evaluate.numpy import evaluate, execute
 from chainrule.ir.expr import Expr, Guard
+from chainrule.ir.print import to_text
 from chainrule.ir.walk import transform
 
 MODELS: dict[str, list[Any]] = {
@@ -79,6 +80,22 @@ def test_recurrence_is_said_from_one_linear_output_to_the_one_before() -> None:
     found = form_of(cr.Input(2), cr.Dense(3), "sigmoid", cr.Dense(3), cr.BatchNorm(), "tanh", cr.Dense(2))
     assert [entry for entry in found if entry[0] == "recurrence"] == [("recurrence", "dense2.u", "dense1.u")]
     assert ("map", "dense3.u", "batchnorm1.y") in found
+
+
+class Vanishing(cr.Layer):
+    """y is 0 whatever h is, and h reads every second entry of x."""
+
+    equation = """
+        h[n, i<2] = tanh(x[n, 2*i])
+        y[n, i<2] = h[n, i] - h[n, i]
+    """
+
+
+def test_a_composite_of_the_batch_alone_has_none_of_a_sample() -> None:
+    """With 0 as the error signal of h one line says what x gets; for any signal there is one for each residue."""
+    found = composites(cr.Sequential(cr.Input(2), cr.Dense(3), Vanishing(), loss="half_squared_error").derive())
+    (composite,) = (r for r in found if r.composite.inner.equation.tensor.name == "vanishing1.h")
+    assert composite.sample is None and to_text(composite.composite.result) == "0"
 
 
 def test_a_composite_through_one_unit_keeps_its_concise_form_and_its_jacobians() -> None:
