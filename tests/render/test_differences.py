@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import product
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ class Entries(cr.Layer):
         z[n, i<2, j<2] = g[i]*x[n, 2*i + j]
         y[n, i<2] = sum[j<2](W[i, j]*tanh(z[n, j, 1]))*pad(x, 0)[n, i + 3]
     """
-    init: ClassVar = {"g": cr.normal(1.0, 2), "W": cr.normal(1.0, 2, 2)}
+    init = {"g": cr.normal(1.0, 2), "W": cr.normal(1.0, 2, 2)}  # noqa: RUF012 - as users write it
 
 
 NETWORKS: dict[str, list[Any]] = {
