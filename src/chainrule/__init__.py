@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from chainrule.optim.optimizer import Optimizer
     from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
     from chainrule.optim.sgd import SGD
+    from chainrule.train.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, ReduceOnPlateau
     from chainrule.train.checkpoint import load
     from chainrule.train.data import Standardiser, digits
     from chainrule.train.files import DataSet, read_data
@@ -106,8 +107,11 @@ __all__ = [
     "Add",
     "BatchNorm",
     "BuildError",
+    "CSVLogger",
+    "Callback",
     "Certificate",
     "ChainruleError",
+    "Checkpoint",
     "CompileError",
     "Concat",
     "Conv1d",
@@ -119,6 +123,7 @@ __all__ = [
     "Derivation",
     "DerivationError",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "EquationError",
     "Flatten",
@@ -144,6 +149,7 @@ __all__ = [
     "RMSNorm",
     "RMSProp",
     "ReLU",
+    "ReduceOnPlateau",
     "Reshape",
     "Sequential",
     "ShapeError",
@@ -246,6 +252,7 @@ _WHERE = {
     "optim.optimizer": ("Optimizer",),
     "optim.schedules": ("cosine", "one_cycle", "step_decay", "warm_up"),
     "optim.sgd": ("SGD",),
+    "train.callbacks": ("CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "ReduceOnPlateau"),
     "train.checkpoint": ("load",),
     "nn.standardise": ("Standardise",),
     "train.data": ("Standardiser", "digits"),

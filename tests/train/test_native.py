@@ -224,7 +224,7 @@ def test_workers_of_whom_not_all_were_sent_leave(
     monkeypatch.setattr(runner, "choose", lambda batch: (3, False))
     target = np.eye(3, dtype=np.float32)[y]
     data = {t: x if t.name == "input" else target for t in task.data}
-    start = model._learning(task, cr.SGD(0.1), np.dtype(np.float32)) | {
+    start = model._learning(task, cr.SGD(0.1)) | {
         t: np.full(3, 0.1, np.float32) for t in task.stepwise
     }
 
@@ -243,7 +243,7 @@ def test_workers_of_whom_not_all_were_sent_leave(
 
 def test_ctrl_c_while_an_epoch_is_evaluated_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     model, (x, y) = classifier(), samples(24)
-    found = model._evaluate(*model._labelled(x, y, None, model.dtype), "classes", None, None)
+    found = model._evaluate(model.feed.rows(x, y, None, model.dtype), "classes", None, None)
     answers = iter([found])
 
     def evaluate(*arguments: Any) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -14,20 +15,22 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.compile import checked_loops, evaluation, forward, gradients, training
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
-from chainrule.errors import CompileError, DataError, ModelError
+from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.loops.task import Task
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Input, Layer, Node, show
 from chainrule.nn.losses import Labels, Loss, loss_named
-from chainrule.nn.network import Network, assemble, check_inference, needed, order
+from chainrule.nn.network import Network, assemble, check_inference, needed
 from chainrule.nn.text import penalty
-from chainrule.optim.named import optimizer_named
+from chainrule.optim.named import Unknown, optimizer_named, saved_optimizer
 from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
-from chainrule.train.data import as_input, as_target, is_one_hot, split
+from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
+from chainrule.train.feed import WEIGHT, Feed, Rows, Samples
+from chainrule.train.fit import Course, first_not_finite
 from chainrule.train.history import History
 from chainrule.train.parameters import Parameters, checked
 from chainrule.train.progress import progress
@@ -35,6 +38,7 @@ from chainrule.train.runners import (
     Again,
     Executor,
     NativeRunner,
+    NumpyRunner,
     Runner,
     check_count,
     check_executor,
@@ -45,8 +49,7 @@ from chainrule.train.runners import (
     runner,
     workers_for,
 )
-from chainrule.train.shuffle import words_for
-from chainrule.train.weights import as_weight, without_masked
+from chainrule.train.state import Training
 from chainrule.verify.loops import Loops
 
 if TYPE_CHECKING:
@@ -56,9 +59,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Path = str | PathLike[str]
-Samples = Any  # what NumPy makes an array of; for several inputs, a tuple of such
 DTypes = ("float32", "float64")
-WEIGHT = "weight"  # the input that holds the weights of samples
 CHUNK = 1024  # samples in one pass of predict and evaluate
 RUNNERS = 16  # kinds of tasks that are kept ready
 FEW, MANY = 9, 64  # from so many samples on they go into the lanes of code that is laid out for so many at once
@@ -145,6 +146,8 @@ class Model:
         self._weighted: dict[int, tuple[Network, Derivation]] = {}
         self._runners: dict[Hashable, Runner] = {}
         self._again: dict[Hashable, Again] = {}
+        self.feed = Feed(self.network, self.inputs, output, self.loss)
+        self._training: Training | None = None
         self._values: dict[str, Array] = {}
         self._states: dict[str, Array] = {}
 
@@ -183,7 +186,7 @@ class Model:
     def summary(self) -> str:
         """One line for each use of a layer: its name, output shape, and number of parameters."""
         rows = [("layer", "output", "parameters")]
-        rows += [(t.name, show(t.shape), "") for t in self._input_tensors]
+        rows += [(t.name, show(t.shape), "") for t in self.feed.inputs]
         seen: set[str] = set()
         for block in self.network.blocks:
             count = 0 if block.label in seen else sum(self._values[t.name].size for t, _ in block.parameters)
@@ -198,7 +201,7 @@ class Model:
         return self._derived(self.network)
 
     def _derived(self, net: Network) -> Derivation:
-        wrt = (*net.training.parameters, *(t for t in self._input_tensors if t.dtype == "real"))
+        wrt = (*net.training.parameters, *(t for t in self.feed.inputs if t.dtype == "real"))
         return printable(derive_program(net.training, net.loss, wrt, layers=net.labels))
 
     def derive(self) -> Derivation:
@@ -227,50 +230,6 @@ class Model:
 
     # Values
 
-    @property
-    def _input_tensors(self) -> tuple[Tensor, ...]:
-        return tuple(t for t in self.network.training.inputs if t is not self.network.target)
-
-    def _reader(self, tensor: Tensor) -> str:
-        """The layer that reads an input."""
-        for number, node in enumerate(self.inputs):
-            if self._input_tensors[number] is tensor:
-                for block, other in zip(self.network.blocks, self._layer_nodes, strict=True):
-                    if node in other.parents:
-                        return block.label
-        return "the model"
-
-    @cached_property
-    def _layer_nodes(self) -> list[Node]:
-        return [node for node in order(self.output) if node.layer is not None]
-
-    def _given(self, x: Samples, dtype: np.dtype[Any]) -> dict[str, Array]:
-        tensors = self._input_tensors
-        several: list[Any]
-        if len(tensors) == 1:
-            several = [x]
-        elif isinstance(x, (tuple, list)) and len(x) == len(tensors):  # pyright: ignore[reportUnknownArgumentType]
-            several = list(x)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        else:
-            raise DataError(f"the model has {len(tensors)} inputs", fix="give x as a tuple with one array for each")
-        given = {t.name: as_input(v, t, self._reader(t), dtype) for t, v in zip(tensors, several, strict=True)}
-        lengths = {len(v) for v in given.values()}
-        if len(lengths) > 1:
-            raise DataError(f"the inputs have different numbers of samples: {sorted(lengths)}")
-        return given
-
-    def _labelled(
-        self, x: Samples, y: ArrayLike, weight: ArrayLike | None, dtype: np.dtype[Any]
-    ) -> tuple[dict[str, Array], Array]:
-        """What a network with a loss is given, the weights "weight" among it where there are some, and the target."""
-        loss, shape = self._need_loss(), self.network.logits.shape
-        given = self._given(x, dtype)
-        samples = len(next(iter(given.values())))
-        if weight is not None:
-            given[WEIGHT] = as_weight(weight, loss.entries(shape), samples, dtype)
-            y = without_masked(y, given[WEIGHT], shape)
-        return given, as_target(y, shape, loss.labels, samples, dtype)
-
     def _programs(self, given: Mapping[str, Array]) -> tuple[Network, Derivation]:
         """The network and its derivation: those whose loss is weighted where weights are among what is given."""
         rank = given[WEIGHT].ndim if WEIGHT in given else 0
@@ -280,11 +239,6 @@ class Model:
             net = assemble(self.inputs, self.output, self.loss, self.l2, rank)
             self._weighted[rank] = net, self._derived(net)
         return self._weighted[rank]
-
-    def _need_loss(self) -> Loss:
-        if self.loss is None:
-            raise ModelError("the model has no loss", fix='give it one: cr.Sequential(…, loss="softmax_cross_entropy")')
-        return self.loss
 
     def _kept(self, task: Task, dtype: np.dtype[Any] | None = None) -> dict[Tensor, Array]:
         """The parameters and states of a task, in the model's type or another."""
@@ -296,11 +250,11 @@ class Model:
                 kept[tensor] = array if array.dtype == wanted else array.astype(wanted)
         return kept
 
-    def _learning(self, task: Task, rule: Optimizer, dtype: np.dtype[Any]) -> dict[Tensor, Array]:
+    def _learning(self, task: Task, rule: Optimizer) -> dict[Tensor, Array]:
         """Copies of what a task of training keeps, and what its optimizer keeps before the first step."""
-        start = rule.start(self.network.training.parameters, dtype)
-        kept = {t: aligned(a) for t, a in self._kept(task, dtype).items()}
-        return kept | {t: aligned(start.pop(t.name)) for t in task.kept if t.name in start}
+        start = rule.start(self.network.training.parameters, self.dtype)
+        kept = {t: aligned(a) for t, a in self._kept(task).items()}
+        return kept | {t: aligned(start[t.name]) for t in task.kept if t.name in start}
 
     def _runner(
         self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
@@ -322,7 +276,7 @@ class Model:
         if again is not None and (result := again(x, self._values, self._states)) is not None:
             return result
         check_inference(self.network)
-        given = self._given(x, self.dtype)
+        given = self.feed.samples(x, self.dtype)
         samples = len(next(iter(given.values())))
         made = self._runner(
             ("forward", tensor), lambda: forward(self.network, tensor), MANY if samples >= FEW else 1, executor, workers
@@ -350,24 +304,19 @@ class Model:
     ) -> dict[str, float]:
         """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes: of
         those whose weight is not 0. The options are as for `fit`."""
-        given, target = self._labelled(x, y, sample_weight, self.dtype)
-        return self._evaluate(given, target, self._classes(target), executor, workers)
-
-    def _classes(self, target: Array) -> Labels:
-        """How accuracy is counted: not at all for numbers, unless every target is a class."""
-        loss = self._need_loss()
-        return "classes" if loss.labels == "numbers" and is_one_hot(target) else loss.labels
+        rows = self.feed.rows(x, y, sample_weight, self.dtype)
+        return self._evaluate(rows, self.feed.labels(rows.target), executor, workers)
 
     def _evaluate(
-        self, given: Mapping[str, Array], target: Array, labels: Labels, executor: Executor | None, workers: int | None
+        self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None
     ) -> dict[str, float]:
         check_inference(self.network)
-        net = self._programs(given)[0] if WEIGHT in given else self.network
+        net = self._programs(rows.given)[0] if WEIGHT in rows.given else self.network
         assert net.target and net.loss
         made = self._runner(("evaluate", net.weight, labels), lambda: evaluation(net, labels), MANY, executor, workers)
-        data = {t: ({**given, net.target.name: target})[t.name] for t in made.task.data}
-        outputs, _ = made.run(data, self._kept(made.task), np.arange(len(target)), CHUNK)
-        return metrics_of(made.task, outputs, len(target), CHUNK)
+        samples = len(rows.target)
+        outputs, _ = made.run(rows.over(made.task.data, net.target), self._kept(made.task), first(samples), CHUNK)
+        return metrics_of(made.task, outputs, samples, CHUNK)
 
     def gradients(
         self,
@@ -387,22 +336,35 @@ class Model:
         if dtype is not None and dtype not in DTypes:
             raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
         kind = self.dtype if dtype is None else np.dtype(dtype)
-        given, target = self._labelled(x, y, sample_weight, kind)
-        net, derivation = self._programs(given)
+        rows = self.feed.rows(x, y, sample_weight, kind)
+        (net, derivation), samples = self._programs(rows.given), len(rows.target)
         assert net.target and net.loss
         made = self._runner(
-            ("gradients", net.weight), lambda: gradients(net, derivation), len(target), executor, None, kind
+            ("gradients", net.weight), lambda: gradients(net, derivation), samples, executor, None, kind
         )
-        data = {t: ({**given, net.target.name: target})[t.name] for t in made.task.data if t not in made.task.drawn}
-        outputs, _ = made.run(
-            data, self._kept(made.task, kind), np.arange(len(target)), len(target), seed=_seed(seed)
-        )
+        data = rows.over((t for t in made.task.data if t not in made.task.drawn), net.target)
+        outputs, _ = made.run(data, self._kept(made.task, kind), first(samples), samples, seed=_seed(seed))
         found = {name: outputs[tensor] for name, tensor in derivation.gradients.items()}
         return float(outputs[net.loss][0]), {
             name: array if SAMPLES in derivation.gradients[name].shape else array[0] for name, array in found.items()
         }
 
     # Training
+
+    @property
+    def training(self) -> Training:
+        """Where training stands: steps and epochs done, what the optimizer keeps. Raises ModelError before any."""
+        if self._training is None:
+            raise ModelError("the model has not been trained", fix="call fit first")
+        return self._training
+
+    @property
+    def has_trained(self) -> bool:
+        return self._training is not None
+
+    def goes_on(self, state: Training) -> None:
+        """Training stands there."""
+        self._training = state
 
     def fit(
         self,
@@ -415,15 +377,32 @@ class Model:
         sample_weight: ArrayLike | None = None,
         validation_split: float | None = None,
         validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
-        seed: int = 0,
+        shuffle: bool = True,
+        seed: int | None = None,
+        resume: bool = False,
+        restart: bool = False,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        callbacks: Iterable[Callback | Callable[[Model, Mapping[str, float]], bool | None]] = (),
         verbose: bool = True,
         executor: Executor | None = None,
         workers: int | None = None,
     ) -> History:
         """Train by mini-batches. `optimizer` is one of cr.SGD, cr.Adam, … or a name: "sgd" (rate 0.1, momentum 0.9, as
         without one), "nesterov" (the same), "adam", "adamw", "rmsprop", "adagrad" (as their classes without options).
+
+        A further call goes on where the last one ended, with what the optimizer keeps, its schedule and the random
+        draws: 5 epochs and 5 more are the bits of 10. Another optimizer begins anew and says so, as `restart` does
+        without a word; the parameters stay. `resume` finishes the call that was interrupted, in this process or before
+        the model was saved, up to the same epoch; where none was, it is a call as any other, or nothing.
+
         `sample_weight` holds a weight of each sample's loss, (N,), or of each output's; the loss is still the mean
         over N, and where a weight is 0 the target may be NaN. `validation_data` is (x, y) or (x, y, sample_weight).
+        With `patience` the run ends when the loss of what is held out (else of what is trained on) has not fallen by
+        more than `min_delta` for so many epochs, and `restore_best` brings back the parameters of the best one;
+        `callbacks` are cr.Checkpoint, cr.CSVLogger, …, or functions (model, metrics).
+
         The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
         what is learnt; the same seed and data give the same bits. `executor` is "native", code made from the
         derivation for this machine, or "numpy"; without one it is native where the model is of float32 and there is a C
@@ -435,76 +414,89 @@ class Model:
         check_count("epochs", epochs, 10)
         check_count("batch_size", batch_size, 10)
         check_executor(executor)
-        rule = optimizer_named(optimizer)
-        seed = _seed(seed)
-        rng = np.random.default_rng(seed)
-        given, target = self._labelled(x, y, sample_weight, self.dtype)
-        labels = self._classes(target)
-        given, target, held = self._held_out(given, target, validation_split, validation_data, rng)
-        net, derivation = self._programs(given)
+        listed = callbacks_of(callbacks)
+        if patience is not None:
+            listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
+        state = self._begun(optimizer, seed, restart)
+        rows, held = self.feed.held_out(
+            self.feed.rows(x, y, sample_weight, self.dtype), validation_split, validation_data, state.seed
+        )
+        labels = self.feed.labels(rows.target)
+        course = self._course(state, rows, labels, min(batch_size, len(rows.target)), executor, workers)
+        course.shuffle, course.callbacks = shuffle, in_order(listed)
+        if held is not None:
+            course.evaluate = lambda: {
+                f"val_{name}": value for name, value in self._evaluate(held, labels, executor, workers).items()
+            }
+        if resume and state.goal and not state.unfinished:
+            return state.history
+        self._training = state
+        course.prepare(None if resume and state.unfinished else state.epochs + epochs)
+        with progress(state.goal, verbose, first=state.epochs) as report:
+            return course.train(report)
+
+    def train_on_batch(
+        self, x: Samples, y: ArrayLike, *, optimizer: Optimizer | str | None = None,
+        sample_weight: ArrayLike | None = None, executor: Executor | None = None, workers: int | None = None,
+    ) -> dict[str, float]:
+        """One step over these samples as one batch, {"loss", "accuracy"} before it. It goes on where training stands;
+        epochs are the caller's to count.
+
+        Raises DataError and ShapeError for the data, ModelError where the loss is not finite.
+        """
+        state = self._begun(optimizer, None, False)
+        rows = self.feed.rows(x, y, sample_weight, self.dtype)
+        course = self._course(state, rows, self.feed.labels(rows.target), len(rows.target), executor, workers)
+        self._training = state
+        return course.step()
+
+    def _begun(self, optimizer: Optimizer | str | None, seed: int | None, restart: bool) -> Training:
+        """Where training goes on: where it stands, unless it begins anew."""
+        state, rule = self._training, None if optimizer is None else optimizer_named(optimizer)
+        if state is None or restart:
+            return Training(rule or optimizer_named(None), _seed(seed or 0))
+        if rule is not None and saved_optimizer(rule) != saved_optimizer(state.optimizer):
+            warnings.warn(
+                f"the optimizer is another one, and begins anew: {rule} after {state.optimizer}", RuntimeWarning, 3
+            )
+            return Training(rule, _seed(state.seed if seed is None else seed))
+        state.optimizer = rule or state.optimizer
+        if isinstance(state.optimizer, Unknown):
+            raise ModelError(f"the model was trained with {state.optimizer}", fix="give that optimizer to fit")
+        state.seed = _seed(state.seed if seed is None else seed)
+        return state
+
+    def _course(
+        self, state: Training, rows: Rows, labels: Labels, batch: int, executor: Executor | None, workers: int | None
+    ) -> Course:
+        """What trains on these rows."""
+        (net, derivation), rule = self._programs(rows.given), state.optimizer
         assert net.target
-        batch = min(batch_size, len(target))
         made = self._runner(
             ("training", net.weight, labels, rule), lambda: training(net, derivation, rule, labels), batch, executor,
             workers, looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
-        task, samples = made.task, len(target)
-        kept = self._learning(task, rule, self.dtype)
-        data = {t: {**given, net.target.name: target}[t.name] for t in task.data if t not in task.drawn}
-        history, steps = History(), -(-samples // batch_size)
-        with progress(epochs, verbose) as report:
-            try:
-                for epoch in range(epochs):
-                    def tell(done: int, epoch: int = epoch) -> None:
-                        report.step(epoch, min(done * batch_size / samples, 1.0))
+        task, kept = made.task, dict[Tensor, Array]()
+        start = rule.start(self.network.training.parameters, self.dtype)
+        state.kept = {name: aligned(state.kept.get(name, value), self.dtype) for name, value in start.items()}
 
-                    if epoch == 0 or callable(rule.rate):
-                        kept |= {t: rates(rule, epoch * steps, steps, self.dtype) for t in task.stepwise}
-                    order = made.shuffled(samples, words_for(samples, rng))
-                    try:
-                        outputs, failed = made.run(
-                            data, kept, order, batch_size, seed=seed, before=epoch * steps, report=tell
-                        )
-                    finally:
-                        self._take(task, kept)
-                    if failed >= 0:
-                        loss = float(outputs[task.outputs[0]][failed])
-                        raise ModelError(
-                            f"the loss became {loss} in epoch {epoch + 1}",
-                            about=f"step {epoch * steps + failed + 1} of {rule}",
-                            fix="choose a lower rate; the parameters are those before this step",
-                        )
-                    metrics = metrics_of(task, outputs, samples, batch_size)
-                    if held:
-                        found = self._evaluate(*held, labels, executor, workers)
-                        metrics |= {f"val_{name}": v for name, v in found.items()}
-                    history.add(metrics)
-                    report.epoch(epoch, metrics)
-            except KeyboardInterrupt:
-                history.interrupted = True
-        return history
+        def give() -> None:
+            """The runner's arrays are the model's, copied where somebody else has written those."""
+            for tensor, array in self._kept(task).items():
+                if kept.get(tensor) is not array:
+                    kept[tensor] = aligned(array)
+            kept.update({t: state.kept[t.name] for t in task.kept if t.name in state.kept})
 
-    def _held_out(
-        self, given: dict[str, Array], target: Array, fraction: float | None,
-        data: tuple[Any, Any] | tuple[Any, Any, Any] | None, rng: np.random.Generator,
-    ) -> tuple[dict[str, Array], Array, tuple[dict[str, Array], Array] | None]:
-        """What is trained on, and what is held out: a drawn part of it, or other data, or nothing."""
-        if data is not None and fraction is not None:
-            raise ModelError("validation_data and validation_split are both given", fix="give one of them")
-        if data is not None:
-            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise DataError(
-                    "validation_data is neither (x, y) nor (x, y, sample_weight)",
-                    about="validation_data",
-                    fix="write validation_data=(x_val, y_val)",
-                )
-            weight = data[2] if len(data) == 3 else None
-            return given, target, self._labelled(data[0], data[1], weight, self.dtype)
-        if fraction is None:
-            return given, target, None
-        train, test = split(len(target), fraction, rng)
-        held = {name: v[test] for name, v in given.items()}, target[test]
-        return {name: v[train] for name, v in given.items()}, target[train], held
+        def take() -> None:
+            for mine in (self._values, self._states, state.kept):
+                mine.update({t.name: kept[t] for t in task.kept if t.name in mine})
+
+        def blame(failed: NDArray[np.int64]) -> str:
+            values = NumpyRunner(task, self.dtype).values(data, kept, failed, state.seed, state.steps)
+            return first_not_finite(task.equations, values, net.labels)
+
+        data = rows.over((t for t in task.data if t not in task.drawn), net.target)
+        return Course(self, state, made, data, kept, len(rows.target), batch, give, take, blame)
 
     def profile(
         self, x: Samples, y: ArrayLike, *, batch_size: int = 32, optimizer: Optimizer | str | None = None
@@ -551,24 +543,19 @@ class Model:
         if self.dtype != np.float32:
             raise CompileError(f"native code computes in float32, and the model in {self.dtype}")
         rule = optimizer_named(optimizer)
-        given, target = self._labelled(x, y, None, self.dtype)
-        net, derivation = self._programs(given)
+        rows = self.feed.rows(x, y, None, self.dtype)
+        (net, derivation), samples = self._programs(rows.given), len(rows.target)
         assert net.target
-        task = training(net, derivation, rule, self._classes(target))
-        batch_size = min(batch_size, len(target))
-        order = np.resize(np.arange(len(target)), max(batch_size, len(target) // batch_size * batch_size))
+        task = training(net, derivation, rule, self.feed.labels(rows.target))
+        batch_size = min(batch_size, samples)
+        order = np.resize(np.arange(samples), max(batch_size, samples // batch_size * batch_size))
         steps = len(order) // batch_size
-        kept = self._learning(task, rule, np.dtype(np.float32))
+        kept = self._learning(task, rule)
         kept |= {t: rates(rule, 0, steps, np.dtype(np.float32)) for t in task.stepwise}
-        arrays = {**given, net.target.name: target}
         kinds = {"integer": np.int32, "real": np.float32}
-        data = {t: np.ascontiguousarray(arrays[t.name], kinds[t.dtype]) for t in task.data if t not in task.drawn}
+        data = rows.over((t for t in task.data if t not in task.drawn), net.target)
+        data = {t: np.ascontiguousarray(array, kinds[t.dtype]) for t, array in data.items()}
         return Run(task, data, kept, batch_size, order)
-
-    def _take(self, task: Task, kept: Mapping[Tensor, Array]) -> None:
-        """Make what a run has learnt the model's own."""
-        for mine in (self._values, self._states):
-            mine.update({t.name: kept[t] for t in task.kept if t.name in mine})
 
     def save(self, path: Path) -> None:
         """Write the architecture, the parameters and the states as a safetensors file.

@@ -1,0 +1,70 @@
+"""Where training stands: all that its next step depends on beside the parameters, the layers' states and the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.optim.optimizer import Optimizer
+from chainrule.train.history import History
+from chainrule.train.shuffle import words_for
+
+Array = NDArray[Any]
+WHOLE = 1 << 26  # bytes of an array up to which all of it is looked at
+ROWS = 4096  # of a larger one, so many rows, evenly spread
+
+
+@dataclass
+class Training:
+    """`kept` is what the optimizer keeps, by name; `steps` and `epochs` are done, of the epoch that is begun `done`
+    steps, whose outputs are `seen`; `rows` is the digest of what that epoch goes over. The call of `fit` that came
+    last ends, or was to end, with epoch `goal`; `history` is that call's. The rate is `factor` times the optimizer's.
+    `memory` is what each callback remembers, by its name."""
+
+    optimizer: Optimizer
+    seed: int = 0
+    kept: dict[str, Array] = field(default_factory=dict[str, Array])
+    steps: int = 0
+    epochs: int = 0
+    done: int = 0
+    seen: list[Array] = field(default_factory=list[Array])
+    rows: str = ""
+    goal: int = 0
+    factor: float = 1.0
+    history: History = field(default_factory=History)
+    memory: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last call of `fit` ended before its last epoch, and no callback ended it."""
+        return self.epochs < self.goal and not self.history.stopped
+
+    def order(self, samples: int) -> NDArray[np.uint64]:
+        """The words of which the order of this epoch's samples is made, two samples a word (`shuffle.shuffled`): they
+        depend on the seed and the number of the epoch alone."""
+        return words_for(samples, np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.epochs,))))
+
+    def forget_epoch(self) -> None:
+        """Let the epoch that is begun begin anew."""
+        self.done, self.seen, self.rows = 0, [], ""
+
+
+def digest(arrays: Mapping[str, Array], *more: object) -> str:
+    """A digest of rows: of all bytes of a small array, of some rows of a large one."""
+    found = blake2b(repr(more).encode(), digest_size=16)
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        part = array if array.nbytes <= WHOLE else array[np.linspace(0, len(array) - 1, ROWS).astype(np.int64)]
+        found.update(np.ascontiguousarray(part).data)
+    return found.hexdigest()
+
+
+def joined(one: Sequence[Array], other: Sequence[Array], count: int) -> list[Array]:
+    """The outputs of the steps seen so far, and of `count` more."""
+    more = [array[:count] for array in other]
+    return [np.concatenate(pair) for pair in zip(one, more, strict=True)] if one else more
