@@ -136,7 +136,7 @@ def test_an_epoch_that_was_begun_over_other_rows_begins_anew_and_says_so(data: t
     assert made.training.steps == 7 + STEPS and made.training.epochs == 2
 
 
-def test_resume_without_an_interruption_is_a_call_as_any_other_and_then_none(data: tuple[np.ndarray, np.ndarray]) -> None:
+def test_resume_of_what_was_not_interrupted_is_a_call_as_any_other(data: tuple[np.ndarray, np.ndarray]) -> None:
     whole, other = model(), model()
     fitted(whole, data)
     first = fitted(other, data, resume=True)
@@ -212,7 +212,6 @@ def test_a_run_is_saved_at_its_best_epoch_only(data: tuple[np.ndarray, np.ndarra
 
 
 def test_a_loss_that_is_not_finite_says_where_that_began(data: tuple[np.ndarray, np.ndarray]) -> None:
-    x, y = data
     made = cr.Sequential(cr.Input(6), cr.Dense(4), cr.Dense(3), loss="softmax_cross_entropy")
     made.parameters["dense2.W"] = np.full((3, 4), 3e38, np.float32)
     with pytest.raises(cr.ModelError, match=r"it began with dense2\.u of dense2"):
@@ -243,10 +242,6 @@ def test_a_mistake_is_an_error_with_its_fix(what: str) -> None:
 # Files
 
 
-class Full(OSError):
-    pass
-
-
 @pytest.mark.parametrize("call", ["fsync", "replace", "fdopen", "chmod"])
 def test_a_file_that_cannot_be_replaced_stays(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever operation fails: a disk that is full, a process that is killed."""
@@ -255,7 +250,7 @@ def test_a_file_that_cannot_be_replaced_stays(call: str, tmp_path: Path, monkeyp
     before = path.read_bytes()
 
     def fail(*given: Any, **options: Any) -> Any:
-        raise Full(28, "No space left on device")
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
