@@ -20,6 +20,7 @@ from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import loss_saved
 from chainrule.nn.network import order
 from chainrule.optim.named import Unknown, restored_optimizer, saved_optimizer
+from chainrule.optim.optimizer import Optimizer
 from chainrule.train.atomic import replaced
 from chainrule.train.history import History
 from chainrule.train.model import Model, Path
@@ -37,6 +38,13 @@ _DAMAGED = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError,
 def save(model: Model, path: Path) -> None:
     """Raises ModelError where an option of a layer cannot be written as JSON; OSError, as `open` does, with the path,
     where the file cannot be written."""
+    data = to_bytes(model)
+    with replaced(path) as file:
+        file.write(data)
+
+
+def to_bytes(model: Model) -> bytes:
+    """The file's content. Raises ModelError where an option of a layer cannot be written as JSON."""
     from safetensors.numpy import save as serialise  # pyright: ignore[reportUnknownVariableType]
 
     nodes = order(model.output)
@@ -67,9 +75,20 @@ def save(model: Model, path: Path) -> None:
         raise ModelError(
             f"an option cannot be saved: {error}", fix="give layers, optimizers and callbacks numbers, texts and lists"
         ) from None
-    data = serialise(arrays, {KEY: text, DIGEST: _digest(text, arrays)})
-    with replaced(path) as file:
-        file.write(data)
+    return serialise(arrays, {KEY: text, DIGEST: _digest(text, arrays)})
+
+
+def from_bytes(data: bytes, custom: Mapping[str, type[Layer]], optimizer: Optimizer | None) -> Model:
+    """A model out of `to_bytes`, with the classes of its author's own layers and the optimizer that it was trained
+    with: a copy in this process or another."""
+    from safetensors.numpy import load as deserialise  # pyright: ignore[reportUnknownVariableType]
+
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+    model = _build(json.loads(metadata[KEY]), deserialise(data), {**LAYERS, **custom})
+    if optimizer is not None:
+        model.training.optimizer = optimizer
+    return model
 
 
 def _digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -19,8 +18,8 @@ from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.loops.task import Task
-from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Input, Layer, Node, show
+from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels, Loss, loss_named
 from chainrule.nn.network import Network, assemble, check_inference, needed
 from chainrule.nn.text import penalty
@@ -32,7 +31,7 @@ from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_
 from chainrule.train.feed import WEIGHT, Feed, Rows, Samples
 from chainrule.train.fit import Course, first_not_finite
 from chainrule.train.history import History
-from chainrule.train.parameters import Parameters, checked
+from chainrule.train.parameters import Parameters
 from chainrule.train.progress import progress
 from chainrule.train.runners import (
     Again,
@@ -50,6 +49,7 @@ from chainrule.train.runners import (
     workers_for,
 )
 from chainrule.train.state import Training
+from chainrule.train.values import Values
 from chainrule.verify.loops import Loops
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ class Model:
     ) -> None:
         seed = _seed(seed)
         self._build(inputs, output, loss, l2, dtype)
-        rng = np.random.default_rng(seed)
-        self._values = self._start(rng, self.network.initial)
-        self._states = self._start(rng, self.network.initial_states)
+        self.values.draw(np.random.default_rng(seed))
 
     @classmethod
     def restored(
@@ -109,17 +107,7 @@ class Model:
         array that is missing or of another shape: that is a ModelError."""
         model = Model.__new__(cls)
         model._build(inputs, output, loss, l2, dtype)
-        wanted = {**model.network.initial, **model.network.initial_states}
-        if wanted.keys() != arrays.keys():
-            odd = [ascii(name)[1:-1] for name in sorted(wanted.keys() ^ arrays.keys())]
-            more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
-            raise ModelError(
-                f"the arrays do not fit the layers: {', '.join(odd[:5])}{more}",
-                fix="give the layer's class as it was when the model was saved",
-            )
-        values = {name: checked(name, arrays[name], _extents(one), model.dtype) for name, one in wanted.items()}
-        model._values = {name: values[name] for name in model.network.initial}
-        model._states = {name: values[name] for name in model.network.initial_states}
+        model.values.restore(arrays)
         return model
 
     def _build(
@@ -148,33 +136,19 @@ class Model:
         self._again: dict[Hashable, Again] = {}
         self.feed = Feed(self.network, self.inputs, output, self.loss)
         self._training: Training | None = None
-        self._values: dict[str, Array] = {}
-        self._states: dict[str, Array] = {}
-
-    def _start(self, rng: np.random.Generator, initial: Mapping[str, Initialiser]) -> dict[str, Array]:
-        values: dict[str, Array] = {}
-        for name, one in initial.items():
-            # NumPy says ValueError or OverflowError of what no address could reach, MemoryError of what is not there.
-            shape = _extents(one)
-            if math.prod(shape) >= 2**60:
-                raise _too_large(name, shape)
-            try:
-                values[name] = aligned(one.draw(rng, shape), self.dtype)
-            except MemoryError:
-                raise _too_large(name, shape) from None
-        return values
+        self.values = Values(self.network, self.dtype)
 
     # What the model is
 
     @property
     def parameters(self) -> Parameters:
         """Name -> array, "dense1.W" (outputs, inputs). Values can be assigned; shapes are checked."""
-        return Parameters(self._values)
+        return Parameters(self.values.parameters, self.values.spread)
 
     @property
     def states(self) -> Parameters:
         """What layers keep between training steps, such as running means: name -> array."""
-        return Parameters(self._states)
+        return Parameters(self.values.states, self.values.spread)
 
     def __getitem__(self, label: str) -> Layer:
         for name, layer in self.network.layers:
@@ -189,10 +163,10 @@ class Model:
         rows += [(t.name, show(t.shape), "") for t in self.feed.inputs]
         seen: set[str] = set()
         for block in self.network.blocks:
-            count = 0 if block.label in seen else sum(self._values[t.name].size for t, _ in block.parameters)
+            count = 0 if block.label in seen else sum(self.values[t.name].size for t, _ in block.parameters)
             seen.add(block.label)
             rows.append((block.label, show(block.output.shape), f"{count:,}" if count else ""))
-        rows.append(("", "total", f"{sum(v.size for v in self._values.values()):,}"))
+        rows.append(("", "total", f"{sum(v.size for v in self.values.parameters.values()):,}"))
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows)
 
@@ -244,9 +218,8 @@ class Model:
         """The parameters and states of a task, in the model's type or another."""
         wanted, kept = dtype or self.dtype, dict[Tensor, Array]()
         for tensor in task.kept:
-            values = self._values if tensor.name in self._values else self._states
-            if tensor.name in values:
-                array = values[tensor.name]
+            if tensor.name in self.values.initial:
+                array = self.values[tensor.name]
                 kept[tensor] = array if array.dtype == wanted else array.astype(wanted)
         return kept
 
@@ -273,7 +246,7 @@ class Model:
     def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
         key = tensor, executor, workers
         again = self._again.get(key)
-        if again is not None and (result := again(x, self._values, self._states)) is not None:
+        if again is not None and (result := again(x, self.values.parameters, self.values.states)) is not None:
             return result
         check_inference(self.network)
         given = self.feed.samples(x, self.dtype)
@@ -286,6 +259,14 @@ class Model:
         if isinstance(made, NativeRunner) and samples < FEW and len(inputs) == 1 and not made.whole:
             self._again[key] = Again(made, kept, samples, outputs[tensor])
         return outputs[tensor]
+
+    def activations(
+        self, x: Samples, layer: str, *, executor: Executor | None = None, workers: int | None = None
+    ) -> Array:
+        """What a layer gives for each sample, outside of training: model.activations(x, "relu1"). Raises ModelError for
+        a layer that there is not."""
+        self[layer]
+        return self._forward(x, self.network.outputs[layer], executor, workers)
 
     def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid). `executor`
@@ -488,8 +469,9 @@ class Model:
             kept.update({t: state.kept[t.name] for t in task.kept if t.name in state.kept})
 
         def take() -> None:
-            for mine in (self._values, self._states, state.kept):
+            for mine in (self.values.parameters, self.values.states, state.kept):
                 mine.update({t.name: kept[t] for t in task.kept if t.name in mine})
+            self.values.spread()
 
         def blame(failed: NDArray[np.int64]) -> str:
             values = NumpyRunner(task, self.dtype).values(data, kept, failed, state.seed, state.steps)
@@ -557,6 +539,36 @@ class Model:
         data = {t: np.ascontiguousarray(array, kinds[t.dtype]) for t, array in data.items()}
         return Run(task, data, kept, batch_size, order)
 
+    def copy_weights(self, other: Model, mapping: Mapping[str, str] | None = None) -> list[str]:
+        """Take the parameters and states of another model: those of the same name and shape, or those that `mapping`
+        names, a layer or an array of this model -> one of the other. Returns the names of what was taken.
+
+        Raises ModelError for a name that there is not, ShapeError where shapes differ.
+        """
+        theirs = {**other.parameters, **other.states}
+        if mapping is None:
+            pairs = {n: n for n in self.values.initial if n in theirs and theirs[n].shape == self.values[n].shape}
+        else:
+            pairs = dict[str, str]()
+            for mine, from_ in mapping.items():
+                own = [n for n in self.values.initial if n == mine or n.startswith(f"{mine}.")]
+                if not own:
+                    self[mine]  # a layer without parameters has nothing to take; else this says what there is
+                pairs |= {n: from_ + n[len(mine) :] for n in own}
+        for mine, from_ in pairs.items():
+            if from_ not in theirs:
+                raise ModelError(f"the other model has no {from_!r}", fix=f"it has {', '.join(theirs)}")
+            target = self.parameters if mine in self.parameters else self.states
+            target[mine] = theirs[from_]
+        return list(pairs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as a saved model is, with where its training stands."""
+        from chainrule.train.checkpoint import from_bytes, to_bytes
+
+        own = {type(layer).__name__: type(layer) for _, layer in self.network.layers if not in_library(layer)}
+        return from_bytes, (to_bytes(self), own, self._training and self._training.optimizer)
+
     def save(self, path: Path) -> None:
         """Write the architecture, the parameters and the states as a safetensors file.
 
@@ -567,9 +579,8 @@ class Model:
         save(self, path)
 
 
-def _extents(initial: Initialiser) -> tuple[int, ...]:
-    """The shape of a parameter, which `assemble` gives in numbers."""
-    return tuple(int(extent) for extent in initial.shape)
+def in_library(layer: Layer) -> bool:
+    return LAYERS.get(type(layer).__name__) is type(layer)
 
 
 def _seed(value: int) -> int:
@@ -577,9 +588,3 @@ def _seed(value: int) -> int:
     if not whole or value < 0:
         raise ModelError(f"seed must be a whole number that is not negative, not {value!r}", fix="write seed=0")
     return int(value)
-
-
-def _too_large(name: str, shape: tuple[int, ...]) -> ModelError:
-    return ModelError(
-        f"the parameter {name} of shape {shape} does not fit into memory", about=name, fix="give the layer fewer units"
-    )

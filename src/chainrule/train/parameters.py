@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,8 +17,8 @@ class Parameters(Mapping[str, NDArray[Any]]):
     """Name -> array, in the order of the layers. `parameters["dense1.W"] = w` assigns the values of an array of the
     same shape; the arrays themselves cannot be written to."""
 
-    def __init__(self, values: dict[str, NDArray[Any]]) -> None:
-        self._values = values
+    def __init__(self, values: dict[str, NDArray[Any]], changed: Callable[[], None]) -> None:
+        self._values, self._changed = values, changed
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         self._known(name)
@@ -30,6 +30,7 @@ class Parameters(Mapping[str, NDArray[Any]]):
         self._known(name)
         old = self._values[name]
         self._values[name] = checked(name, value, old.shape, old.dtype)
+        self._changed()
 
     def _known(self, name: str) -> None:
         if name not in self._values:
