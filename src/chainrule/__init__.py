@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from chainrule.train.data import Standardiser, digits
     from chainrule.train.files import DataSet, read_data
     from chainrule.train.history import History
+    from chainrule.train.metrics import METRICS
     from chainrule.train.model import Model
     from chainrule.train.models import read_model
     from chainrule.train.sequential import Sequential
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ELU",
     "GELU",
+    "METRICS",
     "SELU",
     "SGD",
     "Adagrad",
@@ -258,6 +260,7 @@ _WHERE = {
     "train.data": ("Standardiser", "digits"),
     "train.files": ("DataSet", "read_data"),
     "train.history": ("History",),
+    "train.metrics": ("METRICS",),
     "train.model": ("Model",),
     "train.sequential": ("Sequential",),
     "train.models": ("read_model",),

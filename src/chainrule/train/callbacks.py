@@ -19,6 +19,7 @@ import numpy as np
 
 from chainrule.errors import ModelError
 from chainrule.train.atomic import replaced
+from chainrule.train.metrics import higher
 
 if TYPE_CHECKING:
     from chainrule.train.model import Model
@@ -77,17 +78,13 @@ class _Watching(Callback):
                 f"{type(self).__name__} watches {name!r}, which is no metric of this run",
                 fix=f"there are {', '.join(metrics)}; val_… need validation_split or validation_data",
             )
-        value = -metrics[name] if name.removeprefix("val_") in HIGHER else metrics[name]
+        value = -metrics[name] if higher(name) else metrics[name]
         best = self.memory.get("best")
         if best is not None and not value < best - self.min_delta:
             self.memory["waited"] = self.memory.get("waited", 0) + 1
             return False
         self.memory |= {"best": float(value), "waited": 0}
         return True
-
-
-HIGHER = {"accuracy"}
-"""Metrics of which more is better."""
 
 
 class EarlyStopping(_Watching):

@@ -16,6 +16,7 @@ from chainrule.nn.layer import Input, Node
 from chainrule.nn.losses import Labels, Loss
 from chainrule.nn.network import Network, order
 from chainrule.train.data import as_input, as_target, is_one_hot, split
+from chainrule.train.metrics import class_weights
 from chainrule.train.weights import as_weight, without_masked
 
 Array = NDArray[Any]
@@ -102,6 +103,20 @@ class Feed:
         """How accuracy is counted: not at all for numbers, unless every target is a class."""
         loss = self.need_loss()
         return "classes" if loss.labels == "numbers" and is_one_hot(target) else loss.labels
+
+    def weighted(self, rows: Rows, weights: str | Mapping[Any, float], names: tuple[str, ...]) -> Rows:
+        """The rows with the weight of each sample's class, times its own. Raises ModelError where there are none."""
+        target = rows.target
+        single = target.shape[-1] == 1
+        if self.labels(target) == "numbers" or (self.labels(target) == "binary" and not single):
+            raise ModelError("class_weight is for classes, one for a sample", fix="give sample_weight")
+        truth = (target[..., 0] > 0.5).astype(np.int64) if single else target.argmax(-1)
+        each = class_weights(weights, truth.ravel(), 2 if single else target.shape[-1], names).reshape(truth.shape)
+        own = rows.given.get(WEIGHT)
+        if own is not None:
+            each = own * (each if own.ndim <= each.ndim else each[..., None])
+        entries = self.need_loss().entries(self.network.logits.shape)
+        return Rows({**rows.given, WEIGHT: as_weight(each, entries, len(target), target.dtype)}, target)
 
     def held_out(
         self, rows: Rows, fraction: float | None, data: tuple[Any, Any] | tuple[Any, Any, Any] | None, seed: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -23,7 +22,7 @@ from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels, Loss, loss_named
 from chainrule.nn.network import Network, assemble, check_inference, needed
 from chainrule.nn.text import penalty
-from chainrule.optim.named import Unknown, optimizer_named, saved_optimizer
+from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
@@ -31,6 +30,7 @@ from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_
 from chainrule.train.feed import WEIGHT, Feed, Rows, Samples
 from chainrule.train.fit import Course, first_not_finite
 from chainrule.train.history import History
+from chainrule.train.metrics import Metric, confusion, measured, metric_named
 from chainrule.train.parameters import Parameters
 from chainrule.train.progress import progress
 from chainrule.train.runners import (
@@ -48,7 +48,7 @@ from chainrule.train.runners import (
     runner,
     workers_for,
 )
-from chainrule.train.state import Training
+from chainrule.train.state import Training, begun, seeded
 from chainrule.train.values import Values
 from chainrule.verify.loops import Loops
 
@@ -88,7 +88,7 @@ class Model:
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
-        seed = _seed(seed)
+        seed = seeded(seed)
         self._build(inputs, output, loss, l2, dtype)
         self.values.draw(np.random.default_rng(seed))
 
@@ -280,16 +280,30 @@ class Model:
         return self._forward(x, self.network.inference_logits, executor, workers)
 
     def evaluate(
-        self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None, executor: Executor | None = None,
-        workers: int | None = None,
+        self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None,
+        metrics: Iterable[str | Callable[..., Any]] = (), executor: Executor | None = None, workers: int | None = None,
     ) -> dict[str, float]:
         """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes: of
-        those whose weight is not 0. The options are as for `fit`."""
+        those whose weight is not 0; and the `metrics`. The options are as for `fit`."""
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
-        return self._evaluate(rows, self.feed.labels(rows.target), executor, workers)
+        measures = [metric_named(metric) for metric in metrics]
+        return self._evaluate(rows, self.feed.labels(rows.target), executor, workers, measures)
+
+    def confusion_matrix(self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Array:
+        """How often a sample of class i, the row, is taken for one of class j, the column; in the order of `classes`.
+
+        Raises ModelError where the model learns numbers, or several answers for a sample.
+        """
+        rows = self.feed.rows(x, y, sample_weight, self.dtype)
+        labels = self.feed.labels(rows.target)
+        if labels == "numbers" or (labels == "binary" and rows.target.shape[-1] > 1):
+            raise ModelError("a confusion matrix is of classes, one for a sample", fix="use evaluate(metrics=…)")
+        weight = np.ones(len(rows.target)) if sample_weight is None else rows.given[WEIGHT]
+        return confusion(self._scores(rows, labels, None, None), rows.target, weight)
 
     def _evaluate(
-        self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None
+        self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None,
+        measures: Sequence[Metric] = (),
     ) -> dict[str, float]:
         check_inference(self.network)
         net = self._programs(rows.given)[0] if WEIGHT in rows.given else self.network
@@ -297,7 +311,21 @@ class Model:
         made = self._runner(("evaluate", net.weight, labels), lambda: evaluation(net, labels), MANY, executor, workers)
         samples = len(rows.target)
         outputs, _ = made.run(rows.over(made.task.data, net.target), self._kept(made.task), first(samples), CHUNK)
-        return metrics_of(made.task, outputs, samples, CHUNK)
+        found = metrics_of(made.task, outputs, samples, CHUNK)
+        return self._measured(rows, labels, executor, workers, measures) | found if measures else found
+
+    def _measured(
+        self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None, measures: Sequence[Metric]
+    ) -> dict[str, float]:
+        output = self._scores(rows, labels, executor, workers)
+        return measured(measures, output, rows.target, rows.given.get(WEIGHT), labels)
+
+    def _scores(self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None) -> Array:
+        """Outputs by which an answer is yes above one half."""
+        given = {t.name: rows.given[t.name] for t in self.feed.inputs}
+        output = self.predict(given, executor=executor, workers=workers)
+        linked = self.network.prediction is not self.network.logits
+        return output if linked or labels != "binary" else output + self.dtype.type(0.5)
 
     def gradients(
         self,
@@ -324,7 +352,7 @@ class Model:
             ("gradients", net.weight), lambda: gradients(net, derivation), samples, executor, None, kind
         )
         data = rows.over((t for t in made.task.data if t not in made.task.drawn), net.target)
-        outputs, _ = made.run(data, self._kept(made.task, kind), first(samples), samples, seed=_seed(seed))
+        outputs, _ = made.run(data, self._kept(made.task, kind), first(samples), samples, seed=seeded(seed))
         found = {name: outputs[tensor] for name, tensor in derivation.gradients.items()}
         return float(outputs[net.loss][0]), {
             name: array if SAMPLES in derivation.gradients[name].shape else array[0] for name, array in found.items()
@@ -356,6 +384,7 @@ class Model:
         batch_size: int = 32,
         optimizer: Optimizer | str | None = None,
         sample_weight: ArrayLike | None = None,
+        class_weight: str | Mapping[Any, float] | None = None,
         validation_split: float | None = None,
         validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         shuffle: bool = True,
@@ -366,6 +395,7 @@ class Model:
         min_delta: float = 0.0,
         restore_best: bool = True,
         callbacks: Iterable[Callback | Callable[[Model, Mapping[str, float]], bool | None]] = (),
+        metrics: Iterable[str | Callable[..., Any]] = (),
         verbose: bool = True,
         executor: Executor | None = None,
         workers: int | None = None,
@@ -379,7 +409,10 @@ class Model:
         the model was saved, up to the same epoch; where none was, it is a call as any other, or nothing.
 
         `sample_weight` holds a weight of each sample's loss, (N,), or of each output's; the loss is still the mean
-        over N, and where a weight is 0 the target may be NaN. `validation_data` is (x, y) or (x, y, sample_weight).
+        over N, and where a weight is 0 the target may be NaN. `class_weight` multiplies it by a weight of the sample's
+        class: {0: 1.0, 1: 5.0}, or "balanced", by which each class counts as much. `validation_data` is (x, y) or
+        (x, y, sample_weight). `metrics` are names ("f1", "auc", "top3_accuracy", "r2", …, `cr.METRICS`) or functions
+        (outputs, targets) -> number: of what is held out, else of what is trained on, after each epoch.
         With `patience` the run ends when the loss of what is held out (else of what is trained on) has not fallen by
         more than `min_delta` for so many epochs, and `restore_best` brings back the parameters of the best one;
         `callbacks` are cr.Checkpoint, cr.CSVLogger, …, or functions (model, metrics).
@@ -398,17 +431,22 @@ class Model:
         listed = callbacks_of(callbacks)
         if patience is not None:
             listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
-        state = self._begun(optimizer, seed, restart)
+        state = begun(self._training, optimizer, seed, restart)
         rows, held = self.feed.held_out(
             self.feed.rows(x, y, sample_weight, self.dtype), validation_split, validation_data, state.seed
         )
-        labels = self.feed.labels(rows.target)
+        if class_weight is not None:
+            rows = self.feed.weighted(rows, class_weight, self.classes)
+        labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
         course = self._course(state, rows, labels, min(batch_size, len(rows.target)), executor, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
         if held is not None:
             course.evaluate = lambda: {
-                f"val_{name}": value for name, value in self._evaluate(held, labels, executor, workers).items()
+                f"val_{name}": value
+                for name, value in self._evaluate(held, labels, executor, workers, measures).items()
             }
+        elif measures:
+            course.evaluate = lambda: self._measured(rows, labels, executor, workers, measures)
         if resume and state.goal and not state.unfinished:
             return state.history
         self._training = state
@@ -425,27 +463,11 @@ class Model:
 
         Raises DataError and ShapeError for the data, ModelError where the loss is not finite.
         """
-        state = self._begun(optimizer, None, False)
+        state = begun(self._training, optimizer, None, False)
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
         course = self._course(state, rows, self.feed.labels(rows.target), len(rows.target), executor, workers)
         self._training = state
         return course.step()
-
-    def _begun(self, optimizer: Optimizer | str | None, seed: int | None, restart: bool) -> Training:
-        """Where training goes on: where it stands, unless it begins anew."""
-        state, rule = self._training, None if optimizer is None else optimizer_named(optimizer)
-        if state is None or restart:
-            return Training(rule or optimizer_named(None), _seed(seed or 0))
-        if rule is not None and saved_optimizer(rule) != saved_optimizer(state.optimizer):
-            warnings.warn(
-                f"the optimizer is another one, and begins anew: {rule} after {state.optimizer}", RuntimeWarning, 3
-            )
-            return Training(rule, _seed(state.seed if seed is None else seed))
-        state.optimizer = rule or state.optimizer
-        if isinstance(state.optimizer, Unknown):
-            raise ModelError(f"the model was trained with {state.optimizer}", fix="give that optimizer to fit")
-        state.seed = _seed(state.seed if seed is None else seed)
-        return state
 
     def _course(
         self, state: Training, rows: Rows, labels: Labels, batch: int, executor: Executor | None, workers: int | None
@@ -545,22 +567,10 @@ class Model:
 
         Raises ModelError for a name that there is not, ShapeError where shapes differ.
         """
-        theirs = {**other.parameters, **other.states}
-        if mapping is None:
-            pairs = {n: n for n in self.values.initial if n in theirs and theirs[n].shape == self.values[n].shape}
-        else:
-            pairs = dict[str, str]()
-            for mine, from_ in mapping.items():
-                own = [n for n in self.values.initial if n == mine or n.startswith(f"{mine}.")]
-                if not own:
-                    self[mine]  # a layer without parameters has nothing to take; else this says what there is
-                pairs |= {n: from_ + n[len(mine) :] for n in own}
-        for mine, from_ in pairs.items():
-            if from_ not in theirs:
-                raise ModelError(f"the other model has no {from_!r}", fix=f"it has {', '.join(theirs)}")
-            target = self.parameters if mine in self.parameters else self.states
-            target[mine] = theirs[from_]
-        return list(pairs)
+        for name in mapping or ():
+            if name not in self.values.initial:
+                self[name]
+        return self.values.copy(other.values, mapping)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as a saved model is, with where its training stands."""
@@ -581,10 +591,3 @@ class Model:
 
 def in_library(layer: Layer) -> bool:
     return LAYERS.get(type(layer).__name__) is type(layer)
-
-
-def _seed(value: int) -> int:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
-    if not whole or value < 0:
-        raise ModelError(f"seed must be a whole number that is not negative, not {value!r}", fix="write seed=0")
-    return int(value)

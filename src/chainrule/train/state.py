@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.errors import ModelError
+from chainrule.optim.named import Unknown, optimizer_named, saved_optimizer
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.history import History
 from chainrule.train.shuffle import words_for
@@ -52,6 +55,32 @@ class Training:
     def forget_epoch(self) -> None:
         """Let the epoch that is begun begin anew."""
         self.done, self.seen, self.rows = 0, [], ""
+
+
+def begun(state: Training | None, optimizer: Optimizer | str | None, seed: int | None, restart: bool) -> Training:
+    """Where training goes on: where it stands, unless there is nothing yet, or it is to begin anew. Raises ModelError
+    where the optimizer is of somebody's own and is not given."""
+    rule = None if optimizer is None else optimizer_named(optimizer)
+    if state is None or restart:
+        return Training(rule or optimizer_named(None), seeded(seed or 0))
+    seed = seeded(state.seed if seed is None else seed)
+    if rule is not None and saved_optimizer(rule) != saved_optimizer(state.optimizer):
+        warnings.warn(
+            f"the optimizer is another one, and begins anew: {rule} after {state.optimizer}", RuntimeWarning, 3
+        )
+        return Training(rule, seed)
+    state.optimizer, state.seed = rule or state.optimizer, seed
+    if isinstance(state.optimizer, Unknown):
+        raise ModelError(f"the model was trained with {state.optimizer}", fix="give that optimizer to fit")
+    return state
+
+
+def seeded(value: int) -> int:
+    """A seed. Raises ModelError for what is none."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not whole or value < 0:
+        raise ModelError(f"seed must be a whole number that is not negative, not {value!r}", fix="write seed=0")
+    return int(value)
 
 
 def digest(arrays: Mapping[str, Array], *more: object) -> str:

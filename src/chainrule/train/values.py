@@ -103,12 +103,23 @@ class Values:
             if place == (layer, own) and self._mine[name][name] is not array:
                 self._mine[name][name] = array if array.dtype == self.dtype else aligned(array, self.dtype)
 
+    def copy(self, other: Values, mapping: Mapping[str, str] | None) -> list[str]:
+        """Take the arrays of the same name and shape, or those that the mapping names, a layer's or single ones, mine
+        -> the other's; their names. Raises ModelError for a name that there is not, ShapeError where shapes differ."""
+        if mapping is None:
+            pairs = {n: n for n in self.initial if n in other.initial and other[n].shape == self[n].shape}
+        else:
+            own = ((n, mine, theirs) for mine, theirs in mapping.items() for n in self.initial)
+            pairs = {n: to + n[len(mine) :] for n, mine, to in own if n == mine or n.startswith(f"{mine}.")}
+        for mine, theirs in pairs.items():
+            if theirs not in other.initial:
+                raise ModelError(f"the other model has no {theirs!r}", fix=f"it has {', '.join(other.initial)}")
+            self._mine[mine][mine] = checked(mine, other[theirs], self[mine].shape, self.dtype)
+        self.spread()
+        return list(pairs)
+
     def __getitem__(self, name: str) -> Array:
         return self._mine[name][name]
-
-    def __setitem__(self, name: str, array: Array) -> None:
-        self._mine[name][name] = array
-        self.spread()
 
 
 @dataclass(eq=False)
