@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from chainrule.train.metrics import METRICS
     from chainrule.train.model import Model
     from chainrule.train.models import read_model
+    from chainrule.train.rows import rows
     from chainrule.train.sequential import Sequential
     from chainrule.verify.certificate import Certificate
 
@@ -187,6 +188,7 @@ __all__ = [
     "ones",
     "read_data",
     "read_model",
+    "rows",
     "softmax_cross_entropy",
     "step_decay",
     "uniform",
@@ -262,6 +264,7 @@ _WHERE = {
     "train.history": ("History",),
     "train.metrics": ("METRICS",),
     "train.model": ("Model",),
+    "train.rows": ("rows",),
     "train.sequential": ("Sequential",),
     "train.models": ("read_model",),
     "verify.certificate": ("Certificate",),

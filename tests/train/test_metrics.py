@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn import metrics as sk
+from sklearn import metrics
 from sklearn.utils.class_weight import compute_sample_weight
 
 import chainrule as cr
 from chainrule.train.metrics import class_weights, confusion, measured, metric_named
 
 RNG = np.random.default_rng(0)
+sk: Any = metrics
 
 
 def value(name: str, output: Any, target: Any, weight: Any, labels: Any) -> float:
@@ -79,7 +80,8 @@ def test_fit_and_evaluate_tell_the_metrics_that_are_asked_for() -> None:
     assert again["f1"] == pytest.approx(sk.f1_score(y, model.predict(x).argmax(1), average="macro"))
     assert set(model.fit(x, y, metrics=["auc"], **options).epochs[0]) == {"loss", "accuracy", "auc"}
     np.testing.assert_array_equal(model.confusion_matrix(x, y), sk.confusion_matrix(y, model.predict(x).argmax(1)))
-    stopped = model.fit(x, y, metrics=["f1"], callbacks=[cr.EarlyStopping(1, monitor="f1")], **options | {"epochs": 50})
+    longer: dict[str, Any] = {**options, "epochs": 50}
+    stopped = model.fit(x, y, metrics=["f1"], callbacks=[cr.EarlyStopping(1, monitor="f1")], **longer)
     assert stopped["f1"][-1] <= max(stopped["f1"]) and len(stopped.loss) < 50
 
 

@@ -66,8 +66,8 @@ def to_bytes(model: Model) -> bytes:
         "classes": list(model.classes),
     }
     arrays = {name: np.asarray(array, order="C") for name, array in (*model.parameters.items(), *model.states.items())}
-    if model.has_trained:
-        architecture["training"], more = _of_training(model.training)
+    if model.trained is not None:
+        architecture["training"], more = _of_training(model.trained)
         arrays |= {TRAINING + name: np.asarray(array, order="C") for name, array in more.items()}
     try:
         text = json.dumps(architecture)
@@ -234,7 +234,7 @@ def _build(
     model = Model.restored(inputs, nodes[-1], own, loss=loss, l2=l2, dtype=dtype)
     if "training" in architecture:
         more = {name.removeprefix(TRAINING): array for name, array in arrays.items() if name not in own}
-        model.goes_on(_training(architecture["training"], more, model))
+        model.trained = _training(architecture["training"], more, model)
     names: list[Any] = architecture.get("classes", [])
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a class is named by no text")

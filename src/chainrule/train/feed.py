@@ -26,13 +26,26 @@ WEIGHT = "weight"  # the input that holds the weights of samples
 
 @dataclass
 class Rows:
-    """Samples by input's name, the weights "weight" among them where there are some, and the target."""
+    """Samples by input's name, the weights "weight" among them where there are some, and their targets; of these arrays
+    the rows `at`. Nothing is copied: the arrays may be files that memory cannot hold."""
 
     given: dict[str, Array]
     target: Array
+    at: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.at)
 
     def __getitem__(self, rows: Any) -> Rows:
-        return Rows({name: array[rows] for name, array in self.given.items()}, self.target[rows])
+        return Rows(self.given, self.target, self.at[rows])
+
+    @property
+    def targets(self) -> Array:
+        return self.target[self.at]
+
+    @property
+    def weights(self) -> Array | None:
+        return self.given[WEIGHT][self.at] if WEIGHT in self.given else None
 
     def over(self, tensors: Iterable[Tensor], target: Tensor) -> dict[Tensor, Array]:
         """The arrays of these inputs of a network."""
@@ -92,7 +105,7 @@ class Feed:
         if weight is not None:
             given[WEIGHT] = as_weight(weight, loss.entries(shape), samples, dtype)
             y = without_masked(y, given[WEIGHT], shape)
-        return Rows(given, as_target(y, shape, loss.labels, samples, dtype))
+        return Rows(given, as_target(y, shape, loss.labels, samples, dtype), np.arange(samples))
 
     def need_loss(self) -> Loss:
         if self.loss is None:
@@ -106,17 +119,18 @@ class Feed:
 
     def weighted(self, rows: Rows, weights: str | Mapping[Any, float], names: tuple[str, ...]) -> Rows:
         """The rows with the weight of each sample's class, times its own. Raises ModelError where there are none."""
-        target = rows.target
+        target = rows.targets
         single = target.shape[-1] == 1
         if self.labels(target) == "numbers" or (self.labels(target) == "binary" and not single):
             raise ModelError("class_weight is for classes, one for a sample", fix="give sample_weight")
         truth = (target[..., 0] > 0.5).astype(np.int64) if single else target.argmax(-1)
         each = class_weights(weights, truth.ravel(), 2 if single else target.shape[-1], names).reshape(truth.shape)
-        own = rows.given.get(WEIGHT)
-        if own is not None:
+        if (own := rows.weights) is not None:
             each = own * (each if own.ndim <= each.ndim else each[..., None])
+        all_ = np.ones((len(rows.target), *each.shape[1:]))
+        all_[rows.at] = each
         entries = self.need_loss().entries(self.network.logits.shape)
-        return Rows({**rows.given, WEIGHT: as_weight(each, entries, len(target), target.dtype)}, target)
+        return Rows({**rows.given, WEIGHT: as_weight(all_, entries, len(all_), target.dtype)}, rows.target, rows.at)
 
     def held_out(
         self, rows: Rows, fraction: float | None, data: tuple[Any, Any] | tuple[Any, Any, Any] | None, seed: int
@@ -134,5 +148,5 @@ class Feed:
             return rows, self.rows(data[0], data[1], data[2] if len(data) == 3 else None, rows.target.dtype)
         if fraction is None:
             return rows, None
-        train, test = split(len(rows.target), fraction, np.random.default_rng(seed))
+        train, test = split(len(rows), fraction, np.random.default_rng(seed))
         return rows[train], rows[test]

@@ -20,12 +20,20 @@ from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt
 from chainrule.train.progress import Progress
 from chainrule.train.runners import Runner, metrics_of, rates
+from chainrule.train.shuffle import words_for
 from chainrule.train.state import Training, digest, joined
 
 if TYPE_CHECKING:
     from chainrule.train.model import Model
 
 Array = NDArray[Any]
+BLOCK = 1 << 24  # bytes of rows that are shuffled together where a file is read
+
+
+def check_shuffle(value: object) -> None:
+    """Raises ModelError for what says nothing of an order."""
+    if not isinstance(value, bool) and value != "blocks":
+        raise ModelError(f"shuffle is True, False or 'blocks', not {value!r}", fix="write shuffle=True")
 
 
 @dataclass
@@ -39,14 +47,18 @@ class Course:
     runner: Runner
     data: Mapping[Tensor, Array]
     kept: dict[Tensor, Array]
-    samples: int
+    at: NDArray[np.int64]
     batch: int
     give: Callable[[], None]
     take: Callable[[], None]
     blame: Callable[[NDArray[np.int64]], str]
-    shuffle: bool = True
+    shuffle: bool | str = True
     callbacks: Sequence[Callback] = ()
     evaluate: Callable[[], dict[str, float]] = dict
+
+    @property
+    def samples(self) -> int:
+        return len(self.at)
 
     @property
     def steps(self) -> int:
@@ -91,7 +103,7 @@ class Course:
         self.give()
         for tensor in task.stepwise:
             self.kept[tensor] = self.rates(training.steps, 1)
-        order = np.arange(self.samples)
+        order = self.at
         try:
             outputs, failed = self.runner.run(
                 self.data, self.kept, order, self.batch, seed=training.seed, before=training.steps
@@ -106,9 +118,7 @@ class Course:
     def epoch(self, report: Progress, interrupt: Interrupt) -> None:
         """What is left of the epoch that is begun, or a whole one."""
         training = self.training
-        order = np.arange(self.samples)
-        if self.shuffle:
-            order = self.runner.shuffled(self.samples, training.order(self.samples))
+        order = self.at[self.order()]
         while training.done < self.steps:
             interrupt.check()
             end = min([self.steps, *(self.until(c.every) for c in self.callbacks if c.every)])
@@ -139,6 +149,21 @@ class Course:
     def until(self, every: int) -> int:
         """The step of this epoch at which the steps done are the next multiple of `every`."""
         return self.training.done + every - self.training.steps % every
+
+    def order(self) -> NDArray[np.int64]:
+        """The order of this epoch, which depends on the seed and the number of the epoch alone."""
+        if not self.shuffle:
+            return np.arange(self.samples)
+        rng = self.training.rng()
+        if self.shuffle is True:
+            return self.runner.shuffled(self.samples, words_for(self.samples, rng))
+        size = max(self.batch, BLOCK // max(sum(a[:1].nbytes for a in self.data.values()), 1))
+        starts = range(0, self.samples, size)
+        parts: list[NDArray[np.int64]] = []
+        for place in self.runner.shuffled(len(starts), words_for(len(starts), rng)):
+            count = min(size, self.samples - starts[place])
+            parts.append(starts[place] + self.runner.shuffled(count, words_for(count, rng)))
+        return np.concatenate(parts)
 
     def run(self, order: NDArray[np.int64], end: int, report: Progress, interrupt: Interrupt) -> None:
         """The steps of the epoch up to `end`, or until Ctrl-C or a callback wants a word."""
@@ -190,7 +215,7 @@ class Course:
         return found if self.training.factor == 1.0 else (found * self.training.factor).astype(dtype)
 
     def rows(self) -> str:
-        return digest({t.name: a for t, a in self.data.items()}, self.batch, self.shuffle)
+        return digest({"at": self.at, **{t.name: a for t, a in self.data.items()}}, self.batch, self.shuffle)
 
 
 def first_not_finite(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,7 @@ from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
 from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
 from chainrule.train.feed import WEIGHT, Feed, Rows, Samples
-from chainrule.train.fit import Course, first_not_finite
+from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
 from chainrule.train.metrics import Metric, confusion, measured, metric_named
 from chainrule.train.parameters import Parameters
@@ -135,7 +135,7 @@ class Model:
         self._runners: dict[Hashable, Runner] = {}
         self._again: dict[Hashable, Again] = {}
         self.feed = Feed(self.network, self.inputs, output, self.loss)
-        self._training: Training | None = None
+        self.trained: Training | None = None
         self.values = Values(self.network, self.dtype)
 
     # What the model is
@@ -244,20 +244,26 @@ class Model:
         return self._runners[key]
 
     def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
-        key = tensor, executor, workers
-        again = self._again.get(key)
+        again = self._again.get((tensor, executor, workers))
         if again is not None and (result := again(x, self.values.parameters, self.values.states)) is not None:
             return result
-        check_inference(self.network)
         given = self.feed.samples(x, self.dtype)
-        samples = len(next(iter(given.values())))
+        return self._outputs(given, first(len(next(iter(given.values())))), tensor, executor, workers)
+
+    def _outputs(
+        self, given: Mapping[str, Array], at: NDArray[np.int64], tensor: Tensor, executor: Executor | None,
+        workers: int | None,
+    ) -> Array:
+        """A tensor's value at these rows of the inputs."""
+        check_inference(self.network)
+        samples = len(at)
         made = self._runner(
             ("forward", tensor), lambda: forward(self.network, tensor), MANY if samples >= FEW else 1, executor, workers
         )
         inputs, kept = {t: given[t.name] for t in made.task.data}, self._kept(made.task)
-        outputs, _ = made.run(inputs, kept, first(samples), CHUNK)
+        outputs, _ = made.run(inputs, kept, at, CHUNK)
         if isinstance(made, NativeRunner) and samples < FEW and len(inputs) == 1 and not made.whole:
-            self._again[key] = Again(made, kept, samples, outputs[tensor])
+            self._again[tensor, executor, workers] = Again(made, kept, samples, outputs[tensor])
         return outputs[tensor]
 
     def activations(
@@ -271,9 +277,12 @@ class Model:
     def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid). `executor`
         and `workers` are as for `fit`."""
+        return self._forward(x, self._prediction, executor, workers)
+
+    @property
+    def _prediction(self) -> Tensor:
         net = self.network
-        tensor = net.inference_logits if net.prediction is net.logits else net.prediction
-        return self._forward(x, tensor, executor, workers)
+        return net.inference_logits if net.prediction is net.logits else net.prediction
 
     def logits(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output of the last layer, before the loss's link."""
@@ -298,7 +307,7 @@ class Model:
         labels = self.feed.labels(rows.target)
         if labels == "numbers" or (labels == "binary" and rows.target.shape[-1] > 1):
             raise ModelError("a confusion matrix is of classes, one for a sample", fix="use evaluate(metrics=…)")
-        weight = np.ones(len(rows.target)) if sample_weight is None else rows.given[WEIGHT]
+        weight = np.ones(len(rows)) if rows.weights is None else rows.weights
         return confusion(self._scores(rows, labels, None, None), rows.target, weight)
 
     def _evaluate(
@@ -309,21 +318,19 @@ class Model:
         net = self._programs(rows.given)[0] if WEIGHT in rows.given else self.network
         assert net.target and net.loss
         made = self._runner(("evaluate", net.weight, labels), lambda: evaluation(net, labels), MANY, executor, workers)
-        samples = len(rows.target)
-        outputs, _ = made.run(rows.over(made.task.data, net.target), self._kept(made.task), first(samples), CHUNK)
-        found = metrics_of(made.task, outputs, samples, CHUNK)
+        outputs, _ = made.run(rows.over(made.task.data, net.target), self._kept(made.task), rows.at, CHUNK)
+        found = metrics_of(made.task, outputs, len(rows), CHUNK)
         return self._measured(rows, labels, executor, workers, measures) | found if measures else found
 
     def _measured(
         self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None, measures: Sequence[Metric]
     ) -> dict[str, float]:
         output = self._scores(rows, labels, executor, workers)
-        return measured(measures, output, rows.target, rows.given.get(WEIGHT), labels)
+        return measured(measures, output, rows.targets, rows.weights, labels)
 
     def _scores(self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None) -> Array:
         """Outputs by which an answer is yes above one half."""
-        given = {t.name: rows.given[t.name] for t in self.feed.inputs}
-        output = self.predict(given, executor=executor, workers=workers)
+        output = self._outputs(rows.given, rows.at, self._prediction, executor, workers)
         linked = self.network.prediction is not self.network.logits
         return output if linked or labels != "binary" else output + self.dtype.type(0.5)
 
@@ -346,7 +353,7 @@ class Model:
             raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
         kind = self.dtype if dtype is None else np.dtype(dtype)
         rows = self.feed.rows(x, y, sample_weight, kind)
-        (net, derivation), samples = self._programs(rows.given), len(rows.target)
+        (net, derivation), samples = self._programs(rows.given), len(rows)
         assert net.target and net.loss
         made = self._runner(
             ("gradients", net.weight), lambda: gradients(net, derivation), samples, executor, None, kind
@@ -363,17 +370,9 @@ class Model:
     @property
     def training(self) -> Training:
         """Where training stands: steps and epochs done, what the optimizer keeps. Raises ModelError before any."""
-        if self._training is None:
+        if self.trained is None:
             raise ModelError("the model has not been trained", fix="call fit first")
-        return self._training
-
-    @property
-    def has_trained(self) -> bool:
-        return self._training is not None
-
-    def goes_on(self, state: Training) -> None:
-        """Training stands there."""
-        self._training = state
+        return self.trained
 
     def fit(
         self,
@@ -387,7 +386,7 @@ class Model:
         class_weight: str | Mapping[Any, float] | None = None,
         validation_split: float | None = None,
         validation_data: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
-        shuffle: bool = True,
+        shuffle: bool | Literal["blocks"] = True,
         seed: int | None = None,
         resume: bool = False,
         restart: bool = False,
@@ -407,6 +406,10 @@ class Model:
         draws: 5 epochs and 5 more are the bits of 10. Another optimizer begins anew and says so, as `restart` does
         without a word; the parameters stay. `resume` finishes the call that was interrupted, in this process or before
         the model was saved, up to the same epoch; where none was, it is a call as any other, or nothing.
+
+        x and y may be files larger than memory (np.load(…, mmap_mode="r") of the model's type; `cr.rows` makes such of
+        whatever comes in batches): nothing is copied. `shuffle` draws an order of all samples in each epoch; "blocks"
+        one of blocks and one within each, so that a file is read in large pieces; False keeps theirs.
 
         `sample_weight` holds a weight of each sample's loss, (N,), or of each output's; the loss is still the mean
         over N, and where a weight is 0 the target may be NaN. `class_weight` multiplies it by a weight of the sample's
@@ -428,17 +431,18 @@ class Model:
         check_count("epochs", epochs, 10)
         check_count("batch_size", batch_size, 10)
         check_executor(executor)
+        check_shuffle(shuffle)
         listed = callbacks_of(callbacks)
         if patience is not None:
             listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
-        state = begun(self._training, optimizer, seed, restart)
+        state = begun(self.trained, optimizer, seed, restart)
         rows, held = self.feed.held_out(
             self.feed.rows(x, y, sample_weight, self.dtype), validation_split, validation_data, state.seed
         )
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
-        course = self._course(state, rows, labels, min(batch_size, len(rows.target)), executor, workers)
+        course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
         if held is not None:
             course.evaluate = lambda: {
@@ -449,7 +453,7 @@ class Model:
             course.evaluate = lambda: self._measured(rows, labels, executor, workers, measures)
         if resume and state.goal and not state.unfinished:
             return state.history
-        self._training = state
+        self.trained = state
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
@@ -463,10 +467,10 @@ class Model:
 
         Raises DataError and ShapeError for the data, ModelError where the loss is not finite.
         """
-        state = begun(self._training, optimizer, None, False)
+        state = begun(self.trained, optimizer, None, False)
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
-        course = self._course(state, rows, self.feed.labels(rows.target), len(rows.target), executor, workers)
-        self._training = state
+        course = self._course(state, rows, self.feed.labels(rows.target), len(rows), executor, workers)
+        self.trained = state
         return course.step()
 
     def _course(
@@ -500,7 +504,7 @@ class Model:
             return first_not_finite(task.equations, values, net.labels)
 
         data = rows.over((t for t in task.data if t not in task.drawn), net.target)
-        return Course(self, state, made, data, kept, len(rows.target), batch, give, take, blame)
+        return Course(self, state, made, data, kept, rows.at, batch, give, take, blame)
 
     def profile(
         self, x: Samples, y: ArrayLike, *, batch_size: int = 32, optimizer: Optimizer | str | None = None
@@ -577,7 +581,7 @@ class Model:
         from chainrule.train.checkpoint import from_bytes, to_bytes
 
         own = {type(layer).__name__: type(layer) for _, layer in self.network.layers if not in_library(layer)}
-        return from_bytes, (to_bytes(self), own, self._training and self._training.optimizer)
+        return from_bytes, (to_bytes(self), own, self.trained and self.trained.optimizer)
 
     def save(self, path: Path) -> None:
         """Write the architecture, the parameters and the states as a safetensors file.

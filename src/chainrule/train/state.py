@@ -15,7 +15,6 @@ from chainrule.errors import ModelError
 from chainrule.optim.named import Unknown, optimizer_named, saved_optimizer
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.history import History
-from chainrule.train.shuffle import words_for
 
 Array = NDArray[Any]
 WHOLE = 1 << 26  # bytes of an array up to which all of it is looked at
@@ -47,10 +46,9 @@ class Training:
         """Whether the last call of `fit` ended before its last epoch, and no callback ended it."""
         return self.epochs < self.goal and not self.history.stopped
 
-    def order(self, samples: int) -> NDArray[np.uint64]:
-        """The words of which the order of this epoch's samples is made, two samples a word (`shuffle.shuffled`): they
-        depend on the seed and the number of the epoch alone."""
-        return words_for(samples, np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.epochs,))))
+    def rng(self) -> np.random.Generator:
+        """What the order of this epoch is drawn from: it depends on the seed and the number of the epoch alone."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.epochs,)))
 
     def forget_epoch(self) -> None:
         """Let the epoch that is begun begin anew."""
