@@ -70,15 +70,17 @@ class _Column:
 def _parquet(path: str, target: str | None) -> Iterator[Any]:
     """Batches of a file's rows. Raises DataError where pyarrow is not installed, or a column holds no numbers."""
     try:
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+        from pyarrow import parquet as library  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
     except ImportError:
         raise DataError("Parquet files need pyarrow", fix='pip install "chainrule[parquet]"') from None
-    file: Any = parquet.ParquetFile(path)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    file: Any = cast(Any, library).ParquetFile(path)
     names: list[str] = list(file.schema_arrow.names)
     if target is not None and target not in names:
         raise DataError(f"{path} has no column {target!r}", fix=f"there are {', '.join(names)}")
     for batch in file.iter_batches(BATCH):
-        arrays = {name: np.asarray(batch.column(name).to_numpy(zero_copy_only=False)) for name in names}
+        arrays: dict[str, Array] = {
+            name: np.asarray(batch.column(name).to_numpy(zero_copy_only=False)) for name in names
+        }
         for name, array in arrays.items():
             if array.dtype.kind not in "biuf":
                 raise DataError(f"the column {name!r} of {path} holds no numbers", fix="read it with cr.read_data")
