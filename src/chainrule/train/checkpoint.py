@@ -26,7 +26,7 @@ from chainrule.train.history import History
 from chainrule.train.model import Model, Path
 from chainrule.train.state import Training
 
-KEY, DIGEST = "chainrule", "digest"
+KEY = "chainrule"  # the one entry of the metadata, so that the same model is the same bytes
 VERSION = 2
 TRAINING = "training/"  # begins the names of arrays that belong to the state of training
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def to_bytes(model: Model) -> bytes:
         raise ModelError(
             f"an option cannot be saved: {error}", fix="give layers, optimizers and callbacks numbers, texts and lists"
         ) from None
-    return serialise(arrays, {KEY: text, DIGEST: _digest(text, arrays)})
+    return serialise(arrays, {KEY: json.dumps({**architecture, "digest": digest(text, arrays)})})
 
 
 def from_bytes(data: bytes, custom: Mapping[str, type[Layer]], optimizer: Optimizer | None) -> Model:
@@ -91,7 +91,7 @@ def from_bytes(data: bytes, custom: Mapping[str, type[Layer]], optimizer: Optimi
     return model
 
 
-def _digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+def digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
     found = blake2b(text.encode(), digest_size=16)
     for name, array in sorted(arrays.items()):
         found.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -162,8 +162,7 @@ def load(path: Path, *, custom: Mapping[str, type[Layer]] | None = None) -> Mode
         pass
     try:
         with opened(name, framework="numpy") as file:
-            metadata = cast(dict[str, str], file.metadata() or {})
-            text = metadata.get(KEY)
+            text = cast(dict[str, str], file.metadata() or {}).get(KEY)
             arrays = {key: _read(file, key, name) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ModelError(f"{name} is no safetensors file: {error}", fix="load a file that model.save wrote") from None
@@ -176,7 +175,7 @@ def load(path: Path, *, custom: Mapping[str, type[Layer]] | None = None) -> Mode
         if architecture["version"] != VERSION:
             found = architecture["version"]
             raise ModelError(f"{name} has the format {found!r}, not {VERSION}", fix="use the chainrule that wrote it")
-        if metadata.get(DIGEST) != _digest(text, arrays):
+        if architecture.pop("digest", None) != digest(json.dumps(architecture), arrays):
             raise ModelError("the file is damaged: its digest is that of another content", fix=_AGAIN)
         return _build(architecture, arrays, {**LAYERS, **(custom or {})})
     except (ModelError, DataError) as error:

@@ -33,7 +33,7 @@ def rows(
     columns: list[_Column] = []
     for number, batch in enumerate(source, 1):
         parts = cast("tuple[Any, ...]", batch) if isinstance(batch, tuple) else (batch,)
-        arrays = [np.asarray(part) for part in parts]
+        arrays: list[Array] = [np.atleast_1d(np.asarray(part)) for part in parts]
         if not columns:
             whole = [place > 0 and array.dtype.kind in "biu" for place, array in enumerate(arrays)]
             kinds = [np.dtype(np.int64 if w else dtype) for w in whole]
