@@ -160,7 +160,7 @@ class Course:
         size = max(self.batch, BLOCK // max(sum(a[:1].nbytes for a in self.data.values()), 1))
         starts = range(0, self.samples, size)
         parts: list[NDArray[np.int64]] = []
-        for place in self.runner.shuffled(len(starts), words_for(len(starts), rng)).tolist():
+        for place in map(int, self.runner.shuffled(len(starts), words_for(len(starts), rng))):
             count = min(size, self.samples - starts[place])
             parts.append(starts[place] + self.runner.shuffled(count, words_for(count, rng)))
         return np.concatenate(parts)

@@ -32,7 +32,7 @@ def rows(
         source = _parquet(fspath(source), target)
     columns: list[_Column] = []
     for number, batch in enumerate(source, 1):
-        parts = cast("tuple[Any, ...]", batch) if isinstance(batch, tuple) else (batch,)
+        parts: list[Any] = list(cast(Any, batch)) if isinstance(batch, tuple) else [batch]
         arrays: list[Array] = [np.atleast_1d(np.asarray(part)) for part in parts]
         if not columns:
             whole = [place > 0 and array.dtype.kind in "biu" for place, array in enumerate(arrays)]
