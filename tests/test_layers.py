@@ -34,7 +34,7 @@ LEVEL = {part: level for level, row in enumerate(ROWS) for part in row}
 
 CORE = frozenset({"numpy", "rich", "safetensors"})  # what [project.dependencies] promises
 # What an extra installs: imported inside the function that needs it.
-OPTIONAL = frozenset({"sklearn", "mpmath", "pyarrow", "typst"})
+OPTIONAL = frozenset({"sklearn", "mpmath", "pyarrow", "tensorboardX", "typst"})
 EXECUTES = frozenset({"eval", "exec", "compile", "__import__"})
 UNPICKLES = frozenset({"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"})
 MAX_LINES = 600

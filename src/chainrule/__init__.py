@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from chainrule.train.models import read_model
     from chainrule.train.rows import rows
     from chainrule.train.sequential import Sequential
+    from chainrule.train.watch import TensorBoard, Watch
     from chainrule.verify.certificate import Certificate
 
 __all__ = [
@@ -165,7 +166,9 @@ __all__ = [
     "Standardiser",
     "State",
     "Tanh",
+    "TensorBoard",
     "VerificationError",
+    "Watch",
     "bernoulli",
     "binary_cross_entropy",
     "constant",
@@ -267,6 +270,7 @@ _WHERE = {
     "train.rows": ("rows",),
     "train.sequential": ("Sequential",),
     "train.models": ("read_model",),
+    "train.watch": ("TensorBoard", "Watch"),
     "verify.certificate": ("Certificate",),
 }
 _MODULE = {name: f"chainrule.{module}" for module, names in _WHERE.items() for name in names}

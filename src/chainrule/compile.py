@@ -12,7 +12,7 @@ The derivation itself (check, derive) and its certificate (verify) come before: 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -46,13 +46,17 @@ from chainrule.verify.loops import Loops, loops_agree, lowerings, reduced_step
 LONG = 1200  # lines from which on several compilers side by side are quicker than one
 
 
-def training(net: Network, derivation: Derivation, rule: Optimizer, labels: Labels) -> Task:
+def training(
+    net: Network, derivation: Derivation, rule: Optimizer, labels: Labels, rates: Mapping[str, float] | None = None
+) -> Task:
     """One step of training: loss, accuracy where there is one, gradients, update. Its outputs are scalars: the loss,
-    and how many are right of how many."""
+    and how many are right of how many. `rates` are factors of the rate, by layer; one of 0 is not updated at all."""
     assert net.loss
-    pairs = [(t, derivation.gradients[t.name]) for t in net.training.parameters]
-    wanted = [net.loss.name, net.logits.name, *(g.name for _, g in pairs), *(s.next.name for s in net.training.states)]
-    step, update = needed(derivation.joint, wanted), rule.program(pairs)
+    factors = {t: (rates or {}).get(t.name.partition(".")[0], 1.0) for t in net.training.parameters}
+    pairs = [(t, derivation.gradients[t.name]) for t, factor in factors.items() if factor]
+    moving = [s for s in net.training.states if (rates or {}).get(s.tensor.name.partition(".")[0], 1.0)]
+    wanted = [net.loss.name, net.logits.name, *(g.name for _, g in pairs), *(s.next.name for s in moving)]
+    step, update = needed(derivation.joint, wanted), rule.program(pairs, factors)
     task = with_accuracy(task_of(step, [net.loss], net), net, labels)
     numbers = tuple(t for t in update.inputs if t == RATE)
     return replace(

@@ -126,3 +126,20 @@ def test_what_does_not_fit_is_an_error_with_its_fix(given: Any, problem: str) ->
     assert caught.value.fix
     with pytest.raises(cr.ModelError, match="names the class 7"):
         class_weights({7: 1.0}, np.array([0, 1]), 2)
+
+
+def test_a_watch_sees_dead_units_and_the_size_of_gradients_and_updates() -> None:
+    x, y = RNG.normal(size=(30, 4)), RNG.integers(0, 3, 30)
+    model = cr.Sequential(cr.Input(4), cr.Dense(8), cr.ReLU(), cr.Dense(3), loss="softmax_cross_entropy")
+    model.parameters["dense1.b"] = np.array([-100.0] * 6 + [1.0] * 2)
+    before = np.array(model.parameters["dense2.W"])
+    watch = cr.Watch(x, y)
+    model.fit(x, y, epochs=1, batch_size=30, optimizer=cr.SGD(0.1), verbose=False, callbacks=[watch], executor="numpy")
+    (row,) = watch.rows
+    assert row["dead relu1"] == 0.75 and row["gradient dense1.b"] > 0
+    after = model.parameters["dense2.W"]
+    assert row["update dense2.W"] == pytest.approx(np.linalg.norm(after - before) / np.linalg.norm(after), rel=1e-5)
+    assert row["gradient dense2.W"] == pytest.approx(np.linalg.norm(model.gradients(x, y)[1]["dense2.W"]), rel=1e-5)
+    hidden = np.maximum(x @ model.parameters["dense1.W"].T + model.parameters["dense1.b"], 0)
+    assert row["activation relu1"] == pytest.approx(np.sqrt((hidden**2).mean()), rel=1e-5)
+    assert "dead relu1" in str(watch)

@@ -135,3 +135,37 @@ def test_a_model_goes_to_another_process_and_back() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         there = pool.submit(trained, model).result()
     np.testing.assert_array_equal(there.predict(X), trained(model).predict(X))
+
+
+@pytest.mark.parametrize("executor", ["numpy", "native"])
+def test_a_layer_that_is_frozen_learns_nothing_and_others_what_they_did(executor: Any) -> None:
+    options: dict[str, Any] = {"epochs": 2, "optimizer": "adam", "executor": executor, "verbose": False}
+    model, start = base(), base()
+    model.freeze("dense1", "batchnorm1")
+    model.fit(X, Y, **options)
+    for name, array in {**model.parameters, **model.states}.items():
+        before = {**start.parameters, **start.states}[name]
+        assert (array.tobytes() == before.tobytes()) == (not name.startswith("dense2")), name
+    twin = pickled(model)
+    assert twin.rates == {"dense1": 0.0, "batchnorm1": 0.0}
+    model.unfreeze()
+    model.fit(X, Y, **options)
+    assert not np.array_equal(model.parameters["dense1.W"], start.parameters["dense1.W"]) and not model.rates
+
+
+@pytest.mark.parametrize("executor", ["numpy", "native"])
+def test_a_layers_rate_is_a_factor_of_the_optimizers(executor: Any) -> None:
+    """One step of plain descent: its change is the factor times the change it would be."""
+    changes: list[np.ndarray] = []
+    for factor in (1.0, 0.25):
+        model = base()
+        model.set_rates({"dense2": factor})
+        before = {name: np.array(array) for name, array in model.parameters.items()}
+        model.fit(X, Y, epochs=1, batch_size=60, optimizer=cr.SGD(0.5), executor=executor, verbose=False)
+        changes.append(np.concatenate([(model.parameters[n] - a).ravel() for n, a in before.items() if "dense2" in n]))
+        changes.append(np.concatenate([(model.parameters[n] - a).ravel() for n, a in before.items() if "dense1" in n]))
+    np.testing.assert_allclose(changes[2], 0.25 * changes[0], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(changes[3], changes[1], rtol=1e-3, atol=1e-6)
+    for bad in ({"dense9": 1.0}, {"dense1": -1.0}, {"dense1": float("nan")}):
+        with pytest.raises(cr.ModelError):
+            base().set_rates(bad)

@@ -64,6 +64,7 @@ def to_bytes(model: Model) -> bytes:
         "l2": model.l2,
         "dtype": str(model.dtype),
         "classes": list(model.classes),
+        "rates": model.rates,
     }
     arrays = {name: np.asarray(array, order="C") for name, array in (*model.parameters.items(), *model.states.items())}
     if model.trained is not None:
@@ -238,4 +239,5 @@ def _build(
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a class is named by no text")
     model.classes = tuple(names)
+    model.set_rates(architecture["rates"])
     return model

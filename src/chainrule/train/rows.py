@@ -44,8 +44,8 @@ def rows(
             column.add(array, number)
     if not columns or not columns[0].count:
         raise DataError("there are no rows", fix="give an iterable that yields (x, y)")
-    made = tuple(column.array() for column in columns)
-    return made if len(made) > 1 else made[0]
+    made = [column.array() for column in columns]
+    return tuple(made) if len(made) > 1 else made[0]
 
 
 class _Column:
