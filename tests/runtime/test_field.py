@@ -14,13 +14,14 @@ from tests.runtime.kernels import EXPORT, HERE, Array, Kernels, pointer
 from tests.runtime.test_float import MEMORY
 
 from chainrule.errors import BuildError
-from chainrule.evaluate.field import PRIME, evaluate, random_values
 from chainrule.ir.expr import Tensor
 from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.parse import parse_equation
 from chainrule.runtime.build import build
 from chainrule.runtime.headers import header
 from chainrule.runtime.keys import field_keys
+from chainrule.semantics.field import evaluate, random_values
+from chainrule.semantics.prime import PRIME
 
 SEED = 7
 EXPONENTS = [Fraction(1, 2), Fraction(-1, 2), Fraction(4, 3), Fraction(-7, 4)]

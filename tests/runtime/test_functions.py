@@ -14,8 +14,7 @@ from scipy.special import erfc
 from tests.runtime.kernels import HERE, RUNNABLE, Array, Kernels
 from tests.runtime.test_float import EDGES, alike
 
-from chainrule.evaluate.functions import FUNCTIONS
-from chainrule.ir.functions import CATALOGUE
+from chainrule.ir.functions import CATALOGUE, FUNCTIONS
 from chainrule.runtime.compiler import Target
 from chainrule.runtime.headers import header
 

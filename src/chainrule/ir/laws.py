@@ -14,10 +14,11 @@ from chainrule.ir.walk import transform
 
 @lru_cache(4096)
 def expanded(node: Apply) -> Expr:
-    """d1_g(a) as the catalogue's law over a and g(a)."""
+    """d1_g(a) as the catalogue's law over a and g(a); relu(a) and its kind as they are composed."""
     function, argument = split_derivative(node.function)
-    assert argument is not None
-    bindings = {**dict(zip("xy", node.arguments, strict=False)), "f": Apply(function, node.arguments)}
+    bindings = dict(zip("xy", node.arguments, strict=False))
+    if argument is not None:
+        bindings["f"] = Apply(function, node.arguments)
 
     def bind(part: Expr) -> Expr:
         return bindings[part.tensor.name] if isinstance(part, Component) else part

@@ -445,7 +445,9 @@ _SCALARS = {name: Tensor(name, ()) for name in ("x", "y", "f")}
 
 
 @cache
-def law(function: str, argument: int) -> Expr:
-    """The catalogue's law for the derivative of `function` by an argument: an expression over scalars x, y (the
-    arguments) and f (the function's value)."""
-    return parse_expression(CATALOGUE[function].laws[argument], tensors=_SCALARS, indices={})
+def law(function: str, argument: int | None) -> Expr:
+    """The catalogue's law for the derivative of `function` by an argument, or what it is composed of: an expression
+    over scalars x, y (the arguments) and f (the function's value)."""
+    entry = CATALOGUE[function]
+    text = entry.composed if argument is None else entry.laws[argument]
+    return parse_expression(text, tensors=_SCALARS, indices={})

@@ -9,7 +9,7 @@ from math import floor
 import numpy as np
 
 from chainrule.errors import BuildError
-from chainrule.evaluate.prime import Words, key
+from chainrule.semantics.prime import Words, key
 
 # In the order of the enumeration in field.h.
 _FUNCTIONS = ("exp", "expm1", "log", "sigmoid", "tanh", "softplus", "erfc", "step", "sign")

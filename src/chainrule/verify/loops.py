@@ -22,9 +22,7 @@ from chainrule.derive import Derivation
 from chainrule.derive.reduce import small_derivation
 from chainrule.derive.scene import integer_ranges
 from chainrule.errors import ChainruleError
-from chainrule.evaluate import field
 from chainrule.evaluate.ids import limits
-from chainrule.evaluate.prime import PRIME, key, mix, residue
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -36,6 +34,8 @@ from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
 from chainrule.loops.task import Lowered, Task
 from chainrule.optim.optimizer import RATE, Optimizer
+from chainrule.semantics import field
+from chainrule.semantics.prime import PRIME, key, mix, residue
 
 Array = NDArray[Any]
 LOWEST = -1  # no field element: any of them beats it

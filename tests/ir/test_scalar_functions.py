@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from chainrule.evaluate.functions import FUNCTIONS
+from chainrule.ir.functions import FUNCTIONS
 
 TRUE = {"erfc": mpmath.erfc, "expm1": mpmath.expm1}
 
