@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from time import perf_counter
 from typing import Any
 
@@ -82,8 +83,10 @@ def at_point(scene: Scene, arithmetic: Entries, draw: Draw) -> Point:
             if tensor.name in values:
                 evaluator.forget(tensor)
             else:
-                values[tensor.name] = draw(tensor)
-            arithmetic.store(values[tensor.name], equation, value)
+                whole = arithmetic.blank(tensor)
+                values[tensor.name] = draw(tensor) if prod(arithmetic.shape(equation.indices)) < whole.size else whole
+            whole = values[tensor.name]
+            arithmetic.store(whole, arithmetic.place(equation, whole.shape), value, equation.indices)
     values.setdefault(LOSS.name, arithmetic.lifted(np.ones((), np.int64)))
     return evaluator
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -85,15 +85,16 @@ class ScalarFunction:
     kink: str = ""
     composed: str = ""
     zero: Fraction | None = None
-    floats: Callable[..., Array] | None = None
-    real: Callable[..., Any] | None = None
+    floats: Callable[[Array], Array] | Callable[[Array, Array], Array] | None = None
+    real: Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | None = None
 
     @property
     def arity(self) -> int:
         return len(self.laws)
 
     def value(self, m: Any, *arguments: Any) -> Any:
-        return getattr(m, self.name)(*arguments) if self.real is None else self.real(m, *arguments)
+        function: Callable[..., Any] = getattr(m, self.name) if self.real is None else partial(self.real, m)
+        return function(*arguments)
 
 
 CATALOGUE: dict[str, ScalarFunction] = {

@@ -259,7 +259,8 @@ class Entries(Arithmetic[Labelled, Array]):
 
     def logsumexp(self, body: Labelled, indices: Axes) -> Labelled:
         axes, window = self.window(body, indices, self.lifted(body.data))
-        hidden = None if body.undefined is None else self.window(body, indices, body.undefined)[1].any(-1)
+        outside = None if body.undefined is None else self.window(body, indices, body.undefined)[1]
+        hidden = None if outside is None else np.asarray(outside.any(-1))
         return Labelled(axes, self.array(self.exponentials(window)), hidden)
 
     def select(self, node: Reduce, body: Labelled) -> tuple[Labelled, Labelled]:
@@ -272,9 +273,10 @@ class Entries(Arithmetic[Labelled, Array]):
             if isinstance(node.body, Component) and node.body.pad == "-inf":
                 inside = ~outside
                 rank = np.where(outside, self.lowest, rank)
-                hidden = outside.all(-1) if outside.all(-1).any() else None
+                hidden = np.asarray(outside.all(-1))
             else:
-                hidden = outside.any(-1)
+                hidden = np.asarray(outside.any(-1))
+            hidden = hidden if hidden.any() else None
         if inside is None:
             position = np.asarray(rank.argmax(-1))
         else:
@@ -321,12 +323,12 @@ class Entries(Arithmetic[Labelled, Array]):
             raise ShapeError("a component outside its tensor", about=named(equation.tensor), fix="use smaller extents")
         return tuple([onto(p.data, p.axes, equation.indices) for p in positions])
 
-    def store(self, whole: Array, equation: Equation, value: Labelled) -> None:
-        """Put what an equation computes into its tensor's array."""
-        found = self.over(value, equation.indices)
+    def store(self, whole: Array, place: tuple[Array, ...], value: Labelled, indices: Axes) -> None:
+        """Put what an equation computes over its indices into its tensor's array."""
+        found = self.over(value, indices)
         found = found if found.dtype == whole.dtype else self.lifted(found)
         # NumPy would store an object array of no axes as one entry.
-        whole[self.place(equation, whole.shape)] = found if found.ndim else found[()]
+        whole[place] = found if found.ndim else found[()]
 
     def blank(self, tensor: Tensor) -> Array:
         return np.full(shape_of(tensor, self.extents), 0, np.int64 if tensor.dtype == "integer" else self.dtype)
@@ -355,14 +357,14 @@ def execute(
             blank = arithmetic.blank(tensor)
             parts[name] = blank, np.zeros(blank.shape, arithmetic.dtype), np.zeros(blank.shape, bool)
         whole, moved, bound = parts[name]
-        before = np.count_nonzero(bound)
-        arithmetic.store(whole, equation, value)
-        bound[arithmetic.place(equation, bound.shape)] = True
+        before, place = np.count_nonzero(bound), arithmetic.place(equation, whole.shape)
+        arithmetic.store(whole, place, value, equation.indices)
+        bound[place] = True
         filled = np.count_nonzero(bound)
         if filled - before < prod(arithmetic.shape(equation.indices)):
             raise EquationError("a component bound twice", about=named(tensor), fix="make the pieces disjoint")
         if slope is not None:
-            arithmetic.store(moved, equation, slope)
+            arithmetic.store(moved, place, slope, equation.indices)
         if filled == bound.size:
             if slopes is not None and name in slopes:
                 moved = arithmetic.array(arithmetic.plus(moved, slopes[name]))

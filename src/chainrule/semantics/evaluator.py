@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import count
 from typing import Generic, Protocol, TypeGuard, TypeVar
@@ -51,6 +50,7 @@ class Indexed(Protocol):
 V = TypeVar("V", bound=Indexed)
 A = TypeVar("A")
 T = TypeVar("T")
+_NONE, _ONE = Fraction(), Fraction(1)
 
 
 class Arithmetic(ABC, Generic[V, A]):
@@ -114,14 +114,13 @@ class Arithmetic(ABC, Generic[V, A]):
         """`new` in place of `old`; where the value has both, it is taken where they are equal."""
 
 
-@dataclass(frozen=True)
 class Direction(Generic[V]):
     """What tangents start from: `seed` gives a component's, unless `definitions` has the equation of its tensor. No
     tangent is the tangent 0."""
 
-    seed: Callable[[Component], V | None]
-    definitions: Mapping[str, Equation] = field(default_factory=dict[str, Equation])
-    known: dict[Expr, V | None] = field(default_factory=dict)
+    def __init__(self, seed: Callable[[Component], V | None], definitions: Mapping[str, Equation] | None = None) -> None:
+        self.seed, self.definitions = seed, definitions or {}
+        self.known: dict[Expr, V | None] = {}
 
 
 class Evaluator(Generic[V, A]):
@@ -177,7 +176,7 @@ class Evaluator(Generic[V, A]):
         match node:
             case Constant(value=Fraction() as value):
                 return a.number(value)
-            case Constant(value=name):
+            case Constant(value="pi" | "e" as name):
                 return a.real(name)
             case Size(extent=name):
                 return a.number(Fraction(size(name, a.extents)))
@@ -218,7 +217,7 @@ class Evaluator(Generic[V, A]):
                 raise EquationError("a tensor without a value", about=named(node.tensor),
                                     fix="define it before its use")
             self._arrays[name] = self.arithmetic.given(node.tensor, self.given[name])
-        fill = node.pad if isinstance(node.pad, Fraction) else Fraction()
+        fill = node.pad if isinstance(node.pad, Fraction) else _NONE
         return self.arithmetic.read(self._arrays[name], node, fill)
 
     def _factors(self, body: Expr) -> list[V]:
@@ -269,8 +268,7 @@ class Evaluator(Generic[V, A]):
     def _towards(self, wrt: Component, weights: V) -> Direction[V]:
         if (wrt, weights.axes) not in self._directions:
             slopes = {wrt.tensor.name: self.arithmetic.whole(weights, wrt.free)}
-            direction = replace(self.direction(slopes), definitions=self._others(wrt))
-            self._directions[wrt, weights.axes] = weights, direction
+            self._directions[wrt, weights.axes] = weights, self.direction(slopes, self._others(wrt))
         known, direction = self._directions[wrt, weights.axes]
         assert known is weights, "one set of weights for these indices"
         return direction
@@ -280,16 +278,16 @@ class Evaluator(Generic[V, A]):
 
     # Tangents.
 
-    def direction(self, slopes: Mapping[str, A]) -> Direction[V]:
+    def direction(self, slopes: Mapping[str, A], definitions: Mapping[str, Equation] | None = None) -> Direction[V]:
         """Slopes tensor by tensor; those of other tensors are 0."""
         a = self.arithmetic
 
         def seed(node: Component) -> V | None:
             if node.tensor.name not in slopes or node.tensor.dtype == "integer":
                 return None
-            return a.read(a.given(node.tensor, slopes[node.tensor.name]), node, Fraction())
+            return a.read(a.given(node.tensor, slopes[node.tensor.name]), node, _NONE)
 
-        return Direction(seed)
+        return Direction(seed, definitions)
 
     def tangent(self, root: Expr, direction: Direction[V]) -> V | None:
         def operands(node: Expr) -> tuple[Expr, ...]:
@@ -362,7 +360,7 @@ class Evaluator(Generic[V, A]):
         if len(targets) < len(definition.target.subscripts):
             raise _not_plain(definition.target)
         rest = tuple([axis for axis in slope.axes if axis not in targets])
-        return self.arithmetic.read(self.arithmetic.whole(slope, targets + rest), node, Fraction(), rest)
+        return self.arithmetic.read(self.arithmetic.whole(slope, targets + rest), node, _NONE, rest)
 
     def _jacobian(self, of: Expr, wrt: Component) -> V:
         """∂of/∂wrt over the free indices of both. The indices of wrt get labels of their own until the end, so that
@@ -381,7 +379,7 @@ class Evaluator(Generic[V, A]):
                 if node.tensor.name != wrt.tensor.name:
                     return None
                 deltas = [self.value(Delta(s, place)) for s, place in zip(node.subscripts, at, strict=True)]
-                return a.contract([a.number(Fraction(1)), *deltas])
+                return a.contract([a.number(_ONE), *deltas])
 
             self._jacobians[wrt] = own, Direction(seed, self._others(wrt))
         own, direction = self._jacobians[wrt]

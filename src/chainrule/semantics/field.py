@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import reduce
 from itertools import combinations
 from math import floor, prod
 
@@ -117,12 +118,13 @@ class Field(Entries):
         if prod(self.shape(axes)) > DIRECT:
             return self._pairwise(arrays, reduced)
         order = sorted(arrays, key=lambda a: a.data.size)
-        parts = [onto(self.lifted(a.data), a.axes, axes) for a in order if a.data.dtype != bool]
-        words = len(parts)
-        parts += [onto(a.data, a.axes, axes) for a in order if a.data.dtype == bool]
-        data = parts[0]
-        for n, part in enumerate(parts[1:], 1):
-            data = multiply(data, part) if n < words else data * part
+        words = [onto(self.lifted(a.data), a.axes, axes) for a in order if a.data.dtype != bool]
+        if not words:
+            return super().product(arrays, axes, reduced)
+        data = reduce(multiply, words)
+        for a in order:
+            if a.data.dtype == bool:
+                data = data * onto(a.data.astype(np.uint64), a.axes, axes)
         return self.summed(data, axes, reduced)
 
     def _pairwise(self, arrays: list[Labelled], reduced: Axes) -> Labelled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import partial, reduce
 from math import e, pi
@@ -96,10 +96,10 @@ class Objects(Entries):
 
     dtype = np.dtype(object)
 
-    def one(self, function: Any, *arrays: Array) -> Array:
+    def one(self, function: Callable[[Any], Any] | Callable[[Any, Any], Any], *arrays: Array) -> Array:
         return self.array(np.frompyfunc(function, len(arrays), 1)(*arrays))
 
-    def rows(self, function: Any, window: Array) -> Array:
+    def rows(self, function: Callable[[list[Any]], Any], window: Array) -> Array:
         """A function of the list of entries along the last axis."""
         result = np.empty(window.shape[:-1], object)
         for at in np.ndindex(*result.shape):
