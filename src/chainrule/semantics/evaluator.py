@@ -118,7 +118,9 @@ class Direction(Generic[V]):
     """What tangents start from: `seed` gives a component's, unless `definitions` has the equation of its tensor. No
     tangent is the tangent 0."""
 
-    def __init__(self, seed: Callable[[Component], V | None], definitions: Mapping[str, Equation] | None = None) -> None:
+    def __init__(
+        self, seed: Callable[[Component], V | None], definitions: Mapping[str, Equation] | None = None
+    ) -> None:
         self.seed, self.definitions = seed, definitions or {}
         self.known: dict[Expr, V | None] = {}
 
@@ -346,8 +348,8 @@ class Evaluator(Generic[V, A]):
         return self.arithmetic.add(present) if present else None
 
     def _product_rule(self, factors: tuple[Expr, ...], reduced: Axes, known: Mapping[Expr, V | None]) -> V | None:
-        values = [self.value(factor) for factor in factors]
         slopes = [(n, slope) for n, factor in enumerate(factors) if (slope := known[factor]) is not None]
+        values = [self.value(factor) for factor in factors] if slopes else []
         contract = self.arithmetic.contract
         return self._sum([contract([*values[:n], slope, *values[n + 1 :]], reduced) for n, slope in slopes])
 
