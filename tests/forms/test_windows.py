@@ -22,7 +22,8 @@ from chainrule.forms import Concise, Form, concise, holds, operation, shape, wal
 from chainrule.forms.nodes import Operation, parts, rebuilt
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.program import Equation
-from chainrule.semantics import exact
+from chainrule.semantics.entries import evaluate
+from chainrule.semantics.exact import Exact
 from chainrule.verify.exact import SceneCheck
 from tests.derive.cases import CASES, Case
 from tests.forms.values import concise as concise_value
@@ -308,7 +309,7 @@ def test_exact_numbers_stay_exact() -> None:
     form = concise(equation.target, equation.value)
     assert form is not None
     ones = {"x": np.full((2, 2, 7, 5), Fraction(1), object)}
-    found = exact.evaluate(form.expanded(SAMPLES), ones, form.target.free, SAMPLES)
+    found = evaluate(Exact(SAMPLES), form.expanded(SAMPLES), ones, form.target.free)
     assert set(found.flat) == {Fraction(4, 9), Fraction(2, 3), Fraction(1)}
 
 

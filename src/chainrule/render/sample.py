@@ -27,7 +27,8 @@ from chainrule.ir.index import SAMPLES
 from chainrule.ir.print import spellings
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import children, components, nodes, rebuild
-from chainrule.semantics.exact import Number, evaluate, plain, run
+from chainrule.semantics.entries import evaluate
+from chainrule.semantics.exact import Exact, Number, plain, run
 from chainrule.semantics.labelled import Array, shape_of
 
 FEW = 2
@@ -354,7 +355,7 @@ def _balanced(
             own = [s.plain for s in term.subscripts]
             if {*own} | single != {*equation.indices}:
                 continue
-            rest = evaluate(_without(equation.value, term), state, equation.indices, sizes)
+            rest = evaluate(Exact(sizes), _without(equation.value, term), state, equation.indices)
             for place, value in np.ndenumerate(rest):
                 at = dict(zip(equation.indices, place, strict=True))
                 if not isinstance(plain(value), float):

@@ -334,6 +334,19 @@ class Entries(Arithmetic[Labelled, Array]):
         return np.full(shape_of(tensor, self.extents), 0, np.int64 if tensor.dtype == "integer" else self.dtype)
 
 
+def evaluate(
+    arithmetic: Entries, expr: Expr, values: Mapping[str, Array], indices: Axes,
+    definitions: Mapping[str, Equation] | None = None,
+) -> Array:
+    """The values of an expression over `indices`, in their order. `values` holds an array for each tensor by name.
+    Inside a Derivative, a tensor in `definitions` depends on what its equation (of plain target indices) reads.
+    Numbers are the arithmetic's, integers (argmax, components of integer tensors) int64.
+
+    Raises EquationError (no value, indices left over), ShapeError (extents, a read outside), DerivationError.
+    """
+    return arithmetic.over(Evaluator(arithmetic, values, definitions).value(expr), indices)
+
+
 def execute(
     arithmetic: Entries, equations: Iterable[Equation], given: Mapping[str, Array],
     slopes: Mapping[str, Array] | None = None,

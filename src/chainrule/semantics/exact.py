@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.ir.expr import Expr, NamedReal
+from chainrule.ir.expr import NamedReal
 from chainrule.ir.functions import CATALOGUE
-from chainrule.ir.index import Index
 from chainrule.ir.program import Equation
 from chainrule.semantics.entries import execute
-from chainrule.semantics.evaluator import Evaluator
 from chainrule.semantics.labelled import Array
 from chainrule.semantics.reals import Objects
 
@@ -86,12 +84,6 @@ def run(equations: Iterable[Equation], given: Mapping[str, Array], sizes: Mappin
         if any(isinstance(x, float) and math.isnan(x) for x in values[name].flat):
             raise ArithmeticError("no real number")
     return values
-
-
-def evaluate(expr: Expr, values: Mapping[str, Array], indices: tuple[Index, ...], sizes: Mapping[str, int]) -> Array:
-    """The values of an expression over these indices."""
-    exact = Exact(sizes)
-    return exact.over(Evaluator(exact, values).value(expr), indices)
 
 
 def _or_nan(function: Any, fixed: Any, *arguments: Number) -> Number:

@@ -22,12 +22,11 @@ import numpy as np
 
 from chainrule.errors import EquationError, ShapeError
 from chainrule.ir.expr import Component, Delta, Expr, NamedReal, Tensor
-from chainrule.ir.index import Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes
 from chainrule.semantics import entries
 from chainrule.semantics.entries import Entries, Selected
-from chainrule.semantics.evaluator import Evaluator, named
+from chainrule.semantics.evaluator import named
 from chainrule.semantics.labelled import Array, Axes, Labelled, axes_of, onto, shape_of, size
 from chainrule.semantics.prime import (
     PRIME,
@@ -193,28 +192,11 @@ def integer_ranges(given: Iterable[Tensor], expressions: Iterable[Expr], extents
 
 
 def evaluate(
-    expr: Expr, values: Mapping[str, Array], indices: tuple[Index, ...], *, extents: Mapping[str, int], seed: int,
+    expr: Expr, values: Mapping[str, Array], indices: Axes, *, extents: Mapping[str, int], seed: int,
     definitions: Mapping[str, Equation] | None = None,
 ) -> Array:
-    """The values of `expr` over `indices`, in their order. `values` holds an array for each tensor by name. Inside a
-    Derivative, a tensor in `definitions` depends on what its equation (of plain target indices) reads. Field elements
-    are uint64, integers (argmax, components of integer tensors) int64.
-
-    Raises EquationError (no value, indices left over), ShapeError (extents, a read outside), DerivationError.
-    """
-    field = Field(extents, seed)
-    return field.over(Evaluator(field, values, definitions).value(expr), indices)
-
-
-def tangent(
-    expr: Expr, values: Mapping[str, Array], indices: tuple[Index, ...], slopes: Mapping[str, Array], *,
-    extents: Mapping[str, int], seed: int,
-) -> Words:
-    """The tangent of `expr` along slopes, tensor by tensor; a tensor without one is constant."""
-    field = Field(extents, seed)
-    evaluator = Evaluator(field, values)
-    found = evaluator.tangent(expr, evaluator.direction(slopes))
-    return field.over(field.number(Fraction()) if found is None else found, indices)
+    """`entries.evaluate` over the field."""
+    return entries.evaluate(Field(extents, seed), expr, values, indices, definitions)
 
 
 def execute(
