@@ -8,7 +8,7 @@ import pytest
 
 from chainrule.ir.functions import FUNCTIONS
 
-TRUE = {"erfc": mpmath.erfc, "expm1": mpmath.expm1}
+TRUE = {"erfc": mpmath.erfc, "erf": mpmath.erf, "expm1": mpmath.expm1}
 
 
 @pytest.mark.parametrize("name", TRUE)

@@ -4,7 +4,7 @@ A law is an expression of the language over the arguments `x`, `y` and the funct
 These are the only derivatives that are written down anywhere; the tests check each on its own at 50
 digits. `d1_g`, `d2_g` name the partial derivatives of g in expressions.
 
-Sources: Abramowitz & Stegun, Handbook of Mathematical Functions, §4 (exp, log, tanh), §7 (erfc).
+Sources: Abramowitz & Stegun, Handbook of Mathematical Functions, §4 (exp, log, sin, cos, tanh), §7 (erf, erfc).
 """
 
 from __future__ import annotations
@@ -68,15 +68,25 @@ def _erfc(x: Array) -> Array:
     return np.where(size <= 0.46875, near, np.where(x > 0, rest, 2 - rest))
 
 
+def _erf(x: Array) -> Array:
+    small = np.minimum(np.abs(x), 0.46875) ** 2
+    near = x * (_polynomial(_NEAR, small) / _polynomial(_NEAR_BELOW, small))
+    return np.where(np.abs(x) <= 0.46875, near, 1 - _erfc(x))
+
+
 @dataclass(frozen=True, slots=True)
 class ScalarFunction:
     """`laws[i]` is the derivative by argument i. A function with a `kink` is piecewise: its law holds away from it, and
     what holds there is the convention stated.
 
-    `floats` computes it over NumPy arrays, right at both ends and without warnings; `real` over single numbers, from
-    the functions of a library `m`, which is `math` or mpmath's 50 digits: both are those of the function's own name
+    Values: `floats` computes it over NumPy arrays, right at both ends and without warnings; `real` over single numbers,
+    from the functions of a library `m`, which is `math` or mpmath's 50 digits. Both are the functions of that name
     unless given. `zero` is its value at 0 where no other argument has a rational one. `composed` writes it with the
     others; where random values stand for functions, only what is not composed has some of its own.
+
+    Notation: `symbol` is what a document writes for its name, `numpy` its name in NumPy, or `listing` a definition of
+    it there. `header` is the file in runtime/csrc that defines it, "" that of the operations; without one it has no
+    native code.
     """
 
     name: str
@@ -87,6 +97,10 @@ class ScalarFunction:
     zero: Fraction | None = None
     floats: Callable[[Array], Array] | Callable[[Array, Array], Array] | None = None
     real: Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | None = None
+    symbol: str = ""
+    numpy: str = ""
+    listing: str = ""
+    header: str | None = None
 
     @property
     def arity(self) -> int:
@@ -100,51 +114,66 @@ class ScalarFunction:
 CATALOGUE: dict[str, ScalarFunction] = {
     function.name: function
     for function in (
-        ScalarFunction("exp", ("f",), "e to the power x", zero=Fraction(1)),
-        ScalarFunction("expm1", ("f + 1",), "exp(x) - 1", zero=Fraction(0)),
-        ScalarFunction("log", ("x**-1",), "the natural logarithm"),
+        ScalarFunction("exp", ("f",), "e to the power x", zero=Fraction(1), header="exp.h"),
+        ScalarFunction("expm1", ("f + 1",), "exp(x) - 1", zero=Fraction(0), header="exp.h"),
+        ScalarFunction("log", ("x**-1",), "the natural logarithm", header="log.h"),
+        ScalarFunction("log1p", ("(1 + x)**-1",), "log(1 + x)", zero=Fraction(0)),
         ScalarFunction(
             "sigmoid", ("f*(1 - f)",), "1/(1 + exp(-x))", zero=Fraction(1, 2), floats=_sigmoid,
-            real=lambda m, x: 1 / (1 + m.exp(-x)) if x > -700 else m.exp(x),
+            real=lambda m, x: 1 / (1 + m.exp(-x)) if x > -700 else m.exp(x), symbol="σ",
+            listing="def sigmoid(u):\n    return 1 / (1 + np.exp(-u))", header="exp.h",
         ),
-        ScalarFunction("tanh", ("1 - f**2",), "the hyperbolic tangent", zero=Fraction(0)),
+        ScalarFunction("tanh", ("1 - f**2",), "the hyperbolic tangent", zero=Fraction(0), header="exp.h"),
+        ScalarFunction("sin", ("cos(x)",), "the sine of x in radians", zero=Fraction(0)),
+        ScalarFunction("cos", ("-sin(x)",), "the cosine of x in radians", zero=Fraction(1)),
         ScalarFunction(
             "softplus", ("sigmoid(x)",), "log(1 + exp(x))", floats=lambda x: np.logaddexp(x, 0),
             real=lambda m, x: max(x, 0) + m.log1p(m.exp(-abs(x))),
+            listing="def softplus(u):\n    return np.logaddexp(u, 0)", header="log.h",
+        ),
+        ScalarFunction(
+            "erf", ("2*pi**(-1/2)*exp(-x**2)",), "the error function, 1 - erfc(x)", zero=Fraction(0), floats=_erf,
+            listing="def erf(u):\n    return np.vectorize(math.erf)(u)",
         ),
         ScalarFunction(
             "erfc", ("-2*pi**(-1/2)*exp(-x**2)",),
             "the complementary error function, 2/sqrt(pi) times the integral of exp(-s**2) from x on",
-            zero=Fraction(1), floats=_erfc,
+            zero=Fraction(1), floats=_erfc, listing="def erfc(u):\n    return np.vectorize(math.erfc)(u)",
+            header="double.h",
         ),
         ScalarFunction(
             "step", ("0",), "1 where x > 0, else 0", "constant on both sides of 0; step(0) = 0",
-            floats=lambda x: (x > 0).astype(x.dtype), real=lambda m, x: int(x > 0),
+            floats=lambda x: (x > 0).astype(x.dtype), real=lambda m, x: int(x > 0), header="",
         ),
         ScalarFunction(
             "relu", ("step(x)",), "x where x > 0, else 0", "relu'(0) = 0, a choice from [0, 1]", "x*step(x)",
-            floats=lambda x: np.maximum(x, 0), real=lambda m, x: max(x, 0),
+            floats=lambda x: np.maximum(x, 0), real=lambda m, x: max(x, 0), symbol="ReLU",
+            listing="def relu(u):\n    return np.maximum(u, 0)", header="",
         ),
         ScalarFunction(
             "max", ("1 - step(y - x)", "step(y - x)"), "the greater of x and y", "the first wins a tie",
-            "x + (y - x)*step(y - x)", floats=np.maximum, real=lambda m, x, y: max(x, y),
+            "x + (y - x)*step(y - x)", real=lambda m, x, y: max(x, y), numpy="maximum", header="",
         ),
         ScalarFunction(
             "min", ("1 - step(x - y)", "step(x - y)"), "the lesser of x and y", "the first wins a tie",
-            "x + (y - x)*step(x - y)", floats=np.minimum, real=lambda m, x, y: min(x, y),
+            "x + (y - x)*step(x - y)", real=lambda m, x, y: min(x, y), numpy="minimum", header="",
         ),
         ScalarFunction(
             "sign", ("0",), "1 where x > 0, -1 where x < 0, 0 at 0", "constant on both sides of 0",
-            real=lambda m, x: (x > 0) - (x < 0),
+            real=lambda m, x: (x > 0) - (x < 0), header="",
         ),
         ScalarFunction(
             "abs", ("sign(x)",), "x where x > 0, else -x", "abs'(0) = 0, a choice from [-1, 1]", "x*sign(x)",
-            real=lambda m, x: abs(x),
+            real=lambda m, x: abs(x), header="",
         ),
     )
 }
-FUNCTIONS: dict[str, Callable[..., Array]] = {name: f.floats or getattr(np, name) for name, f in CATALOGUE.items()}
+FUNCTIONS: dict[str, Callable[..., Array]] = {
+    name: f.floats or getattr(np, f.numpy or name) for name, f in CATALOGUE.items()
+}
 """The values over NumPy arrays."""
+ABBREVIATIONS = {"sqrt": "x**(1/2)"}
+"""What is read as an expression, and is no function of its own."""
 
 
 def split_derivative(name: str) -> tuple[str, int | None]:
