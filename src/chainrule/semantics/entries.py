@@ -107,8 +107,8 @@ class Entries(Arithmetic[Labelled, Array]):
         """What orders the entries of a window."""
         return window
 
-    def same(self, a: Any, b: Any) -> bool:
-        """Whether two numbers count as equal."""
+    def same(self, a: Any, b: Any, beside: Iterable[Any] = ()) -> bool:
+        """Whether two numbers count as equal, computed from those `beside` them."""
         return bool(a == b)
 
     # Values.
@@ -217,7 +217,7 @@ class Entries(Arithmetic[Labelled, Array]):
     def contract(self, factors: Sequence[Labelled], reduced: Axes = ()) -> Labelled:
         arrays = list(factors)
         undefined = reaches(arrays, reduced) if any(a.undefined is not None for a in arrays) else None
-        if undefined is None:
+        if undefined is None and reduced:
             arrays, reduced = chosen(arrays, reduced)
         axes = axes_of(arrays)
         repeated = prod(self.shape(tuple([i for i in reduced if i not in axes])))

@@ -407,7 +407,11 @@ def _fill(root: Expr, memo: dict[Expr, T], operands: Callable[[Expr], tuple[Expr
 
 def _flat(body: Expr) -> tuple[Expr, ...]:
     """The factors of nested products."""
-    factors, stack = list[Expr](), [body]
+    if not isinstance(body, Multiply):
+        return (body,)
+    if not any(isinstance(factor, Multiply) for factor in body.factors):
+        return body.factors
+    factors, stack = list[Expr](), list[Expr](body.factors[::-1])
     while stack:
         node = stack.pop()
         if isinstance(node, Multiply):

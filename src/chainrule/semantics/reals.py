@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import partial, reduce
-from math import e, pi
+from math import e, inf, pi
 from typing import Any
 
 import numpy as np
@@ -38,14 +38,18 @@ def library() -> Any:
     return context
 
 
+def finite(*numbers: Any) -> bool:
+    return all(abs(x) < inf for x in numbers)
+
+
 class Reals(Entries):
-    """Where there is no value stands NaN, of which nothing is said."""
+    """Where there is no value stands NaN, of which nothing is said, nor of an infinity."""
 
     close: Any
-    """How near two results are that are equal, relative to the greater one or to 1."""
+    """How near two results are that are equal, relative to the greatest number there or to 1."""
 
-    def same(self, a: Any, b: Any) -> bool:
-        return bool(a != a or b != b or abs(a - b) <= self.close * max(1, abs(a), abs(b)))
+    def same(self, a: Any, b: Any, beside: Iterable[Any] = ()) -> bool:
+        return not finite(a, b) or bool(abs(a - b) <= self.close * max(1, *map(abs, (a, b, *beside))))
 
     @abstractmethod
     def uniform(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
