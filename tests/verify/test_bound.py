@@ -55,6 +55,7 @@ def test_collisions_and_zero_denominators_are_counted() -> None:
     assert degree("x[i]*y[i]")[2].weight == 0
     assert degree("x[i]/y[i]")[2].weight == 3  # three denominators of degree 1
     assert degree("sigmoid(x[i])")[2].weight == 3 * 3  # three pairs of arguments, each a degree-1 difference, doubled
+    assert degree("sigmoid(x[i]) + sigmoid(x[i])**2")[2].weight == 3 * 3  # one application, read twice
     one, many = (degree(f"sigmoid(x[i]{power})")[2].weight for power in ("", "**8"))
     assert many > one
 
@@ -69,7 +70,8 @@ def test_a_definition_hands_its_degree_on() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x[i]*y[i]*x[i] + y[i]", "x[i]/(y[i] + 2)", "sum[j](W[i, j]*x[j])/sum[j](y[j]**2)", "(x[i] + 1)**4/y[i]**2"],
+    ["x[i]*y[i]*x[i] + y[i]", "x[i]/(y[i] + 2)", "sum[j](W[i, j]*x[j])/sum[j](y[j]**2)", "(x[i] + 1)**4/y[i]**2",
+     "sum[j](x[j]/y[i])", "sum[j](W[i, j]/(x[j] + y[i]))"],
 )
 def test_a_degree_bounds_what_the_field_shows(text: str) -> None:
     """P/Q with every drawn word scaled by t is a rational function of t; one of degree d is fixed by 2d + 2 values, so
