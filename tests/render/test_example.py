@@ -12,13 +12,13 @@ from tests.derive.cases import Case
 import chainrule as cr
 from chainrule.derive import derive_equation
 from chainrule.errors import DerivationError
-from chainrule.evaluate.exact import plain
 from chainrule.evaluate.numpy import execute
 from chainrule.render.build import build
 from chainrule.render.document import Table, formulas
 from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.sample import Sample, sample_of
 from chainrule.render.styles import UNICODE
+from chainrule.semantics.exact import plain
 
 PAGE = cr.Sequential(cr.Input(2), cr.Dense(2), cr.Sigmoid(), loss="half_squared_error").derive()
 NUMBERS = {"input": [[1, 2]], "target": [[0, 1]], "dense1.W": [[2, -1], [-1, 1]], "dense1.b": [0, -1]}

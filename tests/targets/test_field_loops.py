@@ -21,7 +21,6 @@ from tests.runtime.kernels import HERE, pointer
 
 import chainrule as cr
 from chainrule.compile import emit, evaluation, gradients, machine_of, training
-from chainrule.evaluate.field import PRIME, execute, random_values
 from chainrule.ir.program import Program
 from chainrule.loops import filtering
 from chainrule.loops.program import lower
@@ -32,6 +31,8 @@ from chainrule.nn.losses import LOSSES
 from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.keys import field_keys
 from chainrule.runtime.library import Library
+from chainrule.semantics.field import execute, random_values
+from chainrule.semantics.prime import PRIME
 from chainrule.targets import c
 
 Array = NDArray[Any]

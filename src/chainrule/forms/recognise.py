@@ -17,7 +17,6 @@ from typing import Literal
 import numpy as np
 
 from chainrule.errors import ChainruleError
-from chainrule.evaluate.field import evaluate, integer_ranges, random_values
 from chainrule.forms.expand import digits, expand, number
 from chainrule.forms.fuse import fuse
 from chainrule.forms.matrices import Found, blocks, entries, is_jacobian, plain
@@ -28,6 +27,7 @@ from chainrule.forms.windows import planes
 from chainrule.ir.expr import Component, Delta, Derivative, Expr, Guard, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.walk import bound, fresh, nodes, rename, replace_tensors, substitute, transform
+from chainrule.semantics.field import evaluate, integer_ranges, random_values
 
 SMALL = 3
 WORK = 20_000
