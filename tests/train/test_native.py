@@ -152,8 +152,9 @@ def counter() -> cr.Sequential:
 
 @pytest.fixture
 def interrupted() -> Iterator[Callable[[float], None]]:
-    """Sends a real Ctrl-C to this process after so many seconds."""
+    """Sends a real Ctrl-C to this process after so many seconds; one that is in the background ignores it otherwise."""
     timers: list[threading.Timer] = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def after(seconds: float) -> None:
         timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)))
@@ -162,6 +163,7 @@ def interrupted() -> Iterator[Callable[[float], None]]:
     yield after
     for timer in timers:
         timer.join()
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
