@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import pytest
@@ -20,9 +20,13 @@ def examples(few: int, many: int) -> Callable[[Any], Any]:
     return drawn
 
 
-def few(values: Iterable[Any], every: int) -> list[Any]:
-    """Values of a parameter, or tuples for several, of which `make test` takes each `every`-th, from the first on."""
-    return [
-        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=[pytest.mark.campaign] * (n % every > 0))
-        for n, value in enumerate(values)
-    ]
+def few(values: Iterable[Any], kept: int | Collection[Any]) -> list[Any]:
+    """Values of a parameter, or tuples for several, of which `make test` takes those in `kept`, or each so many'th from
+    the first on."""
+
+    def marks(n: int, value: Any) -> list[pytest.MarkDecorator]:
+        taken = n % kept == 0 if isinstance(kept, int) else value in kept
+        return [] if taken else [pytest.mark.campaign]
+
+    every = enumerate(values)
+    return [pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=marks(n, v)) for n, v in every]

@@ -15,7 +15,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from tests.examples import CAMPAIGN, examples
+from tests.examples import examples, few
 from tests.loops.arithmetic import Floats
 from tests.loops.tasks import floats, task_of
 from tests.networks import networks
@@ -64,7 +64,7 @@ TILED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS if CAMPAIGN else TILED)
+@pytest.mark.parametrize("name", few(MODELS, TILED))
 def test_layers_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_with(name)
     task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.5), "numbers")
