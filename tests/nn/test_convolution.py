@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.derive.oracle import false_steps, gradients_are_exact
-from tests.examples import examples
+from tests.examples import examples, few
 from tests.nn.agreement import Tree, assert_agreement
 
 import chainrule as cr
@@ -107,7 +107,7 @@ NAMED: dict[str, Drawn] = {
 }
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", few(NAMED, 2))
 def test_named_convolutions(name: str) -> None:
     shape, samples, options = NAMED[name]
     model = check(shape, samples, PLAIN | options, 5)

@@ -29,7 +29,6 @@ from chainrule.train.models import read_model
 from chainrule.train.runners import NativeRunner, NumpyRunner
 
 BOUND = 1e-5
-pytestmark = pytest.mark.shipped
 
 
 def classifier(dtype: str = "float32") -> cr.Sequential:
@@ -48,6 +47,7 @@ def close(found: Any, right: Any) -> bool:
     return bool(np.all(np.abs(np.asarray(found) - np.asarray(right)) <= BOUND * max(1.0, float(np.abs(right).max()))))
 
 
+@pytest.mark.shipped
 @pytest.mark.parametrize("batch_size", [8, pytest.param(1, marks=pytest.mark.campaign)])
 def test_a_model_learns_and_answers_as_with_numpy(batch_size: int) -> None:
     (x, y), held = samples(21), samples(10, 1)
