@@ -199,7 +199,6 @@ class Model:
         return self._derived(self.network)
 
     def _derived(self, net: Network) -> Derivation:
-        """The derivation of a network, once for all models of it in this process."""
         wrt = (*net.training.parameters, *(t for t in self._input_tensors if t.dtype == "real"))
         made = ("derivation", net.training, net.loss, wrt, *net.labels.items())
         return KNOWN.get(made, lambda: printable(derive_program(net.training, net.loss, wrt, layers=net.labels)))
