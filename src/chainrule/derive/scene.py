@@ -18,7 +18,7 @@ from chainrule.derive.written import Evaluation
 from chainrule.errors import DerivationError
 from chainrule.forms import Concise, concise
 from chainrule.ir.expr import LOSS, Component, Derivative, Expr, Multiply, Reduce, Tensor, derived, summed
-from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.index import Affine, Index, small_extents
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, transform
@@ -211,8 +211,7 @@ def extents_for(program: Program, samples: int) -> dict[str, int]:
 
 
 def extents_of(tensors: Iterable[Tensor], samples: int) -> dict[str, int]:
-    names = sorted({e for t in tensors for e in t.shape if isinstance(e, str)} - {SAMPLES})
-    return {SAMPLES: samples, **{name: 3 + n % 3 for n, name in enumerate(names)}}
+    return small_extents((e for t in tensors for e in t.shape if isinstance(e, str)), samples)
 
 
 def work(expr: Expr, extents: Mapping[str, int]) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.compile import checked_loops, evaluation, forward, gradients, training
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
+from chainrule.derive.check import KNOWN
 from chainrule.errors import CompileError, DataError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -199,7 +200,8 @@ class Model:
 
     def _derived(self, net: Network) -> Derivation:
         wrt = (*net.training.parameters, *(t for t in self._input_tensors if t.dtype == "real"))
-        return printable(derive_program(net.training, net.loss, wrt, layers=net.labels))
+        made = ("derivation", net.training, net.loss, wrt, *net.labels.items())
+        return KNOWN.get(made, lambda: printable(derive_program(net.training, net.loss, wrt, layers=net.labels)))
 
     def derive(self) -> Derivation:
         """The derivation of the whole back-propagation; without a loss, from a given ∂L/∂output."""
