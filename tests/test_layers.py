@@ -19,7 +19,7 @@ FACADE = "__init__"
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("ir",),
-    ("evaluate", "loops", "nn", "optim"),
+    ("evaluate", "loops", "nn", "optim", "semantics"),
     ("forms",),
     ("derive",),
     ("verify", "render", "targets", "runtime"),

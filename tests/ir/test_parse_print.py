@@ -206,6 +206,7 @@ SUGAR = {
     "-a**2": Multiply((minus, Power(a, Fraction(2)))),
     "a**-1": Power(a, Fraction(-1)),
     "a**(1/2)": Power(a, Fraction(1, 2)),
+    "sqrt(a)": Power(a, Fraction(1, 2)),
     "[a > 0]": Apply("step", (a,)),
     "max(a, 0)": Apply("max", (a, Constant(Fraction(0)))),
     "mean[i<2, j<3](a)": Multiply((Constant(Fraction(1, 6)), Reduce("sum", (Index("i", 2), Index("j", 3)), a))),

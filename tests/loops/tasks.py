@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.evaluate import field
 from chainrule.evaluate.ids import limits
 from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Add, Component, Tensor
@@ -18,6 +17,7 @@ from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program
 from chainrule.loops.task import Task
 from chainrule.optim.optimizer import RATE
+from chainrule.semantics import field
 
 Array = NDArray[Any]
 IDS = 5  # whole numbers in data are below, where they are compared with no shorter index

@@ -5,6 +5,7 @@ What is exchanged between steps is tested with native code, tests/targets/test_a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -69,22 +70,23 @@ def test_a_step_begins_with_products_that_take_nothing_computed() -> None:
     assert found and [t.name for t in found.next] == ["input1"]
 
 
-NONE = {
-    "samples in the lanes": (task_of(*LARGE), 9),
-    "a tensor that the nearest cache holds": (task_of(cr.Input(600), *LARGE[1:]), 1),
-    "a row that it does not hold": (task_of(cr.Input(9000), *LARGE[1:]), 1),
-    "what is drawn at each step": (task_of(LARGE[0], cr.Dropout(0.5), *LARGE[1:]), 1),
-    "a large tensor behind the first layer": (task_of(cr.Input(7), cr.Dense(700), *LARGE[1:]), 1),
-    "an update that goes by no rows": (task_of(*LARGE, rule=cr.SGD(0.1, clip_norm=1.0)), 1),
+NONE: dict[str, tuple[Callable[[], Task], int]] = {
+    "samples in the lanes": (lambda: task_of(*LARGE), 9),
+    "a tensor that the nearest cache holds": (lambda: task_of(cr.Input(600), *LARGE[1:]), 1),
+    "a row that it does not hold": (lambda: task_of(cr.Input(9000), *LARGE[1:]), 1),
+    "what is drawn at each step": (lambda: task_of(LARGE[0], cr.Dropout(0.5), *LARGE[1:]), 1),
+    "a large tensor behind the first layer": (lambda: task_of(cr.Input(7), cr.Dense(700), *LARGE[1:]), 1),
+    "an update that goes by no rows": (lambda: task_of(*LARGE, rule=cr.SGD(0.1, clip_norm=1.0)), 1),
     "zeros around what is given": (
-        task_of(cr.Input(16, 6, 6), cr.Conv2d(64, 3, padding=1), cr.Flatten(), cr.Dense(3)), 1,
+        lambda: task_of(cr.Input(16, 6, 6), cr.Conv2d(64, 3, padding=1), cr.Flatten(), cr.Dense(3)), 1,
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NONE)
 def test_elsewhere_a_step_ends_before_the_next_begins(name: str) -> None:
-    assert turns(*NONE[name]) is None
+    make, samples = NONE[name]
+    assert turns(make(), samples) is None
 
 
 def test_what_trains_nothing_has_no_next_step() -> None:

@@ -15,7 +15,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from tests.examples import CAMPAIGN, examples
+from tests.examples import examples, few
 from tests.loops.arithmetic import Floats
 from tests.loops.tasks import floats, task_of
 from tests.networks import networks
@@ -64,7 +64,7 @@ TILED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS if CAMPAIGN else TILED)
+@pytest.mark.parametrize("name", few(MODELS, TILED))
 def test_layers_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_with(name)
     task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.5), "numbers")
@@ -89,7 +89,8 @@ def test_drawn_networks_in_drawn_tiles(data: st.DataObject) -> None:
         assert bits(task, samples, expected=expected) == wanted
 
 
-def test_convolutions_in_tiles_of_outputs_in_random_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", few(range(3), 3))
+def test_convolutions_in_tiles_of_outputs_in_random_tiles(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs of a tile share sums, and a kernel; what follows them joins it; gradients share their loops."""
     monkeypatch.setattr(filtering, "TERMS", 1)
     model = cr.Sequential(
@@ -103,10 +104,9 @@ def test_convolutions_in_tiles_of_outputs_in_random_tiles(monkeypatch: pytest.Mo
     assert any(each.startswith("δconv2d2.W; δconv2d2.W; δconv2d2.W; velocity_next") for each in made)
     wanted = bits(task, 7, expected=6, scheduled=False)
     assert bits(task, 7, expected=6, workers=2) == wanted
-    for seed in range(3):
-        with monkeypatch.context() as patch:
-            patch.setattr(program, "choose", tiled(partial(integer, np.random.default_rng(seed))))
-            assert bits(task, 7, expected=6) == wanted
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "choose", tiled(partial(integer, np.random.default_rng(seed))))
+        assert bits(task, 7, expected=6) == wanted
 
 
 # A sum whose neighbours in a kernel, or in the loops around it, would have it added up in another order.

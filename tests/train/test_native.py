@@ -29,7 +29,6 @@ from chainrule.train.models import read_model
 from chainrule.train.runners import NativeRunner, NumpyRunner
 
 BOUND = 1e-5
-pytestmark = pytest.mark.shipped
 
 
 def classifier(dtype: str = "float32") -> cr.Sequential:
@@ -48,6 +47,7 @@ def close(found: Any, right: Any) -> bool:
     return bool(np.all(np.abs(np.asarray(found) - np.asarray(right)) <= BOUND * max(1.0, float(np.abs(right).max()))))
 
 
+@pytest.mark.shipped
 @pytest.mark.parametrize("batch_size", [8, pytest.param(1, marks=pytest.mark.campaign)])
 def test_a_model_learns_and_answers_as_with_numpy(batch_size: int) -> None:
     (x, y), held = samples(21), samples(10, 1)
@@ -152,8 +152,9 @@ def counter() -> cr.Sequential:
 
 @pytest.fixture
 def interrupted() -> Iterator[Callable[[float], None]]:
-    """Sends a real Ctrl-C to this process after so many seconds."""
+    """Sends a real Ctrl-C to this process after so many seconds; one that is in the background ignores it otherwise."""
     timers: list[threading.Timer] = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def after(seconds: float) -> None:
         timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)))
@@ -162,6 +163,7 @@ def interrupted() -> Iterator[Callable[[float], None]]:
     yield after
     for timer in timers:
         timer.join()
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

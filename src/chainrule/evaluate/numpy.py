@@ -20,7 +20,6 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from chainrule.errors import DataError, DerivationError, EquationError, ShapeError
-from chainrule.evaluate.functions import FUNCTIONS
 from chainrule.evaluate.ids import check_ids
 from chainrule.ir.contraction import contraction
 from chainrule.ir.expr import (
@@ -39,7 +38,7 @@ from chainrule.ir.expr import (
     Size,
     Tensor,
 )
-from chainrule.ir.functions import derivative_name, split_derivative
+from chainrule.ir.functions import FUNCTIONS, derivative_name, split_derivative
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.laws import expanded, logarithm
 from chainrule.ir.program import Equation, Program

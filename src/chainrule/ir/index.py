@@ -6,11 +6,19 @@ gives later. "N" is the number of samples: an index with that extent is the samp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 Extent = int | str
 SAMPLES = "N"
+
+
+def small_extents(names: Iterable[str], samples: int) -> dict[str, int]:
+    """Numbers for named extents: `samples` for N, small distinct ones side by side for others. Many are smaller, since
+    work grows with their product."""
+    others = sorted({*names} - {SAMPLES})
+    least = 3 if len(others) < 8 else 2
+    return {SAMPLES: samples, **{name: least + n % least for n, name in enumerate(others)}}
 
 
 @dataclass(frozen=True, slots=True)

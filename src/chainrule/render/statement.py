@@ -17,15 +17,13 @@ from typing import Protocol
 from chainrule.errors import DerivationError
 from chainrule.forms.fuse import Fused, fuse
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
+from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, iterative, nodes
 from chainrule.render.value import ATOM, POWER, PRODUCT, SUM, Kind, Value, fraction, kind_of, power, without
 
-CALLS = {
-    "exp": "np.exp", "expm1": "np.expm1", "log": "np.log", "tanh": "np.tanh", "max": "np.maximum", "min": "np.minimum",
-    "sign": "np.sign", "abs": "np.abs", **{name: name for name in ("sigmoid", "softplus", "relu", "erfc")},
-}
+CALLS = {name: name if f.listing else f"np.{f.numpy or name}" for name, f in CATALOGUE.items() if name != "step"}
 EXACT = ("max", "min", "sign", "abs", "relu")
 """Integers of integers."""
 LETTERS = ascii_letters

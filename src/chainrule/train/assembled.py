@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.compile import evaluation, forward, gradients
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
+from chainrule.derive.check import KNOWN
 from chainrule.errors import ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -155,7 +156,8 @@ class Assembled:
 
     def _derived(self, net: Network) -> Derivation:
         wrt = (*net.training.parameters, *(t for t in self.feed.inputs if t.dtype == "real"))
-        return printable(derive_program(net.training, net.loss, wrt, layers=net.labels))
+        made = ("derivation", net.training, net.loss, wrt, *net.labels.items())
+        return KNOWN.get(made, lambda: printable(derive_program(net.training, net.loss, wrt, layers=net.labels)))
 
     def derive(self) -> Derivation:
         """The derivation of the whole back-propagation; without a loss, from a given ∂L/∂output."""

@@ -22,9 +22,7 @@ from chainrule.derive import Derivation
 from chainrule.derive.reduce import small_derivation
 from chainrule.derive.scene import integer_ranges
 from chainrule.errors import ChainruleError
-from chainrule.evaluate import field
 from chainrule.evaluate.ids import limits
-from chainrule.evaluate.prime import PRIME, key, mix, residue
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -36,6 +34,8 @@ from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
 from chainrule.loops.task import Lowered, Task
 from chainrule.optim.optimizer import RATE, Optimizer
+from chainrule.semantics import field
+from chainrule.semantics.prime import PRIME, key, mix, residue
 
 Array = NDArray[Any]
 LOWEST = -1  # no field element: any of them beats it
@@ -56,24 +56,19 @@ class Field:
     def __init__(self, seed: int) -> None:
         self.dtype = np.dtype(object)
         self.unwritten = None
-        self.seed = seed
+        self.seed, self.words = seed, field.Field({}, seed)
 
     def number(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return int(residue(mix(np.zeros((), np.uint64), key(self.seed, "real", value))))
-        return int(value.numerator * pow(value.denominator, -1, PRIME) % PRIME)
+        return int(self.words.named(value) if value in ("pi", "e") else self.words.constant(value))
 
     def finite(self, value: Any) -> bool:
         return True
-
-    def keyed(self, x: Any, *names: object) -> Any:
-        return self.back(residue(mix(np.asarray(x, np.uint64), key(self.seed, *names))))
 
     def back(self, words: Any) -> Any:
         return words.astype(object) if words.ndim else int(words)
 
     def function(self, name: object, x: Any) -> Any:
-        return self.keyed(x, "function", name, 0)
+        return self.back(self.words.keyed(name, np.asarray(x, np.uint64)))
 
     def power(self, x: Any, exponent: Fraction) -> Any:
         whole = floor(exponent)
@@ -81,8 +76,8 @@ class Field:
 
     def rank(self, x: Any) -> Any:
         x = np.asarray(x, object)
-        words = mix(np.where(x == LOWEST, 0, x).astype(np.uint64), key(self.seed, "rank"))
-        return np.where(x == LOWEST, 0, self.back(np.atleast_1d(words >> np.uint64(1)).reshape(x.shape)) + 1)
+        words = self.words.rank(np.where(x == LOWEST, 0, x).astype(np.uint64))
+        return np.where(x == LOWEST, 0, self.back(np.atleast_1d(words).reshape(x.shape)) + 1)
 
     def apply(self, operation: str, arguments: Sequence[Any]) -> Any:
         match operation, arguments:
@@ -117,7 +112,7 @@ class Field:
             case "lse_shift", (top,):
                 return top
             case "lse_rest", (total,):
-                return self.keyed(total, "logsumexp")
+                return self.back(residue(mix(np.asarray(total, np.uint64), key(self.seed, "logsumexp"))))
             case "relu_", (x,):
                 return x * self.function("step", x) % PRIME
             case "abs_", (x,):

@@ -66,10 +66,6 @@ def add_all(terms: Sequence[Words]) -> Words:
     return result
 
 
-def subtract(a: Words, b: Words) -> Words:
-    return residue(a + (_P - b))
-
-
 def multiply(a: Words, b: Words) -> Words:
     """High halves have 29 bits and low ones 32, so no partial product exceeds 64; 2^64 = 8."""
     half = np.uint64(32)
@@ -92,10 +88,6 @@ def power(a: Words, exponent: int) -> Words:
             result = multiply(result, a)
         a, exponent = multiply(a, a), exponent >> 1
     return result
-
-
-def inverse(a: Words) -> Words:
-    return power(a, -1)
 
 
 def total(a: Words, axes: tuple[int, ...]) -> Words:
