@@ -23,7 +23,7 @@ from chainrule.errors import BuildError, CompileError, ModelError
 from chainrule.loops.program import lower
 from chainrule.nn.layer import Layer
 from chainrule.runtime.compiler import native
-from chainrule.train import model as model_module
+from chainrule.train import assembled as model_module
 from chainrule.train import runners
 from chainrule.train.models import read_model
 from chainrule.train.runners import NativeRunner, NumpyRunner

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,79 +76,13 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not
 # Faults in the midst of writing
 
 
-def _dies(operation: int, path: Path, change: Callable[[], None], error: OSError | None) -> bool:
-    """Carry out a change in a process of its own that is killed, or meets an error, at this file operation; whether it
-    came so far."""
-    child = os.fork()
-    if child:
-        return os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 9
-    count = 0
-
-    def counted(function: Any) -> Any:
-        def call(*given: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == operation:
-                if error is None:
-                    os._exit(9)
-                raise error
-            return function(*given, **options)
-
-        return call
-
-    for name in ("open", "fsync", "replace", "chmod", "stat", "unlink", "close"):
-        setattr(os, name, counted(getattr(os, name)))
-    fdopen = os.fdopen
-
-    def opened(*given: Any, **options: Any) -> Any:
-        file = fdopen(*given, **options)
-        write = counted(file.write)
-
-        class Half:
-            def __enter__(self) -> Any:
-                return self
-
-            def __exit__(self, *what: Any) -> None:
-                file.close()
-
-            def write(self, data: bytes) -> None:
-                for at in range(0, len(data), 1 + len(data) // 8):
-                    write(data[at : at + 1 + len(data) // 8])
-                    file.flush()
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(file, name)
-
-        return Half()
-
-    os.fdopen = opened  # type: ignore[assignment]
-    with suppress(OSError):
-        change()
-    os._exit(9 if count >= operation else 0)
-
-
 @pytest.mark.parametrize("rounds", [1, pytest.param(22, marks=pytest.mark.campaign)])
 def test_a_save_that_dies_anywhere_leaves_the_file_before_it_or_the_new_one(rounds: int, tmp_path: Path) -> None:
     """Killed between any two file operations, or a disk that is full at any: some twenty places each."""
-    path = tmp_path / "m.safetensors"
-    model = cr.Sequential(cr.Input(6), cr.Dense(4), cr.Dense(3), loss="softmax_cross_entropy")
-    model.save(path)
-    old, other = path.read_bytes(), cr.Sequential(cr.Input(6), cr.Dense(4), loss="softmax_cross_entropy", seed=5)
-    other.save(tmp_path / "other")
-    new, faults = (tmp_path / "other").read_bytes(), 0
-    for _ in range(rounds):
-        for error in (None, OSError(28, "No space left on device")):
-            operation = 1
-            while True:
-                died = _dies(operation, path, lambda: other.save(path), error)
-                assert path.read_bytes() in (old, new), operation
-                cr.load(path)
-                path.write_bytes(old)
-                if not died:
-                    break
-                faults, operation = faults + 1, operation + 1
-            assert operation > 12
-    assert faults >= 24 * rounds
+    command = [sys.executable, "-m", "tests.train.faults", str(tmp_path), str(rounds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert int(done.stdout) >= 24 * rounds
 
 
 # Files that nobody wrote
