@@ -12,8 +12,8 @@ from tests.examples import few
 from tests.nn.test_every_layer import MODELS, model_with, ranges
 
 import chainrule as cr
+from chainrule.arrays.execute import execute
 from chainrule.derive import Derivation
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
 from chainrule.render.listing import listing
 from chainrule.render.names import names_of

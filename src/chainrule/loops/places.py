@@ -40,7 +40,7 @@ Ids = Mapping[Tensor, tuple[tuple[Component, float], ...]]
 
 
 def ids_of(equations: Iterable[Equation], data: Iterable[Tensor]) -> Ids:
-    """An entry is a position of the longest index that it is compared with, `evaluate.ids` sees to it; one that is
+    """An entry is a position of the longest index that it is compared with, `arrays.ids` sees to it; one that is
     compared with anything but an index may be any number."""
     found: dict[Tensor, dict[Component, float]] = {t: {} for t in data if t.dtype == "integer"}
     for equation in equations:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arrays.ids import limits
 from chainrule.derive import Derivation
 from chainrule.derive.reduce import small_derivation
 from chainrule.derive.scene import integer_ranges
 from chainrule.errors import ChainruleError
-from chainrule.evaluate.ids import limits
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
