@@ -128,6 +128,7 @@ class Statement:
         self.flat = fused.flat
         (self.assignment,) = lower([Equation(fused.target, fused.value)], {}, listing.limits, select=True)
         self.padding, self.before = list[str](), list[str]()
+        self.sums = set[str]()
         self.grids: dict[Axes, None] = {}
         self.letters: dict[Index, str] = {}
         others = (i for node in nodes(fused.value) for i in node.free)
@@ -247,7 +248,8 @@ class Statement:
 
     def padded(self, node: Pad, of: Code) -> Code:
         """A name for the array with cells put around it."""
-        value = "" if node.fill == 0 else f", constant_values={self.fill(node.fill)}"
+        fill = fraction(node.fill).whole if isinstance(node.fill, Fraction) else "-np.inf"
+        value = "" if node.fill == 0 else f", constant_values={fill}"
         widths = f"({', '.join(map(str, node.widths))}{',' if len(node.widths) == 1 else ''})"
         code, pads = f"np.pad({of.number.whole}, {widths}{value})", self.listing.pads
         if (of.text, code) not in pads:
@@ -258,9 +260,6 @@ class Statement:
             pads[of.text, code] = word
             self.padding.append(f"{word} = {code}")
         return Code(pads[of.text, code])
-
-    def fill(self, value: Fraction | str) -> str:
-        return fraction(value).whole if isinstance(value, Fraction) else "-np.inf"
 
     # Arrays
 
@@ -322,6 +321,11 @@ class Statement:
     def scattered(self, node: Scatter, inside: Sequence[Code], name: str) -> Code:
         """Lines that add the terms to zeros."""
         terms, *places = inside
+        if node is not self.assignment.value or self.assignment.part is not None:
+            name += "_sum"
+            while name in (*self.listing.words.values(), *self.sums):
+                name += "_"
+            self.sums.add(name)
         index = places[0].whole if len(places) == 1 else f"({', '.join(p.whole for p in places)})"
         self.before.append(f"{name} = np.zeros({self.shape(node.shape)})")
         self.before.append(f"np.add.at({name}, {index}, {terms.whole})")
