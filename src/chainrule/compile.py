@@ -26,9 +26,10 @@ from chainrule.errors import ChainruleError, CompileError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.laws import signs_read_from_relu
 from chainrule.ir.program import Program
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.task import Task
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels, Loss
 from chainrule.nn.metrics import accuracy
@@ -153,7 +154,7 @@ def machine_of(target: Target, workers: int = 1) -> Machine:
     return Machine(target.lanes, 24 if target.lanes == 16 else 12, workers)
 
 
-def emit(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
+def emit(lowered: Plan, over: Literal["float", "field"] = "float") -> str:
     """The C source of a program, over floats or over the field, from the same kernels."""
     front = f"#define WIDTH {lowered.width}\n"
     return front + header(c.functions(lowered) & PARTS.keys(), over=over) + "\n" + c.source(lowered)
@@ -171,7 +172,7 @@ def compiled(task: Task, *, samples: int, workers: int = 1) -> Library:
     return loaded(lowered, target)
 
 
-def loaded(lowered: Lowered, target: Target, front: str = "") -> Library:
+def loaded(lowered: Plan, target: Target, front: str = "") -> Library:
     """A program built and loaded; `front` stands before its source. Raises BuildError, CompileError."""
     with own_faults():
         source = front + emit(lowered)

@@ -1,4 +1,4 @@
-"""Lowered programs as native code, for tests: built with the flags that a test wants, run over a task's steps."""
+"""Plans as native code, for tests: built with the flags that a test wants, run over a task's steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from chainrule.compile import emit, machine_of
 from chainrule.ir.expr import Constant, Multiply, Tensor
 from chainrule.ir.program import Equation
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.task import Task
 from chainrule.runtime.compiler import Target, native
 from chainrule.runtime.library import Library
 from chainrule.targets import c
@@ -24,11 +25,11 @@ Array = NDArray[Any]
 HERE = native()
 
 
-def at_lanes(task: Task, lanes: int, *, samples: int, scheduled: bool = True) -> Lowered:
+def at_lanes(task: Task, lanes: int, *, samples: int, scheduled: bool = True) -> Plan:
     return lower(task, machine_of(HERE.with_lanes(lanes)), samples=samples, scheduled=scheduled)
 
 
-def library(lowered: Lowered, *, target: Target | None = None, flags: tuple[str, ...] = ()) -> Library:
+def library(lowered: Plan, *, target: Target | None = None, flags: tuple[str, ...] = ()) -> Library:
     target = target or HERE.with_lanes(lowered.lanes)
     return Library(lowered, emit(lowered), c.slots(lowered), target, np.dtype(np.float32), flags)
 

@@ -13,8 +13,9 @@ import chainrule as cr
 from chainrule.compile import machine_of, training
 from chainrule.errors import CompileError, ModelError
 from chainrule.loops import nodes as ir
-from chainrule.loops.program import Tiles, lower
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.plan import Plan, Tiles
+from chainrule.loops.program import lower
+from chainrule.loops.task import Task
 from chainrule.runtime.compiler import native
 from chainrule.runtime.tiles import measured, remember
 from chainrule.train import tune as tuning
@@ -36,11 +37,11 @@ def task() -> Task:
     return training(made.network, made.derive(), cr.SGD(0.1), "classes")
 
 
-def lowered(**options: Any) -> Lowered:
+def lowered(**options: Any) -> Plan:
     return lower(task(), machine_of(native()), samples=32, **options)
 
 
-def tiles_of(program: Lowered) -> dict[str, tuple[int, ...]]:
+def tiles_of(program: Plan) -> dict[str, tuple[int, ...]]:
     return {program.key(name): schedule.tile for name, (_, schedule) in program.made_of.items()}
 
 

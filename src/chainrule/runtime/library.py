@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.ir.expr import Tensor
-from chainrule.loops.task import Lowered
+from chainrule.loops.plan import Plan
 from chainrule.runtime.aligned import zeros
 from chainrule.runtime.build import build
 from chainrule.runtime.compiler import Target
@@ -29,7 +29,7 @@ class Library:
 
     def __init__(
         self,
-        lowered: Lowered,
+        lowered: Plan,
         source: str,
         slots: Mapping[str, int],
         target: Target,

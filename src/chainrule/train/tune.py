@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from chainrule.compile import machine_of
 from chainrule.ir.cost import operations_for
 from chainrule.loops import nodes as ir
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Tile
-from chainrule.loops.task import Lowered
 from chainrule.runtime.compiler import native
 from chainrule.runtime.tiles import remember
 from chainrule.train.profile import Clocked, Run, ticks_per_second
@@ -87,7 +87,7 @@ def shortened(run: Run) -> Run:
     return replace(run, order=run.order[: steps * run.batch])
 
 
-def decided(programs: Sequence[Lowered], seconds: NDArray[np.float64]) -> Tuning:
+def decided(programs: Sequence[Plan], seconds: NDArray[np.float64]) -> Tuning:
     """For each kernel the program in which it was quickest: `seconds` has a row for each program, and in it one entry
     before those of the stages and one behind. Kernels that are the same but for their place in the network get one
     tile."""

@@ -13,8 +13,9 @@ from tests.targets.test_field_loops import differing
 
 import chainrule as cr
 from chainrule.compile import emit, training
-from chainrule.loops import ahead
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops import pipeline
+from chainrule.loops.plan import Plan
+from chainrule.loops.task import Task
 from chainrule.runtime.library import Library
 from chainrule.targets import c
 from chainrule.train.runners import outputs_of
@@ -85,7 +86,7 @@ def test_a_loss_that_is_not_finite_leaves_the_values_of_before() -> None:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_steps_that_overlap_are_exact(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over GF(p), where the nearest cache holds a few rows of a small tensor; zeros around what comes of it."""
-    monkeypatch.setattr(ahead, "NEAR", 30)
+    monkeypatch.setattr(pipeline, "NEAR", 30)
     task = task_of(
         cr.SGD(0.1, momentum=0.9), cr.Input(6), cr.Dense(9), cr.Tanh(), cr.Reshape(1, 9), cr.Conv1d(2, 3, padding=1),
         cr.Flatten(), cr.Dense(2),
@@ -119,7 +120,7 @@ def test_an_exchange_that_goes_wrong_is_seen(error: str) -> None:
     assert bits_of(lowered, source.replace(text, wrong), given, batch) != bits_of(lowered, source, given, batch)
 
 
-def bits_of(lowered: Lowered, source: str, given: Any, batch: int) -> dict[str, bytes]:
+def bits_of(lowered: Plan, source: str, given: Any, batch: int) -> dict[str, bytes]:
     built = Library(lowered, source, c.slots(lowered), HERE, np.dtype(np.float32))
     return natively(built, given, order(), batch).bits
 
