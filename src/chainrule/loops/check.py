@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ from chainrule.loops.plan import Barrier, Check, Key, Plan, Reload, Rows, Stage,
 
 Numbers = NDArray[np.int64]
 Split = Literal["blocks", "positions", "nothing", "delivery"]
-Kind = Literal["read after write", "write after read", "write after write", "halo", "reload"]
+Kind = Literal["read after write", "write after read", "write after write", "halo", "reload", "control"]
 
 
 class Fault(NamedTuple):
@@ -112,7 +112,8 @@ class _Memory:
         """What was written over, and by whom."""
         self.since: list[_Touched] = []
         task = plan.task
-        ahead = plan.persistent.difference(plan.next.values(), task.data) if plan.turns else ()
+        self.checked = task.loss is None
+        ahead = plan.persistent.difference(task.data) if plan.turns else ()
         for tensor in (*task.kept, *ahead):  # they are there from the step before; around what is kept there are zeros
             self.write("", (tensor, False))
             self.entry("", (tensor, False)).zeros = tensor in task.kept
@@ -120,9 +121,11 @@ class _Memory:
         self.stage("the start", "blocks", [], [(t, False) for t in task.data])
         for stage in plan.stages:
             self.run(stage)
-        after = [new if old in plan.in_place else old for old, new in task.following.items() if old is not new]
-        for tensor in (*task.outputs, *plan.persistent, *after):
+        for tensor in (*task.outputs, *plan.persistent, *plan.in_place.values()):
             self.read("what follows the step", (plan.base(tensor), False), False)
+        for key in [(old, False) for old, new in task.following.items() if old is not new and old not in plan.in_place]:
+            if self.made[key] < 2 * self.pieces[key]:
+                self.fault("read after write", f"the next step reads {_named(key)}, whose new value is not there")
         outputs = [(t, False) for t in task.outputs]
         self.meet(_Touched("delivery", "delivery", [self.span(k) for k in outputs if not sampled(k[0])], []))
 
@@ -143,9 +146,11 @@ class _Memory:
                 self.stage("a reload", "blocks", [], [(tensor, False)])
             case Check(loss=loss):
                 self.stage("the check of the loss", "positions", [((loss, False), False)], [])
+                self.checked = True
             case Turns(update=update, first=first, next=following):
                 reads, writes = self.of(update.name)
-                new = [(t, False) for t in following.values()]
+                new = [(t, False) for t in following.values()]  # where the next batch is, in every second step
+                reads += [(key, False) for key in new]
                 self.stage("the pipelined end", "positions", reads, [*new, *writes, *self.of(first.name)[1]])
 
     def of(self, name: str) -> tuple[list[tuple[Key, bool]], list[Key]]:
@@ -165,6 +170,9 @@ class _Memory:
     def stage(self, name: str, split: Split, reads: Sequence[tuple[Key, bool]], writes: Sequence[Key]) -> None:
         for key, zeros in reads:
             self.read(name, key, zeros)
+        for key, (other, _) in product(writes, reads):  # in place is what has one name
+            if self.plan.buffers[key] != self.plan.buffers[other] and self.span(key).meets(self.span(other)):
+                self.fault("write after read", f"{name} writes {_named(key)} over {_named(other)}, which it reads")
         for key in writes:
             self.write(name, key)
         self.meet(_Touched(name, split, [self.span(k) for k, _ in reads], [self.span(k) for k in writes]))
@@ -209,6 +217,8 @@ class _Memory:
             self.lost[entry.key] = name
         entry.key = key
         self.made[key] += 1
+        if name and not self.checked and self.plan.stored[key].region == "kept":
+            self.fault("control", f"{name} changes {_named(key)} before the loss is checked")
 
     def entry(self, name: str, key: Key) -> _Entry:
         """The place of a tensor; what lay across it is gone."""

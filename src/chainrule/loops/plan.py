@@ -211,7 +211,7 @@ class Plan:
     @cached_property
     def in_memory(self) -> frozenset[Tensor]:
         """What must be in memory: read outside of the kernel that computes it, or after the step."""
-        wanted = {*self.task.outputs, *self.task.following.values()}
+        wanted = {*self.task.outputs, *self.task.following, *self.task.following.values()}
         if self.task.loss is not None:
             wanted.add(self.task.loss)
         for work in self.works:
