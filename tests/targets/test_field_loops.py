@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tests.examples import few
 from tests.nn.test_every_layer import model_with, ranges
 from tests.runtime.kernels import HERE, pointer
+from tests.targets.native import built_of
 
 import chainrule as cr
 from chainrule.compile import emit, evaluation, gradients, machine_of, training
@@ -45,8 +46,7 @@ LANES = (4, 8, 16)
 
 
 def library(lowered: Plan, source: str, lanes: int) -> Library:
-    target, real = HERE.with_lanes(lanes), np.dtype(np.uint64)
-    built = Library(lowered, source, c.slots(lowered), target, real, ("-O0",))
+    built = built_of(lowered, source, HERE.with_lanes(lanes), ("-O0",), np.uint64)
     rows = field_keys(SEED, EXPONENTS)
     assert built.handle.chainrule_set_keys(pointer(rows), len(rows)) == 1
     return built

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.loops.tasks import floats
-from tests.targets.native import HERE, at_lanes, library, natively
+from tests.targets.native import HERE, at_lanes, built_of, library, natively
 from tests.targets.test_field_loops import differing
 
 import chainrule as cr
@@ -17,7 +17,6 @@ from chainrule.loops import pipeline
 from chainrule.loops.plan import Plan
 from chainrule.loops.task import Task
 from chainrule.runtime.library import Library
-from chainrule.targets import c
 from chainrule.train.runners import outputs_of
 
 SAMPLES = 11
@@ -60,7 +59,7 @@ def test_images_that_are_taken_as_rows_give_the_same_bits(batch: int) -> None:
 
 def in_parts(built: Library, given: Any, batch: int) -> dict[str, bytes]:
     """By several calls, as `fit` makes them: each begins and ends as steps do that do not overlap."""
-    task, steps = built.lowered.task, -(-SAMPLES // batch)
+    task, steps = built.task, -(-SAMPLES // batch)
     arrays = {t: np.array(a, np.float32) for t, a in given.items()}
     arrays |= {t: np.repeat(arrays[t], steps) for t in task.stepwise}
     outputs = outputs_of(task, SAMPLES, steps, np.dtype(np.float32))
@@ -121,8 +120,7 @@ def test_an_exchange_that_goes_wrong_is_seen(error: str) -> None:
 
 
 def bits_of(lowered: Plan, source: str, given: Any, batch: int) -> dict[str, bytes]:
-    built = Library(lowered, source, c.slots(lowered), HERE, np.dtype(np.float32))
-    return natively(built, given, order(), batch).bits
+    return natively(built_of(lowered, source, HERE), given, order(), batch).bits
 
 
 def test_a_place_that_does_not_last_is_seen() -> None:

@@ -28,6 +28,18 @@ def described(equation: Equation, names: Mapping[Tensor, str]) -> str:
     return to_text(plain(equation.over({t: Tensor(names[t], t.shape, t.dtype) for t in tensors})))
 
 
+def written(task: Task) -> str:
+    """The whole task in the names of the code: tasks of one text have the same loops, whatever a user calls things."""
+    names = names_of(task)
+    extents = [[i.extent for i in (*e.indices, *bound(e.value))] for e in task.equations]
+    return repr((
+        [(name, t.shape, t.dtype) for t, name in names.items()], [described(e, names) for e in task.equations], extents,
+        {names[old]: names[new] for old, new in task.following.items()}, [names[t] for t in task.outputs],
+        names[task.loss] if task.loss else None, {names[t]: drawn for t, drawn in task.drawn.items()},
+        [names[t] for t in task.stepwise],
+    ))
+
+
 def plain(equation: Equation) -> Equation:
     """The equation with index names of the code's own, the samples' n."""
     names: dict[Index, Index] = {}

@@ -41,3 +41,13 @@ class Task:
     def ids(self) -> Ids:
         """The data that are whole numbers, and of what they are the positions."""
         return ids_of(self.equations, self.data)
+
+    @cached_property
+    def slots(self) -> Mapping[object, int]:
+        """Which entry of the table of memory each thing is: the blocks, the common memory and the order of the samples,
+        then the data's sources, the kept tensors, the outputs, and the ticks of a clock."""
+        outputs = [("out", t) for t in self.outputs]
+        return {k: n for n, k in enumerate(("blocks", "common", "order", *self.data, *self.kept, *outputs, "ticks"))}
+
+    def __hash__(self) -> int:
+        return hash((self.equations, self.data, self.kept, self.outputs))

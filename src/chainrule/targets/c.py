@@ -301,15 +301,6 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
 """
 
 
-def slots(lowered: Plan) -> dict[str, int]:
-    """Which entry of the table of memory each thing is: "blocks", "common" and "order", then the data's sources, the
-    kept tensors and, behind "out ", the outputs, by their names in the code."""
-    task, names = lowered.task, lowered.names
-    keys = ["blocks", "common", "order", *(names[t] for t in (*task.data, *task.kept)),
-            *(f"out {names[t]}" for t in task.outputs), "ticks"]
-    return {key: number for number, key in enumerate(keys)}
-
-
 def source(lowered: Plan) -> str:
     """The C of one step and of the loop over steps; what it calls stands in the headers."""
     return _Step(lowered).text()
@@ -334,7 +325,7 @@ def _part(operation: str) -> str:
 
 class _Step:
     def __init__(self, lowered: Plan) -> None:
-        self.of, self.slots = lowered, slots(lowered)
+        self.of, self.slots = lowered, lowered.task.slots
         pairs = lowered.turns.next.items() if lowered.turns else ()
         self.turning = {tensor for pair in pairs for tensor in pair}
 
@@ -358,12 +349,12 @@ class _Step:
             kind = "whole" if tensor.dtype == "integer" else "real"
             if tensor in of.task.kept:
                 if tensor not in of.task.stepwise:
-                    yield f"    real *const {name} = m[{self.slots[name]}];"
+                    yield f"    real *const {name} = m[{self.slots[tensor]}];"
             elif tensor in of.task.data:
                 const = "" if tensor in of.task.drawn else "const "
-                yield f"    {const}{kind} *const given_{name} = m[{self.slots[name]}];"
+                yield f"    {const}{kind} *const given_{name} = m[{self.slots[tensor]}];"
         for tensor in of.task.outputs:
-            yield f"    real *const out_{of.names[tensor]} = m[{self.slots[f'out {of.names[tensor]}']}];"
+            yield f"    real *const out_{of.names[tensor]} = m[{self.slots['out', tensor]}];"
         for (tensor, rows), where in of.stored.items():
             if where.region != "kept" and tensor not in of.views:
                 kind = "whole" if tensor.dtype == "integer" else "real"
@@ -379,7 +370,7 @@ class _Step:
         yield "        if (meet(t)) break;  /* nothing is written before all are here */"
         for tensor in of.task.stepwise:
             name = of.names[tensor]
-            yield f"        real *const {name} = (real *)m[{self.slots[name]}] + step;"
+            yield f"        real *const {name} = (real *)m[{self.slots[tensor]}] + step;"
         for tensor, (number, probability) in of.task.drawn.items():
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
