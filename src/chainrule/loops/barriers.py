@@ -6,13 +6,17 @@ between them; only stages that share out blocks of samples, and touch a worker's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from chainrule.ir.expr import Tensor
 from chainrule.loops import nodes as ir
+from chainrule.loops.layout import sampled
 from chainrule.loops.plan import Barrier, Check, Plan, Reload, Rows, Stage, Turns
+
+Split = Literal["blocks", "positions", "nothing", "delivery"]
+Dependence = Literal["read after write", "write after read", "write after write"]
 
 
 class Span(NamedTuple):
@@ -26,55 +30,81 @@ class Span(NamedTuple):
         return self.memory == other.memory and self.start < other.stop and other.start < self.stop
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a stage reads and writes. With `blocks` each worker touches its own blocks of samples alone."""
+class Access(NamedTuple):
+    """What a stage reads and writes, and what of it the workers share out: blocks of samples, of which each touches its
+    own alone, positions, nothing. What is delivered is delivered by the first worker, who does what nothing is shared
+    of."""
 
-    blocks: bool
-    reads: tuple[Span, ...]
-    writes: tuple[Span, ...]
+    split: Split
+    reads: Sequence[Span]
+    writes: Sequence[Span]
 
-    def conflicts(self, earlier: Access) -> str | None:
-        """The kind of dependence between two stages that no order of the workers may break."""
-        if self.blocks and earlier.blocks:
-            return None
-        if _meet(self.reads, earlier.writes):
-            return "read after write"
-        if _meet(self.writes, earlier.reads):
-            return "write after read"
-        return "write after write" if _meet(self.writes, earlier.writes) else None
-
-
-def _meet(spans: Iterable[Span], others: tuple[Span, ...]) -> bool:
-    return any(span.meets(other) for span in spans for other in others)
+    def conflicts(self, earlier: Access) -> Iterator[Dependence]:
+        """The dependences that no order of the workers may break."""
+        if self.split == earlier.split == "blocks" or (earlier.split, self.split) == ("nothing", "delivery"):
+            return
+        pairs: tuple[tuple[Dependence, Sequence[Span], Sequence[Span]], ...] = (
+            ("read after write", self.reads, earlier.writes), ("write after read", self.writes, earlier.reads),
+            ("write after write", self.writes, earlier.writes),
+        )
+        for kind, ours, theirs in pairs:
+            if any(a.meets(b) for a in ours for b in theirs):
+                yield kind
 
 
 def insert_barriers(plan: Plan) -> Plan:
-    """A barrier before each stage that conflicts with one since the last barrier, and before the loss is checked."""
+    """A barrier before each stage that conflicts with one since the last barrier, and before the loss is checked; the
+    last stage is the delivery of the outputs without samples."""
     spans = spans_of(plan)
+
+    def at(*tensors: Tensor, in_rows: bool = False) -> list[Span]:
+        return [spans[plan.buffers[t, in_rows]] for t in tensors]
+
+    def of(*buffers: ir.Buffer) -> list[Span]:
+        return [spans[b.name] for b in buffers]
+
+    def access(stage: Stage) -> Access:
+        match stage:
+            case ir.Kernel(buffers=buffers, written=written):
+                return Access(split_of(stage), of(*buffers), of(*written))
+            case Turns(update=update, first=first, next=following):
+                new = at(*following.values())
+                reads = of(*update.buffers, *first.buffers)
+                return Access("positions", new + reads, new + of(*update.written, *first.written))
+            case Rows(tensor=tensor, given=given):
+                return Access("blocks", [] if given else at(tensor), at(tensor, in_rows=True))
+            case Reload(tensor=tensor):
+                return Access("blocks", [], at(tensor))
+            case Check(loss=loss):
+                return Access("positions", at(loss), [])
+            case Barrier():
+                raise AssertionError("barriers are made here")
+
     stages: list[Stage] = []
-    since = [gathering(plan, spans)]
-    for stage in plan.stages:
-        access = access_of(stage, plan, spans)
-        if isinstance(stage, Check) or any(access.conflicts(earlier) for earlier in since):
+    since = [Access("blocks", [], at(*plan.task.data))]
+
+    def meet(now: Access, always: bool = False) -> None:
+        if always or any(any(now.conflicts(earlier)) for earlier in since):
             stages.append(Barrier())
-            since = []
-        since.append(access)
+            since.clear()
+        since.append(now)
+
+    for stage in plan.stages:
+        meet(access(stage), isinstance(stage, Check))
         stages.append(stage)
-    return replace(plan, stages=(*stages, *_before_delivery(stages, plan)))
+    meet(delivery(plan, spans))
+    return replace(plan, stages=tuple(stages))
 
 
-def _before_delivery(stages: Iterable[Stage], plan: Plan) -> Iterator[Barrier]:
-    """A barrier at the end, where several workers have written an output that one delivers."""
-    outputs = {plan.buffers[t, False] for t in plan.task.outputs}
-    shared: set[str] = set()
-    for stage in stages:
-        if isinstance(stage, Barrier):
-            shared = set()
-        elif isinstance(stage, ir.Kernel) and isinstance(stage.split, int):
-            shared |= {b.name for b in stage.written}
-    if shared & outputs:
-        yield Barrier()
+def split_of(kernel: ir.Kernel) -> Split:
+    if kernel.split is None:
+        return "nothing"
+    return "blocks" if kernel.split == "blocks" and not kernel.crosses else "positions"
+
+
+def delivery(plan: Plan, spans: Mapping[str, Span]) -> Access:
+    """The outputs without samples; those with samples are delivered block by block, by whose they are."""
+    return Access("delivery", [spans[plan.buffers[t, False]] for t in plan.task.outputs if not sampled(t)], [])
 
 
 def spans_of(plan: Plan) -> dict[str, Span]:
@@ -88,34 +118,3 @@ def spans_of(plan: Plan) -> dict[str, Span]:
             size = where.layout.length * (plan.width if where.region == "blocks" else 1)
             result[name] = Span(where.region, where.offset, where.offset + size)
     return result
-
-
-def gathering(plan: Plan, spans: dict[str, Span]) -> Access:
-    """What the start of a step touches: it gathers the batch."""
-    data = tuple(spans[plan.buffers[t, False]] for t in plan.task.data)
-    return Access(True, (), data)
-
-
-def access_of(stage: Stage, plan: Plan, spans: dict[str, Span]) -> Access:
-    """What a stage between barriers touches."""
-    def of(buffers: Iterable[ir.Buffer]) -> tuple[Span, ...]:
-        return tuple(spans[b.name] for b in buffers)
-
-    def at(tensor: Tensor, in_rows: bool = False) -> Span:
-        return spans[plan.buffers[tensor, in_rows]]
-
-    match stage:
-        case ir.Kernel(buffers=buffers, written=written, split=split, crosses=crosses):
-            return Access(split == "blocks" and not crosses, of(buffers), of(written))
-        case Turns(update=update, first=first, next=following):
-            new = tuple(map(at, following.values()))
-            reads = (*new, *of((*update.buffers, *first.buffers)))
-            return Access(False, reads, (*new, *of((*update.written, *first.written))))
-        case Rows(tensor=tensor, given=given):
-            return Access(True, () if given else (at(tensor),), (at(tensor, True),))
-        case Reload(tensor=tensor):
-            return Access(True, (), (at(tensor),))
-        case Check(loss=loss):
-            return Access(False, (at(loss),), ())
-        case Barrier():
-            return Access(True, (), ())

@@ -21,16 +21,15 @@ from chainrule.ir.index import Index
 from chainrule.ir.print import spelled
 from chainrule.ir.walk import components
 from chainrule.loops import nodes as ir
-from chainrule.loops.barriers import Span, spans_of
+from chainrule.loops.barriers import Access, Dependence, Span, Split, delivery, spans_of, split_of
 from chainrule.loops.fuse import Group
-from chainrule.loops.layout import Layout, sampled
+from chainrule.loops.layout import Layout
 from chainrule.loops.liveness import Liveness
 from chainrule.loops.places import within
 from chainrule.loops.plan import Barrier, Check, Key, Plan, Reload, Rows, Stage, Turns
 
 Numbers = NDArray[np.int64]
-Split = Literal["blocks", "positions", "nothing", "delivery"]
-Kind = Literal["read after write", "write after read", "write after write", "halo", "reload", "control"]
+Kind = Dependence | Literal["halo", "reload", "control"]
 
 
 class Fault(NamedTuple):
@@ -89,15 +88,6 @@ class _Entry:
     zeros: bool = False
 
 
-class _Touched(NamedTuple):
-    """What a stage has read and written, and what of it the workers share out."""
-
-    name: str
-    split: Split
-    reads: list[Span]
-    writes: list[Span]
-
-
 class _Memory:
     """The memory of one step, as its stages leave it."""
 
@@ -110,7 +100,7 @@ class _Memory:
         self.made = Counter[Key]()
         self.lost: dict[Key, str] = {}
         """What was written over, and by whom."""
-        self.since: list[_Touched] = []
+        self.since: list[tuple[str, Access]] = []
         task = plan.task
         self.checked = task.loss is None
         ahead = plan.persistent.difference(task.data) if plan.turns else ()
@@ -126,16 +116,14 @@ class _Memory:
         for key in [(old, False) for old, new in task.following.items() if old is not new and old not in plan.in_place]:
             if self.made[key] < 2 * self.pieces[key]:
                 self.fault("read after write", f"the next step reads {_named(key)}, whose new value is not there")
-        outputs = [(t, False) for t in task.outputs]
-        self.meet(_Touched("delivery", "delivery", [self.span(k) for k in outputs if not sampled(k[0])], []))
+        self.meet("delivery", delivery(plan, self.spans))
 
     def run(self, stage: Stage) -> None:
         match stage:
             case Barrier():
                 self.since = []
-            case ir.Kernel(name=name, split=split, crosses=crosses) if name in self.works:
-                own = "nothing" if split is None else "blocks" if split == "blocks" and not crosses else "positions"
-                self.stage(name, own, *self.of(name))
+            case ir.Kernel(name=name) if name in self.works:
+                self.stage(name, split_of(stage), *self.of(name))
             case ir.Kernel():
                 self.surround(stage)
             case Rows(tensor=tensor, given=given):
@@ -175,25 +163,17 @@ class _Memory:
                 self.fault("write after read", f"{name} writes {_named(key)} over {_named(other)}, which it reads")
         for key in writes:
             self.write(name, key)
-        self.meet(_Touched(name, split, [self.span(k) for k, _ in reads], [self.span(k) for k in writes]))
+        self.meet(name, Access(split, [self.span(k) for k, _ in reads], [self.span(k) for k in writes]))
 
     def span(self, key: Key) -> Span:
         return self.spans[self.plan.buffers[key]]
 
-    def meet(self, now: _Touched) -> None:
-        """Between barriers no two stages touch the same memory in an order that matters, unless what each worker
-        touches is its own; what nothing is shared of and what is delivered are the first worker's."""
-        for before in self.since if self.barriers else ():
-            if now.split == before.split == "blocks" or (before.split, now.split) == ("nothing", "delivery"):
-                continue
-            kinds: dict[Kind, tuple[list[Span], list[Span]]] = {
-                "read after write": (now.reads, before.writes), "write after read": (now.writes, before.reads),
-                "write after write": (now.writes, before.writes),
-            }
-            for kind, (ours, theirs) in kinds.items():
-                if any(a.meets(b) for a in ours for b in theirs):
-                    self.fault(kind, f"no barrier between {before.name} and {now.name}")
-        self.since.append(now)
+    def meet(self, name: str, now: Access) -> None:
+        """Between barriers no two stages touch memory in an order that matters."""
+        for before, earlier in self.since if self.barriers else ():
+            for kind in now.conflicts(earlier):
+                self.fault(kind, f"no barrier between {before} and {name}")
+        self.since.append((name, now))
 
     def read(self, name: str, key: Key, zeros: bool) -> None:
         entry = self.holds.get(self.span(key))
@@ -235,8 +215,7 @@ class _Memory:
         """Zeros around a tensor leave what lies between them."""
         tensor = next(t for t in self.plan.haloed if kernel.name == f"around_{self.plan.names[t]}")
         self.entry(kernel.name, (tensor, False)).zeros = _is_halo(kernel, self.plan.stored[tensor, False].layout)
-        split = "blocks" if kernel.split == "blocks" else "nothing"
-        self.meet(_Touched(kernel.name, split, [], [self.span((tensor, False))]))
+        self.meet(kernel.name, Access(split_of(kernel), [], [self.span((tensor, False))]))
 
 
 def _is_halo(kernel: ir.Kernel, layout: Layout) -> bool:
