@@ -306,7 +306,7 @@ class Step:
     """One step of a lowered program over a batch: `given` holds its data, (N, …), and what it keeps, by tensor.
 
     `outputs` and `kept` are what comes of it; after a loss that is not finite `failed` is set and nothing kept changes.
-    Between two meetings the workers run one after another in the order of `workers`: a meeting that is missing shows.
+    Between two barriers the workers run one after another in the order of `workers`: a barrier that is missing shows.
     """
 
     def __init__(
@@ -349,13 +349,13 @@ class Step:
         stages = [*self.of.stages, Barrier()]
         if self.of.turns:  # a single step begins with its own first kernel and ends without the next one's
             stages = [self.of.turns.first, Barrier(), *stages[:-2], self.of.turns.update, Barrier()]
-        meetings = sum(isinstance(s, Barrier) for s in stages)
+        barriers = sum(isinstance(s, Barrier) for s in stages)
         for stage in stages:
             match stage:
                 case Turns():
                     raise AssertionError("the last stage alone")
                 case Barrier():
-                    last = len(phases) == meetings
+                    last = len(phases) == barriers
                     for worker in workers:
                         for part in phases[-1]:
                             self.stage(part, worker, len(workers))
