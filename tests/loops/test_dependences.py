@@ -112,7 +112,7 @@ def test_an_update_before_the_last_reader_of_the_old_value_is_seen() -> None:
     old = next(t for t in of.task.kept if t.name == "dense3.W")
     update = next(
         n for n, s in enumerate(of.stages)
-        if isinstance(s, ir.Kernel) and s.name in of.made_of and of.in_place[old] in of.made_of[s.name][0].targets
+        if isinstance(s, ir.Kernel) and s.name in of.made_of and of.in_place[old] in of.made_of[s.name].group.targets
     )  # fmt: skip
     stages = [*of.stages]
     stages.insert(check + 1, stages.pop(update))

@@ -99,7 +99,7 @@ def test_convolutions_in_tiles_of_outputs_in_random_tiles(seed: int, monkeypatch
         cr.Dense(2), loss="softmax_cross_entropy",
     )  # fmt: skip
     task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.5), "numbers")
-    made = [group.computes for group, _ in lower(task, Machine(4, 12), samples=6).made_of.values()]
+    made = [work.group.computes for work in lower(task, Machine(4, 12), samples=6).works]
     assert "conv2d1.u; conv2d1.u; relu1.z; relu1.z" in made
     assert "δrelu1.z; δrelu1.z; δconv2d1.u; δconv2d1.u" in made
     assert any(each.startswith("δconv2d2.W; δconv2d2.W; δconv2d2.W; velocity_next") for each in made)
@@ -167,7 +167,7 @@ def test_ids_that_are_taken_in_again_are_ids() -> None:
     task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
     lowered = lower(task, Machine(4, 12), samples=8)
     assert any(isinstance(stage, Reload) and stage.given == task.data[0] for stage in lowered.stages)
-    name = next(name for name, (group, _) in lowered.made_of.items() if "δembedding1.E" in group.computes)
+    name = next(name for name, work in lowered.made_of.items() if "δembedding1.E" in work.group.computes)
     kernel = next(kernel for kernel in lowered.kernels if kernel.name == name)
     assert any(isinstance(s, ir.Store) and s.address.found for s in every(kernel.body))
     assert bits(task, 9, expected=8) == bits(task, 9, expected=8, scheduled=False)

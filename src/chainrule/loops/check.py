@@ -93,7 +93,6 @@ class _Memory:
 
     def __init__(self, plan: Plan, barriers: bool) -> None:
         self.plan, self.barriers, self.spans = plan, barriers, spans_of(plan)
-        self.works = {f"k{n}": work for n, work in enumerate(plan.works, 1)}
         self.pieces = Counter((e.tensor, False) for w in plan.works for e in w.group.equations)
         self.faults: list[Fault] = []
         self.holds: dict[Span, _Entry] = {}
@@ -122,7 +121,7 @@ class _Memory:
         match stage:
             case Barrier():
                 self.since = []
-            case ir.Kernel(name=name) if name in self.works:
+            case ir.Kernel(name=name) if name in self.plan.made_of:
                 self.stage(name, split_of(stage), *self.of(name))
             case ir.Kernel():
                 self.surround(stage)
@@ -143,7 +142,7 @@ class _Memory:
 
     def of(self, name: str) -> tuple[list[tuple[Key, bool]], list[Key]]:
         """What a kernel reads, and whether it relies on zeros around that; what it writes."""
-        plan, work = self.plan, self.works[name]
+        plan, work = self.plan, self.plan.made_of[name]
         padded = {plan.base(c.tensor) for e in work.group.equations for c in components(e.value) if self.beyond(c)}
         reads = [((plan.base(t), False), t in padded) for t in work.plain if t not in work.group.targets]
         reads += [((plan.base(t), True), t in padded) for t in work.rows]

@@ -19,8 +19,7 @@ from chainrule.loops.schedule import Schedule
 
 def write_loops(plan: Plan) -> Plan:
     """The stages of a step, without its barriers: a barrier depends on what loops touch."""
-    made_of = {f"k{n}": (work.group, work.schedule) for n, work in enumerate(plan.works, 1)}
-    return replace(plan, stages=tuple(_stages(plan, _places(plan))), made_of=made_of)
+    return replace(plan, stages=tuple(_stages(plan, _places(plan))))
 
 
 def _places(plan: Plan) -> dict[Key, Place]:

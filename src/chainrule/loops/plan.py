@@ -135,8 +135,7 @@ class Plan:
     - `next`: what the first kernel of a pipelined step reads of its batch, and what holds it for the step after;
       `persistent` tensors live from one step to the next.
     - `stored`, `stride`, `common`: places; how long a block's stretch is, and the common memory, in entries;
-      `buffers`: the name by which kernels know what is stored.
-    - `made_of`: for each kernel of equations, by its name, those and their schedule."""
+      `buffers`: the name by which kernels know what is stored."""
 
     task: Task
     machine: Machine
@@ -160,7 +159,6 @@ class Plan:
     stride: int = 0
     common: int = 0
     stages: tuple[Stage, ...] = ()
-    made_of: Mapping[str, tuple[Group, Schedule]] = field(default_factory=dict[str, tuple[Group, Schedule]])
 
     @property
     def lanes(self) -> int:
@@ -187,9 +185,13 @@ class Plan:
         for stage in self.stages:
             yield from kernels(stage)
 
-    def made(self, stage: Stage) -> list[tuple[Group, Schedule]]:
-        """The equations of a stage's kernels, and their schedules; none where it copies, checks, waits or writes
-        zeros."""
+    @cached_property
+    def made_of(self) -> Mapping[str, Work]:
+        """What each kernel of equations is made of, by its name."""
+        return {f"k{n}": work for n, work in enumerate(self.works, 1)}
+
+    def made(self, stage: Stage) -> list[Work]:
+        """What a stage's kernels are made of; nothing where it copies, checks, waits or writes zeros."""
         return [self.made_of[kernel.name] for kernel in kernels(stage) if kernel.name in self.made_of]
 
     @cached_property
@@ -239,7 +241,8 @@ class Plan:
 
     def key(self, name: str) -> str:
         """What a kernel's measured tile is known by."""
-        return key_of(self, *self.made_of[name])
+        made = self.made_of[name]
+        return key_of(self, made.group, made.schedule)
 
 
 def kernels(stage: Stage) -> tuple[ir.Kernel, ...]:

@@ -56,7 +56,7 @@ class Loop:
 class Schedule:
     """How a kernel runs.
 
-    - `lanes`: what a vector holds: samples, neighbouring outputs of the last loop, or terms of the sums, which are split.
+    - `lanes`: what a vector holds: samples, neighbouring outputs of the last loop, or terms of sums, which are split.
     - `tile`: what is computed together: so many blocks of samples, then so many positions of each loop, or vectors of
       them where a loop is in the lanes.
     - `across`: whether the first loop is outside of that over the blocks of samples."""

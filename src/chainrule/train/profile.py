@@ -129,7 +129,7 @@ def _row(lowered: Plan, stage: Stage, seconds: float, samples: int) -> Row:
     made = lowered.made(stage)
     if not made:
         return Row("copies in rows, zeros around tensors, checks", seconds, 0.0, 0.0)
-    groups = [group for group, _ in made]
+    groups = [work.group for work in made]
     flops = sum(operations_for(group.equations, samples) for group in groups)
     touched = dict.fromkeys(t for group in groups for t in (*group.targets, *group.reads))
     moved = sum(4 * prod(samples if isinstance(e, str) else e for e in t.shape) for t in touched)

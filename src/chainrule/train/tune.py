@@ -104,9 +104,9 @@ def decided(programs: Sequence[Plan], seconds: NDArray[np.float64]) -> Tuning:
         times = seconds[:, numbers].sum(axis=1)
         quickest = int(times.argmin())
         before, after = float(times[0]), float(times[quickest])
-        tiles = [program.made_of[names[key]][1].tile for program in programs]
+        tiles = [program.made_of[names[key]].schedule.tile for program in programs]
         if after < (1 - MARGIN) * before and tiles[quickest] != tiles[0]:
-            what = programs[0].made_of[names[key]][0].computes
+            what = programs[0].made_of[names[key]].group.computes
             choices.append(Choice(what, key, tiles[0], tiles[quickest], before, after))
             saved += before - after
     whole = float(seconds[0].sum())
