@@ -122,7 +122,7 @@ class _Memory:
             case Barrier():
                 self.since = []
             case ir.Kernel(name=name) if name in self.plan.made_of:
-                self.stage(name, split_of(stage), *self.of(name))
+                self.stage(name, split_of(stage), *self.of(stage))
             case ir.Kernel():
                 self.surround(stage)
             case Rows(tensor=tensor, given=given):
@@ -135,17 +135,20 @@ class _Memory:
                 self.stage("the check of the loss", "positions", [((loss, False), False)], [])
                 self.checked = True
             case Turns(update=update, first=first, next=following):
-                reads, writes = self.of(update.name)
+                reads, writes = self.of(update)
                 new = [(t, False) for t in following.values()]  # where the next batch is, in every second step
                 reads += [(key, False) for key in new]
-                self.stage("the pipelined end", "positions", reads, [*new, *writes, *self.of(first.name)[1]])
+                self.stage("the pipelined end", "positions", reads, [*new, *writes, *self.of(first)[1]])
 
-    def of(self, name: str) -> tuple[list[tuple[Key, bool]], list[Key]]:
-        """What a kernel reads, and whether it relies on zeros around that; what it writes."""
-        plan, work = self.plan, self.plan.made_of[name]
+    def of(self, kernel: ir.Kernel) -> tuple[list[tuple[Key, bool]], list[Key]]:
+        """What a kernel reads, and whether it relies on zeros around that; what it writes. A read that is beyond its
+        tensor wherever the loops are is none."""
+        plan, work = self.plan, self.plan.made_of[kernel.name]
         padded = {plan.base(c.tensor) for e in work.group.equations for c in components(e.value) if self.beyond(c)}
-        reads = [((plan.base(t), False), t in padded) for t in work.plain if t not in work.group.targets]
-        reads += [((plan.base(t), True), t in padded) for t in work.rows]
+        keys = [(plan.base(t), False) for t in work.plain if t not in work.group.targets]
+        keys += [(plan.base(t), True) for t in work.rows]
+        names = {buffer.name for buffer in kernel.buffers}
+        reads = [(key, key[0] in padded) for key in keys if plan.buffers.get(key) in names]
         return reads, [(e.tensor, False) for e in work.group.equations if e.tensor in plan.in_memory]
 
     def beyond(self, read: Component) -> bool:
