@@ -19,7 +19,7 @@ FACADE = "__init__"
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("ir",),
-    ("evaluate", "loops", "nn", "optim", "semantics"),
+    ("arrays", "loops", "nn", "optim", "semantics"),
     ("forms",),
     ("derive",),
     ("verify", "render", "targets", "runtime"),
@@ -196,7 +196,7 @@ REFUSED: list[tuple[Check, str, str]] = [
     (wrong_levels, "ir/bad", "import chainrule"),
     (wrong_levels, "ir/bad", "from .. import derive"),
     (wrong_levels, "ir/bad", "from ..derive.trace import Step"),
-    (wrong_levels, "evaluate/bad", "from chainrule.forms import nodes"),
+    (wrong_levels, "arrays/bad", "from chainrule.forms import nodes"),
     (wrong_levels, "forms/bad", "from chainrule.derive import lemma"),
     (wrong_levels, "derive/bad", "from chainrule.verify import exact"),
     (wrong_levels, "derive/bad", "def f():\n    from chainrule.verify import exact"),

@@ -14,8 +14,8 @@ import pytest
 from jax import lax
 from numpy.typing import NDArray
 
+from chainrule.arrays.execute import execute
 from chainrule.derive import Derivation, derive_program
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Program

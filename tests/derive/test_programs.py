@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import chainrule as cr
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
 from chainrule.verify.certificate import certify
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
 from chainrule.ir.expr import Tensor
 from chainrule.semantics import field, prime
 from tests.drawn import oracle

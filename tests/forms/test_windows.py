@@ -17,16 +17,16 @@ from chainrule.derive import Lemma
 from chainrule.derive.scene import Line, of_lemma
 from chainrule.derive.subject import Subject
 from chainrule.errors import ShapeError
-from chainrule.evaluate import numpy as executor
 from chainrule.forms import Concise, Form, concise, holds, operation, shape, walk
 from chainrule.forms.nodes import Operation, parts, rebuilt
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.program import Equation
-from chainrule.semantics.entries import evaluate
+from chainrule.semantics import entries
 from chainrule.semantics.exact import Exact
 from chainrule.verify.exact import SceneCheck
 from tests.derive.cases import CASES, Case
 from tests.examples import examples
+from tests.floats import evaluate
 from tests.forms.values import concise as concise_value
 
 Array = NDArray[Any]
@@ -63,9 +63,7 @@ def scattered(target: Component, array: Array) -> Array:
 def detailed(equations: Iterable[Equation], values: Mapping[str, Array], auxiliary: Iterable[Equation] = ()) -> Array:
     computed = {e.tensor.name: e for e in auxiliary}
     parts = [
-        scattered(
-            e.target, executor.evaluate(e.value, values, e.target.free, extents=SAMPLES, definitions=computed)
-        )
+        scattered(e.target, evaluate(e.value, values, e.target.free, extents=SAMPLES, definitions=computed))
         for e in equations
     ]
     result = parts[0]
@@ -89,9 +87,7 @@ def drawn(read: Iterable[Tensor], auxiliary: Iterable[Equation] = (), seed: int 
         shape = tuple(SAMPLES[e] if isinstance(e, str) else e for e in tensor.shape)
         values[tensor.name] = rng.uniform(0.5, 2, shape)
     for equation in auxiliary:
-        values[equation.tensor.name] = executor.evaluate(
-            equation.value, values, equation.target.free, extents=SAMPLES
-        )
+        values[equation.tensor.name] = evaluate(equation.value, values, equation.target.free, extents=SAMPLES)
     return values
 
 
@@ -312,7 +308,7 @@ def test_exact_numbers_stay_exact() -> None:
     form = concise(equation.target, equation.value)
     assert form is not None
     ones = {"x": np.full((2, 2, 7, 5), Fraction(1), object)}
-    found = evaluate(Exact(SAMPLES), form.expanded(SAMPLES), ones, form.target.free)
+    found = entries.evaluate(Exact(SAMPLES), form.expanded(SAMPLES), ones, form.target.free)
     assert set(found.flat) == {Fraction(4, 9), Fraction(2, 3), Fraction(1)}
 
 
@@ -327,7 +323,7 @@ def test_a_window_over_an_open_extent_says_how_far_it_is_padded_only_where_it_kn
     values = {"x": rng.standard_normal((2, 5)), "W": rng.standard_normal(3)}
     sizes = {"N": 2, "K": 5}
     one = concise_value(form, values, sizes)
-    assert np.allclose(one, executor.evaluate(equation.value, values, equation.target.free, extents=sizes))
+    assert np.allclose(one, evaluate(equation.value, values, equation.target.free, extents=sizes))
 
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chainrule.arrays.execute import execute
 from chainrule.errors import EquationError, ShapeError
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.check import check_equation
 from chainrule.ir.expr import (
     Add,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.evaluate.ids import limits
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
+from chainrule.arrays.ids import limits
 from chainrule.ir.expr import Add, Component, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_program

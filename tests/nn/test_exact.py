@@ -11,7 +11,7 @@ from tests.derive.oracle import false_steps, gradients_are_exact
 from tests.examples import few
 
 import chainrule as cr
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
 from chainrule.ir.expr import LOSS
 from chainrule.nn.layer import Layer
 from chainrule.nn.losses import LOSSES

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.examples import examples
 
 import chainrule as cr
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
 from chainrule.ir.expr import Tensor
 from chainrule.optim.optimizer import Optimizer
 

@@ -10,9 +10,9 @@ import pytest
 from tests.derive.cases import Case
 
 import chainrule as cr
+from chainrule.arrays.execute import execute
 from chainrule.derive import derive_equation
 from chainrule.errors import DerivationError
-from chainrule.evaluate.numpy import execute
 from chainrule.render.build import build
 from chainrule.render.document import Table, formulas
 from chainrule.render.formula import Blank, Formula, write

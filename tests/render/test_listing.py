@@ -12,8 +12,8 @@ from tests.examples import few
 from tests.nn.test_every_layer import MODELS, model_with, ranges
 
 import chainrule as cr
+from chainrule.arrays.execute import execute
 from chainrule.derive import Derivation
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
 from chainrule.render.listing import listing
 from chainrule.render.names import names_of
@@ -127,6 +127,17 @@ WRITTEN = {
             "pieces beside a reshape",
             "y[0, 2*(i<2) + (j<2)] = x[i, j]\ny[(k<2) + 1, 2*(i<2) + (j<2)] = x[i, j]**2*x[k, j]",
             {"x": (2, 2)},
+        ),
+        # Sums at places that integers give, in one equation and in a part.
+        Case(
+            "two sums at integers",
+            "c[v<2] = sum[n]([v == id[n, 0]]*x[n]) - sum[n]([v == id[n, 1]]*x[n]**2)\ny[n] = c[0]*x[n] + c[1]",
+            {"id": (N, 2), "x": (N,)}, {"id": 2},
+        ),
+        Case(
+            "a sum at integers in a part",
+            "c[0, v<2] = sum[n]([v == id[n, 0]]*x[n])\nc[1, v<2] = w[v]\ny[n] = c[0, 0]*c[0, 1]*c[1, 1]*x[n]",
+            {"id": (N, 1), "x": (N,), "w": (2,)}, {"id": 2},
         ),
         # Reads.
         Case("backwards", "y[n, i<3] = sum[m](x[m, 2 - i])*x[n, i]", {"x": (N, 3)}),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import pytest
 from tests.render.test_listing import differences, source_of
@@ -38,7 +36,7 @@ def test_the_listing_gives_the_gradient(name: str) -> None:
 
 class Wave(cr.Layer):
     equation = "y[n, k] = sin(w[k]*x[n, k]) + log1p(erf(x[n, k])**2)"
-    init: ClassVar = {"w": cr.ones("k")}
+    init = {"w": cr.ones("k")}  # noqa: RUF012
 
 
 def test_a_function_without_native_code_says_so_and_numpy_trains() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.derive.cases import ALL
 
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
 from chainrule.ir.expr import Tensor
 from chainrule.ir.parse import parse_program
 from chainrule.semantics.exact import Log, Number, plain, run

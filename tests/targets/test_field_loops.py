@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from tests.examples import few
 from tests.nn.test_every_layer import model_with, ranges
 from tests.runtime.kernels import HERE, pointer
+from tests.targets.native import built_of
 
 import chainrule as cr
 from chainrule.compile import emit, evaluation, gradients, machine_of, training
 from chainrule.ir.program import Program
 from chainrule.loops import filtering
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.task import Task
 from chainrule.nn.layer import Node
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
@@ -43,15 +45,14 @@ EXPONENTS = (Fraction(1, 2), Fraction(1, 3))
 LANES = (4, 8, 16)
 
 
-def library(lowered: Lowered, source: str, lanes: int) -> Library:
-    target, real = HERE.with_lanes(lanes), np.dtype(np.uint64)
-    built = Library(lowered, source, c.slots(lowered), target, real, ("-O0",))
+def library(lowered: Plan, source: str, lanes: int) -> Library:
+    built = built_of(lowered, source, HERE.with_lanes(lanes), ("-O0",), np.uint64)
     rows = field_keys(SEED, EXPONENTS)
     assert built.handle.chainrule_set_keys(pointer(rows), len(rows)) == 1
     return built
 
 
-def lowering(task: Task, lanes: int, batch: int, *, scheduled: bool = True) -> Lowered:
+def lowering(task: Task, lanes: int, batch: int, *, scheduled: bool = True) -> Plan:
     return lower(task, machine_of(HERE.with_lanes(lanes)), samples=batch, scheduled=scheduled)
 
 
@@ -266,7 +267,7 @@ ERRORS: dict[str, tuple[str, str | Callable[[re.Match[str]], str]]] = {
 
 
 @cache
-def sound() -> tuple[Lowered, str, list[Point]]:
+def sound() -> tuple[Plan, str, list[Point]]:
     """A program, and points of 1, 2 and 5 to 8 blocks of samples: loops over several blocks run, and their rests."""
     layers = (cr.Conv2d(3, 3, stride=2, padding=1), cr.ReLU(), cr.MaxPool2d(2), cr.Flatten(), cr.Dense(5), cr.Tanh())
     model = cr.Sequential(cr.Input(2, 8, 7), *layers, cr.Dense(3), loss="half_squared_error")

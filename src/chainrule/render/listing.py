@@ -9,6 +9,7 @@ import keyword
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from chainrule.arrays.ids import Limits
 from chainrule.derive.adjoint import Derivation
 from chainrule.ir.expr import Tensor
 from chainrule.ir.functions import CATALOGUE
@@ -77,12 +78,12 @@ class _Listing:
         self.words: Mapping[str, str] = variables(derivation, names)
         self.helpers: set[str] = set()
         self.defined: set[str] = set()
-        self.whole: set[str] = set()
         self.pads: dict[tuple[str, str], str] = {}
         self.sized = False
         forward = derivation.forward
         self.signals = [t for t in derivation.backward.inputs if t not in (*forward.given, *forward.defined)]
         self.given: Sequence[Tensor] = (*forward.given, *self.signals)
+        self.limits = Limits(derivation.joint.equations, self.given)
 
     def text(self) -> str:
         derivation = self.derivation

@@ -15,11 +15,11 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike
 
+from chainrule.arrays.execute import execute
 from chainrule.derive.adjoint import Derivation, derive_program
 from chainrule.derive.lemma import one_sample
 from chainrule.derive.reduce import reduced_program
 from chainrule.errors import ChainruleError, DerivationError
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add, is_position
 from chainrule.ir.functions import CATALOGUE

@@ -19,10 +19,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arrays.execute import execute
+from chainrule.arrays.ids import check_ids
 from chainrule.compile import compiled
 from chainrule.errors import BuildError, CompileError, ModelError
-from chainrule.evaluate.ids import check_ids
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Program

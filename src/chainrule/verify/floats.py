@@ -15,12 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arrays import execute as executor
 from chainrule.derive import Derivation
 from chainrule.derive.reduce import small_derivation
 from chainrule.derive.scene import extents_for
 from chainrule.derive.trial import sides_differ
 from chainrule.errors import VerificationError
-from chainrule.evaluate import numpy as executor
 from chainrule.ir.expr import Tensor
 from chainrule.semantics.entries import execute as execute_exactly
 from chainrule.semantics.field import integer_ranges

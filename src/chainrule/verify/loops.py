@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arrays.ids import limits
 from chainrule.derive import Derivation
 from chainrule.derive.reduce import small_derivation
 from chainrule.derive.scene import integer_ranges
 from chainrule.errors import ChainruleError
-from chainrule.evaluate.ids import limits
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -30,9 +30,10 @@ from chainrule.ir.laws import signs_read_from_relu
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Program
 from chainrule.loops.interpret import Step
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.task import Task
 from chainrule.optim.optimizer import RATE, Optimizer
 from chainrule.semantics import field
 from chainrule.semantics.prime import PRIME, key, mix, residue
@@ -197,13 +198,13 @@ def reduced_step(derivation: Derivation, rule: Optimizer | None, batch: int | No
     return min((*steps, training_step(derivation, rule)), key=work)
 
 
-def lowerings(task: Task, batch: int | None = None) -> list[tuple[Lowered, int]]:
+def lowerings(task: Task, batch: int | None = None) -> list[tuple[Plan, int]]:
     """The ways to lower a task, each with the samples that it is carried out for. Raises CompileError where it cannot
     be lowered."""
     return [(lower(task, MACHINE, samples=expected), samples) for expected, samples in cases(batch)]
 
 
-def loops_agree(task: Task, made: Sequence[tuple[Lowered, int]] | None = None, *, seed: int = SEED) -> Loops:
+def loops_agree(task: Task, made: Sequence[tuple[Plan, int]] | None = None, *, seed: int = SEED) -> Loops:
     """Carry out the loops of a task, and compare all that a step leaves behind. Raises CompileError where the task
     cannot be lowered."""
     began = perf_counter()

@@ -1,4 +1,4 @@
-"""The first kernel of a step, run at the end of the step before it.
+"""Software pipelining: the first kernel of a step, run at the end of the step before it.
 
 A step ends with the update of a large tensor, and the next one begins with products of its batch and that tensor. Where
 few samples come at once, each of the two takes as long as a far cache takes to give the tensor. Run by turns, some
@@ -9,41 +9,59 @@ stores it and multiplies it. What is computed stays, and with it every bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from chainrule.ir.expr import Component, Tensor
+from chainrule.ir.expr import Component, Tensor, derived
 from chainrule.ir.index import Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, replace_tensors
 from chainrule.loops.fuse import Group
 from chainrule.loops.kernel import scattered
-from chainrule.loops.lives import Facts, Work
 from chainrule.loops.places import flat_factors
+from chainrule.loops.plan import Plan, Work
 from chainrule.loops.schedule import SIZES, Schedule, reductions, single_sided
 
 NEAR = 2**13
 """Entries of the nearest cache, 32 KB. A tensor that fits needs no turns; what a turn updates must fit."""
 
 
-def run_ahead(works: Sequence[Work], facts: Facts, in_place: Mapping[Tensor, Tensor]) -> Sequence[Work] | None:
-    """The kernels in an order in which the first reads the tensor that the last one updates, in tiles of as many of its
-    positions; None where no two kernels are so. `in_place` says which tensors are updated where they lie, to what."""
+def pipeline(plan: Plan) -> Plan:
+    """The first kernel that reads a tensor which the last one updates is the first of the step, the two in tiles of as
+    many of its positions; what it reads of the next batch has a place beside what this batch's kernels read."""
+    works = _by_turns(plan) if plan.scheduled and plan.width == 1 else None
+    if works is None:
+        return plan
+    first = works[0].group
+    given = [t for t in map(plan.base, first.reads) if t in plan.task.data]
+    read = dict.fromkeys((*given, *(t for t in first.reads if plan.base(t) in given)))
+    new = {t: derived("next", t) for t in read}
+    return replace(
+        plan, works=works, next=new,
+        names={**plan.names, **{new[t]: f"{plan.names[t]}n" for t in read}},
+        layouts={**plan.layouts, **{new[t]: replace(plan.layouts[t], tensor=new[t]) for t in read}},
+        views={**plan.views, **{new[t]: new[plan.views[t]] for t in read if t in plan.views}},
+        persistent=frozenset((*given, *(new[t] for t in given), *plan.in_memory.intersection(first.targets))),
+    )
+
+
+def _by_turns(plan: Plan) -> tuple[Work, ...] | None:
+    works = plan.works
     pairs = [
-        (facts.layouts[old].size, old, first, update)
-        for old, new in in_place.items() if facts.layouts[old].size > NEAR
-        for update in works if new in update.group.targets and _comes_last(update, works, facts)
-        for first in works if old in first.group.reads and _comes_first(first, works, facts)
+        (plan.layouts[old].size, old, first, update)
+        for old, new in plan.in_place.items() if plan.layouts[old].size > NEAR
+        for update in works if new in update.group.targets and _comes_last(update, plan)
+        for first in works if old in first.group.reads and _comes_first(first, plan)
         if _position_by_position(update, {old, new}) and _position_by_position(first, {old})
     ]
     for _, old, first, update in sorted(pairs, key=lambda pair: -pair[0]):
-        row = facts.layouts[old].strides[0]
+        row = plan.layouts[old].strides[0]
         most = update.schedule.tile[1] if reductions(update.group) else first.schedule.tile[1]
         size = max((size for size in SIZES if size <= most and size * row <= NEAR), default=0)
         if size:
             between = [work for work in works if work not in (first, update)]
             ahead = replace(first, schedule=replace(_turn(first, size), across=True), blocks=False)
-            return [ahead, *between, replace(update, schedule=_turn(update, size))]
+            return (ahead, *between, replace(update, schedule=_turn(update, size)))
     return None
 
 
@@ -72,28 +90,28 @@ def _turn(work: Work, size: int) -> Schedule:
     return replace(work.schedule, tile=(1, size, *(1 for _ in work.schedule.loops[1:])))
 
 
-def _comes_first(work: Work, works: Sequence[Work], facts: Facts) -> bool:
+def _comes_first(work: Work, plan: Plan) -> bool:
     """Whether all that a kernel takes is there before the step, and what it makes is for this step alone."""
-    task, own = facts.task, {*work.group.targets}
-    given = {*task.data, *task.kept} - {*task.drawn, *task.stepwise} - facts.bordered
-    if not work.blocks or not {*map(facts.base, work.group.reads)} - own <= given:
+    task, own = plan.task, {*work.group.targets}
+    given = {*task.data, *task.kept} - {*task.drawn, *task.stepwise} - plan.haloed
+    if not work.blocks or not {*map(plan.base, work.group.reads)} - own <= given:
         return False
     if not own.isdisjoint({*task.outputs, *task.following.values(), task.loss}):
         return False
-    return not any(_depend(work, other, facts) for other in works[: works.index(work)])
+    return not any(_depend(work, other, plan) for other in plan.works[: plan.works.index(work)])
 
 
-def _comes_last(work: Work, works: Sequence[Work], facts: Facts) -> bool:
+def _comes_last(work: Work, plan: Plan) -> bool:
     """Whether a kernel may run when all others have."""
-    if scattered(work.group, facts.ids) or not {*work.group.targets}.isdisjoint(facts.task.outputs):
+    if scattered(work.group, plan.ids) or not {*work.group.targets}.isdisjoint(plan.task.outputs):
         return False
-    return not any(_depend(work, other, facts) for other in works[works.index(work) + 1 :])
+    return not any(_depend(work, other, plan) for other in plan.works[plan.works.index(work) + 1 :])
 
 
-def _depend(one: Work, other: Work, facts: Facts) -> bool:
+def _depend(one: Work, other: Work, plan: Plan) -> bool:
     """Whether the order of two kernels matters."""
     return not (
-        facts.written(one).isdisjoint(facts.touched(other)) and facts.written(other).isdisjoint(facts.touched(one))
+        plan.written(one).isdisjoint(plan.touched(other)) and plan.written(other).isdisjoint(plan.touched(one))
     )
 
 

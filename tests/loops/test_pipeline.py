@@ -1,6 +1,6 @@
 """The first kernel of a step at the end of the one before: where that is done, and that it changes no bit.
 
-What is exchanged between steps is tested with native code, tests/targets/test_ahead.py.
+What is exchanged between steps is tested with native code, tests/targets/test_pipeline.py.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from tests.networks import networks
 
 import chainrule as cr
 from chainrule.compile import evaluation, training
-from chainrule.loops import ahead
+from chainrule.loops import pipeline
+from chainrule.loops.plan import Turns
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
-from chainrule.loops.task import Task, Turns
+from chainrule.loops.task import Task
 
 MACHINE = Machine(16, 24)
 
@@ -45,7 +46,7 @@ def test_the_update_of_a_large_tensor_and_its_next_products_take_turns(rule: cr.
     assert found
     assert "sum[j<700]" in found.first.comment[0] and "relu" not in found.first.comment[0]
     assert any("i<13, j<700" in line for line in found.update.comment)
-    assert 1 < found.positions <= ahead.NEAR // 700
+    assert 1 < found.positions <= pipeline.NEAR // 700
     assert [(given.name, new.name) for given, new in found.next.items()] == [("input", "next(input)")]
 
 
@@ -110,5 +111,5 @@ def test_drawn_networks_give_the_same_bits(data: st.DataObject) -> None:
     expected, samples = data.draw(st.sampled_from([(1, 1), (2, 3)]))
     wanted = bits(task, samples, expected=expected, scheduled=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ahead, "NEAR", data.draw(st.sampled_from([8, 40])))
+        patch.setattr(pipeline, "NEAR", data.draw(st.sampled_from([8, 40])))
         assert bits(task, samples, expected=expected, workers=data.draw(st.sampled_from([1, 2]))) == wanted

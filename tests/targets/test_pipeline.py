@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.loops.tasks import floats
-from tests.targets.native import HERE, at_lanes, library, natively
+from tests.targets.native import HERE, at_lanes, built_of, library, natively
 from tests.targets.test_field_loops import differing
 
 import chainrule as cr
 from chainrule.compile import emit, training
-from chainrule.loops import ahead
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops import pipeline
+from chainrule.loops.plan import Plan
+from chainrule.loops.task import Task
 from chainrule.runtime.library import Library
-from chainrule.targets import c
 from chainrule.train.runners import outputs_of
 
 SAMPLES = 11
@@ -59,7 +59,7 @@ def test_images_that_are_taken_as_rows_give_the_same_bits(batch: int) -> None:
 
 def in_parts(built: Library, given: Any, batch: int) -> dict[str, bytes]:
     """By several calls, as `fit` makes them: each begins and ends as steps do that do not overlap."""
-    task, steps = built.lowered.task, -(-SAMPLES // batch)
+    task, steps = built.task, -(-SAMPLES // batch)
     arrays = {t: np.array(a, np.float32) for t, a in given.items()}
     arrays |= {t: np.repeat(arrays[t], steps) for t in task.stepwise}
     outputs = outputs_of(task, SAMPLES, steps, np.dtype(np.float32))
@@ -85,7 +85,7 @@ def test_a_loss_that_is_not_finite_leaves_the_values_of_before() -> None:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_steps_that_overlap_are_exact(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over GF(p), where the nearest cache holds a few rows of a small tensor; zeros around what comes of it."""
-    monkeypatch.setattr(ahead, "NEAR", 30)
+    monkeypatch.setattr(pipeline, "NEAR", 30)
     task = task_of(
         cr.SGD(0.1, momentum=0.9), cr.Input(6), cr.Dense(9), cr.Tanh(), cr.Reshape(1, 9), cr.Conv1d(2, 3, padding=1),
         cr.Flatten(), cr.Dense(2),
@@ -119,9 +119,8 @@ def test_an_exchange_that_goes_wrong_is_seen(error: str) -> None:
     assert bits_of(lowered, source.replace(text, wrong), given, batch) != bits_of(lowered, source, given, batch)
 
 
-def bits_of(lowered: Lowered, source: str, given: Any, batch: int) -> dict[str, bytes]:
-    built = Library(lowered, source, c.slots(lowered), HERE, np.dtype(np.float32))
-    return natively(built, given, order(), batch).bits
+def bits_of(lowered: Plan, source: str, given: Any, batch: int) -> dict[str, bytes]:
+    return natively(built_of(lowered, source, HERE), given, order(), batch).bits
 
 
 def test_a_place_that_does_not_last_is_seen() -> None:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.floats import evaluate
 
+from chainrule.arrays.execute import bind_extents, execute
 from chainrule.derive import derive_equation
-from chainrule.errors import DataError, DerivationError, EquationError, ShapeError
-from chainrule.evaluate.numpy import FUNCTIONS, bind_extents, evaluate, execute
-from chainrule.ir.expr import ONE, Apply, Component, Derivative, Guard, Multiply, Reduce, Tensor
-from chainrule.ir.functions import CATALOGUE
+from chainrule.errors import DataError, EquationError, ShapeError
+from chainrule.ir.expr import ONE, Apply, Component, Guard, Multiply, Reduce, Tensor
+from chainrule.ir.functions import CATALOGUE, FUNCTIONS
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_equation, parse_program
 from chainrule.ir.program import Equation, Program
@@ -31,6 +32,16 @@ def run(text: str, *, dtype: Any = np.float64, **arrays: Any) -> Array:
     equations = parse_program(text, tensors=known)
     result = execute(Program(tuple(equations), inputs=tuple(known.values())), kinds, dtype=dtype)
     return result[equations[-1].tensor.name]
+
+
+def slope(text: str, x: Array, dtype: Any = np.float64) -> Array:
+    """The derivative of a function by its first argument."""
+    tensor = Tensor("x", x.shape)
+    axes = "n, i" if x.ndim == 2 else "i"
+    equation = parse_equation(f"y[{axes}] = {text}", tensors={"x": tensor})
+    assert isinstance(equation.value, Apply)
+    law = Apply(f"d1_{equation.value.function}", equation.value.arguments)
+    return execute(Program((Equation(equation.target, law),), inputs=(tensor,)), {"x": x}, dtype=dtype)["y"]
 
 
 def normal(*shape: int, seed: int = 0) -> Array:
@@ -314,7 +325,7 @@ def test_functions_at_extreme_arguments(dtype: Any) -> None:
         tanh = run("y[n, i] = tanh(x[n, i])", x=x, dtype=dtype)[0]
         lse = run("y[n] = logsumexp[i](x[n, i])", x=x, dtype=dtype)
         softmax = run("y[n, i] = exp(x[n, i] - logsumexp[j](x[n, j]))", x=x, dtype=dtype)[0]
-        slopes = [run(f"y[n, i] = D({f}(x[n, i]), x[n, i])", x=x, dtype=dtype)[0] for f in ("sigmoid", "softplus")]
+        slopes = [slope(f"{f}(x[n, i])", x, dtype)[0] for f in ("sigmoid", "softplus")]
     assert all(v.dtype == dtype for v in (sigmoid, softplus, tanh, lse, softmax, *slopes))
     logistic = 1 / (1 + np.exp(-one))
     np.testing.assert_allclose(sigmoid, [0, 1 - logistic, 0.5, logistic, 1], rtol=1e-6)
@@ -350,10 +361,10 @@ def test_every_function_has_a_value_and_its_laws_are_its_slopes(name: str) -> No
 def test_kinks_follow_their_conventions() -> None:
     x = np.array([-1.0, 0, 1])
     np.testing.assert_array_equal(run("y[i] = step(x[i])", x=x), [0, 0, 1])
-    np.testing.assert_array_equal(run("y[i] = D(relu(x[i]), x[i])", x=x), [0, 0, 1])
-    np.testing.assert_array_equal(run("y[i] = D(max(x[i], 0), x[i])", x=x), [0, 1, 1])
-    np.testing.assert_array_equal(run("y[i] = D(min(x[i], 0), x[i])", x=x), [1, 1, 0])
-    np.testing.assert_array_equal(run("y[i] = D(abs(x[i]), x[i])", x=x), [-1, 0, 1])
+    np.testing.assert_array_equal(slope("relu(x[i])", x), [0, 0, 1])
+    np.testing.assert_array_equal(slope("max(x[i], 0)", x), [0, 1, 1])
+    np.testing.assert_array_equal(slope("min(x[i], 0)", x), [1, 1, 0])
+    np.testing.assert_array_equal(slope("abs(x[i])", x), [-1, 0, 1])
 
 
 def test_powers_and_named_numbers() -> None:
@@ -464,84 +475,6 @@ def test_deep_expressions_do_not_exhaust_the_stack() -> None:
     for _ in range(3000):
         node = Apply("tanh", (node,))
     assert evaluate(node, {"x": np.asarray(0.5)}, []) > 0
-    assert evaluate(Derivative(node, Component(Tensor("x", ()), ())), {"x": np.asarray(0.5)}, []) >= 0
-
-
-# Derivative nodes
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "x[i, j]**3 / (1 + x[i, j]**2)",
-        "sigmoid(x[i, j]) * tanh(x[i, 0]) + softplus(x[0, j])",
-        "sum[k](x[i, k] * x[k, j] * w[k])",
-        "sum[k, l](exp(x[k, l]) * x[i, k] * [0 <= k + j - 1 < 3])",
-        "logsumexp[k](x[i, k] * w[k]) * w[j]",
-        "max[k](x[i, k] * w[k]) * x[i, j]",
-        "max[p<2, q<2](pad(x, -inf)[2*i + p - 1, 2*j + q - 1])",
-        "sum[p<2](pad(x, 0)[i + p, 2*j - p] * w[i])",
-        "sum[v<3]([v == id[i]] * x[v, j]**2)",
-        "sum[k]([i == id[k]] * x[k, j])",
-        "max(x[i, j], x[j, i]) + relu(x[i, j]) + w[i]",
-        "w[i] * pi",
-        "(x[i, j] - mean[k](x[k, j])) * (mean[k](x[k, j]**2) + 1)**(-1/2)",
-    ],
-)
-def test_derivatives_are_central_differences(value: str) -> None:
-    x, w, words = normal(3, 3), normal(3), np.array([2, 0, 2])
-    rank = {"x": Tensor("x", (3, 3)), "w": Tensor("w", (3,)), "id": Tensor("id", (3,), "integer")}
-    size = 2 if "inf" in value else 3
-    equation = parse_equation(f"y[i<{size}, j<{size}] = {value}", tensors=rank)
-    a, b = Index("a", 3), Index("b", 3)
-    node = Derivative(equation.value, Component(rank["x"], (Affine.of(a), Affine.of(b))))
-
-    def at(x: Array) -> Array:
-        return evaluate(equation.value, {"x": x, "w": w, "id": words}, equation.indices)
-
-    found = evaluate(node, {"x": x, "w": w, "id": words}, [*equation.indices, a, b])
-    for p, q in product(range(3), range(3)):
-        h = np.zeros((3, 3))
-        h[p, q] = 1e-6
-        np.testing.assert_allclose(found[:, :, p, q], (at(x + h) - at(x - h)) / 2e-6, atol=1e-7)
-
-
-def test_derivatives_see_through_definitions() -> None:
-    text = """
-        u[n, k] = sum[l](W[k, l] * x[n, l])
-        z[n, 2*k] = tanh(u[n, k])
-        z[n, 2*k + 1] = u[n, k]**2
-        s[n] = sum[k](pad(z, 0)[n, k + 1] * z[n, k])
-        g[n, i, j] = D(s[n], W[i, j])
-    """
-    w, x = normal(2, 3), normal(4, 3)
-    g = run(text, W=w, x=x)
-    for i, j in product(range(2), range(3)):
-        h = np.zeros((2, 3))
-        h[i, j] = 1e-6
-        s = [run(text.rsplit("g[", 1)[0], W=w + sign * h, x=x) for sign in (1, -1)]
-        np.testing.assert_allclose(g[:, i, j], (s[0] - s[1]) / 2e-6, atol=1e-7)
-    u = parse_equation("u[n<4, k<2] = sum[l<3](W[k, l] * x[n, l])")
-    of = parse_equation("y[n<4, k<2] = u[n, k]").value
-    i, j = Index("i", 2), Index("j", 3)
-    node = Derivative(of, Component(Tensor("W", (2, 3)), (Affine.of(i), Affine.of(j))))
-    values = {"W": w, "x": x, "u": x @ w.T}
-    n, k = of.free
-    found = evaluate(node, values, [n, k, i, j], definitions={"u": u})
-    np.testing.assert_allclose(found, np.einsum("ki,nj->nkij", np.eye(2), x))
-    assert not evaluate(node, values, [n, k, i, j]).any()
-
-
-def test_a_derivative_by_an_index_of_its_own_is_the_diagonal() -> None:
-    x = normal(3)
-    np.testing.assert_allclose(run("y[i] = D(x[i]**2, x[i])", x=x), 2 * x)
-    np.testing.assert_allclose(run("y[i] = D(sum[j](x[j]**2), x[i])", x=x), 2 * x)
-
-
-def test_a_derivative_inside_a_derivative_is_refused() -> None:
-    x = Component(Tensor("x", ()), ())
-    with pytest.raises(DerivationError):
-        evaluate(Derivative(Multiply((Derivative(x, x), x)), x), {"x": np.asarray(1.0)}, [])
 
 
 def test_brackets_alone_are_counted() -> None:
