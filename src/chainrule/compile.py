@@ -217,7 +217,7 @@ def _digest(*what: object) -> str:
 def _own_code() -> str:
     """A digest of the files that make code of a task, and look at its loops."""
     digest, here = sha256(), files("chainrule")
-    for folder in ("ir", "evaluate", "loops", "verify", "targets", "runtime", "runtime/csrc"):
+    for folder in ("ir", "semantics", "loops", "verify", "targets", "runtime", "runtime/csrc"):
         for each in sorted(here.joinpath(folder).iterdir(), key=lambda file: file.name):
             if each.is_file():
                 digest.update(each.read_bytes())
