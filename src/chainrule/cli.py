@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from chainrule.errors import BuildError, ChainruleError, CompileError, VerificationError
+from chainrule.errors import BuildError, ChainruleError, CompileError, VerificationError, printable
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
@@ -75,8 +75,8 @@ VERIFY_EXAMPLES = """examples:
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 DATA = (
-    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a file .csv or .npz, a folder with MNIST's IDX files, "
-    "or one IDX file of images beside its labels"
+    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or not, a file "
+    ".npz, a folder with MNIST's IDX files, or one IDX file of images beside its labels"
 )
 BUILT_IN = "neuron, mlp, seed, lenet, vgg-small, resnet-tiny, transformer-tiny"
 
@@ -85,7 +85,9 @@ class _Parser(argparse.ArgumentParser):
     """One sentence on standard error and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        from chainrule.ir.source import shorten
+
+        self.exit(2, f"{self.prog}: {shorten(printable(message), 300)} (see {self.prog} --help)\n")
 
 
 def _positive(text: str) -> int:
@@ -105,6 +107,13 @@ def _rate(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def _columns(text: str) -> list[str]:
+    """Names of columns with commas between; one with a comma in it stands in quotes."""
+    import csv
+
+    return [name.strip() for name in next(csv.reader([text]), list[str]())]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -187,8 +196,18 @@ def _train_options(train: argparse.ArgumentParser) -> None:
         help=f"a file .toml, or {BUILT_IN}; default: mlp, one hidden layer of 32 sigmoids and softmax cross-entropy",
     )
     train.add_argument(
-        "--target", metavar="COL", help="the column of a CSV file to learn, by name or number from 1; default: the last"
+        "--target",
+        metavar="COL",
+        help="the column of a table to learn, by name or number from 1; default: target, class or label, or the last",
     )
+    train.add_argument(
+        "--columns", metavar="COL,…", type=_columns, action="extend", help="the columns that are inputs; default: all"
+    )
+    train.add_argument("--drop", metavar="COL,…", type=_columns, action="extend", help="columns that are no inputs")
+    train.add_argument(
+        "--kind", choices=["classes", "numbers"], help="what the target holds, where whole numbers may be either"
+    )
+    _table_options(train)
     own = "default: what the model's file says"
     train.add_argument("--epochs", type=_positive, help=f"{own}, or 10")
     train.add_argument("--batch-size", type=_positive, help=f"{own}, or 32")
@@ -201,8 +220,9 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument(
         "--standardise",
-        action="store_true",
-        help="to mean 0 and deviation 1, for each column or channel; the model's first layer keeps both",
+        action=argparse.BooleanOptionalAction,
+        help="to mean 0 and deviation 1, for each column or channel, and a column of numbers to learn; the model keeps "
+        "both; default: for tables",
     )
     train.add_argument("--limit", type=_positive, metavar="N", help="train on N samples only")
     train.add_argument("--seed", type=_seed, default=0, help="of the initial values and the order, default %(default)s")
@@ -213,7 +233,25 @@ def _train_options(train: argparse.ArgumentParser) -> None:
 def _used_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar=f"MODEL{TRAINED}", help="a model that train --save wrote")
     command.add_argument("data", metavar="DATA", help=DATA)
-    command.add_argument("--target", metavar="COL", help="the column of a CSV file that holds the target")
+    command.add_argument("--target", metavar="COL", help="the column of a table that holds the target")
+    _table_options(command)
+
+
+def _table_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether a table's first line holds names; default: as what stands below it says",
+    )
+    command.add_argument(
+        "--separator", metavar="CHAR", help="what stands between the cells of a table, as in ';' or tab; default: seen"
+    )
+    command.add_argument(
+        "--missing",
+        metavar="TEXT",
+        action="append",
+        help="a text that stands for what is missing, besides NA, ?, null and the like; or refuse, to take none",
+    )
 
 
 def _derive_options(derive: argparse.ArgumentParser) -> None:
@@ -265,40 +303,52 @@ def digits_model(seed: int = 0) -> Model:
 
 
 def _train(options: argparse.Namespace) -> int:
-    read = _reading(options.data, options.target)
+    read = _reading(options)
     from chainrule.train.models import read_model_file
-    from chainrule.train.run import Choices, limited, merged, model_for, optimizer_for, samples, scores, targets
+    from chainrule.train.run import (
+        Choices,
+        limited,
+        merged,
+        model_for,
+        optimizer_for,
+        remarks,
+        samples,
+        scheduled,
+        scores,
+        targets,
+    )
 
     file = read_model_file(options.model)
     plan = merged(Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__}), file.training)
     optimizer_for(plan)
     if options.save:
         _writable(options.save)
-    data = limited(read().held_out(), options.limit, options.seed)
+    whole = read()
+    data = limited(whole.held_out(), options.limit, options.seed)
+    plan = scheduled(plan, len(data.x))
     optimizer = optimizer_for(plan, plan.epochs * -(-len(data.x) // plan.batch_size))
     model = model_for(file, data, seed=options.seed, standardise=options.standardise)
-    print(model.summary())
-    x = samples(model, data.x, data.name)
+    _say(str(whole))
+    for remark in remarks(data, standardised=options.standardise is not False):
+        _say(f"note: {remark}")
+    _say(model.summary())
+    x, y = samples(model, data.x, data.name), targets(model, data, data.y)
     if options.tune:
         try:
-            print(model.tune(x, data.y, batch_size=plan.batch_size, optimizer=optimizer))
+            _say(str(model.tune(x, y, batch_size=plan.batch_size, optimizer=optimizer)))
         except (OSError, BuildError, CompileError) as error:
             print(f"no tiles are measured: {error}", file=sys.stderr)
-    history = model.fit(
-        x, data.y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed
-    )
+    history = model.fit(x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed)
     if options.save:
         model.save(options.save)
     if data.x_test is not None and data.y_test is not None:
-        y_test = targets(model, data, data.y_test)
-        result = model.evaluate(samples(model, data.x_test, data.name), y_test)
-        print(f"held-out {scores(result, len(y_test))}")
+        _say(f"held-out {scores(model, data, data.x_test, data.y_test, data.y)}")
     if options.save:
-        print(f"saved to {options.save}")
+        _say(f"saved to {options.save}")
     return 130 if history.interrupted else 0
 
 
-def _reading(source: str, target: str | None) -> Callable[[], DataSet]:
+def _reading(options: argparse.Namespace) -> Callable[[], DataSet]:
     """Start to read data beside the imports and checks that come before they are needed. What is returned waits for
     them, and raises what reading raises; who does not ask is not held up."""
     from concurrent.futures import Future
@@ -307,10 +357,11 @@ def _reading(source: str, target: str | None) -> Callable[[], DataSet]:
     from chainrule.train.files import read_data
 
     found: Future[DataSet] = Future()
+    chosen = {"columns": options.columns, "drop": options.drop or (), "target": options.target, "kind": options.kind}
 
     def read() -> None:
         try:
-            found.set_result(read_data(source, target=target))
+            found.set_result(read_data(options.data, **chosen, **_how(options)))
         except BaseException as error:
             found.set_exception(error)
 
@@ -318,16 +369,25 @@ def _reading(source: str, target: str | None) -> Callable[[], DataSet]:
     return found.result
 
 
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """How the lines of a table are read."""
+    missing: list[str] = options.missing or []
+    return {
+        "header": options.header,
+        "separator": {"tab": "\t", "space": " "}.get(options.separator, options.separator),
+        "missing": "refuse" if missing == ["refuse"] else missing,
+    }
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     from chainrule.train.checkpoint import load
-    from chainrule.train.files import read_data
-    from chainrule.train.run import samples, scores, targets
+    from chainrule.train.files import read_labelled
+    from chainrule.train.run import scores
 
     model = load(options.model)
-    data = read_data(options.data, target=options.target)
+    data = read_labelled(options.data, model.columns, target=options.target, **_how(options))
     x, y = (data.x, data.y) if data.x_test is None or data.y_test is None else (data.x_test, data.y_test)
-    result = model.evaluate(samples(model, x, data.name), targets(model, data, y))
-    print(scores(result, len(y)))
+    _say(scores(model, data, x, y, data.y))
     return 0
 
 
@@ -344,10 +404,10 @@ def _predict(options: argparse.Namespace) -> int:
     if path is not None:
         _writable(path)
     model = load(options.model)
-    x = samples(model, read_samples(options.data, input_size(model), target=options.target), options.data)
-    output, numbers = predictions(model, x)
+    x = read_samples(options.data, model.columns, input_size(model), target=options.target, **_how(options))
+    output, numbers = predictions(model, samples(model, x, options.data))
     if path is None:
-        sys.stdout.write(as_csv(model, output, numbers))
+        _put(as_csv(model, output, numbers))
     elif suffix == ".csv":
         _write(path, as_csv(model, output, numbers))
     else:
@@ -355,8 +415,18 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def _say(text: str) -> None:
+    """A line for people, on standard output."""
+    print(printable(text))
+
+
+def _put(text: str) -> None:
+    """A document or a table on standard output; on a terminal what could steer it is shown instead."""
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+
+
 def _summary(options: argparse.Namespace) -> int:
-    print(_model(options.what).summary())
+    _say(_model(options.what).summary())
     return 0
 
 
@@ -452,7 +522,7 @@ def _derive(options: argparse.Namespace) -> int:
     text = writers.get(format_ or "text", derivation.to_text)(**choices)
     text = text if text.endswith("\n") else text + "\n"
     if path is None:
-        sys.stdout.write(text)
+        _put(text)
     else:
         _write(path, text)
     return 0
@@ -493,7 +563,7 @@ def _verify(options: argparse.Namespace) -> int:
         certificate = model.verify(**choices)
     else:
         certificate = certify(_derivation(options.what, options.wrt), **choices)
-    sys.stdout.write(certificate.to_text(full=options.full))
+    _put(certificate.to_text(full=options.full))
     if path is not None:
         _write(path, certificate.to_json() + "\n")
     return 0
@@ -503,7 +573,7 @@ def _sentence(error: ChainruleError) -> str:
     """The error on one line."""
     about = "" if error.about is None else " in " + " ".join(str(error.about).split())
     fix = f"; {error.fix}" if error.fix else ""
-    return " ".join(f"{error.problem}{about}{fix}".split())
+    return printable(" ".join(f"{error.problem}{about}{fix}".split()))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -533,7 +603,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 0
     except OSError as error:
-        print(f"{command}: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        text = f"{command}: {error.filename or 'standard output'}: {error.strerror or error}"
+        print(printable(text), file=sys.stderr)
         if error.filename is None:
             sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 2

@@ -17,6 +17,7 @@ from chainrule.nn.layer import Input, Layer, Node
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import loss_saved
 from chainrule.nn.network import order
+from chainrule.train.columns import Columns
 from chainrule.train.model import Model, Path
 
 KEY = "chainrule"
@@ -49,6 +50,7 @@ def save(model: Model, path: Path) -> None:
         "l2": model.l2,
         "dtype": str(model.dtype),
         "classes": list(model.classes),
+        "columns": model.columns.saved() if model.columns else None,
     }
     try:
         text = json.dumps(architecture)
@@ -153,4 +155,6 @@ def _build(
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a class is named by no text")
     model.classes = tuple(names)
+    if architecture.get("columns") is not None:
+        model.columns = Columns.restored(architecture["columns"])
     return model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike
@@ -18,7 +17,6 @@ from chainrule.errors import CompileError, DataError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.loops.task import Task
-from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Input, Layer, Node, show
 from chainrule.nn.losses import Labels, Loss, loss_named
 from chainrule.nn.network import Network, assemble, check_inference, needed, order
@@ -27,9 +25,10 @@ from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
+from chainrule.train.columns import Columns, chosen, coded, encoded, labelled, learning
 from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.history import History
-from chainrule.train.parameters import Parameters, checked
+from chainrule.train.parameters import Parameters, checked, drawn, extents
 from chainrule.train.progress import progress
 from chainrule.train.runners import (
     Again,
@@ -76,6 +75,8 @@ class Model:
 
     classes: tuple[str, ...] = ()
     """Names of the classes that the outputs stand for, where they have names; a saved model keeps them."""
+    columns: Columns | None = None
+    """How the columns of a table become inputs, learnt from the first table that the model is trained on."""
 
     def __init__(
         self,
@@ -90,8 +91,8 @@ class Model:
         seed = _seed(seed)
         self._build(inputs, output, loss, l2, dtype)
         rng = np.random.default_rng(seed)
-        self._values = self._start(rng, self.network.initial)
-        self._states = self._start(rng, self.network.initial_states)
+        self._values = drawn(rng, self.network.initial, self.dtype)
+        self._states = drawn(rng, self.network.initial_states, self.dtype)
 
     @classmethod
     def restored(
@@ -116,7 +117,7 @@ class Model:
                 f"the arrays do not fit the layers: {', '.join(odd[:5])}{more}",
                 fix="give the layer's class as it was when the model was saved",
             )
-        values = {name: checked(name, arrays[name], _extents(one), model.dtype) for name, one in wanted.items()}
+        values = {name: checked(name, arrays[name], extents(one), model.dtype) for name, one in wanted.items()}
         model._values = {name: values[name] for name in model.network.initial}
         model._states = {name: values[name] for name in model.network.initial_states}
         return model
@@ -147,19 +148,6 @@ class Model:
         self._again: dict[Hashable, Again] = {}
         self._values: dict[str, Array] = {}
         self._states: dict[str, Array] = {}
-
-    def _start(self, rng: np.random.Generator, initial: Mapping[str, Initialiser]) -> dict[str, Array]:
-        values: dict[str, Array] = {}
-        for name, one in initial.items():
-            # NumPy says ValueError or OverflowError of what no address could reach, MemoryError of what is not there.
-            shape = _extents(one)
-            if math.prod(shape) >= 2**60:
-                raise _too_large(name, shape)
-            try:
-                values[name] = aligned(one.draw(rng, shape), self.dtype)
-            except MemoryError:
-                raise _too_large(name, shape) from None
-        return values
 
     # What the model is
 
@@ -248,7 +236,7 @@ class Model:
         tensors = self._input_tensors
         several: list[Any]
         if len(tensors) == 1:
-            several = [x]
+            several = [encoded(self.columns, x)]
         elif isinstance(x, (tuple, list)) and len(x) == len(tensors):  # pyright: ignore[reportUnknownArgumentType]
             several = list(x)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         else:
@@ -265,7 +253,7 @@ class Model:
         """What a network with a loss is given, the weights "weight" among it where there are some, and the target."""
         loss, shape = self._need_loss(), self.network.logits.shape
         given = self._given(x, dtype)
-        samples = len(next(iter(given.values())))
+        samples, y = len(next(iter(given.values()))), coded(self.columns, y)
         if weight is not None:
             given[WEIGHT] = as_weight(weight, loss.entries(shape), samples, dtype)
             y = without_masked(y, given[WEIGHT], shape)
@@ -339,6 +327,14 @@ class Model:
         net = self.network
         tensor = net.inference_logits if net.prediction is net.logits else net.prediction
         return self._forward(x, tensor, executor, workers)
+
+    def classify(self, x: Samples) -> Array:
+        """The label of each sample, as the targets had them, or the number of its class. Raises ModelError where the
+        model learns numbers."""
+        found = chosen(self.predict(x), self.loss.labels if self.loss else "numbers", self.classes)
+        if found is None:
+            raise ModelError("the model learns numbers, not classes", fix="call model.predict(x)")
+        return labelled(self.columns, self.classes, found)
 
     def logits(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output of the last layer, before the loss's link."""
@@ -438,7 +434,8 @@ class Model:
         rule = optimizer_named(optimizer)
         seed = _seed(seed)
         rng = np.random.default_rng(seed)
-        given, target = self._labelled(x, y, sample_weight, self.dtype)
+        with learning(self, x, y, int(self.network.logits.shape[-1])):
+            given, target = self._labelled(x, y, sample_weight, self.dtype)
         labels = self._classes(target)
         given, target, held = self._held_out(given, target, validation_split, validation_data, rng)
         net, derivation = self._programs(given)
@@ -580,19 +577,8 @@ class Model:
         save(self, path)
 
 
-def _extents(initial: Initialiser) -> tuple[int, ...]:
-    """The shape of a parameter, which `assemble` gives in numbers."""
-    return tuple(int(extent) for extent in initial.shape)
-
-
 def _seed(value: int) -> int:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
     if not whole or value < 0:
         raise ModelError(f"seed must be a whole number that is not negative, not {value!r}", fix="write seed=0")
     return int(value)
-
-
-def _too_large(name: str, shape: tuple[int, ...]) -> ModelError:
-    return ModelError(
-        f"the parameter {name} of shape {shape} does not fit into memory", about=name, fix="give the layer fewer units"
-    )

@@ -47,9 +47,11 @@ _TOP = ("input", "input_dtype", "classes", "loss", "l2", "layers", "training")
 
 @dataclass(frozen=True)
 class Training:
-    """How `chainrule train` trains a model, unless told otherwise; None where nothing is said."""
+    """How `chainrule train` trains a model, unless told otherwise; None where nothing is said. There are `epochs`, and
+    more of them where the data are so few that they do not make `steps`."""
 
     epochs: int = 10
+    steps: int = 1
     batch_size: int = 32
     optimizer: str = "sgd"
     rate: float | None = None
@@ -263,7 +265,7 @@ def _training(value: Any, where: str) -> Training:
     table = cast(dict[str, Any], value)
     _known(table, Training.__dataclass_fields__, where)
     for key, given in table.items():
-        if key in ("epochs", "batch_size", "warm_up"):
+        if key in ("epochs", "steps", "batch_size", "warm_up"):
             _check_whole(key, given, where)
         elif key in ("optimizer", "schedule"):
             among = tuple(OPTIMIZERS) if key == "optimizer" else SCHEDULES
