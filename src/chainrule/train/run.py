@@ -28,6 +28,7 @@ from chainrule.train.models import BUILT_IN, ModelFile, Training
 
 Array = NDArray[Any]
 DROPS = 3  # the schedule "step" has this many equal parts, each with a tenth of the rate before
+MOST = 300  # epochs that steps may ask for
 UNEVEN = 2  # the largest class has so many times the samples of the smallest
 SCALE = 100.0  # inputs whose deviations differ by this factor, or are this large, are learnt badly as they are
 
@@ -56,9 +57,9 @@ def merged(choices: Choices, file: Training) -> Training:
 
 
 def scheduled(plan: Training, samples: int) -> Training:
-    """The plan for so many samples: with as many epochs as its steps take."""
+    """The plan for so many samples: with as many epochs as its steps take, within a bound."""
     batches = -(-samples // plan.batch_size)
-    return replace(plan, epochs=max(plan.epochs, -(-plan.steps // batches)), steps=1)
+    return replace(plan, epochs=max(plan.epochs, min(MOST, -(-plan.steps // batches))), steps=1)
 
 
 def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
@@ -131,6 +132,14 @@ def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | 
 def _learning_numbers(file: ModelFile, data: DataSet, standardise: bool) -> ModelFile:
     """The file with a squared error, where numbers are to be learnt and it is ours or has one; for numbers of any size
     where they are to be standardised."""
+    low, high = float(data.y.min()), float(data.y.max())
+    numbers = data.classes is None and data.y.dtype.kind == "f"
+    if numbers and str(file.layers[-1]["type"]).lower() == "sigmoid" and (low < 0 or high > 1):
+        raise DataError(
+            f"{data.name} has numbers from {low:g} to {high:g} to learn, but {file.name} ends with a sigmoid, which is "
+            "never outside of 0 … 1",
+            fix="choose --model mlp, or end the model's file with a Dense layer",
+        )
     ours = file.name in BUILT_IN and file.loss is not None and file.loss.labels == "classes"
     plain = file.loss is not None and file.loss.name == "mean_squared_error" and not file.loss.options
     if data.classes is not None or not (ours or plain) or data.y.ndim > 2 or (_are_classes(data) and not plain):

@@ -212,12 +212,13 @@ class Growing:
     def settle(self, where: Callable[[int], str]) -> None:
         """Decide what the column holds. Raises DataError where a few texts stand among numbers."""
         self.numeric = self.numeric and not self.texts
-        if self.texts and self.numbers and self.texts <= max(1, ODD * (self.texts + self.numbers)):
-            row, cell = self.odd
+        row, cell = self.odd
+        slip = self.texts <= ODD * (self.texts + self.numbers) or (self.texts == 1 and not re.search(r"\d", cell))
+        if self.texts and self.numbers and slip:
             raise DataError(
                 f"{where(row)} is {shorten(cell, 40)!r}, which is no number, as {self.numbers} others are",
-                fix="write a number, leave the cell empty, or say that this text stands for nothing: --missing, "
-                "missing=",
+                fix="write a number, or leave the cell empty; --missing, or missing=, says that this text is as good "
+                "as nothing",
             )
 
     def column(self) -> Column:
