@@ -25,8 +25,8 @@ def test_at_least_97_percent_of_the_held_out_digits_are_recognised() -> None:
     x, y, x_test, y_test = cr.digits()
     file = read_model_file("mlp")
     plan, model = scheduled(file.training, len(x)), file.build()
-    assert (plan.epochs, plan.batch_size, plan.rate, plan.momentum) == (23, 32, 0.01, None)
-    optimizer = optimizer_for(plan, 23 * 45)
-    assert optimizer == cr.Adam(cr.cosine(0.01, 23 * 45))
+    assert (plan.epochs, plan.batch_size, plan.rate, plan.momentum) == (45, 32, 0.01, None)
+    optimizer = optimizer_for(plan, 45 * 45)
+    assert optimizer == cr.Adam(cr.cosine(0.01, 45 * 45))
     model.fit(x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, verbose=False)
     assert model.evaluate(x_test, y_test)["accuracy"] >= 0.97

@@ -71,6 +71,7 @@ def read_table(
     """
     if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
         raise DataError(f"the separator {shorten(repr(separator), 40)} is no single character", fix="write ';'")
+    _check_size(path)
     form = _form(path, header, separator, frozenset(missing))
     lines, columns = _read(form, [name in texts for name in _names(form)])
     columns, notes = _kept(form, columns)
@@ -79,26 +80,32 @@ def read_table(
     return Table(str(path), columns, form.names is not None, lines, (*form.notes, *notes))
 
 
+def _check_size(path: Path) -> None:
+    """Refuse what would be waited for, and what unpacks to more than a text could have been packed."""
+    if not path.is_file():
+        raise DataError(f"{path} is no regular file", fix="save what it gives as a file first")
+    most = max(SMALL, PACKED * path.stat().st_size)
+    found = 0
+    with _open(path) as file:
+        while found <= most and (part := bytes(file.buffer.read(1 << 20))):
+            found += len(part)
+    if found > most:
+        raise DataError(f"{path} unpacks to more than {most:,} bytes", fix="unpack it, and give that")
+
+
 # Lines
 
 
 @contextmanager
-def _open(path: Path) -> Generator[IO[str]]:
-    """The text of a file, which is unpacked no further than a text could have been packed."""
-    if not path.is_file():
-        raise DataError(f"{path} is no regular file", fix="save what it gives as a file first")
+def _open(path: Path) -> Generator[io.TextIOWrapper]:
+    """The text of a file."""
     with path.open("rb") as raw:
-        start = raw.read(4)
-        raw.seek(0)
         try:
-            if start[:2] == b"\x1f\x8b":
-                unpacked = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
-                file = cast(IO[bytes], _Bounded(unpacked, max(SMALL, PACKED * path.stat().st_size), path))
-                start = file.read(4)
-                file.seek(0)
-            else:
-                file = cast(IO[bytes], raw)
-            wide = start[:2] in (b"\xff\xfe", b"\xfe\xff")
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            file = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if packed else raw)
+            wide = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+            file.seek(0)
             yield io.TextIOWrapper(file, "utf-16" if wide else "utf-8-sig", newline="")
         except UnicodeError as error:
             why = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
@@ -109,35 +116,7 @@ def _open(path: Path) -> Generator[IO[str]]:
             raise DataError(f"{path} is a damaged gzip file: {error}", fix="pack it again") from None
 
 
-class _Bounded(io.BufferedIOBase):
-    """A file that ends in an error after so many bytes."""
-
-    def __init__(self, file: IO[bytes], most: int, path: Path) -> None:
-        super().__init__()
-        self.file, self.most, self.path = file, most, path
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def read(self, size: int | None = -1) -> bytes:
-        found = self.file.read(1 << 16 if size is None or size < 0 else size)
-        if self.file.tell() > self.most:
-            raise DataError(f"{self.path} unpacks to more than {self.most:,} bytes", fix="unpack it, and give that")
-        return found
-
-    read1 = read
-
-
-def _lines(file: IO[str], form: _Form | None, path: Path) -> Iterator[str]:
+def _lines(file: io.TextIOWrapper, form: _Form | None, path: Path) -> Iterator[str]:
     """The lines that are no comments, as csv reads them."""
     for place, line in enumerate(iter(lambda: file.readline(LINE), ""), 1):
         if len(line) == LINE:
@@ -147,7 +126,7 @@ def _lines(file: IO[str], form: _Form | None, path: Path) -> Iterator[str]:
         yield "\n" if line.startswith("#") else line
 
 
-def _rows(file: IO[str], form: _Form) -> Iterator[Row]:
+def _rows(file: io.TextIOWrapper, form: _Form) -> Iterator[Row]:
     """(number of the line, its cells)."""
     if form.separator == "\n":
         for at, line in enumerate(_lines(file, form, form.path), 1):
