@@ -220,15 +220,15 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         (np.ones((5, 2, 2)), np.zeros(5, int), ["reshape(len(x), 4)"]),
         (np.ones((0, 4)), np.zeros(0, int), ["no samples"]),
         (np.ones((5, 4)), np.zeros(4, int), ["5 samples", "4"]),
-        (np.ones((5, 4)), np.array([0, 1, 3, 0, 0]), ["label 3", "row 2", "0 to 2"]),
-        (np.ones((5, 4)), np.array([0, 1, -1, 0, 0]), ["label -1", "row 2"]),
-        (np.ones((3, 4)), np.array([1, 2, 3]), ["from 0"]),
-        (np.ones((5, 4)), np.array(list("abcab")), ["np.unique"]),
+        (np.ones((5, 4)), np.array([0, 1, 3, 2, 0]), ["label 3", "row 2", "0 to 2"]),
+        (np.ones((5, 4)), np.array([0, 1, -1, 2, 0]), ["label -1", "row 2"]),
+        (np.ones((3, 4)), np.array([1, 3, 3]), ["from 0"]),
+        (np.ones((5, 4)), np.array(list("abcda")), ["4 classes", "4 units"]),
         (np.ones((5, 4)), np.zeros((5, 7)), ["(5, 7)", "(5, 3)"]),
         (np.ones((2, 4)), np.array([[1, 1, 0], [1, 0, 0]]), ["row 0", "distribution"]),
         (np.ones((2, 4)), np.array([0.5, 1]), ["(N, 3)"]),
-        (np.array([["a"] * 4]), np.zeros(1, int), ["text"]),
-        (np.array([[None] * 4]), np.zeros(1, int), ["object"]),
+        (np.array([["a"] * 4]), np.zeros(1, int), ["no column to learn from"]),
+        (np.array([[None] * 4]), np.zeros(1, int), ["no column to learn from"]),
         ([[1, 2, 3, 4], [1, 2]], np.zeros(2, int), ["same length"]),
         (np.array(1.0), np.zeros(1, int), ["single number"]),
     ],
@@ -379,7 +379,7 @@ def test_a_hostile_architecture_is_refused(tmp_path: Path, change: Any) -> None:
 
 def test_a_model_is_loaded_without_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small().save(tmp_path / "m")
-    monkeypatch.setattr(cr.Model, "_start", None)
+    monkeypatch.setattr("chainrule.train.model.drawn", None)
     assert cr.load(tmp_path / "m").parameters["dense1.W"].shape == (6, 4)
 
 

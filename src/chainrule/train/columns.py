@@ -455,7 +455,7 @@ def _feature(table: Table, column: Column, notes: list[str]) -> Feature | None:
             notes.append(f"{name}: {missing} of {rows} are missing, taken for the median, {fill:g}")
         return Feature(column.name, fill=fill)
     groups = _spellings(column, notes)
-    if len(groups) + bool(missing) < 2 and rows > 1:
+    if len(groups) + bool(missing) < 2:
         notes.append(f"{name} is {f'always {next(iter(groups))!r}' if groups else 'empty'}: it is left out")
         return None
     if rows >= ROWS and len(groups) > (rows - missing) / 2 and len(groups) > 2:
