@@ -405,23 +405,3 @@ def test_the_layer_does_what_the_standardiser_does(shape: tuple[int, ...], tmp_p
     np.testing.assert_array_equal(model.states["standardise1.mean"], fitted.mean)
     model.save(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(cr.load(tmp_path / "m.safetensors").predict(x), model.predict(x))
-
-
-@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "a.npz", "a.csv"])
-def test_a_file_damaged_at_random_is_read_or_refused(tmp_path: Path, name: str) -> None:
-    whole = io.BytesIO()
-    np.savez_compressed(whole, x=RNG.random((5, 3)), y=np.arange(5))
-    packed = gzip.compress(GOOD, mtime=0)
-    good = {"train-images-idx3-ubyte": packed, "a.npz": whole.getvalue(), "a.csv": FLOWERS.encode()}[name]
-    write(tmp_path / "train-labels-idx1-ubyte", idx(LABELS))
-    rng, refused = np.random.default_rng(1), 0
-    for _ in range(300):
-        bad = bytearray(good)
-        for place in rng.integers(0, len(bad), rng.integers(1, 4)):
-            bad[place] = rng.integers(0, 256)
-        path = write(tmp_path / name, bytes(bad[: None if rng.random() < 0.7 else int(rng.integers(0, len(bad)))]))
-        try:
-            cr.read_data(path)
-        except cr.DataError:
-            refused += 1
-    assert refused > 100

@@ -74,7 +74,8 @@ class DataSet:
             kinds = {"of numbers": len(self.columns.features) - texts, "of texts": texts}
             of = " and ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
             parts[-1] = f"{shape[0]} inputs from {'column' if len(self.columns.features) == 1 else 'columns'}: {of}"
-            goal = f"target {shorten(self.columns.target.name, 40)}"
+            named = "" if self.columns.named else "column "
+            goal = f"target {named}{shorten(self.columns.target.name, 40)}"
         y = self.y if self.y_test is None else np.concatenate([self.y, self.y_test])
         if self.classes is None and (y.ndim > 1 or y.dtype.kind == "f"):
             wide = "" if y.ndim == 1 else f" {' × '.join(map(str, y.shape[1:]))}"

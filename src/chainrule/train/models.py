@@ -41,6 +41,7 @@ BUILT_IN = ("neuron", "mlp", "mlp-textbook", "seed", "lenet", "vgg-small", "resn
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 CLASSES = "classes"
 LARGEST = 1 << 20  # bytes of a file: more is no model that somebody wrote
+DOTS = 200  # in one line of it
 
 _TOP = ("input", "input_dtype", "classes", "loss", "l2", "layers", "training")
 
@@ -152,6 +153,8 @@ def read_model_file(path_or_name: str | PathLike[str]) -> ModelFile:
             f"there is no model {name[:60]!r}",
             fix=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(BUILT_IN)}, or give a .toml file",
         )
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+        raise ModelError(f"{name} is no regular file", fix="save what it gives as a file, and give that")
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
@@ -168,6 +171,9 @@ def example_text(name: str) -> str:
 
 
 def _parsed(text: str, name: str) -> ModelFile:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > DOTS:  # tomllib takes time by the square of a key's parts
+            raise ModelError(f"line {number} of {name} has {line.count('.')} dots", fix="give keys without dots")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
