@@ -18,6 +18,7 @@ FACADE = "__init__"
 # whole library, and only the command line, in two files, stands on the facade.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
+    ("options",),
     ("ir",),
     ("evaluate", "loops", "nn", "optim"),
     ("forms",),

@@ -186,6 +186,7 @@ PAIR = np.arange(2)
         ({"a": NAN}, "no array x, only a"),
         ({"x": PAIR, "y": PAIR}, "shape (2,)"),
         ({"x": NAN[:1]}, "no array y"),
+        ({"x": NAN[:0], "y": PAIR[:0]}, "no samples"),
         ({"x": NAN[:1], "y": PAIR}, "1 samples and y has 2"),
         ({"x": NAN[:1], "y": PAIR[:1], "x_test": NAN[:1]}, "only one of x_test and y_test"),
         ({"x": NAN[:1], "y": PAIR[:1], "x_test": np.zeros((1, 3)), "y_test": PAIR[:1]}, "(3,)"),

@@ -284,6 +284,7 @@ def test_what_comes_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> Non
         ("%", None, None), ("$$5", None, None),
         ("", None, None), (",", None, None), ("1,2,3", None, None), ("1e3", 1000, 1000),
         ("0x10", None, None), ("five", None, None), ("1,", None, None), ("+1,5", None, 1.5),
+        ("e99", None, None), (",5", None, 0.5),
     ],
 )  # fmt: skip
 def test_a_cell_is_the_number_that_people_mean(cell: str, point: float | None, comma: float | None) -> None:

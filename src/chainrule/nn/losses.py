@@ -351,6 +351,7 @@ def loss_named(name: str | Loss, options: Mapping[str, Any] | None = None) -> Lo
         raise ModelError(f"a loss is named by a text, not by {name!r}", fix=fix)
     if "=" in name:
         return Loss(name)
+    name = name if name in LOSSES else next((loss for loss in LOSSES if loss == name.lower()), name)
     if name in LOSSES:
         known = signature(LOSSES[name]).parameters
         for option in options or {}:

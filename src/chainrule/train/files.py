@@ -365,6 +365,8 @@ def _npz(path: Path) -> DataSet:
             found[b] = found[b].astype(np.int64)
         if b in found and found[b].ndim == 2 and found[b].shape[1] == 1:
             found[b] = found[b][:, 0]
+        if a in found and not len(found[a]):
+            raise DataError(f"{names[a]} in {path} has no samples", fix="give at least one row")
         if a in found and len(found[a]) != len(found[b]):
             raise DataError(
                 f"{names[a]} in {path} has {len(found[a])} samples and {names[b]} has {len(found[b])}",
@@ -390,7 +392,8 @@ def _classes_of(arrays: dict[str, tuple[str, Array]]) -> list[str] | None:
         names, places = np.unique(np.array([text.strip() for text in texts]), return_inverse=True)
     elif kinds <= set("iu") and arrays["y"][1].ndim == 1:
         values, places = np.unique(whole, return_inverse=True)
-        if len(values) > FEW or 2 * len(values) > len(whole) or (values[0] == 0 and values[-1] < 2 * len(values)):
+        counted = not len(values) or (values[0] == 0 and values[-1] < 2 * len(values))
+        if counted or len(values) > FEW or 2 * len(values) > len(whole):
             return None
         names = np.array([str(value) for value in values.tolist()])
     else:

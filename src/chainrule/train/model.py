@@ -23,6 +23,7 @@ from chainrule.nn.network import Network, assemble, check_inference, needed, ord
 from chainrule.nn.text import penalty
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
+from chainrule.options import spoken
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
 from chainrule.train.columns import Columns, chosen, coded, encoded, labelled, learning
@@ -400,6 +401,7 @@ class Model:
 
     # Training
 
+    @spoken
     def fit(
         self,
         x: Samples,

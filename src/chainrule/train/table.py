@@ -21,7 +21,7 @@ ODD = 0.05  # of a column of numbers: so many texts are slips of the pen, more a
 INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows has in a file
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:([,'’ \u00a0\u202f])\d{3})(?:\1\d{3})*(?:\.\d+)?")
-_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:[.'’ \u00a0\u202f]\d{3})+|\d*)(?:,\d+)?(?:[eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:[.'’ \u00a0\u202f]\d{3})+|\d+|(?=,))(?:,\d+)?(?:[eE][+-]?\d+)?")
 _UNIT = re.compile(r"([+-]?)[$€£¥]\s?(.+)|(.+?)\s?[%$€£¥]")
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AaPp]\.?[Mm]\.?)?"
 _DAY = (
