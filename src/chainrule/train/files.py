@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from chainrule.errors import DataError
 from chainrule.ir.source import shorten
-from chainrule.train.columns import FEW, Columns, Kind, find, learn
+from chainrule.train.columns import Columns, find
 from chainrule.train.data import digits, numbers, split
 from chainrule.train.delimited import is_delimited, read_table
 from chainrule.train.idx import RATIO, read_idx
+from chainrule.train.learn import FEW, Kind, learn
 from chainrule.train.table import Table
 
 Array = NDArray[Any]

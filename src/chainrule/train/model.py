@@ -26,9 +26,10 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.options import spoken
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
-from chainrule.train.columns import Columns, chosen, coded, encoded, labelled, learning
+from chainrule.train.columns import Columns, chosen, coded, encoded, labelled
 from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.history import History
+from chainrule.train.learn import learning
 from chainrule.train.parameters import Parameters, checked, drawn, extents
 from chainrule.train.progress import progress
 from chainrule.train.runners import (

@@ -20,9 +20,10 @@ from chainrule.nn.standardise import Standardise
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import Optimizer, Rate
 from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
-from chainrule.train.columns import FEW, chosen
+from chainrule.train.columns import chosen
 from chainrule.train.data import Standardiser
 from chainrule.train.files import DataSet
+from chainrule.train.learn import FEW
 from chainrule.train.model import Model
 from chainrule.train.models import BUILT_IN, ModelFile, Training
 
