@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import chainrule as cr
 from chainrule import arguments, cli
@@ -448,3 +449,111 @@ def test_derive_with_a_check_ends_with_the_certificate(capsys: pytest.CaptureFix
     assert "The certificate" in capsys.readouterr().out
     assert run("derive", "neuron", "--verify", "--lang", "zh", "--detail", "brief") == 0
     assert "校验证书" in capsys.readouterr().out
+
+
+# Tables
+
+PEOPLE = "sex,age,city,note,bought\n" + "".join(
+    f"{'fm'[i % 2]},{'' if i % 9 == 0 else 20 + i % 30},{('Rome', 'Oslo', 'Bern')[i % 3]},person {i},"
+    f"{'yes' if i % 6 == 1 else 'no'}\n"
+    for i in range(120)
+)
+
+
+def test_a_table_of_texts_and_gaps_is_trained_on_with_no_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, saved = tmp_path / "t.csv", str(tmp_path / "m.safetensors")
+    table.write_text(PEOPLE, encoding="utf-8")
+    assert run("train", str(table), "--epochs", "40", "--save", saved) == 0
+    out = capsys.readouterr().out
+    assert "120 samples; 5 inputs from columns: 1 of numbers and 2 of texts; target bought: 2 classes, no 100" in out
+    assert "note: note has a text of its own in most rows" in out
+    assert "note: age: 14 of 120 are missing, taken for the median" in out
+    found = re.search(r"held-out balanced accuracy (\S+)%, accuracy \S+% .*the most frequent class alone: 83.33%", out)
+    assert found
+    assert float(found[1]) > 90
+
+    # Another order, no target, and a value that nothing is known of.
+    new = tmp_path / "new.csv"
+    new.write_text("city,note,sex,age\nOslo,x,m,21\nRome,y,f,\n", encoding="utf-8")
+    assert run("predict", saved, str(new)) == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["class", "yes", "no"]
+    assert run("evaluate", saved, str(table)) == 0
+    assert "balanced accuracy" in capsys.readouterr().out
+    new.write_text("city,sex\nOslo,m\n", encoding="utf-8")
+    assert run("predict", saved, str(new)) == 2
+    assert "no column 'age', which the model takes" in capsys.readouterr().err
+
+
+def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, saved = tmp_path / "t.csv", str(tmp_path / "m.safetensors")
+    rows = "".join(f"{i % 17},{i % 5 * 1000},{5000.5 + 300 * (i % 17) - i % 5}\n" for i in range(150))
+    table.write_text("a,b,price\n" + rows, encoding="utf-8")
+    assert run("train", str(table), "--save", saved, "--optimizer", "sgd") == 0
+    out = capsys.readouterr().out
+    found = re.search(r"held-out R² (\S+), mean absolute error (\S+), .*the mean alone: mean absolute error (\S+)", out)
+    assert found
+    assert float(found[1]) > 0.9 and float(found[2]) < float(found[3])
+    assert run("predict", saved, str(table)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "price"
+    assert abs(float(lines[1]) - 5000.5) < 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--drop", "sex,city", "--kind", "classes"], "1 inputs from column: 1 of numbers"),
+        (["--columns", "sex"], "1 inputs from column: 1 of texts"),
+        (["--target", "city"], "target city: 3 classes"),
+        (["--target", "age"], "target age: numbers from 20 to 49"),
+        (["--separator", ",", "--header", "--missing", "Rome"], "city: 40 of 120 are missing"),
+    ],
+)
+def test_options_of_a_table(
+    options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text(PEOPLE, encoding="utf-8")
+    assert run("train", str(tmp_path / "t.csv"), "--epochs", "1", *options) == 0
+    assert says in capsys.readouterr().out
+
+
+def test_missing_values_are_refused_as_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text(PEOPLE, encoding="utf-8")
+    assert run("train", str(tmp_path / "t.csv"), "--missing", "refuse") == 2
+    assert "line 2, column 2 (age)" in capsys.readouterr().err
+
+
+def test_nothing_from_a_file_or_an_argument_steers_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    steer = "\x1b]0;owned\x07\u202e"
+    Path("t.csv").write_text(f"a{steer},b,y\n" + f"1,2.5,u{steer}\n3,4,v\n" * 10, encoding="utf-8")
+    Path("m.toml").write_text('input = [2]\n[[layers]]\ntype = "De\\u001b[31mnse"\n', encoding="utf-8")
+    save_file({f"W{steer}": np.ones(2, np.float32)}, "odd.safetensors", {"chainrule": f'{{"version": "{steer}"}}'})
+    runs = [
+        ["train", "t.csv", "--epochs", "1", "--save", "m.safetensors"],
+        ["train", "t.csv", "--target", steer],
+        ["train", f"{steer}.csv"],
+        ["summary", "m.toml"],
+        ["summary", "odd.safetensors"],
+        ["derive", f"y[n] = {steer}"],
+        ["train", "digits", f"--{steer}"],
+        ["train", "digits", "--rate", steer],
+        [steer],
+        ["evaluate", "m.safetensors", "t.csv"],
+    ]
+    for command in runs:
+        run(*command)
+        told = capsys.readouterr()
+        assert told.out or told.err
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(told.out + told.err), command
+
+
+def test_a_wrong_option_points_to_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "digits", "--lr", "3") == 2
+    assert "unknown '--lr': did you mean --rate? (see chainrule train --help)" in capsys.readouterr().err
