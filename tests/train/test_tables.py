@@ -156,7 +156,9 @@ TABLES: dict[str, tuple[str, Reading]] = {
     "numbers to learn": ("a,b,y\n1.5,2,.5\n2.5,3,1.5\n3.5,4,2.5\n", NUMBERS),
     "whole numbers of many values": ("a,y\n1,10\n2,20\n3,30\n4,41\n", ([[1], [2], [3], [4]], [10, 20, 30, 41], None)),
     "a target by its name": ("class,a\nno,1.5\nyes,2.5\nno,3.5\n", A),
-    "none is a class": ("a,y\n1.5,mild\n2.5,severe\n3.5,mild\n", (A[0], A[1], ["mild", "severe"])),
+    "None is a class": ("a,y\n1.5,None\n2.5,Some\n3.5,None\n", (A[0], A[1], ["None", "Some"])),
+    "plus and minus are classes": ("a,y\n1.5,+\n2.5,-\n3.5,+\n", (A[0], A[1], ["+", "-"])),
+    "None and - among numbers": ("a,y\n1.5,no\nNone,yes\n-,no\n", ([[1.5], [1.5], [1.5]], [0, 1, 0], ["no", "yes"])),
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.ir.source import shorten
-from chainrule.train.table import EMPTY, INDEX, Column, Growing, Number, Table, number, number_with_comma
+from chainrule.train.table import BLANK, EMPTY, INDEX, Column, Growing, Number, Table, number, number_with_comma
 
 SUFFIXES = (".csv", ".tsv", ".data", ".txt")
 SEPARATORS = ";\t|, "
@@ -269,7 +269,7 @@ def _is_header(first: list[str], below: list[list[str]], form: _Form) -> bool:
         return number(cell) if found is None else found
 
     def empty(cell: str) -> bool:
-        return cell.lower() in EMPTY or cell in form.missing
+        return cell.lower() in EMPTY | BLANK or cell in form.missing
 
     if not below:
         return not any(value(cell) is not None for cell in cells)

@@ -16,7 +16,8 @@ from chainrule.ir.source import shorten
 Array = NDArray[Any]
 Number = Callable[[str], float | None]
 
-EMPTY = frozenset(("", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>", "nat", "?", "-", "."))
+EMPTY = frozenset(("", "na", "n/a", "#n/a", "nan", "-nan", "null", "<na>", "nat", "?", "."))
+BLANK = frozenset(("none", "-"))  # nothing among numbers; among texts they are as good as others
 ODD = 0.05  # of a column of numbers: so many texts are slips of the pen, more are what the column holds
 INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows has in a file
 
@@ -173,7 +174,8 @@ class Growing:
         self.odd: tuple[int, str] = 0, ""
 
     def nothing(self, cell: str) -> bool:
-        return cell.lower() in EMPTY or cell in self.missing
+        text = cell.lower()
+        return text in EMPTY or cell in self.missing or (self.numeric and text in BLANK)
 
     def add(self, cells: Sequence[str], rows: Sequence[int]) -> None:
         if not self.numeric:
