@@ -80,3 +80,8 @@ def test_an_equation_cannot_steer_the_terminal(text: str) -> None:
     with pytest.raises(cr.EquationError) as caught:
         cr.derive(text)
     assert not {"\x1b", "\u202e", "\x9b"} & set(str(caught.value))
+
+
+def test_names_are_read_in_capitals_too() -> None:
+    model = cr.Sequential(cr.Input(2), cr.Dense(2), "RELU", "LeakyReLU", loss="Mean_Squared_Error")
+    model.fit(np.eye(2), np.eye(2), epochs=1, optimizer="SGD", verbose=False)
