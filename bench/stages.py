@@ -21,7 +21,9 @@ from bench.table import times as ratio
 from bench.workloads import WORKLOADS, Workload
 from chainrule.compile import compiled, emit, machine_of, training
 from chainrule.loops.nodes import Kernel
-from chainrule.loops.program import Lowered, Task, lower
+from chainrule.loops.plan import Plan
+from chainrule.loops.program import lower
+from chainrule.loops.task import Task
 from chainrule.runtime.compiler import native
 
 
@@ -50,7 +52,7 @@ def build_times(workload: Workload) -> Built:
     derivation = timed("derive", model.derive)
     rule, target = rule_of(workload), native()
     task: Task = timed("task", lambda: training(model.network, derivation, rule, labels_of(workload)))
-    lowered: Lowered = timed("lower", lambda: lower(task, machine_of(target), samples=workload.batch))
+    lowered: Plan = timed("lower", lambda: lower(task, machine_of(target), samples=workload.batch))
     timed("emit", lambda: emit(lowered))
     timed("compile", lambda: compiled(task, samples=workload.batch))
     timed("from the cache", lambda: compiled(task, samples=workload.batch))

@@ -42,6 +42,14 @@ def test_the_layers_of_the_second_example_train(tmp_path: Path) -> None:
     assert run(code, tmp_path).split() == ["scale1.g", "dense1.W", "dense1.b"]
 
 
+def test_the_training_of_the_third_example_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = next(code for kind, code in BLOCKS if kind == "python" and "resume=True" in code)
+    printed = run("import chainrule as cr\n" + code, tmp_path)
+    assert "'f1': 0.9" in printed and printed.count("\n") > 10
+    assert {"digits.safetensors", "digits.csv"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_the_model_file_trains_on_the_commands_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ((kind, text),) = [block for block in BLOCKS if block[0] == "toml"]
     name = text.split("\n", 1)[0].removeprefix("# ")

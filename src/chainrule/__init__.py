@@ -86,18 +86,23 @@ if TYPE_CHECKING:
     from chainrule.optim.optimizer import Optimizer
     from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
     from chainrule.optim.sgd import SGD
+    from chainrule.train.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, ReduceOnPlateau
     from chainrule.train.checkpoint import load
     from chainrule.train.data import Standardiser, digits
     from chainrule.train.files import DataSet, read_data
     from chainrule.train.history import History
+    from chainrule.train.metrics import METRICS
     from chainrule.train.model import Model
     from chainrule.train.models import read_model
+    from chainrule.train.rows import rows
     from chainrule.train.sequential import Sequential
+    from chainrule.train.watch import TensorBoard, Watch
     from chainrule.verify.certificate import Certificate
 
 __all__ = [
     "ELU",
     "GELU",
+    "METRICS",
     "SELU",
     "SGD",
     "Adagrad",
@@ -106,8 +111,11 @@ __all__ = [
     "Add",
     "BatchNorm",
     "BuildError",
+    "CSVLogger",
+    "Callback",
     "Certificate",
     "ChainruleError",
+    "Checkpoint",
     "CompileError",
     "Concat",
     "Conv1d",
@@ -119,6 +127,7 @@ __all__ = [
     "Derivation",
     "DerivationError",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "EquationError",
     "Flatten",
@@ -144,6 +153,7 @@ __all__ = [
     "RMSNorm",
     "RMSProp",
     "ReLU",
+    "ReduceOnPlateau",
     "Reshape",
     "Sequential",
     "ShapeError",
@@ -156,7 +166,9 @@ __all__ = [
     "Standardiser",
     "State",
     "Tanh",
+    "TensorBoard",
     "VerificationError",
+    "Watch",
     "bernoulli",
     "binary_cross_entropy",
     "constant",
@@ -179,6 +191,7 @@ __all__ = [
     "ones",
     "read_data",
     "read_model",
+    "rows",
     "softmax_cross_entropy",
     "step_decay",
     "uniform",
@@ -246,14 +259,18 @@ _WHERE = {
     "optim.optimizer": ("Optimizer",),
     "optim.schedules": ("cosine", "one_cycle", "step_decay", "warm_up"),
     "optim.sgd": ("SGD",),
+    "train.callbacks": ("CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "ReduceOnPlateau"),
     "train.checkpoint": ("load",),
     "nn.standardise": ("Standardise",),
     "train.data": ("Standardiser", "digits"),
     "train.files": ("DataSet", "read_data"),
     "train.history": ("History",),
+    "train.metrics": ("METRICS",),
     "train.model": ("Model",),
+    "train.rows": ("rows",),
     "train.sequential": ("Sequential",),
     "train.models": ("read_model",),
+    "train.watch": ("TensorBoard", "Watch"),
     "verify.certificate": ("Certificate",),
 }
 _MODULE = {name: f"chainrule.{module}" for module, names in _WHERE.items() for name in names}

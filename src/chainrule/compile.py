@@ -12,10 +12,15 @@ The derivation itself (check, derive) and its certificate (verify) come before: 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+import ctypes
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import cache, lru_cache
 from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -26,9 +31,11 @@ from chainrule.errors import ChainruleError, CompileError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.laws import signs_read_from_relu
 from chainrule.ir.program import Program
+from chainrule.loops.names import written
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
-from chainrule.loops.schedule import Machine
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.schedule import Machine, Tile
+from chainrule.loops.task import Task
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels, Loss
 from chainrule.nn.metrics import accuracy
@@ -36,23 +43,28 @@ from chainrule.nn.network import Network, needed
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import RATE, Optimizer
 from chainrule.runtime.answers import keep_answer, kept_answer
+from chainrule.runtime.build import build, built, settings
 from chainrule.runtime.compiler import Target, native
 from chainrule.runtime.headers import PARTS, header
-from chainrule.runtime.library import Library
+from chainrule.runtime.library import Frame, Library, frame_of
 from chainrule.runtime.tiles import measured
 from chainrule.targets import c
-from chainrule.verify.loops import Loops, loops_agree, lowerings, reduced_step
+from chainrule.verify.loops import Loops, cases, loops_agree, lowerings, reduced_step
 
 LONG = 1200  # lines from which on several compilers side by side are quicker than one
 
 
-def training(net: Network, derivation: Derivation, rule: Optimizer, labels: Labels) -> Task:
+def training(
+    net: Network, derivation: Derivation, rule: Optimizer, labels: Labels, rates: Mapping[str, float] | None = None
+) -> Task:
     """One step of training: loss, accuracy where there is one, gradients, update. Its outputs are scalars: the loss,
-    and how many are right of how many."""
+    and how many are right of how many. `rates` are factors of the rate, by layer; one of 0 is not updated at all."""
     assert net.loss
-    pairs = [(t, derivation.gradients[t.name]) for t in net.training.parameters]
-    wanted = [net.loss.name, net.logits.name, *(g.name for _, g in pairs), *(s.next.name for s in net.training.states)]
-    step, update = needed(derivation.joint, wanted), rule.program(pairs)
+    factors = {t: (rates or {}).get(t.name.partition(".")[0], 1.0) for t in net.training.parameters}
+    pairs = [(t, derivation.gradients[t.name]) for t, factor in factors.items() if factor]
+    moving = [s for s in net.training.states if (rates or {}).get(s.tensor.name.partition(".")[0], 1.0)]
+    wanted = [net.loss.name, net.logits.name, *(g.name for _, g in pairs), *(s.next.name for s in moving)]
+    step, update = needed(derivation.joint, wanted), rule.program(pairs, factors)
     task = with_accuracy(task_of(step, [net.loss], net), net, labels)
     numbers = tuple(t for t in update.inputs if t == RATE)
     return replace(
@@ -130,20 +142,17 @@ def own_faults() -> Generator[None]:
 def checked_loops(net: Network, loss: Loss | None, derivation: Derivation, rule: Optimizer, batch: int) -> Loops:
     """What the loops of a step of training compute otherwise than its equations, at reduced shapes over GF(p), or why
     they were not carried out; they are not where no equation is a user's own, of a layer, the loss or the optimizer.
-    The answer is kept in the cache of compiled models, by the code whose loops were carried out. Raises CompileError
-    where the step has no loops."""
+    The answer is kept in the cache of compiled models. Raises CompileError where the step has no loops."""
     known = all(type(layer) in LAYERS.values() for _, layer in net.layers) and (loss is None or loss.term is not None)
     if known and any(type(rule) is type(named) for named in OPTIMIZERS.values()):
         return Loops()
     with own_faults():
         task = reduced_step(derivation, rule, batch)
-        made = lowerings(task, batch)
-        text = "".join(f"{samples}\n{c.source(each)}" for each, samples in made)
-    name = sha256(text.encode()).hexdigest()
+        name = _digest(written(task), cases(batch))
     if (before := kept_answer(name)) is not None:
         return Loops(differing=tuple(before.split()))
     with own_faults():
-        found = loops_agree(task, made)
+        found = loops_agree(task, lowerings(task, batch))
     if not found.note:
         keep_answer(name, " ".join(found.differing))
     return found
@@ -153,7 +162,7 @@ def machine_of(target: Target, workers: int = 1) -> Machine:
     return Machine(target.lanes, 24 if target.lanes == 16 else 12, workers)
 
 
-def emit(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
+def emit(lowered: Plan, over: Literal["float", "field"] = "float") -> str:
     """The C source of a program, over floats or over the field, from the same kernels."""
     front = f"#define WIDTH {lowered.width}\n"
     return front + header(c.functions(lowered) & PARTS.keys(), over=over) + "\n" + c.source(lowered)
@@ -161,19 +170,67 @@ def emit(lowered: Lowered, over: Literal["float", "field"] = "float") -> str:
 
 def compiled(task: Task, *, samples: int, workers: int = 1) -> Library:
     """A task as native code for this machine, laid out for batches of about so many samples and best for so many
-    workers.
+    workers. A task that is equal to one of before, in this process or by what the cache holds, is not lowered anew.
 
     Raises CompileError where there are no loops for an equation, BuildError where it cannot be built.
     """
     target = native()
-    with own_faults():
-        lowered = lower(task, machine_of(target, workers), samples=samples, tiles=measured(target))
-    return loaded(lowered, target)
+    tiles = tuple(sorted(measured(target).items()))
+    frame, code = _program(task, machine_of(target, workers), samples, tiles, target, settings(target))
+    return Library(task, frame, code, np.dtype(np.float32))
 
 
-def loaded(lowered: Lowered, target: Target, front: str = "") -> Library:
-    """A program built and loaded; `front` stands before its source. Raises BuildError, CompileError."""
+@lru_cache(maxsize=32)
+def _program(
+    task: Task, machine: Machine, samples: int, tiles: tuple[tuple[str, Tile], ...], target: Target, by: object
+) -> tuple[Frame, ctypes.CDLL]:
+    """The code of a task, and what there is to know of its plan. The cache knows it by the task written out and by all
+    that a plan and an object depend on beside it."""
     with own_faults():
-        source = front + emit(lowered)
-    parts = c.PARTS if source.count("\n") > LONG else 1
-    return Library(lowered, source, c.slots(lowered), target, np.dtype(np.float32), parts=parts)
+        name = _digest(written(task), machine, samples, tiles, target, by)
+    if (found := _remembered(kept_answer(name))) is not None:
+        return found
+    with own_faults():
+        plan = lower(task, machine, samples=samples, tiles=dict(tiles))
+    path, frame = built_from(plan, target), frame_of(plan)
+    keep_answer(name, json.dumps({"object": path.stem, **asdict(frame)}))
+    return frame, ctypes.CDLL(str(path))
+
+
+def _remembered(answer: str | None) -> tuple[Frame, ctypes.CDLL] | None:
+    """What the cache holds, where it and its object are whole."""
+    try:
+        found = json.loads(answer or "")
+        path = built(found.pop("object"))
+        halos = tuple(tuple((before, after) for before, after in halo) for halo in found.pop("halos"))
+        return (Frame(**found, halos=halos), ctypes.CDLL(str(path))) if path else None
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+
+
+def _digest(*what: object) -> str:
+    """What the cache knows an answer by: what it is about, and chainrule's own code."""
+    return sha256(repr((*what, _own_code())).encode()).hexdigest()
+
+
+@cache
+def _own_code() -> str:
+    """A digest of the files that make code of a task, and look at its loops."""
+    digest, here = sha256(), files("chainrule")
+    for folder in ("ir", "evaluate", "loops", "verify", "targets", "runtime", "runtime/csrc"):
+        for each in sorted(here.joinpath(folder).iterdir(), key=lambda file: file.name):
+            if each.is_file():
+                digest.update(each.read_bytes())
+    return digest.hexdigest()
+
+
+def loaded(plan: Plan, target: Target, front: str = "") -> Library:
+    """A plan built and loaded; `front` stands before its source. Raises BuildError, CompileError."""
+    code = ctypes.CDLL(str(built_from(plan, target, front)))
+    return Library(plan.task, frame_of(plan), code, np.dtype(np.float32))
+
+
+def built_from(plan: Plan, target: Target, front: str = "") -> Path:
+    with own_faults():
+        source = front + emit(plan)
+    return build(source, target=target, parts=c.PARTS if source.count("\n") > LONG else 1)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.derive import Derivation, Lemma, Step
-from chainrule.evaluate import field
 from chainrule.ir.expr import LOSS, Component, Derivative, Multiply, is_gradient, summed
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute
+from chainrule.semantics import field, prime
 
 Values = dict[str, NDArray[Any]]
 
@@ -41,11 +41,11 @@ def gradients_are_exact(
     expected = 0
     for tensor in loss:
         value, tangent = run[tensor.name]
-        weight = drawn.get(f"δ({tensor.name})", field.elements(np.ones(value.shape, dtype=np.int64)))
-        expected += field.dot(weight, tangent)
+        weight = drawn.get(f"δ({tensor.name})", prime.elements(np.ones(value.shape, dtype=np.int64)))
+        expected += prime.dot(weight, tangent)
     joint = field.execute(derivation.joint, {**given, **drawn}, seed=seed, extents=extents)
-    found = sum(field.dot(joint[g.name][0], direction[name]) for name, g in derivation.gradients.items())
-    return expected % field.PRIME == found % field.PRIME
+    found = sum(prime.dot(joint[g.name][0], direction[name]) for name, g in derivation.gradients.items())
+    return expected % prime.PRIME == found % prime.PRIME
 
 
 def false_steps(
@@ -67,7 +67,7 @@ def false_steps(
             values[signal.name] = np.full_like(values[signal.name], known)
         total = summed(y.free, Multiply((Component(signal, y.subscripts), y)))
         definitions = {LOSS.name: Equation(Component(LOSS, ()), total), y.tensor.name: lemma.equation}
-        values[LOSS.name] = field.elements(np.ones((), dtype=np.int64))
+        values[LOSS.name] = prime.elements(np.ones((), dtype=np.int64))
     steps = [s for s in lemma.all_steps if plain(lemma.equation) or not _differentiates(s)]
     return [step for step in steps if not _holds(step, values, definitions, extents, seed)]
 

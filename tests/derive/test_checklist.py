@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from chainrule.arrays.execute import execute
 from chainrule.derive import Derivation, Lemma, derive_program
 from chainrule.derive.compose import compose, composites
-from chainrule.evaluate.numpy import execute
 from chainrule.forms import Concise, Form, concise, matrix_shape
 from chainrule.ir.expr import LOSS, Component, Expr, Tensor
 from chainrule.ir.parse import parse_program

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.arrays.execute import execute
 from chainrule.derive.compose import composites
-from chainrule.evaluate.numpy import evaluate, execute
 from chainrule.ir.expr import Expr, Guard
 from chainrule.ir.print import to_text
 from chainrule.ir.walk import transform
+from tests.floats import evaluate
 
 MODELS: dict[str, list[Any]] = {
     "padded convolutions": [

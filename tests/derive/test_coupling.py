@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.arrays.execute import execute
 from chainrule.derive import Derivation, derive_program
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import LOSS, Tensor
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Program

@@ -8,10 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from chainrule.arrays.execute import execute
 from chainrule.derive import derive_equation
 from chainrule.derive.lemma import Piece, adjoint_of, one_sample
 from chainrule.derive.trace import RULES, Setting
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Component, Constant, Derivative, Multiply, Tensor
 from chainrule.ir.index import Affine
 from chainrule.ir.parse import parse_equation

@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 import chainrule as cr
+from chainrule.arrays.execute import execute
 from chainrule.derive.scene import of_evaluation
 from chainrule.derive.written import Evaluation
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Derivative
 from chainrule.ir.walk import nodes
 from chainrule.verify.certificate import certify

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.evaluate import field
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
 from chainrule.ir.expr import Tensor
+from chainrule.semantics import field, prime
 from tests.drawn import oracle
 from tests.drawn.subject import Fault, Subject, extents_of
 
@@ -109,15 +109,15 @@ def elements(s: Subject, tensors: Sequence[Tensor], extents: Mapping[str, int], 
 def over_the_field(s: Subject, seed: int = 0, samples: int = 2) -> list[Fault]:
     """⟨gradient, direction⟩ is the tangent of the original program, by dual numbers over GF(p)."""
     d, extents = s.derivation, extents_of(s, samples)
-    forward, p = d.forward, field.PRIME
+    forward, p = d.forward, prime.PRIME
     given = elements(s, forward.given, extents, seed)
     moved = [forward.tensor(name) for name in d.gradients]
     direction = field.random_values(moved, extents, seed + 1)
     drawn = field.random_values(s.signals, extents, seed + 2)
     _, tangent = field.execute(forward, given, seed=seed, tangents=direction, extents=extents)[s.result.name]
-    weight = drawn[s.signals[0].name] if s.signals else field.elements(np.ones(tangent.shape, np.int64))
+    weight = drawn[s.signals[0].name] if s.signals else prime.elements(np.ones(tangent.shape, np.int64))
     joint = field.execute(d.joint, {**given, **drawn}, seed=seed, extents=extents)
-    found = sum(field.dot(joint[g.name][0], direction[name]) for name, g in d.gradients.items())
-    if found % p == field.dot(weight, tangent) % p:
+    found = sum(prime.dot(joint[g.name][0], direction[name]) for name, g in d.gradients.items())
+    if found % p == prime.dot(weight, tangent) % p:
         return []
     return [Fault("field", "wrong gradient")]

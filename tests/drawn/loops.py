@@ -6,7 +6,6 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.compile import training
-from chainrule.evaluate import field
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.laws import signs_read_from_relu
 from chainrule.ir.program import Program as Equations
@@ -15,6 +14,7 @@ from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
 from chainrule.loops.task import Task
 from chainrule.nn.network import needed
+from chainrule.semantics import field
 from tests.drawn.consumers import SkippedError, elements
 from tests.drawn.subject import Fault, Subject, extents_of
 from tests.loops.arithmetic import Field

@@ -17,14 +17,16 @@ from chainrule.derive import Lemma
 from chainrule.derive.scene import Line, of_lemma
 from chainrule.derive.subject import Subject
 from chainrule.errors import ShapeError
-from chainrule.evaluate import exact
-from chainrule.evaluate import numpy as executor
 from chainrule.forms import Concise, Form, concise, holds, operation, shape, walk
 from chainrule.forms.nodes import Operation, parts, rebuilt
 from chainrule.ir.expr import Component, Tensor
 from chainrule.ir.program import Equation
+from chainrule.semantics import entries
+from chainrule.semantics.exact import Exact
 from chainrule.verify.exact import SceneCheck
 from tests.derive.cases import CASES, Case
+from tests.examples import examples
+from tests.floats import evaluate
 from tests.forms.values import concise as concise_value
 
 Array = NDArray[Any]
@@ -61,9 +63,7 @@ def scattered(target: Component, array: Array) -> Array:
 def detailed(equations: Iterable[Equation], values: Mapping[str, Array], auxiliary: Iterable[Equation] = ()) -> Array:
     computed = {e.tensor.name: e for e in auxiliary}
     parts = [
-        scattered(
-            e.target, executor.evaluate(e.value, values, e.target.free, extents=SAMPLES, definitions=computed)
-        )
+        scattered(e.target, evaluate(e.value, values, e.target.free, extents=SAMPLES, definitions=computed))
         for e in equations
     ]
     result = parts[0]
@@ -87,9 +87,7 @@ def drawn(read: Iterable[Tensor], auxiliary: Iterable[Equation] = (), seed: int 
         shape = tuple(SAMPLES[e] if isinstance(e, str) else e for e in tensor.shape)
         values[tensor.name] = rng.uniform(0.5, 2, shape)
     for equation in auxiliary:
-        values[equation.tensor.name] = executor.evaluate(
-            equation.value, values, equation.target.free, extents=SAMPLES
-        )
+        values[equation.tensor.name] = evaluate(equation.value, values, equation.target.free, extents=SAMPLES)
     return values
 
 
@@ -178,6 +176,7 @@ def axes(draw: st.DrawFn, dilated: bool = True) -> tuple[int, int, int, int, int
     return extent, kernel, stride, dilation, before, max(1, most)
 
 
+@examples(20, 600)
 @given(axes(), axes(), st.integers(1, 2), st.booleans(), st.booleans())
 def test_drawn_convolutions(first: Any, second: Any, groups: int, flat: bool, spare: bool) -> None:
     space = [first] if flat else [first, second]
@@ -201,6 +200,7 @@ def _sized(space: list[Any]) -> str:
     return ", ".join(f"{p}<{a[1]}" for p, a in zip("pq", space, strict=False))
 
 
+@examples(20, 600)
 @given(axes(dilated=False), axes(dilated=False), st.sampled_from(["max", "mean"]), st.booleans())
 def test_drawn_pools(first: Any, second: Any, kind: str, flat: bool) -> None:
     space = [first] if flat else [first, second]
@@ -307,10 +307,9 @@ def test_exact_numbers_stay_exact() -> None:
     equation = CASES["mean_pool_overlapping_padded"].derivation.forward.equations[0]
     form = concise(equation.target, equation.value)
     assert form is not None
-    line = exact.Line(form.expanded(SAMPLES), {"x": dict.fromkeys(np.ndindex(2, 2, 7, 5), Fraction(1))}, SAMPLES)
-    places = np.ndindex(*(exact.size(i.extent, SAMPLES) for i in form.target.free))
-    found = {exact.plain(line.at(dict(zip(form.target.free, place, strict=True)))) for place in places}
-    assert found == {Fraction(4, 9), Fraction(2, 3), Fraction(1)}
+    ones = {"x": np.full((2, 2, 7, 5), Fraction(1), object)}
+    found = entries.evaluate(Exact(SAMPLES), form.expanded(SAMPLES), ones, form.target.free)
+    assert set(found.flat) == {Fraction(4, 9), Fraction(2, 3), Fraction(1)}
 
 
 def test_a_window_over_an_open_extent_says_how_far_it_is_padded_only_where_it_knows() -> None:
@@ -324,7 +323,7 @@ def test_a_window_over_an_open_extent_says_how_far_it_is_padded_only_where_it_kn
     values = {"x": rng.standard_normal((2, 5)), "W": rng.standard_normal(3)}
     sizes = {"N": 2, "K": 5}
     one = concise_value(form, values, sizes)
-    assert np.allclose(one, executor.evaluate(equation.value, values, equation.target.free, extents=sizes))
+    assert np.allclose(one, evaluate(equation.value, values, equation.target.free, extents=sizes))
 
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.evaluate import numpy as executor
 from chainrule.forms import Concise, Form, expand, matrix_shape, shape
 from chainrule.ir.expr import Component, Derivative, Expr, Tensor
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.walk import transform
+from tests.floats import evaluate
 
 Array = NDArray[Any]
 
@@ -21,7 +21,7 @@ def value(form: Form, values: Mapping[str, Array], extents: Mapping[str, int] | 
     """All entries of a form."""
     sizes = dict(extents or {})
     free = tuple(Index(f"x{n}", length.extent(sizes)) for n, length in enumerate(shape(form)))
-    return executor.evaluate(_named(expand(form, [Affine.of(i) for i in free], sizes)), values, free, extents=sizes)
+    return evaluate(_named(expand(form, [Affine.of(i) for i in free], sizes)), values, free, extents=sizes)
 
 
 def as_matrix(form: Form, values: Mapping[str, Array], extents: Mapping[str, int] | None = None) -> Array:
@@ -30,17 +30,17 @@ def as_matrix(form: Form, values: Mapping[str, Array], extents: Mapping[str, int
     rows, columns = (length.extent(sizes) for length in matrix_shape(form))
     i, j = Index("i", rows), Index("j", columns)
     expr = _named(expand(form, [Affine.of(i), Affine.of(j)], sizes))
-    return executor.evaluate(expr, values, (i, j), extents=sizes)
+    return evaluate(expr, values, (i, j), extents=sizes)
 
 
 def concise(form: Concise, values: Mapping[str, Array], extents: Mapping[str, int] | None = None) -> Array:
     """What a form says of its target, at the target's indices."""
     sizes = dict(extents or {})
-    return executor.evaluate(_named(form.expanded(sizes)), values, form.target.free, extents=sizes)
+    return evaluate(_named(form.expanded(sizes)), values, form.target.free, extents=sizes)
 
 
 def detailed(form: Concise, values: Mapping[str, Array], extents: Mapping[str, int] | None = None) -> Array:
-    return executor.evaluate(_named(form.detailed), values, form.target.free, extents=dict(extents or {}))
+    return evaluate(_named(form.detailed), values, form.target.free, extents=dict(extents or {}))
 
 
 def _named(expr: Expr) -> Expr:

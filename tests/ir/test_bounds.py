@@ -29,7 +29,8 @@ def signs(number: int) -> str:
 
 def indices(number: int) -> str:
     names = [f"i{n}" for n in range(number)]
-    return f"y[{', '.join(f'{name}<2' for name in names)}] = x[{', '.join(names)}]**2"
+    left = ", ".join(f"{name}<{2 if n < 8 else 1}" for n, name in enumerate(names))
+    return f"y[{left}] = x[{', '.join(names)}]**2"
 
 
 def reduced(number: int) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from chainrule.arrays.execute import execute
 from chainrule.errors import EquationError
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import Tensor
 from chainrule.ir.parse import parse_program

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.evaluate.functions import FUNCTIONS
+from chainrule.ir.functions import FUNCTIONS
 from chainrule.verify.loops import Field
 
 __all__ = ["Field", "Floats"]

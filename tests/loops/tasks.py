@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.evaluate import field
-from chainrule.evaluate.ids import limits
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
+from chainrule.arrays.ids import limits
 from chainrule.ir.expr import Add, Component, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program
 from chainrule.loops.task import Task
 from chainrule.optim.optimizer import RATE
+from chainrule.semantics import field
 
 Array = NDArray[Any]
 IDS = 5  # whole numbers in data are below, where they are compared with no shorter index

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.examples import CAMPAIGN
+from tests.examples import CAMPAIGN, few
 from tests.loops.arithmetic import Field
 from tests.loops.tasks import computed_exactly, differing, elements, floats, wanted
 from tests.targets.native import HERE, at_lanes, by_numpy, distance, library, natively
@@ -122,6 +122,7 @@ def differs(task: Task, seed: int) -> Any:
     return differing(Step(lowered, Field(seed), given, (1, 0)).outputs, right)
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("part", range(4))
 def test_the_loops_of_drawn_equations(part: int) -> None:
     tasks = {seed: found for seed in range(part, SEEDS, 4) if (found := drawn(seed))}
@@ -129,7 +130,7 @@ def test_the_loops_of_drawn_equations(part: int) -> None:
     assert len(tasks) > SEEDS / 4 * 0.8
 
 
-@pytest.mark.parametrize("seed", range(1000, 1060 if CAMPAIGN else 1002))
+@pytest.mark.parametrize("seed", few(range(1000, 1060), range(1000, 1002)))
 def test_native_code_of_drawn_equations(seed: int) -> None:
     found = drawn(seed)
     if found is None:

@@ -20,9 +20,9 @@ from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
 from chainrule.loops.interpret import Step
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
-from chainrule.loops.task import Lowered
 
 SEED, SAMPLES = 5, 17
 
@@ -39,7 +39,7 @@ Change = Callable[[ir.Statement, Where], Iterable[ir.Statement]]
 
 
 @cache
-def program(expected: int) -> Lowered:
+def program(expected: int) -> Plan:
     """A convolution with a halo, a pool, a dense layer whose outputs leave a part of a vector, an update."""
     model = cr.Sequential(
         cr.Input(1, 3, 3), cr.Conv2d(2, 2, padding=1), cr.Sigmoid(), cr.MaxPool2d(2, stride=1), cr.Flatten(),
@@ -57,7 +57,7 @@ def point(expected: int) -> tuple[dict[Tensor, Any], dict[Tensor, Any]]:
     return given, wanted(task, computed_exactly(task, given, SAMPLES, SEED))
 
 
-def refused(lowered: Lowered) -> bool:
+def refused(lowered: Plan) -> bool:
     given, right = point(2 if lowered.width == 1 else 6)
     try:
         step = Step(lowered, Field(SEED), given)
@@ -173,7 +173,7 @@ ERRORS: dict[str, Change] = {
 }  # fmt: skip
 
 
-def planted(lowered: Lowered, change: Change) -> Iterator[Lowered]:
+def planted(lowered: Plan, change: Change) -> Iterator[Plan]:
     for n, stage in enumerate(lowered.stages):
         if isinstance(stage, ir.Kernel):
             where = Where(lowered.width, frozenset(turning_once(stage.body)))

@@ -15,7 +15,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from tests.examples import CAMPAIGN, examples
+from tests.examples import examples, few
 from tests.loops.arithmetic import Floats
 from tests.loops.tasks import floats, task_of
 from tests.networks import networks
@@ -24,13 +24,14 @@ from tests.nn.test_every_layer import MODELS, model_with
 import chainrule as cr
 from chainrule.compile import forward, training
 from chainrule.ir.expr import Tensor
-from chainrule.loops import filtering, program, schedule
+from chainrule.loops import filtering, plan, schedule
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.interpret import Step
+from chainrule.loops.plan import Reload
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine, Schedule
-from chainrule.loops.task import Taken, Task
+from chainrule.loops.task import Task
 
 Bits = Mapping[Tensor, Any]
 
@@ -64,7 +65,7 @@ TILED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS if CAMPAIGN else TILED)
+@pytest.mark.parametrize("name", few(MODELS, TILED))
 def test_layers_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_with(name)
     task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.5), "numbers")
@@ -72,7 +73,7 @@ def test_layers_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> N
         wanted = bits(task, samples, expected=expected, scheduled=False)
         assert bits(task, samples, expected=expected, workers=2) == wanted
         with monkeypatch.context() as patch:
-            patch.setattr(program, "choose", tiled(partial(integer, np.random.default_rng(len(name)))))
+            patch.setattr(plan, "choose", tiled(partial(integer, np.random.default_rng(len(name)))))
             assert bits(task, samples, expected=expected) == wanted
 
 
@@ -85,11 +86,12 @@ def test_drawn_networks_in_drawn_tiles(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filtering, "TERMS", data.draw(st.sampled_from([1, 16])))
         wanted = bits(task, samples, expected=expected, scheduled=False)
-        patch.setattr(program, "choose", tiled(lambda n: data.draw(st.integers(0, n - 1))))
+        patch.setattr(plan, "choose", tiled(lambda n: data.draw(st.integers(0, n - 1))))
         assert bits(task, samples, expected=expected) == wanted
 
 
-def test_convolutions_in_tiles_of_outputs_in_random_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", few(range(3), 3))
+def test_convolutions_in_tiles_of_outputs_in_random_tiles(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs of a tile share sums, and a kernel; what follows them joins it; gradients share their loops."""
     monkeypatch.setattr(filtering, "TERMS", 1)
     model = cr.Sequential(
@@ -97,16 +99,15 @@ def test_convolutions_in_tiles_of_outputs_in_random_tiles(monkeypatch: pytest.Mo
         cr.Dense(2), loss="softmax_cross_entropy",
     )  # fmt: skip
     task = training(model.network, model.derive(), cr.SGD(0.1, momentum=0.5), "numbers")
-    made = [group.computes for group, _ in lower(task, Machine(4, 12), samples=6).made_of.values()]
+    made = [work.group.computes for work in lower(task, Machine(4, 12), samples=6).works]
     assert "conv2d1.u; conv2d1.u; relu1.z; relu1.z" in made
     assert "δrelu1.z; δrelu1.z; δconv2d1.u; δconv2d1.u" in made
     assert any(each.startswith("δconv2d2.W; δconv2d2.W; δconv2d2.W; velocity_next") for each in made)
     wanted = bits(task, 7, expected=6, scheduled=False)
     assert bits(task, 7, expected=6, workers=2) == wanted
-    for seed in range(3):
-        with monkeypatch.context() as patch:
-            patch.setattr(program, "choose", tiled(partial(integer, np.random.default_rng(seed))))
-            assert bits(task, 7, expected=6) == wanted
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "choose", tiled(partial(integer, np.random.default_rng(seed))))
+        assert bits(task, 7, expected=6) == wanted
 
 
 # A sum whose neighbours in a kernel, or in the loops around it, would have it added up in another order.
@@ -165,8 +166,8 @@ def test_ids_that_are_taken_in_again_are_ids() -> None:
     )  # fmt: skip
     task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
     lowered = lower(task, Machine(4, 12), samples=8)
-    assert any(isinstance(stage, Taken) and stage.given == task.data[0] for stage in lowered.stages)
-    name = next(name for name, (group, _) in lowered.made_of.items() if "δembedding1.E" in group.computes)
+    assert any(isinstance(stage, Reload) and stage.given == task.data[0] for stage in lowered.stages)
+    name = next(name for name, work in lowered.made_of.items() if "δembedding1.E" in work.group.computes)
     kernel = next(kernel for kernel in lowered.kernels if kernel.name == name)
     assert any(isinstance(s, ir.Store) and s.address.found for s in every(kernel.body))
     assert bits(task, 9, expected=8) == bits(task, 9, expected=8, scheduled=False)

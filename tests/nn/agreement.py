@@ -11,7 +11,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule import compile as compiling
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
 from chainrule.ir.expr import LOSS
 from chainrule.train.runners import drawn
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.examples import few
 from tests.nn.agreement import Tree, assert_agreement, dense, flat
 
 import chainrule as cr
@@ -29,17 +31,12 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {
 SHAPES = [(1, 1, 1), (1, 5, 3), (7, 4, 2), (3, 9, 6)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(
-    ("layer", "function"),
-    [
-        (cr.Sigmoid, jax.nn.sigmoid),
-        (cr.Tanh, jnp.tanh),
-        (cr.ReLU, jax.nn.relu),
-        (cr.Softmax, jax.nn.softmax),
-        (cr.Flatten, flat),
-    ],
-)
+FUNCTIONS: dict[type[cr.Layer], Callable[[Any], Any]] = {
+    cr.Sigmoid: jax.nn.sigmoid, cr.Tanh: jnp.tanh, cr.ReLU: jax.nn.relu, cr.Softmax: jax.nn.softmax, cr.Flatten: flat,
+}
+
+
+@pytest.mark.parametrize(("layer", "function", "shape"), few([(*f, s) for f in FUNCTIONS.items() for s in SHAPES], 3))
 def test_activations(layer: Any, function: Any, shape: tuple[int, int, int]) -> None:
     n, k, m = shape
     rng = np.random.default_rng([n, k, m])
@@ -48,9 +45,9 @@ def test_activations(layer: Any, function: Any, shape: tuple[int, int, int]) -> 
     assert_agreement(model, lambda p, x: function(dense(p, "dense1", x)), LOSSES["half_squared_error"], x, t)
 
 
-@pytest.mark.parametrize("rank", [2, 3, 4])
-@pytest.mark.parametrize("samples", [1, 4])
-@pytest.mark.parametrize("layer", ["sigmoid", "tanh", "relu", "softmax"])
+@pytest.mark.parametrize(
+    ("layer", "samples", "rank"), few(product(["sigmoid", "tanh", "relu", "softmax"], [1, 4], [2, 3, 4]), 5)
+)
 def test_activations_of_any_rank(layer: str, rank: int, samples: int) -> None:
     shape = (2, 3, 4, 2)[:rank]
     rng = np.random.default_rng(rank)
@@ -60,9 +57,10 @@ def test_activations_of_any_rank(layer: str, rank: int, samples: int) -> None:
     assert_agreement(model, lambda p, x: function(x), LOSSES["mean_squared_error"], x, rng.normal(size=x.shape))
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(4,), (1,), (2, 3), (1, 3, 2), (2, 1, 1), (2, 2, 1, 3)])
-@pytest.mark.parametrize("samples", [1, 5])
+@pytest.mark.parametrize(
+    ("samples", "bias", "shape"),
+    few(product([1, 5], [True, False], [(4,), (1,), (2, 3), (1, 3, 2), (2, 1, 1), (2, 2, 1, 3)]), 5),
+)
 def test_dense_contracts_over_every_axis(shape: tuple[int, ...], samples: int, bias: bool) -> None:
     rng = np.random.default_rng(len(shape))
     x, t = rng.normal(size=(samples, *shape)), rng.normal(size=(samples, 3))

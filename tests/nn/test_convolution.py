@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.derive.oracle import false_steps, gradients_are_exact
-from tests.examples import examples
+from tests.examples import examples, few
 from tests.nn.agreement import Tree, assert_agreement
 
 import chainrule as cr
@@ -83,7 +83,7 @@ def convolutions(draw: st.DrawFn) -> Drawn:
 
 
 @given(convolutions(), st.integers(0, 99))
-@examples(24, 600)
+@examples(10, 600)
 def test_convolutions_agree_with_jax_and_are_exact(drawn: Drawn, seed: int) -> None:
     check(*drawn, seed)
 
@@ -107,7 +107,7 @@ NAMED: dict[str, Drawn] = {
 }
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", few(NAMED, 2))
 def test_named_convolutions(name: str) -> None:
     shape, samples, options = NAMED[name]
     model = check(shape, samples, PLAIN | options, 5)
@@ -164,7 +164,7 @@ def check_transposed(shape: tuple[int, ...], samples: int, options: Options, see
 
 
 @given(transposed(), st.integers(0, 99))
-@examples(12, 300)
+@examples(5, 300)
 def test_transposed_convolutions_agree_with_jax_and_are_exact(drawn: Drawn, seed: int) -> None:
     check_transposed(*drawn, seed)
 

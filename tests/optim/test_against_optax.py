@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.examples import examples
 
 import chainrule as cr
-from chainrule.evaluate.numpy import execute
+from chainrule.arrays.execute import execute
 from chainrule.ir.expr import Tensor
 from chainrule.optim.optimizer import Optimizer
 
@@ -99,7 +99,7 @@ def rules(draw: st.DrawFn) -> tuple[Optimizer, optax.GradientTransformation]:
     return rule, optax.chain(*before, other)
 
 
-@examples(60, 1000)
+@examples(25, 1000)
 @given(
     rules(),
     st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3),

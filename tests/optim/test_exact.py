@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.evaluate.field import PRIME, execute, random_values
 from chainrule.ir.expr import Tensor
 from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Program
 from chainrule.optim.optimizer import Optimizer
+from chainrule.semantics.field import execute, random_values
+from chainrule.semantics.prime import PRIME
 
 SHAPE = (2, 3)
 W, G = Tensor("p.W", SHAPE), Tensor("δp.W", SHAPE)

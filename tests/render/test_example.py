@@ -10,18 +10,21 @@ import pytest
 from tests.derive.cases import Case
 
 import chainrule as cr
+from chainrule.arrays.execute import execute
 from chainrule.derive import derive_equation
 from chainrule.errors import DerivationError
-from chainrule.evaluate.exact import plain
-from chainrule.evaluate.numpy import execute
 from chainrule.render.build import build
 from chainrule.render.document import Table, formulas
 from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.sample import Sample, sample_of
 from chainrule.render.styles import UNICODE
+from chainrule.semantics.exact import plain
 
-PAGE = cr.Sequential(cr.Input(2), cr.Dense(2), cr.Sigmoid(), loss="half_squared_error").derive()
 NUMBERS = {"input": [[1, 2]], "target": [[0, 1]], "dense1.W": [[2, -1], [-1, 1]], "dense1.b": [0, -1]}
+
+
+def page() -> cr.Derivation:
+    return cr.Sequential(cr.Input(2), cr.Dense(2), cr.Sigmoid(), loss="half_squared_error").derive()
 
 
 def cells(derivation: Any, example: Any = None, detail: str = "standard", lang: str = "en") -> list[str]:
@@ -33,14 +36,14 @@ def cells(derivation: Any, example: Any = None, detail: str = "standard", lang: 
 
 def test_the_page_of_the_checklist_comes_out() -> None:
     """FORMULAS: u = (0, 0), z = (1/2, 1/2), δ = (1/8, −1/8), and the gradients, in exact fractions."""
-    found = cells(PAGE, NUMBERS)
+    found = cells(page(), NUMBERS)
     for line in (
         "u^[1] = (0, 0)", "z^[1] = (½, ½)", "δ^[1] = (⅛, −⅛)", "∇_{W^[1]} ℓ = [⅛, ¼; −⅛, −¼]", "∇_{b^[1]} ℓ = (⅛, −⅛)",
         "∇_x ℓ = (3/8, −¼)", "u^[1]_0 = 2 · 1 − 1 · 2 + 0 = 0", "δ^[1]_0 = ½ · ½ · (1 − ½) = ⅛",
         "∂ℓ/∂x_0 = ⅛ · 2 − ⅛ · (−1) = 3/8",
     ):
         assert line in found, line
-    assert cells(PAGE) == found  # the numbers chosen where the reader gives none are these
+    assert cells(page()) == found  # the numbers chosen where the reader gives none are these
 
 
 def test_pooling_gives_the_numbers_of_the_checklist() -> None:
@@ -156,16 +159,16 @@ def test_softmax_of_equal_numbers_is_exact() -> None:
 )
 def test_numbers_that_fit_nothing_are_refused(given: Any, words: str) -> None:
     with pytest.raises(DerivationError, match=words):
-        build(PAGE, "en", "standard", example=given)
+        build(page(), "en", "standard", example=given)
 
 
 def test_several_samples_are_averaged() -> None:
     both = {**NUMBERS, "input": [[1, 2], [1, 2]], "target": [[0, 1], [0, 1]]}
-    assert "∇_{W^[1]} 𝓛 = [⅛, ¼; −⅛, −¼]" in cells(PAGE, both)
+    assert "∇_{W^[1]} 𝓛 = [⅛, ¼; −⅛, −¼]" in cells(page(), both)
 
 
 def test_an_exercise_has_blanks_and_then_the_whole_derivation() -> None:
-    plain_, sheet = (build(PAGE, "en", "standard", exercise=exercise) for exercise in (False, True))
+    plain_, sheet = (build(page(), "en", "standard", exercise=exercise) for exercise in (False, True))
     written = [write(f, UNICODE) for f in formulas(sheet)]
     blanks = [f for f in formulas(sheet) if any(isinstance(part, Blank) for part in f.parts)]
     assert len(blanks) > 30 and not any(isinstance(p, Blank) for f in formulas(plain_) for p in f.parts)
@@ -179,6 +182,6 @@ def test_an_exercise_has_blanks_and_then_the_whole_derivation() -> None:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_format_prints_an_exercise(lang: Any) -> None:
-    for text in (PAGE.to_text(lang, exercise=True), PAGE.to_markdown(lang, exercise=True)):
+    for text in (page().to_text(lang, exercise=True), page().to_markdown(lang, exercise=True)):
         assert "____" in text or r"\underline" in text
-    assert r"\underline" in PAGE.to_latex(lang, exercise=True)
+    assert r"\underline" in page().to_latex(lang, exercise=True)

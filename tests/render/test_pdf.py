@@ -6,6 +6,7 @@ import io
 import sys
 from functools import cache
 from importlib.resources import as_file, files
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ import pytest
 import typst
 from fontTools.ttLib import TTFont
 from pypdf import PdfReader
+from tests.examples import few
 
 import chainrule as cr
 from chainrule.cli import main
@@ -66,11 +68,16 @@ def test_the_list_of_glyphs_is_that_of_the_fonts() -> None:
             assert set(known[kind]) == set(map(chr, TTFont(path).getBestCmap() or ())), path.stem
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("lang", ["en", "zh"])
+@cache
+def document(name: str, lang: Language) -> Document:
+    return build(cr.read_model(name).derive(), lang, "full")
+
+
+@pytest.mark.parametrize(
+    ("name", "lang"), few(product(MODELS, ("en", "zh")), [*zip(MODELS, ("en", "zh", "en", "en"), strict=True)])
+)
 def test_every_glyph_of_a_document_is_in_its_fonts(name: str, lang: Language) -> None:
-    model = cr.read_model(name)
-    assert unknown(build(model.derive(), lang, "full")) == []
+    assert unknown(document(name, lang)) == []
 
 
 def test_a_glyph_that_no_font_has_is_found() -> None:
@@ -86,8 +93,7 @@ def test_a_glyph_that_no_font_has_is_found() -> None:
 
 @pytest.mark.parametrize("name", ["mlp-textbook", "lenet", "transformer-tiny"])
 def test_every_formula_is_one_that_typst_reads(name: str) -> None:
-    document = build(cr.read_model(name).derive(), "en", "full")
-    found = dict.fromkeys(write(f, TYPST).replace(BREAK, " ") for f in formulas(document))
+    found = dict.fromkeys(write(f, TYPST).replace(BREAK, " ") for f in formulas(document(name, "en")))
     typst.compile("\n\n".join(f"${text}$" for text in found).encode(), format="pdf")
     with pytest.raises(typst.TypstError):
         typst.compile(b"$attach(W, b: i$", format="pdf")

@@ -9,8 +9,8 @@ import pytest
 from tests.derive.cases import CASES, Case
 
 from chainrule import render
+from chainrule.arrays.execute import execute
 from chainrule.derive.adjoint import Derivation, derive_equation
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Component
 from chainrule.ir.walk import nodes
 from chainrule.render.conservation import constants, shares

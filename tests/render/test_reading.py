@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from tests.derive.cases import CASES
+from tests.examples import few
 from tests.nn.test_every_layer import MODELS as LAYERS
 from tests.render.reading.compare import FORMATS, Wanted, computes
 from tests.render.reading.tokens import ReadingError
@@ -62,7 +63,7 @@ def test_every_formula_of_a_longer_model_is_read_back(name: str) -> None:
     assert [fault for format in FORMATS for fault in faults(found, format)] == []
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", few(CASES, 3))
 def test_every_formula_of_a_hard_case_is_read_back(name: str) -> None:
     found = printed(CASES[name].derivation)
     assert len(found) > 5

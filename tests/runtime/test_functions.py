@@ -14,12 +14,11 @@ from scipy.special import erfc
 from tests.runtime.kernels import HERE, RUNNABLE, Array, Kernels
 from tests.runtime.test_float import EDGES, alike
 
-from chainrule.evaluate.functions import FUNCTIONS
-from chainrule.ir.functions import CATALOGUE
+from chainrule.ir.functions import FUNCTIONS
 from chainrule.runtime.compiler import Target
-from chainrule.runtime.headers import header
+from chainrule.runtime.headers import NATIVE, header
 
-FUNCTIONS_TEXT = header([*CATALOGUE, "power"])
+FUNCTIONS_TEXT = header([*NATIVE, "power"])
 BOUNDS = {name: float(bound) for name, bound in re.findall(r"(\w+) ≤ (\d\.\d+)", FUNCTIONS_TEXT)}
 
 

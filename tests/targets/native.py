@@ -1,8 +1,9 @@
-"""Lowered programs as native code, for tests: built with the flags that a test wants, run over a task's steps."""
+"""Plans as native code, for tests: built with the flags that a test wants, run over a task's steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ctypes import CDLL
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -13,24 +14,33 @@ from numpy.typing import NDArray
 from chainrule.compile import emit, machine_of
 from chainrule.ir.expr import Constant, Multiply, Tensor
 from chainrule.ir.program import Equation
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.task import Task
+from chainrule.runtime.build import build
 from chainrule.runtime.compiler import Target, native
-from chainrule.runtime.library import Library
-from chainrule.targets import c
+from chainrule.runtime.library import Library, frame_of
 from chainrule.train.runners import NumpyRunner, outputs_of
 
 Array = NDArray[Any]
 HERE = native()
 
 
-def at_lanes(task: Task, lanes: int, *, samples: int, scheduled: bool = True) -> Lowered:
+def at_lanes(task: Task, lanes: int, *, samples: int, scheduled: bool = True) -> Plan:
     return lower(task, machine_of(HERE.with_lanes(lanes)), samples=samples, scheduled=scheduled)
 
 
-def library(lowered: Lowered, *, target: Target | None = None, flags: tuple[str, ...] = ()) -> Library:
+def library(lowered: Plan, *, target: Target | None = None, flags: tuple[str, ...] = ()) -> Library:
     target = target or HERE.with_lanes(lowered.lanes)
-    return Library(lowered, emit(lowered), c.slots(lowered), target, np.dtype(np.float32), flags)
+    return built_of(lowered, emit(lowered), target, flags)
+
+
+def built_of(
+    lowered: Plan, source: str, target: Target, flags: tuple[str, ...] = (), real: Any = np.float32
+) -> Library:
+    """What is made of a source, which may be another one than the plan's."""
+    code = CDLL(str(build(source, target=target, flags=flags)))
+    return Library(lowered.task, frame_of(lowered), code, np.dtype(real))
 
 
 @dataclass
@@ -50,7 +60,7 @@ def natively(
     built: Library, given: Mapping[Tensor, Array], order: NDArray[np.int64], batch: int, *, workers: int = 1,
     seed: int = 0,
 ) -> Result:
-    task, steps = built.lowered.task, -(-len(order) // batch)
+    task, steps = built.task, -(-len(order) // batch)
     arrays = {t: np.array(a, np.int32 if t.dtype == "integer" else np.float32) for t, a in given.items()}
     arrays |= {t: np.repeat(arrays[t], steps) for t in task.stepwise}
     data = {t: arrays[t] for t in task.data if t not in task.drawn}

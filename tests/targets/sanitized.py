@@ -7,14 +7,12 @@ import sys
 
 import numpy as np
 from tests.loops.tasks import floats, task_of
-from tests.targets.native import HERE, at_lanes, by_numpy, distance, natively
+from tests.targets.native import HERE, at_lanes, built_of, by_numpy, distance, natively
 from tests.targets.test_native import BOUND, layers, losses
 
 import chainrule as cr
 from chainrule.compile import emit, training
 from chainrule.loops.task import Task
-from chainrule.runtime.library import Library
-from chainrule.targets import c
 
 SIZE = 9  # the entries of the array that "planted" reads beyond
 FLAGS = {
@@ -48,12 +46,11 @@ def main(kind: str, *names: str) -> None:
             if name == "planted":
                 line = "    const long *const order = m[2];\n"
                 assert line in source
-                slot = c.slots(lowered)[lowered.names[task.kept[0]]]
+                slot = task.slots[task.kept[0]]
                 more = f"    volatile real beyond = ((const real *)m[{slot}])[{SIZE}]; (void)beyond;\n"
                 more += "    volatile int sum = 0x7fffffff + (int)batch; (void)sum;\n"
                 source = source.replace(line, line + more)
-            real = np.dtype(np.float32)
-            built = Library(lowered, source, c.slots(lowered), HERE, real, FLAGS[kind])
+            built = built_of(lowered, source, HERE, FLAGS[kind])
             given, order = floats(task, samples), np.random.default_rng(0).permutation(samples)
             found = natively(built, given, order, batch, workers=2)
             right = by_numpy(task, given, order, batch)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.examples import CAMPAIGN
+from tests.examples import few
 from tests.loops.tasks import far, floats, task_of, together
 from tests.nn.test_every_layer import MODELS, model_with
 from tests.targets.native import HERE, at_lanes, by_numpy, distance, library, natively
@@ -60,7 +60,7 @@ PROGRAMS: list[tuple[str, int | str]] = [(run, program) for run in RUNS for prog
 # Each program in one of the three ways, and all of them in the campaign; the interpreter checks both.
 
 
-@pytest.mark.parametrize(("run", "program"), PROGRAMS if CAMPAIGN else PROGRAMS[::3])
+@pytest.mark.parametrize(("run", "program"), few(PROGRAMS, 3))
 def test_the_vocabulary_equals_numpy(run: str, program: int | str) -> None:
     samples, batch, expected = RUNS[run]
     task = layers(program) if isinstance(program, int) else losses()

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train import model as model_module
+from chainrule.train import assembled as model_module
+from chainrule.train import values
 
 
 def small(**options: Any) -> cr.Sequential:
@@ -379,7 +380,7 @@ def test_a_hostile_architecture_is_refused(tmp_path: Path, change: Any) -> None:
 
 def test_a_model_is_loaded_without_drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small().save(tmp_path / "m")
-    monkeypatch.setattr("chainrule.train.model.drawn", None)
+    monkeypatch.setattr(values.Values, "draw", None)
     assert cr.load(tmp_path / "m").parameters["dense1.W"].shape == (6, 4)
 
 

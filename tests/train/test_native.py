@@ -23,13 +23,12 @@ from chainrule.errors import BuildError, CompileError, ModelError
 from chainrule.loops.program import lower
 from chainrule.nn.layer import Layer
 from chainrule.runtime.compiler import native
-from chainrule.train import model as model_module
+from chainrule.train import assembled as model_module
 from chainrule.train import runners
 from chainrule.train.models import read_model
 from chainrule.train.runners import NativeRunner, NumpyRunner
 
 BOUND = 1e-5
-pytestmark = pytest.mark.shipped
 
 
 def classifier(dtype: str = "float32") -> cr.Sequential:
@@ -48,6 +47,7 @@ def close(found: Any, right: Any) -> bool:
     return bool(np.all(np.abs(np.asarray(found) - np.asarray(right)) <= BOUND * max(1.0, float(np.abs(right).max()))))
 
 
+@pytest.mark.shipped
 @pytest.mark.parametrize("batch_size", [8, pytest.param(1, marks=pytest.mark.campaign)])
 def test_a_model_learns_and_answers_as_with_numpy(batch_size: int) -> None:
     (x, y), held = samples(21), samples(10, 1)
@@ -152,8 +152,9 @@ def counter() -> cr.Sequential:
 
 @pytest.fixture
 def interrupted() -> Iterator[Callable[[float], None]]:
-    """Sends a real Ctrl-C to this process after so many seconds."""
+    """Sends a real Ctrl-C to this process after so many seconds; one that is in the background ignores it otherwise."""
     timers: list[threading.Timer] = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def after(seconds: float) -> None:
         timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)))
@@ -162,6 +163,7 @@ def interrupted() -> Iterator[Callable[[float], None]]:
     yield after
     for timer in timers:
         timer.join()
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -224,7 +226,7 @@ def test_workers_of_whom_not_all_were_sent_leave(
     monkeypatch.setattr(runner, "choose", lambda batch: (3, False))
     target = np.eye(3, dtype=np.float32)[y]
     data = {t: x if t.name == "input" else target for t in task.data}
-    start = model._learning(task, cr.SGD(0.1), np.dtype(np.float32)) | {
+    start = model._learning(task, cr.SGD(0.1)) | {
         t: np.full(3, 0.1, np.float32) for t in task.stepwise
     }
 
@@ -243,7 +245,7 @@ def test_workers_of_whom_not_all_were_sent_leave(
 
 def test_ctrl_c_while_an_epoch_is_evaluated_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     model, (x, y) = classifier(), samples(24)
-    found = model._evaluate(*model._labelled(x, y, None, model.dtype), "classes", None, None)
+    found = model._evaluate(model.feed.rows(x, y, None, model.dtype), "classes", None, None)
     answers = iter([found])
 
     def evaluate(*arguments: Any) -> dict[str, float]:

@@ -13,8 +13,9 @@ import chainrule as cr
 from chainrule.compile import machine_of, training
 from chainrule.errors import CompileError, ModelError
 from chainrule.loops import nodes as ir
-from chainrule.loops.program import Tiles, lower
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.plan import Plan, Tiles
+from chainrule.loops.program import lower
+from chainrule.loops.task import Task
 from chainrule.runtime.compiler import native
 from chainrule.runtime.tiles import measured, remember
 from chainrule.train import tune as tuning
@@ -36,12 +37,12 @@ def task() -> Task:
     return training(made.network, made.derive(), cr.SGD(0.1), "classes")
 
 
-def lowered(**options: Any) -> Lowered:
+def lowered(**options: Any) -> Plan:
     return lower(task(), machine_of(native()), samples=32, **options)
 
 
-def tiles_of(program: Lowered) -> dict[str, tuple[int, ...]]:
-    return {program.key(name): schedule.tile for name, (_, schedule) in program.made_of.items()}
+def tiles_of(program: Plan) -> dict[str, tuple[int, ...]]:
+    return {program.key(name): work.schedule.tile for name, work in program.made_of.items()}
 
 
 def weights(made: cr.Model) -> bytes:
@@ -59,14 +60,14 @@ def test_each_kernel_takes_the_tile_that_was_quickest_by_more_than_the_margin() 
     first = programs[0]
     numbers = [n for n, stage in enumerate(first.stages, 1) if isinstance(stage, ir.Kernel)]
     names = {n: stage.name for n, stage in enumerate(first.stages, 1) if isinstance(stage, ir.Kernel)}
-    other = [n for n in numbers if programs[2].made_of[names[n]][1].tile != first.made_of[names[n]][1].tile]
+    other = [n for n in numbers if programs[2].made_of[names[n]].schedule.tile != first.made_of[names[n]].schedule.tile]
     quick, close = other[:2]
     seconds = np.ones((3, len(first.stages) + 2))
     seconds[2, quick], seconds[1, quick] = 0.5, 0.9
     seconds[2, close] = 1 - 0.9 * MARGIN
     found = decided(programs, seconds)
     assert [choice.key for choice in found.choices] == [first.key(names[quick])]
-    assert found.choices[0].tile == programs[2].made_of[names[quick]][1].tile
+    assert found.choices[0].tile == programs[2].made_of[names[quick]].schedule.tile
     assert found.seconds == (seconds[0].sum(), seconds[0].sum() - 0.5)
     assert str(found).count("→") == 2  # its times, and its tiles
 
@@ -88,8 +89,8 @@ def test_a_tile_that_is_none_for_its_kernel_is_refused(tile: tuple[int, ...]) ->
 def test_only_the_tile_of_a_kernel_can_be_another() -> None:
     """Lanes decide the order of sums, and so the bits."""
     first, other = lowered(), lowered(variant=3)
-    for name, (_, schedule) in first.made_of.items():
-        assert other.made_of[name][1] == replace(schedule, tile=other.made_of[name][1].tile)
+    for name, work in first.made_of.items():
+        assert other.made_of[name].schedule == replace(work.schedule, tile=other.made_of[name].schedule.tile)
 
 
 def test_keys_tell_shapes_and_machines_apart_but_not_networks() -> None:

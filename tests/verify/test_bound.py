@@ -9,11 +9,12 @@ import pytest
 
 from chainrule.derive.scene import Line, Scene
 from chainrule.derive.subject import Subject
-from chainrule.evaluate.field import PRIME, evaluate, random_values
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Index
 from chainrule.ir.parse import parse_equation, parse_expression
-from chainrule.verify.bound import ONE_VALUE, WORD, Degrees, Events, chance
+from chainrule.semantics.field import evaluate, random_values
+from chainrule.semantics.prime import PRIME
+from chainrule.verify.bound import ONE_VALUE, WORD, Events, Run, chance
 from chainrule.verify.exact import SceneCheck
 from chainrule.verify.plan import TARGET, planned
 
@@ -22,9 +23,9 @@ INDICES = {"i": Index("i", 3)}
 
 
 def degree(text: str) -> tuple[int, int, Events]:
-    degrees = Degrees({})
-    value = degrees.value(parse_expression(text, tensors=TENSORS, indices=INDICES))
-    return value.top, value.bottom, degrees.events
+    run = Run({}, TENSORS.values())
+    value = run.value(parse_expression(text, tensors=TENSORS, indices=INDICES))
+    return value.top, value.bottom, run.events
 
 
 @pytest.mark.parametrize(
@@ -54,23 +55,23 @@ def test_collisions_and_zero_denominators_are_counted() -> None:
     assert degree("x[i]*y[i]")[2].weight == 0
     assert degree("x[i]/y[i]")[2].weight == 3  # three denominators of degree 1
     assert degree("sigmoid(x[i])")[2].weight == 3 * 3  # three pairs of arguments, each a degree-1 difference, doubled
+    assert degree("sigmoid(x[i]) + sigmoid(x[i])**2")[2].weight == 3 * 3  # one application, read twice
     one, many = (degree(f"sigmoid(x[i]{power})")[2].weight for power in ("", "**8"))
     assert many > one
 
 
 def test_a_definition_hands_its_degree_on() -> None:
-    degrees = Degrees({})
-    degrees.slopes["x"] = WORD
-    degrees.define(parse_equation("u[i] = sum[j](W[i, j]*x[j])", tensors=TENSORS))
+    run = Run({}, TENSORS.values(), moving=["x"])
+    run.define(parse_equation("u[i] = sum[j](W[i, j]*x[j])", tensors=TENSORS))
     u = Tensor("u", (3,))
-    value = degrees.value(parse_expression("u[i]**2", tensors={"u": u}, indices=INDICES))
-    slope = degrees.slopes["u"]
-    assert value.top == 4 and slope is not None and slope.top == 2
+    value = run.value(parse_expression("u[i]**2", tensors={"u": u}, indices=INDICES))
+    assert value.top == 4 and run.slopes["u"].top == 2 and run.values["u"] != WORD
 
 
 @pytest.mark.parametrize(
     "text",
-    ["x[i]*y[i]*x[i] + y[i]", "x[i]/(y[i] + 2)", "sum[j](W[i, j]*x[j])/sum[j](y[j]**2)", "(x[i] + 1)**4/y[i]**2"],
+    ["x[i]*y[i]*x[i] + y[i]", "x[i]/(y[i] + 2)", "sum[j](W[i, j]*x[j])/sum[j](y[j]**2)", "(x[i] + 1)**4/y[i]**2",
+     "sum[j](x[j]/y[i])", "sum[j](W[i, j]/(x[j] + y[i]))"],
 )
 def test_a_degree_bounds_what_the_field_shows(text: str) -> None:
     """P/Q with every drawn word scaled by t is a rational function of t; one of degree d is fixed by 2d + 2 values, so
@@ -123,7 +124,6 @@ def test_trials_are_added_until_the_union_is_small_enough() -> None:
 
 
 def test_a_chance_never_exceeds_1() -> None:
-    degrees = Degrees({})
-    huge = degrees.value(parse_expression("x[i]**64", tensors=TENSORS, indices=INDICES))
+    huge = Run({}, TENSORS.values()).value(parse_expression("x[i]**64", tensors=TENSORS, indices=INDICES))
     events = Events(inverted=2**70)
     assert chance((huge, huge), events) == 1

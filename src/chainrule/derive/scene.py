@@ -16,14 +16,14 @@ from chainrule.derive.subject import Subject
 from chainrule.derive.trace import Step
 from chainrule.derive.written import Evaluation
 from chainrule.errors import DerivationError
-from chainrule.evaluate.field import integer_ranges
-from chainrule.evaluate.labelled import size
 from chainrule.forms import Concise, concise
 from chainrule.ir.expr import LOSS, Component, Derivative, Expr, Multiply, Reduce, Tensor, derived, summed
-from chainrule.ir.index import SAMPLES, Affine, Index
+from chainrule.ir.index import Affine, Index, small_extents
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute, transform
+from chainrule.semantics.field import integer_ranges
+from chainrule.semantics.labelled import size
 
 RULES = {"matrix": "matrix form", "planes": "form in planes", "blocks": "form in blocks", "entries": "form by entries"}
 FORMS = tuple(RULES.values())
@@ -211,8 +211,7 @@ def extents_for(program: Program, samples: int) -> dict[str, int]:
 
 
 def extents_of(tensors: Iterable[Tensor], samples: int) -> dict[str, int]:
-    names = sorted({e for t in tensors for e in t.shape if isinstance(e, str)} - {SAMPLES})
-    return {SAMPLES: samples, **{name: 3 + n % 3 for n, name in enumerate(names)}}
+    return small_extents((e for t in tensors for e in t.shape if isinstance(e, str)), samples)
 
 
 def work(expr: Expr, extents: Mapping[str, int]) -> int:

@@ -17,7 +17,6 @@ from typing import Literal
 import numpy as np
 
 from chainrule.errors import ChainruleError
-from chainrule.evaluate.field import evaluate, integer_ranges, random_values
 from chainrule.forms.expand import digits, expand, number
 from chainrule.forms.fuse import fuse
 from chainrule.forms.matrices import Found, blocks, entries, is_jacobian, plain
@@ -26,10 +25,11 @@ from chainrule.forms.operators import fits, shape
 from chainrule.forms.shown import scattered
 from chainrule.forms.windows import planes
 from chainrule.ir.expr import Component, Delta, Derivative, Expr, Guard, Reduce, Size, Tensor
-from chainrule.ir.index import SAMPLES, Affine, Extent, Index
+from chainrule.ir.index import Affine, Extent, Index, small_extents
 from chainrule.ir.walk import bound, fresh, nodes, rename, replace_tensors, substitute, transform
+from chainrule.semantics.field import evaluate, integer_ranges, random_values
 
-SMALL = 3
+SMALL, FEW = 3, 2  # other extents, samples
 WORK = 20_000
 """How many entries a sum may have over all places of the free indices, for all of these to be compared."""
 SEED = 17
@@ -178,7 +178,7 @@ def holds(form: Concise) -> bool:
     try:
         if not fits(form.left, form.right):
             return False
-        sides = (form.detailed, form.expanded(_numbers(_named(form.detailed, form.target))))
+        sides = (form.detailed, form.expanded(small_extents(_named(form.detailed, form.target), FEW)))
     except ChainruleError:
         return False
     one, other, free = _small(*sides, form.target.free)
@@ -190,10 +190,6 @@ def _work(expr: Expr) -> int:
     """How many entries the largest sum has."""
     bodies = (node.body if isinstance(node, Reduce) else node for node in nodes(expr))
     return max(prod(i.extent if isinstance(i.extent, int) else 2 for i in body.free) for body in bodies)
-
-
-def _numbers(named: Iterable[str]) -> dict[str, int]:
-    return {name: 2 if name == SAMPLES else 3 + n % 3 for n, name in enumerate(sorted(named))}
 
 
 def _small(one: Expr, other: Expr, free: tuple[Index, ...]) -> tuple[Expr, Expr, tuple[Index, ...]]:
@@ -265,7 +261,7 @@ def _places(free: tuple[Index, ...], *, all_: bool) -> list[tuple[dict[Index, Af
 @lru_cache(maxsize=4096)
 def _equal(one: Expr, other: Expr, free: tuple[Index, ...]) -> bool:
     tensors = tuple(dict.fromkeys((*one.tensors, *other.tensors)))
-    extents = _numbers({*_named(one, other), *(i.extent for i in free if isinstance(i.extent, str))})
+    extents = small_extents({*_named(one, other), *(i.extent for i in free if isinstance(i.extent, str))}, FEW)
     try:
         values = random_values(tensors, extents, SEED, integer_ranges(tensors, (one, other), extents))
         left, right = (evaluate(side, values, free, extents=extents, seed=SEED) for side in (one, other))

@@ -6,11 +6,19 @@ gives later. "N" is the number of samples: an index with that extent is the samp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 Extent = int | str
 SAMPLES = "N"
+
+
+def small_extents(names: Iterable[str], samples: int) -> dict[str, int]:
+    """Numbers for named extents: `samples` for N, small distinct ones side by side for others. Many are smaller, since
+    work grows with their product."""
+    others = sorted({*names} - {SAMPLES})
+    least = 3 if len(others) < 8 else 2
+    return {SAMPLES: samples, **{name: least + n % least for n, name in enumerate(others)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,16 @@ class Affine:
     def of(index: Index) -> Affine:
         return Affine(((index, 1),))
 
+    @staticmethod
+    def total(parts: Iterable[tuple[Affine, int]], offset: int = 0) -> Affine:
+        """offset + Σ factor·part."""
+        coefficients: dict[Index, int] = {}
+        for part, factor in parts:
+            offset += part.offset * factor
+            for index, c in part.terms:
+                coefficients[index] = coefficients.get(index, 0) + c * factor
+        return Affine(tuple([term for term in coefficients.items() if term[1]]), offset)
+
     @property
     def indices(self) -> tuple[Index, ...]:
         return tuple(index for index, _ in self.terms)
@@ -53,10 +71,7 @@ class Affine:
     def __add__(self, other: Affine | int) -> Affine:
         if isinstance(other, int):
             return Affine(self.terms, self.offset + other)
-        total = dict(self.terms)
-        for index, c in other.terms:
-            total[index] = total.get(index, 0) + c
-        return Affine(tuple((i, c) for i, c in total.items() if c), self.offset + other.offset)
+        return Affine.total(((self, 1), (other, 1)))
 
     def __mul__(self, factor: int) -> Affine:
         if factor == 0:
@@ -72,10 +87,7 @@ class Affine:
     def substitute(self, mapping: Mapping[Index, Affine]) -> Affine:
         if not any(i in mapping for i, _ in self.terms):
             return self
-        result = Affine((), self.offset)
-        for index, c in self.terms:
-            result = result + mapping.get(index, Affine.of(index)) * c
-        return result
+        return Affine.total(((mapping.get(index) or Affine.of(index), c) for index, c in self.terms), self.offset)
 
     def bounds(self) -> tuple[int, int] | None:
         """The least and the greatest value, or None where a named extent leaves them open."""

@@ -6,23 +6,20 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from chainrule.ir.expr import Apply, Component, Constant, Expr, Multiply, Reduce, Tensor
-from chainrule.ir.functions import split_derivative
-from chainrule.ir.parse import law
+from chainrule.ir.functions import CATALOGUE, split_derivative
+from chainrule.ir.parse import bound
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import transform
 
 
 @lru_cache(4096)
 def expanded(node: Apply) -> Expr:
-    """d1_g(a) as the catalogue's law over a and g(a)."""
+    """d1_g(a) as the catalogue's law over a and g(a); relu(a) and its kind as they are composed."""
     function, argument = split_derivative(node.function)
-    assert argument is not None
-    bindings = {**dict(zip("xy", node.arguments, strict=False)), "f": Apply(function, node.arguments)}
-
-    def bind(part: Expr) -> Expr:
-        return bindings[part.tensor.name] if isinstance(part, Component) else part
-
-    return transform(law(function, argument), bind)
+    arguments = dict(zip("xy", node.arguments, strict=False))
+    if argument is None:
+        return bound(CATALOGUE[function].composed, arguments)
+    return bound(CATALOGUE[function].laws[argument], {**arguments, "f": Apply(function, node.arguments)})
 
 
 def logarithm(term: Expr) -> tuple[Reduce | None, int]:

@@ -28,6 +28,7 @@ from chainrule.errors import ShapeError
 from chainrule.ir.expr import (
     Add,
     Apply,
+    Component,
     Constant,
     Delta,
     Derivative,
@@ -40,18 +41,19 @@ from chainrule.ir.expr import (
     Tensor,
     multiply,
 )
-from chainrule.ir.functions import CATALOGUE, arity, is_function
+from chainrule.ir.functions import ABBREVIATIONS, CATALOGUE, arity, is_function
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.names import MINUS_ONE, Names, Scope, mean_factors, nearest, parts, without
 from chainrule.ir.program import Equation
 from chainrule.ir.source import Source, guarded, lines, shorten
+from chainrule.ir.walk import transform
 
-__all__ = ["law", "mean_factors", "parse_equation", "parse_expression", "parse_program", "shorten"]
+__all__ = ["bound", "law", "mean_factors", "parse_equation", "parse_expression", "parse_program", "shorten"]
 
 MAX_POWER = 64
 REDUCTIONS: tuple[ReduceKind, ...] = ("sum", "max", "argmax", "logsumexp")
 _OVER_INDICES = (*REDUCTIONS, "mean", "min", "argmin")
-_CALLABLE = (*CATALOGUE, *_OVER_INDICES, "pad", "D")
+_CALLABLE = (*CATALOGUE, *ABBREVIATIONS, *_OVER_INDICES, "pad", "D")
 
 
 class _Reader:
@@ -246,6 +248,8 @@ class _Reader:
             self.error(f"{self.source.cut(node.func)} cannot be called")
         if name == "D":
             return self.derivative(node, scope)
+        if name in ABBREVIATIONS and count == 1:
+            return bound(ABBREVIATIONS[name], {"x": self.expression(node.args[0], scope)})
         if is_function(name):
             if count != arity(name):
                 example = f"{name}({', '.join('xy'[: arity(name)])})"
@@ -444,8 +448,21 @@ def _union(one: Tensor, other: Tensor, line: str) -> Tensor:
 _SCALARS = {name: Tensor(name, ()) for name in ("x", "y", "f")}
 
 
+def bound(text: str, arguments: Mapping[str, Expr]) -> Expr:
+    """The expression of a text over the scalars x, y and f, with these arguments in their places."""
+
+    def bind(part: Expr) -> Expr:
+        return arguments[part.tensor.name] if isinstance(part, Component) else part
+
+    return transform(_over_scalars(text), bind)
+
+
 @cache
+def _over_scalars(text: str) -> Expr:
+    return parse_expression(text, tensors=_SCALARS, indices={})
+
+
 def law(function: str, argument: int) -> Expr:
     """The catalogue's law for the derivative of `function` by an argument: an expression over scalars x, y (the
     arguments) and f (the function's value)."""
-    return parse_expression(CATALOGUE[function].laws[argument], tensors=_SCALARS, indices={})
+    return _over_scalars(CATALOGUE[function].laws[argument])

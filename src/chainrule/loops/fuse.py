@@ -150,19 +150,17 @@ def ordered(equations: Sequence[Equation], late: Sequence[Equation], after: Tens
     return result
 
 
-def grouped(
-    equations: Sequence[Equation], lanes: Callable[[Equation], Lanes | None], fits: Callable[[Group], bool]
-) -> list[Group]:
-    """The groups of a program. What an equation has in the lanes it has in every group, so that fusion changes no bit;
-    a group that does not fit is not made."""
-    groups: list[Group] = []
-    for equation in equations:
-        own, last = lanes(equation), groups[-1] if groups else None
+def grouped(groups: Sequence[Group], fits: Callable[[Group], bool]) -> list[Group]:
+    """The groups, each equation joined with the group before it where that fits. What an equation has in the lanes it
+    has in every group, so that fusion changes no bit."""
+    result: list[Group] = []
+    for group in groups:
+        (equation,), last = group.equations, result[-1] if result else None
         longer = joined(last, equation) if last else None
-        if last and longer and (own is None or last.lanes in (None, own)):
-            longer = replace(longer, lanes=last.lanes or own)
+        if last and longer and (group.lanes is None or last.lanes in (None, group.lanes)):
+            longer = replace(longer, lanes=last.lanes or group.lanes)
             if fits(longer):
-                groups[-1] = longer
+                result[-1] = longer
                 continue
-        groups.append(Group((equation,), own))
-    return groups
+        result.append(group)
+    return result

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from chainrule.ir.expr import NamedReal, Tensor
 from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
-from chainrule.loops.task import Check, Lowered, Meet, Rows, Taken, Turns
+from chainrule.loops.plan import Barrier, Check, Plan, Reload, Rows, Turns
 
 Array = NDArray[Any]
 Run = Callable[[], None]
@@ -306,11 +306,11 @@ class Step:
     """One step of a lowered program over a batch: `given` holds its data, (N, …), and what it keeps, by tensor.
 
     `outputs` and `kept` are what comes of it; after a loss that is not finite `failed` is set and nothing kept changes.
-    Between two meetings the workers run one after another in the order of `workers`: a meeting that is missing shows.
+    Between two barriers the workers run one after another in the order of `workers`: a barrier that is missing shows.
     """
 
     def __init__(
-        self, lowered: Lowered, arithmetic: Arithmetic, given: Mapping[Tensor, Array], workers: Sequence[int] = (0,)
+        self, lowered: Plan, arithmetic: Arithmetic, given: Mapping[Tensor, Array], workers: Sequence[int] = (0,)
     ) -> None:
         self.of, self.arithmetic = lowered, arithmetic
         self.samples = len(given[lowered.task.data[0]]) if lowered.task.data else 1
@@ -345,17 +345,17 @@ class Step:
 
     def run(self, workers: Sequence[int]) -> bool:
         """Whether the loss was finite."""
-        phases: list[list[ir.Kernel | Rows | Taken]] = [[]]
-        stages = [*self.of.stages, Meet()]
+        phases: list[list[ir.Kernel | Rows | Reload]] = [[]]
+        stages = [*self.of.stages, Barrier()]
         if self.of.turns:  # a single step begins with its own first kernel and ends without the next one's
-            stages = [self.of.turns.first, Meet(), *stages[:-2], self.of.turns.update, Meet()]
-        meetings = sum(isinstance(s, Meet) for s in stages)
+            stages = [self.of.turns.first, Barrier(), *stages[:-2], self.of.turns.update, Barrier()]
+        barriers = sum(isinstance(s, Barrier) for s in stages)
         for stage in stages:
             match stage:
                 case Turns():
                     raise AssertionError("the last stage alone")
-                case Meet():
-                    last = len(phases) == meetings
+                case Barrier():
+                    last = len(phases) == barriers
                     for worker in workers:
                         for part in phases[-1]:
                             self.stage(part, worker, len(workers))
@@ -378,7 +378,7 @@ class Step:
             if (self.of.stored[tensor, False].region == "blocks") == (region == "blocks"):
                 self.outputs[tensor] = self.taken(tensor)
 
-    def stage(self, stage: ir.Kernel | Rows | Taken, worker: int, workers: int) -> None:
+    def stage(self, stage: ir.Kernel | Rows | Reload, worker: int, workers: int) -> None:
         own = range(self.blocks * worker // workers, self.blocks * (worker + 1) // workers)
         match stage:
             case ir.Kernel(split=split, unit=unit):
@@ -401,7 +401,7 @@ class Step:
                         self.gather(tensor, tensor, True, block)
                     else:
                         self.entries(tensor, True, block)[...] = self.entries(tensor, False, block)
-            case Taken(tensor=tensor, given=given):
+            case Reload(tensor=tensor, given=given):
                 for block in own:
                     self.gather(tensor, given, False, block)
 

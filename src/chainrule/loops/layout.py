@@ -87,10 +87,7 @@ class Layout:
 
     def flat(self, subscripts: Sequence[Affine]) -> Affine:
         """The place of a component within its sample, from the subscripts of the axes but the samples'."""
-        result = Affine((), self.origin)
-        for subscript, step in zip(subscripts, self.strides, strict=True):
-            result = result + subscript * step
-        return result
+        return Affine.total(zip(subscripts, self.strides, strict=True), self.origin)
 
 
 def extents(tensor: Tensor) -> tuple[int, ...]:

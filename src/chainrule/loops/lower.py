@@ -15,7 +15,7 @@ from math import floor
 
 from chainrule.errors import CompileError
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
-from chainrule.ir.functions import split_derivative
+from chainrule.ir.functions import CATALOGUE, split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.laws import expanded, logarithm
 from chainrule.ir.program import Equation
@@ -111,6 +111,8 @@ class Lowering(Nests):
             case Apply(function=function, arguments=arguments):
                 if split_derivative(function)[1] is not None:
                     return self.many(expanded(node), envs)
+                if CATALOGUE[function].header is None:
+                    raise CompileError(f"{function} has no native code", about=node)
                 parts = [self.many(a, envs) for a in arguments]
                 return [self.call(f"{function}_", *values) for values in zip(*parts, strict=True)]
             case Delta() | Guard():

@@ -1,21 +1,52 @@
-"""Places for tensors whose lifetimes are known, and where workers wait for each other because of what lies there."""
+"""Allocation: a place in memory for each tensor, shared by those that are never alive at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from chainrule.ir.expr import Tensor
-from chainrule.loops import nodes as ir
-from chainrule.loops.task import Check, Meet, Rows, Stage, Taken, Turns
+from chainrule.loops.layout import sampled
+from chainrule.loops.liveness import Liveness
+from chainrule.loops.plan import ALIGN, Key, Plan, Region, Stored
 
-ALIGN = 16
-"""Entries: every tensor begins at a whole vector of any width."""
-
-
-Item = tuple[tuple[Tensor, bool], int, int, int]
+Item = tuple[Key, int, int, int]
 
 
-def packed(items: Sequence[Item]) -> tuple[dict[tuple[Tensor, bool], int], int]:
+def allocate(plan: Plan) -> Plan:
+    """A place for each tensor in memory and each copy in rows. Kept tensors have memory of their own; a new value that
+    is written in place has the old one's, a view that of the tensor it shows."""
+    lives = Liveness(plan)
+    own = {*plan.task.kept, *plan.in_place.values()}
+    stored: dict[Key, Stored] = {}
+    sizes: dict[Region, int] = {}
+    for region in ("blocks", "common"):
+        keys = [k for k in lives.born if k[0] not in own and sampled(k[0]) == (region == "blocks")]
+        offsets, sizes[region] = packed([(k, *lives.spans[k], plan.entries(k)) for k in keys if k in lives.spans])
+        for key in keys:
+            layout = replace(plan.layouts[key[0]], rows=key[1])
+            stored[key] = Stored(region, offsets[lives.root(key)], layout)
+    for tensor in plan.task.kept:
+        stored[tensor, False] = Stored("kept", 0, plan.layouts[tensor])
+    for old, new in plan.in_place.items():
+        stored[new, False] = stored[old, False]
+    for view, of in plan.views.items():
+        for in_rows in (False, True):
+            if (of, in_rows) in stored:
+                layout = replace(plan.layouts[view], rows=in_rows)
+                stored[view, in_rows] = replace(stored[of, in_rows], layout=layout)
+    olds = {new: old for old, new in plan.in_place.items()}
+
+    def buffer(key: Key) -> str:
+        tensor, in_rows = lives.root((plan.base(key[0]), key[1]))
+        return plan.names[olds.get(tensor, tensor)] + ("r" if in_rows else "")
+
+    return replace(
+        plan, stored=stored, buffers={key: buffer(key) for key in stored}, stride=spread(sizes["blocks"]),
+        common=sizes["common"],
+    )
+
+
+def packed(items: Sequence[Item]) -> tuple[dict[Key, int], int]:
     """A place for each item (key, born, dies, size): the lowest at which none lies that lives at the same time. Placed
     one after another in several orders, of which the shortest memory is taken: the largest first, those that live
     longest, those that are largest and live longest, those born first, those that die last."""
@@ -26,9 +57,9 @@ def packed(items: Sequence[Item]) -> tuple[dict[tuple[Tensor, bool], int], int]:
     return min((_placed(sorted(items, key=order)) for order in orders), key=lambda found: found[1])
 
 
-def _placed(items: Sequence[Item]) -> tuple[dict[tuple[Tensor, bool], int], int]:
+def _placed(items: Sequence[Item]) -> tuple[dict[Key, int], int]:
     placed: list[tuple[int, int, int, int]] = []
-    offsets: dict[tuple[Tensor, bool], int] = {}
+    offsets: dict[Key, int] = {}
     total = 0
     for key, born, dies, size in items:
         offset = 0
@@ -45,67 +76,3 @@ def spread(stride: int) -> int:
     """A length for blocks such that equal places in neighbouring blocks are not in the same lines of a cache."""
     lines = -(-stride // ALIGN)
     return (lines | 1) * ALIGN if lines else 0
-
-
-def met(
-    stages: Iterable[Stage], memory: Mapping[str, tuple[str, int, int]], given: Collection[str],
-    buffer: Callable[[Tensor, bool], str],
-) -> Iterable[Stage]:
-    """The stages with a meeting wherever one touches memory that other workers write, or writes what they touch.
-    Stages that share out blocks of samples touch their own blocks only; so does the one before all, which takes the
-    batch in."""
-    since: list[tuple[bool, list[str], list[str]]] = [(True, [*given], [*given])]
-    for stage in stages:
-        match stage:
-            case ir.Kernel(buffers=buffers, written=written, split=split, crosses=crosses):
-                blocks = split == "blocks" and not crosses
-                touched, changed = [b.name for b in buffers], [b.name for b in written]
-            case Check():
-                yield Meet()
-                since = []
-                yield stage
-                continue
-            case Turns(update=update, first=first, next=taken):
-                new = [buffer(t, False) for t in taken.values()]
-                blocks, touched = False, [*new, *(b.name for b in (*update.buffers, *first.buffers))]
-                changed = [*new, *(b.name for b in (*update.written, *first.written))]
-            case Rows(tensor=tensor, given=afresh):
-                name, rows = buffer(tensor, False), buffer(tensor, True)
-                blocks, touched, changed = True, [rows] if afresh else [name, rows], [rows]
-            case Taken(tensor=tensor):
-                name = buffer(tensor, False)
-                blocks, touched, changed = True, [name], [name]
-            case Meet():
-                raise AssertionError("meetings are made here")
-        if any(
-            not (blocks and other_blocks) and (
-                _meet(touched, other_changed, memory) or _meet(changed, other_touched, memory)
-            )
-            for other_blocks, other_touched, other_changed in since
-        ):
-            yield Meet()
-            since = []
-        since.append((blocks, touched, changed))
-        yield stage
-
-
-def whole(stages: Iterable[Stage], outputs: set[str]) -> tuple[Stage, ...]:
-    """The stages, with a meeting at their end where several workers have written an output that one delivers."""
-    made: list[Stage] = []
-    shared: set[str] = set()
-    for stage in stages:
-        made.append(stage)
-        if isinstance(stage, Meet):
-            shared = set()
-        elif isinstance(stage, ir.Kernel) and isinstance(stage.split, int):
-            shared |= {b.name for b in stage.written}
-    return (*made, Meet()) if shared & outputs else tuple(made)
-
-
-def _meet(names: Iterable[str], others: Iterable[str], memory: Mapping[str, tuple[str, int, int]]) -> bool:
-    spans = [memory[name] for name in names]
-    return any(
-        region == where and start < end and first < last
-        for where, first, end in (memory[name] for name in others)
-        for region, start, last in spans
-    )

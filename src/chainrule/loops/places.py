@@ -40,7 +40,7 @@ Ids = Mapping[Tensor, tuple[tuple[Component, float], ...]]
 
 
 def ids_of(equations: Iterable[Equation], data: Iterable[Tensor]) -> Ids:
-    """An entry is a position of the longest index that it is compared with, `evaluate.ids` sees to it; one that is
+    """An entry is a position of the longest index that it is compared with, `arrays.ids` sees to it; one that is
     compared with anything but an index may be any number."""
     found: dict[Tensor, dict[Component, float]] = {t: {} for t in data if t.dtype == "integer"}
     for equation in equations:
@@ -118,12 +118,9 @@ def inside(subscript: Affine, index: Index, extent: int) -> float:
 
 def known_part(subscript: Affine, env: Env) -> Affine:
     """The known part of a subscript: positions found at run time are left out."""
-    result = Affine((), subscript.offset)
-    for index, c in subscript.terms:
-        position = env[index]
-        if isinstance(position, Affine):
-            result = result + position * c
-    return result
+    return Affine.total(
+        [(at, c) for index, c in subscript.terms if isinstance(at := env[index], Affine)], subscript.offset
+    )
 
 
 def placed(layout: Layout, subscripts: Sequence[Affine], env: Env) -> tuple[Affine, tuple[tuple[ir.Local, int], ...]]:

@@ -1,8 +1,8 @@
-"""How a group of equations becomes a kernel: which index goes into the lanes, and the register tile.
+"""Schedules: what of a kernel goes into the lanes of a vector, and its register tile.
 
-A schedule says where and when, never what: it orders and tiles output indices only, and every output component takes
-its terms in the order of its equation. It is chosen by a model of the machine that counts products, loads and the
-latency of a chain of additions; any other choice gives the same bits.
+A schedule says where and when, never what. It orders and tiles output indices only; every output component takes its
+terms in the order of its equation, so all schedules give the same bits. The cost model counts products, loads and the
+latency of a chain of additions.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16)
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`lanes` of a vector and the accumulators that fit into registers beside their operands; `workers` share out what
-    can be shared out."""
+    """The lanes of a vector, the accumulators that fit into registers beside their operands, and the workers among whom
+    a step is shared out."""
 
     lanes: int
     accumulators: int
@@ -46,7 +46,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Neighbouring output indices run through as one: positions of the last, the others at 0."""
+    """Neighbouring output indices as one loop, over the positions of the last with the others at 0."""
 
     indices: tuple[Index, ...]
     extent: int
@@ -54,10 +54,12 @@ class Loop:
 
 @dataclass(frozen=True)
 class Schedule:
-    """`lanes`: samples, neighbouring outputs (positions of the last loop), or terms of the sums (which are split there)
-    go into the lanes. `tile` has the number of blocks of samples and then, for each loop, of positions (of vectors, for
-    a loop in the lanes) that are computed together. With `across` the blocks of samples are run through inside of the
-    first loop."""
+    """How a kernel runs.
+
+    - `lanes`: what a vector holds: samples, neighbouring outputs of the last loop, or terms of sums, which are split.
+    - `tile`: what is computed together: so many blocks of samples, then so many positions of each loop, or vectors of
+      them where a loop is in the lanes.
+    - `across`: whether the first loop is outside of that over the blocks of samples."""
 
     lanes: Lanes
     loops: tuple[Loop, ...]

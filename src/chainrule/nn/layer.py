@@ -174,8 +174,16 @@ class Layer:
                 )
         return Node(self, inputs)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled as its constructor's arguments: what it has learnt is the models'."""
+        return _made, (type(self), self.config)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.items())})"
+
+
+def _made(kind: type[Layer], config: Mapping[str, Any]) -> Layer:
+    return kind(**config)
 
 
 def _check_declared(name: str, initial: object, kept: object) -> None:

@@ -22,7 +22,8 @@ from chainrule.nn.losses import Loss
 @dataclass(frozen=True)
 class Network:
     """What a graph means. `training` and `inference` hold the layers' equations, the link's and the loss's;
-    `labels` says which layer a tensor belongs to; `weight` is the input that holds the weights of samples, if any."""
+    `labels` says which layer a tensor belongs to, `outputs` what each layer's last use gives in inference; `weight` is
+    the input that holds the weights of samples, if any."""
 
     training: Program
     inference: Program
@@ -34,6 +35,7 @@ class Network:
     blocks: tuple[Block, ...]
     logits: Tensor
     inference_logits: Tensor
+    outputs: dict[str, Tensor]
     prediction: Tensor
     target: Tensor | None
     loss: Tensor | None
@@ -95,6 +97,7 @@ def assemble(inputs: Sequence[Input], output: Node, loss: Loss | None, l2: float
         blocks=blocks,
         logits=logits,
         inference_logits=inference_logits,
+        outputs={block.label: block.output for block in inference_blocks},
         prediction=end[0].tensor if end and loss and loss.link else logits,
         target=target,
         loss=end[-1].tensor if end else None,

@@ -114,9 +114,11 @@ class Optimizer(ABC):
             start |= {_own(name, tensor): np.full(shape, value, dtype) for name, value in self.kept.items()}
         return start
 
-    def program(self, parameters: Sequence[tuple[Tensor, Tensor]]) -> Program:
+    def program(
+        self, parameters: Sequence[tuple[Tensor, Tensor]], factors: Mapping[Tensor, float] | None = None
+    ) -> Program:
         """One step for parameters, each with its gradient. The parameters and what is kept are its states, the rate
-        and the gradients its inputs."""
+        and the gradients its inputs. The rate of a parameter is its factor times the rate."""
         numbers = {name: Tensor(name, ()) for name in self.numbers}
         equations = bound(self.shared(), numbers, lambda made: made)
         known = {"rate": RATE, **numbers, **{e.tensor.name: e.tensor for e in equations}}
@@ -126,6 +128,11 @@ class Optimizer(ABC):
         for (value, _), gradient in zip(parameters, gradients, strict=True):
             given = {"value": value, "gradient": gradient}
             given |= {name: Tensor(_own(name, value), value.shape) for name in self.kept}
+            factor = (factors or {}).get(value, 1.0)
+            if factor != 1:
+                own = derived("rate", value, shape=())
+                equations += bound(f"own = {factor!r}*rate", {"rate": RATE}, lambda _, own=own: own)
+                given["rate"] = own
             step = _instance(self.equations(len(value.shape)), known, given, value)
             equations += step
             defined = {equation.tensor.name: equation.tensor for equation in step}

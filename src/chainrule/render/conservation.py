@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.evaluate.numpy import evaluate
+from chainrule.arrays.execute import execute_equations
 from chainrule.ir.expr import Add, Component, Expr, Multiply, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
@@ -30,7 +30,7 @@ def constants(equations: Iterable[Equation]) -> Values:
         read = equation.value.tensors
         whole = _sized(equation.tensor) and all(s.plain is not None for s in equation.target.subscripts)
         if whole and all(t.name in known for t in read):
-            known[equation.tensor.name] = evaluate(equation.value, known, equation.target.free)
+            known[equation.tensor.name] = _value(equation, known, {})
     return known
 
 
@@ -51,7 +51,7 @@ def shares(equation: Equation, x: Tensor, known: Mapping[str, NDArray[Any]]) -> 
     # An axis of open extent that the windows do not run over: its entries are alike.
     extents = {e: 1 for t in (x, equation.tensor, *others) for e in t.shape if isinstance(e, str)}
     values = {**known, x.name: np.ones([extents.get(e, 1) if isinstance(e, str) else e for e in x.shape])}
-    found = evaluate(equation.value, values, equation.target.free, extents=extents)
+    found = _value(equation, values, extents)
     return sorted({Fraction(w).limit_denominator(LARGEST) for w in set(map(float, found.flat))})
 
 
@@ -69,6 +69,13 @@ def planes(equation: Equation, x: Tensor, wrt: Component) -> tuple[tuple[Index, 
             summed.append(own.plain)
     y = Component(equation.tensor, tuple(s.substitute(mapping) for s in equation.target.subscripts))
     return (tuple(summed), y) if summed else None
+
+
+def _value(equation: Equation, values: Values, extents: Mapping[str, int]) -> NDArray[Any]:
+    """The components that an equation defines, over its indices."""
+    axes = equation.indices
+    part = Component(Tensor(equation.tensor.name, tuple(i.extent for i in axes)), tuple(map(Affine.of, axes)))
+    return execute_equations([Equation(part, equation.value)], values, extents=extents)[equation.tensor.name]
 
 
 def _sized(tensor: Tensor) -> bool:

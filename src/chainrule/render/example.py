@@ -9,7 +9,6 @@ from math import prod
 
 from chainrule import forms
 from chainrule.derive.lemma import one_sample
-from chainrule.evaluate.exact import Number, Place, plain, size
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
@@ -21,8 +20,10 @@ from chainrule.render.formula import Nabla, Part, Worked
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
 from chainrule.render.pieces import Exact, Numbers
-from chainrule.render.sample import Given, Sample, sample_of
+from chainrule.render.sample import Given, Place, Sample, sample_of
 from chainrule.render.writer import Writer, coupled
+from chainrule.semantics.exact import Number, plain
+from chainrule.semantics.labelled import shape_of, size
 
 SHOWN = 16
 """Entries of a tensor up to which all are printed, if its rows are no longer than BROAD."""
@@ -153,7 +154,7 @@ class Numbered(Backward):
 
     def whole(self, tensor: Tensor) -> tuple[Part, ...] | None:
         """All entries, as a number, a column, a matrix or several; None where they are too many."""
-        shape = [size(e, self.sample.sizes) for e in tensor.shape]
+        shape = [*shape_of(tensor, self.sample.sizes)]
         if self.single and SAMPLES in tensor.shape:
             del shape[tensor.shape.index(SAMPLES)]
         broad = shape and shape[-1] > (BROAD if len(shape) > 1 else 2 * BROAD)

@@ -9,18 +9,17 @@ import keyword
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from chainrule.arrays.ids import Limits
 from chainrule.derive.adjoint import Derivation
 from chainrule.ir.expr import Tensor
+from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
 from chainrule.render.names import GREEK, Names
 from chainrule.render.statement import Statement
 
 HELPERS = {
-    "sigmoid": "def sigmoid(u):\n    return 1 / (1 + np.exp(-u))",
-    "softplus": "def softplus(u):\n    return np.logaddexp(u, 0)",
-    "relu": "def relu(u):\n    return np.maximum(u, 0)",
-    "erfc": "def erfc(u):\n    return np.vectorize(math.erfc)(u)",
+    **{name: f.listing for name, f in CATALOGUE.items() if f.listing},
     "logsumexp": (
         "def logsumexp(u, axis):\n    top = u.max(axis, keepdims=True)\n"
         "    return np.log(np.exp(u - top).sum(axis)) + top.squeeze(axis)"
@@ -79,12 +78,12 @@ class _Listing:
         self.words: Mapping[str, str] = variables(derivation, names)
         self.helpers: set[str] = set()
         self.defined: set[str] = set()
-        self.whole: set[str] = set()
         self.pads: dict[tuple[str, str], str] = {}
         self.sized = False
         forward = derivation.forward
         self.signals = [t for t in derivation.backward.inputs if t not in (*forward.given, *forward.defined)]
         self.given: Sequence[Tensor] = (*forward.given, *self.signals)
+        self.limits = Limits(derivation.joint.equations, self.given)
 
     def text(self) -> str:
         derivation = self.derivation
@@ -102,8 +101,8 @@ class _Listing:
             axis = batch.shape.index(SAMPLES)
             word = self.words[batch.name]
             lines.insert(0, f"{SAMPLES} = len({word})" if axis == 0 else f"{SAMPLES} = {word}.shape[{axis}]")
-        uses = ["import math\n"] if "erfc" in self.helpers else []
         helpers = [HELPERS[name] for name in HELPERS if name in self.helpers]
+        uses = ["import math\n"] if any("math." in text for text in helpers) else []
         body = "\n".join(f"    {line}".rstrip() for line in lines)
         return "\n\n\n".join(["".join([*uses, "import numpy as np"]), *helpers, "\n".join([*head, body])]) + "\n"
 

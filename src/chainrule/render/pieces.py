@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from chainrule.ir.expr import Tensor
-from chainrule.ir.functions import split_derivative
+from chainrule.ir.functions import CATALOGUE, split_derivative
 from chainrule.ir.index import Affine
 from chainrule.render.names import Symbol
 from chainrule.render.styles import ATOM, NEGATIVE, PRIMES, PRODUCT, QUOTIENT, SUM, Piece, Style, at
@@ -119,10 +119,6 @@ def power_of(base: Piece, exponent: Fraction, style: Style, sign: str = "") -> P
     return style.power(at(base, ATOM, style), sign + str(exponent))
 
 
-FUNCTIONS = {"sigmoid": "σ", "relu": "ReLU"}
-"""Functions that are not written by their own names."""
-
-
 def application(function: str, arguments: Sequence[Piece], style: Style, elementwise: bool = False) -> Piece:
     base, argument = split_derivative(function)
     if function == "step":
@@ -131,8 +127,9 @@ def application(function: str, arguments: Sequence[Piece], style: Style, element
         return Piece(style.absolute(arguments[0].text))
     if function == "exp" and not elementwise:
         return style.exponential(arguments[0])
+    name = CATALOGUE[base].symbol if base in CATALOGUE else ""
     primes = "" if argument is None else "′" if len(arguments) == 1 else f"′{argument + 1}"
-    return Piece(style.call(FUNCTIONS.get(base, base), primes, [a.text for a in arguments]))
+    return Piece(style.call(name or base, primes, [a.text for a in arguments]))
 
 
 # --- numbers -----------------------------------------------------------------------------------

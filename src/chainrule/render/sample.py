@@ -9,24 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import count, product
+from itertools import count, islice, product
 from math import prod
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from chainrule.arrays.execute import execute
 from chainrule.derive.adjoint import Derivation, derive_program
 from chainrule.derive.lemma import one_sample
 from chainrule.derive.reduce import reduced_program
 from chainrule.errors import ChainruleError, DerivationError
-from chainrule.evaluate.exact import AT_ZERO, Line, Number, Place, Values, places, plain, run, size
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Multiply, Reduce, Tensor, add, is_position
-from chainrule.ir.index import SAMPLES, Extent, Index
+from chainrule.ir.functions import CATALOGUE
+from chainrule.ir.index import SAMPLES
 from chainrule.ir.print import spellings
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import children, components, nodes, rebuild
+from chainrule.semantics.entries import evaluate
+from chainrule.semantics.exact import Exact, Number, plain, run
+from chainrule.semantics.labelled import Array, shape_of
 
 FEW = 2
 """What only counts things is cut to this."""
@@ -50,6 +53,8 @@ VECTOR = (1, 2, 0, -1, 3, 1, -2)
 SIGNALS = (8, -4, 2, 6, -2, 4)
 SMALL = (0, -1, 1, 2, -2)
 Given = Mapping[str, ArrayLike]
+Place = tuple[int, ...]
+Values = dict[str, dict[Place, Number]]
 
 
 @dataclass(frozen=True)
@@ -98,13 +103,14 @@ def _sample(derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int,
         return None
     try:
         backward = derivation.backward.equations if whole else _followed(derivation)
-        values = run(backward, _forward(derivation, sizes, chosen, turn), sizes)
+        arrays = run(backward, _forward(derivation, sizes, chosen, turn), sizes)
     except ChainruleError:
         raise
     except (ValueError, ArithmeticError) as error:
         if chosen:
             raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
         return None
+    values = {name: dict(np.ndenumerate(array.astype(object))) for name, array in arrays.items()}
     return _settled(Sample(derivation, sizes, values, bool(chosen)))
 
 
@@ -150,8 +156,8 @@ def _alive(sample: Sample) -> dict[str, set[Place]]:
     result: dict[str, set[Place]] = {t.name: set() for t in derivation.backward.defined}
     for low in (0.2, -1.5, -1.5):
         given = {
-            t.name: np.array([int(float(v)) for v in sample.values[t.name].values()]).reshape(_shape(t, sample.sizes))
-            if t.dtype == "integer" else rng.uniform(low, 1.5, _shape(t, sample.sizes))
+            t.name: np.array([int(float(v)) for v in sample.values[t.name].values()]).reshape(shape_of(t, sample.sizes))
+            if t.dtype == "integer" else rng.uniform(low, 1.5, shape_of(t, sample.sizes))
             for t in derivation.joint.given
         }
         with np.errstate(all="ignore"):
@@ -161,10 +167,6 @@ def _alive(sample: Sample) -> dict[str, set[Place]]:
             array = np.abs(found[name])
             places_ |= {tuple(map(int, place)) for place in np.argwhere(~(array <= NOISE * largest))}
     return result
-
-
-def _shape(tensor: Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(size(e, sizes) for e in tensor.shape)
 
 
 def _followed(derivation: Derivation) -> list[Equation]:
@@ -243,7 +245,9 @@ def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str
     return {SAMPLES: 1, **sizes}
 
 
-def _forward(derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray], turn: int) -> Values:
+def _forward(
+    derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray], turn: int
+) -> dict[str, Array]:
     """The numbers given, for the rest small whole ones, and what the forward pass makes of them. Every turn begins
     elsewhere in the rows of numbers."""
     joint = derivation.joint
@@ -253,26 +257,26 @@ def _forward(derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[s
         if name not in known:
             raise DerivationError(f"nothing given is called {name!r}", fix="one of " + ", ".join(known))
     chosen = {known[name].name: array for name, array in chosen.items()}
-    values: Values = {}
+    values: dict[str, Array] = {}
     weights = count(turn)
     for tensor in joint.given:
-        spots = list(places(tensor, sizes))
         if tensor.name in chosen:
             values[tensor.name] = _as_given(tensor, chosen[tensor.name], sizes)
         else:
-            numbers = _defaults(tensor, derivation, weights, turn)
-            values[tensor.name] = dict(zip(spots, numbers, strict=False))
+            shape = shape_of(tensor, sizes)
+            numbers = islice(_defaults(tensor, derivation, weights, turn), prod(shape))
+            values[tensor.name] = np.array(list(numbers), object).reshape(shape)
     free = {t for t in derivation.forward.parameters if t.name not in chosen}
     return _balanced(derivation.forward, free, values, sizes)
 
 
-def _as_given(tensor: Tensor, array: np.ndarray, sizes: Mapping[str, int]) -> dict[Place, Number]:
-    shape = tuple(e if isinstance(e, int) else sizes[e] for e in tensor.shape)
+def _as_given(tensor: Tensor, array: np.ndarray, sizes: Mapping[str, int]) -> Array:
+    shape = shape_of(tensor, sizes)
     if array.ndim == len(shape) - 1 and SAMPLES in tensor.shape and sizes[SAMPLES] == 1:
         array = np.expand_dims(array, tensor.shape.index(SAMPLES))
     if array.shape != shape:
         raise DerivationError(f"{tensor.name} has shape {shape}", about=array.shape, fix="give numbers in that shape")
-    return {place: array[place] for place in product(*map(range, shape))}
+    return array
 
 
 def _exact(value: object) -> Number:
@@ -336,29 +340,29 @@ def _term(equation: Equation, tensor: Tensor) -> Component | None:
     return own[0] if len(own) == elsewhere == 1 else None
 
 
-def _balanced(program: Program, free: set[Tensor], state: Values, sizes: Mapping[str, int]) -> Values:
+def _balanced(
+    program: Program, free: set[Tensor], state: dict[str, Array], sizes: Mapping[str, int]
+) -> dict[str, Array]:
     """The forward pass, with biases that make the argument of a function 0 where one bias can."""
-    def whole(extent: Extent) -> int:
-        return size(extent, sizes)
-
+    last = {equation.tensor: equation for equation in program.equations}
+    pieces: dict[Tensor, list[Equation]] = {}
     for equation in program.equations:
-        indices = [i for i in equation.indices if not i.is_sample or whole(i.extent) > 1]
+        single = {i for i in equation.indices if i.is_sample and sizes[SAMPLES] == 1}
         for tensor in free & set(equation.value.tensors):
             term = _term(equation, tensor)
             if term is None or not _transcendental(program, equation.tensor):
                 continue
-            if {s.plain for s in term.subscripts} != set(indices):
+            own = [s.plain for s in term.subscripts]
+            if {*own} | single != {*equation.indices}:
                 continue
-            rest = Line(_without(equation.value, term), state, sizes)
-            at: dict[Index, int] = dict.fromkeys(equation.indices, 0)
-            for place in places(tensor, sizes):
-                for subscript, position in zip(term.subscripts, place, strict=True):
-                    assert subscript.plain is not None
-                    at[subscript.plain] = position
-                value = plain(rest.at(at))
-                if not isinstance(value, float):
-                    state[tensor.name][place] = -value
-        state = run([equation], state, sizes)
+            rest = evaluate(Exact(sizes), _without(equation.value, term), state, equation.indices)
+            for place, value in np.ndenumerate(rest):
+                at = dict(zip(equation.indices, place, strict=True))
+                if not isinstance(plain(value), float):
+                    state[tensor.name][tuple(at[i] for i in own if i)] = -plain(value)
+        pieces.setdefault(equation.tensor, []).append(equation)
+        if last[equation.tensor] is equation:
+            state = run(pieces[equation.tensor], state, sizes)
     return state
 
 
@@ -372,7 +376,7 @@ def _transcendental(program: Program, tensor: Tensor) -> bool:
     for equation in program.equations:
         if tensor in equation.value.tensors:
             for node in nodes(equation.value):
-                if (isinstance(node, Apply) and node.function in AT_ZERO) or (
+                if (isinstance(node, Apply) and CATALOGUE[node.function].zero is not None) or (
                     isinstance(node, Reduce) and node.kind == "logsumexp"
                 ):
                     return True

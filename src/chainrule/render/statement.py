@@ -1,36 +1,104 @@
-"""One equation as a NumPy statement.
+"""One assignment of the array program as a NumPy statement.
 
-A sum of products is a matrix product where it is one, else einsum. A read or a write at an affine subscript,
-x[n, c, 2i + p], is an index of open grids, as the formula has it: x[:, :, 2*i + p]. Every value knows which index each
-axis is, and whether it is a bracket, which is boolean in NumPy until it meets a number.
+A sum of products is a matrix product where it is one, else einsum. A slice at affine subscripts is an index of open
+grids, as the formula has it: x[:, :, 2*i + p].
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import prod
 from string import ascii_letters
 from typing import Protocol
 
+from chainrule.arrays.ids import Limits
+from chainrule.arrays.lower import lower
+from chainrule.arrays.nodes import (
+    Axes,
+    Broadcast,
+    Cast,
+    Einsum,
+    Gather,
+    Given,
+    Iota,
+    Map,
+    Node,
+    Number,
+    Pad,
+    Power,
+    Reduce,
+    Reshape,
+    Scatter,
+    Shape,
+    Size,
+    Slice,
+    Transpose,
+    in_order,
+)
 from chainrule.errors import DerivationError
 from chainrule.forms.fuse import Fused, fuse
-from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
+from chainrule.ir.expr import Tensor
+from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, iterative, nodes
-from chainrule.render.value import ATOM, POWER, PRODUCT, SUM, Kind, Value, fraction, kind_of, power, without
+from chainrule.ir.walk import nodes
 
-CALLS = {
-    "exp": "np.exp", "expm1": "np.expm1", "log": "np.log", "tanh": "np.tanh", "max": "np.maximum", "min": "np.minimum",
-    "sign": "np.sign", "abs": "np.abs", **{name: name for name in ("sigmoid", "softplus", "relu", "erfc")},
-}
-EXACT = ("max", "min", "sign", "abs", "relu")
-"""Integers of integers."""
-LETTERS = ascii_letters
-NEW = "None"
-OVER = "1 / "
+BRACKET, SUM, PRODUCT, POWER, ATOM = range(5)
+CALLS = {name: name if f.listing else f"np.{f.numpy or name}" for name, f in CATALOGUE.items() if name != "step"}
+SIGNS = {"equal": "==", "less": "<", "less_equal": "<="}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Python for an array, and how tightly it binds."""
+
+    text: str
+    precedence: int = ATOM
+    minus: bool = False
+    """Whether the value is minus the text."""
+    truth: bool = False
+    """Whether it is an array of booleans, which stand for 1 and 0."""
+    below: str = ""
+    """What the value is one over."""
+    peak: bool = False
+    """Whether it is the part of a logarithm of a sum that is written with the rest of it."""
+
+    def at(self, precedence: int) -> str:
+        if self.minus and self.truth:
+            return self.number.at(precedence)
+        if self.minus:
+            text = f"-{self.text if self.precedence >= PRODUCT else f'({self.text})'}"
+            return text if precedence <= PRODUCT else f"({text})"
+        return self.text if self.precedence >= precedence else f"({self.text})"
+
+    @property
+    def whole(self) -> str:
+        return self.at(SUM)
+
+    @property
+    def number(self) -> Code:
+        """The same as a number: 1.0 for a bracket that holds. NumPy has no difference of booleans, and their sum is
+        another boolean."""
+        if not self.truth:
+            return self
+        return Code(f"1.0 * {replace(self, minus=False).at(POWER)}", PRODUCT, self.minus)
+
+    def then(self, rest: str) -> Code:
+        """The code with an index or a method behind it."""
+        return Code(f"{replace(self, minus=False).at(ATOM)}{rest}", minus=self.minus, truth=self.truth, peak=self.peak)
+
+
+def fraction(value: Fraction) -> Code:
+    """The number in decimals where that is exact and short, else as a quotient."""
+    minus, value = value < 0, abs(value)
+    if value.denominator == 1:
+        return Code(str(value.numerator), ATOM, minus)
+    text = repr(float(value))
+    if (Fraction(text) == value and len(text) <= 7) or len(str(value)) > len(text):
+        return Code(text, ATOM, minus)
+    below = str(value.denominator) if value.numerator == 1 else ""
+    return Code(f"{value.numerator} / {value.denominator}", PRODUCT, minus, below=below)
 
 
 class Context(Protocol):
@@ -39,12 +107,11 @@ class Context(Protocol):
     words: Mapping[str, str]
     """Tensors by name: their names in Python."""
     given: Sequence[Tensor]
+    limits: Limits
     helpers: set[str]
     """The helper functions that the statements call."""
     defined: set[str]
     """The tensors that are written part by part and exist already."""
-    whole: set[str]
-    """The real tensors whose arrays hold integers: counts, sums of brackets."""
     pads: dict[tuple[str, str], str]
     sized: bool
     """Whether the number of samples is read."""
@@ -55,23 +122,51 @@ class Statement:
 
     def __init__(self, listing: Context, equation: Equation) -> None:
         self.listing, self.equation = listing, equation
-        self.before: list[str] = []
         target = equation.target
-        self.complete = all(s.radix(e) for s, e in zip(target.subscripts, target.tensor.shape, strict=True))
-        fused = fuse(target, equation.value) if self.complete else Fused(target, equation.value)
-        self.target, self.result, self.flat = fused.target, fused.value, fused.flat
-        target, others = self.target.free, [i for node in nodes(self.result) for i in node.free]
-        self.order = tuple(dict.fromkeys((*target, *others)))
-        self.grids: dict[tuple[Index, ...], None] = {}
+        complete = all(s.radix(e) for s, e in zip(target.subscripts, target.tensor.shape, strict=True))
+        fused = fuse(target, equation.value) if complete else Fused(target, equation.value)
+        self.flat = fused.flat
+        (self.assignment,) = lower([Equation(fused.target, fused.value)], {}, listing.limits, select=True)
+        self.padding, self.before = list[str](), list[str]()
+        self.sums = set[str]()
+        self.grids: dict[Axes, None] = {}
         self.letters: dict[Index, str] = {}
-        for index in self.order:
-            first = index.name[:1] if index.name[:1] in LETTERS else ""
+        others = (i for node in nodes(fused.value) for i in node.free)
+        for index in dict.fromkeys((*fused.target.free, *others)):
+            first = index.name[:1] if index.name[:1] in ascii_letters else ""
             used = self.letters.values()
-            self.letters[index] = next((c for c in (*first, *LETTERS) if c not in used), LETTERS[0])
-        self.places: dict[tuple[tuple[Index, ...], Index], str] = {}
+            self.letters[index] = next((c for c in (*first, *ascii_letters) if c not in used), "a")
+        self.places: dict[tuple[Axes, Index], str] = {}
 
-    def place(self, group: tuple[Index, ...], index: Index) -> str:
+    def lines(self) -> list[str]:
+        equation, assignment = self.equation, self.assignment
+        tensor, name = equation.tensor, self.listing.words[equation.tensor.name]
+        root, made = assignment.value, list[str]()
+        if assignment.part is not None:
+            root = root.operands[0] if isinstance(root, Broadcast) else root
+            if name not in self.listing.defined:
+                self.listing.defined.add(name)
+                kind = ", int" if tensor.dtype == "integer" else ""
+                made.append(f"{name} = np.zeros({self.shape(tensor.shape)}{kind})")
+            axes = tuple(i for s in assignment.part for i in s.indices)
+            place = f"{name}[{self.index(assignment.part, tensor.shape, axes)}]"
+            return [*made, *self.grown(place, self.code(root, name))]
+        value = self.code(root, name)
+        value = value.number if tensor.dtype == "real" else value
+        if assignment.tensor != tensor:
+            value = value.then(f".reshape({self.extents(tensor.shape)})")
+        return self.grown(name, value)
+
+    def grown(self, place: str, value: Code) -> list[str]:
+        """The assignment, after the lines that it needs."""
+        assigned = [] if value.whole == place else [f"{place} = {value.whole}"]
+        return [*self.padding, *map(self.grid, self.grids), *self.before, *assigned]
+
+    # Names and extents
+
+    def place(self, group: Axes, index: Index) -> str:
         """The name of an index in the grid of a group; in every grid of a statement it is another."""
+        self.grids.setdefault(group)
         if (group, index) not in self.places:
             word = self.letters[index]
             while word in (SAMPLES, *self.listing.words.values(), *self.places.values()):
@@ -79,44 +174,21 @@ class Statement:
             self.places[group, index] = word
         return self.places[group, index]
 
-    def lines(self) -> list[str]:
-        equation, target = self.equation, self.target
-        name = self.listing.words[equation.tensor.name]
-        if not self.complete:
-            return self.piece(name)
-        digits = [[i for i, _ in sorted(s.terms, key=lambda t: -t[1])] for s in target.subscripts]
-        order = tuple(i for group in digits for i in group)
-        value = self.value(self.result)
-        if equation.tensor.dtype == "real":
-            value = value.number
-            if value.kind == "whole":
-                self.listing.whole.add(name)
-        value = self.full(self.aligned(value, order), order)
-        if target.tensor != equation.tensor or any(s.plain is None for s in target.subscripts):
-            value = Value(f"{value.at(ATOM)}.reshape({self.extents(equation.tensor.shape)})", order)
-        return [*self.before, *self.assignment(name, value.text)]
-
-    def piece(self, name: str) -> list[str]:
-        """One part of a tensor that several equations define."""
-        tensor, listing = self.equation.tensor, self.listing
-        made: list[str] = []
-        if name not in listing.defined:
-            listing.defined.add(name)
-            made.append(f"{name} = np.zeros({self.shape(tensor.shape)}{', int' if tensor.dtype == 'integer' else ''})")
-        parts, axes = self.place_of(self.target.subscripts, tensor.shape)
-        value = self.aligned(self.value(self.result), axes)
-        return [*made, *self.before, *self.assignment(f"{name}[{', '.join(parts)}]", value.text)]
-
-    def assignment(self, name: str, code: str) -> list[str]:
-        grids = [self.grid(g) for g in self.grids]
-        return [*grids, f"{name} = {code}"]
-
-    def grid(self, group: tuple[Index, ...]) -> str:
+    def grid(self, group: Axes) -> str:
         words = ", ".join(self.place(group, i) for i in group)
-        ranges = ", ".join(f":{self.extent(i.extent)}" for i in group)
         if len(group) == 1:
             return f"{words} = np.arange({self.extent(group[0].extent)})"
-        return f"{words} = np.ogrid[{ranges}]"
+        return f"{words} = np.ogrid[{', '.join(f':{self.extent(i.extent)}' for i in group)}]"
+
+    def affine(self, s: Affine, group: Axes) -> str:
+        text = ""
+        for index, c in s.terms:
+            word = self.place(group, index)
+            term = word if abs(c) == 1 else f"{abs(c)} * {word}"
+            text = f"{text} {'-' if c < 0 else '+'} {term}" if text else ("-" if c < 0 else "") + term
+        if s.offset:
+            text = f"{text} {'-' if s.offset < 0 else '+'} {abs(s.offset)}" if text else str(s.offset)
+        return text or "0"
 
     def extent(self, extent: Extent) -> str:
         if isinstance(extent, int):
@@ -135,416 +207,279 @@ class Statement:
     def shape(self, shape: Sequence[Extent]) -> str:
         return f"({self.extents(shape)}{',' if len(shape) == 1 else ''})"
 
-    def slice(self, s: Affine, extent: int) -> str:
-        """start:stop:step, as short as it can be, of an index with a positive step."""
-        ((index, step),) = s.terms
-        if s.plain is not None and index.extent == extent:
-            return ":"
-        last = s.offset + step * (int(index.extent) - 1)
-        stop = "" if last + step >= extent else str(last + 1)
-        return f"{s.offset or ''}:{stop}" + (f":{step}" if step != 1 else "")
-
-    # --- axes -----------------------------------------------------------------------------------
-
-    def aligned(self, value: Value, order: Sequence[Index]) -> Value:
-        """The value with its axes in this order, and new axes of length 1 where that is not at the front."""
-        wanted = tuple(i for i in order if i in value.axes)
-        assert set(wanted) == set(value.axes), "a value has the axes of what it stands in"
-        plain = replace(value, minus=False)
-        if wanted != value.axes:
-            places = [value.axes.index(i) for i in wanted]
-            turned = "T" if places == [1, 0] else f"transpose({', '.join(map(str, places))})"
-            plain = Value(f"{plain.at(ATOM)}.{turned}", wanted, kind=value.kind)
-        rest = order[order.index(wanted[0]) :] if wanted else ()
-        if len(rest) > len(wanted):
-            shown = [":" if i in wanted else NEW for i in rest]
-            tail = len(shown) - shown[::-1].index(":")
-            several = NEW in shown[:tail] or tail == 1
-            parts = shown if several else ["...", *shown[tail:]]
-            plain = Value(f"{plain.at(ATOM)}[{', '.join(parts)}]", wanted, kind=value.kind)
-        return replace(plain, minus=value.minus)
-
-    def full(self, value: Value, order: Sequence[Index]) -> Value:
-        """The value repeated along the axes that it lacks."""
-        if len(value.axes) == len(order):
-            return value
-        value = value.number if value.minus else value
-        shape = self.shape([i.extent for i in order])
-        if not value.axes:
-            made = f"np.zeros({shape})" if value.code == "0" else f"np.full({shape}, {value.text})"
-            return Value(made, tuple(order), kind=value.kind)
-        return Value(f"np.broadcast_to({value.text}, {shape})", tuple(order), kind=value.kind)
-
-    def union(self, values: Iterable[Value]) -> tuple[Index, ...]:
-        """All axes: in the order of the value that has most, if that has all of them."""
-        values = list(values)
-        largest = max(values, key=lambda v: len(v.axes)).axes
-        every = {i for v in values for i in v.axes}
-        return largest if every == set(largest) else tuple(i for i in self.order if i in every)
-
-    # --- expressions ----------------------------------------------------------------------------
-
-    def value(self, expr: Expr) -> Value:
-        return _code(expr, self)
-
     def word(self, tensor: Tensor) -> str:
         if tensor.name in self.flat:
             return f"{self.listing.words[self.flat[tensor.name].tensor.name]}.reshape({self.extents(tensor.shape)})"
         return self.listing.words[tensor.name]
 
-    def read(self, c: Component) -> Value:
-        """A component: whole axes as they are, constants and single steps as slices, all else as grids."""
-        name, subscripts, shape = self.word(c.tensor), list(c.subscripts), list(c.tensor.shape)
-        whole = c.tensor.dtype == "integer" or name in self.listing.whole
-        kind: Kind = "whole" if whole and c.pad != "-inf" else "real"
-        if c.pad is not None:
-            if any(_open(s, e) for s, e in zip(subscripts, shape, strict=True)):
-                return self.clipped(name, c)
-            name = self.padded(name, c, subscripts, shape, whole)
-        digits = all(s.terms and s.radix(e) for s, e in zip(subscripts, shape, strict=True))
-        used = [i for s in subscripts for i in s.indices]
-        if digits and len(shape) < len(used) == len(set(used)):
-            return replace(self.parted(name, subscripts), kind=kind)
-        parts, axes = self.place_of(subscripts, shape)
-        return Value(name if all(p == ":" for p in parts) else f"{name}[{', '.join(parts)}]", axes, kind=kind)
+    # Reads
 
-    def place_of(self, subscripts: Sequence[Affine], shape: Sequence[Extent]) -> tuple[list[str], tuple[Index, ...]]:
-        """What stands in the brackets behind a name: whole axes as they are, constants and single steps as slices, all
-        else as grids; and the indices of the axes that come out."""
-        used: list[Index] = []
-        kinds: list[str] = []
+    def index(self, subscripts: Sequence[Affine], shape: Shape, axes: Axes) -> str:
+        """What stands in the brackets behind a name, so that these axes come out: whole axes as they are, constants and
+        single steps as slices, all else as grids."""
+        used = [i for s in subscripts for i in s.indices]
+        kinds = list[str]()
         for s, extent in zip(subscripts, shape, strict=True):
-            single = len(s.terms) == 1 and s.terms[0][1] > 0 and s.terms[0][0] not in used
-            inside = single and isinstance(s.terms[0][0].extent, int) and isinstance(extent, int)
-            whole = s.plain is not None and s.plain.extent == extent and s.plain not in used
-            kinds.append(":" if whole else "number" if not s.terms else "slice" if inside else "grid")
-            used.extend(s.indices)
-        shared = {i for i in used if used.count(i) > 1}
-        kinds = ["grid" if any(i in shared for i in s.indices) else k for k, s in zip(kinds, subscripts, strict=True)]
+            own = s.terms[0][0] if len(s.terms) == 1 and s.terms[0][1] > 0 and used.count(s.terms[0][0]) == 1 else None
+            sliced = own is not None and isinstance(own.extent, int) and isinstance(extent, int)
+            whole = own is not None and s.plain is not None and own.extent == extent
+            kinds.append(":" if whole else "number" if not s.terms else "slice" if sliced else "grid")
         if "grid" in kinds:
             # NumPy puts the axes of grids where the first of them stands only if no slice stands between.
             first, last = kinds.index("grid"), len(kinds) - kinds[::-1].index("grid")
             kinds = ["grid" if first <= n < last else k for n, k in enumerate(kinds)]
-            if "number" in kinds:
-                kinds = ["grid"] * len(kinds)
         gridded = {i for s, k in zip(subscripts, kinds, strict=True) if k == "grid" for i in s.indices}
-        group = tuple(i for i in self.order if i in gridded)
-        if group and group not in self.grids:
-            self.grids[group] = None
-        axes: list[Index] = []
-        parts: list[str] = []
-        for s, kind, extent in zip(subscripts, kinds, shape, strict=True):
-            if kind == "grid":
-                parts.append(self.affine(s, group))
-                axes.extend(i for i in group if i not in axes)
-            elif kind == "number":
-                parts.append(str(s.offset))
-            else:
-                axes.extend(s.indices)
-                parts.append(":" if kind == ":" else self.slice(s, int(extent)))
-        return parts, tuple(axes)
+        group = tuple(i for i in axes if i in gridded)
+        found = dict.fromkeys(
+            i for s, k in zip(subscripts, kinds, strict=True) for i in (group if k == "grid" else s.indices)
+        )
+        if ("grid" in kinds and "number" in kinds) or tuple(found) != axes:
+            kinds, group = ["grid"] * len(kinds), axes
+        parts = list[str]()
+        for kind, s, extent in zip(kinds, subscripts, shape, strict=True):
+            match kind:
+                case "grid":
+                    parts.append(self.affine(s, group))
+                case "number":
+                    parts.append(str(s.offset))
+                case _:
+                    parts.append(":" if kind == ":" else _slice(s, extent))
+        return ", ".join(parts)
 
-    def clipped(self, name: str, c: Component) -> Value:
-        """A padded read along an axis whose extent is open: where the subscripts lie inside, else the padding."""
-        axes = tuple(i for i in self.order if i in c.free)
-        if axes and axes not in self.grids:
-            self.grids[axes] = None
-        inside: list[str] = []
-        parts: list[str] = []
-        for s, extent in zip(c.subscripts, c.tensor.shape, strict=True):
-            text, end = self.affine(s, axes), self.extent(extent)
-            if s.within(extent):
-                parts.append(text)
-            else:
-                inside.append(f"(0 <= {text}) & ({text} < {end})")
-                parts.append(f"np.clip({text}, 0, {end} - 1)")
-        return Value(f"np.where({' & '.join(inside)}, {name}[{', '.join(parts)}], {_fill(c)})", axes)
-
-    def parted(self, name: str, subscripts: Sequence[Affine]) -> Value:
-        """Mixed-radix subscripts: the axis is parted into its digits."""
-        groups = [[i for i, _ in sorted(s.terms, key=lambda t: (-t[1], t[0].extent != 1))] for s in subscripts]
-        axes = tuple(i for group in groups for i in group)
-        return Value(f"{name}.reshape({self.extents(i.extent for i in axes)})", axes)
-
-    def padded(self, name: str, c: Component, subscripts: list[Affine], shape: list[Extent], whole: bool) -> str:
-        """The tensor with cells put around it; subscripts and shape become those to read there."""
-        amounts: list[tuple[int, int]] = []
-        for k, (s, extent) in enumerate(zip(c.subscripts, c.tensor.shape, strict=True)):
-            bounds = s.bounds()
-            if s.plain is not None and s.plain.extent == extent:
-                amounts.append((0, 0))
-                continue
-            assert bounds is not None and isinstance(extent, int), "what is open is clipped"
-            before, after = max(0, -bounds[0]), max(0, bounds[1] - extent + 1)
-            amounts.append((before, after))
-            subscripts[k], shape[k] = s + before, extent + before + after
-        if not any(map(any, amounts)):
-            return name
-        value = "" if c.pad == 0 else f", constant_values={_fill(c)}"
-        # An array of integers would round what is put around it.
-        exact = not whole or (isinstance(c.pad, Fraction) and c.pad.denominator == 1)
-        array = name if exact else f"1.0 * {name}"
-        code = f"np.pad({array}, ({', '.join(map(str, amounts))}{',' if len(amounts) == 1 else ''}){value})"
-        pads = self.listing.pads
-        if (name, code) not in pads:
-            word = f"{name}_padded"
+    def padded(self, node: Pad, of: Code) -> Code:
+        """A name for the array with cells put around it."""
+        fill = fraction(node.fill).whole if isinstance(node.fill, Fraction) else "-np.inf"
+        value = "" if node.fill == 0 else f", constant_values={fill}"
+        widths = f"({', '.join(map(str, node.widths))}{',' if len(node.widths) == 1 else ''})"
+        code, pads = f"np.pad({of.number.whole}, {widths}{value})", self.listing.pads
+        if (of.text, code) not in pads:
+            stem = of.text if of.text.isidentifier() else "array"
+            word = f"{stem}_padded"
             while word in (*self.listing.words.values(), *pads.values()):
                 word += "_"
-            pads[name, code] = word
-            self.before.append(f"{word} = {code}")
-        return pads[name, code]
+            pads[of.text, code] = word
+            self.padding.append(f"{word} = {code}")
+        return Code(pads[of.text, code])
 
-    def affine(self, s: Affine, group: tuple[Index, ...]) -> str:
-        text = ""
-        for index, c in s.terms:
-            word = self.place(group, index)
-            term = word if abs(c) == 1 else f"{abs(c)} * {word}"
-            text = f"{text} {'-' if c < 0 else '+'} {term}" if text else ("-" if c < 0 else "") + term
-        if s.offset:
-            text = f"{text} {'-' if s.offset < 0 else '+'} {abs(s.offset)}" if text else str(s.offset)
-        return text or "0"
+    # Arrays
 
-    def counted(self, s: Affine) -> Value:
-        """The values of a subscript, over its indices."""
-        axes = tuple(i for i in self.order if i in s.indices)
-        if axes and axes not in self.grids:
-            self.grids[axes] = None
-        return Value(self.affine(s, axes), axes, ATOM if s.plain or not s.terms else SUM)
+    def code(self, root: Node, name: str) -> Code:
+        """The code of an array that `name` is to stand for."""
+        codes = dict[Node, Code]()
+        for node in in_order(root, _written):
+            inside = [codes[o] for o in _written(node)]
+            codes[node] = self.scattered(node, inside, name) if isinstance(node, Scatter) else self.one(node, inside)
+        return codes[root]
 
-    def product(self, factors: Sequence[Value]) -> Value:
-        """Entry by entry; reciprocals stand below, at the end."""
-        if len(factors) == 1:
-            return factors[0]
-        axes = self.union(factors)
-        minus = sum(f.minus for f in factors) % 2 == 1
-        parts = [replace(self.aligned(f, axes), minus=False) for f in factors]
-        below = [p for p in parts if p.below]
-        above = [p for p in parts if not p.below]
-        code = " * ".join(p.at(POWER) if n else p.at(PRODUCT) for n, p in enumerate(above)) or "1"
-        for part in below:
-            code += f" / {part.below}"
-        kind = "truth" if all(f.kind == "truth" for f in factors) else kind_of(factors)
-        return Value(code, axes, PRODUCT, minus, kind, led=bool(above) and above[0].bracketed)
+    def one(self, node: Node, inside: Sequence[Code]) -> Code:
+        """The code of an array, from those of its operands."""
+        of = node.operands[0] if node.operands else node
+        match node:
+            case Given(tensor=tensor):
+                return Code(self.word(tensor))
+            case Number(value=value):
+                if isinstance(value, Fraction):
+                    return fraction(value)
+                return Code(f"np.{value.strip('-')}", minus=value == "-inf")
+            case Size(extent=extent):
+                return Code(self.extent(extent))
+            case Iota(subscript=s):
+                return Code(self.affine(s, s.indices), ATOM if s.plain or not s.terms else SUM)
+            case Cast():
+                code = replace(inside[0], truth=True)
+                return code if of.dtype == "bool" else code.number
+            case Transpose(order=order):
+                return inside[0].then(_turned(order))
+            case Reshape(shape=shape):
+                return inside[0].then(_spread(of.shape, shape) or f".reshape({self.extents(shape)})")
+            case Broadcast(shape=shape):
+                return self.repeated(of, inside[0], shape)
+            case Pad():
+                return self.padded(node, inside[0])
+            case Slice(subscripts=subscripts, axes=axes):
+                return inside[0].then(f"[{self.index(subscripts, of.shape, axes)}]")
+            case Gather(axis=axis):
+                return inside[0].then(f"[{', '.join([':'] * axis + [c.whole for c in inside[1:]])}]")
+            case Reduce():
+                return self.reduced(node, inside[0].number)
+            case Einsum():
+                return self.einsum(node, inside)
+            case Power(exponent=exponent):
+                return _power(inside[0].number, exponent)
+            case Map(function=function):
+                return self.mapped(function, inside)
+            case _:
+                raise DerivationError(f"no NumPy is known for {type(node).__name__}", about=self.equation)
 
-    def chosen(self, factors: Sequence[Expr], values: Sequence[Value]) -> list[Value]:
-        """The values of the factors of a product. Where a bracket is 0 the product is 0: it chooses where the factors
-        beside it may be infinite."""
-        pairs = [*zip(factors, values, strict=True)]
-        brackets = [v for f, v in pairs if isinstance(f, Delta | Guard)]
-        unbounded = [v for f, v in pairs if any(map(_unbounded, nodes(f)))]
-        if not brackets or not unbounded:
-            return [*values]
-        where, value = self.product(brackets), self.product(unbounded)
-        axes = self.union([where, value])
-        condition = self.aligned(where, axes).text
-        if len(brackets) == 1 and condition == where.code:
-            condition = condition[1:-1]  # its own brackets
-        code = f"np.where({condition}, {self.aligned(value, axes).text}, 0)"
-        return [Value(code, axes), *(v for v in values if v not in brackets and v not in unbounded)]
+    def repeated(self, of: Node, code: Code, shape: Shape) -> Code:
+        if of.shape:
+            return Code(f"np.broadcast_to({code.number.whole}, {self.shape(shape)})")
+        if code.text == "0":
+            return Code(f"np.zeros({self.shape(shape)})")
+        return Code(f"np.full({self.shape(shape)}, {code.number.whole}{'' if of.dtype == 'integer' else ', float'})")
 
-    def summed(self, indices: Sequence[Index], factors: Sequence[Expr]) -> Value:
-        """Σ over the indices of a product."""
-        for factor in factors:
-            match factor:
-                case Delta(left=left, right=Component() as right) if left.plain in indices and len(factors) == 2:
-                    (other,) = (f for f in factors if f is not factor)
-                    chosen = self.gathered(other, left.plain, right) if left.plain else None
-                    if chosen is not None:
-                        rest = [i for i in indices if i != left.plain]
-                        return self.total(chosen, rest)
-                case _:
-                    pass
-        values = self.chosen(factors, [self.value(f) for f in factors])
-        outside = [v for v in values if not set(v.axes) & set(indices)]
-        inside = [v for v in values if v not in outside]
-        own = [i for i in indices if any(i in v.axes for v in inside)]
-        idle = [i.extent for i in indices if i not in own]
-        times = prod(e for e in idle if isinstance(e, int))
-        counts = [str(times)] * (times != 1) + [self.extent(e) for e in idle if isinstance(e, str)]
-        outside = [*(Value(c, kind="whole") for c in counts), *outside]
-        if not inside:
-            return self.product(outside)
-        core = self.total(inside[0], own) if len(inside) == 1 else self.contraction(inside, own)
-        return self.product([*outside, core]) if outside else core
+    def scattered(self, node: Scatter, inside: Sequence[Code], name: str) -> Code:
+        """Lines that add the terms to zeros."""
+        terms, *places = inside
+        if node is not self.assignment.value or self.assignment.part is not None:
+            name += "_sum"
+            while name in (*self.listing.words.values(), *self.sums):
+                name += "_"
+            self.sums.add(name)
+        index = places[0].whole if len(places) == 1 else f"({', '.join(p.whole for p in places)})"
+        self.before.append(f"{name} = np.zeros({self.shape(node.shape)})")
+        self.before.append(f"np.add.at({name}, {index}, {terms.whole})")
+        return Code(name)
 
-    def gathered(self, other: Expr, index: Index, chosen: Component) -> Value | None:
-        """Σ_v [v = id] E_v is E at id, where id is a value of v: what is computed or put around may be none."""
-        if not isinstance(other, Component) or other.pad is not None:
-            return None
-        if chosen.tensor not in self.listing.given or chosen.pad is not None:
-            return None
-        plain = [s.plain for s in other.subscripts]
-        whole = all(i is not None and i.extent == e for i, e in zip(plain, other.tensor.shape, strict=True))
-        if not whole or plain.count(index) != 1 or index not in plain[:1] or len(set(plain)) != len(plain):
-            return None
-        at = self.read(chosen)
-        rest = tuple(i for i in plain if i is not None and i != index)
-        if set(rest) & set(at.axes):
-            return None
-        word = self.word(other.tensor)
-        return Value(f"{word}[{at.text}]", (*at.axes, *rest), kind="whole" if word in self.listing.whole else "real")
+    def reduced(self, node: Reduce, of: Code) -> Code:
+        count, axes = len(node.operands[0].shape), node.axes
+        axis = f"axis={axes[0] if len(axes) == 1 else axes}"
+        match node.kind:
+            case "peak":
+                return Code("", peak=True)
+            case "rest":
+                self.listing.helpers.add("logsumexp")
+                return Code(f"logsumexp({of.whole}, {axis})")
+            case "argmax":
+                if len(axes) > 1:
+                    of = Code(f"{of.at(ATOM)}.reshape({self.extents(node.shape)}{', ' * bool(node.shape)}-1)")
+                return Code(f"{of.at(ATOM)}.argmax(axis={len(node.shape)})")
+            case kind:
+                return Code(f"{of.at(ATOM)}.{kind}({'' if len(axes) == count else axis})")
 
-    def total(self, value: Value, indices: Sequence[Index]) -> Value:
-        if not indices:
-            return value
-        kind = kind_of([value])
-        return Value(f"{value.at(ATOM)}.sum({self.axis(value, indices)})", without(value.axes, indices), kind=kind)
+    def mapped(self, function: str, inside: Sequence[Code]) -> Code:
+        match function:
+            case "add":
+                return _sum(inside)
+            case "multiply":
+                return _product(inside)
+            case "where":
+                where, one, other = inside
+                return Code(f"np.where({where.text}, {one.number.whole}, {other.whole})")
+            case "and":
+                return Code(" & ".join(c.at(ATOM) for c in inside), BRACKET, truth=True)
+            case "step":
+                return Code(f"{inside[0].number.whole} > 0", BRACKET, truth=True)
+            case "equal" | "less" | "less_equal":
+                return Code(f"{inside[0].whole} {SIGNS[function]} {inside[1].whole}", BRACKET, truth=True)
+            case _:
+                if function not in CALLS:
+                    raise DerivationError(f"no NumPy is known for {function}", about=self.equation)
+                self.listing.helpers.add(function)
+                return Code(f"{CALLS[function]}({', '.join(c.number.whole for c in inside)})")
 
-    def over(self, value: Value, indices: Sequence[Index]) -> Value:
-        """The value repeated along those of the indices that it does not depend on."""
-        missing = [i for i in indices if i not in value.axes]
-        axes = (*value.axes, *missing)
-        return self.full(self.aligned(value, axes), axes) if missing else value
-
-    def axis(self, value: Value, indices: Sequence[Index]) -> str:
-        if set(indices) == set(value.axes):
-            return ""
-        places = [value.axes.index(i) for i in indices]
-        return f"axis={places[0] if len(places) == 1 else tuple(places)}"
-
-    def contraction(self, values: Sequence[Value], indices: Sequence[Index]) -> Value:
-        minus = sum(v.minus for v in values) % 2 == 1
-        values = [replace(v, minus=False) for v in values]
-        if all(v.kind == "truth" for v in values):
-            values[0] = values[0].number
-        kind = kind_of(values)
-        every = tuple(i for i in self.order if any(i in v.axes for v in values))
-        out = without(every, indices)
-        largest = max(values, key=lambda v: len(v.axes))
-        alike = len(values) != 2 or set(values[0].axes) == set(values[1].axes) or not out
-        if alike and set(largest.axes) == set(every) and len(every) == 1 + len(out) < 3:
-            return replace(self.total(self.product(values), indices), minus=minus)
-        if len(values) == 2 and len(indices) == 1:
-            for a, b in (values, values[::-1]):
-                form = self.matrix_product(a, b, indices[0], out)
+    def einsum(self, node: Einsum, inside: Sequence[Code]) -> Code:
+        minus = sum(c.minus for c in inside) % 2 == 1
+        codes = [replace(c, minus=False) for c in inside]
+        if all(c.truth for c in codes):
+            codes[0] = codes[0].number
+        every = tuple(dict.fromkeys(i for own in node.indices for i in own))
+        summed = [i for i in every if i not in node.kept]
+        if len(codes) == 2:
+            pairs = [*zip(codes, node.indices, strict=True)]
+            (a, own), (b, other) = pairs
+            if len(every) == 1 + len(node.kept) < 3 and (own == other or (not node.kept and set(own) == set(other))):
+                b = b if own == other else b.then(_turned([other.index(i) for i in own]))
+                product = _product([a, b])
+                axis = "" if not node.kept else f"axis={own.index(summed[0])}"
+                return Code(f"{product.number.at(ATOM)}.sum({axis})", minus=minus)
+            for one, two in (pairs, pairs[::-1]):
+                form = _matrix_product(*one, *two, summed, node.kept)
                 if form is not None:
-                    return replace(form, minus=minus, kind=kind)
+                    return replace(form, minus=minus)
         letters: dict[Index, str] = {}
         for index in every:
             used = letters.values()
-            letters[index] = next(c for c in (self.letters[index], *LETTERS) if c not in used)
-        words = ",".join("".join(letters[i] for i in v.axes) for v in values)
-        result = "".join(letters[i] for i in out)
-        return Value(f'np.einsum("{words}->{result}", {", ".join(v.text for v in values)})', out, ATOM, minus, kind)
-
-    def matrix_product(self, a: Value, b: Value, k: Index, out: Sequence[Index]) -> Value | None:
-        """a @ b, where that is Σ_k over the last axis of a and the first of b, and gives the axes in order."""
-        ra, rb = without(a.axes, (k,)), without(b.axes, (k,))
-        if not (k in a.axes and k in b.axes) or set(ra) & set(rb) or len(rb) > 1 or (*ra, *rb) != tuple(out):
-            return None
-        left, right = self.aligned(a, (*ra, k)), self.aligned(b, (k, *rb))
-        if len(ra) > 1 and a.axes[-1] != k:
-            return None
-        return Value(f"{left.at(PRODUCT)} @ {right.at(POWER)}", tuple(out), PRODUCT, led=left.bracketed)
+            letters[index] = next(c for c in (self.letters[index], *ascii_letters) if c not in used)
+        words = ",".join("".join(letters[i] for i in own) for own in node.indices)
+        result = "".join(letters[i] for i in node.kept)
+        return Code(f'np.einsum("{words}->{result}", {", ".join(c.whole for c in codes)})', minus=minus)
 
 
-@iterative
-def _code(expr: Expr, own: Statement) -> Steps[Value]:
-    match expr:
-        case Constant(value=Fraction() as value):
-            return fraction(value)
-        case Constant(value=value):
-            return Value("np.pi" if value == "pi" else "np.e")
-        case Size(extent=extent):
-            return Value(own.extent(extent), kind="whole")
-        case Component():
-            return own.read(expr)
-        case Delta(left=left, right=right):
-            one = own.counted(left)
-            other = own.read(right) if isinstance(right, Component) else own.counted(right)
-            axes = own.union((one, other))
-            a, b = own.aligned(one, axes), own.aligned(other, axes)
-            return Value(f"({a.text} == {b.text})", axes, kind="truth")
-        case Guard(subscript=subscript, extent=extent):
-            one = own.counted(subscript)
-            return Value(f"((0 <= {one.text}) & ({one.text} < {own.extent(extent)}))", one.axes, kind="truth")
-        case Add(terms=terms):
-            values: list[Value] = []
-            for term in terms:
-                values.append((yield term, own))
-            if values[0].kind == "truth" and (values[0].minus or values[1].kind == "truth"):
-                values[0] = values[0].number
-            axes, kind = own.union(values), kind_of(values)
-            code = ""
-            for value in (own.aligned(v, axes) for v in values):
-                if not code:
-                    code = value.text
-                else:
-                    code += f" {'-' if value.minus else '+'} {replace(value, minus=False).at(PRODUCT)}"
-            return Value(code, axes, SUM, kind=kind)
-        case Multiply(factors=factors):
-            values = []
-            for factor in factors:
-                values.append((yield factor, own))
-            values = own.chosen(factors, values)
-            minus = sum(v.minus for v in values) % 2 == 1
-            rest = [v for v in (replace(v, minus=False) for v in values) if v.code != "1"] or [fraction(Fraction(1))]
-            return replace(own.product(rest), minus=minus)
-        case Power(base=base, exponent=exponent):
-            inner = yield base, own
-            inner = inner.number
-            if exponent < 0:
-                below = inner.at(POWER) if exponent == -1 else power(inner, -exponent)
-                return Value(f"{OVER}{below}", inner.axes, PRODUCT, below=below)
-            kind = inner.kind if exponent.denominator == 1 else "real"
-            return Value(power(inner, exponent), inner.axes, POWER, kind=kind)
-        case Apply(function=function, arguments=arguments):
-            values = []
-            for argument in arguments:
-                inner: Value = yield argument, own
-                values.append(inner.number)
-            axes = own.union(values)
-            parts = [own.aligned(v, axes) for v in values]
-            if function == "step":
-                return Value(f"({parts[0].text} > 0)", axes, kind="truth")
-            if function not in CALLS:
-                raise DerivationError(f"no NumPy is known for {function}", about=own.equation)
-            own.listing.helpers.add(function)
-            kind = kind_of(values) if function in EXACT else "real"
-            return Value(f"{CALLS[function]}({', '.join(p.text for p in parts)})", axes, kind=kind)
-        case Reduce(kind="sum", indices=indices, body=body):
-            if isinstance(body, Add):
-                inner = yield body, own
-                return own.total(own.over(inner, indices), indices)
-            return own.summed(indices, body.factors if isinstance(body, Multiply) else (body,))
-        case Reduce(kind=kind, indices=indices, body=body):
-            inner = own.over((yield body, own), indices)
-            axes = (*without(inner.axes, indices), *indices)
-            if kind == "logsumexp":
-                own.listing.helpers.add("logsumexp")
-                inner = inner.number
-                places = [inner.axes.index(i) for i in indices]
-                axis = places[0] if len(places) == 1 else tuple(places)
-                return Value(f"logsumexp({inner.text}, axis={axis})", without(inner.axes, indices))
-            if kind == "max":
-                inner, left = inner.number if inner.minus else inner, without(inner.axes, indices)
-                return Value(f"{inner.at(ATOM)}.max({own.axis(inner, indices)})", left, kind=inner.kind)
-            ordered = own.aligned(inner, axes)
-            left = without(axes, indices)
-            if len(indices) == 1:
-                return Value(f"{ordered.at(ATOM)}.argmax(axis={len(left)})", left, kind="whole")
-            shape = ", ".join([*(own.extent(i.extent) for i in left), "-1"])
-            return Value(f"{ordered.at(ATOM)}.reshape({shape}).argmax(axis={len(left)})", left, kind="whole")
-        case _:
-            raise DerivationError(f"no NumPy is known for {type(expr).__name__}", about=own.equation)
+def _written(node: Node) -> Sequence[Node]:
+    """The operands whose code stands in that of an array. What padding is not is left to the reader."""
+    return node.operands[:1] if isinstance(node, Reduce) else node.operands
 
 
-def _fill(c: Component) -> str:
-    return fraction(c.pad).text if isinstance(c.pad, Fraction) else "-np.inf"
+def _slice(s: Affine, extent: Extent) -> str:
+    """start:stop:step, as short as it can be, of an index with a positive step."""
+    ((index, step),) = s.terms
+    last = s.offset + step * (int(index.extent) - 1)
+    stop = "" if last + step >= int(extent) else str(last + 1)
+    return f"{s.offset or ''}:{stop}" + (f":{step}" if step != 1 else "")
 
 
-def _unbounded(node: Expr) -> bool:
-    match node:
-        case Power(exponent=exponent):
-            return exponent < 0 or exponent.denominator > 1
-        case Apply(function=function):
-            return function in ("log", "exp", "expm1")
-        case Component(pad=pad):
-            return pad == "-inf"
-        case _:
-            return False
+def _turned(order: Sequence[int]) -> str:
+    if [*order] == sorted(order):
+        return ""
+    return ".T" if [*order] == [1, 0] else f".transpose({', '.join(map(str, order))})"
 
 
-def _open(s: Affine, extent: Extent) -> bool:
-    """Whether it cannot be said, while the listing is written, how far outside the axis a subscript reads."""
-    return not (s.plain is not None and s.plain.extent == extent) and (s.bounds() is None or isinstance(extent, str))
+def _spread(shape: Shape, to: Shape) -> str:
+    """An index that puts in axes of length 1, where that is all that a reshape does."""
+    shown, rest = list[str](), [*shape]
+    for size in to:
+        if rest and rest[0] == size:
+            shown.append(":")
+            rest.pop(0)
+        elif size == 1:
+            shown.append("None")
+        else:
+            return ""
+    if rest or ":" not in shown:
+        return ""
+    tail = len(shown) - shown[::-1].index(":")
+    several = "None" in shown[:tail] or tail == 1
+    return f"[{', '.join(shown if several else ['...', *shown[tail:]])}]"
+
+
+def _sum(terms: Sequence[Code]) -> Code:
+    """The terms in order; the logarithm of a sum stands where its greatest entry is added."""
+    peaks = sum(t.peak for t in terms)
+    late = iter(terms[len(terms) - peaks :])
+    terms = [next(late) if t.peak else t for t in terms[: len(terms) - peaks]]
+    if len(terms) == 1:
+        return terms[0]
+    if terms[0].truth and (terms[0].minus or terms[1].truth):
+        terms[0] = terms[0].number
+    text = terms[0].whole
+    for term in terms[1:]:
+        text += f" {'-' if term.minus else '+'} {replace(term, minus=False).at(PRODUCT)}"
+    return Code(text, SUM)
+
+
+def _product(factors: Sequence[Code]) -> Code:
+    """Entry by entry; reciprocals stand below, at the end."""
+    minus = sum(f.minus for f in factors) % 2 == 1
+    parts = [replace(f, minus=False) for f in factors]
+    parts = [p for p in parts if p.text != "1"] or [Code("1")]
+    if len(parts) == 1:
+        return replace(parts[0], minus=minus)
+    above = sorted((p for p in parts if not p.below), key=lambda p: p.truth)  # NumPy has no minus of a bracket
+    text = " * ".join(p.at(POWER) if n else p.at(PRODUCT) for n, p in enumerate(above)) or "1"
+    text += "".join(f" / {p.below}" for p in parts if p.below)
+    return Code(text, PRODUCT, minus, all(p.truth for p in parts))
+
+
+def _power(base: Code, exponent: Fraction) -> Code:
+    if exponent < 0:
+        below = base.at(POWER) if exponent == -1 else _power(base, -exponent).at(POWER)
+        return Code(f"1 / {below}", PRODUCT, below=below)
+    if exponent == Fraction(1, 2):
+        return Code(f"np.sqrt({base.whole})", POWER)
+    return Code(f"{base.at(ATOM)}**{fraction(exponent).at(ATOM)}", POWER)
+
+
+def _matrix_product(
+    a: Code, own: Axes, b: Code, other: Axes, summed: Sequence[Index], kept: Axes
+) -> Code | None:
+    """a @ b, where that is a sum over the last axis of a and the first of b, and gives the axes in order."""
+    if len(summed) != 1 or not (summed[0] in own and summed[0] in other):
+        return None
+    (k,) = summed
+    left, right = [tuple(i for i in axes if i != k) for axes in (own, other)]
+    if set(left) & set(right) or len(right) > 1 or (*left, *right) != kept or (len(left) > 1 and own[-1] != k):
+        return None
+    a, b = a.then(_turned([own.index(i) for i in (*left, k)])) if own[-1] != k else a, b
+    b = b.then(_turned([other.index(i) for i in (k, *right)])) if other[0] != k else b
+    return Code(f"{a.number.at(PRODUCT)} @ {b.at(POWER)}", PRODUCT)

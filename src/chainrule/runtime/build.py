@@ -106,11 +106,29 @@ def _object(folder: Path, digest: str) -> Path:
 def _found(folder: Path, name: str) -> Path | None:
     """The object built before, where both its entry and its bytes are whole."""
     try:
-        digest = (folder / "built" / name).read_text(encoding="ascii")
-        path = _object(folder, digest)
-        return path if sha256(path.read_bytes()).hexdigest() == digest else None
+        return _whole(folder, (folder / "built" / name).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
+
+
+def _whole(folder: Path, digest: str) -> Path | None:
+    path = _object(folder, digest)
+    return path if sha256(path.read_bytes()).hexdigest() == digest else None
+
+
+def built(digest: str) -> Path | None:
+    """The object of this digest, `build`'s path without its folder and suffix, where it is there and whole."""
+    try:
+        return _whole(cache(), digest)
+    except OSError:
+        return None
+
+
+def settings(target: Target, flags: tuple[str, ...] = ()) -> tuple[object, ...]:
+    """What decides an object beside its source."""
+    compiler = find_compiler(target)
+    command = compiler and (*compiler.arguments(target, flags, (), ""), target.cpu, compiler.identity)
+    return command, os.environ.get("CHAINRULE_CACHE")
 
 
 def _made(folder: Path, name: str, source: str, commands: list[list[list[str]]], time_limit: float) -> Path:

@@ -7,12 +7,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-# What the kernels name, and the file that it comes from; the operations themselves hold the piecewise functions.
+from chainrule.ir.functions import CATALOGUE
+
+NATIVE = {name: f.header for name, f in CATALOGUE.items() if f.header is not None}
+# What the kernels name, and the file that it comes from.
 PARTS = {
-    "step": "", "relu": "", "sign": "", "abs": "", "max": "", "min": "",
-    "exp": "exp.h", "expm1": "exp.h", "sigmoid": "exp.h", "tanh": "exp.h",
-    "log": "log.h", "softplus": "log.h", "logsumexp": "log.h",
-    "erfc": "double.h", "power": "double.h",
+    **NATIVE, "logsumexp": "log.h", "power": "double.h",
     "philox": "philox.h", "barrier": "barrier.h", "batch": "batch.h",
 }
 _ORDER = ("exp.h", "log.h", "double.h", "philox.h", "barrier.h", "batch.h")

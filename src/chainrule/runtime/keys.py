@@ -9,10 +9,12 @@ from math import floor
 import numpy as np
 
 from chainrule.errors import BuildError
-from chainrule.evaluate.prime import Words, key
+from chainrule.ir.functions import CATALOGUE
+from chainrule.runtime.headers import NATIVE
+from chainrule.semantics.prime import Words, key
 
-# In the order of the enumeration in field.h.
-_FUNCTIONS = ("exp", "expm1", "log", "sigmoid", "tanh", "softplus", "erfc", "step", "sign")
+# In the order of the enumeration in field.h, which is that of the catalogue.
+_FUNCTIONS = tuple(name for name in NATIVE if not CATALOGUE[name].composed)
 _NAMES = (
     ("rank",), ("position",), ("entry",), ("logsumexp",), *(("function", function, 0) for function in _FUNCTIONS),
     ("real", "pi"), ("real", "e"),

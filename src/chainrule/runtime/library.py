@@ -6,6 +6,7 @@ import ctypes
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -13,46 +14,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.ir.expr import Tensor
-from chainrule.loops.task import Lowered
+from chainrule.loops.layout import Layout
+from chainrule.loops.plan import Plan
+from chainrule.loops.task import Task
 from chainrule.runtime.aligned import zeros
-from chainrule.runtime.build import build
-from chainrule.runtime.compiler import Target
 from chainrule.runtime.workers import Team
 
 Array = NDArray[Any]
 NUMBERS = ctypes.c_long * 6  # what chainrule_run reads as n
 
 
-class Library:
-    """A built program. `slots` says which entry of the table of memory each thing is; `real` is the type of numbers.
-    Its memory grows with the largest batch it has seen. One call at a time."""
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What there is to know of a plan when its code runs: the samples of a block and the entries of its memory, those
+    of the common memory, whether every batch has one sample, and the halos of what is kept."""
 
-    def __init__(
-        self,
-        lowered: Lowered,
-        source: str,
-        slots: Mapping[str, int],
-        target: Target,
-        real: np.dtype[Any],
-        flags: tuple[str, ...] = (), parts: int = 1,
-    ) -> None:
-        self.lowered, self.real = lowered, real
-        self.handle = ctypes.CDLL(str(build(source, target=target, flags=flags, parts=parts)))
+    width: int
+    stride: int
+    common: int
+    single: bool
+    halos: tuple[tuple[tuple[int, int], ...], ...]
+
+
+def frame_of(plan: Plan) -> Frame:
+    halos = tuple(plan.stored[t, False].layout.halo for t in plan.task.kept)
+    return Frame(plan.width, plan.stride, plan.common, plan.single, halos)
+
+
+class Library:
+    """The program of a task, built and loaded; `real` is the type of numbers. Its memory grows with the largest batch
+    it has seen. One call at a time; another library of the same `code` has memory of its own."""
+
+    def __init__(self, task: Task, frame: Frame, code: ctypes.CDLL, real: np.dtype[Any]) -> None:
+        self.task, self.frame, self.handle, self.real = task, frame, code, real
         self.function = self.handle.chainrule_run
         self.function.restype = ctypes.c_long
         self.function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
         self.shuffle = self.handle.chainrule_shuffle
         self.shuffle.restype, self.shuffle.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
         self.pool: tuple[ThreadPoolExecutor, int, int] | None = None
+        self.slots = slots = task.slots
         self.table = (ctypes.c_void_p * len(slots))()
         self.bound: list[object] = [None] * len(slots)
-        self.slots = slots
         self.blocks = 0  # entries
-        self.bind(self.slots["common"], zeros((lowered.common,), real))
-        task, names = lowered.task, lowered.names
-        self.data = [(t, slots[names[t]]) for t in task.data]
-        self.kept = [(t, slots[names[t]], lowered.stored[t, False].layout) for t in task.kept]
-        self.results = [(t, slots[f"out {names[t]}"]) for t in task.outputs]
+        self.bind(slots["common"], zeros((frame.common,), real))
+        self.data = [(t, slots[t]) for t in task.data]
+        self.kept = [(t, slots[t], Layout(t, halo, 1)) for t, halo in zip(task.kept, frame.halos, strict=True)]
+        self.results = [(t, slots["out", t]) for t in task.outputs]
         self.prepared = 0
         """How often `prepare` was called: what was bound at one count is bound as long as it stays."""
         self.rooms: dict[int, Array] = {}
@@ -74,10 +82,10 @@ class Library:
         numbers, over the field int64); those of `kept` are changed in place, at the latest by `unpack`. `ticks` are for
         a library built to be profiled: a count for each mark.
         """
-        lowered = self.lowered
-        assert batch == 1 or not lowered.single
+        frame = self.frame
+        assert batch == 1 or not frame.single
         self.prepared += 1
-        entries = -(-batch // lowered.width) * lowered.stride
+        entries = -(-batch // frame.width) * frame.stride
         if self.blocks < entries:
             self.bind(self.slots["blocks"], zeros((entries,), self.real))
             self.blocks = entries

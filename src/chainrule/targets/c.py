@@ -18,7 +18,7 @@ from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout
-from chainrule.loops.task import Check, Lowered, Meet, Rows, Stage, Taken, Turns
+from chainrule.loops.plan import Barrier, Check, Plan, Reload, Rows, Stage, Turns
 
 PRIME = 2**61 - 1
 COLUMNS = 110
@@ -301,21 +301,12 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
 """
 
 
-def slots(lowered: Lowered) -> dict[str, int]:
-    """Which entry of the table of memory each thing is: "blocks", "common" and "order", then the data's sources, the
-    kept tensors and, behind "out ", the outputs, by their names in the code."""
-    task, names = lowered.task, lowered.names
-    keys = ["blocks", "common", "order", *(names[t] for t in (*task.data, *task.kept)),
-            *(f"out {names[t]}" for t in task.outputs), "ticks"]
-    return {key: number for number, key in enumerate(keys)}
-
-
-def source(lowered: Lowered) -> str:
+def source(lowered: Plan) -> str:
     """The C of one step and of the loop over steps; what it calls stands in the headers."""
     return _Step(lowered).text()
 
 
-def functions(lowered: Lowered) -> set[str]:
+def functions(lowered: Plan) -> set[str]:
     """What the kernels call, as the headers name it."""
     called: set[str] = {"barrier", "batch"}
     for each in lowered.kernels:
@@ -333,8 +324,8 @@ def _part(operation: str) -> str:
 
 
 class _Step:
-    def __init__(self, lowered: Lowered) -> None:
-        self.of, self.slots = lowered, slots(lowered)
+    def __init__(self, lowered: Plan) -> None:
+        self.of, self.slots = lowered, lowered.task.slots
         pairs = lowered.turns.next.items() if lowered.turns else ()
         self.turning = {tensor for pair in pairs for tensor in pair}
 
@@ -358,12 +349,12 @@ class _Step:
             kind = "whole" if tensor.dtype == "integer" else "real"
             if tensor in of.task.kept:
                 if tensor not in of.task.stepwise:
-                    yield f"    real *const {name} = m[{self.slots[name]}];"
+                    yield f"    real *const {name} = m[{self.slots[tensor]}];"
             elif tensor in of.task.data:
                 const = "" if tensor in of.task.drawn else "const "
-                yield f"    {const}{kind} *const given_{name} = m[{self.slots[name]}];"
+                yield f"    {const}{kind} *const given_{name} = m[{self.slots[tensor]}];"
         for tensor in of.task.outputs:
-            yield f"    real *const out_{of.names[tensor]} = m[{self.slots[f'out {of.names[tensor]}']}];"
+            yield f"    real *const out_{of.names[tensor]} = m[{self.slots['out', tensor]}];"
         for (tensor, rows), where in of.stored.items():
             if where.region != "kept" and tensor not in of.views:
                 kind = "whole" if tensor.dtype == "integer" else "real"
@@ -379,7 +370,7 @@ class _Step:
         yield "        if (meet(t)) break;  /* nothing is written before all are here */"
         for tensor in of.task.stepwise:
             name = of.names[tensor]
-            yield f"        real *const {name} = (real *)m[{self.slots[name]}] + step;"
+            yield f"        real *const {name} = (real *)m[{self.slots[tensor]}] + step;"
         for tensor, (number, probability) in of.task.drawn.items():
             yield from self.draw(number, tensor, probability)
         for tensor in of.task.data:
@@ -388,7 +379,7 @@ class _Step:
         yield from self.ahead()
         number = 0
         for after, stage in enumerate(of.stages, 1):
-            if not isinstance(stage, Meet):  # a stage's time is the slowest worker's
+            if not isinstance(stage, Barrier):  # a stage's time is the slowest worker's
                 yield f"        MARK({number});"
                 number = after
             yield from self.stage(stage)
@@ -531,7 +522,7 @@ class _Step:
                         f"            give({name}r + b * {of.stride}, {layout.apart}, {name} + b * {of.stride}, "
                         f"{layout.size}, {of.width});"
                     )
-            case Taken(tensor=tensor, given=given):
+            case Reload(tensor=tensor, given=given):
                 yield from self.gather(tensor, given)
             case Check(loss=loss):
                 yield f"        if (!finite1({of.names[loss]}[0])) {{"
@@ -539,7 +530,7 @@ class _Step:
                     yield from self.deliver(loss)
                 yield "            return step;"
                 yield "        }"
-            case Meet():
+            case Barrier():
                 yield "        meet(t);"
             case Turns():
                 yield from self.end(stage)

@@ -1,10 +1,12 @@
-"""Models in safetensors files: arrays, and the architecture as JSON in the metadata. Nothing is unpickled."""
+"""Models in safetensors files: arrays, and as JSON in the metadata the architecture, where training stands, and a
+digest of it all. Nothing is unpickled, and a file is replaced only by one that is written whole."""
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import blake2b
 from os import fspath
 from typing import Any, TypeVar, cast
 
@@ -17,11 +19,17 @@ from chainrule.nn.layer import Input, Layer, Node
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import loss_saved
 from chainrule.nn.network import order
+from chainrule.optim.named import Unknown, restored_optimizer, saved_optimizer
+from chainrule.optim.optimizer import Optimizer
+from chainrule.train.atomic import replaced
 from chainrule.train.columns import Columns
+from chainrule.train.history import History
 from chainrule.train.model import Model, Path
+from chainrule.train.state import Training
 
-KEY = "chainrule"
-VERSION = 1
+KEY = "chainrule"  # the one entry of the metadata, so that the same model is the same bytes
+VERSION = 2
+TRAINING = "training/"  # begins the names of arrays that belong to the state of training
 T = TypeVar("T")
 _TYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
 _AGAIN = "save the model again"
@@ -31,6 +39,13 @@ _DAMAGED = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError,
 def save(model: Model, path: Path) -> None:
     """Raises ModelError where an option of a layer cannot be written as JSON; OSError, as `open` does, with the path,
     where the file cannot be written."""
+    data = to_bytes(model)
+    with replaced(path) as file:
+        file.write(data)
+
+
+def to_bytes(model: Model) -> bytes:
+    """The file's content. Raises ModelError where an option of a layer cannot be written as JSON."""
     from safetensors.numpy import save as serialise  # pyright: ignore[reportUnknownVariableType]
 
     nodes = order(model.output)
@@ -51,23 +66,88 @@ def save(model: Model, path: Path) -> None:
         "dtype": str(model.dtype),
         "classes": list(model.classes),
         "columns": model.columns.saved() if model.columns else None,
+        "rates": model.rates,
     }
+    arrays = {name: np.asarray(array, order="C") for name, array in (*model.parameters.items(), *model.states.items())}
+    if model.trained is not None:
+        architecture["training"], more = _of_training(model.trained)
+        arrays |= {TRAINING + name: np.asarray(array, order="C") for name, array in more.items()}
     try:
         text = json.dumps(architecture)
     except TypeError as error:
         raise ModelError(
-            f"an option of a layer cannot be saved: {error}", fix="give layers numbers, texts and lists"
+            f"an option cannot be saved: {error}", fix="give layers, optimizers and callbacks numbers, texts and lists"
         ) from None
-    arrays = {**dict(model.parameters), **dict(model.states)}
-    data = serialise({name: np.asarray(array, order="C") for name, array in arrays.items()}, {KEY: text})
-    target = fspath(path)
-    try:
-        with open(target, "wb") as file:
-            file.write(data)
-    except OSError as error:  # a full disk is reported without its path
-        raise OSError(error.errno, error.strerror, target) from None
-    except ValueError as error:  # a null byte
-        raise OSError(errno.EINVAL, str(error), target) from None
+    return serialise(arrays, {KEY: json.dumps({**architecture, "digest": digest(text, arrays)})})
+
+
+def from_bytes(data: bytes, custom: Mapping[str, type[Layer]], optimizer: Optimizer | None) -> Model:
+    """A model out of `to_bytes`, with the classes of its author's own layers and the optimizer that it was trained
+    with: a copy in this process or another."""
+    from safetensors.numpy import load as deserialise  # pyright: ignore[reportUnknownVariableType]
+
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+    model = _build(json.loads(metadata[KEY]), deserialise(data), {**LAYERS, **custom})
+    if optimizer is not None:
+        model.training.optimizer = optimizer
+    return model
+
+
+def digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    found = blake2b(text.encode(), digest_size=16)
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def _of_training(state: Training) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Where training stands, as JSON and as arrays."""
+    arrays = {f"kept/{name}": array for name, array in state.kept.items()}
+    arrays |= {f"seen/{place}": array for place, array in enumerate(state.seen)}
+    memory: dict[str, dict[str, Any]] = {}
+    for callback, remembered in state.memory.items():
+        memory[callback] = {key: value for key, value in remembered.items() if not isinstance(value, dict)}
+        for key in remembered.keys() - memory[callback].keys():
+            arrays |= {f"memory/{callback}/{key}/{name}": array for name, array in remembered[key].items()}
+    text = {name: getattr(state, name) for name in PLAIN}
+    text |= {"optimizer": saved_optimizer(state.optimizer), "history": asdict(state.history), "memory": memory}
+    return text, arrays
+
+
+PLAIN: dict[str, type] = {
+    "seed": int, "steps": int, "epochs": int, "done": int, "rows": str, "goal": int, "factor": float,
+}
+
+
+def _training(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], model: Model) -> Training:
+    """Raises ModelError or one of `_DAMAGED` for what `_of_training` never wrote."""
+    for name, kind in PLAIN.items():
+        if type(saved[name]) is not kind or (kind is not str and not 0 <= saved[name] < 2**63):
+            raise ValueError(f"{name} is {saved[name]!r}")
+    history, remembered = saved["history"], saved["memory"]
+    state = Training(restored_optimizer(saved["optimizer"]), **{name: saved[name] for name in PLAIN})
+    state.history = History(
+        [{str(name): float(value) for name, value in epoch.items()} for epoch in history["epochs"]],
+        bool(history["interrupted"]), str(history["stopped"]),
+    )
+    state.memory = {str(callback): dict(values) for callback, values in remembered.items()}
+    for name, array in arrays.items():
+        match name.split("/"):
+            case ["kept", *rest]:
+                state.kept["/".join(rest)] = array
+            case ["seen", _]:
+                state.seen.append(array)
+            case ["memory", callback, key, *rest]:
+                state.memory[callback].setdefault(key, {})["/".join(rest)] = array
+            case _:
+                raise ValueError(f"an array is called {name}")
+    if not isinstance(state.optimizer, Unknown):
+        start = state.optimizer.start(model.network.training.parameters, model.dtype)
+        if {n: a.shape for n, a in start.items()} != {n: a.shape for n, a in state.kept.items()} and state.kept:
+            raise ValueError("the optimizer keeps other arrays")
+    return state
 
 
 def load(path: Path, *, custom: Mapping[str, type[Layer]] | None = None) -> Model:
@@ -85,7 +165,7 @@ def load(path: Path, *, custom: Mapping[str, type[Layer]] | None = None) -> Mode
         pass
     try:
         with opened(name, framework="numpy") as file:
-            text: str | None = cast(dict[str, str], file.metadata() or {}).get(KEY)
+            text = cast(dict[str, str], file.metadata() or {}).get(KEY)
             arrays = {key: _read(file, key, name) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ModelError(f"{name} is no safetensors file: {error}", fix="load a file that model.save wrote") from None
@@ -98,6 +178,8 @@ def load(path: Path, *, custom: Mapping[str, type[Layer]] | None = None) -> Mode
         if architecture["version"] != VERSION:
             found = architecture["version"]
             raise ModelError(f"{name} has the format {found!r}, not {VERSION}", fix="use the chainrule that wrote it")
+        if architecture.pop("digest", None) != digest(json.dumps(architecture), arrays):
+            raise ModelError("the file is damaged: its digest is that of another content", fix=_AGAIN)
         return _build(architecture, arrays, {**LAYERS, **(custom or {})})
     except (ModelError, DataError) as error:
         raise type(error)(error.problem, about=name if error.about is None else error.about, fix=error.fix) from None
@@ -150,11 +232,16 @@ def _build(
     if len(inputs) < len(chosen) or len(reached) < len(nodes) or {n.layer for n in reached} - {None} != set(layers):
         raise ValueError("an input is no Input, or a layer does not reach the output")
     loss, l2, dtype = loss_saved(architecture["loss"]), architecture["l2"], architecture["dtype"]
-    model = Model.restored(inputs, nodes[-1], arrays, loss=loss, l2=l2, dtype=dtype)
+    own = {name: array for name, array in arrays.items() if not name.startswith(TRAINING)}
+    model = Model.restored(inputs, nodes[-1], own, loss=loss, l2=l2, dtype=dtype)
+    if "training" in architecture:
+        more = {name.removeprefix(TRAINING): array for name, array in arrays.items() if name not in own}
+        model.trained = _training(architecture["training"], more, model)
     names: list[Any] = architecture.get("classes", [])
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a class is named by no text")
     model.classes = tuple(names)
     if architecture.get("columns") is not None:
         model.columns = Columns.restored(architecture["columns"])
+    model.set_rates(architecture["rates"])
     return model

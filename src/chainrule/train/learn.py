@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import DataError
 from chainrule.ir.source import shorten
+from chainrule.train.assembled import Assembled
 from chainrule.train.columns import VALUES, Columns, Feature, Target, find, labels_of, numbers_of, some
 from chainrule.train.table import Column, Table, is_table, plain, table_of
 
@@ -174,15 +175,8 @@ def _feature(table: Table, column: Column, notes: list[str]) -> Feature | None:
 # Tables and labels in memory
 
 
-class Mapped(Protocol):
-    """A model, as far as it maps columns."""
-
-    columns: Columns | None
-    classes: tuple[str, ...]
-
-
 @contextmanager
-def learning(model: Mapped, x: Any, y: Any, outputs: int) -> Generator[None]:
+def learning(model: Assembled, x: Any, y: Any, outputs: int) -> Generator[None]:
     """Learn the mapping of a first table and its labels; where these turn out not to fit, the model stays as it was."""
     known = model.columns, model.classes
     if model.columns is None:

@@ -1,9 +1,8 @@
-"""The parameters of a model as a mapping from names to arrays, and their initial values."""
+"""The parameters of a model as a mapping from names to arrays."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.errors import DataError, ModelError, ShapeError
-from chainrule.nn.initialisers import Initialiser
 from chainrule.runtime.aligned import aligned
 
 
@@ -19,8 +17,8 @@ class Parameters(Mapping[str, NDArray[Any]]):
     """Name -> array, in the order of the layers. `parameters["dense1.W"] = w` assigns the values of an array of the
     same shape; the arrays themselves cannot be written to."""
 
-    def __init__(self, values: dict[str, NDArray[Any]]) -> None:
-        self._values = values
+    def __init__(self, values: dict[str, NDArray[Any]], changed: Callable[[], None]) -> None:
+        self._values, self._changed = values, changed
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         self._known(name)
@@ -32,6 +30,7 @@ class Parameters(Mapping[str, NDArray[Any]]):
         self._known(name)
         old = self._values[name]
         self._values[name] = checked(name, value, old.shape, old.dtype)
+        self._changed()
 
     def _known(self, name: str) -> None:
         if name not in self._values:
@@ -80,28 +79,3 @@ def checked(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype
             fix=f"give finite numbers of at most {np.finfo(dtype).max:.1e}",
         )
     return made
-
-
-def extents(initial: Initialiser) -> tuple[int, ...]:
-    """The shape of a parameter, which `assemble` gives in numbers."""
-    return tuple(int(extent) for extent in initial.shape)
-
-
-def drawn(
-    rng: np.random.Generator, initial: Mapping[str, Initialiser], dtype: np.dtype[Any]
-) -> dict[str, NDArray[Any]]:
-    """Initial values by name. Raises ModelError where one does not fit into memory."""
-    values: dict[str, NDArray[Any]] = {}
-    for name, one in initial.items():
-        shape = extents(one)
-        try:
-            # NumPy says ValueError or OverflowError of what no address could reach, MemoryError of what is not there.
-            if math.prod(shape) >= 2**60:
-                raise MemoryError
-            values[name] = aligned(one.draw(rng, shape), dtype)
-        except MemoryError:
-            raise ModelError(
-                f"the parameter {name} of shape {shape} does not fit into memory", about=name,
-                fix="give the layer fewer units",
-            ) from None
-    return values

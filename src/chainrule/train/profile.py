@@ -16,8 +16,9 @@ from chainrule.compile import loaded, machine_of
 from chainrule.errors import ModelError
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import Tensor
+from chainrule.loops.plan import Barrier, Plan, Stage
 from chainrule.loops.program import lower
-from chainrule.loops.task import Lowered, Meet, Stage, Task
+from chainrule.loops.task import Task
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.compiler import native
 from chainrule.runtime.library import Library
@@ -89,7 +90,7 @@ class Run:
 class Clocked:
     """A run's program with a clock between kernels."""
 
-    def __init__(self, run: Run, lowered: Lowered) -> None:
+    def __init__(self, run: Run, lowered: Plan) -> None:
         self.given, self.lowered = run, lowered
         self.library = loaded(lowered, native(), "#define PROFILED\n")
         self.outputs = outputs_of(run.task, len(run.order), run.steps, np.dtype(np.float32))
@@ -118,17 +119,17 @@ def profile(run: Run) -> Profile:
     seconds = best / ticks_per_second(clocked.library) / run.steps
     rows = [Row("the batch into blocks", float(seconds[0]), 0.0, 0.0)]
     for number, stage in enumerate(lowered.stages, 1):
-        if not isinstance(stage, Meet):
+        if not isinstance(stage, Barrier):
             rows.append(_row(lowered, stage, float(seconds[number]), batch))
     rows.append(Row("results out of blocks", float(seconds[-1]), 0.0, 0.0))
     return Profile(tuple(sorted(rows, key=lambda row: -row.seconds)), batch, peaks())
 
 
-def _row(lowered: Lowered, stage: Stage, seconds: float, samples: int) -> Row:
+def _row(lowered: Plan, stage: Stage, seconds: float, samples: int) -> Row:
     made = lowered.made(stage)
     if not made:
         return Row("copies in rows, zeros around tensors, checks", seconds, 0.0, 0.0)
-    groups = [group for group, _ in made]
+    groups = [work.group for work in made]
     flops = sum(operations_for(group.equations, samples) for group in groups)
     touched = dict.fromkeys(t for group in groups for t in (*group.targets, *group.reads))
     moved = sum(4 * prod(samples if isinstance(e, str) else e for e in t.shape) for t in touched)

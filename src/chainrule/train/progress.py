@@ -1,4 +1,4 @@
-"""Progress of a training run: a line for each epoch, and on a terminal a bar below them."""
+"""Progress of a training run: lines for its epochs, and on a terminal a bar below them."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ class Lines(Silent):
 class Terminal(Silent):
     """Lines, and below them a bar that fills once over all epochs."""
 
-    def __init__(self, epochs: int, what: str) -> None:
+    def __init__(self, epochs: int, what: str, first: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.epochs = epochs
+        self.epochs, self.first = epochs, first
         self.bar: Bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=Console(stderr=True)
         )
-        self.task: TaskID = self.bar.add_task(what or f"epoch 1/{epochs}", total=float(epochs))
+        self.task: TaskID = self.bar.add_task(what or f"epoch {first + 1}/{epochs}", total=float(epochs - first))
 
     def __enter__(self) -> Terminal:
         self.bar.start()
@@ -91,16 +91,18 @@ class Terminal(Silent):
         self.bar.stop()
 
     def step(self, epoch: int, fraction: float) -> None:
-        self.bar.update(self.task, completed=epoch + fraction)
+        self.bar.update(self.task, completed=epoch - self.first + fraction)
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         if _told(epoch, self.epochs):
             self.bar.console.print(_line(epoch, self.epochs, metrics), markup=False, highlight=False)
-        self.bar.update(self.task, completed=epoch + 1.0, description=f"epoch {epoch + 1}/{self.epochs}")
+        told = f"epoch {epoch + 1}/{self.epochs}"
+        self.bar.update(self.task, completed=epoch + 1.0 - self.first, description=told)
 
 
-def progress(epochs: int, verbose: bool, what: str = "") -> Progress:
-    """The report that suits where standard error goes; `what` stands beside the bar until an epoch has ended."""
+def progress(epochs: int, verbose: bool, what: str = "", *, first: int = 0) -> Progress:
+    """The report that suits where standard error goes; `what` stands beside the bar until an epoch has ended, and
+    `first` epochs were done before."""
     if not verbose:
         return Silent()
-    return Terminal(epochs, what) if sys.stderr.isatty() else Lines(epochs)
+    return Terminal(epochs, what, first) if sys.stderr.isatty() else Lines(epochs)

@@ -19,10 +19,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arrays.execute import execute
+from chainrule.arrays.ids import check_ids
 from chainrule.compile import compiled
 from chainrule.errors import BuildError, CompileError, ModelError
-from chainrule.evaluate.ids import check_ids
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Program
@@ -61,11 +61,11 @@ class Runner(Protocol):
         *,
         seed: int = 0,
         before: int = 0,
-        report: Callable[[int], None] | None = None,
+        report: Callable[[int], bool | None] | None = None,
     ) -> tuple[dict[Tensor, Array], int]:
         """All batches of the samples in `order`: the outputs, one row a sample or one entry a step, and the number of
         the step whose loss was not finite, or -1. `before` steps were done earlier; `report` is told from time to time
-        how many are. KeyboardInterrupt comes between two steps, with whole steps done."""
+        how many are, and ends the run by True. KeyboardInterrupt comes between two steps, with whole steps done."""
         ...
 
 
@@ -90,18 +90,14 @@ class NumpyRunner:
 
     def run(
         self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
-        seed: int = 0, before: int = 0, report: Callable[[int], None] | None = None,
+        seed: int = 0, before: int = 0, report: Callable[[int], bool | None] | None = None,
     ) -> tuple[dict[Tensor, Array], int]:
         task, samples = self.task, len(order)
         steps = -(-samples // batch)
         outputs = outputs_of(task, samples, steps, self.dtype)
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]
-            given = {t.name: a[rows] for t, a in data.items()}
-            given |= {t.name: a for t, a in drawn(task, seed, before + step, len(rows), self.dtype).items()}
-            given |= {t.name: a[step] if t in task.stepwise else a for t, a in kept.items()}
-            with np.errstate(over="ignore", invalid="ignore"):
-                values = execute(self.program, given, extents={SAMPLES: len(rows)}, dtype=self.dtype)
+            values = self.values(data, kept, rows, seed, before + step, step)
             for tensor, array in outputs.items():
                 if tensor.shape and isinstance(tensor.shape[0], str):
                     array[step * batch : step * batch + len(rows)] = values[tensor.name]
@@ -111,9 +107,21 @@ class NumpyRunner:
                 return outputs, step
             following = {t: values[n.name] for t, n in task.following.items() if n is not t}
             kept.update(following)  # one call, so that Ctrl-C falls before or after it, never between two parameters
-            if report:
-                report(step + 1)
+            if report and report(step + 1):
+                break
         return outputs, -1
+
+
+    def values(
+        self, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], rows: NDArray[np.int64], seed: int, step: int,
+        at: int = 0,
+    ) -> dict[str, Array]:
+        """All that a step over these rows computes, by name; `at` is its place among the rates."""
+        given = {t.name: a[rows] for t, a in data.items()}
+        given |= {t.name: a for t, a in drawn(self.task, seed, step, len(rows), self.dtype).items()}
+        given |= {t.name: a[at] if t in self.task.stepwise else a for t, a in kept.items()}
+        with np.errstate(over="ignore", invalid="ignore"):
+            return execute(self.program, given, extents={SAMPLES: len(rows)}, dtype=self.dtype)
 
 
 class NativeRunner:
@@ -136,7 +144,7 @@ class NativeRunner:
 
     def run(
         self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
-        seed: int = 0, before: int = 0, report: Callable[[int], None] | None = None,
+        seed: int = 0, before: int = 0, report: Callable[[int], bool | None] | None = None,
     ) -> tuple[dict[Tensor, Array], int]:
         if self.whole:
             check_ids(self.task.equations, data)
@@ -153,7 +161,7 @@ class NativeRunner:
                 library.unpack()
 
     def sliced(
-        self, samples: int, batch: int, steps: int, seed: int, before: int, report: Callable[[int], None] | None
+        self, samples: int, batch: int, steps: int, seed: int, before: int, report: Callable[[int], bool | None] | None
     ) -> int:
         """All steps, slice by slice. Returns the one whose loss was not finite, or -1."""
         done = 0
@@ -178,8 +186,8 @@ class NativeRunner:
                 again = workers != self.best(batch)[0]
                 self.rest = min(2 * self.rest, RESTS[1]) if again else RESTS[0]
             done = end
-            if report:
-                report(done)
+            if report and report(done):
+                break
         return -1
 
     def choose(self, batch: int) -> tuple[int, bool]:

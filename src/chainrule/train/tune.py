@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from chainrule.compile import machine_of
 from chainrule.ir.cost import operations_for
 from chainrule.loops import nodes as ir
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Tile
-from chainrule.loops.task import Lowered
 from chainrule.runtime.compiler import native
 from chainrule.runtime.tiles import remember
 from chainrule.train.profile import Clocked, Run, ticks_per_second
@@ -87,7 +87,7 @@ def shortened(run: Run) -> Run:
     return replace(run, order=run.order[: steps * run.batch])
 
 
-def decided(programs: Sequence[Lowered], seconds: NDArray[np.float64]) -> Tuning:
+def decided(programs: Sequence[Plan], seconds: NDArray[np.float64]) -> Tuning:
     """For each kernel the program in which it was quickest: `seconds` has a row for each program, and in it one entry
     before those of the stages and one behind. Kernels that are the same but for their place in the network get one
     tile."""
@@ -104,9 +104,9 @@ def decided(programs: Sequence[Lowered], seconds: NDArray[np.float64]) -> Tuning
         times = seconds[:, numbers].sum(axis=1)
         quickest = int(times.argmin())
         before, after = float(times[0]), float(times[quickest])
-        tiles = [program.made_of[names[key]][1].tile for program in programs]
+        tiles = [program.made_of[names[key]].schedule.tile for program in programs]
         if after < (1 - MARGIN) * before and tiles[quickest] != tiles[0]:
-            what = programs[0].made_of[names[key]][0].computes
+            what = programs[0].made_of[names[key]].group.computes
             choices.append(Choice(what, key, tiles[0], tiles[quickest], before, after))
             saved += before - after
     whole = float(seconds[0].sum())

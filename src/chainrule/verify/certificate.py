@@ -19,11 +19,13 @@ from chainrule.derive.reduce import RULE
 from chainrule.derive.scene import Line as SceneLine
 from chainrule.derive.scene import extents_for
 from chainrule.derive.subject import ENGLISH, Shapes, Subject
+from chainrule.derive.trial import Difference, gradient_differs, line_differs
 from chainrule.errors import ChainruleError, CompileError, DataError, VerificationError
-from chainrule.evaluate.interpreter import Selected
 from chainrule.ir.program import Program
 from chainrule.optim.optimizer import Optimizer
-from chainrule.verify.exact import Check, Difference, GradientCheck, ProgramCheck, SceneCheck
+from chainrule.semantics.entries import Selected
+from chainrule.semantics.reals import MissingLibraryError, precise
+from chainrule.verify.exact import Check, GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.loops import loops_agree, reduced_step
 from chainrule.verify.plan import LEMMA_SAMPLES, MOST_TRIALS, Planned, broken_citation, checks_of, exact_within, planned
 
@@ -307,11 +309,10 @@ def second_look(item: Planned, number: int, difference: Difference, seed: int) -
     """A line that random field elements refuse. Raises VerificationError where the second tier does too."""
     check = item.check
     what, rule = check.lines[number]
-    if isinstance(check, GradientCheck) and check.backward is None:
-        from chainrule.derive.evidence import gradient_differs
-
-        if gradient_differs(check.derivation, check.extents, seed) is None:
-            return "evidence", Fraction(1)
+    if isinstance(check, GradientCheck) and check.backward is None and (
+        gradient_differs(check.derivation, check.extents, seed, precise) is None
+    ):
+        return "evidence", Fraction(1)
     if not isinstance(check, SceneCheck):
         raise VerificationError(f"{what}, {rule}", difference.point, difference.left, difference.right)
     line = check.scene.lines[number]
@@ -321,17 +322,14 @@ def second_look(item: Planned, number: int, difference: Difference, seed: int) -
         retried = planned([(alone, item.reduced)])[0]
         if not any(alone.run(seed + 1000 * t) for t in range(retried.trials)):
             return "exact", alone.chances[0] ** retried.trials
-    from chainrule.derive.evidence import line_differs
-    from chainrule.evaluate.precise import MissingLibraryError
-
     try:
-        found = line_differs(check.scene, line, seed)
+        found = line_differs(check.scene, line, seed, precise)
     except MissingLibraryError:
         raise
     except ChainruleError as error:  # a side has no value at all
-        found = (difference.point, difference.left, f"no value: {error.problem}")
+        found = Difference(difference.point, difference.left, f"no value: {error.problem}")
     if found is not None:
-        raise VerificationError(f"{what}, {rule}", *found, about=_about(line))
+        raise VerificationError(f"{what}, {rule}", found.point, found.left, found.right, about=_about(line))
     if check.tangents_agree(line, seed):
         chance = check.tangent_chance(line)
         return "exact up to a constant", chance**2

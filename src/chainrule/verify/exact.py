@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from chainrule.derive import Derivation
 from chainrule.derive.laws import normal
-from chainrule.derive.scene import Line, Scene, integer_ranges
+from chainrule.derive.scene import Line, Scene
 from chainrule.derive.subject import Subject
-from chainrule.derive.trial import Difference, ends, failures, gradient_difference, is_weighted, point, words
+from chainrule.derive.trial import Difference, ends, failures, gradient_difference, is_weighted, point, signals
 from chainrule.errors import ChainruleError
-from chainrule.evaluate.field import execute, random_values
-from chainrule.evaluate.interpreter import Selected
-from chainrule.evaluate.labelled import Labelled, size
-from chainrule.ir.expr import Derivative, Tensor, is_gradient
+from chainrule.ir.expr import LOSS, Derivative, Tensor, is_gradient
 from chainrule.ir.program import Program
-from chainrule.verify.bound import NUMBER, WORD, Degree, Degrees, chance, sum_of
+from chainrule.semantics.entries import Selected
+from chainrule.semantics.field import Field, execute, integer_ranges, random_values
+from chainrule.semantics.labelled import shape_of
+from chainrule.verify.bound import NUMBER, Degree, Events, Run, chance, sum_of
 
 Array = NDArray[Any]
 Extents = tuple[tuple[str, tuple[int, ...]], ...]
@@ -52,16 +52,17 @@ class SceneCheck:
     def chance(self, line: Line) -> Fraction:
         """Applications are counted over the lines' own sides and over what they read."""
         scene = self.scene
-        degrees = Degrees(scene.extents)
-        degrees.definitions = scene.definitions
-        for tensor in scene.known:
-            degrees.tensors[tensor.name] = NUMBER
+        run = Run(scene.extents, (*scene.given, LOSS), definitions=scene.definitions)
         for equation in scene.equations:
-            degrees.define(equation)
-        sides = [degrees.value(side) for side in (line.before, line.after)]
+            if equation.tensor in scene.known:
+                run.values[equation.tensor.name] = NUMBER
+            else:
+                run.define(equation)
+        sides = [run.value(side) for side in (line.before, line.after)]
         if is_weighted(line):
-            sides = [degrees.weighted(side, line.free) for side in sides]
-        return chance(sides, degrees.events)
+            weights = Degree(1, axes=line.free)
+            sides = [run.degrees.contract([side, weights], line.free) for side in sides]
+        return chance(sides, run.events)
 
     def run(
         self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
@@ -75,13 +76,13 @@ class SceneCheck:
         if not {t for side in (line.before, line.after) for t in side.tensors} <= set(self.scene.given):
             return False  # a computed tensor would move too
         for trial in range(2):
-            interpreter = point(self.scene, seed + trial)
+            field = Field(self.scene.extents, seed + trial)
+            evaluator = point(self.scene, field)
             real = [t for t in self.scene.given if t.dtype == "real"]
-            direction = interpreter.direction(random_values(real, self.scene.extents, seed + trial + 7))
-            slopes = [interpreter.tangent(normal(side), direction) for side in (line.before, line.after)]
-            zero = Labelled((), np.asarray(np.uint64(0)))
+            direction = evaluator.direction(random_values(real, self.scene.extents, seed + trial + 7))
+            slopes = [evaluator.tangent(normal(side), direction) for side in (line.before, line.after)]
             try:
-                left, right = (interpreter.over(slope or zero, line.free) for slope in slopes)
+                left, right = (field.over(slope or field.number(Fraction()), line.free) for slope in slopes)
             except ChainruleError:  # a slope reads outside a tensor, where the value does not count
                 return False
             if not np.array_equal(left, right):
@@ -89,9 +90,10 @@ class SceneCheck:
         return True
 
     def tangent_chance(self, line: Line) -> Fraction:
-        degrees = Degrees(self.scene.extents)
-        slopes = [degrees.tangent(normal(side), lambda node: WORD) for side in (line.before, line.after)]
-        return chance((slope or NUMBER for slope in slopes), degrees.events)
+        given = self.scene.given
+        run = Run(self.scene.extents, given, moving=(t.name for t in given))
+        slopes = [run.tangent(normal(side)) for side in (line.before, line.after)]
+        return chance((slope or Degree(0) for slope in slopes), run.events)
 
     @property
     def shapes(self) -> Extents:
@@ -99,7 +101,7 @@ class SceneCheck:
 
 
 def shapes_of(tensors: Iterable[Tensor], extents: Mapping[str, int]) -> Extents:
-    return tuple((t.name, tuple(size(e, extents) for e in t.shape)) for t in tensors)
+    return tuple((t.name, shape_of(t, extents)) for t in tensors)
 
 
 # Gradients.
@@ -125,29 +127,16 @@ class GradientCheck:
     @cached_property
     def chances(self) -> tuple[Fraction, ...]:
         forward, gradients = self.derivation.forward, self.derivation.gradients
-        degrees = Degrees(self.extents)
-        degrees.slopes.update(dict.fromkeys(gradients, WORD))
+        backward = self.backward or self.derivation.backward
+        run = Run(self.extents, (*forward.given, *signals(self.derivation, backward)), moving=gradients)
         for equation in forward.equations:
-            degrees.define(equation)
-        expected: list[Degree] = []
-        for end in ends(self.derivation):
-            slope = degrees.slopes.get(end.name)
-            if slope is not None:
-                expected.append(self._total(slope * WORD, end))
-        found: list[Degree] = []
-        for equation in (self.backward or self.derivation.backward).equations:
-            degrees.define(equation)
-        for name, gradient in gradients.items():
-            value = degrees.tensors.get(gradient.name, WORD)
-            found.append(self._total(value * WORD, forward.tensor(name)))
-        return (chance((sum_of(expected or [NUMBER]), sum_of(found or [NUMBER])), degrees.events),)
-
-    def _total(self, entry: Degree, tensor: Tensor) -> Degree:
-        """The sum over all entries of a tensor."""
-        count = 1
-        for extent in tensor.shape:
-            count *= size(extent, self.extents)
-        return Degree(entry.top + (count - 1) * entry.bottom, count * entry.bottom)
+            run.define(equation)
+        moved = [(end, slope) for end in ends(self.derivation) if (slope := run.slopes.get(end.name)) is not None]
+        for equation in backward.equations:
+            run.define(equation)
+        found = [(forward.tensor(name), run.values[gradient.name]) for name, gradient in gradients.items()]
+        sides = (sum_of([run.total(*entries) for entries in side] or [Degree(0)]) for side in (moved, found))
+        return (chance(sides, run.events),)
 
     def run(
         self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
@@ -190,14 +179,13 @@ class ProgramCheck:
 
     @cached_property
     def chances(self) -> tuple[Fraction, ...]:
-        sides: list[Degrees] = []
-        events = Degrees(self.extents).events
-        for program in (self.one, self.other):
-            degrees = Degrees(self.extents, events)
+        events = Events()
+        sides = [Run(self.extents, self._given, events) for _ in range(2)]
+        for run, program in zip(sides, (self.one, self.other), strict=True):
             for equation in program.equations:
-                degrees.define(equation)
-            sides.append(degrees)
-        return tuple(chance((s.tensors.get(name, WORD) for s in sides), events) for name in self.names)
+                run.define(equation)
+        entries = [[run.values[name] for run in sides] for name in self.names]
+        return tuple(chance((Degree(e.top, e.bottom) for e in pair), events) for pair in entries)
 
     def run(
         self, seed: int, seconds: list[float] | None = None, selected: Selected | None = None
@@ -223,7 +211,7 @@ class ProgramCheck:
             runs.append({name: value for name, (value, _) in run.items()})
         failed: dict[int, Difference] = {}
         for number, name in enumerate(self.names):
-            a, b = (words(run[name]) for run in runs)
+            a, b = (Field(self.extents, seed).lifted(run[name]) for run in runs)
             if a.shape != b.shape:
                 failed[number] = Difference(name, str(a.shape), str(b.shape))
             elif not np.array_equal(a, b):

@@ -15,17 +15,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arrays import execute as executor
 from chainrule.derive import Derivation
-from chainrule.derive.evidence import close, run
-from chainrule.derive.lemma import adjoint_of
 from chainrule.derive.reduce import small_derivation
-from chainrule.derive.scene import extents_for, integer_ranges
+from chainrule.derive.scene import extents_for
+from chainrule.derive.trial import sides_differ
 from chainrule.errors import VerificationError
-from chainrule.evaluate import numpy as executor
-from chainrule.evaluate.labelled import size
-from chainrule.evaluate.precise import library
-from chainrule.evaluate.prime import key
 from chainrule.ir.expr import Tensor
+from chainrule.semantics.entries import execute as execute_exactly
+from chainrule.semantics.field import integer_ranges
+from chainrule.semantics.labelled import shape_of
+from chainrule.semantics.prime import key
+from chainrule.semantics.reals import Precise, precise
 
 Array = NDArray[Any]
 Kind = Literal["random", "saturated", "tied"]
@@ -51,7 +52,7 @@ class Measured:
 
 def draw(tensor: Tensor, extents: Mapping[str, int], kind: Kind, seed: int, top: int, positive: bool) -> Array:
     rng = np.random.default_rng(key(seed, "floats", kind, tensor.name))
-    shape = tuple(size(e, extents) for e in tensor.shape)
+    shape = shape_of(tensor, extents)
     if tensor.dtype == "integer":
         return rng.integers(0, top, shape)
     if kind == "tied":
@@ -65,9 +66,10 @@ def measure(
 ) -> tuple[Measured, ...]:
     """The errors of every gradient, at reduced shapes. Raises VerificationError where a gradient breaks a convention
     at a tie; MissingLibraryError without mpmath."""
-    mp = library()
     derivation = small_derivation(derivation) or derivation
     joint, extents = derivation.joint, extents_for(derivation.forward, samples)
+    real = precise(extents)
+    mp = real.mp
     top = integer_ranges(joint.given, (e.value for e in joint.equations), extents)
     found: list[Measured] = []
     forward = {t.name for t in derivation.forward.given}
@@ -80,13 +82,13 @@ def measure(
                              positive)
                 for t in joint.given
             }
-            exact, _ = run(mp, joint, {n: _lifted(mp, v) for n, v in given.items()}, extents)
+            exact, _ = execute_exactly(real, joint.equations, {n: _exact(real, v) for n, v in given.items()})
             if all(not mp.isnan(x) for g in derivation.gradients.values() for x in _entries(exact[g.name])):
                 break
         else:
             continue  # no real gradient at either point
         if kind == "tied":
-            _conventions(mp, derivation, given, exact, extents, seed + number)
+            _conventions(real, derivation, given, seed + number)
         for dtype in (np.float32, np.float64):
             with np.errstate(all="ignore"):
                 values = execute(joint, given, dtype=dtype)
@@ -107,10 +109,8 @@ def _entries(array: Array) -> list[Any]:
     return array.ravel().tolist()
 
 
-def _lifted(mp: Any, array: Array) -> Array:
-    if array.dtype.kind in "iu":
-        return array
-    return np.asarray(np.frompyfunc(mp.mpf, 1, 1)(array), object)
+def _exact(real: Precise, array: Array) -> Array:
+    return array if array.dtype.kind in "iu" else real.one(real.mp.mpf, array)
 
 
 def _largest(mp: Any, exact: Array) -> Any:
@@ -133,31 +133,17 @@ def _error(mp: Any, found: Array, exact: Array, overall: Any, dtype: Any) -> tup
     return float(worst / unit), float(worst / overall) if overall else float(worst)
 
 
-def _conventions(
-    mp: Any, derivation: Derivation, given: Mapping[str, Array], exact: Mapping[str, Array],
-    extents: Mapping[str, int], seed: int,
-) -> None:
+def _conventions(real: Precise, derivation: Derivation, given: Mapping[str, Array], seed: int) -> None:
     """At a tie the derived gradient is still the tangent of the original program, under the catalogue's conventions."""
-    forward = derivation.forward
-    start = {t.name: _lifted(mp, given[t.name]) for t in forward.given}
-    ends = (derivation.loss,) if derivation.loss is not None else forward.outputs
-    for name, gradient in derivation.gradients.items():
-        random = np.random.default_rng(key(seed, "direction", name)).integers(1, 1000, exact[gradient.name].shape)
-        direction = np.asarray(np.frompyfunc(mp.mpf, 1, 1)(random), object)
-        values, slopes = run(mp, forward, start, extents, {name: direction})
-        expected = mp.zero
-        for end in ends:
-            slope = slopes.get(end.name)
-            if slope is not None:
-                weight = exact.get(adjoint_of(end).name) if derivation.loss is None else None
-                whole = slope if weight is None else slope * weight
-                expected += mp.fsum(_entries(np.asarray(whole, object)))
-        assert values
-        found = mp.fsum(_entries(np.asarray(exact[gradient.name] * direction, object)))
-        if not close(mp, found, expected):
-            raise VerificationError(
-                f"the gradient of {name} at a tie", f"seed {seed}", mp.nstr(found, 20), mp.nstr(expected, 20)
-            )
+    direction: dict[str, Array] = {}
+    for name in derivation.gradients:
+        shape = shape_of(derivation.forward.tensor(name), real.extents)
+        direction[name] = np.random.default_rng(key(seed, "direction", name)).integers(1, 1000, shape)
+    known = {name: _exact(real, array) for name, array in given.items()}
+    moved = {name: real.lifted(array) for name, array in direction.items()}
+    found = sides_differ(derivation, derivation.backward, real, known, moved, f"seed {seed}")
+    if found is not None:
+        raise VerificationError("a gradient at a tie", found.point, found.left, found.right)
 
 
 def summary(measured: tuple[Measured, ...]) -> tuple[str, ...]:

@@ -18,13 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arrays.ids import limits
 from chainrule.derive import Derivation
 from chainrule.derive.reduce import small_derivation
 from chainrule.derive.scene import integer_ranges
 from chainrule.errors import ChainruleError
-from chainrule.evaluate import field
-from chainrule.evaluate.ids import limits
-from chainrule.evaluate.prime import PRIME, key, mix, residue
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -32,10 +30,13 @@ from chainrule.ir.laws import signs_read_from_relu
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Program
 from chainrule.loops.interpret import Step
+from chainrule.loops.plan import Plan
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
-from chainrule.loops.task import Lowered, Task
+from chainrule.loops.task import Task
 from chainrule.optim.optimizer import RATE, Optimizer
+from chainrule.semantics import field
+from chainrule.semantics.prime import PRIME, key, mix, residue
 
 Array = NDArray[Any]
 LOWEST = -1  # no field element: any of them beats it
@@ -56,24 +57,19 @@ class Field:
     def __init__(self, seed: int) -> None:
         self.dtype = np.dtype(object)
         self.unwritten = None
-        self.seed = seed
+        self.seed, self.words = seed, field.Field({}, seed)
 
     def number(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return int(residue(mix(np.zeros((), np.uint64), key(self.seed, "real", value))))
-        return int(value.numerator * pow(value.denominator, -1, PRIME) % PRIME)
+        return int(self.words.named(value) if value in ("pi", "e") else self.words.constant(value))
 
     def finite(self, value: Any) -> bool:
         return True
-
-    def keyed(self, x: Any, *names: object) -> Any:
-        return self.back(residue(mix(np.asarray(x, np.uint64), key(self.seed, *names))))
 
     def back(self, words: Any) -> Any:
         return words.astype(object) if words.ndim else int(words)
 
     def function(self, name: object, x: Any) -> Any:
-        return self.keyed(x, "function", name, 0)
+        return self.back(self.words.keyed(name, np.asarray(x, np.uint64)))
 
     def power(self, x: Any, exponent: Fraction) -> Any:
         whole = floor(exponent)
@@ -81,8 +77,8 @@ class Field:
 
     def rank(self, x: Any) -> Any:
         x = np.asarray(x, object)
-        words = mix(np.where(x == LOWEST, 0, x).astype(np.uint64), key(self.seed, "rank"))
-        return np.where(x == LOWEST, 0, self.back(np.atleast_1d(words >> np.uint64(1)).reshape(x.shape)) + 1)
+        words = self.words.rank(np.where(x == LOWEST, 0, x).astype(np.uint64))
+        return np.where(x == LOWEST, 0, self.back(np.atleast_1d(words).reshape(x.shape)) + 1)
 
     def apply(self, operation: str, arguments: Sequence[Any]) -> Any:
         match operation, arguments:
@@ -117,7 +113,7 @@ class Field:
             case "lse_shift", (top,):
                 return top
             case "lse_rest", (total,):
-                return self.keyed(total, "logsumexp")
+                return self.back(residue(mix(np.asarray(total, np.uint64), key(self.seed, "logsumexp"))))
             case "relu_", (x,):
                 return x * self.function("step", x) % PRIME
             case "abs_", (x,):
@@ -202,13 +198,13 @@ def reduced_step(derivation: Derivation, rule: Optimizer | None, batch: int | No
     return min((*steps, training_step(derivation, rule)), key=work)
 
 
-def lowerings(task: Task, batch: int | None = None) -> list[tuple[Lowered, int]]:
+def lowerings(task: Task, batch: int | None = None) -> list[tuple[Plan, int]]:
     """The ways to lower a task, each with the samples that it is carried out for. Raises CompileError where it cannot
     be lowered."""
     return [(lower(task, MACHINE, samples=expected), samples) for expected, samples in cases(batch)]
 
 
-def loops_agree(task: Task, made: Sequence[tuple[Lowered, int]] | None = None, *, seed: int = SEED) -> Loops:
+def loops_agree(task: Task, made: Sequence[tuple[Plan, int]] | None = None, *, seed: int = SEED) -> Loops:
     """Carry out the loops of a task, and compare all that a step leaves behind. Raises CompileError where the task
     cannot be lowered."""
     began = perf_counter()

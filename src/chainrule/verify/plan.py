@@ -14,11 +14,11 @@ from chainrule.derive.reduce import reduced_composite, reduced_lemma, small_deri
 from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
 from chainrule.derive.subject import Subject
 from chainrule.errors import DerivationError
-from chainrule.evaluate.labelled import size
 from chainrule.ir.expr import Add, Component, Reduce, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes
+from chainrule.semantics.labelled import size
 from chainrule.verify.exact import Check, GradientCheck, SceneCheck
 
 LINE_WORK = 20_000  # entries of the largest array of a lemma's lines, above which its shapes are reduced

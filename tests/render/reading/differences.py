@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.arrays.execute import execute
 from chainrule.derive.adjoint import Derivation
-from chainrule.evaluate.numpy import execute
 from chainrule.ir.expr import LOSS, Tensor, derived
 from chainrule.ir.program import Equation, Program, averaged
 

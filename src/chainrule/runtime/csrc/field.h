@@ -1,5 +1,5 @@
 /* The same operations over GF(p), p = 2^61 − 1: sums, products and quotients are exact, and the functions that no field
-   has are keyed pseudo-random values, as in chainrule/evaluate/interpreter.py and prime.py. For checking that the loops
+   has are keyed pseudo-random values, as in chainrule/semantics/field.py and prime.py. For checking that the loops
    compute what they are meant to; fast it need not be. */
 
 typedef unsigned long long word;

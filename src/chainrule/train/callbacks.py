@@ -1,0 +1,212 @@
+"""What happens beside training: stopping early, saving, lowering the rate, writing down, whatever a user adds.
+
+A callback's `memory` is all that it remembers; a saved model keeps it, so that a run which is resumed goes on as if it
+had never ended. It holds numbers, texts and arrays.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from chainrule.errors import ModelError
+from chainrule.train.atomic import replaced
+from chainrule.train.metrics import higher
+
+if TYPE_CHECKING:
+    from chainrule.train.model import Model
+
+Metrics = Mapping[str, float]
+
+
+class Callback:
+    """One of one's own overrides `on_epoch`, which may return True to end the run, or `on_steps`, which is called each
+    `every` steps. A plain function (model, metrics) is an `on_epoch`."""
+
+    every: int = 0
+    """Steps from one `on_steps` to the next; 0 for none. Training stops at these steps and goes on."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Any] = {}
+
+    def begin(self, model: Model) -> None:
+        """Called when `fit` begins or goes on."""
+
+    def due(self) -> bool:
+        """Whether `on_steps` wants to be called now, between two steps; asked often."""
+        return False
+
+    def on_steps(self, model: Model) -> None:
+        """Called after each `every` steps, and when it is due."""
+
+    def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
+        """Called after each epoch with its metrics: "loss", "val_loss", …"""
+
+
+class _Function(Callback):
+    def __init__(self, function: Callable[[Model, Metrics], bool | None]) -> None:
+        super().__init__()
+        self.function = function
+
+    def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
+        return self.function(model, metrics)
+
+
+class _Watching(Callback):
+    """Looks whether a metric becomes better: lower, or higher where its name says so."""
+
+    def __init__(self, monitor: str | None, min_delta: float) -> None:
+        super().__init__()
+        if not (math.isfinite(min_delta) and min_delta >= 0):
+            raise ModelError(f"min_delta must be a number that is not negative, not {min_delta!r}", fix="min_delta=0.0")
+        self.monitor, self.min_delta = monitor, min_delta
+
+    def better(self, metrics: Metrics) -> bool:
+        """Whether this epoch is better than the best before it by more than `min_delta`. The metric is the loss of
+        what is held out, else of what is trained on, unless another is named."""
+        name = self.monitor or ("val_loss" if "val_loss" in metrics else "loss")
+        if name not in metrics:
+            raise ModelError(
+                f"{type(self).__name__} watches {name!r}, which is no metric of this run",
+                fix=f"there are {', '.join(metrics)}; val_… need validation_split or validation_data",
+            )
+        value = -metrics[name] if higher(name) else metrics[name]
+        best = self.memory.get("best")
+        if best is not None and not value < best - self.min_delta:
+            self.memory["waited"] = self.memory.get("waited", 0) + 1
+            return False
+        self.memory |= {"best": float(value), "waited": 0}
+        return True
+
+
+class EarlyStopping(_Watching):
+    """Ends the run when the metric has not become better for `patience` epochs; `restore_best` then brings back the
+    parameters of the best epoch."""
+
+    def __init__(
+        self, patience: int = 5, *, monitor: str | None = None, min_delta: float = 0.0, restore_best: bool = True
+    ) -> None:
+        super().__init__(monitor, min_delta)
+        self.patience, self.restore_best = _count("patience", patience), restore_best
+
+    def begin(self, model: Model) -> None:
+        if self.memory.get("waited", 0) >= self.patience:
+            self.memory["waited"] = 0  # a run that this had ended begins again
+
+    def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
+        if self.better(metrics):
+            if self.restore_best:
+                arrays = {**model.parameters, **model.states}
+                self.memory["arrays"] = {name: np.array(array) for name, array in arrays.items()}
+            return None
+        if self.memory["waited"] < self.patience and model.training.epochs < model.training.goal:
+            return None
+        for name, array in self.memory.get("arrays", {}).items():
+            (model.parameters if name in model.parameters else model.states)[name] = array
+        return self.memory["waited"] >= self.patience
+
+
+class ReduceOnPlateau(_Watching):
+    """Multiplies the rate by `factor` when the metric has not become better for `patience` epochs, down to `floor`
+    times the optimizer's rate."""
+
+    def __init__(
+        self, factor: float = 0.1, patience: int = 3, *, monitor: str | None = None, min_delta: float = 0.0,
+        floor: float = 1e-4,
+    ) -> None:
+        super().__init__(monitor, min_delta)
+        if not 0 < factor < 1:
+            raise ModelError(f"factor must be between 0 and 1, not {factor!r}", fix="write factor=0.1")
+        self.factor, self.patience, self.floor = factor, _count("patience", patience), floor
+
+    def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
+        if not self.better(metrics) and self.memory["waited"] >= self.patience:
+            self.memory["waited"] = 0
+            model.training.factor = max(model.training.factor * self.factor, self.floor)
+
+
+class Checkpoint(_Watching):
+    """Saves the model: after every epoch, and within it each `every` steps or `seconds`; with `best`, after an epoch
+    that is better than all before it and then only. A saved model goes on where it was: fit(…, resume=True)."""
+
+    def __init__(
+        self, path: str | PathLike[str], *, every: int = 0, seconds: float = math.inf, best: bool = False,
+        monitor: str | None = None,
+    ) -> None:
+        super().__init__(monitor, 0.0)
+        if best and (every or seconds < math.inf):
+            raise ModelError("how good an epoch is shows at its end", fix="leave out best, or every and seconds")
+        self.path, self.seconds, self.best = fspath(path), seconds, best
+        self.every = every and _count("every", every)
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        return time.monotonic() - self.last >= self.seconds
+
+    def on_steps(self, model: Model) -> None:
+        model.save(self.path)
+        self.last = time.monotonic()
+
+    def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
+        if not self.best or self.better(metrics):
+            self.on_steps(model)
+
+
+class CSVLogger(Callback):
+    """Writes a line for each epoch: its number and its metrics. A run that goes on adds to the file, whose lines of
+    epochs that are done once more are dropped."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.rows: list[dict[str, Any]] = []
+
+    def begin(self, model: Model) -> None:
+        self.rows = []
+        if model.training.epochs and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = cast("list[dict[str, Any]]", list(csv.DictReader(file)))
+            self.rows = [row for row in rows if str(row.get("epoch")).isdigit()]
+            self.rows = [row for row in self.rows if int(row["epoch"]) <= model.training.epochs]
+
+    def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
+        self.rows.append({"epoch": model.training.epochs, **metrics})
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with replaced(self.path) as file:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+            file.write(text.getvalue().encode())
+
+
+def callbacks_of(given: Iterable[object]) -> list[Callback]:
+    """Raises ModelError for what is neither a callback nor a function."""
+    result: list[Callback] = []
+    for one in given:
+        if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
+            raise ModelError(
+                f"{one!r} is no callback", about="callbacks",
+                fix="give cr.EarlyStopping(patience=5), or a function of (model, metrics)",
+            )
+        result.append(one if isinstance(one, Callback) else _Function(cast(Any, one)))
+    return result
+
+
+def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Those that save come last, so that they save what the others remember of the epoch."""
+    return sorted(callbacks, key=lambda one: isinstance(one, Checkpoint))
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=5")
+    return value

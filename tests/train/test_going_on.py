@@ -1,0 +1,287 @@
+"""Training goes on: in further calls, after Ctrl-C, through a file; the bits are those of one call that never ended."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.optim.named import OPTIMIZERS
+from chainrule.train.atomic import replaced
+
+RULES: dict[str, cr.Optimizer] = {
+    **OPTIMIZERS,
+    "cosine": cr.Adam(cr.cosine(1e-2, steps=30)),
+    "warm up": cr.SGD(cr.warm_up(cr.step_decay(0.1, every=7), steps=5), momentum=0.9, clip_norm=1.0),
+}
+STEPS = 5  # of an epoch: 76 samples of 96 are trained on, 16 in a batch
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(96, 6)).astype(np.float32), rng.integers(0, 3, 96)
+
+
+def model() -> cr.Sequential:
+    """One with masks that are drawn and statistics that are kept."""
+    return cr.Sequential(
+        cr.Input(6), cr.Dense(5), cr.BatchNorm(), cr.Tanh(), cr.Dropout(0.3), cr.Dense(3), loss="softmax_cross_entropy"
+    )
+
+
+def differing(one: cr.Model, other: cr.Model) -> list[str]:
+    """The parameters and states that have not the same bits."""
+    pairs = {**one.parameters, **one.states}, {**other.parameters, **other.states}
+    return [name for name in pairs[0] if pairs[0][name].tobytes() != pairs[1][name].tobytes()]
+
+
+def fitted(made: cr.Model, data: tuple[Any, Any], epochs: int = 6, **options: Any) -> cr.History:
+    options = {"batch_size": 16, "validation_split": 0.2, "verbose": False, "executor": "numpy"} | options
+    return made.fit(*data, epochs=epochs, **options)
+
+
+class Stop(cr.Callback):
+    """Ctrl-C after so many steps."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+
+    def on_steps(self, model: cr.Model) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def ctrl_c() -> Any:
+    """Whatever the process does with SIGINT, as in a background job, here it is Python's own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("rule", "stop"), [*((rule, 7) for rule in RULES), ("cosine", 0), ("cosine", STEPS)])
+@pytest.mark.usefixtures("ctrl_c")
+def test_what_is_cut_in_two_is_what_is_done_at_once(
+    rule: str, stop: int, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """By two calls, in the midst of an epoch or at its end by Ctrl-C, and each time through a file."""
+    whole, parts = model(), model()
+    wanted = fitted(whole, data, optimizer=RULES[rule])
+    if stop:
+        found = fitted(parts, data, optimizer=RULES[rule], callbacks=[Stop(stop)])
+        assert found.interrupted and parts.training.steps == stop
+    else:
+        found = fitted(parts, data, 2, optimizer=RULES[rule])
+    assert differing(whole, parts)
+    parts.save(tmp_path / "m.safetensors")
+    parts = cr.load(tmp_path / "m.safetensors")
+    more = fitted(parts, data, 4, resume=bool(stop))
+    assert differing(whole, parts) == []
+    assert (more.epochs if stop else found.epochs + more.epochs) == wanted.epochs
+    assert not more.interrupted
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_native_code_goes_on_as_numpy_does(data: tuple[np.ndarray, np.ndarray]) -> None:
+    whole, parts = model(), model()
+    fitted(whole, data, optimizer="adam", executor="native")
+    fitted(parts, data, optimizer="adam", executor="native", callbacks=[Stop(8)])
+    assert parts.training.steps == 8
+    fitted(parts, data, resume=True, executor="native")
+    assert differing(whole, parts) == []
+    fitted(parts, data, 1, executor="native")
+    assert differing(whole, parts)
+
+
+def test_a_loop_of_single_epochs_draws_other_orders_and_masks(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made = model()
+    losses = [fitted(made, data, 1, optimizer=cr.SGD(1e-30)).loss[0] for _ in range(3)]
+    assert len(set(losses)) == 3
+
+
+def test_another_optimizer_begins_anew_and_says_so(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made, fresh = model(), model()
+    fitted(made, data, 1, optimizer="adam")
+    fitted(made, data, 1, optimizer=cr.Adam())
+    assert made.training.epochs == 2
+    for name, array in made.parameters.items():
+        fresh.parameters[name] = array
+    for name, array in made.states.items():
+        fresh.states[name] = array
+    with pytest.warns(RuntimeWarning, match="begins anew"):
+        fitted(made, data, 1, optimizer="sgd")
+    fitted(fresh, data, 1, optimizer="sgd")
+    assert made.training.epochs == 1 and differing(made, fresh) == []
+    fitted(made, data, 1, restart=True)
+    fitted(fresh, data, 1)
+    assert made.training.epochs == 1 and differing(made, fresh)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_epoch_that_was_begun_over_other_rows_begins_anew_and_says_so(data: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = data
+    made = model()
+    fitted(made, data, optimizer="adam", callbacks=[Stop(7)])
+    assert made.training.done == 2
+    with pytest.warns(RuntimeWarning, match="rows or batches"):
+        fitted(made, (x + 1, y), 1)
+    assert made.training.steps == 7 + STEPS and made.training.epochs == 2
+
+
+def test_resume_of_what_was_not_interrupted_is_a_call_as_any_other(data: tuple[np.ndarray, np.ndarray]) -> None:
+    whole, other = model(), model()
+    fitted(whole, data)
+    first = fitted(other, data, resume=True)
+    assert differing(whole, other) == []
+    assert fitted(other, data, resume=True) is first and differing(whole, other) == []
+
+
+def test_a_batch_at_a_time_goes_on_from_step_to_step(data: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = data
+    made, other = model(), model()
+    for step in range(3):
+        rows = slice(32 * step, 32 * step + 32)
+        told = made.train_on_batch(x[rows], y[rows], optimizer="adam", executor="numpy")
+        assert set(told) == {"loss", "accuracy"}
+    assert made.training.steps == 3
+    fitted(other, data, 1, optimizer="adam", batch_size=32, shuffle=False, validation_split=None)
+    assert differing(made, other) == []
+
+
+# Callbacks
+
+
+def test_patience_ends_a_run_and_the_best_parameters_come_back(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made, values = model(), list[dict[str, np.ndarray]]()
+
+    def keep(model: cr.Model, metrics: Any) -> None:
+        values.append({name: np.array(array) for name, array in model.parameters.items()})
+
+    history = fitted(made, data, 60, optimizer=cr.SGD(0.5), patience=3, callbacks=[keep])
+    best = int(np.argmin(history.val_loss))
+    assert history.stopped == "EarlyStopping" and len(history.loss) == best + 4 < 60
+    assert all((made.parameters[name] == array).all() for name, array in values[best].items())
+    other = model()
+    fitted(other, data, 60, optimizer=cr.SGD(0.5), patience=3, restore_best=False)
+    assert all((other.parameters[name] == array).all() for name, array in values[-1].items())
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_callbacks_go_on_with_what_they_remember(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    def callbacks(name: str, *more: Any) -> list[Any]:
+        plateau = cr.ReduceOnPlateau(0.5, patience=1, monitor="loss")
+        return [cr.Checkpoint(tmp_path / name, every=4), plateau, cr.EarlyStopping(8), *more]
+
+    whole, parts = model(), model()
+    wanted = fitted(whole, data, 20, optimizer=cr.SGD(1.0), callbacks=callbacks("whole"))
+    assert whole.training.factor < 1
+    fitted(parts, data, 20, optimizer=cr.SGD(1.0), callbacks=callbacks("parts", Stop(43)))
+    parts = cr.load(tmp_path / "parts")
+    assert parts.training.steps == 40
+    found = fitted(parts, data, resume=True, callbacks=callbacks("parts"))
+    assert differing(whole, parts) == [] and found.epochs == wanted.epochs
+    assert parts.training.factor == whole.training.factor and found.stopped == wanted.stopped
+
+
+def test_the_log_has_one_line_an_epoch_however_often_the_run_began(
+    data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    made, path = model(), tmp_path / "log.csv"
+    fitted(made, data, 2, callbacks=[cr.CSVLogger(path)])
+    made.save(tmp_path / "m")
+    fitted(made, data, 2, callbacks=[cr.CSVLogger(path)])
+    history = fitted(cr.load(tmp_path / "m"), data, 3, callbacks=[cr.CSVLogger(path)])
+    rows = list(csv.DictReader(path.open()))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
+    assert [float(row["val_loss"]) for row in rows[2:]] == history.val_loss
+
+
+def test_a_run_is_saved_at_its_best_epoch_only(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    made = model()
+    history = fitted(made, data, 30, optimizer=cr.SGD(0.5), callbacks=[cr.Checkpoint(tmp_path / "m", best=True)])
+    best = int(np.argmin(history.val_loss))
+    assert best < 29 and cr.load(tmp_path / "m").training.epochs == best + 1
+
+
+def test_a_loss_that_is_not_finite_says_where_that_began(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made = cr.Sequential(cr.Input(6), cr.Dense(4), cr.Dense(3), loss="softmax_cross_entropy")
+    made.parameters["dense2.W"] = np.full((3, 4), 3e38, np.float32)
+    with pytest.raises(cr.ModelError, match=r"it began with dense2\.u of dense2"):
+        fitted(made, data, 1)
+
+
+BAD: dict[str, Callable[[], Any]] = {
+    "callback": lambda: fitted(model(), (np.zeros((9, 6)), np.zeros(9, int)), callbacks=[3]),
+    "class": lambda: fitted(model(), (np.zeros((9, 6)), np.zeros(9, int)), callbacks=[cr.EarlyStopping]),
+    "metric": lambda: fitted(
+        model(), (np.zeros((9, 6)), np.zeros(9, int)), validation_split=None,
+        callbacks=[cr.EarlyStopping(monitor="val_loss")],
+    ),
+    "patience": lambda: cr.EarlyStopping(0),
+    "factor": lambda: cr.ReduceOnPlateau(1.5),
+    "best": lambda: cr.Checkpoint("m", every=3, best=True),
+    "never": lambda: model().training,
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_mistake_is_an_error_with_its_fix(what: str) -> None:
+    with pytest.raises(cr.ModelError) as caught:
+        BAD[what]()
+    assert caught.value.fix
+
+
+# Files
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "fdopen", "chmod"])
+def test_a_file_that_cannot_be_replaced_stays(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever operation fails: a disk that is full, a process that is killed."""
+    made, path = model(), tmp_path / "m.safetensors"
+    made.save(path)
+    before = path.read_bytes()
+
+    def fail(*given: Any, **options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="No space left"):
+            made.save(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions_and_its_link(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    with replaced(link) as file:
+        file.write(b"new")
+    assert link.is_symlink() and real.read_text() == "new" and real.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_bit_that_is_flipped_anywhere_is_seen(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    made, path = model(), tmp_path / "m.safetensors"
+    fitted(made, data, 1)
+    made.save(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(whole), 60):
+        bad = bytearray(whole)
+        bad[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bad)
+        with pytest.raises(cr.ModelError):
+            cr.load(path)
+    for length in rng.integers(0, len(whole), 20):
+        path.write_bytes(whole[:length])
+        with pytest.raises(cr.ModelError):
+            cr.load(path)
