@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import chainrule as cr
-from chainrule import cli
+from chainrule import arguments, cli
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.train import models, progress, tune
 from chainrule.train.files import NAMES
@@ -78,7 +79,7 @@ def test_help_has_examples_that_work(command: list[str], capsys: pytest.CaptureF
 
 
 # A model of the README's own is tested beside it.
-WRITTEN = cli.EXAMPLES + cli.DERIVE_EXAMPLES + README
+WRITTEN = arguments.EXAMPLES + arguments.DERIVE_EXAMPLES + README
 EXAMPLES = [e for e in re.findall(r"^ {2,}chainrule (derive .*)$", WRITTEN, re.MULTILINE) if ".toml" not in e]
 
 
@@ -271,14 +272,14 @@ def test_numbers_are_learnt_by_a_model_file(tmp_path: Path, capsys: pytest.Captu
     )
     assert run("train", "diabetes", "--model", str(file), "--standardise", "--save", saved, "--limit", "50") == 0
     out, err = capsys.readouterr()
-    assert re.search(r"^held-out loss [\d.]+ on 89 samples$", out, re.MULTILINE)
+    assert re.search(r"^held-out R² [\d.-]+, mean absolute error [\d.]+, loss [\d.]+ on 89 samples", out, re.MULTILINE)
     assert "epoch 2/2" in err
     assert run("predict", saved, "diabetes", "-o", str(tmp_path / "p.csv")) == 0
     lines = (tmp_path / "p.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "output 1"
     assert len(lines) == 90
-    assert run("train", "diabetes") == 2
-    assert "mean_squared_error" in capsys.readouterr().err
+    assert run("train", "diabetes", "--model", "neuron") == 2
+    assert "ends with a sigmoid" in capsys.readouterr().err
 
 
 def test_samples_are_reshaped_where_that_is_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,7 +323,7 @@ def test_ctrl_c_in_training_saves_what_was_learnt(
 
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "mlp-textbook"])
 def test_every_built_in_model_is_named_and_summed_up(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert name in cli.BUILT_IN.split(", ")
+    assert name in arguments.BUILT_IN.split(", ")
     assert run("summary", name) == 0
     assert "total" in capsys.readouterr().out
 
@@ -341,9 +342,9 @@ def test_a_models_file_is_derived_and_summed_up(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_choices_are_those_of_the_library() -> None:
-    assert cli.OPTIMIZERS == tuple(OPTIMIZERS)
-    assert cli.SCHEDULES == models.SCHEDULES
-    assert set(cli.DATA.split(";")[0].split(", ")) == set(NAMES)
+    assert arguments.OPTIMIZERS == tuple(OPTIMIZERS)
+    assert arguments.SCHEDULES == models.SCHEDULES
+    assert set(arguments.DATA.split(";")[0].split(", ")) == set(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -430,7 +431,7 @@ def test_bad_data_and_models_are_one_sentence_and_exit_code_2(
 
 @pytest.mark.parametrize(
     ("labels", "says"),
-    [("0 0 0 0 0 0", "a single class"), ("-1 0 1 -1 0 1", "the label -1, but classes are numbered from 0")],
+    [("0 0 0 0 0 0", "a single class")],
 )
 def test_labels_that_are_no_classes_are_named(
     labels: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -448,3 +449,111 @@ def test_derive_with_a_check_ends_with_the_certificate(capsys: pytest.CaptureFix
     assert "The certificate" in capsys.readouterr().out
     assert run("derive", "neuron", "--verify", "--lang", "zh", "--detail", "brief") == 0
     assert "校验证书" in capsys.readouterr().out
+
+
+# Tables
+
+PEOPLE = "sex,age,city,note,bought\n" + "".join(
+    f"{'fm'[i % 2]},{'' if i % 9 == 0 else 20 + i % 30},{('Rome', 'Oslo', 'Bern')[i % 3]},person {i},"
+    f"{'yes' if i % 6 == 1 else 'no'}\n"
+    for i in range(120)
+)
+
+
+def test_a_table_of_texts_and_gaps_is_trained_on_with_no_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, saved = tmp_path / "t.csv", str(tmp_path / "m.safetensors")
+    table.write_text(PEOPLE, encoding="utf-8")
+    assert run("train", str(table), "--epochs", "40", "--save", saved) == 0
+    out = capsys.readouterr().out
+    assert "120 samples; 5 inputs from columns: 1 of numbers and 2 of texts; target bought: 2 classes, no 100" in out
+    assert "note: note has a text of its own in most rows" in out
+    assert "note: age: 14 of 120 are missing, taken for the median" in out
+    found = re.search(r"held-out balanced accuracy (\S+)%, accuracy \S+% .*the most frequent class alone: 83.33%", out)
+    assert found
+    assert float(found[1]) > 90
+
+    # Another order, no target, and a value that nothing is known of.
+    new = tmp_path / "new.csv"
+    new.write_text("city,note,sex,age\nOslo,x,m,21\nRome,y,f,\n", encoding="utf-8")
+    assert run("predict", saved, str(new)) == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["class", "yes", "no"]
+    assert run("evaluate", saved, str(table)) == 0
+    assert "balanced accuracy" in capsys.readouterr().out
+    new.write_text("city,sex\nOslo,m\n", encoding="utf-8")
+    assert run("predict", saved, str(new)) == 2
+    assert "no column 'age', which the model takes" in capsys.readouterr().err
+
+
+def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, saved = tmp_path / "t.csv", str(tmp_path / "m.safetensors")
+    rows = "".join(f"{i % 17},{i % 5 * 1000},{5000.5 + 300 * (i % 17) - i % 5}\n" for i in range(150))
+    table.write_text("a,b,price\n" + rows, encoding="utf-8")
+    assert run("train", str(table), "--save", saved, "--optimizer", "sgd") == 0
+    out = capsys.readouterr().out
+    found = re.search(r"held-out R² (\S+), mean absolute error (\S+), .*the mean alone: mean absolute error (\S+)", out)
+    assert found
+    assert float(found[1]) > 0.9 and float(found[2]) < float(found[3])
+    assert run("predict", saved, str(table)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "price"
+    assert abs(float(lines[1]) - 5000.5) < 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--drop", "sex,city", "--kind", "classes"], "1 inputs from column: 1 of numbers"),
+        (["--columns", "sex"], "1 inputs from column: 1 of texts"),
+        (["--target", "city"], "target city: 3 classes"),
+        (["--target", "age"], "target age: numbers from 20 to 49"),
+        (["--separator", ",", "--header", "--missing", "Rome"], "city: 40 of 120 are missing"),
+    ],
+)
+def test_options_of_a_table(
+    options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text(PEOPLE, encoding="utf-8")
+    assert run("train", str(tmp_path / "t.csv"), "--epochs", "1", *options) == 0
+    assert says in capsys.readouterr().out
+
+
+def test_missing_values_are_refused_as_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.csv").write_text(PEOPLE, encoding="utf-8")
+    assert run("train", str(tmp_path / "t.csv"), "--missing", "refuse") == 2
+    assert "line 2, column 2 (age)" in capsys.readouterr().err
+
+
+def test_nothing_from_a_file_or_an_argument_steers_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    steer = "\x1b]0;owned\x07\u202e"
+    Path("t.csv").write_text(f"a{steer},b,y\n" + f"1,2.5,u{steer}\n3,4,v\n" * 10, encoding="utf-8")
+    Path("m.toml").write_text('input = [2]\n[[layers]]\ntype = "De\\u001b[31mnse"\n', encoding="utf-8")
+    save_file({f"W{steer}": np.ones(2, np.float32)}, "odd.safetensors", {"chainrule": f'{{"version": "{steer}"}}'})
+    runs = [
+        ["train", "t.csv", "--epochs", "1", "--save", "m.safetensors"],
+        ["train", "t.csv", "--target", steer],
+        ["train", f"{steer}.csv"],
+        ["summary", "m.toml"],
+        ["summary", "odd.safetensors"],
+        ["derive", f"y[n] = {steer}"],
+        ["train", "digits", f"--{steer}"],
+        ["train", "digits", "--rate", steer],
+        [steer],
+        ["evaluate", "m.safetensors", "t.csv"],
+    ]
+    for command in runs:
+        run(*command)
+        told = capsys.readouterr()
+        assert told.out or told.err
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(told.out + told.err), command
+
+
+def test_a_wrong_option_points_to_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "digits", "--lr", "3") == 2
+    assert "unknown '--lr': did you mean --rate? (see chainrule train --help)" in capsys.readouterr().err

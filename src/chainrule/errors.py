@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+# What steers a terminal or turns the direction of its text; lines and tabs are left.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text with what is no character of its own shown as Python writes it."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
 
 class ChainruleError(Exception):
     """Base of every error that chainrule raises for a user's mistake.
@@ -10,9 +20,9 @@ class ChainruleError(Exception):
     """
 
     def __init__(self, problem: str, *, about: object = None, fix: str = "") -> None:
-        self.problem, self.about, self.fix = problem, about, fix
-        text = problem if about is None else f"{problem}\n  in: {about}"
-        super().__init__(f"{text}\n  fix: {fix}" if fix else text)
+        self.problem, self.about, self.fix = printable(problem), about, printable(fix)
+        text = self.problem if about is None else f"{self.problem}\n  in: {printable(str(about))}"
+        super().__init__(f"{text}\n  fix: {self.fix}" if fix else text)
 
 
 class EquationError(ChainruleError, ValueError):

@@ -92,8 +92,8 @@ def test_without_a_name_it_is_descent_with_momentum() -> None:
     ("value", "says"),
     [
         ("adamm", "did you mean 'adam'"),
-        ("Adam", "did you mean 'adam'"),
-        ("RMSprop", "did you mean 'rmsprop'"),
+        ("Adm", "did you mean 'adam'"),
+        ("RMSpop", "did you mean 'rmsprop'"),
         ("lbfgs", "choose from sgd, nesterov, adam"),
         (cr.Adam, r"call it: cr\.Adam\(\)"),
         (3, "a name or an object"),

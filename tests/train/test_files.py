@@ -155,7 +155,7 @@ def test_an_npz_file_comes_back(tmp_path: Path, names: tuple[str, str]) -> None:
     np.testing.assert_array_equal(data.y, y)
     assert data.x_test is not None
     np.testing.assert_array_equal(data.x_test, x[:2])
-    np.testing.assert_array_equal(read_samples(path, 3), x[:2])
+    np.testing.assert_array_equal(read_samples(path, None, 3), x[:2])
 
 
 def test_images_of_bytes_in_an_npz_file_are_scaled_and_columns_of_bytes_are_not(tmp_path: Path) -> None:
@@ -186,6 +186,7 @@ PAIR = np.arange(2)
         ({"a": NAN}, "no array x, only a"),
         ({"x": PAIR, "y": PAIR}, "shape (2,)"),
         ({"x": NAN[:1]}, "no array y"),
+        ({"x": NAN[:0], "y": PAIR[:0]}, "no samples"),
         ({"x": NAN[:1], "y": PAIR}, "1 samples and y has 2"),
         ({"x": NAN[:1], "y": PAIR[:1], "x_test": NAN[:1]}, "only one of x_test and y_test"),
         ({"x": NAN[:1], "y": PAIR[:1], "x_test": np.zeros((1, 3)), "y_test": PAIR[:1]}, "(3,)"),
@@ -243,11 +244,10 @@ def test_texts_in_the_target_are_classes_in_sorted_order(tmp_path: Path, change:
 
 @pytest.mark.parametrize("target", ["long", 1, "1", -3])
 def test_the_target_is_a_column_by_name_or_number(tmp_path: Path, target: str | int) -> None:
-    path = write(tmp_path / "a.csv", "long,wide,high\n1,2,3\n4,5,6\n")
+    path = write(tmp_path / "a.csv", "long,wide,high\n1.5,2,3\n4,5,6\n")
     data = cr.read_data(path, target=target)
     assert data.x.tolist() == [[2, 3], [5, 6]]
-    assert data.y.tolist() == [1, 4]
-    assert data.y.dtype == np.int64
+    assert data.y.tolist() == [1.5, 4]
     assert data.classes is None
 
 
@@ -261,17 +261,17 @@ def test_a_table_comes_back_to_the_last_bit(tmp_path: Path) -> None:
 
 def test_a_table_without_names_has_its_first_line_among_the_samples(tmp_path: Path) -> None:
     assert len(cr.read_data(write(tmp_path / "a.csv", "1,2,rose\n3,4,tulip\n")).x) == 2
-    path = write(tmp_path / "b.csv", "0,1,label\n3,4,7\n")
-    assert cr.read_data(path, header=True).y.tolist() == [7]
+    path = write(tmp_path / "b.csv", "0,1,label\n3,4,7.5\n")
+    assert cr.read_data(path, header=True).y.tolist() == [7.5]
     assert "which is no number" in error(path, header=False)
 
 
 def test_samples_to_predict_for_need_no_target(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "a,b\n1,2\n3,4\n")
-    assert read_samples(path, 2).tolist() == [[1, 2], [3, 4]]
-    assert read_samples(path, 1).tolist() == [[1], [3]]
-    assert read_samples(path, 2, target="a").tolist() == [[2], [4]]
-    assert read_samples(write(tmp_path / "train-images-idx3-ubyte", GOOD), 20).shape == (6, 4, 5)
+    assert read_samples(path, None, 2).tolist() == [[1, 2], [3, 4]]
+    assert read_samples(path, None, 1).tolist() == [[1], [3]]
+    assert read_samples(path, None, 2, target="a").tolist() == [[2], [4]]
+    assert read_samples(write(tmp_path / "train-images-idx3-ubyte", GOOD), None, 20).shape == (6, 4, 5)
 
 
 @pytest.mark.parametrize(
@@ -280,16 +280,12 @@ def test_samples_to_predict_for_need_no_target(tmp_path: Path) -> None:
         ("a,b,c\n1,2,3\n4,5\n", ["line 3", "2 cells", "has 3"]),
         ("a,b,c\n1,2,3\n4,5,6,7\n", ["line 3", "4 cells"]),
         ("a,b,c\n1,2,3\n4,five,6\n", ["line 3", "column 2 (b)", "'five'", "no number"]),
-        ("a,b,c\n1,2,3\n4,,6\n", ["line 3", "column 2 (b)", "is empty"]),
-        ("a,b,c\n1,2,3\n4,nan,6\n", ["line 3", "column 2 (b)", "nan", "not finite"]),
         ("a,b,c\n1,2,3\n4,-inf,6\n", ["line 3", "-inf"]),
-        ("a,b,c\n1,1_0,3\n", ["line 2", "'1_0'"]),
-        ("a,b,c\n1,2,3\n4,5,\n", ["line 3", "column 3 (c)", "is empty"]),
-        ("a,b,c\n1,2,3\n4,5,nan\n", ["line 3", "column 3 (c)", "not finite"]),
+        ("a,b,c\n1,1_0,3\n" + "1,10,3\n" * 30, ["line 2", "'1_0'"]),
         ("a,b,c\n1,2,3\n4,5,6\n7,8,x\n", ["line 4", "column 3 (c)", "'x'", "2 others"]),
         ("1,2,3\n4,five,6\n", ["line 2", "column 2 of", "'five'"]),
         ("", ["empty"]),
-        ("a,b,c\n", ["only line 1"]),
+        ("a,b,c\n", ["only one line"]),
         ("1\n2\n", ["one column"]),
         ('a,b\n1,"2\n', ["no table"]),
     ],
@@ -410,23 +406,3 @@ def test_the_layer_does_what_the_standardiser_does(shape: tuple[int, ...], tmp_p
     np.testing.assert_array_equal(model.states["standardise1.mean"], fitted.mean)
     model.save(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(cr.load(tmp_path / "m.safetensors").predict(x), model.predict(x))
-
-
-@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "a.npz", "a.csv"])
-def test_a_file_damaged_at_random_is_read_or_refused(tmp_path: Path, name: str) -> None:
-    whole = io.BytesIO()
-    np.savez_compressed(whole, x=RNG.random((5, 3)), y=np.arange(5))
-    packed = gzip.compress(GOOD, mtime=0)
-    good = {"train-images-idx3-ubyte": packed, "a.npz": whole.getvalue(), "a.csv": FLOWERS.encode()}[name]
-    write(tmp_path / "train-labels-idx1-ubyte", idx(LABELS))
-    rng, refused = np.random.default_rng(1), 0
-    for _ in range(300):
-        bad = bytearray(good)
-        for place in rng.integers(0, len(bad), rng.integers(1, 4)):
-            bad[place] = rng.integers(0, 256)
-        path = write(tmp_path / name, bytes(bad[: None if rng.random() < 0.7 else int(rng.integers(0, len(bad)))]))
-        try:
-            cr.read_data(path)
-        except cr.DataError:
-            refused += 1
-    assert refused > 100

@@ -145,10 +145,10 @@ class _Reader:
     def power(self, base: ast.expr, exponent: ast.expr, scope: Scope) -> Expr:
         value = self.source.rational(exponent)
         if value is None:
-            self.error(
-                f"the exponent {self.source.cut(exponent)} is no number",
-                "exponents are constant: x**2, x**(1/2); write exp(y*log(x)) for x to the power y",
-            )
+            written, fix = self.source.cut(exponent), "write exp(y*log(x)) for x to the power y"
+            if isinstance(base, ast.Name) and base.id == "e":
+                fix = f"write exp({written})"
+            self.error(f"the exponent {written} is no number", f"exponents are constant: x**2, x**(1/2); {fix}")
         if abs(value) > MAX_POWER:
             self.error(f"the exponent {shorten(str(value), 20)} is beyond ±{MAX_POWER}")
         return Power(self.expression(base, scope), value)

@@ -21,7 +21,22 @@ MAX_DECIMAL_EXPONENT = 400
 _NUMBER = re.compile(r"(?<![\w.])\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)?")
 _EXPONENT = re.compile(r"[eE]([+-]?\d+)$")
 _PRIVATE = re.compile(r"(?:(?<![\w.])|(?<=\w\.))_\w*")
-_KINDS = {"ListComp": "comprehension", "GeneratorExp": "comprehension", "JoinedStr": "f-string"}
+_KINDS = {"ListComp": "a comprehension", "GeneratorExp": "a comprehension", "JoinedStr": "an f-string"}
+# What people try, as they wrote it, and what says it here.
+_TRIED: dict[str, tuple[str, str]] = {
+    "BitXor": ("^", "a power is written x**2"),
+    "MatMult": ("@", "a product of matrices is a sum over the index that they share: sum[l](W[k, l]*x[n, l])"),
+    "Mod": ("%", ""),
+    "FloorDiv": ("//", "a quotient is written x/2"),
+    "BitAnd": ("&", "both is a product of brackets: [a > 0]*[b > 0]"),
+    "BitOr": ("|", "either is max([a > 0], [b > 0])"),
+    "IfExp": ("if", "a case is a bracket, 1 where it holds and else 0: [x[n] > 0]*x[n]"),
+    "Compare": ("a comparison", "a comparison stands in brackets, 1 where it holds and else 0: [x[n] > 0]"),
+    "BoolOp": ("and, or", "both is a product of brackets, either is their max: [a > 0]*[b > 0]"),
+    "Lambda": ("lambda", ""),
+    "Not": ("not", "not is 1 minus a bracket: 1 - [a > 0]"),
+    "Invert": ("~", "not is 1 minus a bracket: 1 - [a > 0]"),
+}
 T = TypeVar("T")
 
 
@@ -96,8 +111,10 @@ class Source:
                 f"attribute access is no part of the language: {self.cut(node)}",
                 "a dotted name is a tensor's only where that tensor is declared",
             )
-        kind = type(node).__name__
-        self.error(f"{_KINDS.get(kind, kind.lower())} is no part of the language: {self.cut(node)}")
+        operation = node.op if isinstance(node, (ast.BinOp, ast.UnaryOp)) else node
+        kind = type(operation).__name__
+        what, fix = _TRIED.get(kind, (_KINDS.get(kind, kind.lower()), ""))
+        self.error(f"{what} is no part of the language: {self.cut(node)}", fix)
 
     # Excerpts
 

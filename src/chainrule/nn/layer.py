@@ -28,6 +28,7 @@ from chainrule.ir.program import State as ProgramState
 from chainrule.ir.source import checked_text, shorten
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.text import Line, clash, extents, number, penalty, plain, read, whole, with_options
+from chainrule.options import called
 
 Shape = tuple[Extent, ...]
 
@@ -110,10 +111,7 @@ class Layer:
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
         layer = super().__new__(cls)
         signature = inspect.signature(cls.__init__)
-        try:
-            bound = signature.bind(layer, *args, **kwargs)
-        except TypeError as error:
-            raise ModelError(f"{cls.__name__}: {error}", about=cls.__name__, fix=_usage(cls, signature)) from None
+        bound = called(cls.__name__, signature, (layer, *args), kwargs)
         values = dict(list(bound.arguments.items())[1:])
         layer.config = {}
         for name, value in values.items():
@@ -202,13 +200,6 @@ def _check_declared(name: str, initial: object, kept: object) -> None:
                     f"`{what}` names what a layer has, each with how it starts, not {shorten(odd, 60)}",
                     about=name, fix=f"write {what} = {example}",
                 )
-
-
-def _usage(cls: type[Layer], signature: inspect.Signature) -> str:
-    return (
-        f"write {cls.__name__}({', '.join(str(p) for p in list(signature.parameters.values())[1:])}); "
-        "an activation is a layer of its own, as in cr.Sigmoid()"
-    )
 
 
 @dataclass(frozen=True)

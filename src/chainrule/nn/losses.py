@@ -1,7 +1,8 @@
 """Losses: equations over the last layer's output `u` and the target `t`, of one shape (N, …).
 
 e[n] is the loss of sample n, and the model takes the mean of the samples, or of w[n]·e[n] where samples have weights.
-Where a loss works on logits its link turns them into the probabilities that `predict` gives. The link's equation is
+Where a loss works on logits its link turns them into the probabilities that `predict` gives; where it works on
+standardised numbers, into numbers of the targets' own size. The link's equation is
 part of the program, so a derivation can reuse its value.
 
 Sources: Huber, Ann. Math. Statist. 35 (1964), eq. 3.7; Kullback & Leibler, Ann. Math. Statist. 22 (1951), eq. 2.2;
@@ -112,9 +113,28 @@ def half_squared_error() -> Loss:
     return Loss("half_squared_error", _square, "1/2 * sum")
 
 
-def mean_squared_error() -> Loss:
-    """The mean of (u − t)² over a sample's outputs."""
-    return Loss("mean_squared_error", _square)
+def mean_squared_error(mean: float = 0.0, deviation: float = 1.0) -> Loss:
+    """The mean of (u − t)² over a sample's outputs. With a `mean` m and a `deviation` d of the targets it is that of
+    (u − (t − m)/d)², and the model predicts d·u + m: it learns numbers of any size as if they were standardised.
+
+    Raises ModelError unless the deviation is positive.
+    """
+    name = "mean_squared_error"
+    m, d = number("mean", mean, name), number("deviation", deviation, name)
+    if d <= 0:
+        raise ModelError(
+            f"deviation must be positive, not {d!r}", about=name, fix=f"write {name}(mean=10.0, deviation=2.5)"
+        )
+    if (m, d) == (0, 1):
+        return Loss(name, _square)
+
+    def term(at: str, k: str, outputs: int) -> str:
+        return f"(u[{at}] - (t[{at}] - ({m!r})) / {d!r})**2"
+
+    def link(at: str, k: str) -> str:
+        return f"p[{at}, {k}] = {d!r} * u[{at}, {k}] + ({m!r})"
+
+    return Loss(name, term, link=link, options=_given(mean=(m, 0), deviation=(d, 1)))
 
 
 def _square(at: str, k: str, m: int) -> str:
@@ -331,6 +351,7 @@ def loss_named(name: str | Loss, options: Mapping[str, Any] | None = None) -> Lo
         raise ModelError(f"a loss is named by a text, not by {name!r}", fix=fix)
     if "=" in name:
         return Loss(name)
+    name = name if name in LOSSES else next((loss for loss in LOSSES if loss == name.lower()), name)
     if name in LOSSES:
         known = signature(LOSSES[name]).parameters
         for option in options or {}:

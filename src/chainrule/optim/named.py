@@ -37,8 +37,8 @@ def optimizer_named(value: object) -> Optimizer:
             f"an optimizer is a name or an object, not {value!r}", about="optimizer",
             fix='write optimizer="adam" or optimizer=cr.Adam(rate=1e-3)',
         )
-    if value in OPTIMIZERS:
-        return OPTIMIZERS[value]
+    if value.lower() in OPTIMIZERS:
+        return OPTIMIZERS[value.lower()]
     near = get_close_matches(value.lower(), OPTIMIZERS, 1, 0.6)
     fix = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(OPTIMIZERS)}"
     raise ModelError(f"unknown optimizer {value!r}", about="optimizer", fix=fix)

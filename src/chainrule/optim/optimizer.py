@@ -20,7 +20,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from fractions import Fraction
-from typing import Any
+from inspect import signature
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -31,6 +32,7 @@ from chainrule.ir.expr import Tensor, derived
 from chainrule.ir.program import Equation, Program, State
 from chainrule.ir.source import MAX_DIGITS
 from chainrule.ir.template import bound
+from chainrule.options import called
 
 Rate = float | Callable[[int], float]
 RATE = Tensor("rate", ())
@@ -55,6 +57,11 @@ class Optimizer(ABC):
     _: KW_ONLY
     clip_value: float | None = None
     clip_norm: float | None = None
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        made = super().__new__(cls)
+        called(cls.__name__, signature(cls.__init__), (made, *arguments), options)
+        return made
 
     def __post_init__(self) -> None:
         for option in fields(self):

@@ -24,6 +24,7 @@ from chainrule.nn.network import Network, assemble, check_inference, needed
 from chainrule.nn.text import penalty
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
+from chainrule.train.columns import Columns, chosen, labelled
 from chainrule.train.feed import WEIGHT, Feed, Rows, Samples
 from chainrule.train.metrics import Metric, confusion, measured, metric_named
 from chainrule.train.parameters import Parameters
@@ -258,6 +259,23 @@ class Assembled:
     def _prediction(self) -> Tensor:
         net = self.network
         return net.inference_logits if net.prediction is net.logits else net.prediction
+
+    @property
+    def columns(self) -> Columns | None:
+        """How the columns of a table become inputs, learnt from the first table that the model is trained on."""
+        return self.feed.columns
+
+    @columns.setter
+    def columns(self, value: Columns | None) -> None:
+        self.feed.columns = value
+
+    def classify(self, x: Samples) -> Array:
+        """The label of each sample, as the targets had them, or the number of its class. Raises ModelError where the
+        model learns numbers."""
+        found = chosen(self.predict(x), self.loss.labels if self.loss else "numbers", self.classes)
+        if found is None:
+            raise ModelError("the model learns numbers, not classes", fix="call model.predict(x)")
+        return labelled(self.columns, self.classes, found)
 
     def logits(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output of the last layer, before the loss's link."""

@@ -22,6 +22,7 @@ from chainrule.nn.network import order
 from chainrule.optim.named import Unknown, restored_optimizer, saved_optimizer
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.atomic import replaced
+from chainrule.train.columns import Columns
 from chainrule.train.history import History
 from chainrule.train.model import Model, Path
 from chainrule.train.state import Training
@@ -64,6 +65,7 @@ def to_bytes(model: Model) -> bytes:
         "l2": model.l2,
         "dtype": str(model.dtype),
         "classes": list(model.classes),
+        "columns": model.columns.saved() if model.columns else None,
         "rates": model.rates,
     }
     arrays = {name: np.asarray(array, order="C") for name, array in (*model.parameters.items(), *model.states.items())}
@@ -239,5 +241,7 @@ def _build(
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a class is named by no text")
     model.classes = tuple(names)
+    if architecture.get("columns") is not None:
+        model.columns = Columns.restored(architecture["columns"])
     model.set_rates(architecture["rates"])
     return model

@@ -15,6 +15,7 @@ from chainrule.ir.expr import Tensor
 from chainrule.nn.layer import Input, Node
 from chainrule.nn.losses import Labels, Loss
 from chainrule.nn.network import Network, order
+from chainrule.train.columns import Columns, coded, encoded
 from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.metrics import class_weights
 from chainrule.train.weights import as_weight, without_masked
@@ -58,6 +59,7 @@ class Feed:
     def __init__(self, network: Network, inputs: Sequence[Input], output: Node, loss: Loss | None) -> None:
         self.network, self.nodes, self.output = network, inputs, output
         self.loss = loss
+        self.columns: Columns | None = None
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -86,7 +88,7 @@ class Feed:
                 raise DataError(f"x has the inputs {', '.join(map(str, named))}", fix=f"give {', '.join(names)}")
             several = [named[name] for name in names]
         elif len(tensors) == 1:
-            several = [x]
+            several = [encoded(self.columns, x)]
         elif isinstance(x, (tuple, list)) and len(x) == len(tensors):  # pyright: ignore[reportUnknownArgumentType]
             several = list(x)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         else:
@@ -101,7 +103,7 @@ class Feed:
         """Samples with their targets. Raises ModelError where there is no loss, DataError and ShapeError."""
         loss, shape = self.need_loss(), self.network.logits.shape
         given = self.samples(x, dtype)
-        samples = len(next(iter(given.values())))
+        samples, y = len(next(iter(given.values()))), coded(self.columns, y)
         if weight is not None:
             given[WEIGHT] = as_weight(weight, loss.entries(shape), samples, dtype)
             y = without_masked(y, given[WEIGHT], shape)

@@ -1,5 +1,5 @@
-"""Data sets from files and by name: IDX, NPZ, CSV, scikit-learn's bundled sets, Fashion-MNIST. Files are not trusted:
-nothing is unpickled, and nothing is allocated beyond what a file can hold."""
+"""Data sets from files and by name: IDX, NPZ, tables, scikit-learn's bundled sets, Fashion-MNIST. Files are not
+trusted: nothing is unpickled, and nothing is allocated beyond what a file can hold."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 
 from chainrule.errors import DataError
 from chainrule.ir.source import shorten
+from chainrule.train.columns import Columns, find
 from chainrule.train.data import digits, numbers, split
+from chainrule.train.delimited import is_delimited, read_table
 from chainrule.train.idx import RATIO, read_idx
-from chainrule.train.table import read_csv
+from chainrule.train.learn import FEW, Kind, learn
+from chainrule.train.table import Table
 
 Array = NDArray[Any]
 Source = str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]]
@@ -34,8 +37,15 @@ CLOTHES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
+REFUSE = "refuse"  # what `missing` says to refuse what is missing, in place of texts that stand for it
 _PARTS = {"x": "train-images", "y": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
-_KINDS = "the name of a data set, a folder with IDX files, or a file .csv, .npz or IDX"
+_KINDS = "the name of a data set, a folder with IDX files, or a file .csv, .tsv, .data, .npz or IDX"
+_NAMES = {  # of the arrays in an .npz file, in any case
+    "x": ("x", "x_train", "train_x", "xtrain", "train_images", "train_data", "data", "features", "inputs", "images"),
+    "y": ("y", "y_train", "train_y", "ytrain", "train_labels", "targets", "target", "labels", "label", "outputs"),
+    "x_test": ("x_test", "test_x", "xtest", "test_images", "test_data"),
+    "y_test": ("y_test", "test_y", "ytest", "test_labels"),
+}
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError),
     *(RuntimeError, RecursionError, SyntaxError, TokenError),  # NumPy reads a header through Python's tokens
@@ -45,7 +55,8 @@ _DAMAGED = (
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """Samples `x` and targets `y`, held-out ones where there are any, and the names of the classes where they have
-    names: y holds their places in `classes`."""
+    names: y holds their places in `classes`. `columns` says how the inputs came from a table; `print` says in a line
+    what was understood."""
 
     x: Array
     y: Array
@@ -53,6 +64,30 @@ class DataSet:
     y_test: Array | None = None
     classes: list[str] | None = None
     name: str = ""
+    columns: Columns | None = None
+
+    def __str__(self) -> str:
+        samples, shape = len(self.x) + len(self.x_test if self.x_test is not None else ()), self.x.shape[1:]
+        parts = [f"{samples:,} samples", f"{' × '.join(map(str, shape))} inputs"]
+        goal = "target"
+        if self.columns and self.columns.target:
+            texts = sum(feature.fill is None for feature in self.columns.features)
+            kinds = {"of numbers": len(self.columns.features) - texts, "of texts": texts}
+            of = " and ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+            parts[-1] = f"{shape[0]} inputs from {'column' if len(self.columns.features) == 1 else 'columns'}: {of}"
+            named = "" if self.columns.named else "column "
+            goal = f"target {named}{shorten(self.columns.target.name, 40)}"
+        y = self.y if self.y_test is None else np.concatenate([self.y, self.y_test])
+        if self.classes is None and (y.ndim > 1 or y.dtype.kind == "f"):
+            wide = "" if y.ndim == 1 else f" {' × '.join(map(str, y.shape[1:]))}"
+            parts.append(f"{goal}:{wide} numbers from {y.min():g} to {y.max():g}")
+        else:
+            found, counts = np.unique(y.reshape(-1), return_counts=True)
+            names = self.classes or [str(one) for one in range(int(found.max()) + 1)]
+            each = [f"{shorten(names[int(k)], 20)} {n}" for k, n in zip(found, counts, strict=True)]
+            shown = ", ".join(each[:10]) + (" …" if len(each) > 10 else "")
+            parts.append(f"{goal}: {len(names)} classes, {shown}")
+        return f"{self.name}: {'; '.join(parts)}"
 
     def held_out(self, fraction: float = 0.2, seed: int = 0) -> DataSet:
         """The same with this fraction held out, of every class where y holds classes, unless some is already.
@@ -78,57 +113,120 @@ class DataSet:
         return replace(self, x=self.x[train], y=self.y[train], x_test=self.x[test], y_test=self.y[test])
 
 
-def read_data(source: Source, *, target: str | int | None = None, header: bool | None = None) -> DataSet:
+def read_data(
+    source: Source,
+    *,
+    target: str | int | None = None,
+    header: bool | None = None,
+    columns: Sequence[str | int] | None = None,
+    drop: Sequence[str | int] = (),
+    missing: str | Sequence[str] = (),
+    separator: str | None = None,
+    kind: Kind | None = None,
+) -> DataSet:
     """A data set by its name ("digits", "iris", "wine", "breast-cancer", "diabetes", "fashion-mnist"), or from a
-    file: .csv (numbers; the last column, or `target` by its name or its number from 1, holds what is to be learnt),
-    .npz (x and y, or x_train and y_train; x_test and y_test), a folder with MNIST's four IDX files, one IDX file of
-    images beside its labels, or a pair (images, labels). Images of bytes become float32 in 0 … 1. Texts in the target
-    column of a CSV file become classes in sorted order. `header` says whether a CSV file starts with names, where that
-    cannot be seen: it does if no cell of its first line is a number.
+    file: a table (.csv, .tsv, .data, gzipped or not), .npz (x and y, or x_train and y_train; x_test and y_test), a
+    folder with MNIST's four IDX files, one IDX file of images beside its labels, or a pair (images, labels). Images of
+    bytes become float32 in 0 … 1.
+
+    Of a table, `target` is the column to learn, by its name or its number from 1, the last one unless one is called
+    target, class or label; `columns` are the inputs, all others unless given, without those to `drop`. Numbers are
+    inputs as they are, texts as zeros and ones for each value. Missing numbers become the median, missing texts a value
+    of their own; `missing` gives texts that stand for what is missing, besides those that usually do (nothing, NA, ?,
+    null …), or is "refuse". A target of texts, or of few whole numbers, becomes classes in sorted order, which `kind`
+    decides where that is not wanted: "classes" or "numbers". `header` says whether there are names in the first line,
+    and `separator` what stands between cells, where what stands below it, or in the lines, misleads.
 
     Raises DataError naming the file, the line or array, what was found and the fix; FileNotFoundError as `open` does.
     """
-    if isinstance(source, tuple):
-        data = _pair(Path(source[0]), Path(source[1]))
-        _no_table(target, header, data.name)
-        return data
-    text = fspath(source)
-    if text in NAMES:
-        _no_table(target, header, text)
-        return _fashion() if text == "fashion-mnist" else _bundled(text)
-    path = _existing(text)
-    if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
-        x, y, classes = read_csv(path, target=target, header=header)
-        assert y is not None
-        return DataSet(x, y, classes=classes, name=text)
-    _no_table(target, header, text)
-    if path.is_dir():
-        return _folder(path, text)
-    if path.suffix.lower() == ".npz":
-        return _npz(path)
-    if "idx" in path.name:
-        return _pair(path, _labels_beside(path))
-    raise _unknown(path)
+    options = {"target": target, "header": header, "columns": columns, "drop": drop or None, "missing": missing or None}
+    given = [name for name, value in {**options, "separator": separator, "kind": kind}.items() if value is not None]
+    if not isinstance(source, tuple):
+        text = fspath(source)
+        path = None if text in NAMES else _existing(text)
+        if path is not None and path.is_file() and is_delimited(path):
+            table = _table(path, header, separator, missing)
+            made, table = learn(table, target=target, columns=columns, drop=drop, kind=kind, refuse=missing == REFUSE)
+            return DataSet(
+                made.encode(table), made.target_of(table), classes=list(made.labels) or None, name=text, columns=made
+            )
+        if given:
+            raise _no_table(given, text)
+        if path is None:
+            return _fashion() if text == "fashion-mnist" else _bundled(text)
+        if path.is_dir():
+            return _folder(path, text)
+        if path.suffix.lower() == ".npz":
+            return _npz(path)
+        if "idx" not in path.name:
+            raise DataError(f"{path} is of no known kind", fix=f"give {_KINDS}")
+        source = path, _labels_beside(path)
+    if given:
+        raise _no_table(given, fspath(source[0]))
+    return _pair(Path(source[0]), Path(source[1]))
 
 
-def read_samples(source: Source, columns: int, *, target: str | int | None = None) -> Array:
-    """The samples alone, to predict for: those held out where a data set has some. A CSV file of `columns` columns
-    has no target; an IDX file needs no labels and an .npz file no y."""
+def read_labelled(
+    source: Source, columns: Columns | None, *, header: bool | None = None, separator: str | None = None,
+    missing: str | Sequence[str] = (), target: str | int | None = None,
+) -> DataSet:
+    """Samples and their targets for a model with this mapping: a table's columns as the model knows them."""
+    if columns is None or not columns.features or (path := _delimited(source)) is None:
+        return read_data(source, target=target, header=header, separator=separator, missing=missing)
+    table = _table(path, header, separator, missing, columns)
+    if target is not None and columns.target is not None:
+        known, column = columns.target, find(table, target)
+        return DataSet(columns.encode(table), known.encode(table, column), None, None, list(known.labels or ()) or None,
+                       str(path), columns)
+    return DataSet(
+        columns.encode(table), columns.target_of(table), classes=list(columns.labels) or None, name=str(path),
+        columns=columns,
+    )
+
+
+def read_samples(
+    source: Source, columns: Columns | None, inputs: int, *, header: bool | None = None, separator: str | None = None,
+    missing: str | Sequence[str] = (), target: str | int | None = None,
+) -> Array:
+    """The samples alone, to predict for: those held out where a data set has some. A table needs no target, an IDX
+    file no labels and an .npz file no y. Without a mapping a table of `inputs` columns has no target."""
+    path = _delimited(source)
+    if path is not None:
+        table = _table(path, header, separator, missing, columns)
+        if columns is not None and columns.features:
+            return columns.encode(table)
+        if target is None and len(table.columns) == inputs:
+            return Columns.of_numbers(table).encode(table)
+        made, table = learn(table, target=target)
+        return made.encode(table)
     if not isinstance(source, tuple) and fspath(source) not in NAMES:
         path = _existing(fspath(source))
-        if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
-            return read_csv(path, target=target, columns=columns)[0]
-        _no_table(target, None, str(path))
         if path.is_file() and path.suffix.lower() == ".npz":
             arrays = _arrays(path)
-            for key in ("x_test", "x", "x_train"):
+            for key in ("x_test", "x"):
                 if key in arrays:
-                    return _images(numbers(arrays[key], key, path))
-            raise DataError(f"{path} has no array x, only {_some(arrays)}", fix="write it with np.savez(path, x=x)")
+                    return _images(numbers(arrays[key][1], arrays[key][0], path))
+            raise DataError(f"{path} has no array x, only {_some(path)}", fix="write it with np.savez(path, x=x)")
         if path.is_file() and "idx" in path.name:
             return _images(read_idx(path))
-    data = read_data(source, target=target)
+    data = read_data(source)
     return data.x if data.x_test is None else data.x_test
+
+
+def _delimited(source: Source) -> Path | None:
+    """The file of a table, where it is one."""
+    if isinstance(source, tuple) or fspath(source) in NAMES:
+        return None
+    path = _existing(fspath(source))
+    return path if path.is_file() and is_delimited(path) else None
+
+
+def _table(
+    path: Path, header: bool | None, separator: str | None, missing: str | Sequence[str], columns: Columns | None = None
+) -> Table:
+    words = () if missing == REFUSE else (missing,) if isinstance(missing, str) else tuple(missing)
+    texts = [f.name for f in columns.features if f.fill is None] if columns else ()
+    return read_table(path, header=header, separator=separator, missing=words, texts=texts)
 
 
 def _existing(text: str) -> Path:
@@ -136,8 +234,10 @@ def _existing(text: str) -> Path:
     path = Path(text)
     if "\0" in text:
         raise DataError(f"{text!r} is no path", fix=f"give {_KINDS}")
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return path
+    if path.exists():  # a pipe would be waited for
+        raise DataError(f"{path} is no regular file", fix="save what it gives as a file, and give that")
     if path.suffix or "/" in text:
         raise FileNotFoundError(2, "No such file or directory", text)
     if text.lower() == "mnist":
@@ -151,13 +251,8 @@ def _existing(text: str) -> Path:
     )
 
 
-def _unknown(path: Path) -> DataError:
-    return DataError(f"{path} is of no known kind", fix=f"give {_KINDS}")
-
-
-def _no_table(target: str | int | None, header: bool | None, name: str) -> None:
-    if target is not None or header is not None:
-        raise DataError(f"{name} has no columns with names", fix="target and header are for a CSV file: leave them out")
+def _no_table(given: Sequence[str], name: str) -> DataError:
+    return DataError(f"{name} is no table", fix=f"{', '.join(given)}: for tables alone, so leave it out")
 
 
 def _bundled(name: str) -> DataSet:
@@ -253,56 +348,83 @@ def _images(x: Array) -> Array:
 
 def _npz(path: Path) -> DataSet:
     arrays = _arrays(path)
-    x_name, y_name = ("x", "y") if "x" in arrays else ("x_train", "y_train")
-    for name in (x_name, y_name):
-        if name not in arrays:
+    for key in ("x", "y"):
+        if key not in arrays:
             raise DataError(
-                f"{path} has no array {name if name != 'x_train' else 'x'}, only {_some(arrays)}",
+                f"{path} has no array {key}, only {_some(path)}",
                 fix="write it with np.savez(path, x=x, y=y), and x_test, y_test where there are some",
             )
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise DataError(f"{path} has only one of x_test and y_test", fix="save both, or neither")
-    wanted = (x_name, y_name, "x_test", "y_test")
-    found = {name: numbers(arrays[name], name, path) for name in wanted if name in arrays}
-    for a, b in ((x_name, y_name), ("x_test", "y_test")):
+    names = {key: name for key, (name, _) in arrays.items()}
+    classes = _classes_of(arrays)
+    found = {key: numbers(array, name, path) for key, (name, array) in arrays.items()}
+    for a, b in (("x", "y"), ("x_test", "y_test")):
         if a in found and found[a].ndim < 2:
-            raise DataError(f"{a} in {path} has the shape {found[a].shape}", fix="give one row for each sample")
+            raise DataError(f"{names[a]} in {path} has the shape {found[a].shape}", fix="give one row for each sample")
         if b in found and found[b].dtype.kind == "b":
             found[b] = found[b].astype(np.int64)
+        if b in found and found[b].ndim == 2 and found[b].shape[1] == 1:
+            found[b] = found[b][:, 0]
+        if a in found and not len(found[a]):
+            raise DataError(f"{names[a]} in {path} has no samples", fix="give at least one row")
         if a in found and len(found[a]) != len(found[b]):
             raise DataError(
-                f"{a} in {path} has {len(found[a])} samples and {b} has {len(found[b])}",
+                f"{names[a]} in {path} has {len(found[a])} samples and {names[b]} has {len(found[b])}",
                 fix="give one target for each sample",
             )
     test = found.get("x_test")
-    if test is not None and test.shape[1:] != found[x_name].shape[1:]:
-        raise DataError(f"{path} has samples of {found[x_name].shape[1:]} in {x_name} and {test.shape[1:]} in x_test")
-    return DataSet(
-        _images(found[x_name]),
-        found[y_name],
-        None if test is None else _images(test),
-        found.get("y_test"),
-        name=str(path),
-    )
+    if test is not None and test.shape[1:] != found["x"].shape[1:]:
+        raise DataError(
+            f"{path} has samples of {found['x'].shape[1:]} in {names['x']} and {test.shape[1:]} in {names['x_test']}"
+        )
+    tested = None if test is None else _images(test)
+    return DataSet(_images(found["x"]), found["y"], tested, found.get("y_test"), classes, str(path))
 
 
-def _some(names: Any) -> str:
-    shown = sorted(ascii(name)[1:-1][:40] for name in names)
+def _classes_of(arrays: dict[str, tuple[str, Array]]) -> list[str] | None:
+    """The names of the classes where y holds texts, or few whole numbers that do not count from 0; their places then
+    stand in the arrays."""
+    parts = [key for key in ("y", "y_test") if key in arrays]
+    kinds = {arrays[key][1].dtype.kind for key in parts}
+    whole = np.concatenate([arrays[key][1].reshape(-1) for key in parts])
+    if kinds <= set("US"):
+        texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in whole.tolist()]
+        names, places = np.unique(np.array([text.strip() for text in texts]), return_inverse=True)
+    elif kinds <= set("iu") and arrays["y"][1].ndim == 1:
+        values, places = np.unique(whole, return_inverse=True)
+        counted = not len(values) or (values[0] == 0 and values[-1] < 2 * len(values))
+        if counted or len(values) > FEW or 2 * len(values) > len(whole):
+            return None
+        names = np.array([str(value) for value in values.tolist()])
+    else:
+        return None
+    start = 0
+    for key in parts:
+        name, array = arrays[key]
+        arrays[key] = name, places[start : start + array.size].reshape(array.shape)
+        start += array.size
+    return names.tolist()
+
+
+def _some(path: Path) -> str:
+    with zipfile.ZipFile(path) as archive:
+        shown = sorted(ascii(name.removesuffix(".npy"))[1:-1][:40] for name in archive.namelist())
     return ", ".join(shown[:8]) + (" …" if len(shown) > 8 else "") or "nothing"
 
 
-def _arrays(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz file by name: those that a data set can have. Raises DataError for objects, and where a
-    header promises more than the file holds."""
-    known = ("x", "y", "x_train", "y_train", "x_test", "y_test")
+def _arrays(path: Path) -> dict[str, tuple[str, Array]]:
+    """What an .npz file has of x, y, x_test and y_test: the name there, in any case and among those in use, and the
+    array. Raises DataError for objects, and where a header promises more than the file holds."""
+    found: dict[str, tuple[str, Array]] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-            for name in known:
-                if name in members:
-                    _check_member(archive, members[name], f"{name} in {path}")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in known if name in members}
+            loose = {name.lower(): name for name in reversed(members)}
+            for key, names in _NAMES.items():
+                name = next((loose[name] if name not in members else name for name in names if name in loose), None)
+                if name is not None:
+                    found[key] = name, _member(archive, members[name], f"{name} in {path}", texts=key.startswith("y"))
     except (*_DAMAGED, OSError) as error:
         # A damaged archive can send a reader to before the file's start: an OSError that has no file.
         if isinstance(error, DataError) or (isinstance(error, OSError) and error.filename is not None):
@@ -311,11 +433,13 @@ def _arrays(path: Path) -> dict[str, Array]:
             f"{path} is no .npz file, or a damaged one: {shorten(ascii(str(error))[1:-1], 200)}",
             fix="write it with np.savez(path, x=x, y=y)",
         ) from None
-    return arrays or dict.fromkeys(members, np.zeros(0))
+    return found
 
 
-def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) -> None:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str, *, texts: bool) -> Array:
     fmt = np.lib.format
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{what} is packed as np.savez packs nothing", fix="save it with np.savez_compressed")
     with archive.open(member) as file:
         version = fmt.read_magic(file)
         read = {(1, 0): fmt.read_array_header_1_0, (2, 0): fmt.read_array_header_2_0}.get(version)
@@ -323,7 +447,7 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) 
             raise DataError(f"{what} has the version {version} of NumPy's format", fix="save it with np.savez")
         header = cast(tuple[Sequence[int], bool, np.dtype[Any]], read(file))
         shape, _, dtype = header
-        if dtype.hasobject or dtype.kind not in "biuf":
+        if dtype.hasobject or dtype.kind not in ("biufUS" if texts else "biuf"):
             raise DataError(
                 f"{what} holds {'objects' if dtype.hasobject else dtype}, not numbers",
                 fix="save it as numbers: np.savez(path, x=x.astype(float), y=y.astype(int))",
@@ -334,3 +458,5 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str) 
                 f"{what} should hold {' × '.join(map(str, shape))} values, but the file is too short for them",
                 fix="save it again: it is truncated or damaged",
             )
+    with archive.open(member) as file:
+        return fmt.read_array(file, allow_pickle=False)

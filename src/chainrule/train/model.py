@@ -20,6 +20,7 @@ from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer, is_number
+from chainrule.options import spoken
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
 from chainrule.train.assembled import Assembled
@@ -27,6 +28,7 @@ from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_
 from chainrule.train.feed import Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
+from chainrule.train.learn import learning
 from chainrule.train.metrics import metric_named
 from chainrule.train.progress import progress
 from chainrule.train.runners import (
@@ -104,6 +106,7 @@ class Model(Assembled):
             raise ModelError("the model has not been trained", fix="call fit first")
         return self.trained
 
+    @spoken
     def fit(
         self,
         x: Samples,
@@ -166,9 +169,9 @@ class Model(Assembled):
         if patience is not None:
             listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
         state = begun(self.trained, optimizer, seed, restart)
-        rows, held = self.feed.held_out(
-            self.feed.rows(x, y, sample_weight, self.dtype), validation_split, validation_data, state.seed
-        )
+        with learning(self, x, y, int(self.network.logits.shape[-1])):
+            given = self.feed.rows(x, y, sample_weight, self.dtype)
+        rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]

@@ -41,15 +41,18 @@ BUILT_IN = ("neuron", "mlp", "mlp-textbook", "seed", "lenet", "vgg-small", "resn
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 CLASSES = "classes"
 LARGEST = 1 << 20  # bytes of a file: more is no model that somebody wrote
+DOTS = 200  # in one line of it
 
 _TOP = ("input", "input_dtype", "classes", "loss", "l2", "layers", "training")
 
 
 @dataclass(frozen=True)
 class Training:
-    """How `chainrule train` trains a model, unless told otherwise; None where nothing is said."""
+    """How `chainrule train` trains a model, unless told otherwise; None where nothing is said. There are `epochs`, and
+    more of them where the data are so few that they do not make `steps`."""
 
     epochs: int = 10
+    steps: int = 1
     batch_size: int = 32
     optimizer: str = "sgd"
     rate: float | None = None
@@ -150,6 +153,8 @@ def read_model_file(path_or_name: str | PathLike[str]) -> ModelFile:
             f"there is no model {name[:60]!r}",
             fix=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(BUILT_IN)}, or give a .toml file",
         )
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+        raise ModelError(f"{name} is no regular file", fix="save what it gives as a file, and give that")
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
@@ -166,6 +171,9 @@ def example_text(name: str) -> str:
 
 
 def _parsed(text: str, name: str) -> ModelFile:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > DOTS:  # tomllib takes time by the square of a key's parts
+            raise ModelError(f"line {number} of {name} has {line.count('.')} dots", fix="give keys without dots")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -263,7 +271,7 @@ def _training(value: Any, where: str) -> Training:
     table = cast(dict[str, Any], value)
     _known(table, Training.__dataclass_fields__, where)
     for key, given in table.items():
-        if key in ("epochs", "batch_size", "warm_up"):
+        if key in ("epochs", "steps", "batch_size", "warm_up"):
             _check_whole(key, given, where)
         elif key in ("optimizer", "schedule"):
             among = tuple(OPTIMIZERS) if key == "optimizer" else SCHEDULES

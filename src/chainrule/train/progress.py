@@ -1,4 +1,4 @@
-"""Progress of a training run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a training run: lines for its epochs, and on a terminal a bar below them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
+
+
+LINES = 50
 
 
 class Progress(Protocol):
@@ -30,6 +33,11 @@ def _line(epoch: int, epochs: int, metrics: dict[str, float]) -> str:
     return f"epoch {epoch + 1:{len(str(epochs))}d}/{epochs}  {'  '.join(parts)}"
 
 
+def _told(epoch: int, epochs: int) -> bool:
+    """Whether an epoch has a line: all have where they are few, else so many as can be read."""
+    return epochs <= 2 * LINES or (epoch + 1) % -(-epochs // LINES) == 0 or epoch + 1 == epochs
+
+
 class Silent:
     """Reports nothing."""
 
@@ -49,18 +57,19 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line for each epoch on standard error."""
+    """Lines on standard error."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        sys.stderr.write(_line(epoch, self.epochs, metrics) + "\n")
-        sys.stderr.flush()
+        if _told(epoch, self.epochs):
+            sys.stderr.write(_line(epoch, self.epochs, metrics) + "\n")
+            sys.stderr.flush()
 
 
 class Terminal(Silent):
-    """A bar that fills once over all epochs, with the latest numbers beside it."""
+    """Lines, and below them a bar that fills once over all epochs."""
 
     def __init__(self, epochs: int, what: str, first: int) -> None:
         from rich.console import Console
@@ -85,8 +94,10 @@ class Terminal(Silent):
         self.bar.update(self.task, completed=epoch - self.first + fraction)
 
     def epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        line = _line(epoch, self.epochs, metrics)
-        self.bar.update(self.task, completed=epoch + 1.0 - self.first, description=line)
+        if _told(epoch, self.epochs):
+            self.bar.console.print(_line(epoch, self.epochs, metrics), markup=False, highlight=False)
+        told = f"epoch {epoch + 1}/{self.epochs}"
+        self.bar.update(self.task, completed=epoch + 1.0 - self.first, description=told)
 
 
 def progress(epochs: int, verbose: bool, what: str = "", *, first: int = 0) -> Progress:

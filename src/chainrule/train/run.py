@@ -14,18 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import ChainruleError, DataError, ModelError, ShapeError
+from chainrule.ir.source import shorten
+from chainrule.nn.losses import mean_squared_error
 from chainrule.nn.standardise import Standardise
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import Optimizer, Rate
 from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
+from chainrule.train.columns import chosen
 from chainrule.train.data import Standardiser
 from chainrule.train.files import DataSet
+from chainrule.train.learn import FEW
 from chainrule.train.model import Model
 from chainrule.train.models import BUILT_IN, ModelFile, Training
 
 Array = NDArray[Any]
 DROPS = 3  # the schedule "step" has this many equal parts, each with a tenth of the rate before
-FEW = 20  # classes that need not be counted
+MOST = 300  # epochs that steps may ask for
+UNEVEN = 2  # the largest class has so many times the samples of the smallest
+SCALE = 100.0  # inputs whose deviations differ by this factor, or are this large, are learnt badly as they are
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,16 @@ def merged(choices: Choices, file: Training) -> Training:
     """The choices, then the file's. The rate and the momentum of a file belong to its optimizer."""
     same = choices.optimizer in (None, file.optimizer)
     kept = file if same else replace(file, rate=None, momentum=None)
+    if choices.epochs is not None:
+        kept = replace(kept, steps=1)
     given = {name: value for name, value in vars(choices).items() if value is not None}
     return replace(kept, **given)
+
+
+def scheduled(plan: Training, samples: int) -> Training:
+    """The plan for so many samples: with as many epochs as its steps take, within a bound."""
+    batches = -(-samples // plan.batch_size)
+    return replace(plan, epochs=max(plan.epochs, min(MOST, -(-plan.steps // batches))), steps=1)
 
 
 def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
@@ -65,13 +79,13 @@ def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
             f"the warm-up takes {plan.warm_up} steps, but the run has only {steps}", fix="choose a shorter warm-up"
         )
     rest = steps - plan.warm_up
-    scheduled: dict[str, Rate] = {
+    rates: dict[str, Rate] = {
         "constant": rate,
         "step": step_decay(rate, math.ceil(rest / DROPS)),
         "cosine": cosine(rate, rest),
         "one-cycle": one_cycle(rate, rest),
     }
-    chosen = scheduled[plan.schedule]
+    chosen = rates[plan.schedule]
     return replace(constant, rate=warm_up(chosen, plan.warm_up) if plan.warm_up else chosen)
 
 
@@ -83,14 +97,20 @@ def limited(data: DataSet, limit: int | None, seed: int) -> DataSet:
     return replace(data, x=data.x[rows], y=data.y[rows])
 
 
-def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool) -> Model:
+def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | None = None) -> Model:
     """The model for these data. A built-in one takes the shape of a sample and the number of classes from them, as far
-    as its layers allow; a file of the user's says what it takes. With `standardise` its first layer carries the mean
-    and the deviation of the samples to train on.
+    as its layers allow, and learns numbers where the targets are such; a file of the user's says what it takes. Where
+    it is to `standardise`, as it is for tables unless refused, its first layer carries the mean and the deviation of
+    the samples to train on, and a squared error those of numbers to learn.
 
     Raises ShapeError with both shapes and the fix, DataError where there are no classes to learn.
     """
     shape = _input_shape(file, data)
+    if standardise is None:
+        standardise = data.x.ndim == 2 and file.input_dtype == "real" and not any(
+            entry["type"] == Standardise.__name__ for entry in file.layers
+        )
+    file = _learning_numbers(file, data, standardise)
     classes = _classes(file, data)
     try:
         model = file.build(input=shape, classes=classes, seed=seed, standardise=standardise)
@@ -98,15 +118,39 @@ def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool) -
         if shape == file.input or file.name not in BUILT_IN or isinstance(error, DataError):
             raise
         raise _misfit(file, data, f": {error.problem}") from None
-    model.classes = tuple(data.classes or ())
+    model.classes, model.columns = tuple(data.classes or ()), data.columns
     if standardise:
         fitted = Standardiser.fit(samples(model, data.x, data.name))
         label = next(label for label, layer in model.network.layers if isinstance(layer, Standardise))
-        model.states[f"{label}.mean"] = fitted.mean
         # What the model's dtype cannot hold is no deviation to divide by.
-        tiny = float(np.finfo(model.dtype).tiny)
-        model.states[f"{label}.deviation"] = np.where(fitted.deviation < tiny, 1.0, fitted.deviation)
+        deviation = np.where(fitted.deviation < float(np.finfo(model.dtype).tiny), 1.0, fitted.deviation)
+        numeric = data.columns.scaled if data.columns else np.ones(1, bool)
+        model.states[f"{label}.mean"] = np.where(numeric, fitted.mean, 0.0)
+        model.states[f"{label}.deviation"] = np.where(numeric, deviation, 1.0)
     return model
+
+
+def _learning_numbers(file: ModelFile, data: DataSet, standardise: bool) -> ModelFile:
+    """The file with a squared error, where numbers are to be learnt and it is ours or has one; for numbers of any size
+    where they are to be standardised."""
+    low, high = float(data.y.min()), float(data.y.max())
+    numbers = data.classes is None and data.y.dtype.kind == "f"
+    if numbers and str(file.layers[-1]["type"]).lower() == "sigmoid" and (low < 0 or high > 1):
+        raise DataError(
+            f"{data.name} has numbers from {low:g} to {high:g} to learn, but {file.name} ends with a sigmoid, which is "
+            "never outside of 0 … 1",
+            fix="choose --model mlp, or end the model's file with a Dense layer",
+        )
+    ours = file.name in BUILT_IN and file.loss is not None and file.loss.labels == "classes"
+    plain = file.loss is not None and file.loss.name == "mean_squared_error" and not file.loss.options
+    if data.classes is not None or not (ours or plain) or data.y.ndim > 2 or (_are_classes(data) and not plain):
+        return file
+    if data.y.ndim == 2 and (not plain or data.y.shape[1] > 1):
+        return file
+    mean, deviation = float(data.y.mean(dtype=np.float64)), float(data.y.std(dtype=np.float64))
+    sound = standardise and 1e-30 < deviation < 1e30
+    loss = mean_squared_error(mean if abs(mean) > 1e-30 else 0.0, deviation) if sound else mean_squared_error()
+    return replace(file, loss=loss, classes=1 if ours else file.classes)
 
 
 def _input_shape(file: ModelFile, data: DataSet) -> tuple[int, ...]:
@@ -138,7 +182,7 @@ def _classes(file: ModelFile, data: DataSet) -> int | None:
     if file.loss is None:
         raise ModelError(f"{file.name} has no loss", fix='write loss = "softmax_cross_entropy" on top of the file')
     wanted = file.loss.labels == "classes"
-    if wanted and data.classes is None and data.y.ndim == 1 and not _are_classes(data.y):
+    if wanted and data.classes is None and data.y.ndim == 1 and not _are_classes(data):
         raise DataError(
             f"{data.name} has numbers to learn, but {file.name} learns classes: its loss is {file.loss.name}",
             fix='write a model file with loss = "mean_squared_error" and units = 1 in its last layer; '
@@ -150,7 +194,7 @@ def _classes(file: ModelFile, data: DataSet) -> int | None:
             f"{data.name} holds the label {data.y.min():g}, but classes are numbered from 0",
             fix="number the classes from 0, or name them by texts",
         )
-    if file.classes is not None and file.name not in BUILT_IN:
+    if file.classes is not None and (file.name not in BUILT_IN or file.loss.name == "mean_squared_error"):
         return None
     found = len(data.classes) if data.classes is not None else data.y.shape[1] if data.y.ndim > 1 else None
     if labels:
@@ -160,10 +204,12 @@ def _classes(file: ModelFile, data: DataSet) -> int | None:
     return found
 
 
-def _are_classes(y: Array) -> bool:
-    """Whether numbers can be labels: whole, and few beside the number of samples."""
-    count = float(y.max()) + 1
-    return bool((y == np.floor(y)).all()) and (count <= FEW or 3 * count <= len(y))
+def _are_classes(data: DataSet) -> bool:
+    """Whether targets can be labels: those of a table know, others are whole, and few beside the number of samples."""
+    if data.columns is not None or data.y.ndim != 1:
+        return data.columns is None
+    count = float(data.y.max()) + 1
+    return bool((data.y == np.floor(data.y)).all()) and (count <= FEW or 3 * count <= len(data.y))
 
 
 def input_size(model: Model) -> int:
@@ -185,37 +231,72 @@ def samples(model: Model, x: Array, name: str) -> Array:
 
 
 def targets(model: Model, data: DataSet, y: Array) -> Array:
-    """y with the classes numbered as the model has them. Raises DataError for a class that it does not know."""
-    if not model.classes or data.classes is None or list(model.classes) == data.classes:
+    """y with the classes numbered as the model has them, or as numbers where its labels are such. Raises DataError for
+    a class that it does not know."""
+    if not model.classes or data.classes is None:
         return y
     places = {name: number for number, name in enumerate(model.classes)}
     for name in data.classes:
         if name not in places:
             raise DataError(
-                f"{data.name} has the class {name!r}, which the model does not know",
-                fix=f"it knows {', '.join(model.classes[:12])}{' …' if len(model.classes) > 12 else ''}",
+                f"{data.name} has the class {shorten(name, 40)!r}, which the model does not know",
+                fix=f"it knows {', '.join(shorten(one, 40) for one in model.classes[:12])}"
+                f"{' …' if len(model.classes) > 12 else ''}",
             )
+    if model.columns and model.columns.target and model.columns.target.numeric:
+        return np.array([float(name) for name in data.classes])[y]
     return np.array([places[name] for name in data.classes], np.int64)[y]
 
 
-def scores(result: dict[str, float], count: int) -> str:
-    """What `evaluate` found, in words."""
+def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> str:
+    """How well a model does on these samples, in words, beside who always says the same: the most frequent class, or
+    the mean, of the targets `before`. Where classes are uneven each counts alike."""
+    x = samples(model, x, data.name)
+    result = model.evaluate(x, targets(model, data, y))
     loss = f"loss {result['loss']:.4f}"
-    if "accuracy" not in result:
-        return f"{loss} on {count} samples"
-    accuracy = result["accuracy"]
-    return f"accuracy {accuracy:.2%} ({round(accuracy * count)} of {count}), {loss}"
+    found = predictions(model, x)
+    if "accuracy" in result and y.ndim == 1 and found[1] is not None:
+        usual = np.bincount(before.astype(np.int64)).argmax()
+        right = round(result["accuracy"] * len(y))
+        text = f"accuracy {result['accuracy']:.2%} ({right} of {len(y)}), {loss}"
+        alone = f"the most frequent class alone: {(y == usual).mean():.2%}"
+        counts = np.bincount(y.astype(np.int64))
+        counts = counts[counts > 0]
+        if len(counts) > 1 and counts.max() > UNEVEN * counts.min():
+            names = list(model.classes)
+            wanted = y if data.classes is None or not names else np.array([names.index(n) for n in data.classes])[y]
+            each = [(found[1][wanted == label] == label).mean() for label in np.unique(wanted)]
+            text = f"balanced accuracy {np.mean(each):.2%}, {text}"
+            alone += f", balanced {1 / len(counts):.2%}"
+        return f"{text}; {alone}"
+    if "accuracy" in result or found[0].reshape(len(y), -1).shape != y.reshape(len(y), -1).shape:
+        accuracy = f"accuracy {result['accuracy']:.2%}, " if "accuracy" in result else ""
+        return f"{accuracy}{loss} on {len(y)} samples"
+    output, wanted = found[0].astype(np.float64).reshape(y.shape), y.astype(np.float64)
+    error = np.abs(output - wanted).mean()
+    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum()
+    explained = f"R² {1 - ((output - wanted) ** 2).sum() / spread:.4f}, " if spread else ""
+    mean = before.astype(np.float64).mean(axis=0)
+    return (
+        f"{explained}mean absolute error {error:.4g}, {loss} on {len(y)} samples; "
+        f"the mean alone: mean absolute error {np.abs(wanted - mean).mean():.4g}"
+    )
+
+
+def remarks(data: DataSet, *, standardised: bool) -> list[str]:
+    """What was done to a table beyond what its line says, and what is odd about its numbers."""
+    notes = list(data.columns.notes) if data.columns else []
+    if not standardised and data.x.ndim == 2 and len(data.x) > 1:
+        spread = data.x.std(axis=0)
+        if spread.max() > SCALE or spread.max() > SCALE * spread[spread > 0].min(initial=np.inf):
+            notes.append("the inputs differ much in scale: --standardise helps")
+    return notes
 
 
 def predictions(model: Model, x: Array) -> tuple[Array, Array | None]:
     """(the output for each sample, the number of its class or None where the model learns numbers)."""
     output = model.predict(x)
-    labels = model.loss.labels if model.loss else "numbers"
-    if labels == "classes" or (model.classes and output.ndim == 2 and output.shape[1] == len(model.classes)):
-        return output, output.argmax(axis=1)
-    if labels == "binary" and output.shape[1:] == (1,):
-        return output, (output[:, 0] > 0.5).astype(np.int64)
-    return output, None
+    return output, chosen(output, model.loss.labels if model.loss else "numbers", model.classes)
 
 
 def write_npz(path: Path, model: Model, output: Array, numbers: Array | None) -> None:
@@ -232,6 +313,8 @@ def as_csv(model: Model, output: Array, numbers: Array | None) -> str:
     """A table with a line of names: the class, where there are classes, and every output."""
     rows = output.reshape(len(output), -1)
     names: Sequence[str] = [f"output {i + 1}" for i in range(rows.shape[1])]
+    if rows.shape[1] == 1 and numbers is None and model.columns and model.columns.target:
+        names = [model.columns.target.name]
     if len(model.classes) == rows.shape[1]:
         names = model.classes
     elif numbers is not None and rows.shape[1] > 1:

@@ -59,8 +59,9 @@ class Sequential(Model):
 
 
 def _activation(name: str) -> type[Layer]:
-    if name in ACTIVATIONS:
-        return ACTIVATIONS[name]
+    known = {layer.__name__.lower(): layer for layer in ACTIVATIONS.values()} | ACTIVATIONS
+    if name.lower() in known:
+        return known[name.lower()]
     if name.lower() in {layer.lower() for layer in LAYERS}:
         ours = next(layer for layer in LAYERS if layer.lower() == name.lower())
         raise ModelError(f"{ours} is not an activation", fix=f"write cr.{ours}(…)")

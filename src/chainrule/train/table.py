@@ -1,200 +1,282 @@
-"""CSV files: a table of numbers, one column of which is what is to be learnt."""
+"""Tables: columns of numbers, texts or dates by name, from text files and from what holds columns in memory."""
 
 from __future__ import annotations
 
-import csv
-import math
-from array import array
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.errors import DataError
+from chainrule.ir.source import shorten
 
 Array = NDArray[Any]
-Row = tuple[int, list[str]]
+Number = Callable[[str], float | None]
+
+EMPTY = frozenset(("", "na", "n/a", "#n/a", "nan", "-nan", "null", "<na>", "nat", "?", "."))
+BLANK = frozenset(("none", "-"))  # nothing among numbers; among texts they are as good as others
+ODD = 0.05  # of a column of numbers: so many texts are slips of the pen, more are what the column holds
+INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows has in a file
+
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:([,'’ \u00a0\u202f])\d{3})(?:\1\d{3})*(?:\.\d+)?")
+_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:[.'’ \u00a0\u202f]\d{3})+|\d+|(?=,))(?:,\d+)?(?:[eE][+-]?\d+)?")
+_UNIT = re.compile(r"([+-]?)[$€£¥]\s?(.+)|(.+?)\s?[%$€£¥]")
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AaPp]\.?[Mm]\.?)?"
+_DAY = (
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|\d{1,2}[- ][A-Za-z]{3,9}\.?,?[- ]\d{2,4}|"
+    r"[A-Za-z]{3,9}\.? \d{1,2},? \d{4}"
+)
+_DATE = re.compile(rf"(?:(?:[A-Za-z]{{3,9}},? )?(?:{_DAY}))(?:[T ]{_CLOCK}(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?)?|{_CLOCK}")
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """How a line is read: `target` is the place of the target, None where every column is an input."""
+@dataclass(frozen=True, eq=False)
+class Column:
+    """`values` are float64, NaN where nothing is known; or places in `texts`, -1 there. Dates are texts too."""
 
-    path: Path
-    count: int
-    names: list[str] | None
-    target: int | None
+    name: str
+    values: Array
+    texts: tuple[str, ...] | None = None
+    dates: bool = False
 
-    def show(self, column: int) -> str:
-        name = f" ({_short(self.names[column])})" if self.names else ""
-        return f"column {column + 1}{name}"
+    def __len__(self) -> int:
+        return len(self.values)
 
+    @property
+    def missing(self) -> Array:
+        return np.isnan(self.values) if self.texts is None else self.values < 0
 
-def read_csv(
-    path: Path, *, target: str | int | None = None, header: bool | None = None, columns: int | None = None
-) -> tuple[Array, Array | None, list[str] | None]:
-    """(x, y, names of the classes or None). Columns are separated by commas, semicolons or tabs and counted from 1;
-    empty lines are passed over. Where the table has just `columns` columns, they are all inputs and y is None.
-
-    Raises DataError naming the file, the line, the column and the value.
-    """
-    rows = _rows(path)
-    first = next(rows, None)
-    if first is None:
-        raise DataError(f"{path} is empty", fix="give a table with one line for each sample")
-    line, cells = first
-    named = header if header is not None else not any(_number(cell) is not None for cell in cells)
-    if named:
-        names = [cell.strip() for cell in cells]
-        first = next(rows, None)
-        if first is None:
-            raise DataError(
-                f"{path} has only line {line}, the names of the columns",
-                fix="give one line for each sample; header=False says that the first line holds values",
-            )
-    else:
-        names = None
-    place = None if columns == len(cells) and target is None else _target(path, target, names, len(cells))
-    if place is not None and len(cells) < 2:
-        raise DataError(
-            f"{path} has one column",
-            fix="give the inputs and the target, separated by commas, semicolons or tabs",
-        )
-    return _table(_Columns(path, len(cells), names, place), first, rows)
+    @property
+    def as_texts(self) -> tuple[Array, tuple[str, ...]]:
+        """(places, texts): a number is the text that it is usually written as."""
+        if self.texts is not None:
+            return self.values, self.texts
+        found, places = np.unique(self.values, return_inverse=True)
+        return np.where(self.missing, -1, places), tuple(plain(value) for value in found.tolist())
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    """(number of the line, its cells)."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            start = file.readline(1 << 16)
-            delimiter = max(",;\t", key=start.count)
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            for cells in reader:
-                if any(map(str.strip, cells)):
-                    yield reader.line_num, cells
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is no text in UTF-8: {error.reason}", fix="save it as CSV in UTF-8") from None
-        except csv.Error as error:
-            raise DataError(f"{path} is no table: {error}", fix="save it as CSV, one line for each sample") from None
+@dataclass(frozen=True, eq=False)
+class Table:
+    """`source` is its file, or the name of an argument. `named`: the names are the table's own, not places from 1.
+    `lines` are those of a file, one for each row. `notes` say what was taken for no part of the data."""
+
+    source: str
+    columns: tuple[Column, ...]
+    named: bool
+    lines: Array | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    def place(self, row: int, column: Column) -> str:
+        where = f"row {row}" if self.lines is None else f"line {self.lines[row]}"
+        return f"{where}, {self.show(column)} of {self.source}"
+
+    def show(self, column: Column) -> str:
+        number = self.columns.index(column) + 1
+        return f"column {number} ({shorten(column.name, 40)})" if self.named else f"column {number}"
 
 
-def _target(path: Path, target: str | int | None, names: list[str] | None, count: int) -> int:
-    if target is None:
-        return count - 1
-    if names and target in names:
-        if names.count(str(target)) > 1:
-            raise DataError(f"{path} has {names.count(str(target))} columns {target!r}", fix="give the column's number")
-        return names.index(str(target))
-    number = _whole(target)
-    if number is not None:
-        if not 1 <= abs(number) <= count:
-            raise DataError(
-                f"{path} has no column {number}", fix=f"columns count from 1 to {count}; -1 is the last one"
-            )
-        return number - 1 if number > 0 else count + number
-    near = get_close_matches(str(target), names or [], 1, 0.5)
-    known = ", ".join(map(_short, (names or [])[:12])) + (" …" if len(names or []) > 12 else "")
-    raise DataError(
-        f"{path} has no column {str(target)[:60]!r}",
-        fix=f"did you mean {near[0]!r}?" if near else f"there are {known}" if names else "give its number, from 1",
-    )
+def plain(value: float) -> str:
+    """A number as it is usually written: 3 for 3.0."""
+    return str(int(value)) if abs(value) < 2**53 and value == np.floor(value) else repr(float(value))
 
 
-def _whole(target: str | int) -> int | None:
-    if isinstance(target, int):
-        return target
-    text = target.removeprefix("-")
-    return int(target) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _table(columns: _Columns, first: Row | None, rows: Iterator[Row]) -> tuple[Array, Array | None, list[str] | None]:
-    values, labels, lines = array("d"), list[str](), list[int]()
-    while first is not None:
-        line, cells = first
-        if len(cells) != columns.count:
-            raise DataError(
-                f"line {line} of {columns.path} has {len(cells)} cells, but the first line has {columns.count}",
-                fix="give every line the same number of cells",
-            )
-        lines.append(line)
-        if columns.target is not None:
-            labels.append(cells.pop(columns.target).strip())
-        try:
-            numbers = [float(cell) for cell in cells]
-        except ValueError:
-            numbers = [math.nan]
-        # float reads 1_000 as a number, and nan and inf as well.
-        if not math.isfinite(sum(map(abs, numbers))) or "_" in "".join(cells):
-            numbers = [_cell(columns, line, column, cell) for column, cell in enumerate(cells)]
-        values.extend(numbers)
-        first = next(rows, None)
-    x = np.frombuffer(values, np.float64).reshape(len(lines), -1)
-    if columns.target is None:
-        return x, None, None
-    return x, *_targets(columns, columns.target, labels, lines)
-
-
-def _cell(columns: _Columns, line: int, column: int, cell: str) -> float:
-    """A cell among the inputs. Raises DataError where it is no finite number."""
-    if columns.target is not None and column >= columns.target:
-        column += 1
-    value = _number(cell)
-    if value is not None and math.isfinite(value):
-        return value
-    where = f"line {line}, {columns.show(column)} of {columns.path}"
-    if not cell.strip():
-        raise DataError(f"{where} is empty", fix="fill it, or leave the line out")
-    if value is not None:
-        raise DataError(f"{where} is {_short(cell)}, which is not finite", fix="fill it, or leave the line out")
-    fix = "write a number; one column may hold texts, the target, which is the last unless it is named"
-    raise DataError(f"{where} is {_short(cell)!r}, which is no number", fix=fix)
-
-
-def _targets(columns: _Columns, place: int, labels: list[str], lines: list[int]) -> tuple[Array, list[str] | None]:
-    """Classes where the cells are texts, else numbers, whole ones as int64."""
-    numbers = [_number(label) for label in labels]
-    texts = [row for row, value in enumerate(numbers) if value is None]
-    for row, label in enumerate(labels):
-        if not label:
-            raise DataError(
-                f"line {lines[row]}, {columns.show(place)} of {columns.path} is empty",
-                fix="every line needs a target: fill it, or leave the line out",
-            )
-    if 2 * len(texts) > len(labels):
-        classes = sorted(set(labels))
-        code = {label: number for number, label in enumerate(classes)}
-        return np.array([code[label] for label in labels], np.int64), classes
-    if texts:
-        row = texts[0]
-        raise DataError(
-            f"line {lines[row]}, {columns.show(place)} of {columns.path} is {_short(labels[row])!r}, which is no "
-            f"number, as {len(labels) - len(texts)} others are",
-            fix="give numbers, or a text for every class",
-        )
-    y = np.array(numbers, np.float64)
-    odd = np.flatnonzero(~np.isfinite(y))
-    if len(odd):
-        row = int(odd[0])
-        raise DataError(
-            f"line {lines[row]}, {columns.show(place)} of {columns.path} is {_short(labels[row])}, which is not finite",
-            fix="every line needs a target: fill it, or leave the line out",
-        )
-    return (y.astype(np.int64) if (y == np.floor(y)).all() and (np.abs(y) < 2**53).all() else y), None
-
-
-def _number(cell: str) -> float | None:
+def number(cell: str) -> float | None:
+    """A number with a point for its decimals, thousands separated or not, with a sign of money or percent or none."""
     try:
         return None if "_" in cell else float(cell)
     except ValueError:
-        return None
+        pass
+    if found := _THOUSANDS.fullmatch(cell):
+        return float(cell.replace(found[1], ""))
+    if found := _UNIT.fullmatch(cell):
+        text = (found[1] or "") + (found[2] or found[3]).strip()
+        return None if _UNIT.fullmatch(text) else number(text)
+    return None
 
 
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else f"{text[:39]}…"
+def number_with_comma(cell: str) -> float | None:
+    """A number with a comma for its decimals, as in 1.234,5."""
+    if cell and cell[-1].isdigit() and _COMMA.fullmatch(cell):
+        return float(re.sub(r"[.'’ \u00a0\u202f]", "", cell).replace(",", "."))
+    return None
+
+
+def column_of(name: str, cells: Any, missing: frozenset[str] = frozenset()) -> Column:
+    """A column in memory: an array of any type, or objects of any kind, None and NaN among them."""
+    array = np.asarray(cells)
+    if array.ndim != 1:
+        raise DataError(f"the column {name!r} holds arrays", fix="give one value for each row")
+    if array.dtype.kind in "Mm":
+        texts = np.array(["" if np.isnat(value) else str(value) for value in array])
+        return _as_texts(name, texts.tolist(), missing, dates=True)
+    if array.dtype.kind in "iuf":
+        values = array.astype(np.float64)
+        for text in missing:
+            value = number(text)
+            values[values == value] = np.nan
+        return Column(name, values)
+    if array.dtype.kind == "c":
+        raise DataError(f"the column {name!r} holds complex numbers", fix="give their parts as columns of their own")
+    objects: list[Any] = array.astype(object).tolist()
+    texts = ["" if _nothing(value) else value if isinstance(value, str) else _text(name, value) for value in objects]
+    if array.dtype.kind == "b" or any(isinstance(value, (bool, np.bool_)) for value in objects):
+        return _as_texts(name, texts, missing)
+    built = Growing(name, number, missing)
+    built.add(texts, range(len(texts)))
+    built.settle(lambda row: f"row {row}, column {name!r}")
+    return built.column() if built.numeric else _as_texts(name, texts, missing)
+
+
+def _nothing(value: Any) -> bool:
+    """Whether an object stands for what is missing: None, and what is unequal to itself or says that it is neither."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, (float, np.floating)) and value != value
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return plain(float(cast(Any, value)))
+    if isinstance(value, (list, tuple, dict, set, np.ndarray, bytes)):
+        raise DataError(
+            f"the column {name!r} holds {type(cast(Any, value)).__name__}, neither numbers nor texts",
+            fix="give one number or text for each row",
+        )
+    return str(value)
+
+
+def _as_texts(name: str, texts: list[str], missing: frozenset[str], *, dates: bool = False) -> Column:
+    built = Growing(name, number, missing, numeric=False)
+    built.add(texts, range(len(texts)))
+    column = built.column()
+    return Column(name, column.values, column.texts, dates or column.dates)
+
+
+class Growing:
+    """A column that is read some rows at a time: of numbers, until texts are found in it, or of texts."""
+
+    def __init__(
+        self, name: str, number: Number, missing: frozenset[str] = frozenset(), *, numeric: bool = True
+    ) -> None:
+        self.name, self.number, self.missing, self.numeric = name, number, missing, numeric
+        self.parts: list[Array] = []
+        self.places: dict[str, int] = {}
+        self.texts, self.numbers = 0, 0
+        self.odd: tuple[int, str] = 0, ""
+
+    def nothing(self, cell: str) -> bool:
+        text = cell.lower()
+        return text in EMPTY or cell in self.missing or (self.numeric and text in BLANK)
+
+    def add(self, cells: Sequence[str], rows: Sequence[int]) -> None:
+        if not self.numeric:
+            self.parts.append(np.fromiter(map(self._place, cells), np.int32, len(cells)))
+            return
+        try:
+            values = np.fromiter(map(float, cells), np.float64, len(cells))
+            # float reads 1_000 as a number, and nan and inf as well.
+            plain = self.number is number and not self.missing and "_" not in "".join(cells)
+        except ValueError:
+            values, plain = None, False
+        if values is None or not plain or not np.isfinite(values).all():
+            values = np.fromiter(map(self._value, cells, rows), np.float64, len(cells))
+        else:
+            self.numbers += len(values)
+        self.parts.append(values)
+
+    def _value(self, cell: str, row: int) -> float:
+        cell = cell.strip()
+        if self.nothing(cell):
+            return np.nan
+        value = self.number(cell)
+        if value is None:
+            self.odd = self.odd if self.texts else (row, cell)
+            self.texts += 1
+            return np.nan
+        self.numbers += 1
+        return value
+
+    def _place(self, cell: str) -> int:
+        cell = cell.strip()
+        if self.nothing(cell):
+            return -1
+        return self.places.setdefault(cell, len(self.places))
+
+    def settle(self, where: Callable[[int], str]) -> None:
+        """Decide what the column holds. Raises DataError where a few texts stand among numbers."""
+        self.numeric = self.numeric and not self.texts
+        row, cell = self.odd
+        slip = self.texts <= ODD * (self.texts + self.numbers) or (self.texts == 1 and not re.search(r"\d", cell))
+        if self.texts and self.numbers and slip:
+            raise DataError(
+                f"{where(row)} is {shorten(cell, 40)!r}, which is no number, as {self.numbers} others are",
+                fix="write a number, or leave the cell empty; --missing, or missing=, says that this text is as good "
+                "as nothing",
+            )
+
+    def column(self) -> Column:
+        values = np.concatenate(self.parts) if self.parts else np.zeros(0)
+        if self.numeric:
+            return Column(self.name, values)
+        known = self.places
+        dates = bool(known) and sum(_DATE.fullmatch(text) is not None for text in known) >= 0.9 * len(known)
+        return Column(self.name, values, tuple(known), dates)
+
+
+# What holds columns in memory
+
+
+def is_table(x: Any) -> bool:
+    """Whether this is a table in memory: a data frame of any library, or an array of texts or objects."""
+    if (hasattr(x, "dtypes") and hasattr(x, "columns")) or (hasattr(x, "column_names") and hasattr(x, "column")):
+        return True
+    if isinstance(x, np.ndarray):
+        array = cast(Array, x)
+        return array.dtype.kind in "OUS" and array.ndim == 2
+    if isinstance(x, (list, tuple)) and len(x) and isinstance(x[0], (list, tuple, np.ndarray)):  # pyright: ignore[reportUnknownArgumentType]
+        return any(isinstance(cell, (str, type(None))) for cell in x[0])  # pyright: ignore[reportUnknownVariableType]
+    return False
+
+
+def dense(x: Any) -> Any:
+    """A sparse matrix as an array; anything else as it is."""
+    return x.toarray() if hasattr(x, "toarray") and hasattr(x, "nnz") else x
+
+
+def table_of(x: Any, source: str = "x", missing: Iterable[str] = ()) -> Table:
+    """A data frame, pandas', polars', pyarrow's, or an array of objects, as a table."""
+    empty = frozenset(missing)
+    if hasattr(x, "column_names"):
+        names, columns = [str(name) for name in x.column_names], [_cells(x.column(i)) for i in range(x.num_columns)]
+    elif hasattr(x, "columns"):
+        names = [str(name) for name in x.columns]
+        columns = [_cells(x.iloc[:, i] if hasattr(x, "iloc") else x[name]) for i, name in enumerate(x.columns)]
+    else:
+        try:
+            rows: Array = np.asarray(x, object)
+        except ValueError:
+            rows = np.zeros(0)
+        if rows.ndim != 2:
+            raise DataError(f"the rows of {source} have different lengths", fix="give every row the same length")
+        names, columns = [str(i + 1) for i in range(rows.shape[1])], list(rows.T)
+        return Table(source, tuple(column_of(n, c, empty) for n, c in zip(names, columns, strict=True)), False)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{source} has {names.count(twice)} columns {twice!r}", fix="rename all but one of them")
+    return Table(source, tuple(column_of(n, c, empty) for n, c in zip(names, columns, strict=True)), True)
+
+
+def _cells(column: Any) -> Any:
+    """The cells of a column of a data frame, whatever its library keeps them in."""
+    if hasattr(column, "to_pylist"):
+        return np.array([*column.to_pylist(), None], object)[:-1]
+    return np.asarray(column.to_numpy())
