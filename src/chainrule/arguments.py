@@ -199,7 +199,8 @@ def _train_options(train: argparse.ArgumentParser) -> None:
         "--model",
         default="mlp",
         metavar="FILE|NAME",
-        help=f"a file .toml, or {BUILT_IN}; default: mlp, one hidden layer of 32 sigmoids and softmax cross-entropy",
+        help=f"a file .toml, a file {TRAINED} to train further, or {BUILT_IN}; default: mlp, one hidden layer of "
+        "32 sigmoids and softmax cross-entropy",
     )
     train.add_argument(
         "--target",
@@ -234,6 +235,23 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("--seed", type=_seed, default=0, help="of the initial values and the order, default %(default)s")
     train.add_argument("--tune", action="store_true", help="first measure which loops are quickest here, and keep that")
     train.add_argument("--save", type=Path, metavar="FILE", help="write the trained model, as in digits.safetensors")
+    train.add_argument(
+        "--resume", action="store_true", help="finish the run that the file of --save holds; where there is none, begin"
+    )
+    train.add_argument(
+        "--validation", type=_rate, metavar="SHARE", help="hold out so much of what is trained on, as in 0.1"
+    )
+    train.add_argument(
+        "--patience", type=_positive, metavar="EPOCHS",
+        help="end when the loss (held out, with --validation) has not fallen for so long, with the best parameters",
+    )
+    train.add_argument("--class-weight", choices=["balanced"], help="let each class count as much")
+    train.add_argument(
+        "--metric", action="append", default=[], metavar="NAME", help="told besides: f1, auc, top3_accuracy, r2, …"
+    )
+    train.add_argument("--log", type=Path, metavar="FILE.csv", help="write a line for each epoch")
+    train.add_argument("--quiet", action="store_true", help="say nothing but the result")
+    train.add_argument("--json", action="store_true", help="say the result as JSON, and nothing else")
 
 
 def _used_options(command: argparse.ArgumentParser) -> None:

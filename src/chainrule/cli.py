@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arguments import BUILT_IN, TRAINED, parsed
-from chainrule.errors import BuildError, ChainruleError, CompileError, VerificationError, printable
+from chainrule.errors import BuildError, ChainruleError, CompileError, ModelError, VerificationError, printable
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
     from chainrule.train.files import DataSet
+    from chainrule.train.history import History
     from chainrule.train.model import Model
     from chainrule.verify.certificate import Certificate
 
@@ -32,6 +34,8 @@ def digits_model(seed: int = 0) -> Model:
 
 def _train(options: argparse.Namespace) -> int:
     read = _reading(options)
+    from chainrule.train.callbacks import CSVLogger
+    from chainrule.train.checkpoint import load
     from chainrule.train.models import read_model_file
     from chainrule.train.run import (
         Choices,
@@ -42,11 +46,15 @@ def _train(options: argparse.Namespace) -> int:
         remarks,
         samples,
         scheduled,
-        scores,
         targets,
     )
 
-    file = read_model_file(options.model)
+    begun = options.save if options.resume and options.save and options.save.exists() else None
+    trained = begun or (options.model if options.model.endswith(TRAINED) else None)
+    if options.resume and not options.save:
+        raise ModelError("--resume goes on with the file of --save", fix="write --save FILE")
+    say = _nothing if options.quiet or options.json else _say
+    file = read_model_file("mlp" if trained else options.model)
     plan = merged(Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__}), file.training)
     optimizer_for(plan)
     if options.save:
@@ -55,25 +63,59 @@ def _train(options: argparse.Namespace) -> int:
     data = limited(whole.held_out(), options.limit, options.seed)
     plan = scheduled(plan, len(data.x))
     optimizer = optimizer_for(plan, plan.epochs * -(-len(data.x) // plan.batch_size))
-    model = model_for(file, data, seed=options.seed, standardise=options.standardise)
-    _say(str(whole))
+    if trained:
+        model = load(trained)
+        given = any(getattr(options, name) is not None for name in ("optimizer", "rate", "momentum", "schedule"))
+        optimizer = optimizer if given and not begun else None
+    else:
+        model = model_for(file, data, seed=options.seed, standardise=options.standardise)
+    say(str(whole))
     for remark in remarks(data, standardised=options.standardise is not False):
-        _say(f"note: {remark}")
-    _say(model.summary())
+        say(f"note: {remark}")
+    say(model.summary())
     x, y = samples(model, data.x, data.name), targets(model, data, data.y)
     if options.tune:
         try:
             _say(str(model.tune(x, y, batch_size=plan.batch_size, optimizer=optimizer)))
         except (OSError, BuildError, CompileError) as error:
             print(f"no tiles are measured: {error}", file=sys.stderr)
-    history = model.fit(x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed)
+    history = model.fit(
+        x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
+        resume=options.resume, validation_split=options.validation, patience=options.patience,
+        class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
+        callbacks=[CSVLogger(options.log)] if options.log else [],
+    )
     if options.save:
         model.save(options.save)
     if data.x_test is not None and data.y_test is not None:
-        _say(f"held-out {scores(model, data, data.x_test, data.y_test, data.y)}")
+        _say_result(options, model, data, history)
     if options.save:
-        _say(f"saved to {options.save}")
+        say(f"saved to {options.save}")
+    if history.interrupted:
+        kept = f"the same command with --resume goes on from {options.save}" if options.save else "nothing is saved"
+        print(f"interrupted in epoch {model.training.epochs + 1}; {kept}", file=sys.stderr)
     return 130 if history.interrupted else 0
+
+
+def _nothing(text: str) -> None:
+    """What is said where nothing is to be said."""
+
+
+def _say_result(options: argparse.Namespace, model: Model, data: DataSet, history: History) -> None:
+    """How well the model does on the part of the data that it has not seen."""
+    from chainrule.train.run import samples, scores, targets
+
+    assert data.x_test is not None and data.y_test is not None
+    found: dict[str, float] = {}
+    if options.json or options.metric:
+        x, y = samples(model, data.x_test, data.name), targets(model, data, data.y_test)
+        found = model.evaluate(x, y, metrics=options.metric)
+    if options.json:
+        run = {"interrupted": history.interrupted, "stopped": history.stopped, "history": history.epochs}
+        _say(json.dumps({"held_out": found, **run}))
+        return
+    more = [f"{name} {value:.4f}" for name, value in found.items() if name not in ("loss", "accuracy")]
+    _say("; ".join([f"held-out {scores(model, data, data.x_test, data.y_test, data.y)}", *more]))
 
 
 def _reading(options: argparse.Namespace) -> Callable[[], DataSet]:

@@ -44,10 +44,6 @@ _ADVICE = {
     **dict.fromkeys(("in_features", "in_channels", "num_features", "input_shape", "input_size", "input_dim"), _FOUND),
     **dict.fromkeys(("rate", "lr", "learning_rate"), "the rate is the optimizer's: optimizer=cr.Adam(rate=0.001)"),
     "activation": "an activation is a layer of its own: put cr.ReLU() behind this one",
-    "metrics": "the accuracy is always told where there are classes",
-    "class_weight": "they are the loss's: loss=cr.softmax_cross_entropy(class_weights=[1, 2]); or give sample_weight=",
-    "shuffle": "samples come in an order drawn anew in each epoch, from seed=",
-    "callbacks": "call fit for some epochs at a time, and look at the history that it returns",
     "betas": "they are options of their own: beta1=0.9, beta2=0.999",
     "schedule": "a schedule is given as the rate: rate=cr.cosine(0.01, steps)",
 }  # fmt: skip
