@@ -249,7 +249,7 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--metric", action="append", default=[], metavar="NAME", help="told besides: f1, auc, top3_accuracy, r2, …"
     )
-    train.add_argument("--log", type=Path, metavar="FILE.csv", help="write a line for each epoch")
+    train.add_argument("--history", type=Path, metavar="FILE.csv", help="write a line for each epoch")
     train.add_argument("--quiet", action="store_true", help="say nothing but the result")
     train.add_argument("--json", action="store_true", help="say the result as JSON, and nothing else")
 

@@ -83,7 +83,7 @@ def _train(options: argparse.Namespace) -> int:
         x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
         resume=options.resume, validation_split=options.validation, patience=options.patience,
         class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
-        callbacks=[CSVLogger(options.log)] if options.log else [],
+        callbacks=[CSVLogger(options.history)] if options.history else [],
     )
     if options.save:
         model.save(options.save)

@@ -102,3 +102,11 @@ def test_a_composite_of_the_batch_alone_has_none_of_a_sample() -> None:
 def test_a_composite_through_one_unit_keeps_its_concise_form_and_its_jacobians() -> None:
     text = cr.read_model("neuron").derive().to_text(width=200)
     assert "(C2.5)" in text or "C2.5" in text
+
+
+@pytest.mark.parametrize("size", [5, 6, 12])
+def test_windows_that_part_into_pieces_at_small_shapes_only_have_their_composite(size: int) -> None:
+    """The kind of a composite is derived at small shapes, where a dilated window overlaps with none."""
+    layers = (cr.ReLU(), cr.Conv2d(2, 2, dilation=2))
+    model = cr.Sequential(cr.Input(3, size, size), *layers, loss="mean_squared_error")
+    assert composites(model.derive())

@@ -236,7 +236,7 @@ def test_every_line_of_a_full_document_is_true(name: str, format: str) -> None:
 
 def blind(name: str) -> Derivation:
     """The derivation, taken as if its samples were never coupled."""
-    derived = derivation(name)
+    derived = replace(derivation(name))
     derived.__dict__["coupling"] = Coupling({}, frozenset())
     return derived
 

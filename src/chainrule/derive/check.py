@@ -184,9 +184,12 @@ def _composite(composite: Composite, name: Subject) -> bool:
 def _composite_kind(claims: Iterable[Claim], name: Subject) -> tuple[Composite | None, bool]:
     """The composite of the lemmas that are derived from two claims, and whether it holds."""
     try:
-        composite = compose(*(claim.derived() for claim in claims))
+        outer, inner = (claim.derived() for claim in claims)
     except ChainruleError:
         return None, False
+    if not (outer.whole and inner.whole):
+        return None, False  # at small shapes, windows that do not overlap part into pieces
+    composite = compose(outer, inner)
     return composite, _composite_lines(composite, name)
 
 
