@@ -144,8 +144,9 @@ def _filled(head: str, words: Sequence[str], tail: str, indent: str) -> list[str
 def _broken(line: str) -> list[str]:
     """A long line in several, broken inside brackets after a comma or before an operator."""
     lines: list[str] = []
+    outside = 0  # brackets that lines before have opened
     while len(line) > WIDTH:
-        depth, best, least = 0, 0, WIDTH
+        depth, best, least = outside, 0, WIDTH
         for place, character in enumerate(line[:WIDTH]):
             depth += (character in "([{") - (character in ")]}")
             before = line[place + 1 : place + 3] in ("* ", "/ ", "+ ", "- ", "@ ", "==")
@@ -154,5 +155,5 @@ def _broken(line: str) -> list[str]:
         if not best:
             break
         lines.append(line[:best])
-        line = "    " + line[best + 1 :]
+        line, outside = "    " + line[best + 1 :], least
     return [*lines, line]
