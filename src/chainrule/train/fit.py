@@ -56,6 +56,10 @@ class Course:
     callbacks: Sequence[Callback] = ()
     evaluate: Callable[[], dict[str, float]] = dict
 
+    def __post_init__(self) -> None:
+        self.rated: tuple[tuple[int, float] | None, Array] = None, np.zeros(0)
+        self.all_rows = bool((self.at == np.arange(len(self.at))).all())
+
     @property
     def samples(self) -> int:
         return len(self.at)
@@ -118,7 +122,7 @@ class Course:
     def epoch(self, report: Progress, interrupt: Interrupt) -> None:
         """What is left of the epoch that is begun, or a whole one."""
         training = self.training
-        order = self.at[self.order()]
+        order = self.order() if self.all_rows else self.at[self.order()]
         while training.done < self.steps:
             interrupt.check()
             end = min([self.steps, *(self.until(c.every) for c in self.callbacks if c.every)])
@@ -210,9 +214,12 @@ class Course:
 
     def rates(self, first: int, count: int) -> Array:
         """The rates of the next steps. A rate that a plateau has lowered is rounded once more."""
-        dtype = np.dtype(self.model.dtype)
-        found = rates(self.training.optimizer, first, count, dtype)
-        return found if self.training.factor == 1.0 else (found * self.training.factor).astype(dtype)
+        rule, factor, dtype = self.training.optimizer, self.training.factor, np.dtype(self.model.dtype)
+        same = None if callable(rule.rate) else (count, factor)  # those of the last steps are these too
+        if same is None or same != self.rated[0]:
+            found = rates(rule, first, count, dtype)
+            self.rated = same, found if factor == 1.0 else (found * factor).astype(dtype)
+        return self.rated[1]
 
     def rows(self) -> str:
         return digest({"at": self.at, **{t.name: a for t, a in self.data.items()}}, self.batch, self.shuffle)

@@ -221,16 +221,20 @@ class Model(Assembled):
         start = rule.start(self.network.training.parameters, self.dtype)
         state.kept = {name: aligned(state.kept.get(name, value), self.dtype) for name, value in start.items()}
 
+        owners = (self.values.parameters, self.values.states, state.kept)
+        places = [(mine, t) for t in task.kept for mine in owners if t.name in mine]
+        rules = [t for t in task.kept if t.name in state.kept]
+
         def give() -> None:
             """The runner's arrays are the model's, copied where somebody else has written those."""
             for tensor, array in self._kept(task).items():
                 if kept.get(tensor) is not array:
                     kept[tensor] = aligned(array)
-            kept.update({t: state.kept[t.name] for t in task.kept if t.name in state.kept})
+            kept.update({t: state.kept[t.name] for t in rules})
 
         def take() -> None:
-            for mine in (self.values.parameters, self.values.states, state.kept):
-                mine.update({t.name: kept[t] for t in task.kept if t.name in mine})
+            for mine, tensor in places:
+                mine[tensor.name] = kept[tensor]
             self.values.spread()
 
         def blame(failed: NDArray[np.int64]) -> str:

@@ -40,6 +40,7 @@ class Training:
     factor: float = 1.0
     history: History = field(default_factory=History)
     memory: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    _stream: tuple[int, np.random.PCG64, Any, np.random.Generator] | None = field(default=None, repr=False)
 
     @property
     def unfinished(self) -> bool:
@@ -47,8 +48,15 @@ class Training:
         return self.epochs < self.goal and not self.history.stopped
 
     def rng(self) -> np.random.Generator:
-        """What the order of this epoch is drawn from: it depends on the seed and the number of the epoch alone."""
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.epochs,)))
+        """What the order of this epoch is drawn from: it depends on the seed and the number of the epoch alone. Epochs
+        are 2^64 words apart; to make a generator for each would take longer than to draw from it."""
+        if self._stream is None or self._stream[0] != self.seed:
+            bits = np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(0,)))
+            self._stream = self.seed, bits, bits.state, np.random.Generator(bits)
+        _, bits, start, generator = self._stream
+        bits.state = start
+        bits.advance(self.epochs << 64)
+        return generator
 
     def forget_epoch(self) -> None:
         """Let the epoch that is begun begin anew."""

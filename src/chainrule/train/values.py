@@ -84,6 +84,7 @@ class Values:
             array = self._mine[name][name]
             if learnt.arrays.setdefault(own, array).shape == array.shape:
                 learnt.users.add(self)
+                learnt.shared = learnt.shared or len(learnt.users) > 1
             else:
                 del self._places[name]  # the layer is used at another size: each has arrays of its own
         self.spread()
@@ -92,7 +93,7 @@ class Values:
         """Make the arrays here those of the layers and of every other model on them."""
         for name, (layer, own) in self._places.items():
             learnt, array = _LEARNT[layer], self._mine[name][name]
-            if learnt.arrays[own] is not array or len(learnt.users) > 1:
+            if learnt.shared or learnt.arrays[own] is not array:
                 learnt.arrays[own] = array
                 for other in learnt.users:
                     other.receive(layer, own, array)
@@ -128,6 +129,7 @@ class _Learnt:
 
     arrays: dict[str, Array] = field(default_factory=dict[str, Array])
     users: WeakSet[Values] = field(default_factory=WeakSet[Values])
+    shared: bool = False
 
 
 _LEARNT: WeakKeyDictionary[Layer, _Learnt] = WeakKeyDictionary()
