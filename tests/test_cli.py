@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -52,6 +53,8 @@ def run(*arguments: str) -> int:
         ["train", "digits", "--momentum", "1"],
         ["train", "digits", "--seed", "-1"],
         ["train", "digits", "--save", "/no/such/folder/m.safetensors"],
+        ["train", "digits", "--resume"],
+        ["train", "digits", "--metric", "f7"],
         ["train", "mnist"],
         ["tain"],
         [],
@@ -557,3 +560,22 @@ def test_nothing_from_a_file_or_an_argument_steers_the_terminal(
 def test_a_wrong_option_points_to_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "digits", "--lr", "3") == 2
     assert "unknown '--lr': did you mean --rate? (see chainrule train --help)" in capsys.readouterr().err
+
+
+def test_training_is_watched_stopped_resumed_and_trained_further(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, log = str(tmp_path / "m.safetensors"), tmp_path / "log.csv"
+    watched = ("--validation", "0.1", "--patience", "3", "--metric", "f1", "--class-weight", "balanced")
+    start = ("train", "digits", "--epochs", "2", "--save", model)
+    assert run(*start, *watched, "--history", str(log), "--quiet") == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.startswith("held-out accuracy") and "; f1 0." in said.out
+    assert [row.split(",")[0] for row in log.read_text().splitlines()] == ["epoch", "1", "2"]
+    assert "val_f1" in log.read_text() and cr.load(model).training.epochs == 2
+    assert run(*start, *watched, "--resume", "--json") == 0  # it had ended: nothing is left to do
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["history"]) == 2 and told["held_out"]["f1"] > 0.5 and not told["interrupted"]
+    assert cr.load(model).training.epochs == 2
+    assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
+    assert cr.load(model).training.epochs == 3

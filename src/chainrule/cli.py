@@ -36,6 +36,7 @@ def _train(options: argparse.Namespace) -> int:
     read = _reading(options)
     from chainrule.train.callbacks import CSVLogger
     from chainrule.train.checkpoint import load
+    from chainrule.train.metrics import metric_named
     from chainrule.train.models import read_model_file
     from chainrule.train.run import (
         Choices,
@@ -53,6 +54,8 @@ def _train(options: argparse.Namespace) -> int:
     trained = begun or (options.model if options.model.endswith(TRAINED) else None)
     if options.resume and not options.save:
         raise ModelError("--resume goes on with the file of --save", fix="write --save FILE")
+    for metric in options.metric:
+        metric_named(metric)
     say = _nothing if options.quiet or options.json else _say
     file = read_model_file("mlp" if trained else options.model)
     plan = merged(Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__}), file.training)
