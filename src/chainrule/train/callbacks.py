@@ -20,6 +20,7 @@ import numpy as np
 from chainrule.errors import ModelError
 from chainrule.train.atomic import replaced
 from chainrule.train.metrics import higher
+from chainrule.train.runners import check_count
 
 if TYPE_CHECKING:
     from chainrule.train.model import Model
@@ -95,7 +96,8 @@ class EarlyStopping(_Watching):
         self, patience: int = 5, *, monitor: str | None = None, min_delta: float = 0.0, restore_best: bool = True
     ) -> None:
         super().__init__(monitor, min_delta)
-        self.patience, self.restore_best = _count("patience", patience), restore_best
+        check_count("patience", patience, 5)
+        self.patience, self.restore_best = patience, restore_best
 
     def begin(self, model: Model) -> None:
         if self.memory.get("waited", 0) >= self.patience:
@@ -125,7 +127,8 @@ class ReduceOnPlateau(_Watching):
         super().__init__(monitor, min_delta)
         if not 0 < factor < 1:
             raise ModelError(f"factor must be between 0 and 1, not {factor!r}", fix="write factor=0.1")
-        self.factor, self.patience, self.floor = factor, _count("patience", patience), floor
+        check_count("patience", patience, 3)
+        self.factor, self.patience, self.floor = factor, patience, floor
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
         if not self.better(metrics) and self.memory["waited"] >= self.patience:
@@ -145,7 +148,9 @@ class Checkpoint(_Watching):
         if best and (every or seconds < math.inf):
             raise ModelError("how good an epoch is shows at its end", fix="leave out best, or every and seconds")
         self.path, self.seconds, self.best = fspath(path), seconds, best
-        self.every = every and _count("every", every)
+        if every:
+            check_count("every", every, 100)
+        self.every = every
         self.last = time.monotonic()
 
     def due(self) -> bool:
@@ -204,9 +209,3 @@ def callbacks_of(given: Iterable[object]) -> list[Callback]:
 def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
     """Those that save come last, so that they save what the others remember of the epoch."""
     return sorted(callbacks, key=lambda one: isinstance(one, Checkpoint))
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ModelError(f"{name} must be a positive whole number, not {value!r}", fix=f"write {name}=5")
-    return value

@@ -38,4 +38,4 @@ class History:
         return self["val_accuracy"]
 
     def add(self, metrics: Mapping[str, float]) -> None:
-        self.epochs = [*self.epochs, dict(metrics)]
+        self.epochs.append(dict(metrics))

@@ -252,7 +252,7 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
     """How well a model does on these samples, in words, beside who always says the same: the most frequent class, or
     the mean, of the targets `before`. Where classes are uneven each counts alike."""
     x = samples(model, x, data.name)
-    result = model.evaluate(x, targets(model, data, y))
+    result = model.evaluate(x, numbered := targets(model, data, y))
     loss = f"loss {result['loss']:.4f}"
     found = predictions(model, x)
     if "accuracy" in result and y.ndim == 1 and found[1] is not None:
@@ -263,10 +263,8 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
         counts = np.bincount(y.astype(np.int64))
         counts = counts[counts > 0]
         if len(counts) > 1 and counts.max() > UNEVEN * counts.min():
-            names = list(model.classes)
-            wanted = y if data.classes is None or not names else np.array([names.index(n) for n in data.classes])[y]
-            each = [(found[1][wanted == label] == label).mean() for label in np.unique(wanted)]
-            text = f"balanced accuracy {np.mean(each):.2%}, {text}"
+            balanced = model.evaluate(x, numbered, metrics=["balanced_accuracy"])["balanced_accuracy"]
+            text = f"balanced accuracy {balanced:.2%}, {text}"
             alone += f", balanced {1 / len(counts):.2%}"
         return f"{text}; {alone}"
     if "accuracy" in result or found[0].reshape(len(y), -1).shape != y.reshape(len(y), -1).shape:
