@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -192,12 +193,18 @@ def learning(model: Assembled, x: Any, y: Any, outputs: int) -> Generator[None]:
         raise
 
 
+def inputs_of(x: Any) -> Columns:
+    """The mapping of a table in memory to inputs; of what is none, a mapping without any."""
+    if not is_table(x):
+        return Columns()
+    table, notes = table_of(x), list[str]()
+    features = tuple(_features(table, table.columns, notes))
+    return Columns(features, order=tuple(table.names), named=table.named, notes=tuple(notes))
+
+
 def _learnt(x: Any, y: Any, outputs: int) -> Columns | None:
-    features, order, named, notes = list[Feature](), list[str](), True, list[str]()
-    if is_table(x):
-        table = table_of(x)
-        features, order, named = _features(table, table.columns, notes), table.names, table.named
-    column, target = labels_of(y), None
+    inputs = inputs_of(x)
+    column, target, notes = labels_of(y), None, [*inputs.notes]
     if column is not None:
         table = Table("y", (column,), False)
         values = column.values[~column.missing]
@@ -211,6 +218,6 @@ def _learnt(x: Any, y: Any, outputs: int) -> Columns | None:
                     f"y holds {count} classes, but the model has {outputs} output{'s' * (outputs > 1)}",
                     fix=f"give the last layer {count} units",
                 )
-    if not features and target is None:
+    if not inputs.features and target is None:
         return None
-    return Columns(tuple(features), target, tuple(order), named, False, tuple(notes))
+    return replace(inputs, target=target, notes=tuple(notes))
