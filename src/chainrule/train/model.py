@@ -22,7 +22,7 @@ from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer, is_number
 from chainrule.options import spoken
 from chainrule.runtime.aligned import aligned
-from chainrule.runtime.build import cache
+from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
 from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
 from chainrule.train.feed import Rows, Samples
