@@ -127,7 +127,7 @@ def test_tiles_are_measured_before_training(
     monkeypatch.setattr(tune, "VARIANTS", 3)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     assert "with measured tiles" in capsys.readouterr().out
-    assert list(tmp_path.glob("tiles-*"))
+    assert list(tmp_path.glob("answers/tiles-*"))
 
 
 @pytest.mark.filterwarnings("ignore:the cache of compiled models")

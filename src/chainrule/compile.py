@@ -71,7 +71,7 @@ def training(
         task,
         equations=(*task.equations, *update.equations),
         kept=tuple(dict.fromkeys((*task.kept, *(s.tensor for s in update.states), *numbers))),
-        following={s.tensor: s.next for s in (*step.states, *update.states)},
+        following={s.tensor: s.next for s in (*moving, *update.states)},
         loss=net.loss,
         stepwise=numbers,
     )

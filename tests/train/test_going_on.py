@@ -14,6 +14,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.optim.named import OPTIMIZERS
+from chainrule.runtime.compiler import native
+from chainrule.train import state
 from chainrule.train.atomic import replaced
 
 RULES: dict[str, cr.Optimizer] = {
@@ -123,6 +125,22 @@ def test_another_optimizer_begins_anew_and_says_so(data: tuple[np.ndarray, np.nd
     fitted(made, data, 1, restart=True)
     fitted(fresh, data, 1)
     assert made.training.epochs == 1 and differing(made, fresh)
+
+
+def test_a_machine_of_another_vector_width_is_named(
+    data: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: Any
+) -> None:
+    made, here = model(), native()
+    fitted(made, data, 1)
+    made.save(tmp_path / "m")
+    fitted(cr.load(tmp_path / "m"), data, 1)
+    assert not recwarn
+    monkeypatch.setattr(state, "native", lambda: here.with_lanes(2 * here.lanes))
+    made = cr.load(tmp_path / "m")
+    with pytest.warns(RuntimeWarning, match=rf"vectors of {here.lanes} numbers, and this machine's hold") as said:
+        fitted(made, data, 1)
+        fitted(made, data, 1)
+    assert len(said) == 1 and made.training.epochs == 3
 
 
 @pytest.mark.usefixtures("ctrl_c")

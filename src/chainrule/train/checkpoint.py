@@ -28,7 +28,7 @@ from chainrule.train.model import Model, Path
 from chainrule.train.state import Training
 
 KEY = "chainrule"  # the one entry of the metadata, so that the same model is the same bytes
-VERSION = 2
+VERSION = 3
 TRAINING = "training/"  # begins the names of arrays that belong to the state of training
 T = TypeVar("T")
 _TYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
@@ -117,7 +117,7 @@ def _of_training(state: Training) -> tuple[dict[str, Any], dict[str, NDArray[Any
 
 
 PLAIN: dict[str, type] = {
-    "seed": int, "steps": int, "epochs": int, "done": int, "rows": str, "goal": int, "factor": float,
+    "seed": int, "steps": int, "epochs": int, "done": int, "rows": str, "goal": int, "factor": float, "lanes": int,
 }
 
 
