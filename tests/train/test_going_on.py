@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import signal
@@ -17,6 +18,7 @@ from chainrule.optim.named import OPTIMIZERS
 from chainrule.runtime.compiler import native
 from chainrule.train import state
 from chainrule.train.atomic import replaced
+from chainrule.train.data import split
 
 RULES: dict[str, cr.Optimizer] = {
     **OPTIMIZERS,
@@ -59,6 +61,23 @@ class Stop(cr.Callback):
 
     def on_steps(self, model: cr.Model) -> None:
         os.kill(os.getpid(), signal.SIGINT)
+
+
+class Seen(cr.Callback):
+    """What the arrays are as a call begins."""
+
+    def __init__(self, seen: list[dict[str, np.ndarray]]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def begin(self, model: cr.Model) -> None:
+        self.seen.append(model.values.copies())
+
+
+def held(data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What `fitted` holds out."""
+    _, rows = split(len(data[0]), 0.2, np.random.default_rng(0))
+    return data[0][rows], data[1][rows]
 
 
 @pytest.fixture
@@ -190,6 +209,48 @@ def test_patience_ends_a_run_and_the_best_parameters_come_back(data: tuple[np.nd
     other = model()
     fitted(other, data, 60, optimizer=cr.SGD(0.5), patience=3, restore_best=False)
     assert all((other.parameters[name] == array).all() for name, array in values[-1].items())
+
+
+@pytest.mark.parametrize("through", ["memory", "file"])
+def test_the_best_parameters_are_not_those_that_training_goes_on_from(
+    through: str, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """5 + 5 epochs are 10, though each call ends with the best parameters so far; without a word of patience in the
+    second call too."""
+    options: dict[str, Any] = {"optimizer": cr.SGD(0.5), "patience": 20}
+    whole, parts, plain = model(), model(), model()
+    wanted = fitted(whole, data, 10, **options).val_loss
+    assert int(np.argmin(wanted[:5])) < 4 and int(np.argmin(wanted)) < 9  # else there would be nothing to tell apart
+    found = fitted(parts, data, 5, **options).val_loss
+    assert fitted(parts, data, 5, resume=True, **options).val_loss == found  # nothing to finish
+    assert min(found) == parts.evaluate(*held(data), executor="numpy")["loss"]
+    if through == "file":
+        parts.save(tmp_path / "m")
+        parts = cr.load(tmp_path / "m")
+    other = copy.deepcopy(parts)
+    assert found + fitted(parts, data, 5, **options).val_loss == wanted and differing(whole, parts) == []
+    assert found + fitted(other, data, 5, optimizer=cr.SGD(0.5)).val_loss == wanted
+    fitted(plain, data, 10, optimizer=cr.SGD(0.5))
+    assert differing(plain, other) == [] and differing(plain, parts)
+
+
+def test_parameters_that_a_user_has_set_are_gone_on_from(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made = model()
+    fitted(made, data, 5, optimizer=cr.SGD(0.5), patience=20)
+    assert made.training.last
+    made.parameters["dense1.W"] = made.parameters["dense1.W"] + 100
+    fitted(made, data, 1, optimizer=cr.SGD(0.5))
+    assert made.parameters["dense1.W"].min() > 50 and not made.training.last
+
+
+def test_a_run_that_was_ended_early_goes_on_from_the_best(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made, seen = model(), list[dict[str, np.ndarray]]()
+    options: dict[str, Any] = {"optimizer": cr.SGD(0.5), "patience": 2}
+    history = fitted(made, data, 60, **options)
+    assert history.stopped and not made.training.last
+    best = made.values.copies()
+    fitted(made, data, 1, optimizer=cr.SGD(0.5), callbacks=[Seen(seen)])
+    assert all((seen[0][name] == array).all() for name, array in best.items())
 
 
 @pytest.mark.usefixtures("ctrl_c")

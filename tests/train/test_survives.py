@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from safetensors.numpy import load as deserialise
 from safetensors.numpy import save as serialise
 
 import chainrule as cr
-from chainrule.train import checkpoint
+from chainrule.train import checkpoint, state
 
 CHILD = """
 import sys
@@ -88,6 +89,18 @@ def test_a_save_that_dies_anywhere_leaves_the_file_before_it_or_the_new_one(roun
 # Files that nobody wrote
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_a_pipe_is_refused_at_once(written: bool, tmp_path: Path) -> None:
+    """Whether somebody is at its other end or not; and a device."""
+    os.mkfifo(tmp_path / "pipe")
+    other = os.open(tmp_path / "pipe", os.O_RDWR) if written else None
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(cr.ModelError, match="is a pipe or a device, not a file"):
+            cr.load(path)
+    if other is not None:
+        os.close(other)
+
+
 def _sample(tmp_path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The architecture and the arrays of a model that was trained."""
     model = cr.Sequential(cr.Input(3), cr.Dense(2), cr.Tanh(), cr.BatchNorm(), loss="half_squared_error")
@@ -134,7 +147,7 @@ def test_a_file_that_nobody_wrote_is_refused_or_a_model(count: int, tmp_path: Pa
         text = json.dumps(made)
         odd = {name: np.ascontiguousarray(array) for name, array in odd.items()}
         if isinstance(made, dict):
-            text = json.dumps({**made, "digest": checkpoint.digest(text, odd)})
+            text = json.dumps({**made, "digest": state.digest(text, odd)})
         path.write_bytes(serialise(odd, {checkpoint.KEY: text}))
         try:
             model = cr.load(path)

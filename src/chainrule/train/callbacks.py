@@ -15,12 +15,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from chainrule.errors import ModelError
 from chainrule.train.atomic import replaced
 from chainrule.train.metrics import higher
 from chainrule.train.runners import check_count
+from chainrule.train.state import digest
 
 if TYPE_CHECKING:
     from chainrule.train.model import Model
@@ -89,8 +88,9 @@ class _Watching(Callback):
 
 
 class EarlyStopping(_Watching):
-    """Ends the run when the metric has not become better for `patience` epochs; `restore_best` then brings back the
-    parameters of the best epoch."""
+    """Ends the run when the metric has not become better for `patience` epochs. With `restore_best` the model has the
+    parameters of the best epoch when the run ends, whether this ended it or not. A further call of `fit` goes on from
+    the best where this ended the run, else from the last epoch's, as if both calls were one."""
 
     def __init__(
         self, patience: int = 5, *, monitor: str | None = None, min_delta: float = 0.0, restore_best: bool = True
@@ -104,16 +104,18 @@ class EarlyStopping(_Watching):
             self.memory["waited"] = 0  # a run that this had ended begins again
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
+        state = model.training
         if self.better(metrics):
             if self.restore_best:
-                arrays = {**model.parameters, **model.states}
-                self.memory["arrays"] = {name: np.array(array) for name, array in arrays.items()}
+                self.memory["arrays"] = model.values.copies()
             return None
-        if self.memory["waited"] < self.patience and model.training.epochs < model.training.goal:
-            return None
-        for name, array in self.memory.get("arrays", {}).items():
-            (model.parameters if name in model.parameters else model.states)[name] = array
-        return self.memory["waited"] >= self.patience
+        ended = self.memory["waited"] >= self.patience
+        if "arrays" in self.memory and (ended or state.epochs >= state.goal):
+            last = model.values.copies()
+            model.values.restore(self.memory["arrays"])
+            if not ended:
+                state.last, state.shown = last, digest("", model.values.arrays)
+        return ended
 
 
 class ReduceOnPlateau(_Watching):
@@ -207,5 +209,5 @@ def callbacks_of(given: Iterable[object]) -> list[Callback]:
 
 
 def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
-    """Those that save come last, so that they save what the others remember of the epoch."""
-    return sorted(callbacks, key=lambda one: isinstance(one, Checkpoint))
+    """What brings back the best comes behind what looks at the epoch, and what saves it all last."""
+    return sorted(callbacks, key=lambda one: 2 if isinstance(one, Checkpoint) else isinstance(one, EarlyStopping))

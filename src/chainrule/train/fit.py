@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from chainrule.train.interrupt import Interrupt
 from chainrule.train.progress import Progress
 from chainrule.train.runners import Runner, metrics_of, rates
 from chainrule.train.shuffle import words_for
-from chainrule.train.state import Training, digest, joined
+from chainrule.train.state import Training, fingerprint, joined
 
 if TYPE_CHECKING:
     from chainrule.train.model import Model
@@ -96,8 +97,10 @@ class Course:
                 "the rows or batches are not those of the epoch that was begun, which begins anew", RuntimeWarning, 3
             )
             training.forget_epoch()
-        for place, callback in enumerate(self.callbacks):
-            name = f"{place} {type(callback).__name__}"
+        times = Counter[str]()
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            name, times[kind] = f"{times[kind]} {kind}", times[kind] + 1
             callback.memory.update(() if callback.memory else training.memory.get(name, {}))
             training.memory[name] = callback.memory
 
@@ -222,7 +225,7 @@ class Course:
         return self.rated[1]
 
     def rows(self) -> str:
-        return digest({"at": self.at, **{t.name: a for t, a in self.data.items()}}, self.batch, self.shuffle)
+        return fingerprint({"at": self.at, **{t.name: a for t, a in self.data.items()}}, self.batch, self.shuffle)
 
 
 def first_not_finite(

@@ -43,7 +43,7 @@ from chainrule.train.runners import (
     rates,
     workers_for,
 )
-from chainrule.train.state import Training, begun
+from chainrule.train.state import Training, begun, digest
 
 if TYPE_CHECKING:
     from chainrule.train.profile import Profile, Run
@@ -149,7 +149,7 @@ class Model(Assembled):
         (x, y, sample_weight). `metrics` are names ("f1", "auc", "top3_accuracy", "r2", …, `cr.METRICS`) or functions
         (outputs, targets) -> number: of what is held out, else of what is trained on, after each epoch.
         With `patience` the run ends when the loss of what is held out (else of what is trained on) has not fallen by
-        more than `min_delta` for so many epochs, and `restore_best` brings back the parameters of the best one;
+        more than `min_delta` for so many epochs; at its end `restore_best` brings back the parameters of the best one;
         `callbacks` are cr.Checkpoint, cr.CSVLogger, …, or functions (model, metrics).
 
         The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
@@ -228,6 +228,9 @@ class Model(Assembled):
             # What the model's dtype cannot hold is no deviation to divide by.
             held = found.deviation >= float(np.finfo(self.dtype).tiny)
             self.states[deviation] = np.where(numeric & held, found.deviation, 1.0)
+        if state.last and state.shown == digest("", self.values.arrays):  # nobody has set others
+            self.values.restore(state.last)
+        state.last, state.shown = {}, ""
         self.trained = state
 
     def _course(
