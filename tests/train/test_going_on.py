@@ -16,7 +16,7 @@ import pytest
 import chainrule as cr
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.runtime.compiler import native
-from chainrule.train import state
+from chainrule.train import callbacks, state
 from chainrule.train.atomic import replaced
 from chainrule.train.data import split
 
@@ -255,17 +255,17 @@ def test_a_run_that_was_ended_early_goes_on_from_the_best(data: tuple[np.ndarray
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_callbacks_go_on_with_what_they_remember(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
-    def callbacks(name: str, *more: Any) -> list[Any]:
+    def given(name: str, *more: Any) -> list[Any]:
         plateau = cr.ReduceOnPlateau(0.5, patience=1, monitor="loss")
         return [cr.Checkpoint(tmp_path / name, every=4), plateau, cr.EarlyStopping(8), *more]
 
     whole, parts = model(), model()
-    wanted = fitted(whole, data, 20, optimizer=cr.SGD(1.0), callbacks=callbacks("whole"))
+    wanted = fitted(whole, data, 20, optimizer=cr.SGD(1.0), callbacks=given("whole"))
     assert whole.training.factor < 1
-    fitted(parts, data, 20, optimizer=cr.SGD(1.0), callbacks=callbacks("parts", Stop(43)))
+    fitted(parts, data, 20, optimizer=cr.SGD(1.0), callbacks=given("parts", Stop(43)))
     parts = cr.load(tmp_path / "parts")
     assert parts.training.steps == 40
-    found = fitted(parts, data, resume=True, callbacks=callbacks("parts"))
+    found = fitted(parts, data, resume=True, callbacks=given("parts"))
     assert differing(whole, parts) == [] and found.epochs == wanted.epochs
     assert parts.training.factor == whole.training.factor and found.stopped == wanted.stopped
 
@@ -281,6 +281,23 @@ def test_the_log_has_one_line_an_epoch_however_often_the_run_began(
     rows = list(csv.DictReader(path.open()))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
     assert [float(row["val_loss"]) for row in rows[2:]] == history.val_loss
+
+
+def test_the_log_is_added_to_and_a_torn_line_is_dropped(
+    data: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, path, writes = model(), tmp_path / "log.csv", list[Path]()
+    monkeypatch.setattr(callbacks, "replaced", lambda path: writes.append(path) or replaced(path))
+    path.write_text("something else\n")
+    fitted(made, data, 3, callbacks=[cr.CSVLogger(path)])
+    whole = path.read_text()
+    assert len(writes) == 1 and [row["epoch"] for row in csv.DictReader(path.open())] == ["1", "2", "3"]
+    path.write_text(whole + "4,0.1")  # killed while it was written
+    history = fitted(made, data, 1, callbacks=[cr.CSVLogger(path)], metrics=["f1"])
+    rows = list(csv.DictReader(path.open()))
+    assert path.read_text().startswith(whole.splitlines()[0] + ",val_f1\n") and len(writes) == 3
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"] and rows[0]["val_f1"] == ""
+    assert [float(rows[3]["loss"]), float(rows[3]["val_f1"])] == [history.loss[0], history.epochs[0]["val_f1"]]
 
 
 def test_a_run_is_saved_at_its_best_epoch_only(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:

@@ -168,31 +168,44 @@ class Checkpoint(_Watching):
 
 
 class CSVLogger(Callback):
-    """Writes a line for each epoch: its number and its metrics. A run that goes on adds to the file, whose lines of
-    epochs that are done once more are dropped."""
+    """Adds a line for each epoch to a file: its number and its metrics. A run that goes on drops the lines of epochs
+    that are done once more, and one that a kill has torn."""
 
     def __init__(self, path: str | PathLike[str]) -> None:
         super().__init__()
         self.path = Path(path)
-        self.rows: list[dict[str, Any]] = []
+        self.names: list[str] = []
 
     def begin(self, model: Model) -> None:
-        self.rows = []
-        if model.training.epochs and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = cast("list[dict[str, Any]]", list(csv.DictReader(file)))
-            self.rows = [row for row in rows if str(row.get("epoch")).isdigit()]
-            self.rows = [row for row in self.rows if int(row["epoch"]) <= model.training.epochs]
+        self._write(self._rows(model.training.epochs))
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
-        self.rows.append({"epoch": model.training.epochs, **metrics})
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with replaced(self.path) as file:
+        epoch = model.training.epochs
+        row = {"epoch": epoch, **metrics}
+        if row.keys() <= set(self.names):
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.names, lineterminator="\n").writerow(row)
+        else:
+            self._write([*self._rows(epoch - 1), row])
+
+    def _rows(self, epochs: int) -> list[dict[str, Any]]:
+        """The whole lines of the file, of so many epochs."""
+        if not (epochs and self.path.exists()):
+            return []
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        lines = csv.DictReader(text[: text.rfind("\n") + 1].splitlines(), restkey="", restval="")
+        rows = cast("list[dict[str, Any]]", [row for row in lines if "" not in row])
+        return [row for row in rows if str(row.get("epoch")).isdigit() and int(row["epoch"]) <= epochs]
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self.names = list(dict.fromkeys(name for row in rows for name in row))
+        if rows:
             text = io.StringIO()
-            writer = csv.DictWriter(text, names, lineterminator="\n")
+            writer = csv.DictWriter(text, self.names, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(self.rows)
-            file.write(text.getvalue().encode())
+            writer.writerows(rows)
+            with replaced(self.path) as file:
+                file.write(text.getvalue().encode())
 
 
 def callbacks_of(given: Iterable[object]) -> list[Callback]:

@@ -106,21 +106,24 @@ class Course:
 
     def step(self) -> dict[str, float]:
         """One step over all rows, which belongs to no epoch."""
-        training, task = self.training, self.runner.task
+        outputs, failed = self.steps_over(self.at, 1)
+        if failed >= 0:
+            raise self.not_finite(outputs, failed, self.at, "")
+        self.training.steps += 1
+        return metrics_of(self.runner.task, outputs, self.samples, self.batch)
+
+    def steps_over(
+        self, rows: NDArray[np.int64], count: int, report: Callable[[int], bool] | None = None
+    ) -> tuple[dict[Tensor, Array], int]:
+        """The next steps, over these rows. Whatever comes, the model then has what they have learnt."""
         self.give()
-        for tensor in task.stepwise:
-            self.kept[tensor] = self.rates(training.steps, 1)
-        order = self.at
+        for tensor in self.runner.task.stepwise:
+            self.kept[tensor] = self.rates(self.training.steps, count)
         try:
-            outputs, failed = self.runner.run(
-                self.data, self.kept, order, self.batch, seed=training.seed, before=training.steps
-            )
+            seed, before = self.training.seed, self.training.steps
+            return self.runner.run(self.data, self.kept, rows, self.batch, seed=seed, before=before, report=report)
         finally:
             self.take()
-        if failed >= 0:
-            raise self.not_finite(outputs, failed, order, "")
-        training.steps += 1
-        return metrics_of(task, outputs, self.samples, self.batch)
 
     def epoch(self, report: Progress, interrupt: Interrupt) -> None:
         """What is left of the epoch that is begun, or a whole one."""
@@ -183,19 +186,13 @@ class Course:
             report.step(training.epochs, min((start + done) * batch / self.samples, 1.0))
             return interrupt.asked or any(callback.due() for callback in self.callbacks)
 
-        self.give()
-        for tensor in self.runner.task.stepwise:
-            self.kept[tensor] = self.rates(before, count)
         part = order[start * batch : end * batch]
         outputs: dict[Tensor, Array] = {}
         failed = -1
         try:
-            outputs, failed = self.runner.run(
-                self.data, self.kept, part, batch, seed=training.seed, before=before, report=tell
-            )
+            outputs, failed = self.steps_over(part, count, tell)
             done = done if failed < 0 else failed
         finally:
-            self.take()
             training.steps, training.done = before + done, start + done
             if outputs:
                 training.seen = joined(training.seen, [outputs[t] for t in self.runner.task.outputs], done)
