@@ -3,8 +3,8 @@
     python -m bench.mapped --gigabytes 1
 
 The file trains in a process of its own, under a cgroup of a quarter of the file's size where one can be made. It prints
-the anonymous memory that training adds to that process at its highest, whether the bits are those of the rows in memory,
-and how quick the file is beside them, by turns, once it is cached.
+the anonymous memory that training adds to that process at its highest, whether the bits are those of the rows in
+memory, and how quick the file is beside them, by turns, once it is cached.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def limited(size: int) -> Generator[list[str]]:
         yield []
         return
     try:
-        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
+        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
     finally:
         with suppress(OSError):
             group.rmdir()
