@@ -463,6 +463,15 @@ PEOPLE = "sex,age,city,note,bought\n" + "".join(
 )
 
 
+def test_who_takes_every_sample_for_one_class_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t.csv"
+    for known, told in ((False, True), (True, False)):  # whether the columns say anything of the classes
+        rows = (f"{i % 5 if known else i // 50},{'many' if i % 5 else 'few'}\n" for i in range(100))
+        table.write_text("a,class\n" + "".join(rows), encoding="utf-8")
+        assert run("train", str(table), "--epochs", "30") == 0
+        assert ("; every sample is taken for many" in capsys.readouterr().out) == told
+
+
 def test_a_table_of_texts_and_gaps_is_trained_on_with_no_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

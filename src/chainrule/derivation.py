@@ -69,8 +69,8 @@ class Derivation(Derived):
         return self.to_text()
 
     def __repr__(self) -> str:
-        wrt = ", ".join(self.gradients)
-        return f"<derivation of {shorten(wrt, 60)} by {len(self.lemmas)} kinds of lemma; print it, or call to_markdown()>"
+        wrt, count = shorten(", ".join(self.gradients), 60), len(self.lemmas)
+        return f"<derivation of {wrt} by {count} kinds of lemma; print it, or call to_markdown()>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

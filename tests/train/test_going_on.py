@@ -88,38 +88,39 @@ def ctrl_c() -> Any:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize(("rule", "stop"), [*((rule, 7) for rule in RULES), ("cosine", 0), ("cosine", STEPS)])
+CUTS = [(rule, 7, "numpy", False) for rule in RULES] + [
+    ("cosine", 0, "numpy", False), ("cosine", STEPS, "numpy", False), ("warm up", 8, "numpy", True),
+    ("cosine", 8, "native", True),
+]  # fmt: skip
+MORE = [(rule, 7, "native", rule == "adamw") for rule in RULES]
+
+
+@pytest.mark.parametrize(
+    ("rule", "stop", "executor", "frozen"), [*CUTS, *(pytest.param(*cut, marks=pytest.mark.campaign) for cut in MORE)]
+)
 @pytest.mark.usefixtures("ctrl_c")
 def test_what_is_cut_in_two_is_what_is_done_at_once(
-    rule: str, stop: int, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+    rule: str, stop: int, executor: str, frozen: bool, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     """By two calls, in the midst of an epoch or at its end by Ctrl-C, and each time through a file."""
     whole, parts = model(), model()
-    wanted = fitted(whole, data, optimizer=RULES[rule])
+    for each in (whole, parts) if frozen else ():
+        each.freeze("dense1", "batchnorm1")
+        each.set_rates({"dense2": 0.5})
+    wanted = fitted(whole, data, optimizer=RULES[rule], executor=executor)
     if stop:
-        found = fitted(parts, data, optimizer=RULES[rule], callbacks=[Stop(stop)])
+        found = fitted(parts, data, optimizer=RULES[rule], executor=executor, callbacks=[Stop(stop)])
         assert found.interrupted and parts.training.steps == stop
     else:
-        found = fitted(parts, data, 2, optimizer=RULES[rule])
+        found = fitted(parts, data, 2, optimizer=RULES[rule], executor=executor)
     assert differing(whole, parts)
     parts.save(tmp_path / "m.safetensors")
     parts = cr.load(tmp_path / "m.safetensors")
-    more = fitted(parts, data, 4, resume=bool(stop))
+    more = fitted(parts, data, 4, resume=bool(stop), executor=executor)
     assert differing(whole, parts) == []
     assert (more.epochs if stop else found.epochs + more.epochs) == wanted.epochs
     assert not more.interrupted
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_native_code_goes_on_as_numpy_does(data: tuple[np.ndarray, np.ndarray]) -> None:
-    whole, parts = model(), model()
-    fitted(whole, data, optimizer="adam", executor="native")
-    fitted(parts, data, optimizer="adam", executor="native", callbacks=[Stop(8)])
-    assert parts.training.steps == 8
-    fitted(parts, data, resume=True, executor="native")
-    assert differing(whole, parts) == []
-    fitted(parts, data, 1, executor="native")
-    assert differing(whole, parts)
+    assert not frozen or (parts.parameters["dense1.W"] == model().parameters["dense1.W"]).all()
 
 
 def test_a_loop_of_single_epochs_draws_other_orders_and_masks(data: tuple[np.ndarray, np.ndarray]) -> None:

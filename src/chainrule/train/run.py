@@ -257,6 +257,8 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
             balanced = model.evaluate(x, numbered, metrics=["balanced_accuracy"])["balanced_accuracy"]
             text = f"balanced accuracy {balanced:.2%}, {text}"
             alone += f", balanced {1 / len(counts):.2%}"
+        if len(counts) > 1 and (found[1] == found[1][0]).all():
+            alone += f"; every sample is taken for {shorten(_name(model, int(found[1][0])), 40)}"
         return f"{text}; {alone}"
     if "accuracy" in result or found[0].reshape(len(y), -1).shape != y.reshape(len(y), -1).shape:
         accuracy = f"accuracy {result['accuracy']:.2%}, " if "accuracy" in result else ""
