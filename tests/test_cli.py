@@ -588,3 +588,16 @@ def test_training_is_watched_stopped_resumed_and_trained_further(
     assert cr.load(model).training.epochs == 2
     assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
     assert cr.load(model).training.epochs == 3
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+def test_one_line_stops_early_lowers_the_rate_and_writes_a_log(
+    schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "digits", "--limit", "200", "--epochs", "60", "--rate", "3", "--validation", "0.2"]
+    line += ["--patience", "6", "--quiet", "--seed", "1"]
+    log, saved = tmp_path / "log.csv", tmp_path / "m.safetensors"
+    assert run(*line, "--schedule", schedule, "--history", str(log), "--save", str(saved)) == 0
+    model = cr.load(saved)
+    assert model.training.history.stopped == "EarlyStopping" and len(log.read_text().splitlines()) < 60
+    assert (model.training.factor < 1) == (schedule == "plateau")

@@ -83,6 +83,7 @@ def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
         "step": step_decay(rate, math.ceil(rest / DROPS)),
         "cosine": cosine(rate, rest),
         "one-cycle": one_cycle(rate, rest),
+        "plateau": rate,
     }
     chosen = rates[plan.schedule]
     return replace(constant, rate=warm_up(chosen, plan.warm_up) if plan.warm_up else chosen)
