@@ -366,19 +366,22 @@ def test_a_file_that_is_replaced_keeps_its_permissions_and_its_link(tmp_path: Pa
     assert link.is_symlink() and real.read_text() == "new" and real.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_bit_that_is_flipped_anywhere_is_seen(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [60, pytest.param(5000, marks=pytest.mark.campaign)])
+def test_a_bit_that_is_flipped_anywhere_is_seen(
+    count: int, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     made, path = model(), tmp_path / "m.safetensors"
     fitted(made, data, 1)
     made.save(path)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
-    for place in rng.integers(0, len(whole), 60):
+    for place in rng.integers(0, len(whole), count):
         bad = bytearray(whole)
         bad[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(bad)
         with pytest.raises(cr.ModelError):
             cr.load(path)
-    for length in rng.integers(0, len(whole), 20):
+    for length in rng.integers(0, len(whole), count // 3):
         path.write_bytes(whole[:length])
         with pytest.raises(cr.ModelError):
             cr.load(path)
