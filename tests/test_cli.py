@@ -127,7 +127,7 @@ def test_tiles_are_measured_before_training(
     monkeypatch.setattr(tune, "VARIANTS", 3)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     assert "with measured tiles" in capsys.readouterr().out
-    assert list(tmp_path.glob("tiles-*"))
+    assert list(tmp_path.glob("answers/tiles-*"))
 
 
 @pytest.mark.filterwarnings("ignore:the cache of compiled models")
@@ -463,6 +463,15 @@ PEOPLE = "sex,age,city,note,bought\n" + "".join(
 )
 
 
+def test_who_takes_every_sample_for_one_class_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t.csv"
+    for known, told in ((False, True), (True, False)):  # whether the columns say anything of the classes
+        rows = (f"{i % 5 if known else i // 50},{'many' if i % 5 else 'few'}\n" for i in range(100))
+        table.write_text("a,class\n" + "".join(rows), encoding="utf-8")
+        assert run("train", str(table), "--epochs", "30") == 0
+        assert ("; every sample is taken for many" in capsys.readouterr().out) == told
+
+
 def test_a_table_of_texts_and_gaps_is_trained_on_with_no_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -579,3 +588,16 @@ def test_training_is_watched_stopped_resumed_and_trained_further(
     assert cr.load(model).training.epochs == 2
     assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
     assert cr.load(model).training.epochs == 3
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+def test_one_line_stops_early_lowers_the_rate_and_writes_a_log(
+    schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "digits", "--limit", "200", "--epochs", "60", "--rate", "3", "--validation", "0.2"]
+    line += ["--patience", "6", "--quiet", "--seed", "1"]
+    log, saved = tmp_path / "log.csv", tmp_path / "m.safetensors"
+    assert run(*line, "--schedule", schedule, "--history", str(log), "--save", str(saved)) == 0
+    model = cr.load(saved)
+    assert model.training.history.stopped == "EarlyStopping" and len(log.read_text().splitlines()) < 60
+    assert (model.training.factor < 1) == (schedule == "plateau")

@@ -34,7 +34,7 @@ def digits_model(seed: int = 0) -> Model:
 
 def _train(options: argparse.Namespace) -> int:
     read = _reading(options)
-    from chainrule.train.callbacks import CSVLogger
+    from chainrule.train.callbacks import Callback, CSVLogger, ReduceOnPlateau
     from chainrule.train.checkpoint import load
     from chainrule.train.metrics import metric_named
     from chainrule.train.models import read_model_file
@@ -82,11 +82,13 @@ def _train(options: argparse.Namespace) -> int:
             _say(str(model.tune(x, y, batch_size=plan.batch_size, optimizer=optimizer)))
         except (OSError, BuildError, CompileError) as error:
             print(f"no tiles are measured: {error}", file=sys.stderr)
+    watching: list[Callback] = [ReduceOnPlateau()] if plan.schedule == "plateau" else []
+    watching += [CSVLogger(options.history)] if options.history else []
     history = model.fit(
         x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
         resume=options.resume, validation_split=options.validation, patience=options.patience,
         class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
-        callbacks=[CSVLogger(options.history)] if options.history else [],
+        callbacks=watching,
     )
     if options.save:
         model.save(options.save)
