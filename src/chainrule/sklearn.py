@@ -48,7 +48,9 @@ from chainrule.optim.adam import Adam
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.sgd import SGD
+from chainrule.train.assembled import FEW
 from chainrule.train.callbacks import EarlyStopping
+from chainrule.train.columns import encoded
 from chainrule.train.learn import inputs_of
 from chainrule.train.model import Model
 from chainrule.train.runners import Executor
@@ -215,12 +217,20 @@ class _Estimator(BaseEstimator):
         _check_n_features(self, X, reset=begins)
         return X
 
-    def _rows(self, X: Any) -> Any:
-        """Samples to predict."""
+    def _rows(self, X: Any) -> Array:
+        """Samples to predict, as the network is given them."""
         check_is_fitted(self, "model_")
         if _is_mixed(X) or self.model_.columns is not None:
-            return self._frame(X, False)
+            return encoded(self.model_.columns, self._frame(X, False))
         return dense(validate_data(self, X, accept_sparse=True, dtype=(np.float32, np.float64), reset=False))
+
+    def _ran(self, X: Any, *, linked: bool) -> Array:
+        """The outputs for samples, before the loss's link or behind it. A sample has the same bits alone as among
+        others: a few are run by the code for many."""
+        rows = self._rows(X)
+        many = rows[np.resize(np.arange(len(rows)), max(len(rows), FEW))]
+        run = self.model_.predict if linked else self.model_.logits
+        return run(many, executor=self.executor, workers=self.workers)[: len(rows)]
 
     def _weight(self, weight: Any, y: Array, rows: Any) -> Array | None:
         """The weights of samples, times those of their classes."""
@@ -378,7 +388,7 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
     def decision_function(self, X: Any) -> Array:
         """The network's outputs before the loss's link, (n, classes), or (n,) of two classes: above 0 for the second.
         """
-        found = self.model_.logits(self._rows(X), executor=self.executor, workers=self.workers)
+        found = self._ran(X, linked=False)
         if len(self.classes_) == 2 and found.shape[1] == 2 and not self.multilabel_:
             return found[:, 1] - found[:, 0]
         return found[:, 0] if found.shape[1] == 1 else found
@@ -398,7 +408,7 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, (n, classes)."""
-        found = self.model_.predict(self._rows(X), executor=self.executor, workers=self.workers).astype(np.float64)
+        found = self._ran(X, linked=True).astype(np.float64)
         if self.multilabel_:
             return found
         if found.shape[1] == 1:
@@ -441,8 +451,7 @@ class ChainruleRegressor(RegressorMixin, _Estimator):
         return self._train(X, y, sample_weight, begins=not hasattr(self, "model_"), once=True)
 
     def predict(self, X: Any) -> Array:
-        found = self.model_.predict(self._rows(X), executor=self.executor, workers=self.workers)
-        found = found * self._scale + self._mean
+        found = self._ran(X, linked=True) * self._scale + self._mean
         return found[:, 0] if self._single else found
 
 
