@@ -601,3 +601,28 @@ def test_one_line_stops_early_lowers_the_rate_and_writes_a_log(
     model = cr.load(saved)
     assert model.training.history.stopped == "EarlyStopping" and len(log.read_text().splitlines()) < 60
     assert (model.training.factor < 1) == (schedule == "plateau")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["summary {}", "derive {}", "verify {}", "evaluate {} digits", "train digits --limit 99 --epochs 1 --model {}"],
+)
+def test_a_saved_model_is_one_under_any_name(line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, other = tmp_path / "model.bin", tmp_path / "other.bin"
+    cr.Sequential(cr.Input(64), cr.Dense(10), loss="softmax_cross_entropy").save(model)
+    other.write_bytes(b"\xff" * 8 + b"{")
+    assert run(*line.format(model).split()) == 0
+    assert "dense1" in capsys.readouterr().out or line.startswith("evaluate")
+    assert run(*line.format(other).split()) != 0 and "\n" not in capsys.readouterr().err.strip()
+
+
+def test_a_run_that_diverges_exits_with_1_and_leaves_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "m.safetensors"
+    line = ["train", "digits", "--limit", "99", "--epochs", "1", "--quiet", "--save", str(saved)]
+    assert run(*line) == 0
+    before = saved.read_bytes()
+    assert run(*line, "--rate", "1e38") == 1 and saved.read_bytes() == before
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"chainrule train: the loss became (nan|inf) .*; choose a lower rate.*\n", said)

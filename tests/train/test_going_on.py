@@ -138,8 +138,9 @@ def test_another_optimizer_begins_anew_and_says_so(data: tuple[np.ndarray, np.nd
         fresh.parameters[name] = array
     for name, array in made.states.items():
         fresh.states[name] = array
-    with pytest.warns(RuntimeWarning, match="begins anew"):
+    with pytest.warns(RuntimeWarning, match="begins anew") as said:
         fitted(made, data, 1, optimizer="sgd")
+    assert said[0].filename == __file__  # where the user called
     fitted(fresh, data, 1, optimizer="sgd")
     assert made.training.epochs == 1 and differing(made, fresh) == []
     fitted(made, data, 1, restart=True)
@@ -169,8 +170,9 @@ def test_an_epoch_that_was_begun_over_other_rows_begins_anew_and_says_so(data: t
     made = model()
     fitted(made, data, optimizer="adam", callbacks=[Stop(7)])
     assert made.training.done == 2
-    with pytest.warns(RuntimeWarning, match="rows or batches"):
+    with pytest.warns(RuntimeWarning, match="rows or batches") as said:
         fitted(made, (x + 1, y), 1)
+    assert said[0].filename == __file__
     assert made.training.steps == 7 + STEPS and made.training.epochs == 2
 
 

@@ -158,7 +158,7 @@ class Model(Assembled):
         compiler. `workers` is how many threads may share the work, by default the processors where a batch is worth
         it; fewer do where that is quicker. It changes no bit.
 
-        Raises DataError and ShapeError for the data, ModelError where the loss is no longer finite.
+        Raises DataError and ShapeError for the data, DivergenceError where the loss is no longer finite.
         """
         check_count("epochs", epochs, 10)
         check_count("batch_size", batch_size, 10)
@@ -190,6 +190,7 @@ class Model(Assembled):
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
 
+    @spoken
     def train_on_batch(
         self, x: Samples, y: ArrayLike, *, optimizer: Optimizer | str | None = None,
         sample_weight: ArrayLike | None = None, executor: Executor | None = None, workers: int | None = None,
@@ -197,7 +198,7 @@ class Model(Assembled):
         """One step over these samples as one batch, {"loss", "accuracy"} before it. It goes on where training stands;
         epochs are the caller's to count.
 
-        Raises DataError and ShapeError for the data, ModelError where the loss is not finite.
+        Raises DataError and ShapeError for the data, DivergenceError where the loss is not finite.
         """
         state = begun(self.trained, optimizer, None, False)
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
