@@ -237,6 +237,19 @@ def test_the_best_parameters_are_not_those_that_training_goes_on_from(
     assert differing(plain, other) == [] and differing(plain, parts)
 
 
+def test_the_best_parameters_come_back_where_another_callback_ends_the_run(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made, plain = model(), model()
+    end = {"optimizer": cr.SGD(0.5), "callbacks": [lambda model, metrics: model.training.epochs == 5]}
+    history = fitted(made, data, 60, **end, patience=20)
+    assert len(history.loss) == 5 and min(history.val_loss) < history.val_loss[-1]
+    assert made.evaluate(*held(data), executor="numpy")["loss"] == min(history.val_loss)
+    fitted(plain, data, 60, **end)
+    assert differing(made, plain)
+    for each in (made, plain):
+        fitted(each, data, 1)
+    assert differing(made, plain) == []
+
+
 def test_parameters_that_a_user_has_set_are_gone_on_from(data: tuple[np.ndarray, np.ndarray]) -> None:
     made = model()
     fitted(made, data, 5, optimizer=cr.SGD(0.5), patience=20)
