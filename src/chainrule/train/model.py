@@ -185,7 +185,7 @@ class Model(Assembled):
             course.evaluate = lambda: self._measured(rows, labels, executor, workers, measures)
         if resume and state.goal and not state.unfinished:
             return state.history
-        self._begin(state, rows)
+        self._begin(state, rows, executor, workers)
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
@@ -203,10 +203,10 @@ class Model(Assembled):
         state = begun(self.trained, optimizer, None, False)
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
         course = self._course(state, rows, self.feed.labels(rows.target), len(rows), executor, workers)
-        self._begin(state, rows)
+        self._begin(state, rows, executor, workers)
         return course.step()
 
-    def _begin(self, state: Training, rows: Rows) -> None:
+    def _begin(self, state: Training, rows: Rows, executor: Executor | None, workers: int | None) -> None:
         """Train from here. Before the first step each `Standardise` whose states nobody has set learns them."""
         labels = {layer: label for label, layer in self.network.layers}
         for node in order(self.output) if self.trained is None else ():
@@ -224,7 +224,7 @@ class Model(Assembled):
             else:
                 assert parent.layer
                 given = self.network.outputs[labels[parent.layer]]
-                found = Standardiser.fit(self._outputs(rows.given, rows.at, given, None, None))
+                found = Standardiser.fit(self._outputs(rows.given, rows.at, given, executor, workers))
             self.states[mean] = np.where(numeric, found.mean, 0.0)
             # What the model's dtype cannot hold is no deviation to divide by.
             held = found.deviation >= float(np.finfo(self.dtype).tiny)
