@@ -310,6 +310,17 @@ def test_a_built_in_model_takes_its_shape_from_the_data(tmp_path: Path, capsys: 
     assert re.search(r"dense1 +\(N, 4\)", out)
 
 
+def test_a_table_of_pixels_is_standardised_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, saved = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 784))
+    lines = [",".join([f"p{i}" for i in range(784)] + ["class"])]
+    lines += [",".join([*map(str, row), "ab"[n % 2]]) for n, row in enumerate(pixels.tolist())]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    assert run("train", str(table), "--model", "lenet", "--epochs", "1", "--save", str(saved), "--quiet") == 0
+    mean = cr.load(saved).states["standardise1.mean"]
+    assert mean.shape == (1,) and abs(mean[0] - pixels.mean()) < 2
+
+
 def test_ctrl_c_in_training_saves_what_was_learnt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,7 +219,7 @@ class Model(Assembled):
             numeric = np.ones(1, bool)
             if isinstance(parent, Input):
                 found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.at)
-                if self.columns and self.columns.features:
+                if self.columns and self.columns.features and len(parent.shape) == 2:  # else they are one channel's
                     numeric = self.columns.scaled
             else:
                 assert parent.layer
