@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CompileError,
         DataError,
         DerivationError,
+        DivergenceError,
         EquationError,
         ModelError,
         ShapeError,
@@ -126,6 +127,7 @@ __all__ = [
     "Dense",
     "Derivation",
     "DerivationError",
+    "DivergenceError",
     "Dropout",
     "EarlyStopping",
     "Embedding",
@@ -202,8 +204,8 @@ __all__ = [
 _WHERE = {
     "derivation": ("Derivation",),
     "errors": (
-        "BuildError", "ChainruleError", "CompileError", "DataError", "DerivationError", "EquationError", "ModelError",
-        "ShapeError", "VerificationError",
+        "BuildError", "ChainruleError", "CompileError", "DataError", "DerivationError", "DivergenceError",
+        "EquationError", "ModelError", "ShapeError", "VerificationError",
     ),
     "nn.initialisers": ("Initialiser", "constant", "glorot", "he", "lecun", "normal", "ones", "zeros"),
     "nn.layer": ("Input", "Layer", "State", "bernoulli", "uniform"),

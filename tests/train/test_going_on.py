@@ -138,8 +138,9 @@ def test_another_optimizer_begins_anew_and_says_so(data: tuple[np.ndarray, np.nd
         fresh.parameters[name] = array
     for name, array in made.states.items():
         fresh.states[name] = array
-    with pytest.warns(RuntimeWarning, match="begins anew"):
+    with pytest.warns(RuntimeWarning, match="begins anew") as said:
         fitted(made, data, 1, optimizer="sgd")
+    assert said[0].filename == __file__  # where the user called
     fitted(fresh, data, 1, optimizer="sgd")
     assert made.training.epochs == 1 and differing(made, fresh) == []
     fitted(made, data, 1, restart=True)
@@ -169,8 +170,9 @@ def test_an_epoch_that_was_begun_over_other_rows_begins_anew_and_says_so(data: t
     made = model()
     fitted(made, data, optimizer="adam", callbacks=[Stop(7)])
     assert made.training.done == 2
-    with pytest.warns(RuntimeWarning, match="rows or batches"):
+    with pytest.warns(RuntimeWarning, match="rows or batches") as said:
         fitted(made, (x + 1, y), 1)
+    assert said[0].filename == __file__
     assert made.training.steps == 7 + STEPS and made.training.epochs == 2
 
 
@@ -233,6 +235,19 @@ def test_the_best_parameters_are_not_those_that_training_goes_on_from(
     assert found + fitted(other, data, 5, optimizer=cr.SGD(0.5)).val_loss == wanted
     fitted(plain, data, 10, optimizer=cr.SGD(0.5))
     assert differing(plain, other) == [] and differing(plain, parts)
+
+
+def test_the_best_parameters_come_back_where_another_callback_ends_the_run(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made, plain = model(), model()
+    end = {"optimizer": cr.SGD(0.5), "callbacks": [lambda model, metrics: model.training.epochs == 5]}
+    history = fitted(made, data, 60, **end, patience=20)
+    assert len(history.loss) == 5 and min(history.val_loss) < history.val_loss[-1]
+    assert made.evaluate(*held(data), executor="numpy")["loss"] == min(history.val_loss)
+    fitted(plain, data, 60, **end)
+    assert differing(made, plain)
+    for each in (made, plain):
+        fitted(each, data, 1)
+    assert differing(made, plain) == []
 
 
 def test_parameters_that_a_user_has_set_are_gone_on_from(data: tuple[np.ndarray, np.ndarray]) -> None:

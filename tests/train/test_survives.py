@@ -22,8 +22,6 @@ from chainrule.train import checkpoint, state
 
 CHILD = """
 import sys
-import tracemalloc
-from contextlib import nullcontext
 from pathlib import Path
 import numpy as np
 import chainrule as cr
@@ -35,7 +33,7 @@ else:
     model = cr.Sequential(cr.Input(6), cr.Dense(5), cr.BatchNorm(), cr.Dropout(0.3), cr.Dense(3), loss="softmax_cross_entropy")
 print("begins", flush=True)
 callbacks = [cr.Checkpoint(path, every=3), cr.ReduceOnPlateau(0.5, patience=1), cr.CSVLogger(str(path) + ".csv")]
-model.fit(x, y, epochs=12, batch_size=16, resume=True, verbose=False, executor="numpy", callbacks=callbacks,
+model.fit(x, y, epochs=12, batch_size=16, resume=True, verbose=False, executor="numpy", callbacks=callbacks, patience=20,
           optimizer=cr.Adam(cr.cosine(1e-2, steps=60)), validation_split=0.2)
 print("ends", flush=True)
 """  # noqa: E501
@@ -61,7 +59,8 @@ def finished(path: Path, kills: int, rng: random.Random) -> int:
 
 def arrays(path: Path) -> dict[str, bytes]:
     model = cr.load(path)
-    kept = {**model.parameters, **model.states, **model.training.kept}
+    state = model.training
+    kept = {**model.parameters, **model.states, **state.kept, **{f"last {name}": a for name, a in state.last.items()}}
     return {name: array.tobytes() for name, array in kept.items()}
 
 

@@ -89,8 +89,8 @@ class _Watching(Callback):
 
 class EarlyStopping(_Watching):
     """Ends the run when the metric has not become better for `patience` epochs. With `restore_best` the model has the
-    parameters of the best epoch when the run ends, whether this ended it or not. A further call of `fit` goes on from
-    the best where this ended the run, else from the last epoch's, as if both calls were one."""
+    parameters of the best epoch when the run ends, by whatever but Ctrl-C. A further call of `fit` goes on from the
+    best where this ended the run, else from the last epoch's, as if both calls were one."""
 
     def __init__(
         self, patience: int = 5, *, monitor: str | None = None, min_delta: float = 0.0, restore_best: bool = True
@@ -110,7 +110,7 @@ class EarlyStopping(_Watching):
                 self.memory["arrays"] = model.values.copies()
             return None
         ended = self.memory["waited"] >= self.patience
-        if "arrays" in self.memory and (ended or state.epochs >= state.goal):
+        if "arrays" in self.memory and (ended or state.epochs >= state.goal or state.history.stopped):
             last = model.values.copies()
             model.values.restore(self.memory["arrays"])
             if not ended:

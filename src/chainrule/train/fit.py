@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.errors import ModelError
+from chainrule.errors import DivergenceError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
@@ -94,7 +94,7 @@ class Course:
         training.history.interrupted = False
         if training.done and training.rows != self.rows():
             warnings.warn(
-                "the rows or batches are not those of the epoch that was begun, which begins anew", RuntimeWarning, 3
+                "the rows or batches are not those of the epoch that was begun, which begins anew", RuntimeWarning, 4
             )
             training.forget_epoch()
         times = Counter[str]()
@@ -203,10 +203,10 @@ class Course:
 
     def not_finite(
         self, outputs: Mapping[Tensor, Array], failed: int, rows: NDArray[np.int64], when: str
-    ) -> ModelError:
+    ) -> DivergenceError:
         """What is said of a step whose loss is not finite."""
         loss = float(outputs[self.runner.task.outputs[0]][failed])
-        return ModelError(
+        return DivergenceError(
             f"the loss became {loss}{when}{self.blame(rows)}",
             about=f"step {self.training.steps + 1} of {self.training.optimizer}",
             fix="choose a lower rate; the parameters are those before this step",

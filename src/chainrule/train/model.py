@@ -158,7 +158,7 @@ class Model(Assembled):
         compiler. `workers` is how many threads may share the work, by default the processors where a batch is worth
         it; fewer do where that is quicker. It changes no bit.
 
-        Raises DataError and ShapeError for the data, ModelError where the loss is no longer finite.
+        Raises DataError and ShapeError for the data, DivergenceError where the loss is no longer finite.
         """
         check_count("epochs", epochs, 10)
         check_count("batch_size", batch_size, 10)
@@ -185,11 +185,12 @@ class Model(Assembled):
             course.evaluate = lambda: self._measured(rows, labels, executor, workers, measures)
         if resume and state.goal and not state.unfinished:
             return state.history
-        self._begin(state, rows)
+        self._begin(state, rows, executor, workers)
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
 
+    @spoken
     def train_on_batch(
         self, x: Samples, y: ArrayLike, *, optimizer: Optimizer | str | None = None,
         sample_weight: ArrayLike | None = None, executor: Executor | None = None, workers: int | None = None,
@@ -197,15 +198,15 @@ class Model(Assembled):
         """One step over these samples as one batch, {"loss", "accuracy"} before it. It goes on where training stands;
         epochs are the caller's to count.
 
-        Raises DataError and ShapeError for the data, ModelError where the loss is not finite.
+        Raises DataError and ShapeError for the data, DivergenceError where the loss is not finite.
         """
         state = begun(self.trained, optimizer, None, False)
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
         course = self._course(state, rows, self.feed.labels(rows.target), len(rows), executor, workers)
-        self._begin(state, rows)
+        self._begin(state, rows, executor, workers)
         return course.step()
 
-    def _begin(self, state: Training, rows: Rows) -> None:
+    def _begin(self, state: Training, rows: Rows, executor: Executor | None, workers: int | None) -> None:
         """Train from here. Before the first step each `Standardise` whose states nobody has set learns them."""
         labels = {layer: label for label, layer in self.network.layers}
         for node in order(self.output) if self.trained is None else ():
@@ -218,12 +219,12 @@ class Model(Assembled):
             numeric = np.ones(1, bool)
             if isinstance(parent, Input):
                 found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.at)
-                if self.columns and self.columns.features:
+                if self.columns and self.columns.features and len(parent.shape) == 2:  # else they are one channel's
                     numeric = self.columns.scaled
             else:
                 assert parent.layer
                 given = self.network.outputs[labels[parent.layer]]
-                found = Standardiser.fit(self._outputs(rows.given, rows.at, given, None, None))
+                found = Standardiser.fit(self._outputs(rows.given, rows.at, given, executor, workers))
             self.states[mean] = np.where(numeric, found.mean, 0.0)
             # What the model's dtype cannot hold is no deviation to divide by.
             held = found.deviation >= float(np.finfo(self.dtype).tiny)

@@ -77,14 +77,14 @@ def begun(state: Training | None, optimizer: Optimizer | str | None, seed: int |
     seed = seeded(state.seed if seed is None else seed)
     if rule is not None and saved_optimizer(rule) != saved_optimizer(state.optimizer):
         warnings.warn(
-            f"the optimizer is another one, and begins anew: {rule} after {state.optimizer}", RuntimeWarning, 3
+            f"the optimizer is another one, and begins anew: {rule} after {state.optimizer}", RuntimeWarning, 4
         )
         return Training(rule, seed)
     here = native().lanes
     if state.steps and state.lanes != here:
         warnings.warn(
             f"training went on so far with vectors of {state.lanes} numbers, and this machine's hold {here}: the bits "
-            "are not those of one run", RuntimeWarning, 3,
+            "are not those of one run", RuntimeWarning, 4,
         )
     state.optimizer, state.seed, state.lanes = rule or state.optimizer, seed, here
     if isinstance(state.optimizer, Unknown):
