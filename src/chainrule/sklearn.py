@@ -4,7 +4,7 @@
 
     ChainruleClassifier(hidden_layer_sizes=(64,), dropout=0.2).fit(X, y).score(X, y)
 
-Parameters that MLPClassifier has mean what they mean there; the others are chainrule's. They need the extra `data`.
+Parameters that MLPClassifier has mean what they mean there; the others are chainrule's. They need the extra `sklearn`.
 """
 # scikit-learn has no types, and what estimators share with its own is in names with an underscore.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -13,13 +13,18 @@ Parameters that MLPClassifier has mean what they mean there; the others are chai
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+except ImportError:
+    raise ImportError('scikit-learn is not installed: pip install "chainrule[sklearn]"') from None
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -50,12 +55,12 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.sgd import SGD
 from chainrule.train.assembled import FEW
 from chainrule.train.callbacks import EarlyStopping
-from chainrule.train.columns import encoded
+from chainrule.train.columns import Columns, Target, encoded
 from chainrule.train.learn import inputs_of
 from chainrule.train.model import Model
 from chainrule.train.runners import Executor
 from chainrule.train.sequential import Sequential
-from chainrule.train.table import dense
+from chainrule.train.table import dense, plain
 
 Array = NDArray[Any]
 MOST = 200  # samples in a batch, unless another number is asked for
@@ -161,15 +166,9 @@ class _Estimator(BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any, *, begins: bool, once: bool = False, classes: Array | None = None
     ) -> Self:
         rows, y = self._given(X, y, begins)
-        batch = min(MOST, len(y)) if self.batch_size == "auto" else min(_whole("batch_size", self.batch_size), len(y))
-        seed = None
+        weight = self._weight(sample_weight, y, rows)
         if begins:
             self._learn(y, classes)
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            self.model_ = self._made(rows, batch, seed)
-            self.loss_curve_, self.n_iter_ = list[float](), 0
-            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-        weight = self._weight(sample_weight, y, rows)
         options: dict[str, Any] = {"epochs": 1}
         watched = "loss"
         if self.early_stopping and not once:
@@ -178,6 +177,13 @@ class _Estimator(BaseEstimator):
             options["validation_data"] = apart if weight is None else (*apart, weight[test])
             options["metrics"], watched = [self._score], f"val_{self._score}"
             rows, y, weight = _safe_indexing(rows, train), y[train], None if weight is None else weight[train]
+        batch = min(MOST if self.batch_size == "auto" else _whole("batch_size", self.batch_size), len(y))
+        seed = None
+        if begins:
+            seed = self._drawn()
+            self.model_ = self._made(rows, batch, seed)
+            self.loss_curve_ = list[float]()
+            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         if not once:
             patience = _whole("n_iter_no_change", self.n_iter_no_change)
             stop = EarlyStopping(
@@ -190,11 +196,13 @@ class _Estimator(BaseEstimator):
             seed=seed, **options,
         )
         self.loss_curve_ += history.loss
-        self.n_iter_, self.loss_ = len(self.loss_curve_), self.loss_curve_[-1]
-        if watched != "loss" and self.validation_scores_ is not None:
-            self.validation_scores_ += history[watched]
-            self.best_validation_score_ = max(self.validation_scores_)
-        if not (once or history.stopped or history.interrupted) and self.max_iter > 1:
+        self.n_iter_, self.loss_ = len(self.loss_curve_), self.loss_curve_[-1] if self.loss_curve_ else math.nan
+        if watched != "loss":
+            self.validation_scores_ = (self.validation_scores_ or []) + history[watched]
+            self.best_validation_score_ = max(self.validation_scores_, default=math.nan)
+        if history.interrupted:
+            warnings.warn("training was interrupted: call fit again", ConvergenceWarning, stacklevel=3)
+        elif not (once or history.stopped):
             warnings.warn(
                 f"{self.max_iter} epochs are over, and the {watched} still becomes better: give a larger max_iter",
                 ConvergenceWarning, stacklevel=3,
@@ -228,7 +236,7 @@ class _Estimator(BaseEstimator):
         """The outputs for samples, before the loss's link or behind it. A sample has the same bits alone as among
         others: a few are run by the code for many."""
         rows = self._rows(X)
-        many = rows[np.resize(np.arange(len(rows)), max(len(rows), FEW))]
+        many = rows if len(rows) >= FEW else rows[np.resize(np.arange(len(rows)), FEW)]
         run = self.model_.predict if linked else self.model_.logits
         return run(many, executor=self.executor, workers=self.workers)[: len(rows)]
 
@@ -244,11 +252,14 @@ class _Estimator(BaseEstimator):
 
     def _held(self, y: Array) -> tuple[Array, Array]:
         """The rows that are trained on and those that are held out, of each class as many as of the others."""
-        state = int(check_random_state(self.random_state).randint(2**31 - 1))
-        classes = self._coded(y) if self._score == "accuracy" and y.ndim == 1 else None
-        share = float(self.validation_fraction)
-        train, test = train_test_split(np.arange(len(y)), test_size=share, random_state=state, stratify=classes)
+        train, test = train_test_split(
+            np.arange(len(y)), test_size=float(self.validation_fraction), random_state=self._drawn(),
+            stratify=y if self._score == "accuracy" and y.ndim == 1 else None,
+        )
         return np.asarray(train), np.asarray(test)
+
+    def _drawn(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     # The network
 
@@ -383,6 +394,8 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
         if begins and classes is None and not type_of_target(y).startswith("multilabel"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         known = None if classes is None else np.unique(classes)
+        if not begins and known is not None and not np.array_equal(known, self.classes_):
+            raise ValueError(f"classes are {known}, and were {self.classes_} on the first call to partial_fit")
         return self._train(X, y, sample_weight, begins=begins, once=True, classes=known)
 
     def decision_function(self, X: Any) -> Array:
@@ -457,9 +470,10 @@ class ChainruleRegressor(RegressorMixin, _Estimator):
 
 def from_sklearn(mlp: Any, dtype: str | None = None) -> Sequential:
     """The network of a fitted MLPClassifier or MLPRegressor, with its weights: what it predicts are the probabilities
-    or numbers of the other. `dtype` is that of its weights unless given; native code trains in float32.
+    or numbers of the other, what it `classify`es the labels. `dtype` is that of its weights unless given; native code
+    trains in float32.
 
-    Raises ModelError for anything else, or where it is not fitted.
+    Raises ModelError for anything else, where it is not fitted, or where it was fitted with another loss.
     """
     if not isinstance(mlp, (MLPClassifier, MLPRegressor)) or not hasattr(mlp, "coefs_"):
         raise ModelError(f"{mlp!r} is no fitted MLPClassifier or MLPRegressor", fix="call its fit first")
@@ -469,10 +483,16 @@ def from_sklearn(mlp: Any, dtype: str | None = None) -> Sequential:
         if weights is not mlp.coefs_[-1] and mlp.activation != "identity":
             layers.append(OURS.get(mlp.activation, mlp.activation))
     losses = {"softmax": "softmax_cross_entropy", "logistic": "binary_cross_entropy", "identity": "half_squared_error"}
+    if mlp.out_activation_ not in losses:
+        raise ModelError(f"there is no loss for the outputs of {mlp!r}: {mlp.out_activation_}")
     kind = dtype or mlp.coefs_[0].dtype.name
-    batch = min(MOST, int(mlp.n_iter_ and mlp.t_ // mlp.n_iter_)) if mlp.batch_size == "auto" else mlp.batch_size
-    model = Sequential(*layers, loss=losses[mlp.out_activation_], l2=mlp.alpha / max(batch, 1), dtype=kind)
+    samples = mlp.t_ // mlp.n_iter_ or MOST  # of an epoch; solver="lbfgs" counts none
+    batch = min(MOST, samples) if mlp.batch_size == "auto" else mlp.batch_size
+    model = Sequential(*layers, loss=losses[mlp.out_activation_], l2=mlp.alpha / batch, dtype=kind)
     dense = [name for name, layer in model.network.layers if isinstance(layer, Dense)]
     for name, weights, bias in zip(dense, mlp.coefs_, mlp.intercepts_, strict=True):
         model.parameters[f"{name}.W"], model.parameters[f"{name}.b"] = weights.T, bias
+    if isinstance(mlp, MLPClassifier) and (mlp.out_activation_ == "softmax" or mlp.n_outputs_ == 1):
+        labels = tuple(label if isinstance(label, str) else plain(label) for label in mlp.classes_)
+        model.columns, model.classes = Columns(target=Target("y", labels)), labels
     return model

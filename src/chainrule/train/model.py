@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +17,7 @@ from chainrule.compile import checked_loops, training
 from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.loops.task import Task
-from chainrule.nn.layer import Input, Layer
+from chainrule.nn.layer import Input, Layer, Node
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels
 from chainrule.nn.network import order
@@ -28,7 +30,7 @@ from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
 from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
 from chainrule.train.data import Standardiser
-from chainrule.train.feed import Rows, Samples
+from chainrule.train.feed import Feed, Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
 from chainrule.train.learn import learning
@@ -43,7 +45,8 @@ from chainrule.train.runners import (
     rates,
     workers_for,
 )
-from chainrule.train.state import Training, begun, digest
+from chainrule.train.state import Training, begun, digest, seeded
+from chainrule.train.values import Values
 
 if TYPE_CHECKING:
     from chainrule.train.profile import Profile, Run
@@ -66,6 +69,29 @@ class Model(Assembled):
     trained: Training | None = None
     """Where training stands."""
     _rates: Mapping[str, float] = MappingProxyType({})
+
+    def like(self, seed: int) -> Self:
+        """A model of the same layers whose parameters are those that its constructor draws from this seed, whatever
+        this one has learnt. Nothing is derived or compiled for it once more: the two share the code."""
+        model, layers, nodes = object.__new__(type(self)), dict[Layer, Layer](), dict[Node, Node]()
+        for node in order(self.output):
+            parents, own = tuple(nodes[parent] for parent in node.parents), node.layer
+            nodes[node] = Node(layers.setdefault(own, copy.copy(own)), parents) if own else node
+        vars(model).update(vars(self))
+        model.output, model.trained, model._again = nodes[self.output], None, {}
+        model.network = replace(self.network, layers=tuple((name, layers[own]) for name, own in self.network.layers))
+        model.feed = Feed(model.network, model.inputs, model.output, model.loss)
+        model.columns = self.columns
+        model.values = Values(model.network, model.dtype)
+        model.values.draw(np.random.default_rng(seeded(seed)))
+        return model
+
+    def share(self, other: Model) -> None:
+        """Be run by the code of the other. Raises ModelError where that is another architecture."""
+        mine, its = ((m.network.training, m.network.inference, m.dtype) for m in (self, other))
+        if mine != its:
+            raise ModelError(f"{self!r} and {other!r} differ", fix="models = [model.like(seed) for seed in range(8)]")
+        self._runners = other._runners
 
     # Training
 
@@ -240,8 +266,9 @@ class Model(Assembled):
         """What trains on these rows."""
         (net, derivation), rule = self._programs(rows.given), state.optimizer
         assert net.target
+        text = rule.text(len(t.shape) for t in net.training.parameters)
         made = self._runner(
-            ("training", net.weight, labels, rule, tuple(self._rates.items())),
+            ("training", net.weight, labels, text, tuple(self._rates.items())),
             lambda: training(net, derivation, rule, labels, self._rates), batch, executor, workers,
             looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
