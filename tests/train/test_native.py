@@ -317,7 +317,7 @@ def test_few_kinds_of_tasks_are_kept_ready(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(model_module, "RUNNERS", 3)
     model, (x, y) = classifier(), samples(4)
     for momentum in (0.1, 0.2, 0.3, 0.4, 0.5):
-        model.fit(x, y, epochs=1, optimizer=cr.SGD(0.1, momentum), executor="numpy", verbose=False)
+        model.fit(x, y, epochs=1, optimizer=cr.SGD(0.1, momentum), restart=True, executor="numpy", verbose=False)
     assert len(model._runners.found) == 3
 
 
