@@ -184,11 +184,11 @@ class _Estimator(BaseEstimator):
             self.model_ = self._made(rows, batch, seed)
             self.loss_curve_ = list[float]()
             self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+        stop = EarlyStopping(
+            _whole("n_iter_no_change", self.n_iter_no_change), monitor=watched, min_delta=float(self.tol),
+            restore_best=bool(self.early_stopping),
+        )
         if not once:
-            patience = _whole("n_iter_no_change", self.n_iter_no_change)
-            stop = EarlyStopping(
-                patience, monitor=watched, min_delta=float(self.tol), restore_best=bool(self.early_stopping)
-            )
             options |= {"epochs": _whole("max_iter", self.max_iter), "callbacks": [stop]}
         history = self.model_.fit(
             rows, self._coded(y), batch_size=batch, optimizer=self._optimizer(), sample_weight=weight,
@@ -199,7 +199,7 @@ class _Estimator(BaseEstimator):
         self.n_iter_, self.loss_ = len(self.loss_curve_), self.loss_curve_[-1] if self.loss_curve_ else math.nan
         if watched != "loss":
             self.validation_scores_ = (self.validation_scores_ or []) + history[watched]
-            self.best_validation_score_ = max(self.validation_scores_, default=math.nan)
+            self.best_validation_score_ = -stop.memory.get("best", math.nan)  # of the parameters that are kept
         if history.interrupted:
             warnings.warn("training was interrupted: call fit again", ConvergenceWarning, stacklevel=3)
         elif not (once or history.stopped):
@@ -382,7 +382,7 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
         places = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
         unknown = self.classes_[places] != y
         if unknown.any():
-            raise ValueError(f"y has the class {y[unknown][0]!r}, which is none of {self.classes_}")
+            raise ValueError(f"y has the class {y[unknown].tolist()[0]!r}, which is none of {self.classes_}")
         outputs = self._outputs
         if outputs == 1:
             return places[:, None].astype(np.float64)
