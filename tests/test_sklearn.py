@@ -11,7 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from typing import Any, ClassVar
+from typing import Any
 
 import joblib
 import numpy as np
@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.metrics import accuracy_score, r2_score, recall_score
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -122,7 +122,7 @@ def test_it_is_cloned_pickled_and_copied(kind: Estimator) -> None:
     for again in (pickled(made), copy.deepcopy(made)):
         assert np.array_equal(again.predict(x), made.predict(x))
         assert again.loss_curve_ == made.loss_curve_ and again.model_.training.steps == made.model_.training.steps
-    fresh = clone(made)
+    fresh: Any = clone(made)
     assert not hasattr(fresh, "model_") and fresh.get_params()["solver"] == made.solver
     with pytest.raises(NotFittedError):
         fresh.predict(x)
@@ -138,7 +138,7 @@ def test_pipelines_searches_and_folds_in_processes_and_threads() -> None:
     with joblib.parallel_backend("threading", n_jobs=2):
         assert np.array_equal(cross_val_score(pipe, x, y, cv=3), alone)
     rate, sizes = "chainruleclassifier__learning_rate_init", "chainruleclassifier__hidden_layer_sizes"
-    search = GridSearchCV(pipe, {rate: [1e-6, 0.02], sizes: [4, (8,)]}, cv=3, n_jobs=2).fit(x, y)
+    search: Any = GridSearchCV(pipe, {rate: [1e-6, 0.02], sizes: [4, (8,)]}, cv=3, n_jobs=2).fit(x, y)
     assert search.best_params_[rate] == 0.02
     assert search.score(x, y) > 0.6
 
@@ -182,7 +182,7 @@ def test_columns_of_a_frame_have_names_and_an_order() -> None:
             made.predict(wrong)
     numbers = x[["age", "deck"]].fillna(0)
     made = small(max_iter=2).fit(numbers, y)
-    with pytest.raises(ValueError, match="column 2 .deck. of x is empty"):
+    with pytest.raises(ValueError, match=r"column 2 \(deck\) of x is empty"):
         made.predict(x[["age", "deck"]])
     assert differ(made, small(max_iter=2).fit(numbers.to_numpy(), y)) == 0
 
@@ -307,7 +307,8 @@ def test_input_gradients_are_those_of_central_differences(several: int, standard
 
 
 def test_several_labels_of_a_sample() -> None:
-    x, y = make_multilabel_classification(150, 6, n_classes=3, random_state=0)
+    given: Any = make_multilabel_classification(150, 6, n_classes=3, random_state=0)
+    x, y = given
     made = small(max_iter=60).fit(x, y)
     found = made.predict_proba(x)
     assert found.shape == (150, 3) and np.array_equal(made.predict(x), (found > 0.5).astype(int))
@@ -359,7 +360,7 @@ def test_weights_of_classes_are_weights_of_samples() -> None:
     x, y = data(ChainruleClassifier, 200)
     rare = np.where((y == "top") & (np.arange(200) % 4 == 0), "top", "low")
     plain, balanced = (small(max_iter=15, class_weight=each).fit(x, rare) for each in (None, "balanced"))
-    recalls = [recall_score(rare, made.predict(x), pos_label="top") for made in (plain, balanced)]
+    recalls = [(made.predict(x)[rare == "top"] == "top").mean() for made in (plain, balanced)]
     assert recalls[0] < recalls[1]
     given = small(class_weight={"top": 5.0, "low": 0.5}).fit(x, rare, np.full(200, 2.0))
     assert differ(given, small().fit(x, rare, np.where(rare == "top", 10.0, 1.0))) == 0
@@ -374,7 +375,7 @@ class Scale(cr.Layer):
     """A layer of one's own."""
 
     equation = "y[n, k] = g[k] * x[n, k]"
-    init: ClassVar = {"g": cr.ones("k")}
+    init = {"g": cr.ones("k")}  # noqa: RUF012
 
 
 def network(inputs: int, outputs: int) -> cr.Model:
@@ -465,7 +466,7 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
 def test_a_fitted_perceptron_is_taken_over_exactly(kind: str, activation: str) -> None:
     x, y = data(ChainruleRegressor if "regression" in kind else ChainruleClassifier, 80)
     targets = {"binary": y == "top", "several": y, "multilabel": x[:, :3] > 0, "regression": y, "regressions": x[:, :2]}
-    made = MLPRegressor if "regression" in kind else MLPClassifier
+    made: Any = MLPRegressor if "regression" in kind else MLPClassifier
     mlp = made(hidden_layer_sizes=(7, 5), activation=activation, max_iter=30, random_state=0).fit(x, targets[kind])
     model = cr.from_sklearn(mlp)
     wanted = mlp.predict(x) if "regression" in kind else mlp.predict_proba(x)
