@@ -50,6 +50,13 @@ def test_the_training_of_the_third_example_goes_on(tmp_path: Path, monkeypatch: 
     assert {"digits.safetensors", "digits.csv"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_the_search_and_the_models_of_the_fourth_example_train(tmp_path: Path) -> None:
+    code = next(code for kind, code in BLOCKS if kind == "python" and "GridSearchCV" in code)
+    given = "import chainrule as cr\nx, y, x_test, y_test = cr.digits()\n"
+    printed = run(f"{given}{code}\nprint(len(histories), histories[15].accuracy[-1] > 0.9)\n", tmp_path)
+    assert "'hidden_layer_sizes': (64,)" in printed and printed.endswith("16 True\n")
+
+
 def test_the_model_file_trains_on_the_commands_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ((kind, text),) = [block for block in BLOCKS if block[0] == "toml"]
     name = text.split("\n", 1)[0].removeprefix("# ")
