@@ -196,6 +196,7 @@ def _learnt(x: Any, y: Any, outputs: int) -> Columns | None:
     features, order, named, notes = list[Feature](), list[str](), True, list[str]()
     if is_table(x):
         table = table_of(x)
+        notes += table.notes
         features, order, named = _features(table, table.columns, notes), table.names, table.named
     column, target = labels_of(y), None
     if column is not None:

@@ -171,6 +171,8 @@ class Model(Assembled):
         state = begun(self.trained, optimizer, seed, restart)
         with learning(self, x, y, int(self.network.logits.shape[-1])):
             given = self.feed.rows(x, y, sample_weight, self.dtype)
+        if self.trained is None:
+            self.feed.note_scales(given)
         rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +20,8 @@ Number = Callable[[str], float | None]
 EMPTY = frozenset(("", "na", "n/a", "#n/a", "nan", "-nan", "null", "<na>", "nat", "?", "."))
 BLANK = frozenset(("none", "-"))  # nothing among numbers; among texts they are as good as others
 ODD = 0.05  # of a column of numbers: so many texts are slips of the pen, more are what the column holds
-INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows has in a file
+_INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows in front has in a file
+_LEVEL = re.compile(r"__index_level_\d+__")  # and one that pandas writes to Parquet
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:([,'’ \u00a0\u202f])\d{3})(?:\1\d{3})*(?:\.\d+)?")
 _COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:[.'’ \u00a0\u202f]\d{3})+|\d+|(?=,))(?:,\d+)?(?:[eE][+-]?\d+)?")
@@ -82,6 +84,18 @@ class Table:
     def show(self, column: Column) -> str:
         number = self.columns.index(column) + 1
         return f"column {number} ({shorten(column.name, 40)})" if self.named else f"column {number}"
+
+
+def without_index(columns: Sequence[Column]) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """The columns that are no index of the rows, and what is said of one."""
+    front = list(takewhile(lambda column: _INDEX.fullmatch(column.name), columns))
+    kept = [column for column in columns if column not in front and not _LEVEL.fullmatch(column.name)]
+    notes = [
+        f"the {'first ' * (column in front)}column, {column.name or 'without a name'}, is an index of the rows: it is "
+        "left out"
+        for column in columns if column not in kept
+    ]
+    return (tuple(kept), tuple(notes)) if kept else (tuple(columns), ())
 
 
 def plain(value: float) -> str:
@@ -272,7 +286,8 @@ def table_of(x: Any, source: str = "x", missing: Iterable[str] = ()) -> Table:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{source} has {names.count(twice)} columns {twice!r}", fix="rename all but one of them")
-    return Table(source, tuple(column_of(n, c, empty) for n, c in zip(names, columns, strict=True)), True)
+    kept, notes = without_index([column_of(n, c, empty) for n, c in zip(names, columns, strict=True)])
+    return Table(source, kept, True, notes=notes)
 
 
 def _cells(column: Any) -> Any:
