@@ -509,8 +509,8 @@ def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--drop", "sex,city", "--kind", "classes"], "1 inputs from column: 1 of numbers"),
-        (["--columns", "sex"], "1 inputs from column: 1 of texts"),
+        (["--drop", "sex,city", "--kind", "classes"], "1 input from column: 1 of numbers"),
+        (["--columns", "sex"], "1 input from column: 1 of texts"),
         (["--target", "city"], "target city: 3 classes"),
         (["--target", "age"], "target age: numbers from 20 to 49"),
         (["--separator", ",", "--header", "--missing", "Rome"], "city: 40 of 120 are missing"),

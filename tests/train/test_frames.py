@@ -148,11 +148,40 @@ def test_columns_that_differ_in_scale_are_named_once_with_the_fix() -> None:
         assert all("cr.Standardise() before dense1" in str(one.message) for one in told)
         assert all(one.filename == __file__ for one in told)
     scaled = (x - x.mean()) / x.std()
-    standardised = cr.Sequential(cr.Input(3), cr.Standardise(), cr.Dense(2), loss="softmax_cross_entropy")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        standardised.fit(x, y, epochs=1, optimizer=cr.SGD(1e-9), verbose=False)
         small = cr.Sequential(cr.Input(3), cr.Dense(2), loss="softmax_cross_entropy")
         small.fit(scaled, y, epochs=1, verbose=False)
         pixels = cr.Sequential(cr.Input(64), cr.Dense(10), loss="softmax_cross_entropy")
         pixels.fit(*cr.digits()[:2], epochs=1, verbose=False)
+
+
+def test_what_standardises_an_input_learns_it_from_the_first_samples_alone() -> None:
+    def made() -> cr.Model:
+        return cr.Sequential(cr.Input(10), cr.Standardise(), cr.Dense(2), loss="softmax_cross_entropy", seed=1)
+
+    x, first = frame(), made()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first.fit(x, labels(), epochs=1, verbose=False)
+    columns = first.columns
+    assert columns is not None
+    encoded = columns.encode(table_of(x))
+    numbers = columns.scaled
+    assert 0 < numbers.sum() < 10
+    mean, deviation = (np.array(first.states[f"standardise1.{name}"]) for name in ("mean", "deviation"))
+    np.testing.assert_allclose(mean[numbers], encoded[:, numbers].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(deviation[numbers], encoded[:, numbers].std(axis=0), rtol=1e-6)
+    assert not mean[~numbers].any() and (deviation[~numbers] == 1).all()
+    first.fit(x.assign(wage=0.0), labels(), epochs=1, verbose=False)
+    np.testing.assert_array_equal(first.states["standardise1.mean"], mean)
+
+    # Of what is trained on, not of what is held out; and what the user has set is left.
+    array, y = np.array(encoded), np.arange(ROWS) % 2
+    held, own = made(), made()
+    array[:, numbers] *= 1000
+    held.fit(array, y, epochs=1, validation_split=0.5, verbose=False)
+    assert not np.allclose(held.states["standardise1.mean"], array.mean(axis=0), rtol=1e-3)
+    own.states["standardise1.mean"] = np.full(10, 7.0)
+    own.fit(array, y, epochs=1, optimizer=cr.SGD(1e-9), verbose=False)
+    assert (own.states["standardise1.mean"] == 7).all() and (own.states["standardise1.deviation"] == 1).all()

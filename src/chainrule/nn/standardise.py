@@ -13,8 +13,8 @@ from chainrule.nn.shapes import axes, indices
 class Standardise(Layer):
     """y = (x − mean)/deviation: for each column of (N, F), each channel of (N, C, …), and once for images (N, H, W).
 
-    Both are states that training leaves as they are: set them, as in
-    model.states["standardise1.mean"] = x.mean(axis=0). They start as 0 and 1.
+    Both are states, which start as 0 and 1. Where the layer reads an input, the first `fit` makes them those of what is
+    trained on, unless they are set before, as in model.states["standardise1.mean"] = x.mean(axis=0); else they stay.
     """
 
     state: Mapping[str, State | Random] = {

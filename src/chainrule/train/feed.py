@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from chainrule.errors import DataError, ModelError
 from chainrule.ir.expr import Tensor
-from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Input, Node
 from chainrule.nn.losses import Labels, Loss
 from chainrule.nn.network import Network, order
 from chainrule.train.columns import Columns, coded, encoded
-from chainrule.train.data import as_input, as_target, differ_in_scale, is_one_hot, split
+from chainrule.train.data import as_input, as_target, is_one_hot, split
 from chainrule.train.metrics import class_weights
 from chainrule.train.weights import as_weight, without_masked
 
@@ -110,18 +108,6 @@ class Feed:
             given[WEIGHT] = as_weight(weight, loss.entries(shape), samples, dtype)
             y = without_masked(y, given[WEIGHT], shape)
         return Rows(given, as_target(y, shape, loss.labels, samples, dtype), np.arange(samples))
-
-    def note_scales(self, rows: Rows) -> None:
-        """Warn where a layer of weights reads columns that differ much in scale."""
-        for tensor in self.inputs:
-            reader = self.reader(tensor)
-            dense = any(label == reader and isinstance(layer, Dense) for label, layer in self.network.layers)
-            if dense and tensor.dtype == "real" and differ_in_scale(rows.given[tensor.name]):
-                warnings.warn(
-                    f"the columns of {tensor.name} differ much in scale, which is learnt badly: put cr.Standardise() "
-                    f"before {reader}, and set its states to the mean and the deviation of cr.Standardiser.fit(x)",
-                    stacklevel=4,
-                )
 
     def need_loss(self) -> Loss:
         if self.loss is None:

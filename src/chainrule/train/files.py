@@ -77,7 +77,8 @@ class DataSet:
             texts = sum(feature.fill is None for feature in self.columns.features)
             kinds = {"of numbers": len(self.columns.features) - texts, "of texts": texts}
             of = " and ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-            parts[-1] = f"{shape[0]} inputs from {'column' if len(self.columns.features) == 1 else 'columns'}: {of}"
+            columns = "column" + "s" * (len(self.columns.features) > 1)
+            parts[-1] = f"{shape[0]} input{'s' * (shape[0] > 1)} from {columns}: {of}"
             named = "" if self.columns.named else "column "
             goal = f"target {named}{shorten(self.columns.target.name, 40)}"
         y = self.y if self.y_test is None else np.concatenate([self.y, self.y_test])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
@@ -126,11 +127,11 @@ def _spellings(column: Column, notes: list[str]) -> dict[str, int]:
 def _features(table: Table, columns: Sequence[Column], notes: list[str]) -> list[Feature]:
     dates = [column for column in columns if column.dates]
     if dates:
-        names = ", ".join(shorten(column.name, 40) for column in dates[:5])
+        names = [shorten(column.name, 40) for column in dates[:5]]
         raise DataError(
             f"{table.show(dates[0])} of {table.source} holds dates",
-            fix=f"leave out what is no number of its own, --drop {names}, or write year, month or days since a day as "
-            "numbers",
+            fix=f"leave out what is no number of its own (--drop {quote(','.join(names))}, or drop={names}), or write "
+            "year, month or days since a day as numbers",
         )
     features = [feature for column in columns if (feature := _feature(table, column, notes)) is not None]
     if not features:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import MappingProxyType
@@ -15,9 +16,11 @@ from chainrule.compile import checked_loops, training
 from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.loops.task import Task
+from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Layer
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels
+from chainrule.nn.standardise import Standardise
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer, is_number
 from chainrule.options import spoken
@@ -25,6 +28,7 @@ from chainrule.runtime.aligned import aligned
 from chainrule.runtime.build import cache
 from chainrule.train.assembled import Assembled
 from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
+from chainrule.train.data import Standardiser, differ_in_scale
 from chainrule.train.feed import Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
@@ -171,12 +175,12 @@ class Model(Assembled):
         state = begun(self.trained, optimizer, seed, restart)
         with learning(self, x, y, int(self.network.logits.shape[-1])):
             given = self.feed.rows(x, y, sample_weight, self.dtype)
-        if self.trained is None:
-            self.feed.note_scales(given)
         rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
+        if self.trained is None:
+            self._learn_scales(rows)
         course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
         if held is not None:
@@ -192,6 +196,31 @@ class Model(Assembled):
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
+
+    def _learn_scales(self, rows: Rows) -> None:
+        """Give what standardises an input the mean and the deviation of these rows, unless the user has set them; zeros
+        and ones that stand for texts stay. Where weights read columns that differ much in scale, say so."""
+        layers = dict(self.network.layers)
+        for tensor in self.feed.inputs:
+            label, x = self.feed.reader(tensor), rows.given[tensor.name]
+            layer = layers.get(label)
+            if isinstance(layer, Standardise):
+                mean, deviation = (f"{label}.{name}" for name in layer.state)
+                if self.states[mean].any() or (self.states[deviation] != 1).any():
+                    continue
+                found = Standardiser.fit(x if len(rows) == len(x) else x[rows.at])
+                # What the model's dtype cannot hold is no deviation to divide by.
+                usable = found.deviation >= float(np.finfo(self.dtype).tiny)
+                if self.columns and self.columns.features:
+                    usable &= self.columns.scaled
+                    found.mean[~self.columns.scaled] = 0
+                self.states[mean], self.states[deviation] = found.mean, np.where(usable, found.deviation, 1)
+            elif isinstance(layer, Dense) and tensor.dtype == "real" and differ_in_scale(x):
+                warnings.warn(
+                    f"the columns of {tensor.name} differ much in scale, which is learnt badly: put cr.Standardise() "
+                    f"before {label}",
+                    stacklevel=4,
+                )
 
     def train_on_batch(
         self, x: Samples, y: ArrayLike, *, optimizer: Optimizer | str | None = None,

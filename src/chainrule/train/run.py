@@ -21,7 +21,7 @@ from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import Optimizer, Rate
 from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
 from chainrule.train.columns import chosen
-from chainrule.train.data import Standardiser, differ_in_scale
+from chainrule.train.data import differ_in_scale
 from chainrule.train.files import DataSet
 from chainrule.train.learn import FEW
 from chainrule.train.model import Model
@@ -108,8 +108,8 @@ def limited(data: DataSet, limit: int | None, seed: int) -> DataSet:
 def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | None = None) -> Model:
     """The model for these data. A built-in one takes the shape of a sample and the number of classes from them, as far
     as its layers allow, and learns numbers where the targets are such; a file of the user's says what it takes. Where
-    it is to `standardise`, as it is for tables unless refused, its first layer carries the mean and the deviation of
-    the samples to train on, and a squared error those of numbers to learn.
+    it is to `standardise`, as it is for tables unless refused, its first layer learns the mean and the deviation of
+    the samples, and a squared error has those of numbers to learn.
 
     Raises ShapeError with both shapes and the fix, DataError where there are no classes to learn.
     """
@@ -127,14 +127,6 @@ def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | 
             raise
         raise _misfit(file, data, f": {error.problem}") from None
     model.classes, model.columns = tuple(data.classes or ()), data.columns
-    if standardise:
-        fitted = Standardiser.fit(samples(model, data.x, data.name))
-        label = next(label for label, layer in model.network.layers if isinstance(layer, Standardise))
-        # What the model's dtype cannot hold is no deviation to divide by.
-        deviation = np.where(fitted.deviation < float(np.finfo(model.dtype).tiny), 1.0, fitted.deviation)
-        numeric = data.columns.scaled if data.columns else np.ones(1, bool)
-        model.states[f"{label}.mean"] = np.where(numeric, fitted.mean, 0.0)
-        model.states[f"{label}.deviation"] = np.where(numeric, deviation, 1.0)
     return model
 
 
