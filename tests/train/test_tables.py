@@ -261,12 +261,12 @@ def test_one_line_says_what_was_understood_and_notes_say_what_was_done(tmp_path:
 
 
 def test_a_text_of_many_values_has_an_input_for_the_frequent_ones(tmp_path: Path) -> None:
-    cities = [f"city {i % 90 if i < 180 else i % 10}" for i in range(400)]
+    cities = [f"city {i % 300 if i < 600 else i % 10}" for i in range(1000)]
     data = cr.read_data(write(tmp_path, "city,y\n" + "".join(f"{c},{i % 2}\n" for i, c in enumerate(cities))))
-    assert data.x.shape == (400, 64)
+    assert data.x.shape == (1000, 256)
     assert set(data.x.sum(axis=1).tolist()) == {0, 1}
     assert data.columns is not None
-    assert "the 64 most frequent of 90" in data.columns.notes[0]
+    assert "the 256 most frequent of 300" in data.columns.notes[0]
 
 
 def test_what_comes_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
