@@ -6,7 +6,7 @@ import gzip
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -51,6 +51,14 @@ TABLES: dict[str, tuple[str, Reading]] = {
     "pandas' default names": ("0,1,2\n1.5,2,.5\n2.5,3,1.5\n3.5,4,2.5\n", NUMBERS),
     "pandas' default names and a text": ("0,1,species\n1,2.5,no\n3,4.5,yes\n5,6.5,no\n", AB),
     "pandas' default names of two columns": ("0,1\n1.5,no\n2.5,yes\n3.5,no\n", A),
+    "pandas' default names and classes": (
+        "0,1,2\n.5,.1,1\n.2,.3,0\n.4,.4,1\n",
+        ([[0.5, 0.1], [0.2, 0.3], [0.4, 0.4]], [1, 0, 1], ["0", "1"]),
+    ),
+    "pandas' default names above two rows": (
+        "0,1,species\n5.1,3.5,setosa\n4.9,3.0,virginica\n",
+        ([[5.1, 3.5], [4.9, 3]], [0, 1], ["setosa", "virginica"]),
+    ),
     "pandas' index": (",a,b,y\n0,1,2.5,no\n1,3,4.5,yes\n2,5,6.5,no\n", AB),
     "pandas' index, written twice": ("Unnamed: 0.1,Unnamed: 0,a,y\n0,0,1.5,no\n1,1,2.5,yes\n2,2,3.5,no\n", A),
     "pandas' index and default names": (",0,1,2\n0,1.5,2,.5\n1,2.5,3,1.5\n2,3.5,4,2.5\n", NUMBERS),
@@ -181,6 +189,26 @@ def test_the_suffix_says_that_it_is_a_table_and_no_more(name: str, tmp_path: Pat
 
 def test_excels_text_in_utf_16_is_read(tmp_path: Path) -> None:
     assert read(write(tmp_path, TABLES["tabs"][0].encode("utf-16"))) == AB
+
+
+def test_an_npz_may_call_its_samples_X(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", X=np.eye(4), y=[0, 1, 0, 1])
+    assert read(tmp_path / "d.npz")[:2] == (np.eye(4).tolist(), [0, 1, 0, 1])
+
+
+def test_each_column_of_ids_has_a_table_of_its_own_size() -> None:
+    class Pair(cr.Layer):
+        equation = (
+            "p[n,f<3] = sum[a<4]([a == x[n,0]]*A[a,f])\nq[n,f<3] = sum[b<6]([b == x[n,1]]*B[b,f])\n"
+            "y[n,o<1] = sum[f](p[n,f]*q[n,f]) + m[o]"
+        )
+        init: ClassVar[Any] = {"A": cr.ones(4, 3), "B": cr.ones(6, 3), "m": cr.zeros(1)}
+
+    model = cr.Sequential(cr.Input(2, dtype="integer"), Pair(), loss="mean_squared_error")
+    assert model.predict([[0, 5], [3, 1]]).tolist() == [[3], [3]]
+    for beyond in ([4, 0], [0, 6]):
+        with pytest.raises(cr.DataError, match=r"outside 0 … [35]"):
+            model.predict([beyond])
 
 
 # What is asked for goes before what is seen
