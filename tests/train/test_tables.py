@@ -227,6 +227,9 @@ def test_each_column_of_ids_has_a_table_of_its_own_size() -> None:
         ("a,y\n1.5,no\n-999,yes\n3.5,no\n", {"missing": "-999"}, ([[1.5], [2.5], [3.5]], [0, 1, 0], ["no", "yes"])),
         ("a,y\n1.5,no\n*,yes\n3.5,no\n", {"missing": ["*"]}, ([[1.5], [2.5], [3.5]], [0, 1, 0], ["no", "yes"])),
         ("a:y\n1.5:no\n2.5:yes\n3.5:no\n", {"separator": ":"}, A),
+        ("a,s,y\n1.5,7,no\n2.5,c7,yes\n3.5,8,no\n" + "2.5,9,yes\n" * 40, {"drop": ["s"]}, (
+            [*A[0], *[[2.5]] * 40], [*A[1], *[1] * 40], A[2]
+        )),
         ("a,y\n1,3\n2,3\n3,4\n4,4\n", {"kind": "numbers"}, ([[1], [2], [3], [4]], [3, 3, 4, 4], None)),
         ("a,y\n1,.5\n2,1.5\n3,.5\n", {"kind": "classes"}, ([[1], [2], [3]], [0, 1, 0], ["0.5", "1.5"])),
     ],
@@ -246,6 +249,7 @@ def test_options_decide(text: str, options: dict[str, Any], expected: Reading, t
         ("a,y\n1,1 Jan 2020\n2,2 Feb 2020\n", {}, ["dates", "--target"]),
         ("a,b,y\n1,,no\n2,3,yes\n", {"missing": "refuse"}, ["line 2, column 2 (b)", "is empty"]),
         ("a,y\n1,no\n" + "2,3\n" * 40, {"kind": "numbers"}, ["line 2, column 2 (y)", "'no'"]),
+        ("a,s,y\n1,7,no\n2,c7,yes\n" + "3,8,no\n" * 40, {}, ["line 3, column 2 (s)", "'c7'", "--drop"]),
         ("a,b\n" + "".join(f"{i % 3},name {i}\n" for i in range(30)), {}, ["30 texts in 30 rows", "--target"]),
         ("a,b,y\n1,2,3\n", {"drop": ["c"]}, ["no column 'c'"]),
         ("a,b,y\n1,2,3\n", {"separator": ";;"}, ["no single character"]),

@@ -72,6 +72,8 @@ class Target:
 
     def encode(self, table: Table, column: Column) -> Array:
         """A place in `labels` for each row, or a number. Raises DataError where one is missing or unknown."""
+        if column.wrong:
+            raise column.wrong
         if column.missing.any():
             row = int(np.flatnonzero(column.missing)[0])
             raise DataError(
@@ -242,6 +244,8 @@ def some(names: Sequence[str]) -> str:
 
 def numbers_of(table: Table, column: Column, fill: float | None) -> Array:
     """The numbers of a column. Raises DataError where one is infinite or the column holds texts."""
+    if column.wrong:
+        raise column.wrong
     if column.texts is not None:
         if column.missing.all() and fill is not None:
             return np.full(len(column), fill)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from shlex import quote
 from typing import Any, Literal
 
@@ -67,7 +68,7 @@ def learn(
 
 
 def _taken(table: Table, rows: Array) -> Table:
-    columns = tuple(Column(c.name, c.values[rows], c.texts, c.dates) for c in table.columns)
+    columns = tuple(replace(column, values=column.values[rows]) for column in table.columns)
     lines = None if table.lines is None else table.lines[rows]
     return Table(table.source, columns, table.named, lines, table.notes)
 
@@ -83,6 +84,8 @@ def _default_target(table: Table) -> Column:
 def _target(table: Table, column: Column, kind: Kind | None, notes: list[str]) -> Target:
     """What is learnt of a column: classes where it holds texts, or few whole numbers; else numbers."""
     where, rows = f"{table.show(column)} of {table.source}", int((~column.missing).sum())
+    if column.wrong:
+        raise column.wrong
     if column.dates:
         raise DataError(f"{where} holds dates, which are nothing to learn", fix="choose the column to learn: --target")
     if column.texts is not None:

@@ -36,12 +36,14 @@ _DATE = re.compile(rf"(?:(?:[A-Za-z]{{3,9}},? )?(?:{_DAY}))(?:[T ]{_CLOCK}(?:\s?
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """`values` are float64, NaN where nothing is known; or places in `texts`, -1 there. Dates are texts too."""
+    """`values` are float64, NaN where nothing is known; or places in `texts`, -1 there. Dates are texts too. `wrong` is
+    what is raised where the column is used."""
 
     name: str
     values: Array
     texts: tuple[str, ...] | None = None
     dates: bool = False
+    wrong: DataError | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -186,6 +188,7 @@ class Growing:
         self.places: dict[str, int] = {}
         self.texts, self.numbers = 0, 0
         self.odd: tuple[int, str] = 0, ""
+        self.wrong: DataError | None = None
 
     def nothing(self, cell: str) -> bool:
         text = cell.lower()
@@ -226,21 +229,21 @@ class Growing:
         return self.places.setdefault(cell, len(self.places))
 
     def settle(self, where: Callable[[int], str]) -> None:
-        """Decide what the column holds. Raises DataError where a few texts stand among numbers."""
-        self.numeric = self.numeric and not self.texts
+        """Decide what the column holds: numbers, among which a few texts are wrong, or texts."""
         row, cell = self.odd
         slip = self.texts <= ODD * (self.texts + self.numbers) or (self.texts == 1 and not re.search(r"\d", cell))
         if self.texts and self.numbers and slip:
-            raise DataError(
+            self.wrong = DataError(
                 f"{where(row)} is {shorten(cell, 40)!r}, which is no number, as {self.numbers} others are",
                 fix="write a number, or leave the cell empty; --missing, or missing=, says that this text is as good "
-                "as nothing",
+                "as nothing, and --drop, or drop=, leaves the column out",
             )
+        self.numeric = self.numeric and (self.wrong is not None or not self.texts)
 
     def column(self) -> Column:
         values = np.concatenate(self.parts) if self.parts else np.zeros(0)
         if self.numeric:
-            return Column(self.name, values)
+            return Column(self.name, values, wrong=self.wrong)
         known = self.places
         dates = bool(known) and sum(_DATE.fullmatch(text) is not None for text in known) >= 0.9 * len(known)
         return Column(self.name, values, tuple(known), dates)
