@@ -92,6 +92,7 @@ def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
         "step": step_decay(rate, math.ceil(rest / DROPS)),
         "cosine": cosine(rate, rest),
         "one-cycle": one_cycle(rate, rest),
+        "plateau": rate,
     }
     chosen = rates[plan.schedule]
     return replace(constant, rate=warm_up(chosen, plan.warm_up) if plan.warm_up else chosen)
@@ -108,8 +109,8 @@ def limited(data: DataSet, limit: int | None, seed: int) -> DataSet:
 def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | None = None) -> Model:
     """The model for these data. A built-in one takes the shape of a sample and the number of classes from them, as far
     as its layers allow, and learns numbers where the targets are such; a file of the user's says what it takes. Where
-    it is to `standardise`, as it is for tables unless refused, its first layer learns the mean and the deviation of
-    the samples, and a squared error has those of numbers to learn.
+    it is to `standardise`, as it is for tables unless refused, its first layer learns the mean and the deviation of the
+    samples to train on, and a squared error carries those of numbers to learn.
 
     Raises ShapeError with both shapes and the fix, DataError where there are no classes to learn.
     """
@@ -265,6 +266,9 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
             balanced = model.evaluate(x, numbered, metrics=["balanced_accuracy"])["balanced_accuracy"]
             text = f"balanced accuracy {balanced:.2%}, {text}"
             alone += f", balanced {1 / len(counts):.2%}"
+        places = predictions(model, x)[1]
+        if len(counts) > 1 and places is not None and (places == places[0]).all():
+            alone += f"; every sample is taken for {shorten(_name(model, int(places[0])), 40)}"
         return f"{text}; {alone}"
     if "accuracy" in result:
         return f"accuracy {result['accuracy']:.2%}, {loss} on {len(y)} samples"
