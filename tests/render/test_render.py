@@ -62,12 +62,9 @@ def mlp(depth: int) -> Derivation:
 
 
 def lemma_lines(derivation: Derivation, number: int, detail: str = "standard") -> list[tuple[str, str, str]]:
-    for block in build(derivation, "en", detail).blocks:
-        if isinstance(block, Lines) and block.lines[0].number.startswith(f"{number}."):
-            return [
-                (x.number, write(x.left, UNICODE) if x.left else "", write(x.right, UNICODE)) for x in block.lines
-            ]
-    raise AssertionError(f"no lemma {number}")
+    blocks = (block for block in build(derivation, "en", detail).blocks if isinstance(block, Lines))
+    found = next(block.lines for block in blocks if block.lines[0].number.startswith(f"{number}."))
+    return [(x.number, write(x.left, UNICODE) if x.left else "", write(x.right, UNICODE)) for x in found]
 
 
 def test_the_dense_lemma_has_the_lines_of_the_design():

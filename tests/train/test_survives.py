@@ -60,7 +60,7 @@ def arrays(path: Path) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in kept.items()}
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("kills", [1, pytest.param(100, marks=pytest.mark.campaign)])
 def test_a_run_that_is_killed_and_resumed_ends_with_the_bits_of_one_that_was_not(kills: int, tmp_path: Path) -> None:
     rng = random.Random(kills)
     finished(tmp_path / "whole", 0, rng)
@@ -118,7 +118,7 @@ def _changed(value: Any, rng: random.Random) -> Any:
     return rng.choice(ODD)
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(100_000, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("count", [150, pytest.param(100_000, marks=pytest.mark.campaign)])
 def test_a_file_that_nobody_wrote_is_refused_or_a_model(count: int, tmp_path: Path) -> None:
     """With a digest that fits: only what the file says is odd. Nothing else than an error of ours comes out."""
     architecture, arrays = _sample(tmp_path)
