@@ -118,7 +118,7 @@ def _changed(value: Any, rng: random.Random) -> Any:
     return rng.choice(ODD)
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(100_000, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("count", [300, pytest.param(100_000, marks=pytest.mark.campaign)])
 def test_a_file_that_nobody_wrote_is_refused_or_a_model(count: int, tmp_path: Path) -> None:
     """With a digest that fits: only what the file says is odd. Nothing else than an error of ours comes out."""
     architecture, arrays = _sample(tmp_path)
