@@ -124,7 +124,7 @@ def test_tiles_are_measured_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
-    monkeypatch.setattr(tune, "VARIANTS", 3)
+    monkeypatch.setattr(tune, "VARIANTS", 2)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     assert "with measured tiles" in capsys.readouterr().out
     assert list(tmp_path.glob("tiles-*"))

@@ -69,8 +69,7 @@ def test_dense_contracts_over_every_axis(shape: tuple[int, ...], samples: int, b
     assert disagreements(model, lambda p, x: dense(p, "dense1", x), LOSSES["half_squared_error"], x, t) == []
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", list(LOSSES))
+@pytest.mark.parametrize(("name", "shape"), few(product(LOSSES, SHAPES), 3))
 def test_losses(name: str, shape: tuple[int, int, int]) -> None:
     n, k, m = shape
     m = max(m, 2) if name == "softmax_cross_entropy" else m  # a single class is refused

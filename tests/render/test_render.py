@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import product
 
 import pytest
+from tests.examples import few
 
 from chainrule import render
 from chainrule.derive.adjoint import Derivation, derive_equation, derive_program
@@ -277,8 +279,7 @@ def test_an_equation_without_a_real_tensor_on_the_right_is_refused():
 # --- formats ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", EQUATIONS)
-@pytest.mark.parametrize("detail", ["brief", "standard", "full"])
+@pytest.mark.parametrize(("detail", "text"), few(product(["brief", "standard", "full"], EQUATIONS), 2))
 def test_every_format_prints_in_both_languages(text: str, detail: str):
     derivation = derive_equation(text)
     counts = {len(list(formulas(build(derivation, lang, detail)))) for lang in LANGUAGES}

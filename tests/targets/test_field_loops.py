@@ -134,7 +134,12 @@ def test_every_loss(name: str) -> None:
     lanes = LANES[len(name) % 3]
     model = cr.Sequential(cr.Input(3), cr.Dense(4), cr.Tanh(), cr.Dense(4), loss=name, l2=0.1)
     assert differing(gradients_of(model), lanes, 19, 8) == []
-    assert differing(evaluation(model.network, "classes"), lanes, 11, 11) == []
+
+
+@pytest.mark.parametrize("name", few(LOSSES, 3))
+def test_every_evaluation(name: str) -> None:
+    model = cr.Sequential(cr.Input(3), cr.Dense(4), cr.Tanh(), cr.Dense(4), loss=name)
+    assert differing(evaluation(model.network, "classes"), LANES[len(name) % 3], 11, 11) == []
 
 
 def test_zeros_around_what_is_given_are_there_in_rows_too() -> None:
