@@ -98,7 +98,7 @@ def test_gradients_agree_with_central_differences(name: str) -> None:
     assert off_slopes(model, values, np.random.default_rng(1).normal(size=(3, 2))) == []
 
 
-@pytest.mark.parametrize(("name", "lang"), few(product(LAYERS, ["en", "zh"]), 3))
+@pytest.mark.parametrize(("name", "lang"), few(product(LAYERS, ["en", "zh"]), 5))
 def test_the_document_names_everything_that_is_computed(name: str, lang: Literal["en", "zh"]) -> None:
     derivation = model_with(name).derive()
     document = document_of(derivation, lang, "standard")

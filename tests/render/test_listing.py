@@ -68,7 +68,7 @@ def test_the_listing_of_a_model_gives_its_gradients(name: str) -> None:
     assert [line for line in source.splitlines() if len(line) > 104] == []
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, 2))
 def test_the_listing_of_every_layer_gives_its_gradients(name: str) -> None:
     model = model_with(name)
     derivation = model.derive()

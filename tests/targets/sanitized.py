@@ -59,6 +59,8 @@ def main(kind: str, layouts: str, *names: str) -> None:
             right = by_numpy(task, given, order, batch)
             wrong = {n: d for n, d in distance(found, right).items() if not d < 10 * BOUND}
             assert not wrong, wrong
+        sys.stdout.write(f"{name} is clean\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
