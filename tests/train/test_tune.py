@@ -116,7 +116,7 @@ def test_tiles_are_kept_and_a_damaged_file_is_none(own_cache: Path) -> None:
     remember(target, {"a": (1, 2)})
     remember(target, {"b": (3,)})
     assert measured(target) == {"a": (1, 2), "b": (3,)}
-    (path,) = own_cache.glob("tiles-*")
+    (path,) = own_cache.glob("answers/tiles-*")
     endless = '{"a": [1e999]}', '{"a": [Infinity]}', "[" * 100_000
     for text in ("{", "[1]", '{"a": 5}', '{"a": ["x"]}', '{"a": "12"}', '{"a": [1.5]}', *endless):
         path.write_text(text)
@@ -228,7 +228,7 @@ def test_a_network_with_zeros_around_its_tensors_is_tuned(own_cache: Path, monke
 
 def remembered(cache: Path, tiles: Tiles) -> None:
     """Make these the measured tiles, and no others."""
-    for path in cache.glob("tiles-*"):
+    for path in cache.glob("answers/tiles-*"):
         path.unlink()
     if tiles:
         remember(native(), tiles)
