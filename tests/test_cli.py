@@ -168,7 +168,7 @@ def test_importing_chainrule_is_light() -> None:
 
 def test_the_command_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "chainrule.cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "chainrule", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("chainrule ")
 
