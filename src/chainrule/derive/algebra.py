@@ -45,7 +45,7 @@ def unit(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit, Multiply, Power)
+    return transform(expr, visit, Multiply, Power) if {Constant, Power} & expr.types else expr
 
 
 @rule("associate", "a·(b·c) = a·b·c and a + (b + c) = a + b + c", ("a[i]*(b[i]*x[i])", "a[i]*b[i]*x[i]"))

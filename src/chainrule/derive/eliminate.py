@@ -20,6 +20,7 @@ from chainrule.ir.expr import (
     Add,
     Apply,
     Component,
+    Constant,
     Delta,
     Expr,
     Guard,
@@ -144,7 +145,7 @@ def zero(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit, Multiply, Add, Reduce)
+    return transform(expr, visit, Multiply, Add, Reduce) if Constant in expr.types else expr
 
 
 @rule("bracket", "Σ_k [k = i]·a_k = a_i", ("sum[k](d[k]*[k == i])", "d[i]"))

@@ -128,6 +128,8 @@ def bound(root: Expr) -> Iterator[Index]:
 def transform(root: Expr, function: Callable[[Expr], Expr], *types: type[Expr]) -> Expr:
     """Apply `function` to every node, or every node of these types, children first; a shared node is visited once."""
     chosen = frozenset(types)
+    if chosen and chosen.isdisjoint(root.types):
+        return root
     done: dict[Expr, Expr] = {}
     stack = [root]
     while stack:
@@ -135,17 +137,14 @@ def transform(root: Expr, function: Callable[[Expr], Expr], *types: type[Expr]) 
         if node in done:
             stack.pop()
             continue
-        if chosen and chosen.isdisjoint(node.types):
-            done[node] = node
-        else:
-            parts = children(node)
-            missing = [part for part in parts if part not in done]
-            if missing:
-                stack += missing[::-1]
-                continue
-            new = tuple([done[part] for part in parts])
-            same = node if new == parts else rebuild(node, new)
-            done[node] = function(same) if not chosen or type(same) in chosen else same
+        parts = children(node)
+        missing = [part for part in parts if part not in done and not (chosen and chosen.isdisjoint(part.types))]
+        if missing:
+            stack += missing[::-1]
+            continue
+        new = tuple([done.get(part, part) for part in parts])
+        same = node if new == parts else rebuild(node, new)
+        done[node] = function(same) if not chosen or type(same) in chosen else same
         stack.pop()
     return done[root]
 
