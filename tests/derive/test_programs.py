@@ -46,6 +46,10 @@ PROGRAMS: dict[str, tuple[dict[str, tuple[int, ...]], Function]] = {
     "e[n, t, d] = sum[v]([v == ids[n, t]]*E[v, d])\ny[n, d] = sum[t](e[n, t, d]**2)": (
         {"E": (3, 2), "ids": (4, 2)}, lambda a: (a["E"][a["ids"]] ** 2).sum(1),
     ),
+    # The padded reads lie outside w everywhere: a bracket that is never true hides a read of δy outside y.
+    "y[i<3, j<4] = pad(w, 0)[j, i - j + 4] + pad(w, 0)[i - 3, j]*v[j] + w[1, 1]*v[j]": (
+        {"w": (2, 2), "v": (4,)}, lambda a: jnp.broadcast_to(a["w"][1, 1] * a["v"], (3, 4)),
+    ),
 }
 
 

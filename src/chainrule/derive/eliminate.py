@@ -163,7 +163,7 @@ def bracket(expr: Expr, setting: Setting) -> Expr:
                 if bounds == (0, 0):
                     return clear(term.replace(delta))
                 if bounds[0] > 0 or bounds[1] < 0:
-                    return clear(term.replace(delta, ZERO))
+                    return Term((), (ZERO,))  # whatever it stands beside, a read outside too
         return term
 
     return _each_term(expr, map(clear, terms_of(expr)))
@@ -218,9 +218,10 @@ def discharge_range(expr: Expr, setting: Setting) -> Expr:
                 return ONE
             if bounds and isinstance(node.extent, int) and (bounds[1] < 0 or bounds[0] >= node.extent):
                 return ZERO
-        return node
+        # A false bracket hides a read outside that it stands beside; the number 0 would not.
+        return ZERO if isinstance(node, Multiply) and ZERO in node.factors else node
 
-    return transform(expr, visit, Guard)
+    return transform(expr, visit, Guard, Multiply) if Guard in expr.types else expr
 
 
 @rule(

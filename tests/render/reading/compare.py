@@ -48,7 +48,7 @@ class Wanted:
         called = {p.removesuffix("(") for p in formula.parts if isinstance(p, str) and p.endswith("(")}
         self.functions = (FUNCTIONS - {stem for stem, _ in self.intended.ranks}) | called
         stems = symbols | self.intended.extents | {name for name, _ in self.bounds} | SIGNS
-        self.words = Vocabulary(frozenset(stems), self.functions)
+        self.words = Vocabulary(frozenset(stems), self.functions, "e" in symbols)
 
     def check(self, style: Style, read: Reader) -> None:
         """Raises ReadingError or AssertionError where the written formula does not say what the parts say."""

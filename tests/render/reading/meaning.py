@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from hashlib import blake2b
 from itertools import product
 from math import prod
@@ -115,6 +116,7 @@ class Reading:
         self.known, self.mode = known, mode
         self.bounds: set[tuple[str, str]] = set()
         self.view = ""
+        self.sums: dict[object, Value] = {}
 
     def value(self, node: Node, at: Place) -> Value:
         arguments = node.arguments
@@ -236,6 +238,14 @@ class Reading:
         return self.block(letter, at, "∇")
 
     def big(self, node: Node, at: Place) -> Value:
+        """Of equal sums within sums one is computed, where no letter in it is another index."""
+        text = letters(node)
+        known = node, self.mode, self.view, tuple((name, n) for name, n in at.items() if name in text)
+        if known not in self.sums:
+            self.sums[known] = self._big(node, at)
+        return self.sums[known]
+
+    def _big(self, node: Node, at: Place) -> Value:
         sign, lower = node.text.split(" ", 1)
         names = self.binders(lower)
         values = [
@@ -357,6 +367,14 @@ class Reading:
                 return unknown("constant", letter.stem)
             raise ReadingError(f"{letter.stem} is no letter of this formula")
         raise ReadingError(f"{letter} is unknown")
+
+
+@cache
+def letters(node: Node) -> str:
+    """All letters in it, and what stands above and below them."""
+    own = node.letter
+    scripts = (own.stem, own.primes, *own.upper, own.lower) if own else ()
+    return " ".join((node.text, "".join(scripts), *map(letters, node.arguments)))
 
 
 def _sum(values: Sequence[Value]) -> Value:
