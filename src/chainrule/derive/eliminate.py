@@ -18,21 +18,19 @@ from chainrule.ir.expr import (
     ONE,
     ZERO,
     Add,
-    Apply,
     Component,
     Constant,
     Delta,
     Expr,
     Guard,
     Multiply,
-    Power,
     Reduce,
     add,
     multiply,
     summed,
 )
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.walk import Steps, bound, fresh, iterative, nodes, rename, substitute, transform
+from chainrule.ir.walk import Steps, bound, finite, fresh, iterative, nodes, rename, substitute, transform
 
 # The order in which the rules clear a line, once no index is left to split.
 ELIMINATE = ("zero", "bracket", "solve", "range", "padding", "zero")
@@ -262,16 +260,6 @@ def _finite(expr: Expr, guard: Guard) -> bool:
     """Whether a factor is finite also where the guard is false: a polynomial in its indices is."""
     return all(
         finite(node) for node in nodes(expr) if any(i in node.free for i in guard.subscript.indices)
-    )
-
-
-def finite(node: Expr) -> bool:
-    """Whether an operation gives a finite number for all finite numbers: sums and products do."""
-    return not (
-        isinstance(node, Apply)
-        or (isinstance(node, Component) and node.pad == "-inf")
-        or (isinstance(node, Reduce) and node.kind == "logsumexp")
-        or (isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator != 1))
     )
 
 

@@ -26,6 +26,7 @@ from chainrule.ir.expr import (
     Size,
     Tensor,
 )
+from chainrule.ir.functions import CATALOGUE, split_derivative
 from chainrule.ir.index import Affine, Extent, Index
 
 P = ParamSpec("P")
@@ -123,6 +124,30 @@ def components(*roots: Expr) -> Iterator[Component]:
 
 def bound(root: Expr) -> Iterator[Index]:
     return (index for node in nodes(root) if isinstance(node, Reduce) for index in node.indices)
+
+
+def finite(node: Expr) -> bool:
+    """Whether an operation gives a finite number for all finite numbers: sums and products do."""
+    return not (
+        isinstance(node, Apply)
+        or (isinstance(node, Component) and node.pad == "-inf")
+        or (isinstance(node, Reduce) and node.kind == "logsumexp")
+        or (isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator != 1))
+    )
+
+
+def hidden(factor: Expr, beside: Iterable[Expr]) -> bool:
+    """Whether a bracket that it stands beside may hide that it has no finite value: a function with a pole, of a read
+    outside a tensor, as log is of pad(x, 0)."""
+    return any({Delta, Guard} & other.types for other in beside if other is not factor) and any(
+        _has_pole(node) and any(read.pad is not None for read in components(node)) for node in nodes(factor)
+    )
+
+
+def _has_pole(node: Expr) -> bool:
+    if isinstance(node, Apply):
+        return any("**-" in law for law in CATALOGUE[split_derivative(node.function)[0]].laws)
+    return isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator > 1)
 
 
 def transform(root: Expr, function: Callable[[Expr], Expr], *types: type[Expr]) -> Expr:
