@@ -71,6 +71,12 @@ PLAIN_INDICES = ["i", "j", "k", "l", "p", "q", "c", "d", "o", "s", "h", "v"]
 NUMBERED_INDICES = ["i", "i1", "i2", "i3", "k", "k1", "k2", "j", "j1", "j2", "n1", "m1", "p1", "i10"]
 
 
+def positive(of: Expr, scope: Iterable[Index]) -> Positive:
+    """[a > 0]. Of a tensor without axes that is called like an index, [n > 0] would be about the index."""
+    hidden = isinstance(of, Read) and not of.subscripts and of.name in {"n", "m", *(i.name for i in scope)}
+    return Positive(Apply("tanh", (of,)) if hidden else of)
+
+
 def width(i: Index) -> int:
     return SAMPLES if i.extent == N else int(i.extent)
 
@@ -449,7 +455,7 @@ class Maker:
     def bracket(self, scope: Scope) -> Expr:
         whole = [i for i in scope if i.extent != N]
         if not whole or self.chance(0.25):
-            return Positive(self.leaf(scope))
+            return positive(self.leaf(scope), scope)
         i = self.pick(whole)
         others = [j for j in whole if j != i]
         if self.chance(0.5):
@@ -612,7 +618,7 @@ class Maker:
                     raise StuckError
                 return self.product([self.within(scope, self.pick(whole)), self.expr(scope, depth)])
             case "[x > 0]":
-                return self.product([Positive(self.expr(scope, depth)), self.leaf(scope)])
+                return self.product([positive(self.expr(scope, depth), scope), self.leaf(scope)])
             case "pad 0":
                 return self.window(scope, self.pick(["sum", "mean", "max"]), 1, 1, "zero")
             case "pad with a number":
