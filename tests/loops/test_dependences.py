@@ -22,7 +22,7 @@ from chainrule.loops.halo import zeros_around
 from chainrule.loops.interpret import Step
 from chainrule.loops.liveness import Liveness
 from chainrule.loops.places import Place
-from chainrule.loops.plan import Barrier, Check, Plan, Reload, Rows, Stage
+from chainrule.loops.plan import Barrier, Check, Deliver, Draw, Gather, Plan, Prefetch, Rows, Stage
 from chainrule.loops.program import PASSES, Pass, lower
 from chainrule.loops.schedule import Machine
 from chainrule.loops.task import Task
@@ -50,6 +50,9 @@ def plan(name: str) -> Plan:
             return lower(steps_of(*layers, rule=cr.SGD(0.1)), Machine(16, 24), samples=600)
         case "pipelined":  # the first kernel at the end of the step before; new values that are copied
             return lower(steps_of(cr.Input(700), cr.Dense(13), cr.Tanh(), rule=cr.Adam()), MACHINE, samples=1)
+        case "drawn":
+            layers = cr.Input(6), cr.Dropout(0.5), cr.Dense(5), cr.Tanh()
+            return lower(steps_of(*layers, rule=cr.SGD(0.1)), MACHINE, samples=6)
         case "gradients":  # outputs that several workers write
             model = cr.Sequential(cr.Input(6), cr.Dense(5), cr.Tanh(), cr.Dense(3), loss="half_squared_error")
             return lower(gradients(model.network, model.derive()), MACHINE, samples=6)
@@ -161,14 +164,36 @@ def test_a_halo_that_is_too_small_is_seen() -> None:
                 assert "halo" in kinds(faults(replace(of, stored=stored)))
 
 
-def test_data_that_are_not_reloaded_are_seen() -> None:
-    ((stage, found),) = without(plan("convolutions"), Reload)
-    assert isinstance(stage, Reload) and kinds(found) == {"reload"}
+@pytest.mark.parametrize("name", NAMES)
+def test_data_that_are_not_gathered_are_seen(name: str) -> None:
+    of = plan(name)
+    found = [*without(of, Gather)]
+    turning = len(of.turns.gathers) if of.turns else 0  # those that the step before has gathered
+    assert len({stage.given for stage, _ in found if isinstance(stage, Gather)}) == len(of.task.data) - turning
+    for stage, each in found:
+        assert isinstance(stage, Gather)
+        assert kinds(each) == {"reload" if stage.tensor in of.reloads else "read after write"}
+    assert any(stage.tensor in of.reloads for stage, _ in found if isinstance(stage, Gather)) == (name == NAMES[0])
+
+
+def test_what_is_gathered_undrawn_is_seen() -> None:
+    ((_, found),) = without(plan("drawn"), Draw)
+    assert kinds(found) == {"read after write"} and "not drawn" in found[0].text
+
+
+def test_outputs_that_are_not_delivered_are_seen() -> None:
+    found = [each for name in NAMES for _, each in without(plan(name), Deliver)]
+    assert len(found) == sum(len(plan(name).task.outputs) for name in NAMES)
+    assert all("not delivered" in fault.text for each in found for fault in each)
+
+
+def test_what_is_brought_to_the_cache_changes_nothing() -> None:
+    assert [found for name in NAMES for _, found in without(plan(name), Prefetch)] == [[]] * len(NAMES)
 
 
 def test_a_copy_in_rows_that_is_not_made_is_seen() -> None:
     found = [each for _, each in without(plan("dense"), Rows)]
-    assert len(found) == 2 and all(kinds(each) == {"read after write"} for each in found)
+    assert len(found) == 1 and all(kinds(each) == {"read after write"} for each in found)
 
 
 def test_a_change_before_the_loss_is_checked_is_seen() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.loops.arithmetic import Floats
 from tests.loops.tasks import computed, computed_exactly, elements, floats, task_of
 
 import chainrule as cr
@@ -19,6 +20,7 @@ from chainrule.ir.expr import Reduce
 from chainrule.ir.walk import nodes
 from chainrule.loops import filtering
 from chainrule.loops.filtering import filtered, products
+from chainrule.loops.interpret import Step
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
 from chainrule.loops.task import Task
@@ -122,16 +124,20 @@ def _terms(task: Task, name: str) -> float:
     return float(sum(map(prod, extents)))
 
 
-@pytest.mark.parametrize("name", ["3 by 3 with padding", "3 by 5"])
+@pytest.mark.parametrize("name", ["3 by 3 with padding", pytest.param("3 by 5", marks=pytest.mark.campaign)])
 def test_floats_lose_no_more(name: str) -> None:
-    """On average less than 1.3 times as much as by the plain products."""
+    """On average less than 1.3 times as much as by the plain products, each sum added up term by term."""
     task, names = written(name)
-    given = floats(task, 8)
+    task = replace(task, outputs=tuple(e.tensor for e in task.equations if e.tensor.name in names))
+    given = floats(task, 2)
     exact = computed(task, given)
-    plain, tiled = (computed(each, given, "float32") for each in (task, filtered(task)))
-    for tensor in (t for t in exact if t.name in names):
+    plain, tiled = (
+        Step(lower(each, Machine(1, 12), samples=2, scheduled=False), Floats("float32"), given).outputs
+        for each in (task, filtered(task))
+    )
+    for tensor in task.outputs:
         errors = [np.sqrt(np.mean((found[tensor] - exact[tensor]) ** 2)) for found in (plain, tiled)]
-        assert 0 < errors[1] < 1.3 * errors[0], (tensor.name, errors)
+        assert 0 < errors[1] < 1.3 * errors[0] and not np.array_equal(plain[tensor], tiled[tensor]), (tensor, errors)
 
 
 def test_with_one_sample_in_each_vector_they_are_as_they_were() -> None:

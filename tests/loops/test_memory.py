@@ -22,7 +22,7 @@ from chainrule.loops.interpret import Step
 from chainrule.loops.layout import Layout
 from chainrule.loops.liveness import Liveness
 from chainrule.loops.memory import Item, packed
-from chainrule.loops.plan import Plan, Reload, Rows
+from chainrule.loops.plan import Gather, Plan, Rows, Stage
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine
 
@@ -101,7 +101,7 @@ def test_networks_in_little_memory_give_the_same_bits(data: st.DataObject) -> No
     assert result(lower(task, MACHINE, samples=samples), samples, workers=2) == wanted
 
 
-def without(of: Plan, kind: type[Rows | Reload] | str) -> list[Plan]:
+def without(of: Plan, kind: type[Stage] | str) -> list[Plan]:
     """The program without one of its stages of a kind, one after another; kernels by the start of their names."""
     return [
         replace(of, stages=(*of.stages[:n], *of.stages[n + 1 :])) for n, stage in enumerate(of.stages)
@@ -115,8 +115,8 @@ def test_zeros_copies_and_batches_that_are_forgotten_are_seen(name: str) -> None
     sound = lowered(name)
     wanted = result(lower(sound.task, NETWORKS[name][2], samples=600, scheduled=False), 9)
     assert result(sound, 9) == wanted
-    broken = {kind: without(sound, kind) for kind in (Rows, Reload, "around_")}
-    wrong = [Reload, "around_"] if name == "convolutions" else [Rows]
+    broken = {kind: without(sound, kind) for kind in (Gather, Rows, "around_")}
+    wrong = [Gather, "around_"] if name == "convolutions" else [Gather, Rows]
     assert [kind for kind, programs in broken.items() if programs] == wrong
     assert all(differs(one, wanted) for programs in broken.values() for one in programs)
 
@@ -129,10 +129,11 @@ def test_zeros_around_data_are_copied_in_rows() -> None:
     task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
     sound, plain = (lower(task, MACHINE, samples=9, scheduled=scheduled) for scheduled in (True, False))
     (copied,) = [s for s in sound.stages if isinstance(s, Rows) and s.tensor.name == "input"]
-    assert not copied.given and not sound.stored[copied.tensor, True].layout.unhaloed
+    assert not sound.stored[copied.tensor, True].layout.unhaloed
     wanted = result(plain, 9)
     assert result(sound, 9) == wanted
-    stages = tuple(replace(stage, given=True) if stage is copied else stage for stage in sound.stages)
+    again = Gather(copied.tensor, copied.tensor, rows=True)
+    stages = tuple(again if stage is copied else stage for stage in sound.stages)
     assert differs(replace(sound, stages=stages), wanted)
 
 

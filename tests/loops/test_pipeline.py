@@ -47,7 +47,7 @@ def test_the_update_of_a_large_tensor_and_its_next_products_take_turns(rule: cr.
     assert "sum[j<700]" in found.first.comment[0] and "relu" not in found.first.comment[0]
     assert any("i<13, j<700" in line for line in found.update.comment)
     assert 1 < found.positions <= pipeline.NEAR // 700
-    assert [(given.name, new.name) for given, new in found.next.items()] == [("input", "next(input)")]
+    assert [(g.given.name, g.tensor.name) for g in found.gathers] == [("input", "next(input)")]
 
 
 def test_with_one_sample_the_update_and_the_next_products_are_one_kernel() -> None:
@@ -60,7 +60,7 @@ def test_with_one_sample_the_update_and_the_next_products_are_one_kernel() -> No
 
 def test_images_are_taken_in_as_the_rows_that_they_are() -> None:
     found = turns(task_of(cr.Input(1, 28, 25), cr.Flatten(), *LARGE[1:]))
-    assert found and [t.name for t in found.next] == ["input"]
+    assert found and [g.given.name for g in found.gathers] == ["input"]
 
 
 def test_a_step_begins_with_products_that_take_nothing_computed() -> None:
@@ -68,7 +68,7 @@ def test_a_step_begins_with_products_that_take_nothing_computed() -> None:
     sides = cr.Dense(13)(x), cr.Dense(13)(y)
     model = cr.Model((x, y), cr.Dense(3)(cr.Tanh()(cr.Add()(*sides))), loss="softmax_cross_entropy")
     found = turns(training(model.network, model.derive(), cr.SGD(0.1), "numbers"))
-    assert found and [t.name for t in found.next] == ["input1"]
+    assert found and [g.given.name for g in found.gathers] == ["input1"]
 
 
 NONE: dict[str, tuple[Callable[[], Task], int]] = {

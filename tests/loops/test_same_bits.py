@@ -28,7 +28,7 @@ from chainrule.loops import filtering, plan, schedule
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.interpret import Step
-from chainrule.loops.plan import Reload
+from chainrule.loops.plan import Gather
 from chainrule.loops.program import lower
 from chainrule.loops.schedule import Machine, Schedule
 from chainrule.loops.task import Task
@@ -166,7 +166,7 @@ def test_ids_that_are_taken_in_again_are_ids() -> None:
     )  # fmt: skip
     task = training(model.network, model.derive(), cr.SGD(0.1), "numbers")
     lowered = lower(task, Machine(4, 12), samples=8)
-    assert any(isinstance(stage, Reload) and stage.given == task.data[0] for stage in lowered.stages)
+    assert sum(isinstance(stage, Gather) and stage.given == task.data[0] for stage in lowered.stages) == 2
     name = next(name for name, work in lowered.made_of.items() if "δembedding1.E" in work.group.computes)
     kernel = next(kernel for kernel in lowered.kernels if kernel.name == name)
     assert any(isinstance(s, ir.Store) and s.address.found for s in every(kernel.body))

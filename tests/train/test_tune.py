@@ -62,7 +62,7 @@ def test_each_kernel_takes_the_tile_that_was_quickest_by_more_than_the_margin() 
     names = {n: stage.name for n, stage in enumerate(first.stages, 1) if isinstance(stage, ir.Kernel)}
     other = [n for n in numbers if programs[2].made_of[names[n]].schedule.tile != first.made_of[names[n]].schedule.tile]
     quick, close = other[:2]
-    seconds = np.ones((3, len(first.stages) + 2))
+    seconds = np.ones((3, len(first.stages) + 1))
     seconds[2, quick], seconds[1, quick] = 0.5, 0.9
     seconds[2, close] = 1 - 0.9 * MARGIN
     found = decided(programs, seconds)

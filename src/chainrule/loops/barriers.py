@@ -1,21 +1,22 @@
 """Barriers: where workers wait for each other.
 
 A stage reads and writes memory. Two stages may touch the same memory in any order of the workers unless a barrier lies
-between them; only stages that share out blocks of samples, and touch a worker's own blocks alone, need none.
+between them. None is needed between stages that share out blocks of samples, and touch a worker's own blocks alone,
+nor between stages that are the first worker's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from chainrule.ir.expr import Tensor
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import sampled
-from chainrule.loops.plan import Barrier, Check, Plan, Reload, Rows, Stage, Turns
+from chainrule.loops.plan import Barrier, Check, Deliver, Draw, Gather, Plan, Prefetch, Rows, Stage, Turns
 
-Split = Literal["blocks", "positions", "nothing", "delivery"]
+Split = Literal["blocks", "positions", "nothing"]
 Dependence = Literal["read after write", "write after read", "write after write"]
 
 
@@ -32,8 +33,7 @@ class Span(NamedTuple):
 
 class Access(NamedTuple):
     """What a stage reads and writes, and what of it the workers share out: blocks of samples, of which each touches its
-    own alone, positions, nothing. What is delivered is delivered by the first worker, who does what nothing is shared
-    of."""
+    own alone, positions, or nothing, so that the first worker does all."""
 
     split: Split
     reads: Sequence[Span]
@@ -41,7 +41,7 @@ class Access(NamedTuple):
 
     def conflicts(self, earlier: Access) -> Iterator[Dependence]:
         """The dependences that no order of the workers may break."""
-        if self.split == earlier.split == "blocks" or (earlier.split, self.split) == ("nothing", "delivery"):
+        if self.split == earlier.split != "positions":
             return
         pairs: tuple[tuple[Dependence, Sequence[Span], Sequence[Span]], ...] = (
             ("read after write", self.reads, earlier.writes), ("write after read", self.writes, earlier.reads),
@@ -53,8 +53,7 @@ class Access(NamedTuple):
 
 
 def insert_barriers(plan: Plan) -> Plan:
-    """A barrier before each stage that conflicts with one since the last barrier, and before the loss is checked; the
-    last stage is the delivery of the outputs without samples."""
+    """A barrier before each stage that conflicts with one since the last barrier, and before the loss is checked."""
     spans = spans_of(plan)
 
     def at(*tensors: Tensor, in_rows: bool = False) -> list[Span]:
@@ -67,32 +66,32 @@ def insert_barriers(plan: Plan) -> Plan:
         match stage:
             case ir.Kernel(buffers=buffers, written=written):
                 return Access(split_of(stage), of(*buffers), of(*written))
-            case Turns(update=update, first=first, next=following):
-                new = at(*following.values())
+            case Turns(update=update, first=first, gathers=gathers):
+                new = at(*(gather.tensor for gather in gathers))
                 reads = of(*update.buffers, *first.buffers)
                 return Access("positions", new + reads, new + of(*update.written, *first.written))
-            case Rows(tensor=tensor, given=given):
-                return Access("blocks", [] if given else at(tensor), at(tensor, in_rows=True))
-            case Reload(tensor=tensor):
-                return Access("blocks", [], at(tensor))
+            case Draw() | Prefetch():
+                return Access("blocks", [], [])
+            case Gather(tensor=tensor, rows=rows):
+                return Access("blocks", [], at(tensor, in_rows=rows))
+            case Rows(tensor=tensor):
+                return Access("blocks", at(tensor), at(tensor, in_rows=True))
+            case Deliver(tensor=tensor):
+                return Access("blocks" if sampled(tensor) else "nothing", at(tensor), [])
             case Check(loss=loss):
                 return Access("positions", at(loss), [])
             case Barrier():
                 raise AssertionError("barriers are made here")
 
     stages: list[Stage] = []
-    since = [Access("blocks", [], at(*plan.task.data))]
-
-    def meet(now: Access, always: bool = False) -> None:
-        if always or any(any(now.conflicts(earlier)) for earlier in since):
+    since: list[Access] = []
+    for stage in plan.stages:
+        now = access(stage)
+        if isinstance(stage, Check) or any(any(now.conflicts(earlier)) for earlier in since):
             stages.append(Barrier())
             since.clear()
         since.append(now)
-
-    for stage in plan.stages:
-        meet(access(stage), isinstance(stage, Check))
         stages.append(stage)
-    meet(delivery(plan, spans))
     return replace(plan, stages=tuple(stages))
 
 
@@ -100,11 +99,6 @@ def split_of(kernel: ir.Kernel) -> Split:
     if kernel.split is None:
         return "nothing"
     return "blocks" if kernel.split == "blocks" and not kernel.crosses else "positions"
-
-
-def delivery(plan: Plan, spans: Mapping[str, Span]) -> Access:
-    """The outputs without samples; those with samples are delivered block by block, by whose they are."""
-    return Access("delivery", [spans[plan.buffers[t, False]] for t in plan.task.outputs if not sampled(t)], [])
 
 
 def spans_of(plan: Plan) -> dict[str, Span]:

@@ -21,12 +21,12 @@ from chainrule.ir.index import Index
 from chainrule.ir.print import spelled
 from chainrule.ir.walk import components
 from chainrule.loops import nodes as ir
-from chainrule.loops.barriers import Access, Dependence, Span, Split, delivery, spans_of, split_of
+from chainrule.loops.barriers import Access, Dependence, Span, Split, spans_of, split_of
 from chainrule.loops.fuse import Group
-from chainrule.loops.layout import Layout
+from chainrule.loops.layout import Layout, sampled
 from chainrule.loops.liveness import Liveness
 from chainrule.loops.places import within
-from chainrule.loops.plan import Barrier, Check, Key, Plan, Reload, Rows, Stage, Turns
+from chainrule.loops.plan import Barrier, Check, Deliver, Draw, Gather, Key, Plan, Prefetch, Rows, Stage, Turns
 
 Numbers = NDArray[np.int64]
 Kind = Dependence | Literal["halo", "reload", "control"]
@@ -102,20 +102,21 @@ class _Memory:
         self.since: list[tuple[str, Access]] = []
         task = plan.task
         self.checked = task.loss is None
-        ahead = plan.persistent.difference(task.data) if plan.turns else ()
+        ahead = plan.persistent if plan.turns else ()
         for tensor in (*task.kept, *ahead):  # they are there from the step before; around what is kept there are zeros
             self.write("", (tensor, False))
             self.entry("", (tensor, False)).zeros = tensor in task.kept
             self.made[tensor, False] = self.pieces[tensor, False]
-        self.stage("the start", "blocks", [], [(t, False) for t in task.data])
+        self.drawn, self.delivered = set[Tensor](), set[Tensor]()
         for stage in plan.stages:
             self.run(stage)
-        for tensor in (*task.outputs, *plan.persistent, *plan.in_place.values()):
+        for tensor in set(task.outputs) - self.delivered:
+            self.fault("read after write", f"{spelled(tensor)} is not delivered")
+        for tensor in (*plan.persistent, *plan.in_place.values()):
             self.read("what follows the step", (plan.base(tensor), False), False)
         for key in [(old, False) for old, new in task.following.items() if old is not new and old not in plan.in_place]:
             if self.made[key] < 2 * self.pieces[key]:
                 self.fault("read after write", f"the next step reads {_named(key)}, whose new value is not there")
-        self.meet("delivery", delivery(plan, self.spans))
 
     def run(self, stage: Stage) -> None:
         match stage:
@@ -125,18 +126,29 @@ class _Memory:
                 self.stage(name, split_of(stage), *self.of(stage))
             case ir.Kernel():
                 self.surround(stage)
-            case Rows(tensor=tensor, given=given):
-                zeros = tensor in self.plan.haloed and not given
-                self.stage("a copy in rows", "blocks", [] if given else [((tensor, False), zeros)], [(tensor, True)])
+            case Draw(tensor=tensor):
+                self.drawn.add(tensor)
+            case Prefetch():
+                pass
+            case Gather(tensor=tensor, given=given, rows=rows):
+                if given in self.plan.task.drawn and given not in self.drawn:
+                    self.fault("read after write", f"{spelled(given)} is gathered, which is not drawn")
+                self.stage("a gather", "blocks", [], [(tensor, rows)])
+                if rows:
+                    self.entry("", (tensor, True)).zeros = False
+            case Rows(tensor=tensor):
+                zeros = tensor in self.plan.haloed
+                self.stage("a copy in rows", "blocks", [((tensor, False), zeros)], [(tensor, True)])
                 self.entry("", (tensor, True)).zeros = zeros
-            case Reload(tensor=tensor):
-                self.stage("a reload", "blocks", [], [(tensor, False)])
+            case Deliver(tensor=tensor):
+                self.stage("delivery", "blocks" if sampled(tensor) else "nothing", [((tensor, False), False)], [])
+                self.delivered.add(tensor)
             case Check(loss=loss):
                 self.stage("the check of the loss", "positions", [((loss, False), False)], [])
                 self.checked = True
-            case Turns(update=update, first=first, next=following):
+            case Turns(update=update, first=first, gathers=gathers):
                 reads, writes = self.of(update)
-                new = [(t, False) for t in following.values()]  # where the next batch is, in every second step
+                new = [(each.tensor, False) for each in gathers]  # where the next batch is, in every second step
                 reads += [(key, False) for key in new]
                 self.stage("the pipelined end", "positions", reads, [*new, *writes, *self.of(first)[1]])
 

@@ -1,4 +1,4 @@
-"""The loops of a plan: its kernels written out, and the copies, zeros and checks between them."""
+"""The step of a plan: its kernels written out, and what stands before, between and behind them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chainrule.loops.liveness import Liveness
 from chainrule.loops.names import described
 from chainrule.loops.pipeline import reading_once
 from chainrule.loops.places import Place
-from chainrule.loops.plan import Check, Key, Plan, Reload, Rows, Stage, Turns, schedule_of
+from chainrule.loops.plan import Check, Deliver, Draw, Gather, Key, Plan, Prefetch, Rows, Stage, Turns, schedule_of
 from chainrule.loops.schedule import Schedule
 
 
@@ -36,26 +36,34 @@ def _places(plan: Plan) -> dict[Key, Place]:
 def _stages(plan: Plan, places: Mapping[Key, Place]) -> Iterator[Stage]:
     lives, ahead = Liveness(plan), None
     haloed = plan.haloed.difference(plan.in_place.values())
+    pipelined = any(work.schedule.across for work in plan.works)
+    ahead_of = {old: new for old, new in plan.next.items() if pipelined and old in plan.task.data}
+    yield from map(Draw, plan.task.drawn)
+    yield from (Gather(t, t) for t in plan.task.data if t not in ahead_of)
+    if found := tuple(t for t in plan.task.data if t not in plan.task.drawn):
+        yield Prefetch(found)
     for tensor in plan.task.data:
         if tensor in haloed:
             yield zeros_around(places[tensor, False], plan.names[tensor], plan.width)
     for number, work in enumerate(plan.works):
-        yield from (Rows(t, t in plan.afresh) for t, at in lives.copied.items() if at == number)
+        for tensor in (t for t, at in lives.copied.items() if at == number):
+            yield Gather(tensor, tensor, rows=True) if tensor in plan.afresh else Rows(tensor)
         for tensor, at in lives.first.items():
             if at == number and tensor in haloed:
                 yield zeros_around(places[tensor, False], plan.names[tensor], plan.width)
             if at == number and tensor in plan.reloads:
-                yield Reload(tensor, plan.reloads[tensor])
+                yield Gather(tensor, plan.reloads[tensor])
         kernel = _kernel(plan, places, number + 1, work.group, work.schedule)
         if work.schedule.across:
             ahead = kernel
         elif ahead is not None and number == len(plan.works) - 1:
-            following = {old: new for old, new in plan.next.items() if old in plan.task.data}
-            yield Turns(kernel, ahead, following, _both(plan, places, work.group))
+            gathers = tuple(Gather(new, old) for old, new in ahead_of.items())
+            yield Turns(kernel, ahead, gathers, _both(plan, places, work.group))
         else:
             yield kernel
         if plan.task.loss is not None and plan.task.loss in work.group.targets:
             yield Check(plan.task.loss)
+    yield from map(Deliver, plan.task.outputs)
 
 
 def _kernel(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from chainrule.ir.expr import NamedReal, Tensor
 from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
-from chainrule.loops.plan import Barrier, Check, Plan, Reload, Rows, Turns
+from chainrule.loops.plan import Barrier, Check, Deliver, Draw, Gather, Plan, Prefetch, Rows, Stage, Turns
 
 Array = NDArray[Any]
 Run = Callable[[], None]
@@ -337,48 +337,32 @@ class Step:
                     memory = Memory(self.common, where.offset, where.layout.size)
             self.memory[lowered.names[tensor] + ("r" if rows else "")] = memory
         self.given = {t: np.asarray(given[t]).astype(arithmetic.dtype) for t in lowered.task.data}
-        for tensor in lowered.task.data:
-            for block in range(self.blocks):
-                self.gather(tensor, tensor, False, block)
         self.outputs: dict[Tensor, Array] = {}
         self.failed = not self.run(workers)
 
     def run(self, workers: Sequence[int]) -> bool:
         """Whether the loss was finite."""
-        phases: list[list[ir.Kernel | Rows | Reload]] = [[]]
-        stages = [*self.of.stages, Barrier()]
-        if self.of.turns:  # a single step begins with its own first kernel and ends without the next one's
-            stages = [self.of.turns.first, Barrier(), *stages[:-2], self.of.turns.update, Barrier()]
-        barriers = sum(isinstance(s, Barrier) for s in stages)
-        for stage in stages:
+        phase: list[Stage] = []
+        turns = self.of.turns  # a single step begins with its own first kernel and ends without the next one's
+        stages: list[Stage] = [*(turns.opening if turns else ()), Barrier()]
+        stages += [stage.update if isinstance(stage, Turns) else stage for stage in self.of.stages]
+        for stage in (*stages, Barrier()):
             match stage:
-                case Turns():
-                    raise AssertionError("the last stage alone")
                 case Barrier():
-                    last = len(phases) == barriers
                     for worker in workers:
-                        for part in phases[-1]:
+                        for part in phase:
                             self.stage(part, worker, len(workers))
-                        if last and worker == 0:
-                            self.deliver("common")
-                    phases.append([])
+                    phase = []
                 case Check(loss=loss):
-                    assert not phases[-1]
+                    assert not phase
                     memory = self.memory[self.of.names[loss]]
                     if not self.arithmetic.finite(memory.entries[memory.place(0, 1)][0]):
                         return False
                 case _:
-                    phases[-1].append(stage)
-        self.deliver("blocks")
+                    phase.append(stage)
         return True
 
-    def deliver(self, region: str) -> None:
-        """The outputs without samples are delivered by worker 0 alone, those of its blocks by each worker."""
-        for tensor in self.of.task.outputs:
-            if (self.of.stored[tensor, False].region == "blocks") == (region == "blocks"):
-                self.outputs[tensor] = self.taken(tensor)
-
-    def stage(self, stage: ir.Kernel | Rows | Reload, worker: int, workers: int) -> None:
+    def stage(self, stage: Stage, worker: int, workers: int) -> None:
         own = range(self.blocks * worker // workers, self.blocks * (worker + 1) // workers)
         match stage:
             case ir.Kernel(split=split, unit=unit):
@@ -395,15 +379,18 @@ class Step:
                     if start >= stop:
                         return
                 Kernel(stage, self.memory, self.arithmetic, self.samples, self.of.lanes, self.of.width, start, stop)
-            case Rows(tensor=tensor, given=given):
+            case Draw() | Prefetch():
+                pass  # what is drawn is given
+            case Gather(tensor=tensor, given=given, rows=rows):
                 for block in own:
-                    if given:
-                        self.gather(tensor, tensor, True, block)
-                    else:
-                        self.entries(tensor, True, block)[...] = self.entries(tensor, False, block)
-            case Reload(tensor=tensor, given=given):
+                    self.gather(tensor, given, rows, block)
+            case Rows(tensor=tensor):
                 for block in own:
-                    self.gather(tensor, given, False, block)
+                    self.entries(tensor, True, block)[...] = self.entries(tensor, False, block)
+            case Deliver(tensor=tensor):
+                self.deliver(tensor, own, worker)
+            case Check() | Barrier() | Turns():
+                raise AssertionError("between phases")
 
     # Blocks
 
@@ -423,11 +410,15 @@ class Step:
             row = self.given[given][min(block * self.of.width + s, self.samples - 1)]
             inner[..., s] = row
 
-    def taken(self, tensor: Tensor) -> Array:
-        where = self.of.stored[tensor, False]
+    def deliver(self, tensor: Tensor, own: range, worker: int) -> None:
+        """The samples of the worker's blocks; what has none is delivered by the first worker."""
+        where, width = self.of.stored[tensor, False], self.of.width
         layout = where.layout
         if where.region == "blocks":
-            parts = [layout.inside(self.entries(tensor, False, b)) for b in range(self.blocks)]
-            return np.concatenate([np.moveaxis(p, -1, 0) for p in parts])[: self.samples]
-        memory = self.memory[self.of.names[tensor]]
-        return np.array(layout.inside(memory.entries[memory.place(0, layout.size)]))
+            array = self.outputs.setdefault(tensor, np.zeros((self.samples, *layout.extents), self.arithmetic.dtype))
+            for block in own:
+                live = array[block * width : (block + 1) * width]
+                live[...] = np.moveaxis(layout.inside(self.entries(tensor, False, block)), -1, 0)[: len(live)]
+        elif worker == 0:
+            memory = self.memory[self.of.names[tensor]]
+            self.outputs[tensor] = np.array(layout.inside(memory.entries[memory.place(0, layout.size)]))

@@ -8,9 +8,10 @@ their ends with padding 0 may have a halo of zeros around them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -88,6 +89,19 @@ class Layout:
     def flat(self, subscripts: Sequence[Affine]) -> Affine:
         """The place of a component within its sample, from the subscripts of the axes but the samples'."""
         return Affine.total(zip(subscripts, self.strides, strict=True), self.origin)
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """Stretches of components that lie side by side with the halo and without it: the first one's place without,
+        its place with, and how many there are."""
+        bare = replace(self, halo=((0, 0),) * len(self.halo))
+        inner = len(self.extents)
+        while inner and not any(self.halo[inner - 1]):
+            inner -= 1
+        # The innermost haloed axis is whole within itself: a run is one row of it, with all axes inside it.
+        axis = max(inner - 1, 0)
+        for position in product(*(range(e) for e in self.extents[:axis])):
+            subscripts = [Affine((), p) for p in (*position, *([0] * (len(self.extents) - axis)))]
+            yield bare.flat(subscripts).offset, self.flat(subscripts).offset, prod(self.extents[axis:])
 
 
 def extents(tensor: Tensor) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """The plan of a step: what every pass takes and gives.
 
 It is frozen: a pass returns another plan, in which more is decided. First there are equations (`task`), then kernels
-without a schedule (`groups`), then with one (`works`), then places in memory (`stored`), and in the end the loops and
-what stands between them (`stages`).
+without a schedule (`groups`), then with one (`works`), then places in memory (`stored`), and in the end the step from
+its first gather to its last delivery (`stages`), of which a target only prints each.
 
 Three kinds of memory hold tensors. *Kept* tensors, parameters and states, are arrays that outlive the step. The
 *blocks* hold all tensors with samples: each block of samples has one stretch of them, of equal length, so that a
@@ -71,42 +71,63 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Between kernels: the copy of a tensor in rows is made, of what is `given` or of what lies in blocks."""
+class Draw:
+    """Each worker draws its samples' random numbers."""
 
     tensor: Tensor
-    given: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
-    """Between kernels: data are gathered once more, as another tensor."""
+class Gather:
+    """Each worker brings in its samples of the data `given`, as `tensor` or, in `rows`, as its copy in rows."""
 
     tensor: Tensor
     given: Tensor
+    rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """What a worker gathers at the next step is brought to the cache."""
+
+    given: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The copy of a tensor in rows is made of what lies in blocks."""
+
+    tensor: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Between kernels: the step ends here unless the loss is a finite number."""
+    """The step ends here unless the loss is a finite number."""
 
     loss: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """Between kernels: the workers wait for each other."""
+    """The workers wait for each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """An output goes to its array: each worker's samples, or all of what has none by the first worker."""
+
+    tensor: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
     """The end of a pipelined step: the workers share out `update`, and run it by turns with the next step's first
-    kernel, so many `positions` at a time, or they run `both`, one kernel in the place of the two. Of its next batch
-    that gathers the tensors `next`, each in the place of another."""
+    kernel, so many `positions` at a time, or they run `both`, one kernel in the place of the two. Before that they
+    gather the next batch, each tensor in the place of another, whose place the other then takes."""
 
     update: ir.Kernel
     first: ir.Kernel
-    next: Mapping[Tensor, Tensor]
+    gathers: tuple[Gather, ...]
     both: ir.Kernel | None
 
     @property
@@ -114,11 +135,16 @@ class Turns:
         return self.update.unit
 
     @property
+    def opening(self) -> tuple[Stage, ...]:
+        """What runs before the first of all steps: what the end of each does for the one behind it."""
+        return (*(Gather(each.given, each.given) for each in self.gathers), Barrier(), self.first)
+
+    @property
     def kernels(self) -> tuple[ir.Kernel, ...]:
         return (self.update, self.first, self.both) if self.both else (self.update, self.first)
 
 
-Stage = ir.Kernel | Rows | Reload | Check | Barrier | Turns
+Stage = Draw | Gather | Prefetch | ir.Kernel | Rows | Check | Barrier | Turns | Deliver
 
 
 @dataclass(frozen=True)
@@ -177,8 +203,7 @@ class Plan:
     @property
     def turns(self) -> Turns | None:
         """How a step ends and the next one begins, where they are pipelined."""
-        last = self.stages[-1]
-        return last if isinstance(last, Turns) else None
+        return next((stage for stage in self.stages if isinstance(stage, Turns)), None)
 
     @property
     def kernels(self) -> Iterator[ir.Kernel]:

@@ -1,7 +1,7 @@
 """Kernels as C99 with GNU vectors: a printer, which knows the operations' names and C's precedence and nothing else.
 
-A kernel is a function of the number of samples, the worker's share (from, to) and its buffers. `program` puts one step
-together from kernels and copies, with barriers where one worker reads what another has written.
+A kernel is a function of the number of samples, the worker's share (from, to) and its buffers. A step is printed stage
+by stage, within the loop over steps.
 """
 
 from __future__ import annotations
@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
-from itertools import product
 from textwrap import wrap
 
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import Affine
 from chainrule.loops import nodes as ir
-from chainrule.loops.layout import Layout
-from chainrule.loops.plan import Barrier, Check, Plan, Reload, Rows, Stage, Turns
+from chainrule.loops.plan import Barrier, Check, Deliver, Draw, Gather, Plan, Prefetch, Rows, Stage, Turns
 
 PRIME = 2**61 - 1
 COLUMNS = 110
@@ -326,8 +323,8 @@ def _part(operation: str) -> str:
 class _Step:
     def __init__(self, lowered: Plan) -> None:
         self.of, self.slots = lowered, lowered.task.slots
-        pairs = lowered.turns.next.items() if lowered.turns else ()
-        self.turning = {tensor for pair in pairs for tensor in pair}
+        gathers = lowered.turns.gathers if lowered.turns else ()
+        self.turning = {tensor for each in gathers for tensor in (each.tensor, each.given)}
 
     def text(self) -> str:
         """The whole program is one text; with PART defined it compiles that part of the kernels alone, so that
@@ -346,7 +343,7 @@ class _Step:
         of = self.of
         for tensor in (*of.task.data, *of.task.kept, *of.task.outputs):
             name = of.names[tensor]
-            kind = "whole" if tensor.dtype == "integer" else "real"
+            kind = _type(tensor)
             if tensor in of.task.kept:
                 if tensor not in of.task.stepwise:
                     yield f"    real *const {name} = m[{self.slots[tensor]}];"
@@ -357,7 +354,7 @@ class _Step:
             yield f"    real *const out_{of.names[tensor]} = m[{self.slots['out', tensor]}];"
         for (tensor, rows), where in of.stored.items():
             if where.region != "kept" and tensor not in of.views:
-                kind = "whole" if tensor.dtype == "integer" else "real"
+                kind = _type(tensor)
                 memory = "blocks_memory" if where.region == "blocks" else "common"
                 cast = "(whole *)" if kind == "whole" else ""
                 const = "" if tensor in self.turning else "const "
@@ -369,14 +366,7 @@ class _Step:
         yield from self.batch("step")
         yield "        if (meet(t)) break;  /* nothing is written before all are here */"
         for tensor in of.task.stepwise:
-            name = of.names[tensor]
-            yield f"        real *const {name} = (real *)m[{self.slots[tensor]}] + step;"
-        for tensor, (number, probability) in of.task.drawn.items():
-            yield from self.draw(number, tensor, probability)
-        for tensor in of.task.data:
-            if tensor not in self.turning:
-                yield from self.gather(tensor, tensor)
-        yield from self.ahead()
+            yield f"        real *const {of.names[tensor]} = (real *)m[{self.slots[tensor]}] + step;"
         number = 0
         for after, stage in enumerate(of.stages, 1):
             if not isinstance(stage, Barrier):  # a stage's time is the slowest worker's
@@ -384,9 +374,6 @@ class _Step:
                 number = after
             yield from self.stage(stage)
         yield f"        MARK({number});"
-        for tensor in of.task.outputs:
-            yield from self.deliver(tensor)
-        yield f"        MARK({len(of.stages) + 1});"
         yield "    }"
         yield "    return -1;"
 
@@ -398,14 +385,11 @@ class _Step:
         yield "        const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;"
 
     def begin(self, turns: Turns) -> Iterator[str]:
-        """What runs at a step's end for the next one, for the first of all steps."""
         yield "    {"
         yield from self.batch("first")
         yield "        if (meet(t)) return -1;"
-        for tensor in turns.next:
-            yield from self.gather(tensor, tensor)
-        yield "        meet(t);"
-        yield from self.stage(turns.first)
+        for stage in turns.opening:
+            yield from self.stage(stage)
         yield "    }"
 
     def end(self, turns: Turns) -> Iterator[str]:
@@ -413,8 +397,8 @@ class _Step:
         yield "        if (step + 1 < last) {"
         yield "            {"
         yield from (f"        {line}" for line in self.batch("(step + 1)"))
-        for given, tensor in turns.next.items():
-            yield from (f"        {line}" for line in self.gather(tensor, given))
+        for gather in turns.gathers:
+            yield from (f"        {line}" for line in self.stage(gather))
         yield "            }"
         yield "            meet(t);"
         if turns.both:
@@ -426,14 +410,14 @@ class _Step:
             yield f"            for (; from < to; from += {turns.positions}) {{"
             yield f"                const long stop = from + {turns.positions} < to ? from + {turns.positions} : to;"
             yield f"                {update.name}(N, from, stop, {', '.join(b.name for b in update.buffers)});"
-            others = {names[given]: names[tensor] for given, tensor in turns.next.items()}
+            others = {names[each.given]: names[each.tensor] for each in turns.gathers}
             arguments = (others.get(b.name, b.name) for b in first.buffers)
             yield f"                {first.name}(M, from, stop, {', '.join(arguments)});"
             yield "            }"
-        for given, tensor in turns.next.items():
-            kind = "whole" if tensor.dtype == "integer" else "real"
-            yield f"            {kind} *const {names[given]}_was = {names[given]};"
-            yield f"            {names[given]} = {names[tensor]}, {names[tensor]} = {names[given]}_was;"
+        for each in turns.gathers:
+            kind, old, new = _type(each.tensor), names[each.given], names[each.tensor]
+            yield f"            {kind} *const {old}_was = {old};"
+            yield f"            {old} = {new}, {new} = {old}_was;"
         yield "        } else {"
         yield from self.stage(update)
         yield "        }"
@@ -441,8 +425,9 @@ class _Step:
     def size(self, tensor: Tensor) -> int:
         return math.prod(self.of.stored[tensor, False].layout.extents)
 
-    def draw(self, number: int, tensor: Tensor, probability: float | None) -> Iterator[str]:
+    def draw(self, tensor: Tensor) -> Iterator[str]:
         size, width = self.size(tensor), self.of.width
+        number, probability = self.of.task.drawn[tensor]
         start = f"own * {width * size}"
         count = f"((end * {width} < N ? end * {width} : N) - own * {width}) * {size}"
         call = f"given_{self.of.names[tensor]} + {start}, {start}, {count}, (word)n[4], {number}, (word)(n[5] + step)"
@@ -453,11 +438,11 @@ class _Step:
     def gather(self, tensor: Tensor, given: Tensor) -> Iterator[str]:
         """The samples of the batch into the worker's blocks; lanes behind the last sample repeat it."""
         of, name, width = self.of, self.of.names[tensor], self.of.width
-        kind = "whole" if tensor.dtype == "integer" else "real"
+        kind = _type(tensor)
         yield "        for (long b = own; b < end; b++) {"
         yield f"            const {kind} *row[{width}];"
         yield f"            {self.rows(given)}"
-        for origin, place, count in _runs(of.stored[tensor, False].layout):
+        for origin, place, count in of.stored[tensor, False].layout.runs():
             where = f"{name} + b * {of.stride} + {place * width}"
             yield f"            take{'_ints' if kind == 'whole' else ''}({where}, row, {origin}, {count});"
         yield "        }"
@@ -469,7 +454,7 @@ class _Step:
         yield f"            const real *row[{width}];"
         yield f"            {self.rows(tensor)}"
         yield f"            for (int s = 0; s < {width}; s++) {{"
-        for origin, place, count in _runs(layout):
+        for origin, place, count in layout.runs():
             to = f"{name}r + b * {of.stride} + s * {layout.apart} + {place}"
             yield f"                copy({to}, row[s] + {origin}, {count});"
         yield "            }"
@@ -482,20 +467,16 @@ class _Step:
             return f"ROWS(row, {given} + {first} * {size}, {size}, N - {first}, s);"
         return f"ROWS(row, {given}, {size}, N - {first}, order[begin + {first} + s]);"
 
-    def ahead(self) -> Iterator[str]:
-        """What the worker takes in at the next step, brought to the cache."""
-        of = self.of
-        given = [t for t in of.task.data if t not in of.task.drawn]
-        if given:
-            width = of.width
-            yield "        if (step + 1 < last) {"
-            yield f"            const long next = begin + batch, stop = next + end * {width};"
-            yield f"            for (long at = next + own * {width}; at < stop && at < samples; at++) {{"
-            for tensor in given:
-                size = self.size(tensor)
-                yield f"                fetch(given_{of.names[tensor]} + order[at] * {size}, {4 * size});"
-            yield "            }"
-            yield "        }"
+    def prefetch(self, given: Iterable[Tensor]) -> Iterator[str]:
+        width = self.of.width
+        yield "        if (step + 1 < last) {"
+        yield f"            const long next = begin + batch, stop = next + end * {width};"
+        yield f"            for (long at = next + own * {width}; at < stop && at < samples; at++) {{"
+        for tensor in given:
+            size = self.size(tensor)
+            yield f"                fetch(given_{self.of.names[tensor]} + order[at] * {size}, {4 * size});"
+        yield "            }"
+        yield "        }"
 
     def stage(self, stage: Stage) -> Iterator[str]:
         of = self.of
@@ -512,18 +493,21 @@ class _Step:
                     yield "        }"
                 else:
                     yield f"        if (worker == 0) {name}(N, 0, 0, {arguments});"
-            case Rows(tensor=tensor, given=given):
-                if given:
-                    yield from self.gather_rows(tensor)
-                else:
-                    name, layout = of.names[tensor], of.stored[tensor, False].layout
-                    yield "        for (long b = own; b < end; b++)"
-                    yield (
-                        f"            give({name}r + b * {of.stride}, {layout.apart}, {name} + b * {of.stride}, "
-                        f"{layout.size}, {of.width});"
-                    )
-            case Reload(tensor=tensor, given=given):
-                yield from self.gather(tensor, given)
+            case Draw(tensor=tensor):
+                yield from self.draw(tensor)
+            case Gather(tensor=tensor, given=given, rows=rows):
+                yield from self.gather_rows(tensor) if rows else self.gather(tensor, given)
+            case Prefetch(given=given):
+                yield from self.prefetch(given)
+            case Rows(tensor=tensor):
+                name, layout = of.names[tensor], of.stored[tensor, False].layout
+                yield "        for (long b = own; b < end; b++)"
+                yield (
+                    f"            give({name}r + b * {of.stride}, {layout.apart}, {name} + b * {of.stride}, "
+                    f"{layout.size}, {of.width});"
+                )
+            case Deliver(tensor=tensor):
+                yield from self.deliver(tensor)
             case Check(loss=loss):
                 yield f"        if (!finite1({of.names[loss]}[0])) {{"
                 if loss in of.task.outputs:
@@ -540,7 +524,7 @@ class _Step:
         size, stored = self.size(tensor), of.stored[tensor, False]
         if stored.region == "blocks":
             yield "        for (long b = own; b < end; b++) {"
-            for origin, place, count in _runs(stored.layout):
+            for origin, place, count in stored.layout.runs():
                 to = f"out_{name} + (begin + b * {of.width}) * {size} + {origin}"
                 yield (
                     f"            give({to}, {size}, {name} + b * {of.stride} + {place * of.width}, {count}, "
@@ -548,20 +532,10 @@ class _Step:
                 )
             yield "        }"
         else:
-            for origin, place, count in _runs(stored.layout):
+            for origin, place, count in stored.layout.runs():
                 to = f"out_{name} + step * {size} + {origin}"
                 yield f"        if (worker == 0) copy({to}, {name} + {place}, {count});"
 
 
-def _runs(layout: Layout) -> Iterator[tuple[int, int, int]]:
-    """Stretches of components that lie side by side with a halo and without: (first without, first with, count)."""
-    extents, bare = layout.extents, replace(layout, halo=((0, 0),) * len(layout.halo))
-    inner = len(extents)
-    while inner and not any(layout.halo[inner - 1]):
-        inner -= 1
-    # The innermost haloed axis is whole within itself: a run is one row of it, with all axes inside it.
-    axis = max(inner - 1, 0)
-    count = math.prod(extents[axis:])
-    for position in product(*(range(e) for e in extents[:axis])):
-        subscripts = [Affine((), p) for p in (*position, *([0] * (len(extents) - axis)))]
-        yield bare.flat(subscripts).offset, layout.flat(subscripts).offset, count
+def _type(tensor: Tensor) -> str:
+    return "whole" if tensor.dtype == "integer" else "real"

@@ -16,7 +16,7 @@ from chainrule.compile import loaded, machine_of
 from chainrule.errors import ModelError
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import Tensor
-from chainrule.loops.plan import Barrier, Plan, Stage
+from chainrule.loops.plan import Deliver, Draw, Gather, Plan, Prefetch, Stage
 from chainrule.loops.program import lower
 from chainrule.loops.task import Task
 from chainrule.runtime.aligned import aligned
@@ -94,10 +94,10 @@ class Clocked:
         self.given, self.lowered = run, lowered
         self.library = loaded(lowered, native(), "#define PROFILED\n")
         self.outputs = outputs_of(run.task, len(run.order), run.steps, np.dtype(np.float32))
-        self.marks = len(lowered.stages) + 2
+        self.marks = len(lowered.stages) + 1
 
     def ticks(self, workers: int = 1) -> NDArray[np.float64]:
-        """For the start, each stage and the end of a step, the ticks of one run through all steps."""
+        """For the loop over steps and each stage the ticks of one run through all steps."""
         run, ticks = self.given, np.zeros(self.marks, np.uint64)
         values = {t: aligned(a) for t, a in run.kept.items()}  # as `fit` has them
         self.library.prepare(run.data, values, self.outputs, run.order, run.batch, ticks)
@@ -117,19 +117,34 @@ def profile(run: Run) -> Profile:
     clocked = Clocked(run, lowered)
     best = np.min([clocked.ticks() for _ in range(REPEATS)], axis=0)
     seconds = best / ticks_per_second(clocked.library) / run.steps
-    rows = [Row("the batch into blocks", float(seconds[0]), 0.0, 0.0)]
-    for number, stage in enumerate(lowered.stages, 1):
-        if not isinstance(stage, Barrier):
-            rows.append(_row(lowered, stage, float(seconds[number]), batch))
-    rows.append(Row("results out of blocks", float(seconds[-1]), 0.0, 0.0))
+    copies = {"the loop over steps": float(seconds[0])}
+    rows: list[Row] = []
+    for stage, taken in zip(lowered.stages, map(float, seconds[1:]), strict=True):
+        if lowered.made(stage):
+            rows.append(_row(lowered, stage, taken, batch))
+        else:
+            copies[_copies(lowered, stage)] = copies.get(_copies(lowered, stage), 0.0) + taken
+    rows += [Row(what, taken, 0.0, 0.0) for what, taken in copies.items()]
     return Profile(tuple(sorted(rows, key=lambda row: -row.seconds)), batch, peaks())
 
 
+def _copies(lowered: Plan, stage: Stage) -> str:
+    """What a stage does that computes nothing."""
+    match stage:
+        case Draw():
+            return "random numbers"
+        case Prefetch():
+            return "the batch into blocks"
+        case Gather(tensor=tensor, rows=False) if tensor not in lowered.reloads:
+            return "the batch into blocks"
+        case Deliver():
+            return "results out of blocks"
+        case _:
+            return "copies in rows, zeros around tensors, checks"
+
+
 def _row(lowered: Plan, stage: Stage, seconds: float, samples: int) -> Row:
-    made = lowered.made(stage)
-    if not made:
-        return Row("copies in rows, zeros around tensors, checks", seconds, 0.0, 0.0)
-    groups = [work.group for work in made]
+    groups = [work.group for work in lowered.made(stage)]
     flops = sum(operations_for(group.equations, samples) for group in groups)
     touched = dict.fromkeys(t for group in groups for t in (*group.targets, *group.reads))
     moved = sum(4 * prod(samples if isinstance(e, str) else e for e in t.shape) for t in touched)

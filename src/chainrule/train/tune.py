@@ -89,7 +89,7 @@ def shortened(run: Run) -> Run:
 
 def decided(programs: Sequence[Plan], seconds: NDArray[np.float64]) -> Tuning:
     """For each kernel the program in which it was quickest: `seconds` has a row for each program, and in it one entry
-    before those of the stages and one behind. Kernels that are the same but for their place in the network get one
+    before those of the stages. Kernels that are the same but for their place in the network get one
     tile."""
     places: dict[str, list[int]] = {}
     names: dict[str, str] = {}
