@@ -124,10 +124,10 @@ def test_tiles_are_measured_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
-    monkeypatch.setattr(tune, "VARIANTS", 3)
+    monkeypatch.setattr(tune, "VARIANTS", 2)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     assert "with measured tiles" in capsys.readouterr().out
-    assert list(tmp_path.glob("tiles-*"))
+    assert list(tmp_path.glob("answers/tiles-*"))
 
 
 @pytest.mark.filterwarnings("ignore:the cache of compiled models")
@@ -136,6 +136,7 @@ def test_where_no_tile_can_be_kept_training_goes_on(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(tune, "VARIANTS", 2)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     out, err = capsys.readouterr()
     assert "no tiles are measured" in err and "with measured tiles" not in out and "held-out accuracy" in out
@@ -304,10 +305,21 @@ def test_a_built_in_model_takes_its_shape_from_the_data(tmp_path: Path, capsys: 
     path = tmp_path / "a.npz"
     rng = np.random.default_rng(0)
     np.savez(path, x=rng.random((40, 12, 12)), y=np.arange(40) % 4)
-    assert run("train", str(path), "--model", "resnet-tiny", "--epochs", "1", "--batch-size", "16") == 0
+    assert run("train", str(path), "--model", "lenet", "--epochs", "1", "--batch-size", "16") == 0
     out = capsys.readouterr().out
     assert "(N, 1, 12, 12)" in out
-    assert re.search(r"dense1 +\(N, 4\)", out)
+    assert re.search(r"dense3 +\(N, 4\)", out)
+
+
+def test_a_table_of_pixels_is_standardised_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, saved = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 784))
+    lines = [",".join([f"p{i}" for i in range(784)] + ["class"])]
+    lines += [",".join([*map(str, row), "ab"[n % 2]]) for n, row in enumerate(pixels.tolist())]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    assert run("train", str(table), "--model", "lenet", "--epochs", "1", "--save", str(saved), "--quiet") == 0
+    mean = cr.load(saved).states["standardise1.mean"]
+    assert mean.shape == (1,) and abs(mean[0] - pixels.mean()) < 2
 
 
 def test_ctrl_c_in_training_saves_what_was_learnt(
@@ -463,6 +475,15 @@ PEOPLE = "sex,age,city,note,bought\n" + "".join(
 )
 
 
+def test_who_takes_every_sample_for_one_class_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t.csv"
+    for known, told in ((False, True), (True, False)):  # whether the columns say anything of the classes
+        rows = (f"{i % 5 if known else i // 50},{'many' if i % 5 else 'few'}\n" for i in range(100))
+        table.write_text("a,class\n" + "".join(rows), encoding="utf-8")
+        assert run("train", str(table), "--epochs", "30") == 0
+        assert ("; every sample is taken for many" in capsys.readouterr().out) == told
+
+
 def test_a_table_of_texts_and_gaps_is_trained_on_with_no_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -579,3 +600,41 @@ def test_training_is_watched_stopped_resumed_and_trained_further(
     assert cr.load(model).training.epochs == 2
     assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
     assert cr.load(model).training.epochs == 3
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+def test_one_line_stops_early_lowers_the_rate_and_writes_a_log(
+    schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "digits", "--limit", "200", "--epochs", "60", "--rate", "3", "--validation", "0.2"]
+    line += ["--patience", "6", "--quiet", "--seed", "1"]
+    log, saved = tmp_path / "log.csv", tmp_path / "m.safetensors"
+    assert run(*line, "--schedule", schedule, "--history", str(log), "--save", str(saved)) == 0
+    model = cr.load(saved)
+    assert model.training.history.stopped == "EarlyStopping" and len(log.read_text().splitlines()) < 60
+    assert (model.training.factor < 1) == (schedule == "plateau")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["summary {}", "derive {}", "verify {}", "evaluate {} digits", "train digits --limit 99 --epochs 1 --model {}"],
+)
+def test_a_saved_model_is_one_under_any_name(line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, other = tmp_path / "model.bin", tmp_path / "other.bin"
+    cr.Sequential(cr.Input(64), cr.Dense(10), loss="softmax_cross_entropy").save(model)
+    other.write_bytes(b"\xff" * 8 + b"{")
+    assert run(*line.format(model).split()) == 0
+    assert "dense1" in capsys.readouterr().out or line.startswith("evaluate")
+    assert run(*line.format(other).split()) != 0 and "\n" not in capsys.readouterr().err.strip()
+
+
+def test_a_run_that_diverges_exits_with_1_and_leaves_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "m.safetensors"
+    line = ["train", "digits", "--limit", "99", "--epochs", "1", "--quiet", "--save", str(saved)]
+    assert run(*line) == 0
+    before = saved.read_bytes()
+    assert run(*line, "--rate", "1e38") == 1 and saved.read_bytes() == before
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"chainrule train: the loss became (nan|inf) .*; choose a lower rate.*\n", said)

@@ -107,6 +107,19 @@ def test_what_is_damaged_is_made_anew(counted: Counter[str], tmp_path: Path, dam
     assert counted == dict.fromkeys(ONCE, 2)
 
 
+def test_answers_that_are_exchanged_are_asked_again(counted: Counter[str], tmp_path: Path) -> None:
+    """How another program's code is called would read and write beyond its memory."""
+    units = 5, 64
+    first = [trained(cr.Dense(many), cr.Tanh()) for many in units]
+    stages._program.cache_clear()
+    files = sorted((tmp_path / "answers").iterdir())
+    texts = [path.read_text() for path in files]
+    for path, text in zip(files, [*texts[1:], texts[0]], strict=True):
+        path.write_text(text)
+    assert [trained(cr.Dense(many), cr.Tanh()) for many in units] == first
+    assert counted == dict.fromkeys(ONCE, 4)
+
+
 def test_loops_that_were_looked_at_are_not_lowered_to_know_that(counted: Counter[str]) -> None:
     looked = Counter[str]()
     with pytest.MonkeyPatch.context() as patch:

@@ -15,7 +15,7 @@ from chainrule.ir.source import shorten
 
 FORMATS = ("text", "markdown", "latex", "html", "pdf")
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
-SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 TRAINED = ".safetensors"
 
 EXAMPLES = """examples:
@@ -221,7 +221,7 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("--optimizer", choices=OPTIMIZERS, help=f"{own}, or sgd")
     train.add_argument("--rate", type=_rate, help=f"learning rate; {own}, or the optimizer's")
     train.add_argument("--momentum", type=_rate, help=f"of sgd, nesterov, rmsprop; {own}, or the optimizer's")
-    train.add_argument("--schedule", choices=SCHEDULES, help=f"of the rate over the whole run; {own}, or constant")
+    train.add_argument("--schedule", choices=SCHEDULES, help=f"of the rate over the run; {own}, or constant")
     train.add_argument(
         "--warm-up", type=_positive, metavar="STEPS", help="steps in which the rate rises from 0; default: none"
     )

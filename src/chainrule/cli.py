@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import os
 import sys
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chainrule.arguments import BUILT_IN, TRAINED, parsed
-from chainrule.errors import BuildError, ChainruleError, CompileError, ModelError, VerificationError, printable
+from chainrule.errors import (
+    BuildError,
+    ChainruleError,
+    CompileError,
+    DivergenceError,
+    ModelError,
+    VerificationError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
@@ -34,7 +43,7 @@ def digits_model(seed: int = 0) -> Model:
 
 def _train(options: argparse.Namespace) -> int:
     read = _reading(options)
-    from chainrule.train.callbacks import CSVLogger
+    from chainrule.train.callbacks import Callback, CSVLogger, ReduceOnPlateau
     from chainrule.train.checkpoint import load
     from chainrule.train.metrics import metric_named
     from chainrule.train.models import read_model_file
@@ -51,7 +60,7 @@ def _train(options: argparse.Namespace) -> int:
     )
 
     begun = options.save if options.resume and options.save and options.save.exists() else None
-    trained = begun or (options.model if options.model.endswith(TRAINED) else None)
+    trained = begun or (options.model if _is_saved(options.model) else None)
     if options.resume and not options.save:
         raise ModelError("--resume goes on with the file of --save", fix="write --save FILE")
     for metric in options.metric:
@@ -82,11 +91,13 @@ def _train(options: argparse.Namespace) -> int:
             _say(str(model.tune(x, y, batch_size=plan.batch_size, optimizer=optimizer)))
         except (OSError, BuildError, CompileError) as error:
             print(f"no tiles are measured: {error}", file=sys.stderr)
+    watching: list[Callback] = [ReduceOnPlateau()] if plan.schedule == "plateau" else []
+    watching += [CSVLogger(options.history)] if options.history else []
     history = model.fit(
         x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
         resume=options.resume, validation_split=options.validation, patience=options.patience,
         class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
-        callbacks=[CSVLogger(options.history)] if options.history else [],
+        callbacks=watching,
     )
     if options.save:
         model.save(options.save)
@@ -208,7 +219,20 @@ def _model(what: str) -> Model:
     from chainrule.train.checkpoint import load
     from chainrule.train.models import read_model
 
-    return load(what) if what.lower().endswith(TRAINED) else read_model(what)
+    return load(what) if _is_saved(what) else read_model(what)
+
+
+def _is_saved(what: str) -> bool:
+    """Whether a file holds a saved model, as its name says or how it begins: the length of a header, and the header."""
+    if what.lower().endswith(TRAINED):
+        return True
+    try:
+        path = Path(what)
+        with path.open("rb") if path.is_file() else io.BytesIO() as file:
+            head = file.read(9)
+            return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+    except (OSError, ValueError):
+        return False
 
 
 def _writable(path: Path) -> None:
@@ -240,7 +264,7 @@ def _derived_model(what: str, wrt: Sequence[str] | None) -> Model | None:
     from chainrule.errors import DerivationError
     from chainrule.train.models import is_model_file
 
-    if not is_model_file(what) and not what.lower().endswith(TRAINED):
+    if not is_model_file(what) and not _is_saved(what):
         return None
     if wrt:
         raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
@@ -350,7 +374,8 @@ def _sentence(error: ChainruleError) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 done, 1 for a line that is false, 2 for bad input (with one sentence), 130 for Ctrl-C."""
+    """Run the command line: 0 done, 1 for a line that is false or a run that diverges, 2 for bad input (with one
+    sentence), 130 for Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
@@ -370,7 +395,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except ChainruleError as error:
         print(f"{command}: {_sentence(error)}", file=sys.stderr)
-        return 1 if isinstance(error, VerificationError) else 2
+        return 1 if isinstance(error, (VerificationError, DivergenceError)) else 2
     except BrokenPipeError:
         # The reader (head, less) has gone; what is left in the buffer must not raise once more at exit.
         sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]

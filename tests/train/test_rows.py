@@ -84,6 +84,17 @@ def test_batches_that_do_not_fit_are_named(batches: Any, problem: str) -> None:
         fitted(X, Y, shuffle="block")
 
 
+def test_an_extra_that_is_missing_is_named_with_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("pyarrow", "tensorboardX"):
+        monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(cr.DataError, match=r'pip install "chainrule\[parquet\]"'):
+        cr.rows(tmp_path / "x.parquet")
+    with pytest.raises(cr.ModelError, match=r'pip install "chainrule\[tensorboard\]"'):
+        cr.TensorBoard(tmp_path / "log")
+
+
 CHILD = """
 import resource, sys
 import numpy as np

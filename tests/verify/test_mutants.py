@@ -29,7 +29,7 @@ from tests.floats import evaluate
 from tests.verify.mutants import canonical, mutants, reformulations
 
 EXTENTS = {"N": 2}
-FAST = ("dense", "relu", "softmax", "max_pool", "conv1d_stride_3_kernel_2", "mse_and_decay", "embedding")
+FAST = ("dense", "softmax", "conv1d_stride_3_kernel_2", "mse_and_decay")
 KINDS = {
     "drop a term", "swap indices", "scale by 1 + 1e-7", "shift a subscript", "drop a bracket", "wrong axis",
     "missing 1/N", "missing sum over the batch",
@@ -103,7 +103,7 @@ def test_no_mutant_of_a_derived_line_survives() -> None:
     kinds: Counter[str] = Counter()
     assert list(survivors(FAST, kinds)) == []
     assert set(kinds) >= KINDS
-    assert kinds.total() >= 1000
+    assert kinds.total() >= 500
 
 
 @pytest.mark.campaign
@@ -121,16 +121,17 @@ def test_the_harness_sees_a_survivor() -> None:
         assert not equivalent(scene, replace(line, before=line.after, after=mutant.value)), mutant.kind
 
 
-def test_correct_reformulations_are_accepted() -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.campaign)])
+def test_correct_reformulations_are_accepted(every: int) -> None:
     count = 0
-    for name in CASES:
+    for name in [*CASES][::every]:
         for scene, facts in scenes(name):
             line = scene.lines[-1]
             again = [replace(line, rule=kind, after=value) for kind, value in reformulations(line.after, facts)]
             check = SceneCheck(replace(scene, lines=tuple(again)))
             assert check.run(3) == {}, name
             count += len(again)
-    assert count >= 200
+    assert count >= 200 / every
 
 
 # Mutated programs: what the whole gradient must refuse.
@@ -249,7 +250,7 @@ def rules_of(name: str) -> set[str]:
 )
 def test_deriving_refuses_a_mutated_rule(id: str, always: bool) -> None:
     cases = (name for name in (*COVERING, CHOOSING.name) if id in rules_of(name))
-    runs = [accepted(id, ALL[name], 2, always) for name in islice(cases, 2)]
+    runs = [accepted(id, ALL[name], 1, always) for name in islice(cases, 2)]
     assert [wrong for _, found in runs for wrong in found] == []
     assert sum(tried for tried, _ in runs) > 0, "no mutant was tried"
 

@@ -17,6 +17,7 @@ from chainrule.derive.check import KNOWN
 from chainrule.errors import ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
+from chainrule.ir.source import shorten
 from chainrule.loops.task import Task
 from chainrule.nn.layer import Input, Layer, Node, show
 from chainrule.nn.losses import Labels, Loss, loss_named
@@ -137,6 +138,11 @@ class Assembled:
                 return layer
         labels = ", ".join(name for name, _ in self.network.layers)
         raise ModelError(f"no layer is called {label!r}", fix=f"there are {labels}")
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(layer).__name__ for _, layer in self.network.layers)
+        count = sum(array.size for array in self.values.parameters.values())
+        return f"<{type(self).__name__} of {shorten(kinds, 60)} with {count:,} parameters; print its summary()>"
 
     def summary(self) -> str:
         """One line for each use of a layer: its name, output shape, and number of parameters."""

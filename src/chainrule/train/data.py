@@ -249,19 +249,24 @@ class Standardiser:
     deviation: Array
 
     @classmethod
-    def fit(cls, x: ArrayLike) -> Standardiser:
-        """Raises DataError for a NaN, an infinity, no samples, or something that is no number."""
+    def fit(cls, x: ArrayLike, rows: NDArray[np.int64] | None = None) -> Standardiser:
+        """Of all samples, or of these rows. Raises DataError for a NaN, an infinity, no samples, or something that is
+        no number."""
         array = numbers(x, "x")
         if array.ndim < 2:
             raise DataError("x has one axis", fix="give one row for each sample: x[:, None]")
         if not len(array):
             raise DataError("x has no samples", fix="give at least one row")
         over = (0, 1, 2) if array.ndim == 3 else (0, *range(2, array.ndim))
+        count = len(array) if rows is None else len(rows)
+        places = [slice(at, at + _PART) for at in range(0, count, _PART)]
+        parts = [place if rows is None else rows[place] for place in places]
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = array.mean(axis=over, dtype=np.float64, keepdims=True)
-            parts = (array[at : at + _PART] - mean for at in range(0, len(array), _PART))
-            squares = np.sum([(part * part).sum(axis=over) for part in parts], axis=0)
-            deviation = np.sqrt(squares * (mean.size / array.size))
+            sums = np.sum([array[part].sum(axis=over, dtype=np.float64, keepdims=True) for part in parts], axis=0)
+            each = sums.size / (count * math.prod(array.shape[1:]))
+            mean = sums * each
+            squares = np.sum([((array[part] - mean) ** 2).sum(axis=over) for part in parts], axis=0)
+            deviation = np.sqrt(squares * each)
         mean, deviation = mean.reshape(-1), deviation.reshape(-1)
         if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
             raise DataError("x is too large for a mean and a deviation", fix="scale x")

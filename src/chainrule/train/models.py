@@ -38,7 +38,7 @@ from chainrule.optim.named import OPTIMIZERS
 from chainrule.train.model import Model
 
 BUILT_IN = ("neuron", "mlp", "mlp-textbook", "seed", "lenet", "vgg-small", "resnet-tiny", "transformer-tiny")
-SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 CLASSES = "classes"
 LARGEST = 1 << 20  # bytes of a file: more is no model that somebody wrote
 DOTS = 200  # in one line of it

@@ -21,7 +21,6 @@ from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import Optimizer, Rate
 from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
 from chainrule.train.columns import chosen
-from chainrule.train.data import Standardiser
 from chainrule.train.files import DataSet
 from chainrule.train.learn import FEW
 from chainrule.train.model import Model
@@ -84,6 +83,7 @@ def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
         "step": step_decay(rate, math.ceil(rest / DROPS)),
         "cosine": cosine(rate, rest),
         "one-cycle": one_cycle(rate, rest),
+        "plateau": rate,
     }
     chosen = rates[plan.schedule]
     return replace(constant, rate=warm_up(chosen, plan.warm_up) if plan.warm_up else chosen)
@@ -100,8 +100,8 @@ def limited(data: DataSet, limit: int | None, seed: int) -> DataSet:
 def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | None = None) -> Model:
     """The model for these data. A built-in one takes the shape of a sample and the number of classes from them, as far
     as its layers allow, and learns numbers where the targets are such; a file of the user's says what it takes. Where
-    it is to `standardise`, as it is for tables unless refused, its first layer carries the mean and the deviation of
-    the samples to train on, and a squared error those of numbers to learn.
+    it is to `standardise`, as it is for tables unless refused, its first layer learns the mean and the deviation of the
+    samples to train on, and a squared error carries those of numbers to learn.
 
     Raises ShapeError with both shapes and the fix, DataError where there are no classes to learn.
     """
@@ -119,14 +119,6 @@ def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | 
             raise
         raise _misfit(file, data, f": {error.problem}") from None
     model.classes, model.columns = tuple(data.classes or ()), data.columns
-    if standardise:
-        fitted = Standardiser.fit(samples(model, data.x, data.name))
-        label = next(label for label, layer in model.network.layers if isinstance(layer, Standardise))
-        # What the model's dtype cannot hold is no deviation to divide by.
-        deviation = np.where(fitted.deviation < float(np.finfo(model.dtype).tiny), 1.0, fitted.deviation)
-        numeric = data.columns.scaled if data.columns else np.ones(1, bool)
-        model.states[f"{label}.mean"] = np.where(numeric, fitted.mean, 0.0)
-        model.states[f"{label}.deviation"] = np.where(numeric, deviation, 1.0)
     return model
 
 
@@ -266,6 +258,8 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
             balanced = model.evaluate(x, numbered, metrics=["balanced_accuracy"])["balanced_accuracy"]
             text = f"balanced accuracy {balanced:.2%}, {text}"
             alone += f", balanced {1 / len(counts):.2%}"
+        if len(counts) > 1 and (found[1] == found[1][0]).all():
+            alone += f"; every sample is taken for {shorten(_name(model, int(found[1][0])), 40)}"
         return f"{text}; {alone}"
     if "accuracy" in result or found[0].reshape(len(y), -1).shape != y.reshape(len(y), -1).shape:
         accuracy = f"accuracy {result['accuracy']:.2%}, " if "accuracy" in result else ""
