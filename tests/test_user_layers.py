@@ -286,3 +286,11 @@ def test_a_layer_that_reads_no_input_has_a_value_for_each_sample() -> None:
     x = np.zeros((4, 3), np.float32)
     for executor in ("numpy", "native"):
         assert np.array_equal(model.predict(x, executor=executor), np.ones((4, 1)))
+
+
+def test_a_model_without_a_real_tensor_has_nothing_to_derive() -> None:
+    layer = type("Hot", (cr.Layer,), {"equation": "y[n, k<4] = [k == x[n]]*1"})()
+    model = cr.Sequential(cr.Input(dtype="integer"), layer)
+    assert model.predict(np.array([1])).tolist() == [[0, 1, 0, 0]]
+    with pytest.raises(cr.DerivationError, match="nothing to differentiate by"):
+        model.derive()

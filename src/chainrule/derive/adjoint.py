@@ -180,6 +180,8 @@ def backward_pass(
 ) -> Derivation:
     """What `derive_program` gives, not yet checked."""
     check_program(program)
+    if not wrt:
+        raise DerivationError("there is nothing to differentiate by", fix="let the equations read a real tensor")
     program, evaluations = evaluated(program)
     if loss is not None:
         if loss.shape:
