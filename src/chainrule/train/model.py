@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.compile import checked_loops, training
+from chainrule.derive.check import KNOWN
 from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.loops.task import Task
@@ -259,7 +260,11 @@ class Model(Assembled):
         assert net.target
         made = self._runner(
             ("training", net.weight, labels, rule, tuple(self._rates.items())),
-            lambda: training(net, derivation, rule, labels, self._rates), batch, executor, workers,
+            lambda: KNOWN.get(
+                ("task", net.training, net.logits, net.weight, labels, rule, *net.random.items(), *self._rates.items()),
+                lambda: training(net, derivation, rule, labels, self._rates),
+            ),
+            batch, executor, workers,
             looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
         task, kept = made.task, dict[Tensor, Array]()
