@@ -94,7 +94,7 @@ class _Digests:
         return made
 
     def made(self, data: Any) -> str:
-        kind: type[Any] = type(data)
+        kind: type[object] = data.__class__
         parts: Iterable[Any]
         if is_dataclass(kind):
             parts = (getattr(data, name) for name in _given(kind))
