@@ -309,7 +309,9 @@ def functions(lowered: Plan) -> set[str]:
     for each in lowered.kernels:
         for statement in _all(each.body):
             match statement:
-                case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)):
+                case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)) | ir.Variable(
+                    value=ir.Call(operation=name)
+                ):
                     called.add(_part(name))
                 case _:
                     pass
@@ -364,7 +366,6 @@ class _Step:
         yield f"    MARKS(m[{self.slots['ticks']}]);"
         yield "    for (long step = first; step < last; step++) {"
         yield from self.batch("step")
-        yield "        if (meet(t)) break;  /* nothing is written before all are here */"
         for tensor in of.task.stepwise:
             yield f"        real *const {of.names[tensor]} = (real *)m[{self.slots[tensor]}] + step;"
         number = 0
@@ -387,7 +388,6 @@ class _Step:
     def begin(self, turns: Turns) -> Iterator[str]:
         yield "    {"
         yield from self.batch("first")
-        yield "        if (meet(t)) return -1;"
         for stage in turns.opening:
             yield from self.stage(stage)
         yield "    }"
@@ -397,10 +397,9 @@ class _Step:
         yield "        if (step + 1 < last) {"
         yield "            {"
         yield from (f"        {line}" for line in self.batch("(step + 1)"))
-        for gather in turns.gathers:
-            yield from (f"        {line}" for line in self.stage(gather))
+        for stage in turns.closing:
+            yield from (f"        {line}" for line in self.stage(stage))
         yield "            }"
-        yield "            meet(t);"
         if turns.both:
             yield from (f"    {line}" for line in self.stage(turns.both))
         else:
@@ -514,8 +513,9 @@ class _Step:
                     yield from self.deliver(loss)
                 yield "            return step;"
                 yield "        }"
-            case Barrier():
-                yield "        meet(t);"
+            case Barrier(begins=begins):
+                leaving = "if (meet(t)) return -1;  /* nothing is written before all are here */"
+                yield f"        {leaving if begins else 'meet(t);'}"
             case Turns():
                 yield from self.end(stage)
 
