@@ -13,7 +13,7 @@ from fractions import Fraction
 from textwrap import wrap
 
 from chainrule.ir.expr import Tensor
-from chainrule.ir.index import Affine
+from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
 from chainrule.loops.plan import Barrier, Check, Deliver, Draw, Gather, Plan, Prefetch, Rows, Stage, Turns
 
@@ -38,10 +38,13 @@ class _Printer:
     def __init__(self, of: ir.Kernel, width: int, single: bool) -> None:
         self.kernel, self.width, self.single = of, width, single
         self.uses = Counter[ir.Local]()
+        self.continued = set[Index]()
+        """Loop variables with which a later loop goes on."""
         for statement in _all(of.body):
             self.uses.update(_locals(statement))
+            if isinstance(statement, ir.For) and statement.start is None:
+                self.continued.add(statement.loop)
         self.inlined: dict[ir.Local, str] = {}
-        self.opened: set[str] = set()
 
     def text(self) -> str:
         body = list(self.block(self.kernel.body, 1))
@@ -97,7 +100,7 @@ class _Printer:
         advance = f"{name} += {of.step}" if of.step > 1 else f"{name}++"
         if of.start is None:
             yield f"{pad}for (; {last}; {advance}) {{"
-        elif any(isinstance(s, ir.For) and s.loop is of.loop and s.start is None for s in _all(self.kernel.body)):
+        elif of.loop in self.continued:
             yield f"{pad}long {name} = {self.bound(of.start, '>')};"
             yield f"{pad}for (; {last}; {advance}) {{"
         else:
