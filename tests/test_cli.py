@@ -124,7 +124,7 @@ def test_tiles_are_measured_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
-    monkeypatch.setattr(tune, "VARIANTS", 3)
+    monkeypatch.setattr(tune, "VARIANTS", 2)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     assert "with measured tiles" in capsys.readouterr().out
     assert list(tmp_path.glob("answers/tiles-*"))
@@ -136,6 +136,7 @@ def test_where_no_tile_can_be_kept_training_goes_on(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(tune, "VARIANTS", 2)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     out, err = capsys.readouterr()
     assert "no tiles are measured" in err and "with measured tiles" not in out and "held-out accuracy" in out
@@ -167,7 +168,7 @@ def test_importing_chainrule_is_light() -> None:
 
 def test_the_command_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "chainrule.cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "chainrule", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("chainrule ")
 
@@ -304,10 +305,10 @@ def test_a_built_in_model_takes_its_shape_from_the_data(tmp_path: Path, capsys: 
     path = tmp_path / "a.npz"
     rng = np.random.default_rng(0)
     np.savez(path, x=rng.random((40, 12, 12)), y=np.arange(40) % 4)
-    assert run("train", str(path), "--model", "resnet-tiny", "--epochs", "1", "--batch-size", "16") == 0
+    assert run("train", str(path), "--model", "lenet", "--epochs", "1", "--batch-size", "16") == 0
     out = capsys.readouterr().out
     assert "(N, 1, 12, 12)" in out
-    assert re.search(r"dense1 +\(N, 4\)", out)
+    assert re.search(r"dense3 +\(N, 4\)", out)
 
 
 def test_a_table_of_pixels_is_standardised_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -529,8 +530,8 @@ def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--drop", "sex,city", "--kind", "classes"], "1 inputs from column: 1 of numbers"),
-        (["--columns", "sex"], "1 inputs from column: 1 of texts"),
+        (["--drop", "sex,city", "--kind", "classes"], "1 input from column: 1 of numbers"),
+        (["--columns", "sex"], "1 input from column: 1 of texts"),
         (["--target", "city"], "target city: 3 classes"),
         (["--target", "age"], "target age: numbers from 20 to 49"),
         (["--separator", ",", "--header", "--missing", "Rome"], "city: 40 of 120 are missing"),
@@ -599,6 +600,50 @@ def test_training_is_watched_stopped_resumed_and_trained_further(
     assert cr.load(model).training.epochs == 2
     assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
     assert cr.load(model).training.epochs == 3
+
+
+def test_texts_fit_the_terminal_and_are_one_line_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [["train", "digits", "--model", "lenett"], ["train", "digits", "--rate", "fast"], ["train", "digts"]]
+    for command in wrong:
+        said: list[list[str]] = []
+        for columns in (None, 40):
+            if columns:
+                monkeypatch.setenv("COLUMNS", str(columns))
+                monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+            assert run(*command) == 2
+            said.append(capsys.readouterr().err.splitlines())
+            monkeypatch.undo()
+        assert len(said[0]) == 1 < len(said[1])
+        assert max(map(len, said[1])) <= 40
+        assert " ".join(line.strip() for line in said[1]) == said[0][0]
+
+
+def test_training_with_no_option_holds_some_out_and_ends_early(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    rng = np.random.default_rng(0)
+    x, flip = rng.normal(size=(300, 3)), rng.random(300) < 0.2
+    rows = [f"{a},{b},{c},{'no' if (a + b > 0) ^ f else 'yes'}" for (a, b, c), f in zip(x.tolist(), flip, strict=True)]
+    table.write_text("a,b,c,y\n" + "\n".join(rows), encoding="utf-8")
+    assert run("train", str(table), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    losses = [epoch["val_loss"] for epoch in told["history"]]
+    assert told["stopped"] == "EarlyStopping"
+    assert len(losses) == losses.index(min(losses)) + 1 + 50 < 300
+    assert run("train", str(table)) == 0
+    out = capsys.readouterr().out
+    assert f"ended after epoch {len(losses)}: the validation loss has not fallen for 50 epochs" in out
+    # Who asks for epochs gets them all, of all samples; and so does a table too short to hold anything out.
+    assert run("train", str(table), "--epochs", "60", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["history"]) == 60 and "val_loss" not in told["history"][0]
+    table.write_text("a,b,c,y\n" + "\n".join(rows[:40]), encoding="utf-8")
+    assert run("train", str(table), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["history"]) == 300 and "val_loss" not in told["history"][0]
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "constant"])

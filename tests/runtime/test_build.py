@@ -27,7 +27,9 @@ from chainrule.runtime.cache import cache
 from chainrule.runtime.compiler import find_compiler, native
 from chainrule.runtime.headers import header
 
-COMMAND = shlex.join((find_compiler() or pytest.fail("no compiler")).command)
+COMPILER = find_compiler()
+assert COMPILER is not None, "these tests need a C compiler"
+COMMAND = shlex.join(COMPILER.command)
 
 
 def source(number: int) -> str:

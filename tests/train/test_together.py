@@ -204,9 +204,23 @@ def test_several_inputs_and_data_frames_are_taken_by_rows() -> None:
     assert together[0].classes == ("no", "yes")
 
 
+class Noisy(cr.Layer):
+    equation = "y[n, k] = m[n, k]*x[n, k]"
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.state = {"m": cr.bernoulli(share, "n", "k")}
+
+
+def noisy(share: float) -> cr.Model:
+    """What it draws is in no equation."""
+    return cr.Sequential(cr.Input(6), Noisy(share), cr.Dense(3), loss="softmax_cross_entropy")
+
+
 REFUSED: list[tuple[Callable[[], list[cr.Model]], dict[str, Any], str]] = [
     (lambda: [model(), model(units=6)], {}, "differ"),
     (lambda: [model(), model(dtype="float64")], {}, "differ"),
+    (lambda: [noisy(0.2), noisy(0.3)], {}, "differ"),
     (lambda: [model()] * 2, {}, "layers in common"),
     (lambda: [*likes(2)], {"seeds": [1]}, "2 models and 1 seeds"),
     (lambda: [*likes(2)], {"optimizers": [cr.Adam()] * 3}, "2 models and 3 optimizers"),

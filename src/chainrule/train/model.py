@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -14,9 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.compile import checked_loops, training
+from chainrule.derive.check import KNOWN
 from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.loops.task import Task
+from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Input, Layer, Node
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels
@@ -29,7 +32,7 @@ from chainrule.runtime.aligned import aligned
 from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
 from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
-from chainrule.train.data import Standardiser
+from chainrule.train.data import Standardiser, differ_in_scale
 from chainrule.train.feed import Feed, Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
@@ -88,8 +91,9 @@ class Model(Assembled):
 
     def share(self, other: Model) -> None:
         """Be run by the code of the other. Raises ModelError where that is another architecture."""
-        mine, its = ((m.network.training, m.network.inference, m.dtype) for m in (self, other))
-        if mine != its:
+        nets = self.network, other.network
+        mine, its = ((net.training, net.inference, net.random, net.logits, net.prediction) for net in nets)
+        if mine != its or self.dtype != other.dtype:
             raise ModelError(f"{self!r} and {other!r} differ", fix="models = [model.like(seed) for seed in range(8)]")
         self._runners = other._runners
 
@@ -200,6 +204,8 @@ class Model(Assembled):
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
+        if self.trained is None:
+            self._note_scales(rows)
         course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
         if held is not None:
@@ -215,6 +221,19 @@ class Model(Assembled):
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
+
+    def _note_scales(self, rows: Rows) -> None:
+        """Say so where weights read columns that differ much in scale."""
+        layers = dict(self.network.layers)
+        for tensor in self.feed.inputs:
+            label = self.feed.reader(tensor)
+            dense = isinstance(layers.get(label), Dense) and tensor.dtype == "real"
+            if dense and differ_in_scale(rows.given[tensor.name]):
+                warnings.warn(
+                    f"the columns of {tensor.name} differ much in scale, which is learnt badly: put cr.Standardise() "
+                    f"before {label}",
+                    stacklevel=4,
+                )
 
     @spoken
     def train_on_batch(
@@ -269,7 +288,11 @@ class Model(Assembled):
         text = rule.text(len(t.shape) for t in net.training.parameters)
         made = self._runner(
             ("training", net.weight, labels, text, tuple(self._rates.items())),
-            lambda: training(net, derivation, rule, labels, self._rates), batch, executor, workers,
+            lambda: KNOWN.get(
+                ("task", net.training, net.logits, net.weight, labels, text, *net.random.items(), *self._rates.items()),
+                lambda: training(net, derivation, rule, labels, self._rates),
+            ),
+            batch, executor, workers,
             looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
         task, kept = made.task, dict[Tensor, Array]()
