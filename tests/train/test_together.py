@@ -18,7 +18,7 @@ import chainrule as cr
 from chainrule.errors import DivergenceError, ModelError
 from chainrule.ir.expr import Add, Constant
 from chainrule.ir.parse import parse_equation
-from chainrule.train import model as model_module
+from chainrule.train import feed, runners
 from chainrule.train.runners import NativeRunner
 
 K = 5
@@ -120,23 +120,23 @@ def test_they_are_lowered_once_and_run_by_a_library_for_each_thread(
     data: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = list[str]()
-    original = model_module.training
+    original = runners.compiled
 
-    def counted(*arguments: Any) -> Any:
-        made.append("task")
-        return original(*arguments)
+    def counted(*arguments: Any, **options: Any) -> Any:
+        made.append("code")
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(model_module, "training", counted)
+    monkeypatch.setattr(runners, "compiled", counted)
     together = likes(8)
     rates = [cr.Adam(rate) for rate in np.linspace(1e-3, 1e-2, 8)]
     cr.fit_together(together, *data, epochs=3, optimizers=rates, workers=3, verbose=False, executor="native")
-    assert made == ["task"]
+    assert made == ["code"]
     (runner,) = together[0]._runners.found.values()
     assert isinstance(runner, NativeRunner) and 1 <= len(runner.idle) <= 3
     assert all(other._runners is together[0]._runners for other in together)
     apart = [model(seed) for seed in range(3)]  # made by the constructor, of one architecture too
     cr.fit_together(apart, *data, epochs=3, verbose=False, executor="native")
-    assert made == ["task", "task"]
+    assert made == ["code", "code"]
 
 
 class Asking:
@@ -202,6 +202,24 @@ def test_several_inputs_and_data_frames_are_taken_by_rows() -> None:
     together = [seen.like(0), seen.like(1)]
     cr.fit_together(together, table, pandas.Series(["no", "yes"] * 12), epochs=2, folds=folds, verbose=False)
     assert together[0].classes == ("no", "yes")
+
+
+def test_data_are_checked_once_and_not_copied(data: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each would learn the labels of its own rows, each is given those."""
+    seen, original, (x, y) = list[int](), feed.as_input, data
+
+    def counted(values: Any, *arguments: Any) -> Any:
+        seen.append(len(values))
+        return original(values, *arguments)
+
+    monkeypatch.setattr(feed, "as_input", counted)
+    options: dict[str, Any] = {"epochs": 1, "folds": FOLDS, "verbose": False, "executor": "numpy"}
+    cr.fit_together(likes(), x, y, **options)
+    assert seen == [96]
+    together = likes()
+    cr.fit_together(together, x, np.array(["a", "b", "c"])[y], **options)
+    assert seen == [96] + [96] + [n for train, test in FOLDS for n in (len(train), len(test))]
+    assert together[0].classes == ("a", "b", "c")
 
 
 class Noisy(cr.Layer):

@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from fractions import Fraction
+from functools import cache
 from inspect import signature
 from typing import Any, Self
 
@@ -194,6 +195,7 @@ def axes(rank: int) -> str:
     return f"[{', '.join(f'i{axis + 1}' for axis in range(rank))}]" if rank else ""
 
 
+@cache
 def rest(share: float) -> str:
     """1 − share as text, exactly."""
     value = 1 - Fraction(str(share))

@@ -95,7 +95,7 @@ class Model(Assembled):
         mine, its = ((net.training, net.inference, net.random, net.logits, net.prediction) for net in nets)
         if mine != its or self.dtype != other.dtype:
             raise ModelError(f"{self!r} and {other!r} differ", fix="models = [model.like(seed) for seed in range(8)]")
-        self._runners = other._runners
+        self._runners, self._derivation = other._runners, other._derivation
 
     # Training
 
@@ -198,13 +198,12 @@ class Model(Assembled):
         if patience is not None:
             listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
         state = begun(self.trained, optimizer, seed, restart)
-        with learning(self, x, y, int(self.network.logits.shape[-1])):
-            given = self.feed.rows(x, y, sample_weight, self.dtype)
+        given = x if isinstance(x, Rows) else self.taken(x, y, sample_weight)
         rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
-        if self.trained is None:
+        if self.trained is None and given is not x:
             self._note_scales(rows)
         course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
@@ -221,6 +220,11 @@ class Model(Assembled):
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
+
+    def taken(self, x: Samples, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
+        """Samples with their targets, checked, which `fit` takes in their place, as often as it is called."""
+        with learning(self, x, y, int(self.network.logits.shape[-1])):
+            return self.feed.rows(x, y, sample_weight, self.dtype)
 
     def _note_scales(self, rows: Rows) -> None:
         """Say so where weights read columns that differ much in scale."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from chainrule.errors import ModelError
 from chainrule.optim.optimizer import Optimizer
-from chainrule.train.feed import Samples
+from chainrule.train.feed import Rows, Samples
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt
 from chainrule.train.model import Model
@@ -65,11 +65,16 @@ def fit_together(
         strict=True,
     )
 
+    shared = _taken(listed, x, y, sample_weight)
+
     def train(model: Model, optimizer: Optimizer | str | None, seed: int | None, fold: Any) -> History:
-        given, own = (x, y, sample_weight), dict(options)
+        given: tuple[Any, ...] = (x, y, sample_weight) if shared is None else (shared, shared.target, None)
+        own = dict(options)
         if fold is not None:
-            given, held = ([_rows(value, np.asarray(rows)) for value in given] for rows in fold)
-            own["validation_data"] = held[: 2 if sample_weight is None else 3]
+            train, test = map(np.asarray, fold)
+            held = tuple(_rows(value, test) for value in given if value is not None)
+            given = tuple(_rows(value, train) for value in given)
+            own["validation_data"] = held if shared is None else held[0]
         return model.fit(*given[:2], sample_weight=given[2], optimizer=optimizer, seed=seed, **own)
 
     with (
@@ -93,10 +98,18 @@ def _each(name: str, values: Iterable[T] | None, models: Sequence[Model]) -> Ite
     return found
 
 
+def _taken(models: Sequence[Model], x: Samples, y: ArrayLike, weight: ArrayLike | None) -> Rows | None:
+    """The samples, checked once for all; None where each model learns a table or labels of its own from its rows."""
+    if not models:
+        return None
+    rows = (model := models[0].like(0)).taken(x, y, weight)
+    return rows if model.columns is None else None
+
+
 def _rows(values: Any, rows: Any) -> Any:
     """These rows of what `fit` takes: arrays, several of them, a data frame, weights that there are not."""
-    if values is None:
-        return None
+    if values is None or isinstance(values, Rows):
+        return values and values[rows]
     if isinstance(values, Mapping):
         return {name: _rows(value, rows) for name, value in cast("Mapping[str, Any]", values).items()}
     if isinstance(values, tuple):
