@@ -274,6 +274,22 @@ def test_a_prediction_that_another_comes_between_is_right(monkeypatch: pytest.Mo
     assert close(model.predict(x[:1], executor="native"), wanted[:1])
 
 
+def test_threads_predict_with_one_model_at_once() -> None:
+    """Each by a library of its own, one row and many; a single lock would let but one of them go on."""
+    model, (x, _) = classifier(), samples(64)
+    wanted = model.predict(x, executor="native")
+
+    def predicted(first: int) -> bool:
+        count = 1 if first % 2 else 16
+        found = [model.predict(x[first : first + count], executor="native") for _ in range(50)]
+        return all(close(each, wanted[first : first + count]) for each in found)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(predicted, range(0, 48, 3)))
+    forwards = [r for r in model._runners.found.values() if isinstance(r, NativeRunner)]
+    assert forwards and all(1 <= len(r.idle) <= 4 for r in forwards)
+
+
 @pytest.mark.parametrize("workers", [0, -1, 2.5, "2", True])
 def test_workers_that_are_no_number_of_workers_are_refused(workers: Any) -> None:
     model, (x, y) = classifier(), samples(8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -79,7 +78,10 @@ class Model(Assembled):
         model, layers, nodes = object.__new__(type(self)), dict[Layer, Layer](), dict[Node, Node]()
         for node in order(self.output):
             parents, own = tuple(nodes[parent] for parent in node.parents), node.layer
-            nodes[node] = Node(layers.setdefault(own, copy.copy(own)), parents) if own else node
+            if own and own not in layers:
+                layers[own] = object.__new__(type(own))
+                vars(layers[own]).update(vars(own))
+            nodes[node] = Node(layers[own], parents) if own else node
         vars(model).update(vars(self))
         model.output, model.trained, model._again = nodes[self.output], None, {}
         model.network = replace(self.network, layers=tuple((name, layers[own]) for name, own in self.network.layers))
@@ -305,14 +307,12 @@ class Model(Assembled):
 
         owners = (self.values.parameters, self.values.states, state.kept)
         places = [(mine, t) for t in task.kept for mine in owners if t.name in mine]
-        rules = [t for t in task.kept if t.name in state.kept]
 
         def give() -> None:
             """The runner's arrays are the model's, copied where somebody else has written those."""
-            for tensor, array in self._kept(task).items():
-                if kept.get(tensor) is not array:
+            for mine, tensor in places:
+                if kept.get(tensor) is not (array := mine[tensor.name]):
                     kept[tensor] = aligned(array)
-            kept.update({t: state.kept[t.name] for t in rules})
 
         def take() -> None:
             for mine, tensor in places:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from itertools import repeat
 from typing import Any, TypeVar, cast
@@ -75,15 +75,19 @@ def fit_together(
             held = tuple(_rows(value, test) for value in given if value is not None)
             given = tuple(_rows(value, train) for value in given)
             own["validation_data"] = held if shared is None else held[0]
-        return model.fit(*given[:2], sample_weight=given[2], optimizer=optimizer, seed=seed, **own)
+        try:
+            return model.fit(*given[:2], sample_weight=given[2], optimizer=optimizer, seed=seed, **own)
+        finally:
+            done.append(model)
+            report.step(0, len(done) / len(listed))
 
+    done: list[Model] = []
     with (
         progress(1, verbose, f"training {len(listed)} models") as report, Interrupt(),
         ThreadPoolExecutor(min(most, len(listed)) or 1) as pool,
     ):
         runs = [pool.submit(copy_context().run, train, *call) for call in calls]
-        for done, _ in enumerate(as_completed(runs), 1):
-            report.step(0, done / len(runs))
+        wait(runs)
     for number, run in enumerate(runs):
         if (error := run.exception()) is not None:
             error.add_note(f"It is model {number} of {len(runs)}, counted from 0.")
