@@ -461,8 +461,13 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
 # From scikit-learn
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity"])
-@pytest.mark.parametrize("kind", ["binary", "several", "multilabel", "regression", "regressions"])
+KINDS = ["binary", "several", "multilabel", "regression", "regressions"]
+ACTIVATIONS = ["tanh", "logistic", "identity"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "activation"), [*((kind, "relu") for kind in KINDS), *(("several", each) for each in ACTIVATIONS)]
+)
 def test_a_fitted_perceptron_is_taken_over_exactly(kind: str, activation: str) -> None:
     x, y = data(ChainruleRegressor if "regression" in kind else ChainruleClassifier, 80)
     targets = {"binary": y == "top", "several": y, "multilabel": x[:, :3] > 0, "regression": y, "regressions": x[:, :2]}
