@@ -282,7 +282,7 @@ def _instantiate(
 def _lines(layer: Layer, text: str, own: Sequence[str], inputs: Sequence[str]) -> list[Line]:
     """The equations with the values of the options. Raises ModelError where there are none, or where a name has two
     meanings."""
-    written = read(text)
+    written = read(checked_text(text))
     clash(layer.options, written, inputs, own)
     lines = [with_options(line, layer.options) for line in written]
     if not lines:
