@@ -52,6 +52,18 @@ class Profile:
     def seconds(self) -> float:
         return sum(row.seconds for row in self.rows)
 
+    def __repr__(self) -> str:
+        return f"<Profile: a step of {self.samples} samples takes {1e6 * self.seconds:,.1f} µs on one core; print it>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a bar for each part of a step."""
+        from chainrule.render.charts import bars
+        from chainrule.render.document import Drawn
+        from chainrule.render.html import cell
+
+        rows = [(row.what, f"{1e6 * row.seconds:,.2f} µs", row.seconds / self.seconds) for row in self.rows]
+        return cell(Drawn(bars(rows), (repr(self)[1:-1],)))
+
     def __str__(self) -> str:
         total, peak = self.seconds, self.peaks.flops
         speed = sum(row.flops for row in self.rows) / total
