@@ -61,6 +61,9 @@ class Assembled:
     classes: tuple[str, ...] = ()
     """Names of the classes that the outputs stand for, where they have names; a saved model keeps them."""
 
+    seed: int | None = None
+    """What the initial values were drawn by; nothing where they were given."""
+
     def __init__(
         self,
         inputs: Input | Sequence[Input],
@@ -71,7 +74,7 @@ class Assembled:
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
-        seed = seeded(seed)
+        self.seed = seed = seeded(seed)
         self._build(inputs, output, loss, l2, dtype)
         self.values.draw(np.random.default_rng(seed))
 
