@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from base64 import b64encode
 from collections.abc import Iterable
@@ -68,9 +69,19 @@ def page(heading: str, blocks: Iterable[Block | Drawn], language: str = "en") ->
 def cell(*blocks: Block | Drawn, language: str = "en") -> str:
     """What a notebook shows of an object; the first with a formula brings the fonts for all of the notebook."""
     page = _Page(blocks)
-    fonts = _faces(language) if "<math" in page.body and brings_fonts(_cell_id()) else ""
-    style = f"{fonts}{page.sheet(drawn=True)}"
+    fonts = _faces(language) if "<math" in page.body and brings_fonts(_running()) else ""
+    style = f"{fonts}{page.sheet(drawn=True)}{_themes()}"
     return f'<div class="cr cell"><style>\n{style}</style>\n<main>\n{page.body}\n</main>\n{page.legend()}</div>'
+
+
+@cache
+def _themes() -> str:
+    """The style's two sets of colours once more, as the notebook's theme says and not the system's."""
+    light, dark = re.findall(r"\.cr \{(\s*--paper.*?--code: \S+;)", _resource("page/page.css"), re.DOTALL)[:2]
+    return "".join(
+        f'[data-jp-theme-light="{is_light}"] .cr.cell,.vscode-{name} .cr.cell{{color-scheme:{name};{colours}}}\n'
+        for is_light, name, colours in (("true", "light", light), ("false", "dark", dark))
+    )
 
 
 _FONTS_IN: list[str] = []
@@ -78,17 +89,19 @@ _FONTS_IN: list[str] = []
 
 def brings_fonts(place: str) -> bool:
     """Whether what is shown in this cell of a notebook brings the fonts: it is the first that asks, or the same cell
-    run again. Where a front end does not tell its cells apart each does."""
+    run again, which takes the place of what it has shown. Where cells are not told apart each does."""
     if not _FONTS_IN:
         _FONTS_IN.append(place)
     return _FONTS_IN[0] == place
 
 
-def _cell_id() -> str:
-    """Of the cell that runs, where a notebook's front end tells."""
+def _running() -> str:
+    """What tells the cell that runs from others: its number, where the front end says it, else its text."""
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", type(None))()
+    if shell is None:
+        return ""
     parent: Any = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    return str(parent.get("metadata", {}).get("cellId", ""))
+    return str(parent.get("metadata", {}).get("cellId") or shell.user_ns.get("_ih", [""])[-1])
 
 
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}

@@ -101,4 +101,4 @@ class History:
         from chainrule.render.document import Drawn
         from chainrule.render.html import cell
 
-        return cell(Drawn(curves(self.panels(), "epoch"), (repr(self)[1:-1],)))
+        return cell(Drawn(curves(self.panels(), "epoch"), (repr(self)[1:-1].split(";")[0],)))

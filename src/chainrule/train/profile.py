@@ -28,6 +28,7 @@ from chainrule.train.runners import outputs_of
 
 Array = NDArray[Any]
 REPEATS = 20
+SHOWN = 10  # of the parts, in a notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,10 @@ class Profile:
         from chainrule.render.document import Drawn
         from chainrule.render.html import cell
 
-        rows = [(row.what, f"{1e6 * row.seconds:,.2f} µs", row.seconds / self.seconds) for row in self.rows]
-        return cell(Drawn(bars(rows), (repr(self)[1:-1],)))
+        slow, rest = self.rows[:SHOWN], self.rows[SHOWN:]
+        parts = [(row.what, row.seconds) for row in slow] + [(f"{len(rest)} others", sum(row.seconds for row in rest))]
+        rows = [(what, f"{1e6 * seconds:,.2f} µs", seconds / self.seconds) for what, seconds in parts if seconds]
+        return cell(Drawn(bars(rows), (repr(self)[1:-1].split(";")[0],)))
 
     def __str__(self) -> str:
         total, peak = self.seconds, self.peaks.flops
