@@ -12,6 +12,7 @@ from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -291,7 +292,7 @@ class Report:
         how = Listing(self.command, "shell") if self.command else Listing(self.code())
         yield from self.part("again" if self.command else "again_code", how, Paragraph(lanes))
         if derivation:
-            link = f'<a href="{derivation}">{self.sentences["report.derivation"]}</a>'
+            link = f'<a href="{quote(derivation)}">{self.sentences["report.derivation"]}</a>'
             yield Drawn(f"<p>{link}</p>")
 
     def code(self) -> str:
