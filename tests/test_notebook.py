@@ -128,6 +128,8 @@ def test_a_curve_goes_through_the_numbers() -> None:
     assert np.allclose(np.diff(x, 2), 0, atol=0.11) and np.allclose(np.diff(y, 2), 0, atol=0.11)
     assert y[0] < y[1] < y[2]
     assert len(re.findall(r'<circle class="two"', shown)) == 1  # a single number is a point
+    alone = cr.History([{"loss": 4.0, "val_f1": 0.5, "val_loss": 3.0}])._repr_html_()
+    assert re.findall(r'<circle class="(\w+)"', alone) == ["one", "two", "two"]  # what is held out has one colour
 
 
 def test_a_history_is_a_dictionary_a_frame_and_a_plot(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,28 +17,32 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 WIDE, HIGH, LEFT, FOOT, TOP = 320, 190, 46, 34, 10
 """Of a panel, and of the room beside its axes; in units of which a page shows about one as a pixel."""
-KINDS = ("one", "two")  # of curves in one panel
+KINDS = ("one", "two")  # of curves
 POINTS = 300  # of a curve or a cloud: more cannot be told apart
 NUMBERED = 30  # classes up to which a table of counts shows its numbers
 
 
 def curves(panels: Mapping[str, Mapping[str, Sequence[float]]], along: str) -> str:
-    """A panel for each name, with its curves over 1, 2, …; `along` says what is counted."""
-    return f'<div class="panels">{"".join(_curves(name, lines, along) for name, lines in panels.items())}</div>'
+    """A panel for each name, with its curves over 1, 2, …; `along` says what is counted. A curve of one name has one
+    colour in all panels."""
+    labels = dict.fromkeys(label for lines in panels.values() for label in lines)
+    kinds = dict(zip(labels, KINDS, strict=False))
+    return f'<div class="panels">{"".join(_curves(name, lines, along, kinds) for name, lines in panels.items())}</div>'
 
 
-def _curves(name: str, lines: Mapping[str, Sequence[float]], along: str) -> str:
+def _curves(name: str, lines: Mapping[str, Sequence[float]], along: str, kinds: Mapping[str, str]) -> str:
     count = max(map(len, lines.values()))
     finite = np.array([value for values in lines.values() for value in values if math.isfinite(value)] or [0.0])
     axes = _Axes((1, max(count, 2)), (float(finite.min()), float(finite.max())), along, whole=True)
     shown = ""
-    for kind, values in zip(KINDS, lines.values(), strict=False):
+    for label, values in lines.items():
+        kind = kinds[label]
         places = [axes.place(k + 1, values[k]) for k in _kept(len(values)) if math.isfinite(values[k])]
         if len(places) == 1:
             shown += f'<circle class="{kind}" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="3"/>'
         else:
             shown += f'<polyline class="{kind}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>'
-    keys = "".join(f'<span class="{kind}">{escape(label)}</span>' for kind, label in zip(KINDS, lines, strict=False))
+    keys = "".join(f'<span class="{kinds[label]}">{escape(label)}</span>' for label in lines)
     return f'<div class="panel"><p>{escape(name)} {keys}</p>{axes.svg(shown, name)}</div>'
 
 
