@@ -72,6 +72,9 @@ class Node:
 
         return Add()(self, other)
 
+    def __repr__(self) -> str:
+        return f"<output of {self.layer!r}>"
+
 
 class Input(Node):
     """The input of a model: the shape of one sample, Input(64) or Input(1, 28, 28)."""
@@ -90,6 +93,10 @@ class Input(Node):
         super().__init__(None, ())
         self.shape: Shape = (SAMPLES, *shape)
         self.dtype: Literal["real", "integer"] = dtype
+
+    def __repr__(self) -> str:
+        kind = "" if self.dtype == "real" else ", dtype='integer'"
+        return f"Input({', '.join(map(str, self.shape[1:]))}{kind})"
 
 
 class Layer:
