@@ -1,0 +1,134 @@
+"""What `mkdocs build` asks of chainrule, as hooks: derivations as our MathML, and the reference from the docstrings.
+
+A fence ```derivation holds equations, and is shown as their derivation. The documents of tools/documents.py, Markdown
+where they are read as files, are shown in the same way.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from html import escape
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+import chainrule as cr
+
+ROOT = Path(__file__).resolve().parents[1]
+FONTS = ROOT / "src" / "chainrule" / "render" / "fonts"
+FACE = re.compile(r"@font-face\{.*?\}\n", re.DOTALL)
+FENCE = re.compile(r"^```derivation\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+PLACE = '<div data-derivation="{}"></div>\n'
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The reference, and the fonts that guide.css names, each once in the repository."""
+    files.append(File.generated(config, "reference.md", content=reference()))
+    for name in ("math", "text-regular", "text-italic", "text-bold", "chinese-regular", "chinese-bold"):
+        content = (FONTS / f"{name}.woff2").read_bytes()
+        files.append(File.generated(config, f"fonts/{name}.woff2", content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Derivations are taken out of the page, and a place for each is left."""
+    drawn: list[str] = []
+    page.meta["derivations"] = drawn
+    model = import_module("tools.documents").MODELS.get(page.file.src_uri)
+    if model:
+        page.meta["hide"] = ["toc"]
+        drawn.append(shown(cr.read_model(model).derive(), "zh"))
+        return markdown.split("\n", 1)[0] + "\n\n" + PLACE.format(0)
+
+    def place(fence: re.Match[str]) -> str:
+        drawn.append(shown(cr.derive(fence[1]), "zh" if ".zh." in page.file.src_uri else "en"))
+        return PLACE.format(len(drawn) - 1)
+
+    return FENCE.sub(place, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    for number, drawn in enumerate(page.meta["derivations"]):
+        html = html.replace(PLACE.format(number).strip(), drawn)
+    return html
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    return output.replace('<html lang="en"', '<html lang="zh-Hans"', 1) if ".zh." in page.file.src_uri else output
+
+
+def shown(derivation: cr.Derivation, lang: Any) -> str:
+    """The body of the document and its style, without the fonts, which the guide has once."""
+    page = derivation.to_html(lang=lang)
+    style, body = re.findall(r"<style>\n(.*?)</style>.*?<body class=\"cr\">\n(.*?)<script>", page, re.DOTALL)[0]
+    return f'<div class="cr" data-search-exclude><style>\n{FACE.sub("", style)}</style>\n{body}</div>'
+
+
+# The reference
+
+
+def reference() -> str:
+    """Every public name with its signature and docstring, by the module that it comes from."""
+    sections: dict[str, list[str]] = {}
+    for name in cr.__all__:
+        value = getattr(cr, name)
+        sections.setdefault(getattr(value, "__module__", "chainrule.train.metrics"), []).append(name)
+    text = "# Reference\n\nWritten from the docstrings of this version, %s.\n" % cr.__version__
+    for module in sorted(sections):
+        title = inspect.getdoc(import_module(module)) or module
+        heading = title.split("\n\n")[0].replace("\n", " ").rstrip(".:")
+        text += f"\n## {heading.split(': ')[0]}\n" + "".join(map(entry, sections[module]))
+    return text
+
+
+def entry(name: str) -> str:
+    value = getattr(cr, name)
+    if not callable(value):
+        return f"\n### `{name}`\n\n" + prose(", ".join(f"`{each}`" for each in value))
+    text = f"\n### `{name}`\n\n```python\n{called(name, value)}\n```\n\n" + prose(own_doc(value))
+    if inspect.isclass(value) and not issubclass(value, Exception):
+        for label, member in vars(value).items():
+            target = member.fget if isinstance(member, property) else inspect.unwrap(getattr(member, "__func__", member))
+            doc = getattr(target, "__doc__", None)
+            if label.startswith("_") or not doc or not inspect.isfunction(target):
+                continue
+            head = label if isinstance(member, property) else called(label, target)
+            text += f"\n```python\n{name}.{head}\n```\n\n" + prose(inspect.cleandoc(doc))
+    return text
+
+
+def own_doc(value: Any) -> str:
+    """The docstring, but not the one that dataclass makes of the signature."""
+    text = inspect.getdoc(value) or ""
+    return "" if text.startswith(f"{value.__name__}(") else text
+
+
+def called(name: str, value: Any) -> str:
+    """name(arguments)."""
+    try:
+        signature = inspect.signature(value)
+    except ValueError:
+        return name
+    given = [p for key, p in signature.parameters.items() if key not in ("self", "cls", "_")]
+    bare = signature.replace(parameters=given, return_annotation=inspect.Signature.empty)
+    return name + re.sub(r": '([^']*)'", r": \1", str(bare))
+
+
+def prose(text: str) -> str:
+    """A docstring as Markdown: signs of formulas stay signs, and what is indented is code."""
+    result = ""
+    for part in re.split(r"\n\s*\n", text):
+        if part.startswith("    "):
+            result += f"```text\n{inspect.cleandoc(part)}\n```\n\n"
+            continue
+        pieces = re.split(r"(`[^`]*`)", part)
+        result += "".join(
+            piece if piece.startswith("`") else re.sub(r"([\\*_\[\]#|])", r"\\\1", escape(piece, quote=False))
+            for piece in pieces
+        ) + "\n\n"
+    return result
