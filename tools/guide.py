@@ -1,7 +1,7 @@
 """What `mkdocs build` asks of chainrule, as hooks: derivations as our MathML, and the reference from the docstrings.
 
-A fence ```derivation holds equations, and is shown as their derivation. The documents of tools/documents.py, Markdown
-where they are read as files, are shown in the same way.
+A fence ```derivation holds equations, and the lemmas of their derivation stand in its place. The documents of
+tools/documents.py, Markdown where they are read as files, are shown as a whole.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FONTS = ROOT / "src" / "chainrule" / "render" / "fonts"
 FACE = re.compile(r"@font-face\{.*?\}\n", re.DOTALL)
 FENCE = re.compile(r"^```derivation\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+LEMMAS = re.compile(r"(<main>\n).*?(<h3>.*?)\n<h2.*(\n</main>)", re.DOTALL)
 PLACE = '<div data-derivation="{}"></div>\n'
 
 
@@ -46,7 +47,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return markdown.split("\n", 1)[0] + "\n\n" + PLACE.format(0)
 
     def place(fence: re.Match[str]) -> str:
-        drawn.append(shown(cr.derive(fence[1]), "zh" if ".zh." in page.file.src_uri else "en"))
+        whole = shown(cr.derive(fence[1]), "zh" if ".zh." in page.file.src_uri else "en")
+        drawn.append(LEMMAS.sub(r"\1\2\3", whole))
         return PLACE.format(len(drawn) - 1)
 
     return FENCE.sub(place, markdown)
