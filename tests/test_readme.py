@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from runpy import run_path
 
 import pytest
 
+import chainrule as cr
 from tests.pages import BLOCK, differing
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +31,13 @@ def test_both_languages_have_the_same_blocks_and_commands() -> None:
 
     english, chinese = map(code, READMES.values())
     assert len(english) > 50 and chinese == english
+
+
+def test_one_version_stands_everywhere() -> None:
+    citation, changes = ((ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "CHANGELOG.md"))
+    assert f"\nversion: {cr.__version__}\n" in citation
+    assert f"\n## {cr.__version__}\n" in changes
+    assert cr.__version__ == version("chainrule")
 
 
 def test_the_picture_shows_what_is_printed_today(tmp_path: Path) -> None:

@@ -24,6 +24,11 @@ FONTS = ROOT / "src" / "chainrule" / "render" / "fonts"
 FACE = re.compile(r"@font-face\{.*?\}\n", re.DOTALL)
 FENCE = re.compile(r"^```derivation\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 LEMMAS = re.compile(r"(<main>\n).*?(<h3>.*?)\n<h2.*(\n</main>)", re.DOTALL)
+HAN = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
+BROKEN = re.compile(rf"(?<=[，。；：、）])\n *(?=[\w`*(（])|(?<={HAN})\n *(?={HAN})")
+"""The end of a line that is none of a sentence: Chinese has no space there."""
+FIRST = ("chainrule.train.model", "chainrule.train.sequential", "chainrule.derivation", "chainrule.verify")
+LONG = 84
 PLACE = '<div data-derivation="{}"></div>\n'
 
 
@@ -40,6 +45,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Derivations are taken out of the page, and a place for each is left."""
     drawn: list[str] = []
     page.meta["derivations"] = drawn
+    if ".zh." in page.file.src_uri:
+        markdown = BROKEN.sub("", markdown)
     model = import_module("tools.documents").MODELS.get(page.file.src_uri)
     if model:
         page.meta["hide"] = ["toc"]
@@ -80,11 +87,10 @@ def reference() -> str:
     for name in cr.__all__:
         value = getattr(cr, name)
         sections.setdefault(getattr(value, "__module__", "chainrule.train.metrics"), []).append(name)
-    text = "# Reference\n\nWritten from the docstrings of this version, %s.\n" % cr.__version__
-    for module in sorted(sections):
-        title = inspect.getdoc(import_module(module)) or module
-        heading = title.split("\n\n")[0].replace("\n", " ").rstrip(".:")
-        text += f"\n## {heading.split(': ')[0]}\n" + "".join(map(entry, sections[module]))
+    text = f"# Reference\n\nWritten from the docstrings of this version, {cr.__version__}.\n"
+    for module in sorted(sections, key=lambda name: (not name.startswith(FIRST), name)):
+        title = (inspect.getdoc(import_module(module)) or module).replace("\n", " ")
+        text += f"\n## {re.split(r'[.:,;]', title)[0]}\n" + "".join(map(entry, sections[module]))
     return text
 
 
@@ -95,12 +101,12 @@ def entry(name: str) -> str:
     text = f"\n### `{name}`\n\n```python\n{called(name, value)}\n```\n\n" + prose(own_doc(value))
     if inspect.isclass(value) and not issubclass(value, Exception):
         for label, member in vars(value).items():
-            target = member.fget if isinstance(member, property) else inspect.unwrap(getattr(member, "__func__", member))
-            doc = getattr(target, "__doc__", None)
-            if label.startswith("_") or not doc or not inspect.isfunction(target):
+            own: Any = member
+            target = own.fget if isinstance(own, property) else inspect.unwrap(getattr(own, "__func__", own))
+            if label.startswith("_") or not inspect.isfunction(target) or not target.__doc__:
                 continue
-            head = label if isinstance(member, property) else called(label, target)
-            text += f"\n```python\n{name}.{head}\n```\n\n" + prose(inspect.cleandoc(doc))
+            head = label if isinstance(own, property) else called(label, target)
+            text += f"\n```python\n{name}.{head}\n```\n\n" + prose(inspect.cleandoc(target.__doc__))
     return text
 
 
@@ -118,7 +124,13 @@ def called(name: str, value: Any) -> str:
         return name
     given = [p for key, p in signature.parameters.items() if key not in ("self", "cls", "_")]
     bare = signature.replace(parameters=given, return_annotation=inspect.Signature.empty)
-    return name + re.sub(r": '([^']*)'", r": \1", str(bare))
+    line = name + re.sub(r": '([^']*)'", r": \1", str(bare))
+    if len(line) <= LONG:
+        return line
+    each = [re.sub(r": '([^']*)'", r": \1", str(p)) for p in given]
+    if inspect.Parameter.KEYWORD_ONLY in {p.kind for p in given}:
+        each.insert([p.kind for p in given].index(inspect.Parameter.KEYWORD_ONLY), "*")
+    return f"{name}(\n" + "".join(f"    {one},\n" for one in each) + ")"
 
 
 def prose(text: str) -> str:
