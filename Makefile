@@ -38,9 +38,9 @@ package: $(VENV)/ready-package  ## the wheel and the source in dist/, used in an
 
 versions: $(VENV)/ready-lint  ## types and wheels for the Pythons that nothing here runs on
 	for version in 3.12 3.13; do \
-	  $(BIN)/pyright --pythonpath $(BIN)/python --pythonversion $$version src && \
-	  grep -v '^torch==' constraints.txt | $(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: \
-	    --python-version $$version --dest build/wheels-$$version --requirement /dev/stdin || exit 1; \
+	  $(BIN)/pyright --pythonpath $(BIN)/python --pythonversion $$version && \
+	  $(BIN)/python -m pip install --quiet --dry-run --ignore-installed --no-deps --only-binary=:all: --target build/none \
+	    --python-version $$version --requirement constraints.txt || exit 1; \
 	done
 
 bench: $(VENV)/ready-bench  ## side by side with its peers; writes docs/benchmarks.md. One part: make bench PARTS="W1 --quick"

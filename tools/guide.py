@@ -28,7 +28,8 @@ HAN = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 BROKEN = re.compile(rf"(?<=[，。；：、）])\n *(?=[\w`*(（])|(?<={HAN})\n *(?={HAN})")
 """The end of a line that is none of a sentence: Chinese has no space there."""
 FIRST = ("chainrule.train.model", "chainrule.train.sequential", "chainrule.derivation", "chainrule.verify")
-LONG = 84
+LONG = 76
+QUOTED = re.compile(r": (['\"])(.*?)\1(?=[,)= ]|$)")
 PLACE = '<div data-derivation="{}"></div>\n'
 
 
@@ -124,10 +125,12 @@ def called(name: str, value: Any) -> str:
         return name
     given = [p for key, p in signature.parameters.items() if key not in ("self", "cls", "_")]
     bare = signature.replace(parameters=given, return_annotation=inspect.Signature.empty)
-    line = name + re.sub(r": '([^']*)'", r": \1", str(bare))
+    line = QUOTED.sub(r": \2", name + str(bare))
+    if "<factory>" in line:  # made by chainrule, and not by its user
+        return name
     if len(line) <= LONG:
         return line
-    each = [re.sub(r": '([^']*)'", r": \1", str(p)) for p in given]
+    each = [QUOTED.sub(r": \2", str(p)) for p in given]
     if inspect.Parameter.KEYWORD_ONLY in {p.kind for p in given}:
         each.insert([p.kind for p in given].index(inspect.Parameter.KEYWORD_ONLY), "*")
     return f"{name}(\n" + "".join(f"    {one},\n" for one in each) + ")"
