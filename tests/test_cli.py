@@ -168,7 +168,7 @@ def test_importing_chainrule_is_light() -> None:
 
 def test_the_command_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "chainrule.cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "chainrule", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("chainrule ")
 
@@ -530,8 +530,8 @@ def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--drop", "sex,city", "--kind", "classes"], "1 inputs from column: 1 of numbers"),
-        (["--columns", "sex"], "1 inputs from column: 1 of texts"),
+        (["--drop", "sex,city", "--kind", "classes"], "1 input from column: 1 of numbers"),
+        (["--columns", "sex"], "1 input from column: 1 of texts"),
         (["--target", "city"], "target city: 3 classes"),
         (["--target", "age"], "target age: numbers from 20 to 49"),
         (["--separator", ",", "--header", "--missing", "Rome"], "city: 40 of 120 are missing"),
@@ -600,6 +600,50 @@ def test_training_is_watched_stopped_resumed_and_trained_further(
     assert cr.load(model).training.epochs == 2
     assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
     assert cr.load(model).training.epochs == 3
+
+
+def test_texts_fit_the_terminal_and_are_one_line_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [["train", "digits", "--model", "lenett"], ["train", "digits", "--rate", "fast"], ["train", "digts"]]
+    for command in wrong:
+        said: list[list[str]] = []
+        for columns in (None, 40):
+            if columns:
+                monkeypatch.setenv("COLUMNS", str(columns))
+                monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+            assert run(*command) == 2
+            said.append(capsys.readouterr().err.splitlines())
+            monkeypatch.undo()
+        assert len(said[0]) == 1 < len(said[1])
+        assert max(map(len, said[1])) <= 40
+        assert " ".join(line.strip() for line in said[1]) == said[0][0]
+
+
+def test_training_with_no_option_holds_some_out_and_ends_early(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    rng = np.random.default_rng(0)
+    x, flip = rng.normal(size=(300, 3)), rng.random(300) < 0.2
+    rows = [f"{a},{b},{c},{'no' if (a + b > 0) ^ f else 'yes'}" for (a, b, c), f in zip(x.tolist(), flip, strict=True)]
+    table.write_text("a,b,c,y\n" + "\n".join(rows), encoding="utf-8")
+    assert run("train", str(table), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    losses = [epoch["val_loss"] for epoch in told["history"]]
+    assert told["stopped"] == "EarlyStopping"
+    assert len(losses) == losses.index(min(losses)) + 1 + 50 < 300
+    assert run("train", str(table)) == 0
+    out = capsys.readouterr().out
+    assert f"ended after epoch {len(losses)}: the validation loss has not fallen for 50 epochs" in out
+    # Who asks for epochs gets them all, of all samples; and so does a table too short to hold anything out.
+    assert run("train", str(table), "--epochs", "60", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["history"]) == 60 and "val_loss" not in told["history"][0]
+    table.write_text("a,b,c,y\n" + "\n".join(rows[:40]), encoding="utf-8")
+    assert run("train", str(table), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["history"]) == 300 and "val_loss" not in told["history"][0]
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "constant"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from shutil import get_terminal_size
 from textwrap import fill
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from chainrule.errors import printable
 from chainrule.ir.source import shorten
@@ -66,10 +68,23 @@ VERIFY_EXAMPLES = """examples:
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 DATA = (
-    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or not, a file "
-    ".npz, a folder with MNIST's IDX files, or one IDX file of images beside its labels"
+    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or "
+    "not, or .parquet, a file .npz, a folder with MNIST's IDX files, or one IDX file of images beside its labels"
 )
 BUILT_IN = "neuron, mlp, seed, lenet, vgg-small, resnet-tiny, transformer-tiny"
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """The text with lines that are broken between words, where it goes to a terminal that is narrower than they."""
+    if not stream.isatty():
+        return text
+    width = get_terminal_size().columns
+    lines = (
+        line if len(line) <= width
+        else fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+    return "\n".join(lines)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -83,7 +98,8 @@ class _Parser(argparse.ArgumentParser):
     """One sentence on standard error and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {shorten(printable(message), 300)} (see {self.prog} --help)\n")
+        text = f"{self.prog}: {shorten(printable(message), 300)} (see {self.prog} --help)"
+        self.exit(2, fitted(text, sys.stderr) + "\n")
 
 
 def _positive(text: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chainrule.arguments import BUILT_IN, TRAINED, parsed
+from chainrule.arguments import BUILT_IN, TRAINED, fitted, parsed
 from chainrule.errors import (
     BuildError,
     ChainruleError,
@@ -67,14 +67,15 @@ def _train(options: argparse.Namespace) -> int:
         metric_named(metric)
     say = _nothing if options.quiet or options.json else _say
     file = read_model_file("mlp" if trained else options.model)
-    plan = merged(Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__}), file.training)
+    asked = Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__})
+    plan = merged(asked, file.training)
     optimizer_for(plan)
     if options.save:
         _writable(options.save)
     whole = read()
     data = limited(whole.held_out(), options.limit, options.seed)
-    plan = scheduled(plan, len(data.x))
-    optimizer = optimizer_for(plan, plan.epochs * -(-len(data.x) // plan.batch_size))
+    plan, steps = scheduled(plan, len(data.x), asked)
+    optimizer = optimizer_for(plan, steps)
     if trained:
         model = load(trained)
         given = any(getattr(options, name) is not None for name in ("optimizer", "rate", "momentum", "schedule"))
@@ -90,15 +91,21 @@ def _train(options: argparse.Namespace) -> int:
         try:
             _say(str(model.tune(x, y, batch_size=plan.batch_size, optimizer=optimizer)))
         except (OSError, BuildError, CompileError) as error:
-            print(f"no tiles are measured: {error}", file=sys.stderr)
+            _warn(f"no tiles are measured: {error}")
     watching: list[Callback] = [ReduceOnPlateau()] if plan.schedule == "plateau" else []
     watching += [CSVLogger(options.history)] if options.history else []
     history = model.fit(
         x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
-        resume=options.resume, validation_split=options.validation, patience=options.patience,
+        resume=options.resume, validation_split=plan.validation, patience=plan.patience,
         class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
         callbacks=watching,
     )
+    if history.stopped and plan.patience:
+        ended = model.training.epochs
+        say(
+            f"ended after epoch {ended}: the {'validation ' if plan.validation else ''}loss has not fallen for "
+            f"{plan.patience} epochs; the parameters of epoch {ended - plan.patience} are kept"
+        )
     if options.save:
         model.save(options.save)
     if data.x_test is not None and data.y_test is not None:
@@ -107,7 +114,7 @@ def _train(options: argparse.Namespace) -> int:
         say(f"saved to {options.save}")
     if history.interrupted:
         kept = f"the same command with --resume goes on from {options.save}" if options.save else "nothing is saved"
-        print(f"interrupted in epoch {model.training.epochs + 1}; {kept}", file=sys.stderr)
+        _warn(f"interrupted in epoch {model.training.epochs + 1}; {kept}")
     return 130 if history.interrupted else 0
 
 
@@ -201,7 +208,12 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _say(text: str) -> None:
     """A line for people, on standard output."""
-    print(printable(text))
+    print(fitted(printable(text), sys.stdout))
+
+
+def _warn(text: str) -> None:
+    """A line for people, on standard error."""
+    print(fitted(printable(text), sys.stderr), file=sys.stderr)
 
 
 def _put(text: str) -> None:
@@ -296,13 +308,10 @@ def _derive(options: argparse.Namespace) -> int:
             format_ = _SUFFIXES.get(path.suffix.lower())
             if format_ is None:
                 known = ".html, .pdf, .tex, .md or .txt"
-                print(
-                    f"chainrule derive: the suffix of {path} names no format; use {known}, or give --format",
-                    file=sys.stderr,
-                )
+                _warn(f"chainrule derive: the suffix of {path} names no format; use {known}, or give --format")
                 return 2
     elif format_ == "pdf":
-        print("chainrule derive: a PDF goes into a file; add -o document.pdf", file=sys.stderr)
+        _warn("chainrule derive: a PDF goes into a file; add -o document.pdf")
         return 2
     if model := _derived_model(options.what, options.wrt):
         derivation, certificate = model.derive(), model.verify() if options.verify else None
@@ -370,7 +379,7 @@ def _sentence(error: ChainruleError) -> str:
     """The error on one line."""
     about = "" if error.about is None else " in " + " ".join(str(error.about).split())
     fix = f"; {error.fix}" if error.fix else ""
-    return printable(" ".join(f"{error.problem}{about}{fix}".split()))
+    return " ".join(f"{error.problem}{about}{fix}".split())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -394,15 +403,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except ChainruleError as error:
-        print(f"{command}: {_sentence(error)}", file=sys.stderr)
+        _warn(f"{command}: {_sentence(error)}")
         return 1 if isinstance(error, (VerificationError, DivergenceError)) else 2
     except BrokenPipeError:
         # The reader (head, less) has gone; what is left in the buffer must not raise once more at exit.
         sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 0
     except OSError as error:
-        text = f"{command}: {error.filename or 'standard output'}: {error.strerror or error}"
-        print(printable(text), file=sys.stderr)
+        _warn(f"{command}: {error.filename or 'standard output'}: {error.strerror or error}")
         if error.filename is None:
             sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 2

@@ -159,6 +159,17 @@ def checked_loops(net: Network, loss: Loss | None, derivation: Derivation, rule:
     return found
 
 
+class Checked:
+    """The derivations that this chainrule has checked, in the cache of compiled models: a new process need not."""
+
+    def __contains__(self, digest: str) -> bool:
+        return kept_answer(_digest("lines", digest)) is not None
+
+    def add(self, digest: str) -> None:
+        with suppress(OSError):
+            keep_answer(_digest("lines", digest), "")
+
+
 def machine_of(target: Target, workers: int = 1) -> Machine:
     return Machine(target.lanes, 24 if target.lanes == 16 else 12, workers)
 

@@ -26,6 +26,8 @@ def halves(x: Any) -> Any:
     return jnp.stack([x, x**2], -1).reshape(len(x), -1)
 
 
+DIAGONALS = np.add.outer(range(2), range(3))
+
 PROGRAMS: dict[str, tuple[dict[str, tuple[int, ...]], Function]] = {
     DENSE: (
         {"W": (2, 3), "x": (4, 3), "b": (2,), "V": (5, 2)},
@@ -46,6 +48,14 @@ PROGRAMS: dict[str, tuple[dict[str, tuple[int, ...]], Function]] = {
     ),
     "e[n, t, d] = sum[v]([v == ids[n, t]]*E[v, d])\ny[n, d] = sum[t](e[n, t, d]**2)": (
         {"E": (3, 2), "ids": (4, 2)}, lambda a: (a["E"][a["ids"]] ** 2).sum(1),
+    ),
+    # The padded reads lie outside w everywhere: a bracket that is never true hides a read of δy outside y.
+    "y[i<3, j<4] = pad(w, 0)[j, i - j + 4] + pad(w, 0)[i - 3, j]*v[j] + w[1, 1]*v[j]": (
+        {"w": (2, 2), "v": (4,)}, lambda a: jnp.broadcast_to(a["w"][1, 1] * a["v"], (3, 4)),
+    ),
+    # log of a read outside w, where the bracket beside it is false.
+    "y[i<2, j<3] = pad(w, 1)[i + j - 1]*log(w[i + j]**2)": (
+        {"w": (4,)}, lambda a: jnp.insert(a["w"], 0, 1)[DIAGONALS] * jnp.log(a["w"] ** 2)[DIAGONALS],
     ),
 }
 

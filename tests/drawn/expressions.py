@@ -18,7 +18,6 @@ from tests.drawn.language import (
     Multiply,
     N,
     Number,
-    Positive,
     Power,
     Reduce,
     Same,
@@ -29,7 +28,7 @@ from tests.drawn.language import (
     reads,
 )
 from tests.drawn.spans import span, width
-from tests.drawn.tensors import PLAIN_INDICES, Scope, StuckError, Tensors, spatial
+from tests.drawn.tensors import PLAIN_INDICES, Scope, StuckError, Tensors, positive, spatial
 
 GRID = 150  # the most positions that the indices in a scope may have together
 
@@ -139,7 +138,7 @@ class Expressions(Tensors):
     def bracket(self, scope: Scope) -> Expr:
         whole = spatial(scope)
         if not whole or self.chance(0.25):
-            return Positive(self.leaf(scope))
+            return positive(self.leaf(scope), scope)
         i = self.pick(whole)
         others = [j for j in whole if j != i]
         if self.chance(0.5):

@@ -17,7 +17,6 @@ from tests.drawn.language import (
     Index,
     Multiply,
     N,
-    Positive,
     Power,
     Read,
     Reduce,
@@ -26,7 +25,7 @@ from tests.drawn.language import (
     free,
 )
 from tests.drawn.spans import width
-from tests.drawn.tensors import Scope, Shape, StuckError, inside_axis, named, spatial
+from tests.drawn.tensors import Scope, Shape, StuckError, inside_axis, named, positive, spatial
 
 # From what draws, the indices in scope and how deep the expression may be.
 Ingredient = Callable[[Expressions, Scope, int], Expr]
@@ -153,7 +152,7 @@ def _within(draw: Expressions, scope: Scope, depth: int) -> Expr:
 
 @ingredient("[x > 0]")
 def _positive(draw: Expressions, scope: Scope, depth: int) -> Expr:
-    return draw.product([Positive(draw.expr(scope, depth)), draw.leaf(scope)])
+    return draw.product([positive(draw.expr(scope, depth), scope), draw.leaf(scope)])
 
 
 # Windows and other subscripts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tests.drawn.chance import Chance
-from tests.drawn.language import Affine, Expr, Form, Given, Index, Kind, N, Number, Read, at
+from tests.drawn.language import Affine, Apply, Expr, Form, Given, Index, Kind, N, Number, Positive, Read, at
 from tests.drawn.spans import Span, width
 
 Scope = tuple[Index, ...]
@@ -33,6 +33,12 @@ def spatial(scope: Scope) -> list[Index]:
 
 def named(name: str, *subscripts: Index | Affine) -> Read:
     return Read(name, tuple(at(s) if isinstance(s, Index) else s for s in subscripts))
+
+
+def positive(of: Expr, scope: Scope) -> Positive:
+    """[a > 0]. Of a tensor without axes that is called like an index, [n > 0] would be about the index."""
+    hidden = isinstance(of, Read) and not of.subscripts and of.name in {"n", "m", *(i.name for i in scope)}
+    return Positive(Apply("tanh", (of,)) if hidden else of)
 
 
 class StuckError(Exception):

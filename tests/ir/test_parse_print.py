@@ -228,6 +228,7 @@ SPELLED = {
     "y[n, k] = [x[n, k] > b[k]]": "y[n, k] = step(x[n, k] - b[k])",
     "y[n] = [0 < x[n]]": "y[n] = step(x[n])",
     "y[n] = [x[n] < 0]": "y[n] = step(-x[n])",
+    "y[n, k<3] = [[n == k]*x[n] > 0]": "y[n, k<3] = step([n == k]*x[n])",
     "y[n] = [x[n] <= 3]": "y[n] = 1 - step(x[n] - 3)",
     "y[n, i<5] = sum[j<5]([j <= i]*x[n, j])": "y[n, i<5] = sum[j<5]([0 <= i - j < 5]*x[n, j])",
     "y[n, i] = sum[j<5]([j > i]*x[n, j]) + b[i]": "y[n, i] = sum[j<5]([0 <= j - i - 1 < 5]*x[n, j]) + b[i]",

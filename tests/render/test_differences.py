@@ -165,7 +165,8 @@ def judge(statement: Said, format: str, point: World) -> None:
     for index in (i for formula in formulas for i in indices_of(formula)):
         extent = point.samples if isinstance(index.extent, str) else index.extent
         assert ranges.setdefault(shown(index.name), extent) == extent, f"{index.name} runs over two ranges"
-    trees = [parse(side, functions) for side in sides(statement, format, Vocabulary(frozenset(stems), functions))]
+    words = Vocabulary(frozenset(stems), functions, any(stem == "e" for stem, _ in known))
+    trees = [parse(side, functions) for side in sides(statement, format, words)]
     assert len(trees) > 1
     modes = {mode_of(f) for f in formulas}
     mode = next((mode for mode in ("matrix", "planes") if mode in modes), "components")

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from tests.built_in import derived
 from tests.derive.cases import CASES
 from tests.examples import few
 from tests.nn.test_every_layer import MODELS as LAYERS
-from tests.render.reading.compare import FORMATS, Wanted, computes
+from tests.render.reading.compare import FORMATS, Wanted, computes, same
+from tests.render.reading.meaning import Unit
 from tests.render.reading.tokens import ReadingError
 
 import chainrule as cr
@@ -55,6 +57,20 @@ def test_every_formula_of_a_model_is_read_back(name: str) -> None:
     found = printed(derived(name), MODELS[name])
     assert len(found) > 50
     assert [fault for format in FORMATS for fault in faults(found, format)] == []
+
+
+@pytest.mark.parametrize("text", ["y[n<4] = sum[i<2](x[n, i, i])", "y[i<3] = exp((a[i] + b[i])*(a[i] - b[i]))"])
+def test_every_formula_of_an_equation_is_read_back(text: str) -> None:
+    found = printed(cr.derive(text))
+    assert len(found) > 2
+    assert [fault for format in FORMATS for fault in faults(found, format)] == []
+
+
+def test_a_lone_diagonal_of_ones_is_as_large_as_what_it_is_compared_with() -> None:
+    unit = np.eye(2, dtype=int)
+    assert same(Unit(3), 3 * unit) and same(Unit(1) + unit, 2 * unit)
+    assert not same(Unit(1), 3 * unit) and not same(Unit(1), unit[:1])
+    assert not same(Unit(1), np.ones((2, 2), int))
 
 
 @pytest.mark.campaign

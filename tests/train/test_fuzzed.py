@@ -183,6 +183,16 @@ def test_what_is_unpacked_is_bounded_by_what_is_there(tmp_path: Path) -> None:
     assert peak < 1 << 22
 
 
+def test_a_text_of_what_is_no_character_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name, array in (("x", np.zeros((3, 1))), ("y", np.array(["no", "yes", "no"], ">U3"))):
+            member = io.BytesIO()
+            np.save(member, array)
+            archive.writestr(f"{name}.npy", member.getvalue().replace(b"\0\0\0s", b"\x7f\0\0s"))
+    with pytest.raises(cr.DataError, match="no character"):
+        cr.read_data(tmp_path / "a.npz")
+
+
 KEY = "a." * 60_000 + "a"
 
 

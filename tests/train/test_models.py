@@ -206,6 +206,8 @@ def changed(old: str, new: str) -> str:
         (changed("epochs = 3", "epochs = 0"), ["[training]", "epochs", "0"]),
         (changed("epochs = 3", "epoch = 3"), ["did you mean 'epochs'"]),
         (changed("rate = 1", "rate = inf"), ["[training]", "rate", "inf"]),
+        (changed("rate = 1", "validation = 1"), ["[training]", "validation", "below 1"]),
+        (changed("rate = 1", "patience = 0.5"), ["[training]", "patience", "0.5"]),
         (changed("rate = 1", "rate = 0"), ["rate"]),
         (changed("rate = 1", "momentum = 1.0"), ["momentum", "below 1"]),
         (changed("rate = 1", 'optimizer = "adamm"'), ["did you mean 'adam'"]),

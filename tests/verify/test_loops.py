@@ -150,3 +150,9 @@ def test_whole_numbers_of_tables_of_different_sizes_are_positions_of_theirs() ->
 
     model = cr.Sequential(cr.Input(2, dtype="integer"), Two(), loss="mean_squared_error")
     assert not loops_agree(reduced_step(model.derive(), cr.SGD(0.1))).differing
+
+
+def test_a_maximum_that_is_read_beyond_its_end_is_carried_out() -> None:
+    equation = "y[n, i<3] = tanh(max[j<1](pad(x, -inf)[n, 0, i]))*pad(x, 0)[n, 0, i + 2]"
+    layer = type("Own", (cr.Layer,), {"equation": equation})()
+    cr.Sequential(cr.Input(1, 3), layer, loss="half_squared_error").verify()

@@ -149,7 +149,9 @@ def _clear(term: _Term) -> None:
         if isinstance(factor, Delta) and isinstance(factor.right, Affine):
             pair = [factor.left.plain, factor.right.plain]
             for index, other in (pair, pair[::-1]):
-                if index in term.indices and other is not None and other.extent == index.extent and index != other:
+                if index is None or other is None or index == other:
+                    continue
+                if index in term.indices and other.extent == index.extent:
                     term.indices.remove(index)
                     term.factors = [rename(f, {index: other}) for f in term.factors if f is not factor]
                     return _clear(term)

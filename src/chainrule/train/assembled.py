@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.compile import evaluation, forward, gradients
+from chainrule.compile import Checked, evaluation, forward, gradients
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
 from chainrule.derive.check import KNOWN
@@ -164,7 +164,10 @@ class Assembled:
     def _derived(self, net: Network) -> Derivation:
         wrt = (*net.training.parameters, *(t for t in self.feed.inputs if t.dtype == "real"))
         made = ("derivation", net.training, net.loss, wrt, *net.labels.items())
-        return KNOWN.get(made, lambda: printable(derive_program(net.training, net.loss, wrt, layers=net.labels)))
+        def derived() -> Derivation:
+            return printable(derive_program(net.training, net.loss, wrt, layers=net.labels, memory=Checked()))
+
+        return KNOWN.get(made, derived)
 
     def derive(self) -> Derivation:
         """The derivation of the whole back-propagation; without a loss, from a given ∂L/∂output."""

@@ -17,6 +17,8 @@ from chainrule.nn.losses import Labels
 
 Array = NDArray[Any]
 _PART = 4096  # samples at a time, where there is no room for a copy of all
+_SCALE = 100.0  # inputs whose ranges differ by this factor, or that deviate by this, are learnt badly as they are
+_FEW = 10  # samples that say nothing of a scale
 
 
 def _array(values: ArrayLike, what: str) -> Array:
@@ -216,6 +218,16 @@ def split(samples: int, fraction: float, rng: np.random.Generator) -> tuple[Arra
         )
     order = rng.permutation(samples)
     return np.sort(order[held:]), np.sort(order[:held])
+
+
+def differ_in_scale(x: Array) -> bool:
+    """Whether the columns of (N, F) differ so much in scale that they had better be standardised; of many samples some
+    are looked at."""
+    if x.ndim != 2 or len(x) < _FEW or not x.shape[1]:
+        return False
+    some = x[:: -(-len(x) // _PART)].astype(np.float64)
+    spread, wide = some.std(axis=0), np.ptp(some, axis=0)
+    return bool(spread.max() > _SCALE or wide.max() > _SCALE * wide[wide > 0].min(initial=np.inf))
 
 
 def digits(seed: int = 0) -> tuple[Array, Array, Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import MappingProxyType
@@ -12,9 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.compile import checked_loops, training
+from chainrule.derive.check import KNOWN
 from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.loops.task import Task
+from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Input, Layer
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels
@@ -27,7 +30,7 @@ from chainrule.runtime.aligned import aligned
 from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
 from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
-from chainrule.train.data import Standardiser
+from chainrule.train.data import Standardiser, differ_in_scale
 from chainrule.train.feed import Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
@@ -174,6 +177,8 @@ class Model(Assembled):
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
+        if self.trained is None:
+            self._note_scales(rows)
         course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
         if held is not None:
@@ -189,6 +194,19 @@ class Model(Assembled):
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
+
+    def _note_scales(self, rows: Rows) -> None:
+        """Say so where weights read columns that differ much in scale."""
+        layers = dict(self.network.layers)
+        for tensor in self.feed.inputs:
+            label = self.feed.reader(tensor)
+            dense = isinstance(layers.get(label), Dense) and tensor.dtype == "real"
+            if dense and differ_in_scale(rows.given[tensor.name]):
+                warnings.warn(
+                    f"the columns of {tensor.name} differ much in scale, which is learnt badly: put cr.Standardise() "
+                    f"before {label}",
+                    stacklevel=4,
+                )
 
     @spoken
     def train_on_batch(
@@ -242,7 +260,11 @@ class Model(Assembled):
         assert net.target
         made = self._runner(
             ("training", net.weight, labels, rule, tuple(self._rates.items())),
-            lambda: training(net, derivation, rule, labels, self._rates), batch, executor, workers,
+            lambda: KNOWN.get(
+                ("task", net.training, net.logits, net.weight, labels, rule, *net.random.items(), *self._rates.items()),
+                lambda: training(net, derivation, rule, labels, self._rates),
+            ),
+            batch, executor, workers,
             looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
         task, kept = made.task, dict[Tensor, Array]()

@@ -21,6 +21,7 @@ from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import Optimizer, Rate
 from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
 from chainrule.train.columns import chosen
+from chainrule.train.data import differ_in_scale
 from chainrule.train.files import DataSet
 from chainrule.train.learn import FEW
 from chainrule.train.model import Model
@@ -29,8 +30,8 @@ from chainrule.train.models import BUILT_IN, ModelFile, Training
 Array = NDArray[Any]
 DROPS = 3  # the schedule "step" has this many equal parts, each with a tenth of the rate before
 MOST = 300  # epochs that steps may ask for
+HELD = 5  # samples that say when to stop: fewer say nothing
 UNEVEN = 2  # the largest class has so many times the samples of the smallest
-SCALE = 100.0  # inputs whose deviations differ by this factor, or are this large, are learnt badly as they are
 
 
 @dataclass(frozen=True)
@@ -44,22 +45,30 @@ class Choices:
     momentum: float | None = None
     schedule: str | None = None
     warm_up: int | None = None
+    validation: float | None = None
+    patience: int | None = None
 
 
 def merged(choices: Choices, file: Training) -> Training:
-    """The choices, then the file's. The rate and the momentum of a file belong to its optimizer."""
+    """The choices, then the file's. The rate and the momentum of a file belong to its optimizer; who asks for epochs
+    gets all of them."""
     same = choices.optimizer in (None, file.optimizer)
     kept = file if same else replace(file, rate=None, momentum=None)
     if choices.epochs is not None:
-        kept = replace(kept, steps=1)
+        kept = replace(kept, steps=1, validation=None, patience=None)
     given = {name: value for name, value in vars(choices).items() if value is not None}
     return replace(kept, **given)
 
 
-def scheduled(plan: Training, samples: int) -> Training:
-    """The plan for so many samples: with as many epochs as its steps take, within a bound."""
-    batches = -(-samples // plan.batch_size)
-    return replace(plan, epochs=max(plan.epochs, min(MOST, -(-plan.steps // batches))), steps=1)
+def scheduled(plan: Training, samples: int, asked: Choices) -> tuple[Training, int]:
+    """The plan for so many samples, and its steps: with as many epochs as its steps take, within a bound. Nothing is
+    held out of a few samples unless that is asked for."""
+    held = round(samples * (plan.validation or 0))
+    if held < HELD and plan.validation != asked.validation:
+        plan, held = replace(plan, validation=None, patience=asked.patience), 0
+    batches = -(-max(samples - held, 1) // plan.batch_size)
+    epochs = max(plan.epochs, min(MOST, -(-plan.steps // batches)))
+    return replace(plan, epochs=epochs, steps=1), epochs * batches
 
 
 def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
@@ -246,8 +255,7 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
     x = samples(model, x, data.name)
     result = model.evaluate(x, numbered := targets(model, data, y))
     loss = f"loss {result['loss']:.4f}"
-    found = predictions(model, x)
-    if "accuracy" in result and y.ndim == 1 and found[1] is not None:
+    if "accuracy" in result and y.ndim == 1:
         usual = np.bincount(before.astype(np.int64)).argmax()
         right = round(result["accuracy"] * len(y))
         text = f"accuracy {result['accuracy']:.2%} ({right} of {len(y)}), {loss}"
@@ -258,30 +266,25 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
             balanced = model.evaluate(x, numbered, metrics=["balanced_accuracy"])["balanced_accuracy"]
             text = f"balanced accuracy {balanced:.2%}, {text}"
             alone += f", balanced {1 / len(counts):.2%}"
-        if len(counts) > 1 and (found[1] == found[1][0]).all():
-            alone += f"; every sample is taken for {shorten(_name(model, int(found[1][0])), 40)}"
+        places = predictions(model, x)[1]
+        if len(counts) > 1 and places is not None and (places == places[0]).all():
+            alone += f"; every sample is taken for {shorten(_name(model, int(places[0])), 40)}"
         return f"{text}; {alone}"
-    if "accuracy" in result or found[0].reshape(len(y), -1).shape != y.reshape(len(y), -1).shape:
-        accuracy = f"accuracy {result['accuracy']:.2%}, " if "accuracy" in result else ""
-        return f"{accuracy}{loss} on {len(y)} samples"
-    output, wanted = found[0].astype(np.float64).reshape(y.shape), y.astype(np.float64)
-    error = np.abs(output - wanted).mean()
-    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum()
-    explained = f"R² {1 - ((output - wanted) ** 2).sum() / spread:.4f}, " if spread else ""
-    mean = before.astype(np.float64).mean(axis=0)
+    if "accuracy" in result:
+        return f"accuracy {result['accuracy']:.2%}, {loss} on {len(y)} samples"
+    found = model.evaluate(x, numbered, metrics=["r2", "mae"])
+    mean = before.mean(axis=0, dtype=np.float64)
     return (
-        f"{explained}mean absolute error {error:.4g}, {loss} on {len(y)} samples; "
-        f"the mean alone: mean absolute error {np.abs(wanted - mean).mean():.4g}"
+        f"R² {found['r2']:.4f}, mean absolute error {found['mae']:.4g}, {loss} on {len(y)} samples; "
+        f"the mean alone: mean absolute error {np.abs(y - mean).mean():.4g}"
     )
 
 
 def remarks(data: DataSet, *, standardised: bool) -> list[str]:
     """What was done to a table beyond what its line says, and what is odd about its numbers."""
     notes = list(data.columns.notes) if data.columns else []
-    if not standardised and data.x.ndim == 2 and len(data.x) > 1:
-        spread = data.x.std(axis=0)
-        if spread.max() > SCALE or spread.max() > SCALE * spread[spread > 0].min(initial=np.inf):
-            notes.append("the inputs differ much in scale: --standardise helps")
+    if not standardised and differ_in_scale(data.x):
+        notes.append("the inputs differ much in scale: --standardise helps")
     return notes
 
 
