@@ -108,6 +108,8 @@ def test_no_built_page_asks_another_host(tmp_path: Path) -> None:
     assert "<math" in (site / "guide" / "reading.html").read_text(encoding="utf-8")
     reference = (site / "reference.html").read_text(encoding="utf-8")
     assert [name for name in cr.__all__ if f"<code>{name}</code>" not in reference] == []
+    words = re.sub(r"<[^>]+>", "", reference)
+    assert [name for name in ("fit", "predict", "derive") if f"Model.{name}(" not in words] == []
     # and what would ask is counted
     (site / "asks.html").write_text(
         '<link rel="stylesheet" href="https://a.example/x.css"><link rel="icon" href="//a.example/i.png">'

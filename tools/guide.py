@@ -99,16 +99,23 @@ def entry(name: str) -> str:
     value = getattr(cr, name)
     if not callable(value):
         return f"\n### `{name}`\n\n" + prose(", ".join(f"`{each}`" for each in value))
-    text = f"\n### `{name}`\n\n```python\n{called(name, value)}\n```\n\n" + prose(own_doc(value))
+    head = called(name, value)
+    text = f"\n### `{name}`\n\n" + (f"```python\n{head}\n```\n\n" if head != name else "") + prose(own_doc(value))
     if inspect.isclass(value) and not issubclass(value, Exception):
-        for label, member in vars(value).items():
-            own: Any = member
+        for label, own in members(value).items():
             target = own.fget if isinstance(own, property) else inspect.unwrap(getattr(own, "__func__", own))
             if label.startswith("_") or not inspect.isfunction(target) or not target.__doc__:
                 continue
             head = label if isinstance(own, property) else called(label, target)
             text += f"\n```python\n{name}.{head}\n```\n\n" + prose(inspect.cleandoc(target.__doc__))
     return text
+
+
+def members(kind: type) -> dict[str, Any]:
+    """What a class defines, and what it has from classes that are not public."""
+    ours = (base for base in kind.__mro__ if base.__module__.startswith("chainrule"))
+    bases = [base for base in ours if base is kind or base.__name__ not in cr.__all__]
+    return {label: member for base in reversed(bases) for label, member in vars(base).items()}
 
 
 def own_doc(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import chainrule as cr
 
 def main() -> None:
     assert "site-packages" in cr.__file__, cr.__file__
+    assert version("chainrule") == cr.__version__
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 8))
     y = (x[:, 0] * x[:, 1] > 0).astype(int)
