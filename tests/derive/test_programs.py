@@ -53,6 +53,12 @@ PROGRAMS: dict[str, tuple[dict[str, tuple[int, ...]], Function]] = {
     "y[i<3, j<4] = pad(w, 0)[j, i - j + 4] + pad(w, 0)[i - 3, j]*v[j] + w[1, 1]*v[j]": (
         {"w": (2, 2), "v": (4,)}, lambda a: jnp.broadcast_to(a["w"][1, 1] * a["v"], (3, 4)),
     ),
+    # A factor at both indices of one window, and at none of the other.
+    "y[i<2, j<5] = sum[k<3](sum[l<3](w[j + i, l + k]))": (
+        {"w": (6, 5)}, lambda a: sum((a["w"][:, k + m : k + m + 1] for k in range(3) for m in range(3)), 0)[
+            np.add.outer(range(2), range(5)), 0
+        ],
+    ),
     # log of a read outside w, where the bracket beside it is false.
     "y[i<2, j<3] = pad(w, 1)[i + j - 1]*log(w[i + j]**2)": (
         {"w": (4,)}, lambda a: jnp.insert(a["w"], 0, 1)[DIAGONALS] * jnp.log(a["w"] ** 2)[DIAGONALS],
