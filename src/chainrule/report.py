@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from importlib.metadata import version
 from math import prod
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,6 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule import __version__
 from chainrule.derivation import Language
 from chainrule.nn.losses import Labels
 from chainrule.render import charts
@@ -285,7 +285,7 @@ class Report:
     def again(self, derivation: str) -> Iterable[Block | Drawn]:
         target = native()
         versions = [
-            f"chainrule {__version__}", f"Python {platform.python_version()}", f"NumPy {np.__version__}",
+            f"chainrule {version('chainrule')}", f"Python {platform.python_version()}", f"NumPy {np.__version__}",
             f"{platform.system()} {platform.machine()}",
         ]
         lanes = self.say("report.lanes", versions=", ".join(versions), lanes=str(target.lanes))
