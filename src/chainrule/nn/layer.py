@@ -72,6 +72,9 @@ class Node:
 
         return Add()(self, other)
 
+    def __repr__(self) -> str:
+        return f"<output of {self.layer!r}>"
+
 
 class Input(Node):
     """The input of a model: the shape of one sample, Input(64) or Input(1, 28, 28)."""
@@ -90,6 +93,10 @@ class Input(Node):
         super().__init__(None, ())
         self.shape: Shape = (SAMPLES, *shape)
         self.dtype: Literal["real", "integer"] = dtype
+
+    def __repr__(self) -> str:
+        kind = "" if self.dtype == "real" else ", dtype='integer'"
+        return f"Input({', '.join(map(str, self.shape[1:]))}{kind})"
 
 
 class Layer:
@@ -282,7 +289,7 @@ def _instantiate(
 def _lines(layer: Layer, text: str, own: Sequence[str], inputs: Sequence[str]) -> list[Line]:
     """The equations with the values of the options. Raises ModelError where there are none, or where a name has two
     meanings."""
-    written = read(text)
+    written = read(checked_text(text))
     clash(layer.options, written, inputs, own)
     lines = [with_options(line, layer.options) for line in written]
     if not lines:
@@ -332,7 +339,14 @@ def _defined(equations: Sequence[Equation]) -> dict[str, Tensor]:
 
 def _parameter(layer: Layer, name: str, shape: tuple[str | int, ...], fixed: Mapping[str, Extent]) -> Tensor:
     tensor = _resolved(layer, name, shape, fixed)
-    if not all(isinstance(axis, int) for axis in tensor.shape):
+    for axis in tensor.shape:
+        if isinstance(axis, str) and axis != SAMPLES:
+            raise ModelError(
+                f"the parameter {name!r} has an axis of {axis!r} entries, and {axis!r} is not given",
+                fix=f"write {type(layer).__name__}({axis}=8); an __init__ of its own passes it on: "
+                f"super().__init__({axis}={axis})",
+            )
+    if SAMPLES in tensor.shape:
         raise ModelError(f"the parameter {name!r} has an axis of samples", fix="make it random, or an input")
     return tensor
 
