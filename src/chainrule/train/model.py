@@ -301,9 +301,10 @@ class Model(Assembled):
             batch, executor, workers,
             looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
-        task, kept = made.task, dict[Tensor, Array]()
+        task = made.task
         start = rule.start(self.network.training.parameters, self.dtype)
         state.kept = {name: aligned(state.kept.get(name, value), self.dtype) for name, value in start.items()}
+        kept = {t: state.kept[t.name] for t in task.kept if t.name in state.kept}
 
         owners = (self.values.parameters, self.values.states, state.kept)
         places = [(mine, t) for t in task.kept for mine in owners if t.name in mine]
