@@ -55,9 +55,9 @@ PROGRAMS: dict[str, tuple[dict[str, tuple[int, ...]], Function]] = {
     ),
     # A factor at both indices of one window, and at none of the other.
     "y[i<2, j<5] = sum[k<3](sum[l<3](w[j + i, l + k]))": (
-        {"w": (6, 5)}, lambda a: sum((a["w"][:, k + m : k + m + 1] for k in range(3) for m in range(3)), 0)[
-            np.add.outer(range(2), range(5)), 0
-        ],
+        {"w": (6, 5)}, lambda a: jnp.stack(
+            [a["w"][np.add.outer(range(2), range(5)), k + m] for k in range(3) for m in range(3)]
+        ).sum(0),
     ),
     # log of a read outside w, where the bracket beside it is false.
     "y[i<2, j<3] = pad(w, 1)[i + j - 1]*log(w[i + j]**2)": (
