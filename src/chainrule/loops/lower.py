@@ -269,7 +269,9 @@ class Lowering(Nests):
         node = nodes[0]
         picks, _, _ = self.sort(flat_factors(node.body), node.indices)
         looped = [i for i in node.indices if i not in picks]
-        lanes = self.reduction_lane(node.body, looped) if self.split or not node.free else None
+        # Where a sum around this one has its terms in the lanes, those are taken.
+        alone = self.split and not any(self.vector(node, env) for env in envs)
+        lanes = self.reduction_lane(node.body, looped) if alone or not node.free else None
         for each in nodes:
             self.outside(each, envs)
         vector = lanes is not None or self.vector(node, envs[0])
