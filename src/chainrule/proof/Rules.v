@@ -301,7 +301,7 @@ Proof. ring. Qed.
 
 (* --- How a step is closed: both lines are walked together to where they differ ---------------------------------- *)
 
-Opaque sum inside read at_id.
+Opaque sum read.
 Ltac duals := cbv beta; cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dmax2 dlogsumexp dlogsumexp2].
 Ltac arith := unfold inside in *; Z.to_euclidean_division_equations; lia.
 Ltac zeros :=
@@ -324,24 +324,41 @@ Ltac same leaf :=
     | |- _ * _ = _ * _ => apply (f_equal2 mul); same leaf
     end
   | leaf ].
-Ltac subscripts := solve [f_equal; subscripts | arith].
-Ltac argument := match goal with |- ?f _ = ?f _ => f_equal; same ltac:(first [ring | argument]) end.
+Ltac subscripts := match goal with |- _ + _ = _ => fail 1 | |- _ * _ = _ => fail 1 | |- sum _ _ = _ => fail 1 | |- _ => solve [f_equal; arith] end.
+Ltac argument := match goal with |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); same ltac:(first [ring | argument]) end.
 Ltac tidy := first [ring | subscripts | argument | progress zeros; ring | decide_brackets; ring | cases; decide_brackets; ring].
+Ltac absent :=
+  repeat (apply sum_vanish; intros; cbv beta);
+  match goal with |- context [bracket ?b] => rewrite (false_zero b) by arith; ring end.
+Ltac vanishing :=
+  repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; absent) end;
+  first [ring | decide_brackets; ring].
+Ltac digits :=
+  rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq; lia.
 Ltac pull := repeat first [rewrite mul_sum | rewrite sum_mul | rewrite distribute_left | rewrite distribute_right | rewrite sum_add].
 (* What `distribute` makes of a line: a sum of terms, each a sum of products; what holds no bracket stays closed. *)
-Ltac split_sum := cbv beta; rewrite ?sum_add; reflexivity.
 Ltac open e := match e with context [Z.eqb] => idtac end.
+Ltac split_sum :=
+  cbv beta;
+  match goal with
+  | |- sum ?n (fun i => add (@?f i) (@?g i)) = _ =>
+      eapply eq_trans; [exact (sum_add n f g) | eapply (f_equal2 add); [split_sum | split_sum]]
+  | |- _ => reflexivity
+  end.
 Ltac push :=
   match goal with
-  | |- (?a + ?b) * _ = _ => open (a + b); rewrite distribute_right; eapply (f_equal2 add); [push | push]
-  | |- sum ?n ?f * _ = _ =>
-      open f; rewrite sum_mul; eapply eq_trans;
-      [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]
-  | |- _ * (?a + ?b) = _ => open (a + b); rewrite distribute_left; eapply (f_equal2 add); [push | push]
-  | |- _ * sum ?n ?f = _ =>
-      open f; rewrite mul_sum; eapply eq_trans;
-      [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]
-  | |- ?a * (?b * ?c) = _ => rewrite (associate_factors a b c); eapply (f_equal2 mul); [push | reflexivity]
+  | |- (?a + ?b) * ?c = _ =>
+      open (a + b); eapply eq_trans; [exact (distribute_right c a b) | eapply (f_equal2 add); [push | push]]
+  | |- sum ?n ?f * ?c = _ =>
+      open f; eapply eq_trans; [exact (sum_mul n c f) |
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
+  | |- ?c * (?a + ?b) = _ =>
+      open (a + b); eapply eq_trans; [exact (distribute_left c a b) | eapply (f_equal2 add); [push | push]]
+  | |- ?c * sum ?n ?f = _ =>
+      open f; eapply eq_trans; [exact (mul_sum n c f) |
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
+  | |- ?a * (?b * ?c) = _ =>
+      eapply eq_trans; [exact (associate_factors a b c) | eapply (f_equal2 mul); [push | reflexivity]]
   | |- _ => reflexivity
   end.
 Ltac expand :=
