@@ -247,6 +247,8 @@ Theorem padded_read b a : bracket b * a = bracket b * read b a zero.
 Proof. destruct b; simpl; ring. Qed.
 Theorem padding_zero b a : bracket b * a = read b a zero.
 Proof. destruct b; simpl; ring. Qed.
+Lemma read_whole b a : (b = false -> a = zero) -> read b a zero = a.
+Proof. destruct b; intros H; [|symmetry; apply H]; reflexivity. Qed.
 
 (* radix: of two digits; more are this one again *)
 Theorem radix_digits h c d c' d' : (0 <= d < h)%Z -> (0 <= d' < h)%Z ->
@@ -303,7 +305,7 @@ Proof. ring. Qed.
 
 Opaque sum read.
 Ltac duals := cbv beta; cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dmax2 dlogsumexp dlogsumexp2].
-Ltac arith := unfold inside in *; Z.to_euclidean_division_equations; lia.
+Ltac arith := unfold inside in *; lia.
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
 Ltac decide_brackets :=
@@ -326,16 +328,25 @@ Ltac same leaf :=
   | leaf ].
 Ltac subscripts := match goal with |- _ + _ = _ => fail 1 | |- _ * _ = _ => fail 1 | |- sum _ _ = _ => fail 1 | |- _ => solve [f_equal; arith] end.
 Ltac argument := match goal with |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); same ltac:(first [ring | argument]) end.
-Ltac tidy := first [ring | subscripts | argument | progress zeros; ring | decide_brackets; ring | cases; decide_brackets; ring].
+Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
+Ltac tidy := first [reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | argument | progress zeros; ring | decide_brackets; ring | cases; decide_brackets; ring].
 Ltac absent :=
   repeat (apply sum_vanish; intros; cbv beta);
-  match goal with |- context [bracket ?b] => rewrite (false_zero b) by arith; ring end.
+  match goal with |- context [bracket ?b] =>
+    rewrite (false_zero b) by (unfold inside in *; Z.to_euclidean_division_equations; lia); ring end.
 Ltac vanishing :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; absent) end;
   first [ring | decide_brackets; ring].
 Ltac digits :=
-  rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq; lia.
-Ltac pull := repeat first [rewrite mul_sum | rewrite sum_mul | rewrite distribute_left | rewrite distribute_right | rewrite sum_add].
+  rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq;
+  split; intros; lia.
+Ltac lift :=
+  match goal with
+  | |- _ * sum ?n _ = sum ?n _ =>
+      rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; lift
+  | |- _ => same tidy
+  end.
+Ltac alone := repeat rewrite single_term; same tidy.
 (* What `distribute` makes of a line: a sum of terms, each a sum of products; what holds no bracket stays closed. *)
 Ltac open e := match e with context [Z.eqb] => idtac end.
 Ltac split_sum :=

@@ -1,0 +1,211 @@
+"""What is proved of a derivation: claims, each that the first of some lines is the last; and their extents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+
+from chainrule.derive import Derivation, Lemma
+from chainrule.derive.compose import Composite, composites
+from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, terms_of
+from chainrule.derive.scene import of_composite, of_lemma
+from chainrule.derive.subject import Subject
+from chainrule.ir.expr import LOSS, Component, Delta, Expr, Guard, Reduce, Tensor
+from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import nodes, substitute
+from chainrule.verify.plan import every_lemma
+
+
+@dataclass(frozen=True)
+class Row:
+    """before = after by a rule; `split` is what the rows before it have in place of an index."""
+
+    rule: str
+    before: Expr
+    after: Expr
+    split: tuple[Index, Affine] | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That the first line of these rows is the last, given `facts`. Derivatives are by `wrt`, of the loss through
+    `equation`, whose error signal is `signal`, a component or a number."""
+
+    what: Subject
+    rows: tuple[Row, ...]
+    facts: tuple[Equation, ...]
+    wrt: Component | None = None
+    equation: Equation | None = None
+    signal: Component | None = None
+    constant: Expr | None = None
+
+
+def of_piece(lemma: Lemma, number: int, what: Subject) -> Claim:
+    """The lines that lead to one piece of a lemma's gradient."""
+    one = replace(lemma, pieces=lemma.pieces[number : number + 1])
+    scene = of_lemma(one, {}, what, forms=False)
+    pairs = zip(scene.lines, one.all_steps, strict=True)
+    rows = tuple(Row(s.rule, line.before, line.after, s.split) for line, s in pairs)
+    signal, equation = None, scene.definitions[LOSS.name]
+    if lemma.equation.tensor != LOSS:
+        signal = Component(lemma.error_signal, lemma.equation.target.subscripts)
+        equation = next(e for name, e in scene.definitions.items() if name != LOSS.name)
+    facts = tuple(e for e in scene.equations if e.tensor != LOSS)
+    return Claim(what, rows, facts, lemma.wrt, equation, signal, lemma.signal)
+
+
+def of_map(composite: Composite, what: Subject) -> Claim:
+    """The lines of a composite after its inner lemma's result, given that of the outer one."""
+    scene = of_composite(composite, {}, what, forms=False)
+    rows = tuple(Row(s.rule, s.before, s.after) for s in composite.steps[1:])
+    return Claim(what, rows, tuple(e for e in scene.equations if e.tensor != LOSS))
+
+
+def claims(derivation: Derivation) -> Iterator[Claim]:
+    """Every lemma, piece by piece, for the batch and for one sample; and every composite."""
+    for what, lemma in every_lemma(derivation):
+        for number in range(len(lemma.pieces)):
+            yield of_piece(lemma, number, what)
+    for number, repeated in enumerate(composites(derivation), 1):
+        for composite, one in ((repeated.composite, False), (repeated.sample, True)):
+            if composite is not None:
+                yield of_map(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
+
+
+def aligned(claim: Claim) -> tuple[tuple[Row, ...], tuple[Affine, ...]]:
+    """The rows with every later split put in, so that all speak of the same component of the gradient, and which."""
+    later: dict[Index, Affine] = {}
+    found: list[Row] = []
+    for row in reversed(claim.rows):
+        after = substitute(row.after, later)
+        if row.split is not None:
+            later = {**later, row.split[0]: row.split[1].substitute(later)}
+        found.append(Row(row.rule, substitute(row.before, later), after, row.split))
+    target = tuple(s.substitute(later) for s in claim.wrt.subscripts) if claim.wrt is not None else ()
+    return tuple(found[::-1]), target
+
+
+Cleared = tuple[tuple[Term, tuple[Move, ...]], ...]
+
+
+def cleared(row: Row, spatial: Set[str]) -> Cleared:
+    """For each term of the line before a rule that clears brackets, how it clears them one by one."""
+    once: dict[str, Callable[[Term], Move | None]] = {
+        "bracket": bracket_once,
+        "solve": lambda term: solve_once(term, spatial),
+        "residues": lambda term: residue_once(term, spatial),
+    }
+    if row.rule not in once:
+        return ()
+    return tuple((term, tuple(moves(term, once[row.rule]))) for term in terms_of(row.before))
+
+
+# Extents.
+
+LEVELS = range(3)
+"""How many extents stay numbers: those that a stride or a radix counts by; all that stand in a window; all."""
+
+
+class Extents:
+    """Which extents of a claim are one: the axes and indices that a line runs over together, or at the same subscript.
+    `literal` are those that stay numbers; every other is a variable."""
+
+    def __init__(
+        self, rows: Sequence[Row], equations: Iterable[Equation], found: Sequence[Cleared], level: int
+    ) -> None:
+        self._parent: dict[object, object] = {}
+        self.values: dict[object, Extent] = {}
+        numbers: set[object] = set()
+        roots = [side for row in rows for side in (row.before, row.after)]
+        roots += [side for e in equations for side in (e.target, e.value)]
+        roots += [move.term.expr for each in found for _, some in each for move in some if move.term is not None]
+        for root in roots:
+            self._see(root)
+            for a in _affines(root):
+                most = max((abs(c) for _, c in a.terms), default=0)
+                numbers |= {i for i, c in a.terms if abs(c) < most or (level == 1 and a.plain is None)}
+        for row, each in zip(rows, found, strict=True):
+            for move in (move for _, some in each for move in some):
+                if move.index is None or move.at is None:
+                    numbers |= {*move.delta.free}
+                elif row.rule == "solve":
+                    self._join(("place", move.at, move.index.extent), move.index, move.index.extent)
+                elif row.rule == "residues":
+                    numbers |= {move.index, *move.at.indices}
+        if any(row.rule == "single" for row in rows):
+            numbers |= {i for i in self.values if isinstance(i, Index) and i.extent == 1}
+        if level == 2:
+            numbers |= set(self.values)
+        self.literal = {self._find(n, self.values[n]) for n in numbers if n in self.values}
+
+    def _find(self, node: object, extent: Extent) -> object:
+        node = ("name", extent) if isinstance(extent, str) else node
+        self.values.setdefault(node, extent)
+        self._parent.setdefault(node, node)
+        while self._parent[node] != node:
+            node = self._parent[node]
+        return node
+
+    def _join(self, a: object, b: object, extent: Extent) -> None:
+        one, other = self._find(a, extent), self._find(b, extent)
+        if one != other:
+            self._parent[other] = one
+
+    def _see(self, root: Expr) -> None:
+        for node in nodes(root):
+            match node:
+                case Component(tensor=tensor, subscripts=subscripts):
+                    for k, (s, e) in enumerate(zip(subscripts, tensor.shape, strict=True)):
+                        self._join((tensor, k), ("place", s, e), e)
+                        if s.plain is not None and s.plain.extent == e:
+                            self._join(s.plain, (tensor, k), e)
+                case Delta(left=left, right=Affine() as right):
+                    difference = left - right
+                    if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
+                        (a, _), (b, _) = difference.terms
+                        if a.extent == b.extent:
+                            self._join(a, b, a.extent)
+                case Reduce(indices=indices):
+                    for i in indices:
+                        self.index(i)
+                case _:
+                    pass
+
+    def index(self, i: Index) -> object:
+        return self._find(i, i.extent)
+
+    def axis(self, tensor: Tensor, k: int) -> object:
+        return self._find((tensor, k), tensor.shape[k])
+
+    def place(self, s: Affine, extent: Extent) -> object:
+        """Of the range that a subscript is compared with."""
+        return self._find(("place", s, extent), extent)
+
+    def name(self, root: object) -> str:
+        """What a variable for it may be called."""
+        if isinstance(extent := self.values[root], str):
+            return extent
+        one = next((n for n in self.values if isinstance(n, Index) and self.index(n) == root), None)
+        return "E" if one is None else f"E_{one.name}"
+
+    @property
+    def numbers(self) -> tuple[tuple[str, int], ...]:
+        """The indices whose extents stay numbers."""
+        found = ((n.name, n.extent) for n in self.values if isinstance(n, Index) and self.index(n) in self.literal)
+        return tuple(dict.fromkeys((name, extent) for name, extent in found if isinstance(extent, int)))
+
+
+def _affines(root: Expr) -> Iterator[Affine]:
+    for node in nodes(root):
+        match node:
+            case Component(subscripts=subscripts):
+                yield from subscripts
+            case Delta(left=left, right=right):
+                yield left
+                if isinstance(right, Affine):
+                    yield right
+            case Guard(subscript=subscript):
+                yield subscript
+            case _:
+                pass
