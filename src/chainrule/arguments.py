@@ -63,6 +63,7 @@ DERIVE_EXAMPLES = """examples:
 VERIFY_EXAMPLES = """examples:
   chainrule verify mlp
   chainrule verify digits.safetensors -o certificate.json
+  chainrule verify mlp --prove --keep proof.v
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 DATA = (
@@ -316,4 +317,8 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
     verify.add_argument("--seed", type=_seed, default=0, help="of the random points, default %(default)s")
     verify.add_argument("--full", action="store_true", help="one row for each line, not for each lemma")
     verify.add_argument("--floats", action="store_true", help="measure the error in float32 and float64 too")
+    verify.add_argument(
+        "--prove", action="store_true", help="have Coq prove every line of every lemma for all values (apt install coq)"
+    )
+    verify.add_argument("--keep", type=Path, metavar="FILE.v", help="prove, and write what Coq accepted")
     verify.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the certificate as JSON")

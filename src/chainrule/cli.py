@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from chainrule.train.files import DataSet
     from chainrule.train.history import History
     from chainrule.train.model import Model
-    from chainrule.verify.certificate import Certificate
 
 _SUFFIXES = {
     ".txt": "text", ".md": "markdown", ".markdown": "markdown", ".tex": "latex", ".html": "html", ".htm": "html",
@@ -284,7 +283,7 @@ def _derive(options: argparse.Namespace) -> int:
         derivation, certificate = model.derive(), model.verify() if options.verify else None
     else:
         derivation = _derivation(options.what, options.wrt)
-        certificate = _certified(derivation) if options.verify else None
+        certificate = derivation.verify() if options.verify else None
     choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
     choices |= {"example": _example(options.example), "exercise": options.exercise}
     if format_ == "pdf":
@@ -319,23 +318,17 @@ def _example(texts: Sequence[str]) -> dict[str, Any]:
     return numbers
 
 
-def _certified(derivation: Derivation) -> Certificate:
-    from chainrule.verify.certificate import certify
-
-    return certify(derivation)
-
-
 def _verify(options: argparse.Namespace) -> int:
-    from chainrule.verify.certificate import certify
-
     path: Path | None = options.output
-    if path is not None:
-        _writable(path)
+    for file in (path, options.keep):
+        if file is not None:
+            _writable(file)
     choices = {"samples": options.samples, "seed": options.seed, "floats": options.floats}
+    choices |= {"prove": options.prove, "keep": options.keep}
     if model := _derived_model(options.what, options.wrt):
         certificate = model.verify(**choices)
     else:
-        certificate = certify(_derivation(options.what, options.wrt), **choices)
+        certificate = _derivation(options.what, options.wrt).verify(**choices)
     _put(certificate.to_text(full=options.full))
     if path is not None:
         _write(path, certificate.to_json() + "\n")

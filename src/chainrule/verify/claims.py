@@ -29,10 +29,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """That the first line of these rows is the last, given `facts`. Derivatives are by `wrt`, of the loss through
-    `equation`, whose error signal is `signal`, a component or a number."""
+    """That the first line of these rows is the last, given `facts`; `places` are theirs among all lines of the subject.
+    Derivatives are by `wrt`, of the loss through `equation`, whose error signal is `signal`, and that a `constant`."""
 
     what: Subject
+    places: tuple[int, ...]
     rows: tuple[Row, ...]
     facts: tuple[Equation, ...]
     wrt: Component | None = None
@@ -52,14 +53,16 @@ def of_piece(lemma: Lemma, number: int, what: Subject) -> Claim:
         signal = Component(lemma.error_signal, lemma.equation.target.subscripts)
         equation = next(e for name, e in scene.definitions.items() if name != LOSS.name)
     facts = tuple(e for e in scene.equations if e.tensor != LOSS)
-    return Claim(what, rows, facts, lemma.wrt, equation, signal, lemma.signal)
+    common, before = len(lemma.steps), sum(len(piece.steps) for piece in lemma.pieces[:number])
+    places = (*range(common), *range(common + before, before + len(rows)))
+    return Claim(what, places, rows, facts, lemma.wrt, equation, signal, lemma.signal)
 
 
 def of_map(composite: Composite, what: Subject) -> Claim:
     """The lines of a composite after its inner lemma's result, given that of the outer one."""
     scene = of_composite(composite, {}, what, forms=False)
     rows = tuple(Row(s.rule, s.before, s.after) for s in composite.steps[1:])
-    return Claim(what, rows, tuple(e for e in scene.equations if e.tensor != LOSS))
+    return Claim(what, tuple(range(1, 1 + len(rows))), rows, tuple(e for e in scene.equations if e.tensor != LOSS))
 
 
 def claims(derivation: Derivation) -> Iterator[Claim]:

@@ -26,12 +26,12 @@ SECONDS = 20  # for one step; a tactic that runs on counts as one that fails
 
 @dataclass(frozen=True)
 class Proved:
-    """The lines `first` to `last` of a subject as one theorem, and what it stands on: (kind, name), where a kind is
-    law, power, ties, definition or signal. `numbers` are the indices whose extents stay numbers. With a `reason` it is
-    not proved."""
+    """The lines at these places of a subject as one theorem, and what it stands on: (kind, name), where a kind is law,
+    power, ties, definition or signal. `numbers` are the indices whose extents stay numbers, no more than strides and
+    radices count by at `level` 0. With a `reason` it is not proved."""
 
     what: Subject
-    lines: int
+    places: tuple[int, ...]
     assumed: tuple[tuple[str, str], ...] = ()
     numbers: tuple[tuple[str, int], ...] = ()
     level: int = 0
@@ -50,6 +50,12 @@ class Proof:
     @property
     def proved(self) -> tuple[Proved, ...]:
         return tuple(t for t in self.theorems if not t.reason)
+
+    @property
+    def lines(self) -> frozenset[tuple[Subject, int]]:
+        """Every line that is proved in all theorems that it stands in, by its place."""
+        refused = {(t.what, place) for t in self.theorems if t.reason for place in t.places}
+        return frozenset((t.what, place) for t in self.proved for place in t.places) - refused
 
 
 def coqc() -> str | None:
@@ -91,7 +97,7 @@ def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...
         if level[n] in LEVELS:
             _make(made, refused, n, every[n], level[n])
         else:
-            refused[n] = Proved(every[n].what, len(every[n].rows), reason=f"Coq does not close the step {rule}")
+            refused[n] = Proved(every[n].what, every[n].places, reason=f"Coq does not close the step {rule}")
 
 
 def _make(
@@ -101,17 +107,17 @@ def _make(
         theorem = Theorem(claim, f"claim_{n}", level)
         text = theorem.section()
     except UnprintableError as error:
-        refused[n] = Proved(claim.what, len(claim.rows), reason=str(error))
+        refused[n] = Proved(claim.what, claim.places, reason=str(error))
         return
     made[n] = (
-        text, Proved(claim.what, len(claim.rows), tuple(theorem.assumed), theorem.extents.numbers, level)
+        text, Proved(claim.what, claim.places, tuple(theorem.assumed), theorem.extents.numbers, level)
     )
 
 
 def document(sections: Sequence[str]) -> str:
     """A file that is complete in itself: the rules, the sections, and a question for what all of it rests on."""
     names = re.findall(r"^Theorem (claim_\d+) :", "".join(sections), re.MULTILINE)
-    asked = "".join(f"Print Assumptions {name}.\n" for name in names)
+    asked = f"Definition claims := ({', '.join(names)}).\nPrint Assumptions claims.\n" if names else ""
     return f"{rules()[0]}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
 
 
