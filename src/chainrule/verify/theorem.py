@@ -26,10 +26,10 @@ class Theorem(Lines):
         for row, above in zip(rows, lines, strict=False):
             if self.line(row.before) != above:
                 raise UnprintableError(f"the line before {row.rule} is not the one above it")
-        proofs = [self._proof(row, found) for row, found in zip(rows, self.cleared, strict=True)]
+        proofs = [self.proof(row, found) for row, found in zip(rows, self.cleared, strict=True)]
         given = self._moved() + self._gradient() + self._known() + self._ranges()
         steps = [
-            f"Lemma {name}_{n} : (* {row.rule} *)\n  {lines[n - 1]}\n  = {lines[n]}.\nProof. {proofs[n - 1]} Qed."
+            f"Lemma {name}_{n} : (* {row.rule} *)\n  {lines[n - 1]}\n  = {lines[n]}.\nProof. {proofs[n - 1]}. Qed."
             for n, row in enumerate(rows, 1)
         ]
         whole = f"{name}_1"
@@ -40,32 +40,32 @@ class Theorem(Lines):
             f"Theorem {name} :\n  {lines[0]}\n  = {lines[-1]}.\nProof. exact {whole}. Qed.", f"End {name}_section.", "",
         ))
 
-    # Proofs.
+    # Proofs: one tactic for each step.
 
-    def _proof(self, row: Row, found: Cleared) -> str:
+    def proof(self, row: Row, found: Cleared) -> str:
         match row.rule:
             case "chain":
-                return "apply gradient_of_loss; intros; reflexivity."
+                return "apply gradient_of_loss; intros; reflexivity"
             case "error_signal":
-                return "reflexivity." if self.claim.constant is None else "same ltac:(first [apply signal | known])."
+                return "reflexivity" if self.claim.constant is None else "same ltac:(first [apply signal | known])"
             case "definition":
-                return f"unfold {self.y}; reflexivity."
+                return f"unfold {self.y}; reflexivity"
             case "bracket" | "solve" | "residues":
                 return self._clearing(row, found)
             case "distribute":
-                return "first [spread | same tidy]."
+                return "first [spread | same tidy]"
             case "radix":
                 return self._digits(row)
             case "take_out":
-                return "same ltac:(first [symmetry; lift | tidy])."
+                return "same ltac:(first [symmetry; lift | tidy])"
             case "single":
-                return "same alone."
+                return "same alone"
             case "law" | "reuse" | "cite":
-                return "same ltac:(first [known | tidy])."
+                return "same ltac:(first [known | tidy])"
             case rule if rule.startswith("derivative."):
-                return f"unfold {self.x}; duals; same ltac:(first [tidy | known])."
+                return f"unfold {self.x}; duals; same ltac:(first [tidy | known])"
             case _:
-                return "same tidy."
+                return "same tidy"
 
     def _under(self, indices: Iterable[Index], theorem: str) -> str:
         return "".join(f"apply {theorem}; intros {self.index(i)} ?; cbv beta; " for i in indices)
@@ -73,32 +73,32 @@ class Theorem(Lines):
     def _clearing(self, row: Row, found: Cleared) -> str:
         """One bracket after the other, each in its term of the line."""
         terms: list[Expr | None] = [term.expr for term, _ in found]
-        text, current = "", row.before
+        text, current, depth = "", row.before, 0
         for n, (term, some) in enumerate(found):
             for move in some:
                 alive = sum(t is not None for t in terms)
                 place = sum(t is not None for t in terms[:n])
                 terms[n] = None if move.term is None else move.term.expr
                 after = add(t for t in terms if t is not None)
-                if move.term is None:
-                    text += f"transitivity {self.line(after)}. {{ vanishing. }} "
-                elif after is not current:
+                if after is not current:
                     path = "apply (f_equal2 add); [ | reflexivity]; " * (alive - 1 - place)
                     path += "apply (f_equal2 add); [reflexivity | ]; " if place else ""
-                    text += f"transitivity {self.line(after)}. {{ {path}{self._cleared(row.rule, term, move)} }} "
+                    tactic = "vanishing" if move.term is None else path + self._cleared(row.rule, term, move)
+                    text += f"transitivity {self.line(after)}; [{tactic} | "
+                    depth += 1
                 term, current = move.term or term, after
-        return text + "same tidy."
+        return f"{text}same tidy{']' * depth}"
 
     def _cleared(self, rule: str, term: Term, move: Move) -> str:
         if move.index is None or move.at is None:
-            return self._under(term.indices, "sum_ext") + "same tidy."
+            return self._under(term.indices, "sum_ext") + "same tidy"
         k = term.indices.index(move.index)
         outer, inner = term.indices[:k], term.indices[k + 1 :]
         if rule == "residues":
             ((p, m),) = move.at.terms
             return self._under(outer, "sum_ext") + (
                 f"apply (residue_class _ {m} {move.at.offset} _ {self.extent(p)}); "
-                "[lia | lia | lia | intros; cbv beta; absent | intros; cbv beta; same tidy]."
+                "[lia | lia | lia | intros; cbv beta; absent | intros; cbv beta; same tidy]"
             )
         i, size, at = self.index(move.index), self.extent(move.index), self.affine(move.at)
         others = multiply(f for f in term.factors if f is not move.delta)
@@ -107,12 +107,12 @@ class Theorem(Lines):
         if rule == "bracket":
             return descend + (
                 f"apply (clear_bracket {shape}); "
-                "[arith | intros; arith | arith | intros; cbv beta; ring | cbv beta; same tidy]."
+                "[arith | intros; arith | arith | intros; cbv beta; ring | cbv beta; same tidy]"
             )
         left = self.line(substitute(others, {move.index: move.at}))
         return descend + (
             f"eapply eq_trans; [apply (solve_bracket {shape} {left}); "
-            "[intros; arith | arith | intros; cbv beta; ring | cbv beta; same tidy] | same tidy]."
+            "[intros; arith | arith | intros; cbv beta; ring | cbv beta; same tidy] | same tidy]"
         )
 
     def _digits(self, row: Row) -> str:
@@ -128,7 +128,7 @@ class Theorem(Lines):
         whole = proofs[0]
         for proof in proofs[1:]:
             whole = f"apply (f_equal2 add); [{whole} | {proof}]"
-        return f"{whole}."
+        return whole
 
     # What is given.
 
@@ -183,11 +183,10 @@ class Theorem(Lines):
 
     def _known(self) -> list[str]:
         """Equations whose values are reused, and the laws of functions; and a tactic that rewrites with them."""
-        read = {t for row in self.rows for side in (row.before, row.after) for t in side.tensors}
         hypotheses: list[str] = []
         rewrites: list[str] = []
         for fact in self.claim.facts:
-            if fact.tensor in read:
+            if fact.tensor in self.tensors:
                 self.assumed["definition", fact.tensor.name] = None
                 name = self.named(("definition", fact), f"def_{fact.tensor.name}")
                 indices = fact.target.free
