@@ -58,6 +58,14 @@ Hypothesis power_one : forall a, power 1 a = a.
 Definition dpower (r s : Q) (a : dual) : dual := (power r (fst a), (num r * power s (fst a) * snd a)%K).
 Variables (exp : K -> K) (max logsumexp : Z -> (Z -> K) -> K) (argmax : Z -> (Z -> K) -> Z).
 Variables (max2 logsumexp2 : Z -> Z -> (Z -> Z -> K) -> K) (argmax2 : Z -> Z -> (Z -> Z -> K) -> Z).
+Definition same1 (f g : Z -> K) n := forall i, (0 <= i < n)%Z -> f i = g i.
+Definition same2 (f g : Z -> Z -> K) n m := forall i j, (0 <= i < n)%Z -> (0 <= j < m)%Z -> f i j = g i j.
+Hypothesis max_ext : forall n f g, same1 f g n -> max n f = max n g.
+Hypothesis argmax_ext : forall n f g, same1 f g n -> argmax n f = argmax n g.
+Hypothesis logsumexp_ext : forall n f g, same1 f g n -> logsumexp n f = logsumexp n g.
+Hypothesis max2_ext : forall n m f g, same2 f g n m -> max2 n m f = max2 n m g.
+Hypothesis argmax2_ext : forall n m f g, same2 f g n m -> argmax2 n m f = argmax2 n m g.
+Hypothesis logsumexp2_ext : forall n m f g, same2 f g n m -> logsumexp2 n m f = logsumexp2 n m g.
 Definition dmax n (f : Z -> dual) : dual :=
   let a i := fst (f i) in (max n a, sum n (fun i => bracket (at_id i (argmax n a)) * snd (f i))%K).
 Definition dmax2 n m (f : Z -> Z -> dual) : dual :=
@@ -320,16 +328,28 @@ Ltac same leaf :=
   first
   [ reflexivity
   | match goal with
+    | |- max ?n _ = max ?n _ => apply max_ext; intros ? ?; cbv beta; same leaf
+    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; intros ? ?; cbv beta; same leaf
+    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; intros ? ?; cbv beta; same leaf
+    | |- max2 ?n ?m _ = max2 ?n ?m _ => apply max2_ext; intros ? ? ? ?; cbv beta; same leaf
+    | |- argmax2 ?n ?m _ = argmax2 ?n ?m _ => apply argmax2_ext; intros ? ? ? ?; cbv beta; same leaf
+    | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; cbv beta; same leaf
+    | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); same leaf
+    | |- bracket _ = bracket _ => apply (f_equal bracket); arith
     | |- sum ?n _ = sum ?n _ =>
         apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; same leaf
+    | |- read _ _ _ = read _ _ _ => apply f_equal3; [arith | same leaf | reflexivity]
     | |- _ + _ = _ + _ => apply (f_equal2 add); same leaf
     | |- _ * _ = _ * _ => apply (f_equal2 mul); same leaf
     end
   | leaf ].
 Ltac subscripts := match goal with |- _ + _ = _ => fail 1 | |- _ * _ = _ => fail 1 | |- sum _ _ = _ => fail 1 | |- _ => solve [f_equal; arith] end.
-Ltac argument := match goal with |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); same ltac:(first [ring | argument]) end.
+Ltac argument := match goal with |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); same ltac:(first [ring | subscripts | argument]) end.
 Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
-Ltac tidy := first [reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | argument | progress zeros; ring | decide_brackets; ring | cases; decide_brackets; ring].
+Ltac deep :=
+  same ltac:(first [cases; decide_brackets; ring |
+    match goal with |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); deep end]).
+Ltac tidy := first [reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | argument | progress zeros; ring | decide_brackets; ring | cases; first [decide_brackets; ring | deep]].
 Ltac absent :=
   repeat (apply sum_vanish; intros; cbv beta);
   match goal with |- context [bracket ?b] =>

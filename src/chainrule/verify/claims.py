@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from chainrule.derive import Derivation, Lemma
 from chainrule.derive.compose import Composite, composites
-from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, terms_of
+from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, spatial_of, terms_of
 from chainrule.derive.scene import of_composite, of_lemma
 from chainrule.derive.subject import Subject
 from chainrule.ir.expr import LOSS, Component, Delta, Expr, Guard, Reduce, Tensor
@@ -40,6 +40,10 @@ class Claim:
     equation: Equation | None = None
     signal: Component | None = None
     constant: Expr | None = None
+
+    @property
+    def equations(self) -> tuple[Equation, ...]:
+        return self.facts if self.equation is None else (*self.facts, self.equation)
 
 
 def of_piece(lemma: Lemma, number: int, what: Subject) -> Claim:
@@ -76,24 +80,37 @@ def claims(derivation: Derivation) -> Iterator[Claim]:
                 yield of_map(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
 
 
-def aligned(claim: Claim) -> tuple[tuple[Row, ...], tuple[Affine, ...]]:
-    """The rows with every later split put in, so that all speak of the same component of the gradient, and which."""
+Cleared = tuple[tuple[Term, tuple[Move, ...]], ...]
+"""For each term of the line before a rule that clears brackets, how it clears them one by one."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The rows of a claim with every later split put in, so that all speak of one component of the gradient, the
+    `target`; and how brackets are cleared in each."""
+
+    rows: tuple[Row, ...]
+    cleared: tuple[Cleared, ...]
+    target: tuple[Affine, ...]
+
+
+def aligned(claim: Claim) -> Aligned:
+    spatial = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
     later: dict[Index, Affine] = {}
-    found: list[Row] = []
+    rows: list[Row] = []
+    found: list[Cleared] = []
     for row in reversed(claim.rows):
         after = substitute(row.after, later)
         if row.split is not None:
             later = {**later, row.split[0]: row.split[1].substitute(later)}
-        found.append(Row(row.rule, substitute(row.before, later), after, row.split))
+        rows.append(Row(row.rule, substitute(row.before, later), after, row.split))
+        clearing = _cleared(row, spatial)
+        found.append(tuple((t.substitute(later), tuple(_seen(m, later) for m in some)) for t, some in clearing))
     target = tuple(s.substitute(later) for s in claim.wrt.subscripts) if claim.wrt is not None else ()
-    return tuple(found[::-1]), target
+    return Aligned(tuple(rows[::-1]), tuple(found[::-1]), target)
 
 
-Cleared = tuple[tuple[Term, tuple[Move, ...]], ...]
-
-
-def cleared(row: Row, spatial: Set[str]) -> Cleared:
-    """For each term of the line before a rule that clears brackets, how it clears them one by one."""
+def _cleared(row: Row, spatial: Set[str]) -> Cleared:
     once: dict[str, Callable[[Term], Move | None]] = {
         "bracket": bracket_once,
         "solve": lambda term: solve_once(term, spatial),
@@ -104,31 +121,42 @@ def cleared(row: Row, spatial: Set[str]) -> Cleared:
     return tuple((term, tuple(moves(term, once[row.rule]))) for term in terms_of(row.before))
 
 
+def _seen(move: Move, later: Mapping[Index, Affine]) -> Move:
+    delta = substitute(move.delta, later)
+    assert isinstance(delta, Delta)
+    term = None if move.term is None else move.term.substitute(later)
+    return Move(delta, term, move.index, None if move.at is None else move.at.substitute(later))
+
+
 # Extents.
 
-LEVELS = range(3)
-"""How many extents stay numbers: those that a stride or a radix counts by; all that stand in a window; all."""
+LEVELS = range(4)
+"""At the first two those extents stay numbers that a stride or a radix counts by, and at the second the extents that a
+window ties, H = 2·I + 1, are tied as they are in the layer; at the third all that stand in a window are numbers, at the
+last all."""
 
 
 class Extents:
     """Which extents of a claim are one: the axes and indices that a line runs over together, or at the same subscript.
     `literal` are those that stay numbers; every other is a variable."""
 
-    def __init__(
-        self, rows: Sequence[Row], equations: Iterable[Equation], found: Sequence[Cleared], level: int
-    ) -> None:
+    def __init__(self, claim: Claim, lines: Aligned, level: int) -> None:
         self._parent: dict[object, object] = {}
         self.values: dict[object, Extent] = {}
         numbers: set[object] = set()
-        roots = [side for row in rows for side in (row.before, row.after)]
-        roots += [side for e in equations for side in (e.target, e.value)]
-        roots += [move.term.expr for each in found for _, some in each for move in some if move.term is not None]
-        for root in roots:
+        outer = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
+        roots = [side for row in lines.rows for side in (row.before, row.after)]
+        roots += [side for e in claim.equations for side in (e.target, e.value)]
+        roots += [m.term.expr for each in lines.cleared for _, some in each for m in some if m.term is not None]
+        for root in [*roots, *((claim.wrt,) if claim.wrt is not None else ())]:
             self._see(root)
             for a in _affines(root):
                 most = max((abs(c) for _, c in a.terms), default=0)
-                numbers |= {i for i, c in a.terms if abs(c) < most or (level == 1 and a.plain is None)}
-        for row, each in zip(rows, found, strict=True):
+                among = max((abs(c) for i, c in a.terms if i.name in outer), default=0)
+                for i, c in a.terms:
+                    if abs(c) < (among if i.name in outer else most) or (level == 2 and a.plain is None):
+                        numbers.add(i)
+        for row, each in zip(lines.rows, lines.cleared, strict=True):
             for move in (move for _, some in each for move in some):
                 if move.index is None or move.at is None:
                     numbers |= {*move.delta.free}
@@ -136,9 +164,9 @@ class Extents:
                     self._join(("place", move.at, move.index.extent), move.index, move.index.extent)
                 elif row.rule == "residues":
                     numbers |= {move.index, *move.at.indices}
-        if any(row.rule == "single" for row in rows):
+        if any(row.rule == "single" for row in lines.rows):
             numbers |= {i for i in self.values if isinstance(i, Index) and i.extent == 1}
-        if level == 2:
+        if level == 3:
             numbers |= set(self.values)
         self.literal = {self._find(n, self.values[n]) for n in numbers if n in self.values}
 
@@ -163,15 +191,21 @@ class Extents:
                         self._join((tensor, k), ("place", s, e), e)
                         if s.plain is not None and s.plain.extent == e:
                             self._join(s.plain, (tensor, k), e)
+                case Guard(subscript=s, extent=e):
+                    self._find(("place", s, e), e)
+                    if s.plain is not None and s.plain.extent == e:
+                        self._join(s.plain, ("place", s, e), e)
                 case Delta(left=left, right=Affine() as right):
                     difference = left - right
                     if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
                         (a, _), (b, _) = difference.terms
                         if a.extent == b.extent:
                             self._join(a, b, a.extent)
-                case Reduce(indices=indices):
-                    for i in indices:
+                case Reduce(kind=kind, indices=indices):
+                    for n, i in enumerate(indices):
                         self.index(i)
+                        if kind != "sum":  # a maximum, its position, and what a rule writes anew are over one window
+                            self._join(i, ("window", node.tensors, n, i.extent), i.extent)
                 case _:
                     pass
 

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 from chainrule.derive.calculus import apply_law, radix_of
-from chainrule.derive.eliminate import spatial_of
 from chainrule.ir.expr import (
     LOSS,
     Add,
@@ -33,7 +32,7 @@ from chainrule.ir.expr import (
 from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import substitute
-from chainrule.verify.claims import Claim, Extents, aligned, cleared
+from chainrule.verify.claims import Claim, Extents, aligned
 
 RULES = Path(__file__).parents[1] / "proof" / "Rules.v"
 WORDS = frozenset(
@@ -58,13 +57,11 @@ class Lines:
     """The printer of one claim, by name. Of its extents those of `Extents` at this level stay numbers."""
 
     def __init__(self, claim: Claim, name: str, level: int = 0) -> None:
-        self.claim, self.name = claim, name
+        self.claim, self.name, self.level = claim, name, level
         self.x, self.y = f"{name}_x", f"{name}_y"  # moved along one component of x
-        self.rows, self.target = aligned(claim)
-        self.equations = (*claim.facts, *((claim.equation,) if claim.equation is not None else ()))
-        spatial = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
-        self.cleared = [cleared(row, spatial) for row in self.rows]
-        self.extents = Extents(self.rows, self.equations, self.cleared, level)
+        lines = aligned(claim)
+        self.rows, self.cleared, self.target = lines.rows, lines.cleared, lines.target
+        self.extents = Extents(claim, lines, level)
         self.moving = claim.wrt.tensor if claim.wrt is not None else None
         self._names: dict[object, str] = {}
         self._taken = {*WORDS, *rules()[1]}
@@ -145,7 +142,8 @@ class Lines:
     def condition(self, c: Component) -> str:
         parts = [
             f"inside {self.affine(s)} {self.axis(c.tensor, k)}"
-            for k, (s, e) in enumerate(zip(c.subscripts, c.tensor.shape, strict=True)) if not s.within(e)
+            for k, (s, e) in enumerate(zip(c.subscripts, c.tensor.shape, strict=True))
+            if s.plain is None or s.plain.extent != e
         ]
         return " && ".join(parts)
 

@@ -217,7 +217,7 @@ class Theorem(Lines):
             f"0 <= {self.index(i)} < {self.extent(i)}"
             for i in dict.fromkeys([*(i for s in self.target for i in s.indices), *free])
         ]
-        for equation in self.equations:
+        for equation in self.claim.equations:
             found += self._inside(equation)
         if self.claim.wrt is not None:
             tensor = self.claim.wrt.tensor
@@ -234,6 +234,11 @@ class Theorem(Lines):
                     low = "".join(f" - {text}" for up, text in reach if not up)
                     high = "".join(f" + {text}" for up, text in reach if up)
                     yield f"0 <= {s.offset}{low} /\\ {s.offset}{high} < {self.axis(c.tensor, k)}"
+                if self.level == 1 and s.plain is None and not isinstance(length := c.tensor.shape[k], str):
+                    terms = [(i, c, i.extent) for i, c in s.terms if c > 0 and isinstance(i.extent, int)]
+                    rest = length - sum(c * extent for _, c, extent in terms)
+                    total = " + ".join(f"{c} * {self.extent(i)}" for i, c, _ in terms)
+                    yield f"{self.axis(c.tensor, k)} = {total} + {rest}"
 
     def _split(self, index: Index, at: Affine) -> str:
         """How the extents of a split index and of its highest digit fit."""
