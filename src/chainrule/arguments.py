@@ -293,6 +293,7 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
     derive.add_argument("--format", choices=FORMATS, help="default: by the suffix of the output file, else text")
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--verify", action="store_true", help="check every line first; the last section says how")
+    derive.add_argument("--prove", action="store_true", help="check, and have Coq prove what it can, as verify does")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
     derive.add_argument(
         "--example",

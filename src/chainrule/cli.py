@@ -279,11 +279,12 @@ def _derive(options: argparse.Namespace) -> int:
     elif format_ == "pdf":
         print("chainrule derive: a PDF goes into a file; add -o document.pdf", file=sys.stderr)
         return 2
+    checked = options.verify or options.prove
     if model := _derived_model(options.what, options.wrt):
-        derivation, certificate = model.derive(), model.verify() if options.verify else None
+        derivation, certificate = model.derive(), model.verify(prove=options.prove) if checked else None
     else:
         derivation = _derivation(options.what, options.wrt)
-        certificate = derivation.verify() if options.verify else None
+        certificate = derivation.verify(prove=options.prove) if checked else None
     choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
     choices |= {"example": _example(options.example), "exercise": options.exercise}
     if format_ == "pdf":

@@ -118,7 +118,16 @@ def _checked(derivation: Derived, certificate: Certificate | None) -> render.Che
         bound=certificate.power,
         rows=certificate.rows,
         shapes=certificate.shapes,
+        proof=_theorems(certificate),
     )
+
+
+def _theorems(certificate: Certificate) -> render.Theorems | None:
+    if (proof := certificate.proof) is None:
+        return None
+    proved = ((t.what, len(t.places), t.assumed, t.numbers, t.level == 1) for t in proof.proved)
+    refused = tuple(dict.fromkeys(t.what for t in proof.theorems if t.reason))
+    return _printer().Theorems(certificate.count("proved"), proof.coq, proof.axioms, tuple(proved), refused)
 
 
 def printable(derived: Derived) -> Derivation:

@@ -16,11 +16,13 @@ from chainrule.render import markdown as _markdown
 from chainrule.render import pdf as _pdf
 from chainrule.render import text as _text
 from chainrule.render.build import build
-from chainrule.render.certified import Checked
+from chainrule.render.certified import Checked, Theorems
 from chainrule.render.document import Document
 from chainrule.render.sample import Given
 
-__all__ = ["Checked", "Document", "Given", "More", "build", "html", "latex", "markdown", "notebook", "pdf", "text"]
+__all__ = [
+    "Checked", "Document", "Given", "More", "Theorems", "build", "html", "latex", "markdown", "notebook", "pdf", "text",
+]
 
 
 class More(TypedDict, total=False):

@@ -243,7 +243,8 @@ def _theorems(proof: Proof | None) -> tuple[str, ...]:
         if t.reason:
             found.append(f"{t.what}: not proved: {t.reason}")
             continue
-        numbers = f", but {', '.join(f'{name} < {n}' for name, n in t.numbers)}" if t.numbers else ""
+        numbers = f" but {', '.join(f'{name} < {n}' for name, n in t.numbers)}" if t.numbers else ""
+        numbers += ", shapes tied as in the layer" if t.level == 1 else ""
         given = ", ".join(ASSUMED[kind].format(name) for kind, name in t.assumed)
         given = f"; given {given}" if given else ""
         found.append(f"{t.what}: {len(t.places)} lines for all extents{numbers}{given}")
