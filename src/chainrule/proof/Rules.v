@@ -366,7 +366,7 @@ Ltac lift :=
       rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; lift
   | |- _ => same tidy
   end.
-Ltac alone := repeat rewrite single_term; same tidy.
+Ltac alone := same ltac:(first [rewrite single_term; cbv beta; alone | tidy]).
 (* What `distribute` makes of a line: a sum of terms, each a sum of products; what holds no bracket stays closed. *)
 Ltac open e := match e with context [Z.eqb] => idtac end.
 Ltac split_sum :=

@@ -59,11 +59,13 @@ class Theorem(Lines):
             case "take_out":
                 return "same ltac:(first [symmetry; lift | tidy])"
             case "single":
-                return "same alone"
+                return "alone"
             case "law" | "reuse" | "cite":
                 return "same ltac:(first [known | tidy])"
             case rule if rule.startswith("derivative."):
                 return f"unfold {self.x}; duals; same ltac:(first [tidy | known])"
+            case _ if self.claim.wrt is not None:
+                return f"first [same tidy | unfold {self.x}; duals; same tidy]"
             case _:
                 return "same tidy"
 
