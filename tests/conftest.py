@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Read when NumPy and JAX are first imported, so they are set before anything else is.
@@ -38,6 +39,12 @@ settings.register_profile(
     "campaign", settings.get_profile("default"), derandomize=False, max_examples=5000, print_blob=True
 )
 settings.load_profile("default")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, and what is derived mostly stays: the garbage collector need not look at it often."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -124,10 +124,10 @@ def test_tiles_are_measured_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
-    monkeypatch.setattr(tune, "VARIANTS", 3)
+    monkeypatch.setattr(tune, "VARIANTS", 2)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     assert "with measured tiles" in capsys.readouterr().out
-    assert list(tmp_path.glob("tiles-*"))
+    assert list(tmp_path.glob("answers/tiles-*"))
 
 
 @pytest.mark.filterwarnings("ignore:the cache of compiled models")
@@ -136,6 +136,7 @@ def test_where_no_tile_can_be_kept_training_goes_on(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(tune, "VARIANTS", 2)
     assert run("train", "digits", "--limit", "64", "--epochs", "1", "--tune") == 0
     out, err = capsys.readouterr()
     assert "no tiles are measured" in err and "with measured tiles" not in out and "held-out accuracy" in out
@@ -167,7 +168,7 @@ def test_importing_chainrule_is_light() -> None:
 
 def test_the_command_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "chainrule.cli", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "chainrule", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("chainrule ")
 
@@ -304,10 +305,21 @@ def test_a_built_in_model_takes_its_shape_from_the_data(tmp_path: Path, capsys: 
     path = tmp_path / "a.npz"
     rng = np.random.default_rng(0)
     np.savez(path, x=rng.random((40, 12, 12)), y=np.arange(40) % 4)
-    assert run("train", str(path), "--model", "resnet-tiny", "--epochs", "1", "--batch-size", "16") == 0
+    assert run("train", str(path), "--model", "lenet", "--epochs", "1", "--batch-size", "16") == 0
     out = capsys.readouterr().out
     assert "(N, 1, 12, 12)" in out
-    assert re.search(r"dense1 +\(N, 4\)", out)
+    assert re.search(r"dense3 +\(N, 4\)", out)
+
+
+def test_a_table_of_pixels_is_standardised_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, saved = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 784))
+    lines = [",".join([f"p{i}" for i in range(784)] + ["class"])]
+    lines += [",".join([*map(str, row), "ab"[n % 2]]) for n, row in enumerate(pixels.tolist())]
+    table.write_text("\n".join(lines), encoding="utf-8")
+    assert run("train", str(table), "--model", "lenet", "--epochs", "1", "--save", str(saved), "--quiet") == 0
+    mean = cr.load(saved).states["standardise1.mean"]
+    assert mean.shape == (1,) and abs(mean[0] - pixels.mean()) < 2
 
 
 def test_ctrl_c_in_training_saves_what_was_learnt(
@@ -463,6 +475,15 @@ PEOPLE = "sex,age,city,note,bought\n" + "".join(
 )
 
 
+def test_who_takes_every_sample_for_one_class_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "t.csv"
+    for known, told in ((False, True), (True, False)):  # whether the columns say anything of the classes
+        rows = (f"{i % 5 if known else i // 50},{'many' if i % 5 else 'few'}\n" for i in range(100))
+        table.write_text("a,class\n" + "".join(rows), encoding="utf-8")
+        assert run("train", str(table), "--epochs", "30") == 0
+        assert ("; every sample is taken for many" in capsys.readouterr().out) == told
+
+
 def test_a_table_of_texts_and_gaps_is_trained_on_with_no_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -509,8 +530,8 @@ def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--drop", "sex,city", "--kind", "classes"], "1 inputs from column: 1 of numbers"),
-        (["--columns", "sex"], "1 inputs from column: 1 of texts"),
+        (["--drop", "sex,city", "--kind", "classes"], "1 input from column: 1 of numbers"),
+        (["--columns", "sex"], "1 input from column: 1 of texts"),
         (["--target", "city"], "target city: 3 classes"),
         (["--target", "age"], "target age: numbers from 20 to 49"),
         (["--separator", ",", "--header", "--missing", "Rome"], "city: 40 of 120 are missing"),
@@ -579,3 +600,85 @@ def test_training_is_watched_stopped_resumed_and_trained_further(
     assert cr.load(model).training.epochs == 2
     assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
     assert cr.load(model).training.epochs == 3
+
+
+def test_texts_fit_the_terminal_and_are_one_line_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [["train", "digits", "--model", "lenett"], ["train", "digits", "--rate", "fast"], ["train", "digts"]]
+    for command in wrong:
+        said: list[list[str]] = []
+        for columns in (None, 40):
+            if columns:
+                monkeypatch.setenv("COLUMNS", str(columns))
+                monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+            assert run(*command) == 2
+            said.append(capsys.readouterr().err.splitlines())
+            monkeypatch.undo()
+        assert len(said[0]) == 1 < len(said[1])
+        assert max(map(len, said[1])) <= 40
+        assert " ".join(line.strip() for line in said[1]) == said[0][0]
+
+
+def test_training_with_no_option_holds_some_out_and_ends_early(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "t.csv"
+    rng = np.random.default_rng(0)
+    x, flip = rng.normal(size=(300, 3)), rng.random(300) < 0.2
+    rows = [f"{a},{b},{c},{'no' if (a + b > 0) ^ f else 'yes'}" for (a, b, c), f in zip(x.tolist(), flip, strict=True)]
+    table.write_text("a,b,c,y\n" + "\n".join(rows), encoding="utf-8")
+    assert run("train", str(table), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    losses = [epoch["val_loss"] for epoch in told["history"]]
+    assert told["stopped"] == "EarlyStopping"
+    assert len(losses) == losses.index(min(losses)) + 1 + 50 < 300
+    assert run("train", str(table)) == 0
+    out = capsys.readouterr().out
+    assert f"ended after epoch {len(losses)}: the validation loss has not fallen for 50 epochs" in out
+    # Who asks for epochs gets them all, of all samples; and so does a table too short to hold anything out.
+    assert run("train", str(table), "--epochs", "60", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["history"]) == 60 and "val_loss" not in told["history"][0]
+    table.write_text("a,b,c,y\n" + "\n".join(rows[:40]), encoding="utf-8")
+    assert run("train", str(table), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["history"]) == 300 and "val_loss" not in told["history"][0]
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+def test_one_line_stops_early_lowers_the_rate_and_writes_a_log(
+    schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "digits", "--limit", "200", "--epochs", "60", "--rate", "3", "--validation", "0.2"]
+    line += ["--patience", "6", "--quiet", "--seed", "1"]
+    log, saved = tmp_path / "log.csv", tmp_path / "m.safetensors"
+    assert run(*line, "--schedule", schedule, "--history", str(log), "--save", str(saved)) == 0
+    model = cr.load(saved)
+    assert model.training.history.stopped == "EarlyStopping" and len(log.read_text().splitlines()) < 60
+    assert (model.training.factor < 1) == (schedule == "plateau")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["summary {}", "derive {}", "verify {}", "evaluate {} digits", "train digits --limit 99 --epochs 1 --model {}"],
+)
+def test_a_saved_model_is_one_under_any_name(line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, other = tmp_path / "model.bin", tmp_path / "other.bin"
+    cr.Sequential(cr.Input(64), cr.Dense(10), loss="softmax_cross_entropy").save(model)
+    other.write_bytes(b"\xff" * 8 + b"{")
+    assert run(*line.format(model).split()) == 0
+    assert "dense1" in capsys.readouterr().out or line.startswith("evaluate")
+    assert run(*line.format(other).split()) != 0 and "\n" not in capsys.readouterr().err.strip()
+
+
+def test_a_run_that_diverges_exits_with_1_and_leaves_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "m.safetensors"
+    line = ["train", "digits", "--limit", "99", "--epochs", "1", "--quiet", "--save", str(saved)]
+    assert run(*line) == 0
+    before = saved.read_bytes()
+    assert run(*line, "--rate", "1e38") == 1 and saved.read_bytes() == before
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"chainrule train: the loss became (nan|inf) .*; choose a lower rate.*\n", said)

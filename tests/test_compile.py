@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,12 @@ import pytest
 
 import chainrule as cr
 from chainrule import compile as stages
+from chainrule.derive.trace import RULES, Rule, Setting
+from chainrule.ir.expr import ONE, Derivative, Expr
+from chainrule.ir.walk import transform
 from tests.loops.tasks import task_of
+
+check = import_module("chainrule.derive.check")  # `chainrule.derive` is a function too
 
 X = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
 Y = np.arange(40) % 3
@@ -107,6 +116,19 @@ def test_what_is_damaged_is_made_anew(counted: Counter[str], tmp_path: Path, dam
     assert counted == dict.fromkeys(ONCE, 2)
 
 
+def test_answers_that_are_exchanged_are_asked_again(counted: Counter[str], tmp_path: Path) -> None:
+    """How another program's code is called would read and write beyond its memory."""
+    units = 5, 64
+    first = [trained(cr.Dense(many), cr.Tanh()) for many in units]
+    stages._program.cache_clear()
+    files = sorted((tmp_path / "answers").iterdir())
+    texts = [path.read_text() for path in files]
+    for path, text in zip(files, [*texts[1:], texts[0]], strict=True):
+        path.write_text(text)
+    assert [trained(cr.Dense(many), cr.Tanh()) for many in units] == first
+    assert counted == dict.fromkeys(ONCE, 4)
+
+
 def test_loops_that_were_looked_at_are_not_lowered_to_know_that(counted: Counter[str]) -> None:
     looked = Counter[str]()
     with pytest.MonkeyPatch.context() as patch:
@@ -122,3 +144,80 @@ def test_libraries_of_one_code_have_memory_of_their_own() -> None:
     one, other = (stages.compiled(task, samples=8) for _ in range(2))
     assert one.handle is other.handle and one.table is not other.table
     assert all(not np.shares_memory(a, b) for a, b in zip(one.bound, other.bound, strict=True) if a is not None)
+
+
+# What was checked is remembered by its lines
+
+
+NETWORK = "cr.Sequential(cr.Input(6), cr.Dense(5), cr.Tanh(), cr.Dense(3), loss='softmax_cross_entropy')"
+
+
+@pytest.fixture
+def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the lines of a derivation are checked, with a cache that is empty."""
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    times = Counter[str]()
+    run = check._check
+    monkeypatch.setattr(check, "_check", lambda of: times.update(["checked"]) or run(of))
+    return times
+
+
+def derived() -> cr.Derivation:
+    """As a new process has it, which has checked nothing yet."""
+    check.KNOWN.clear()
+    return cr.Sequential(cr.Input(6), cr.Dense(5), cr.Tanh(), cr.Dense(3), loss="softmax_cross_entropy").derive()
+
+
+def test_what_was_checked_is_not_checked_again(checks: Counter[str]) -> None:
+    for _ in range(2):
+        derived()
+    assert checks == {"checked": 1}
+
+
+def test_a_line_that_another_rule_gives_is_checked_whatever_is_remembered(
+    checks: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule for functions loses the inner derivative, after this very program was checked with the right one."""
+    derived()
+    rule = RULES["derivative.function"]
+
+    def wrong(expr: Expr, setting: Setting) -> Expr:
+        after = rule.apply(expr, setting)
+        return expr if after is expr else transform(after, lambda node: ONE if isinstance(node, Derivative) else node)
+
+    monkeypatch.setitem(RULES, rule.id, Rule(rule.id, rule.law, rule.example, wrong))
+    with pytest.raises(cr.DerivationError):
+        derived()
+    assert checks == {"checked": 2}
+
+
+def test_another_version_of_chainrule_checks_anew(checks: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    derived()
+    monkeypatch.setattr(stages, "_own_code", lambda: "another")
+    derived()
+    assert checks == {"checked": 2}
+
+
+def test_without_a_place_to_remember_everything_is_checked(
+    checks: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "file"))
+    for _ in range(2):
+        derived()
+    assert checks == {"checked": 2}
+
+
+def test_the_digest_of_lines_is_that_of_any_process() -> None:
+    code = (
+        "import chainrule as cr; from importlib import import_module as get; "
+        f"print(get('chainrule.derive.check').digest({NETWORK}.derive()))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert found == {check.digest(derived())}

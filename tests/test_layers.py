@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +66,13 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
-def imports(name: str, path: Path, known: frozenset[str]) -> Iterator[Import]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(name: str, path: Path, known: frozenset[str]) -> list[Import]:
     """All imports that run. `from a import b` is an import of a.b where that is a module, else of a."""
 
     def walk(node: ast.AST, lazy: bool) -> Iterator[Import]:
@@ -90,11 +97,7 @@ def imports(name: str, path: Path, known: frozenset[str]) -> Iterator[Import]:
                 for child in ast.iter_child_nodes(node):
                     yield from walk(child, inside)
 
-    seen: set[Import] = set()
-    for found in walk(ast.parse(path.read_text(encoding="utf-8")), False):
-        if found not in seen:
-            seen.add(found)
-            yield found
+    return [*dict.fromkeys(walk(parsed(path), False))]
 
 
 def part(module: str) -> str:
@@ -151,7 +154,7 @@ def unsafe(root: Path) -> Iterator[str]:
         for item in imports(name, path, frozenset(found)):
             if item.module.split(".")[0] in UNPICKLES:
                 yield f"{name}:{item.line} imports {item.module}"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             match node:
                 case ast.Name(id=word) if word in EXECUTES:
                     yield f"{name}:{node.lineno} uses {word}"

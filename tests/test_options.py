@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +74,26 @@ def test_the_language_names_what_was_tried(text: str, says: list[str]) -> None:
     with pytest.raises(cr.EquationError) as caught:
         cr.derive(text)
     assert all(part in str(caught.value) for part in says), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("Relu", "did you mean 'ReLU'?"), ("RELU", "did you mean 'ReLU'?"), ("relu", "did you mean 'ReLU'?"),
+        ("Densee", "did you mean 'Dense'?"), ("Subtract", "inputs = 2; equation ="), ("LSTM", "has no 'LSTM'$"),
+    ],
+)  # fmt: skip
+def test_a_name_that_there_is_not_is_answered_with_the_nearest(name: str, says: str) -> None:
+    with pytest.raises(AttributeError, match=re.escape(says).replace(r"\$", "$")):
+        getattr(cr, name)
+
+
+def test_what_is_seen_at_a_prompt_is_a_line() -> None:
+    model = cr.Sequential(cr.Input(8), cr.Dropout(0.5), cr.Dense(3), loss="softmax_cross_entropy")
+    shown = [repr(model), repr(model.derive()), repr(model.verify())]
+    assert shown[0] == "<Sequential of Dropout, Dense with 27 parameters; print its summary()>"
+    assert shown[1].startswith("<derivation of dense1.W, dense1.b, input by ") and shown[2].startswith("<certificate: ")
+    assert all(len(line) < 300 and "\n" not in line for line in shown)
 
 
 @pytest.mark.parametrize("text", ["y[n] = \x1b[31m", "y[n] = x\u202e[n]", "\x9b[n] = 1"])

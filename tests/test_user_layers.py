@@ -286,3 +286,27 @@ def test_a_layer_that_reads_no_input_has_a_value_for_each_sample() -> None:
     x = np.zeros((4, 3), np.float32)
     for executor in ("numpy", "native"):
         assert np.array_equal(model.predict(x, executor=executor), np.ones((4, 1)))
+
+
+def test_a_model_without_a_real_tensor_has_nothing_to_derive() -> None:
+    layer = type("Hot", (cr.Layer,), {"equation": "y[n, k<4] = [k == x[n]]*1"})()
+    model = cr.Sequential(cr.Input(dtype="integer"), layer)
+    assert model.predict(np.array([1])).tolist() == [[0, 1, 0, 0]]
+    with pytest.raises(cr.DerivationError, match="nothing to differentiate by"):
+        model.derive()
+
+
+class Thresholded(cr.Layer):
+    """A maximum that nothing but a step reads: its gradient is 0, of all samples as of one."""
+
+    equation = "J[n] = max[k](x[n, k])\ny[n, i<2] = [J[n] > 0]*x[n, i + 1]"
+
+
+@pytest.mark.parametrize("detail", ["brief", "standard", "full"])
+def test_a_lemma_whose_error_signal_is_zero_needs_no_place_of_a_maximum(detail: Any) -> None:
+    derivation = cr.Sequential(cr.Input(3), Thresholded(), loss="mean_squared_error").derive()
+    assert not any("argmax" in t.name for t in derivation.forward.defined)
+    for lang in ("en", "zh"):
+        assert "0" in derivation.to_text(lang=lang, detail=detail)
+    (lemma,) = (e for e in derivation.lemmas if e.signal is not None and not e.result.tensors and e.sample)
+    assert lemma.sample and lemma.sample.result == lemma.result and not lemma.sample.auxiliary

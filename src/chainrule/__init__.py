@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CompileError,
         DataError,
         DerivationError,
+        DivergenceError,
         EquationError,
         ModelError,
         ShapeError,
@@ -126,6 +127,7 @@ __all__ = [
     "Dense",
     "Derivation",
     "DerivationError",
+    "DivergenceError",
     "Dropout",
     "EarlyStopping",
     "Embedding",
@@ -202,8 +204,8 @@ __all__ = [
 _WHERE = {
     "derivation": ("Derivation",),
     "errors": (
-        "BuildError", "ChainruleError", "CompileError", "DataError", "DerivationError", "EquationError", "ModelError",
-        "ShapeError", "VerificationError",
+        "BuildError", "ChainruleError", "CompileError", "DataError", "DerivationError", "DivergenceError",
+        "EquationError", "ModelError", "ShapeError", "VerificationError",
     ),
     "nn.initialisers": ("Initialiser", "constant", "glorot", "he", "lecun", "normal", "ones", "zeros"),
     "nn.layer": ("Input", "Layer", "State", "bernoulli", "uniform"),
@@ -277,6 +279,7 @@ _MODULE = {name: f"chainrule.{module}" for module, names in _WHERE.items() for n
 
 # Names that users bring from other frameworks, and what to write here.
 _ELSEWHERE = {
+    "Subtract": "Subtract is a layer of one's own here: inputs = 2; equation = 'y[n, i] = x1[n, i] - x2[n, i]'",
     "Linear": "Linear is called Dense here: cr.Dense(10), and the number of inputs is found by itself",
     "linear": "linear is called Dense here: cr.Dense(10)",
     "FullyConnected": "FullyConnected is called Dense here: cr.Dense(10)",
@@ -328,8 +331,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(_ELSEWHERE[name])
     from difflib import get_close_matches
 
-    near = get_close_matches(name, __all__, 1, 0.6)
-    raise AttributeError(f"chainrule has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    spelled = {ours.casefold(): ours for ours in __all__}
+    near = get_close_matches(name.casefold(), spelled, 1, 0.7)
+    raise AttributeError(f"chainrule has no {name!r}" + (f"; did you mean {spelled[near[0]]!r}?" if near else ""))
 
 
 def __dir__() -> list[str]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from shutil import get_terminal_size
 from textwrap import fill
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from chainrule.errors import printable
 from chainrule.ir.source import shorten
 
 FORMATS = ("text", "markdown", "latex", "html", "pdf")
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
-SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 TRAINED = ".safetensors"
 
 EXAMPLES = """examples:
@@ -67,10 +69,23 @@ VERIFY_EXAMPLES = """examples:
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 DATA = (
-    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or not, a file "
-    ".npz, a folder with MNIST's IDX files, or one IDX file of images beside its labels"
+    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or "
+    "not, or .parquet, a file .npz, a folder with MNIST's IDX files, or one IDX file of images beside its labels"
 )
 BUILT_IN = "neuron, mlp, seed, lenet, vgg-small, resnet-tiny, transformer-tiny"
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """The text with lines that are broken between words, where it goes to a terminal that is narrower than they."""
+    if not stream.isatty():
+        return text
+    width = get_terminal_size().columns
+    lines = (
+        line if len(line) <= width
+        else fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+    return "\n".join(lines)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -84,7 +99,8 @@ class _Parser(argparse.ArgumentParser):
     """One sentence on standard error and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {shorten(printable(message), 300)} (see {self.prog} --help)\n")
+        text = f"{self.prog}: {shorten(printable(message), 300)} (see {self.prog} --help)"
+        self.exit(2, fitted(text, sys.stderr) + "\n")
 
 
 def _positive(text: str) -> int:
@@ -222,7 +238,7 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     train.add_argument("--optimizer", choices=OPTIMIZERS, help=f"{own}, or sgd")
     train.add_argument("--rate", type=_rate, help=f"learning rate; {own}, or the optimizer's")
     train.add_argument("--momentum", type=_rate, help=f"of sgd, nesterov, rmsprop; {own}, or the optimizer's")
-    train.add_argument("--schedule", choices=SCHEDULES, help=f"of the rate over the whole run; {own}, or constant")
+    train.add_argument("--schedule", choices=SCHEDULES, help=f"of the rate over the run; {own}, or constant")
     train.add_argument(
         "--warm-up", type=_positive, metavar="STEPS", help="steps in which the rate rises from 0; default: none"
     )

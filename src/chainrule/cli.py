@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import os
 import sys
@@ -11,8 +12,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chainrule.arguments import BUILT_IN, TRAINED, parsed
-from chainrule.errors import BuildError, ChainruleError, CompileError, ModelError, VerificationError, printable
+from chainrule.arguments import BUILT_IN, TRAINED, fitted, parsed
+from chainrule.errors import (
+    BuildError,
+    ChainruleError,
+    CompileError,
+    DivergenceError,
+    ModelError,
+    VerificationError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
@@ -33,7 +42,7 @@ def digits_model(seed: int = 0) -> Model:
 
 def _train(options: argparse.Namespace) -> int:
     read = _reading(options)
-    from chainrule.train.callbacks import CSVLogger
+    from chainrule.train.callbacks import Callback, CSVLogger, ReduceOnPlateau
     from chainrule.train.checkpoint import load
     from chainrule.train.metrics import metric_named
     from chainrule.train.models import read_model_file
@@ -50,21 +59,22 @@ def _train(options: argparse.Namespace) -> int:
     )
 
     begun = options.save if options.resume and options.save and options.save.exists() else None
-    trained = begun or (options.model if options.model.endswith(TRAINED) else None)
+    trained = begun or (options.model if _is_saved(options.model) else None)
     if options.resume and not options.save:
         raise ModelError("--resume goes on with the file of --save", fix="write --save FILE")
     for metric in options.metric:
         metric_named(metric)
     say = _nothing if options.quiet or options.json else _say
     file = read_model_file("mlp" if trained else options.model)
-    plan = merged(Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__}), file.training)
+    asked = Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__})
+    plan = merged(asked, file.training)
     optimizer_for(plan)
     if options.save:
         _writable(options.save)
     whole = read()
     data = limited(whole.held_out(), options.limit, options.seed)
-    plan = scheduled(plan, len(data.x))
-    optimizer = optimizer_for(plan, plan.epochs * -(-len(data.x) // plan.batch_size))
+    plan, steps = scheduled(plan, len(data.x), asked)
+    optimizer = optimizer_for(plan, steps)
     if trained:
         model = load(trained)
         given = any(getattr(options, name) is not None for name in ("optimizer", "rate", "momentum", "schedule"))
@@ -80,13 +90,21 @@ def _train(options: argparse.Namespace) -> int:
         try:
             _say(str(model.tune(x, y, batch_size=plan.batch_size, optimizer=optimizer)))
         except (OSError, BuildError, CompileError) as error:
-            print(f"no tiles are measured: {error}", file=sys.stderr)
+            _warn(f"no tiles are measured: {error}")
+    watching: list[Callback] = [ReduceOnPlateau()] if plan.schedule == "plateau" else []
+    watching += [CSVLogger(options.history)] if options.history else []
     history = model.fit(
         x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
-        resume=options.resume, validation_split=options.validation, patience=options.patience,
+        resume=options.resume, validation_split=plan.validation, patience=plan.patience,
         class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
-        callbacks=[CSVLogger(options.history)] if options.history else [],
+        callbacks=watching,
     )
+    if history.stopped and plan.patience:
+        ended = model.training.epochs
+        say(
+            f"ended after epoch {ended}: the {'validation ' if plan.validation else ''}loss has not fallen for "
+            f"{plan.patience} epochs; the parameters of epoch {ended - plan.patience} are kept"
+        )
     if options.save:
         model.save(options.save)
     if data.x_test is not None and data.y_test is not None:
@@ -95,7 +113,7 @@ def _train(options: argparse.Namespace) -> int:
         say(f"saved to {options.save}")
     if history.interrupted:
         kept = f"the same command with --resume goes on from {options.save}" if options.save else "nothing is saved"
-        print(f"interrupted in epoch {model.training.epochs + 1}; {kept}", file=sys.stderr)
+        _warn(f"interrupted in epoch {model.training.epochs + 1}; {kept}")
     return 130 if history.interrupted else 0
 
 
@@ -189,7 +207,12 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _say(text: str) -> None:
     """A line for people, on standard output."""
-    print(printable(text))
+    print(fitted(printable(text), sys.stdout))
+
+
+def _warn(text: str) -> None:
+    """A line for people, on standard error."""
+    print(fitted(printable(text), sys.stderr), file=sys.stderr)
 
 
 def _put(text: str) -> None:
@@ -207,7 +230,20 @@ def _model(what: str) -> Model:
     from chainrule.train.checkpoint import load
     from chainrule.train.models import read_model
 
-    return load(what) if what.lower().endswith(TRAINED) else read_model(what)
+    return load(what) if _is_saved(what) else read_model(what)
+
+
+def _is_saved(what: str) -> bool:
+    """Whether a file holds a saved model, as its name says or how it begins: the length of a header, and the header."""
+    if what.lower().endswith(TRAINED):
+        return True
+    try:
+        path = Path(what)
+        with path.open("rb") if path.is_file() else io.BytesIO() as file:
+            head = file.read(9)
+            return head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+    except (OSError, ValueError):
+        return False
 
 
 def _writable(path: Path) -> None:
@@ -239,7 +275,7 @@ def _derived_model(what: str, wrt: Sequence[str] | None) -> Model | None:
     from chainrule.errors import DerivationError
     from chainrule.train.models import is_model_file
 
-    if not is_model_file(what) and not what.lower().endswith(TRAINED):
+    if not is_model_file(what) and not _is_saved(what):
         return None
     if wrt:
         raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
@@ -271,13 +307,10 @@ def _derive(options: argparse.Namespace) -> int:
             format_ = _SUFFIXES.get(path.suffix.lower())
             if format_ is None:
                 known = ".html, .pdf, .tex, .md or .txt"
-                print(
-                    f"chainrule derive: the suffix of {path} names no format; use {known}, or give --format",
-                    file=sys.stderr,
-                )
+                _warn(f"chainrule derive: the suffix of {path} names no format; use {known}, or give --format")
                 return 2
     elif format_ == "pdf":
-        print("chainrule derive: a PDF goes into a file; add -o document.pdf", file=sys.stderr)
+        _warn("chainrule derive: a PDF goes into a file; add -o document.pdf")
         return 2
     checked = options.verify or options.prove
     if model := _derived_model(options.what, options.wrt):
@@ -340,11 +373,12 @@ def _sentence(error: ChainruleError) -> str:
     """The error on one line."""
     about = "" if error.about is None else " in " + " ".join(str(error.about).split())
     fix = f"; {error.fix}" if error.fix else ""
-    return printable(" ".join(f"{error.problem}{about}{fix}".split()))
+    return " ".join(f"{error.problem}{about}{fix}".split())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 done, 1 for a line that is false, 2 for bad input (with one sentence), 130 for Ctrl-C."""
+    """Run the command line: 0 done, 1 for a line that is false or a run that diverges, 2 for bad input (with one
+    sentence), 130 for Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
@@ -363,15 +397,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except ChainruleError as error:
-        print(f"{command}: {_sentence(error)}", file=sys.stderr)
-        return 1 if isinstance(error, VerificationError) else 2
+        _warn(f"{command}: {_sentence(error)}")
+        return 1 if isinstance(error, (VerificationError, DivergenceError)) else 2
     except BrokenPipeError:
         # The reader (head, less) has gone; what is left in the buffer must not raise once more at exit.
         sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 0
     except OSError as error:
-        text = f"{command}: {error.filename or 'standard output'}: {error.strerror or error}"
-        print(printable(text), file=sys.stderr)
+        _warn(f"{command}: {error.filename or 'standard output'}: {error.strerror or error}")
         if error.filename is None:
             sys.stdout = None  # pyright: ignore[reportAttributeAccessIssue]
         return 2

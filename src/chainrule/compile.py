@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -42,8 +42,8 @@ from chainrule.nn.metrics import accuracy
 from chainrule.nn.network import Network, needed
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import RATE, Optimizer
-from chainrule.runtime.answers import keep_answer, kept_answer
-from chainrule.runtime.build import build, built, settings
+from chainrule.runtime.build import build, built, load, settings
+from chainrule.runtime.cache import keep_answer, kept_answer
 from chainrule.runtime.compiler import Target, native
 from chainrule.runtime.headers import PARTS, header
 from chainrule.runtime.library import Frame, Library, frame_of
@@ -71,7 +71,7 @@ def training(
         task,
         equations=(*task.equations, *update.equations),
         kept=tuple(dict.fromkeys((*task.kept, *(s.tensor for s in update.states), *numbers))),
-        following={s.tensor: s.next for s in (*step.states, *update.states)},
+        following={s.tensor: s.next for s in (*moving, *update.states)},
         loss=net.loss,
         stepwise=numbers,
     )
@@ -154,8 +154,20 @@ def checked_loops(net: Network, loss: Loss | None, derivation: Derivation, rule:
     with own_faults():
         found = loops_agree(task, lowerings(task, batch))
     if not found.note:
-        keep_answer(name, " ".join(found.differing))
+        with suppress(OSError):
+            keep_answer(name, " ".join(found.differing))
     return found
+
+
+class Checked:
+    """The derivations that this chainrule has checked, in the cache of compiled models: a new process need not."""
+
+    def __contains__(self, digest: str) -> bool:
+        return kept_answer(_digest("lines", digest)) is not None
+
+    def add(self, digest: str) -> None:
+        with suppress(OSError):
+            keep_answer(_digest("lines", digest), "")
 
 
 def machine_of(target: Target, workers: int = 1) -> Machine:
@@ -193,19 +205,19 @@ def _program(
     with own_faults():
         plan = lower(task, machine, samples=samples, tiles=dict(tiles))
     path, frame = built_from(plan, target), frame_of(plan)
-    keep_answer(name, json.dumps({"object": path.stem, **asdict(frame)}))
-    return frame, ctypes.CDLL(str(path))
+    with suppress(OSError):
+        keep_answer(name, json.dumps({"object": path.stem, **asdict(frame)}))
+    return frame, load(path)
 
 
 def _remembered(answer: str | None) -> tuple[Frame, ctypes.CDLL] | None:
-    """What the cache holds, where it and its object are whole."""
-    try:
-        found = json.loads(answer or "")
-        path = built(found.pop("object"))
-        halos = tuple(tuple((before, after) for before, after in halo) for halo in found.pop("halos"))
-        return (Frame(**found, halos=halos), ctypes.CDLL(str(path))) if path else None
-    except (ValueError, TypeError, LookupError, AttributeError):
+    """What the cache holds, where the object is there too."""
+    found = json.loads(answer or "{}")
+    path = built(found.pop("object", ""))
+    if path is None:
         return None
+    halos = tuple(tuple((before, after) for before, after in halo) for halo in found.pop("halos"))
+    return Frame(**found, halos=halos), load(path)
 
 
 def _digest(*what: object) -> str:
@@ -215,18 +227,20 @@ def _digest(*what: object) -> str:
 
 @cache
 def _own_code() -> str:
-    """A digest of the files that make code of a task, and look at its loops."""
-    digest, here = sha256(), files("chainrule")
-    for folder in ("ir", "semantics", "loops", "verify", "targets", "runtime", "runtime/csrc"):
-        for each in sorted(here.joinpath(folder).iterdir(), key=lambda file: file.name):
-            if each.is_file():
-                digest.update(each.read_bytes())
+    """A digest of all files of the package: an answer is that of one chainrule."""
+    digest, waiting = sha256(), [files("chainrule")]
+    while waiting:
+        here = waiting.pop()
+        if here.is_dir():
+            waiting += sorted(here.iterdir(), key=lambda file: file.name)
+        elif here.name.endswith((".py", ".h")):
+            digest.update(here.read_bytes())
     return digest.hexdigest()
 
 
 def loaded(plan: Plan, target: Target, front: str = "") -> Library:
     """A plan built and loaded; `front` stands before its source. Raises BuildError, CompileError."""
-    code = ctypes.CDLL(str(built_from(plan, target, front)))
+    code = load(built_from(plan, target, front))
     return Library(plan.task, frame_of(plan), code, np.dtype(np.float32))
 
 

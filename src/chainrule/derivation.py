@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 from chainrule.derive import Derivation as Derived
 from chainrule.derive import derive_equation
 from chainrule.errors import DerivationError
+from chainrule.ir.source import shorten
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -77,6 +78,10 @@ class Derivation(Derived):
 
     def __str__(self) -> str:
         return self.to_text()
+
+    def __repr__(self) -> str:
+        wrt, count = shorten(", ".join(self.gradients), 60), len(self.lemmas)
+        return f"<derivation of {wrt} by {count} kinds of lemma; print it, or call to_markdown()>"
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

@@ -45,6 +45,10 @@ class ModelError(ChainruleError, ValueError):
     """A model that cannot be built: an unknown name, a wrong option, an order that makes no sense."""
 
 
+class DivergenceError(ModelError):
+    """Training whose loss is no longer finite."""
+
+
 class CompileError(ChainruleError, ValueError):
     """A program that the code generator has no loops for; the NumPy executor runs it."""
 

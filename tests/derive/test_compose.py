@@ -13,6 +13,7 @@ from chainrule.derive.compose import composites
 from chainrule.ir.expr import Expr, Guard
 from chainrule.ir.print import to_text
 from chainrule.ir.walk import transform
+from tests.built_in import derived
 from tests.floats import evaluate
 
 MODELS: dict[str, list[Any]] = {
@@ -100,7 +101,7 @@ def test_a_composite_of_the_batch_alone_has_none_of_a_sample() -> None:
 
 
 def test_a_composite_through_one_unit_keeps_its_concise_form_and_its_jacobians() -> None:
-    text = cr.read_model("neuron").derive().to_text(width=200)
+    text = derived("neuron").to_text(width=200)
     assert "(C2.5)" in text or "C2.5" in text
 
 

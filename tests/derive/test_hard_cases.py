@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ from chainrule.ir.program import Program
 from chainrule.ir.walk import bound
 from tests.derive.cases import ALL, USERS
 from tests.derive.oracle import false_steps, gradients_are_exact
+from tests.examples import few
 
 
-@pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize(("samples", "name"), [*product([3], ALL), *few(product([1], ALL), 4)])
 def test_gradients_equal_dual_numbers_in_the_field(name: str, samples: int) -> None:
     case = ALL[name]
     assert gradients_are_exact(case.derivation, {"N": samples}, seed=samples, ranges=case.ranges)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import chainrule as cr
 from chainrule.arrays.execute import execute
 from chainrule.verify.certificate import certify
+from tests.derive.test_written import pulled
 
 Array = NDArray[Any]
 Function = Callable[[Mapping[str, Any]], Any]
@@ -24,6 +25,8 @@ DENSE = "u[n, k] = sum[l](W[k, l]*x[n, l]) + b[k]\nz[n, k] = sigmoid(u[n, k])\nv
 def halves(x: Any) -> Any:
     return jnp.stack([x, x**2], -1).reshape(len(x), -1)
 
+
+DIAGONALS = np.add.outer(range(2), range(3))
 
 PROGRAMS: dict[str, tuple[dict[str, tuple[int, ...]], Function]] = {
     DENSE: (
@@ -46,6 +49,20 @@ PROGRAMS: dict[str, tuple[dict[str, tuple[int, ...]], Function]] = {
     "e[n, t, d] = sum[v]([v == ids[n, t]]*E[v, d])\ny[n, d] = sum[t](e[n, t, d]**2)": (
         {"E": (3, 2), "ids": (4, 2)}, lambda a: (a["E"][a["ids"]] ** 2).sum(1),
     ),
+    # The padded reads lie outside w everywhere: a bracket that is never true hides a read of δy outside y.
+    "y[i<3, j<4] = pad(w, 0)[j, i - j + 4] + pad(w, 0)[i - 3, j]*v[j] + w[1, 1]*v[j]": (
+        {"w": (2, 2), "v": (4,)}, lambda a: jnp.broadcast_to(a["w"][1, 1] * a["v"], (3, 4)),
+    ),
+    # A factor at both indices of one window, and at none of the other.
+    "y[i<2, j<5] = sum[k<3](sum[l<3](w[j + i, l + k]))": (
+        {"w": (6, 5)}, lambda a: sum((a["w"][:, k + m : k + m + 1] for k in range(3) for m in range(3)), 0)[
+            np.add.outer(range(2), range(5)), 0
+        ],
+    ),
+    # log of a read outside w, where the bracket beside it is false.
+    "y[i<2, j<3] = pad(w, 1)[i + j - 1]*log(w[i + j]**2)": (
+        {"w": (4,)}, lambda a: jnp.insert(a["w"], 0, 1)[DIAGONALS] * jnp.log(a["w"] ** 2)[DIAGONALS],
+    ),
 }
 
 
@@ -66,9 +83,13 @@ def test_gradients_of_several_equations_are_jax_s(text: str) -> None:
     shapes, function = PROGRAMS[text]
     given = drawn(shapes)
     real = {name: array for name, array in given.items() if name != "ids"}
-    value, pull = jax.vjp(lambda a: function({**given, **a}), {n: jnp.asarray(v) for n, v in real.items()})
-    signal = np.random.default_rng(4).normal(size=value.shape) if value.shape else np.asarray(1.0)
-    (expected,) = pull(jnp.asarray(signal))
+
+    def of_real(values: dict[str, Any]) -> Any:
+        return function({**given, **values})
+
+    shape = jax.eval_shape(of_real, real).shape
+    signal = np.random.default_rng(4).normal(size=shape) if shape else np.asarray(1.0)
+    expected = pulled(of_real, real, signal)[1]
     derivation = cr.derive(text)
     found = gradients(derivation, given, signal)
     assert found.keys() == real.keys()

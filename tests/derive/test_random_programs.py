@@ -87,6 +87,6 @@ def counterexample(data: Draw) -> str | None:
 
 
 @given(st.data())
-@examples(25, 5000)
+@examples(12, 5000)
 def test_gradients_of_random_programs_are_exact(data: Draw) -> None:
     assert counterexample(data) is None

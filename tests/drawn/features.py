@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
-from tests.drawn.grammar import OURS
 from tests.drawn.language import (
     Affine,
     Apply,
@@ -29,6 +28,7 @@ from tests.drawn.language import (
     reads,
     walk,
 )
+from tests.drawn.tensors import OURS
 
 FUNCTIONS = (
     "exp", "expm1", "log", "sigmoid", "tanh", "softplus", "erfc", "step", "relu", "sign", "abs", "max", "min",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,8 @@ def fitted(s: Subject) -> list[Fault]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(folder) / "m.safetensors"
-        try:
+        with suppress(cr.DivergenceError):
             model.fit(x, y, epochs=1, batch_size=3, verbose=False, optimizer=cr.SGD(1e-3))
-        except cr.ModelError as error:
-            if "the loss became" not in error.problem:
-                raise
         model.save(path)
         layer = type(model.network.layers[0][1])
         again = cr.load(path, custom={layer.__name__: layer})

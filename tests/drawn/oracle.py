@@ -251,13 +251,18 @@ def run(program: Program, values: Mapping[str, Any], samples: int, xp: Any = np,
 
 
 CLOSE = 1e-3
+ROUNDING = 1e-12
+POINTS = 5
 
 
-def kinked(one: Watch, other: Watch) -> bool:
+def kinked(one: Watch, other: Watch, *more: Watch) -> bool:
     """Whether an argument is near a kink at the first point. One that is 0 at both, or equal to the greatest entry at
-    both, is so everywhere, and nothing comes of it."""
-    for a, b in zip(one.signs, other.signs, strict=True):
+    both, is so everywhere, and nothing comes of it; but where it is what rounding leaves at a further point, its sign
+    is that of the rounding, which others do otherwise."""
+    for a, b, *rest in zip(one.signs, other.signs, *(watch.signs for watch in more), strict=True):
         if np.any((np.abs(a) < CLOSE) & ((a != 0) | (b != 0))):
+            return True
+        if np.any(a == 0) and any(np.any((v != 0) & (np.abs(v) < ROUNDING)) for v in rest):
             return True
     for a, b in zip(one.tops, other.tops, strict=True):
         best = a.argmax(-1)[..., None]
@@ -279,8 +284,8 @@ def point(program: Program, seed: int = 0, samples: int = 3) -> Point | None:
         watch = _watched(program, values, samples)
         if not watch.largest < LARGE:
             continue
-        other = _watched(program, draw(program, seed + 10 * attempt + 5, scale, samples), samples)
-        if kinked(watch, other):
+        others = (draw(program, seed + 10 * attempt + n, scale, samples) for n in range(POINTS, 2 * POINTS))
+        if kinked(watch, *(_watched(program, other, samples) for other in others)):
             continue
         target = program.equations[-1].name
         shape = tuple(samples if e == N else int(e) for e in program.shapes[target])

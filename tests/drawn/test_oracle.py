@@ -62,3 +62,9 @@ def test_a_point_at_a_kink_is_not_taken() -> None:
     far = oracle._watched(drawn, near, 3)
     near["x"][1] = 1e-6
     assert oracle.kinked(oracle._watched(drawn, near, 3), far)
+
+
+def test_what_rounding_leaves_of_zero_is_at_a_kink() -> None:
+    zero, rest = (oracle.Watch([np.array([value, 0.0])]) for value in (0.0, 1e-17))
+    assert not oracle.kinked(zero, zero, zero)
+    assert oracle.kinked(zero, zero, zero, rest)

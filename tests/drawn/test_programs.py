@@ -8,7 +8,7 @@ from tests.drawn.grammar import program
 from tests.drawn.judge import CONSUMERS, QUICK, judged
 
 EACH = 5
-SEEDS = range(0, 25, EACH)
+SEEDS = range(0, 15, EACH)
 
 
 @pytest.mark.parametrize("first", SEEDS)

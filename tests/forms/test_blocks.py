@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import chainrule as cr
 from chainrule.derive import derive_equation
 from chainrule.derive.lemma import one_sample
 from chainrule.forms import Concise, concise, operation
 from chainrule.ir.program import Equation
+from tests.built_in import derived
 from tests.derive.cases import CASES
 from tests.forms.values import concise as concise_value
 from tests.forms.values import detailed, drawn
@@ -50,12 +50,12 @@ def test_the_forms_of_every_case_equal_the_detailed_ones(name: str) -> None:
 
 def test_attention_embedding_softmax_and_flattened_planes_have_forms() -> None:
     for name, least in (("transformer-tiny", 20), ("lenet", 5)):
-        bad, seen = wrong(equations(cr.read_model(name).derive()), 10)
+        bad, seen = wrong(equations(derived(name)), 10)
         assert bad == [] and seen >= least
 
 
 def test_a_form_that_is_transposed_is_told_apart() -> None:
-    derivation = cr.read_model("transformer-tiny").derive()
+    derivation = derived("transformer-tiny")
     (equation,) = (e for e in derivation.forward.equations if e.tensor.name.endswith(".s"))
     form = concise(equation.target, equation.value)
     assert form is not None and form.family == "blocks" and form.fixed and agree(form, 2)

@@ -17,7 +17,7 @@ from tests.examples import CAMPAIGN
 from tests.forms.values import concise as concise_value
 from tests.forms.values import detailed, drawn
 
-SEEDS = 300 if CAMPAIGN else 24
+SEEDS = 300 if CAMPAIGN else 12
 EXTENTS = {"N": 3, "I": 3, "J": 4, "K": 2, "L": 2}
 QUADRATIC = "y[n, o<2] = sum[i<3, j<3](x[n, i]*A[o, i, j]*x[n, j])"
 # Inputs whose forms once lost a factor, or whose document ended in an error.

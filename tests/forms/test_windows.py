@@ -176,7 +176,7 @@ def axes(draw: st.DrawFn, dilated: bool = True) -> tuple[int, int, int, int, int
     return extent, kernel, stride, dilation, before, max(1, most)
 
 
-@examples(20, 600)
+@examples(10, 600)
 @given(axes(), axes(), st.integers(1, 2), st.booleans(), st.booleans())
 def test_drawn_convolutions(first: Any, second: Any, groups: int, flat: bool, spare: bool) -> None:
     space = [first] if flat else [first, second]
@@ -200,7 +200,7 @@ def _sized(space: list[Any]) -> str:
     return ", ".join(f"{p}<{a[1]}" for p, a in zip("pq", space, strict=False))
 
 
-@examples(20, 600)
+@examples(10, 600)
 @given(axes(dilated=False), axes(dilated=False), st.sampled_from(["max", "mean"]), st.booleans())
 def test_drawn_pools(first: Any, second: Any, kind: str, flat: bool) -> None:
     space = [first] if flat else [first, second]

@@ -619,7 +619,7 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;
         const long blocks = (N + 7) / 8;
         const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;
-        if (meet(t)) break;  /* nothing is written before all are here */
+        if (meet(t)) return -1;  /* nothing is written before all are here */
         MARK(0);
         for (long b = own; b < end; b++) {
             const real *row[8];
@@ -637,13 +637,13 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
             take(x1 + b * 8912 + 1152, row, 120, 12);
             take(x1 + b * 8912 + 1256, row, 132, 12);
         }
-        MARK(1);
+        MARK(2);
         for (long b = own; b < end; b++) {
             const real *row[8];
             ROWS(row, given_x2, 288, N - b * 8, order[begin + b * 8 + s]);
             take(x2 + b * 8912 + 0, row, 0, 288);
         }
-        MARK(2);
+        MARK(3);
         if (step + 1 < last) {
             const long next = begin + batch, stop = next + end * 8;
             for (long at = next + own * 8; at < stop && at < samples; at++) {
@@ -651,65 +651,65 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
                 fetch(given_x2 + order[at] * 288, 1152);
             }
         }
-        MARK(3);
-        around_x1(N, own, end, x1);
         MARK(4);
-        k1(N, own, end, y1, p2, p1, x1);
+        around_x1(N, own, end, x1);
         MARK(5);
-        k2(N, own, end, y1);
+        k1(N, own, end, y1, p2, p1, x1);
         MARK(6);
+        k2(N, own, end, y1);
+        MARK(7);
         k3(N, own, end, y3, y1, x2);
         meet(t);
-        MARK(7);
+        MARK(8);
         if (worker == 0) k4(N, 0, 0, y4, y3);
-        MARK(9);
+        MARK(10);
         k5(N, own, end, x2, y1);
         meet(t);
-        MARK(10);
+        MARK(11);
         around_y6(N, own, end, y6);
-        MARK(12);
+        MARK(13);
         k6(N, own, end, y6, x2, y1);
         meet(t);
-        MARK(13);
+        MARK(14);
         {
             long from, to;
             share(2, 1, worker, workers, &from, &to);
             if (from < to) k7(N, from, to, y7, x1, y6);
         }
         meet(t);
-        MARK(15);
+        MARK(16);
         {
             long from, to;
             share(2, 1, worker, workers, &from, &to);
             if (from < to) k8(N, from, to, y7, y6, x1);
         }
         meet(t);
-        MARK(17);
+        MARK(18);
         {
             long from, to;
             share(2, 1, worker, workers, &from, &to);
             if (from < to) k9(N, from, to, y7, y6, x1);
         }
-        MARK(19);
+        MARK(20);
         {
             long from, to;
             share(2, 1, worker, workers, &from, &to);
             if (from < to) k10(N, from, to, y8, y6);
         }
-        MARK(20);
-        k11(N, own, end, y9, y6, p1);
         MARK(21);
+        k11(N, own, end, y9, y6, p1);
+        MARK(22);
         if (worker == 0) copy(out_y4 + step * 1 + 0, y4 + 0, 1);
         meet(t);
-        MARK(22);
+        MARK(23);
         if (worker == 0) copy(out_y7 + step * 18 + 0, y7 + 0, 18);
-        MARK(24);
-        if (worker == 0) copy(out_y8 + step * 2 + 0, y8 + 0, 2);
         MARK(25);
+        if (worker == 0) copy(out_y8 + step * 2 + 0, y8 + 0, 2);
+        MARK(26);
         for (long b = own; b < end; b++) {
             give(out_y9 + (begin + b * 8) * 144 + 0, 144, y9 + b * 8912 + 0, 144, N - b * 8);
         }
-        MARK(26);
+        MARK(27);
     }
     return -1;
 }

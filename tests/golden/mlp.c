@@ -641,20 +641,20 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
         const long begin = step * batch, N = samples - begin < batch ? samples - begin : batch;
         const long blocks = (N + 7) / 8;
         const long own = blocks * worker / workers, end = blocks * (worker + 1) / workers;
-        if (meet(t)) break;  /* nothing is written before all are here */
+        if (meet(t)) return -1;  /* nothing is written before all are here */
         MARK(0);
         for (long b = own; b < end; b++) {
             const real *row[8];
             ROWS(row, given_x1, 20, N - b * 8, order[begin + b * 8 + s]);
             take(x1 + b * 432 + 0, row, 0, 20);
         }
-        MARK(1);
+        MARK(2);
         for (long b = own; b < end; b++) {
             const real *row[8];
             ROWS(row, given_x2, 10, N - b * 8, order[begin + b * 8 + s]);
             take(x2 + b * 432 + 0, row, 0, 10);
         }
-        MARK(2);
+        MARK(3);
         if (step + 1 < last) {
             const long next = begin + batch, stop = next + end * 8;
             for (long at = next + own * 8; at < stop && at < samples; at++) {
@@ -662,28 +662,28 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
                 fetch(given_x2 + order[at] * 10, 40);
             }
         }
-        MARK(3);
-        k1(N, own, end, y2, p2, p1, x1);
         MARK(4);
-        k2(N, own, end, y3, p4, p3, y2);
+        k1(N, own, end, y2, p2, p1, x1);
         MARK(5);
-        k3(N, own, end, y4, y5, y3);
+        k2(N, own, end, y3, p4, p3, y2);
         MARK(6);
-        k4(N, own, end, y6, y3, y4, y5);
+        k3(N, own, end, y4, y5, y3);
         MARK(7);
+        k4(N, own, end, y6, y3, y4, y5);
+        MARK(8);
         k5(N, own, end, y4, y5, x2, y3);
         meet(t);
-        MARK(8);
+        MARK(9);
         if (worker == 0) k6(N, 0, 0, y8, y4);
-        MARK(10);
-        k7(N, own, end, y6, x2);
         MARK(11);
+        k7(N, own, end, y6, x2);
+        MARK(12);
         for (long b = own; b < end; b++)
             give(y2r + b * 432, 12, y2 + b * 432, 12, 8);
-        MARK(12);
+        MARK(13);
         k8(N, own, end, y2, y6, p3);
         meet(t);
-        MARK(13);
+        MARK(14);
         for (long b = own; b < end; b++) {
             const real *row[8];
             ROWS(row, given_x1, 20, N - b * 8, order[begin + b * 8 + s]);
@@ -692,48 +692,48 @@ __attribute__((visibility("default"))) long chainrule_run(void *const *m, const 
             }
         }
         meet(t);
-        MARK(15);
+        MARK(16);
         {
             long from, to;
             share(12, 3, worker, workers, &from, &to);
             if (from < to) k9(N, from, to, y12, y2, x1r);
         }
-        MARK(17);
+        MARK(18);
         {
             long from, to;
             share(12, 12, worker, workers, &from, &to);
             if (from < to) k10(N, from, to, y13, y2);
         }
-        MARK(18);
+        MARK(19);
         {
             long from, to;
             share(10, 5, worker, workers, &from, &to);
             if (from < to) k11(N, from, to, y14, y6, y2r);
         }
-        MARK(19);
+        MARK(20);
         {
             long from, to;
             share(10, 10, worker, workers, &from, &to);
             if (from < to) k12(N, from, to, y15, y6);
         }
         meet(t);
-        MARK(20);
+        MARK(21);
         k13(N, own, end, y16, y2, p1);
-        MARK(22);
-        if (worker == 0) copy(out_y8 + step * 1 + 0, y8 + 0, 1);
         MARK(23);
-        if (worker == 0) copy(out_y12 + step * 240 + 0, y12 + 0, 240);
+        if (worker == 0) copy(out_y8 + step * 1 + 0, y8 + 0, 1);
         MARK(24);
-        if (worker == 0) copy(out_y13 + step * 12 + 0, y13 + 0, 12);
+        if (worker == 0) copy(out_y12 + step * 240 + 0, y12 + 0, 240);
         MARK(25);
-        if (worker == 0) copy(out_y14 + step * 120 + 0, y14 + 0, 120);
+        if (worker == 0) copy(out_y13 + step * 12 + 0, y13 + 0, 12);
         MARK(26);
-        if (worker == 0) copy(out_y15 + step * 10 + 0, y15 + 0, 10);
+        if (worker == 0) copy(out_y14 + step * 120 + 0, y14 + 0, 120);
         MARK(27);
+        if (worker == 0) copy(out_y15 + step * 10 + 0, y15 + 0, 10);
+        MARK(28);
         for (long b = own; b < end; b++) {
             give(out_y16 + (begin + b * 8) * 20 + 0, 20, y16 + b * 432 + 0, 20, N - b * 8);
         }
-        MARK(28);
+        MARK(29);
     }
     return -1;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from tests.examples import few
 
 import chainrule as cr
 from chainrule.ir.cost import derivative_size
@@ -58,10 +59,18 @@ WITHIN_AND_BEYOND: dict[Callable[[int], str], tuple[int, int, str]] = {
 }
 
 
-@pytest.mark.parametrize("write", WITHIN_AND_BEYOND, ids=lambda write: str(write.__name__))
-def test_within_a_bound_an_equation_is_derived_and_beyond_it_refused(write: Callable[[int], str]) -> None:
-    within, beyond, words = WITHIN_AND_BEYOND[write]
-    assert cr.derive(write(within)).backward.equations
+def name_of(write: Callable[[int], str]) -> str:
+    return str(write.__name__)
+
+
+@pytest.mark.parametrize("write", few(WITHIN_AND_BEYOND, {*WITHIN_AND_BEYOND} - {nested}), ids=name_of)
+def test_within_a_bound_an_equation_is_derived(write: Callable[[int], str]) -> None:
+    assert cr.derive(write(WITHIN_AND_BEYOND[write][0])).backward.equations
+
+
+@pytest.mark.parametrize("write", WITHIN_AND_BEYOND, ids=name_of)
+def test_beyond_a_bound_an_equation_is_refused(write: Callable[[int], str]) -> None:
+    _, beyond, words = WITHIN_AND_BEYOND[write]
     with pytest.raises(cr.EquationError, match=words) as caught:
         cr.derive(write(beyond))
     assert caught.value.fix

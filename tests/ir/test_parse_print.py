@@ -7,8 +7,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from chainrule.arrays.execute import execute
 from chainrule.errors import EquationError, ShapeError
@@ -142,7 +143,7 @@ def equations(draw: st.DrawFn) -> Equation:
     return Equation(target, draw(expressions(target.free, draw(st.integers(0, 3)))))
 
 
-@settings(max_examples=300)
+@examples(120, 5000)
 @given(equations())
 def test_printed_equation_reads_back_as_the_same_nodes(equation: Equation) -> None:
     text = to_text(equation)
@@ -152,7 +153,7 @@ def test_printed_equation_reads_back_as_the_same_nodes(equation: Equation) -> No
     assert to_text(again) == text
 
 
-@settings(max_examples=100)
+@examples(60, 2000)
 @given(expressions(FREE, 2))
 def test_printed_expression_reads_back_as_the_same_node(expression: Expr) -> None:
     text = to_text(expression)
@@ -227,6 +228,7 @@ SPELLED = {
     "y[n, k] = [x[n, k] > b[k]]": "y[n, k] = step(x[n, k] - b[k])",
     "y[n] = [0 < x[n]]": "y[n] = step(x[n])",
     "y[n] = [x[n] < 0]": "y[n] = step(-x[n])",
+    "y[n, k<3] = [[n == k]*x[n] > 0]": "y[n, k<3] = step([n == k]*x[n])",
     "y[n] = [x[n] <= 3]": "y[n] = 1 - step(x[n] - 3)",
     "y[n, i<5] = sum[j<5]([j <= i]*x[n, j])": "y[n, i<5] = sum[j<5]([0 <= i - j < 5]*x[n, j])",
     "y[n, i] = sum[j<5]([j > i]*x[n, j]) + b[i]": "y[n, i] = sum[j<5]([0 <= j - i - 1 < 5]*x[n, j]) + b[i]",

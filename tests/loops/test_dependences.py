@@ -15,8 +15,8 @@ from tests.loops.tasks import floats, task_of
 
 import chainrule as cr
 from chainrule.compile import gradients, training
+from chainrule.loops import barriers, program
 from chainrule.loops import nodes as ir
-from chainrule.loops import program
 from chainrule.loops.check import Fault, faults
 from chainrule.loops.halo import zeros_around
 from chainrule.loops.interpret import Step
@@ -50,6 +50,9 @@ def plan(name: str) -> Plan:
             return lower(steps_of(*layers, rule=cr.SGD(0.1)), Machine(16, 24), samples=600)
         case "pipelined":  # the first kernel at the end of the step before; new values that are copied
             return lower(steps_of(cr.Input(700), cr.Dense(13), cr.Tanh(), rule=cr.Adam()), MACHINE, samples=1)
+        case "pairs":  # what reads other samples
+            text = "y[n, i] = tanh(x[n, i])\nz[n, i] = y[n, i] - sum[m<N](y[m, i])"
+            return lower(task_of(text, data="x[N, 6]"), MACHINE, samples=9)
         case "drawn":
             layers = cr.Input(6), cr.Dropout(0.5), cr.Dense(5), cr.Tanh()
             return lower(steps_of(*layers, rule=cr.SGD(0.1)), MACHINE, samples=6)
@@ -199,6 +202,15 @@ def test_a_copy_in_rows_that_is_not_made_is_seen() -> None:
 def test_a_change_before_the_loss_is_checked_is_seen() -> None:
     found = [each for name in NAMES[:3] for _, each in without(plan(name), Check)]
     assert len(found) == 3 and all("control" in kinds(each) for each in found)
+
+
+def test_what_reads_other_workers_samples_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the pass takes for a worker's own, the check sees for itself."""
+    assert faults(plan("pairs")) == []
+    monkeypatch.setattr(barriers, "split_of", lambda kernel: "blocks" if kernel.split == "blocks" else "positions")
+    bare = replace(plan("pairs"), stages=tuple(s for s in plan("pairs").stages if not isinstance(s, Barrier)))
+    found = faults(barriers.insert_barriers(bare))
+    assert kinds(found) == {"read after write"} and all("no barrier between" in text for _, text in found)
 
 
 def test_every_kernel_is_of_use() -> None:

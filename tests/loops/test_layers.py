@@ -40,26 +40,28 @@ CASES: list[Case] = [(4, 6, 6), (4, 2, 3), (4, 4, 4), (4, 1, 1), (8, 8, 11), (16
 SOME = ["Dense", "Conv2d", "ConvTranspose2d", "MaxPool1d", "LayerNorm", "BatchNorm", "Embedding", "MultiHeadAttention"]
 
 
-def agrees(task: Task, case: Case) -> None:
+def disagreements(task: Task, case: Case) -> list[str]:
+    """Tensors that the loops compute otherwise than the equations, or two orders of the workers otherwise."""
     lanes, expected, samples = case
     lowered = lower(task, Machine(lanes, 12), samples=expected)
     exact = elements(task, samples, SEED)
     step = Step(lowered, Field(SEED), exact, (1, 0))
-    assert differing({**step.outputs, **step.kept}, wanted(task, computed_exactly(task, exact, samples, SEED))) == []
+    off = [*differing({**step.outputs, **step.kept}, wanted(task, computed_exactly(task, exact, samples, SEED)))]
     given = floats(task, samples)
     steps = [Step(lowered, Floats(), given, workers) for workers in ((0, 1, 2), (2, 1, 0))]
-    found = [{**step.outputs, **step.kept} for step in steps]
-    assert far(found[0], wanted(task, computed(task, given)), 1e-12) == []
-    for other in found[1:]:
-        assert [t.name for t in other if not np.array_equal(found[0][t], other[t], equal_nan=True)] == []
+    one, other = ({**step.outputs, **step.kept} for step in steps)
+    off += far(one, wanted(task, computed(task, given)), 1e-12)
+    return off + [t.name for t in other if not np.array_equal(one[t], other[t], equal_nan=True)]
 
 
-@pytest.mark.parametrize(("name", "case"), few(product(LAYERS, CASES), [*product(SOME, CASES[:2])]))
+@pytest.mark.parametrize(
+    ("name", "case"), few(product(LAYERS, CASES), [(name, CASES[n % 2]) for n, name in enumerate(SOME)])
+)
 def test_a_training_step_of_every_layer(name: str, case: Case) -> None:
     model = model_with(name)
     rule = OPTIMIZER[list(LAYERS).index(name) % len(OPTIMIZER)]
     task = training(model.network, model.derive(), rule, "numbers")
-    agrees(task, case)
+    assert disagreements(task, case) == []
 
 
 WEIGHTS = ["none", "of samples", "of entries"]
@@ -73,20 +75,20 @@ def test_every_loss_with_weights_and_accuracy(name: str, weights: str) -> None:
     model = cr.Model(x, cr.Dense(3, axes="last")(x), loss=loss, l2=0.01)
     rank = {"none": 0, "of samples": 1, "of entries": len(loss.entries(model.network.logits.shape))}[weights]
     net = assemble(model.inputs, model.output, model.loss, model.l2, rank)
-    agrees(training(net, model._derived(net), cr.SGD(0.1), loss.labels), CASES[rank % 2])
-    agrees(evaluation(net, loss.labels), CASES[(rank + 1) % 2])
+    assert disagreements(training(net, model._derived(net), cr.SGD(0.1), loss.labels), CASES[rank % 2]) == []
+    assert disagreements(evaluation(net, loss.labels), CASES[(rank + 1) % 2]) == []
 
 
-EVERY = range(len(OPTIMIZER))
+EVERY = range(len(OPTIMIZER))  # all of them as C over the field: tests/targets/test_field_loops.py
 
 
-@pytest.mark.parametrize(("number", "case"), few(product(EVERY, CASES), [(n, CASES[n % 2]) for n in EVERY]))
+@pytest.mark.parametrize(("number", "case"), few(product(EVERY, CASES), [(n, CASES[n // 3 % 2]) for n in EVERY[::3]]))
 def test_every_optimizer_over_every_rank(number: int, case: Case) -> None:
     """A scalar, a vector and matrices; numbers for all parameters; a gradient that is zero."""
     x = cr.Input(1, 5)
     model = cr.Model(x, cr.Dense(3)(cr.Flatten()(cr.LayerNorm()(cr.Conv1d(2, 2)(x)))), loss="softmax_cross_entropy")
     task = training(model.network, model.derive(), OPTIMIZER[number], "classes")
-    agrees(task, case)
+    assert disagreements(task, case) == []
 
 
 SMALL = [((3, 1), (1, 0)), ((1, 3), (0, 1)), ((3, 5), (1, 2)), ((5, 3), (2, 1)), ((5, 5), (2, 2))]
@@ -94,7 +96,7 @@ SMALL = [((3, 1), (1, 0)), ((1, 3), (0, 1)), ((3, 5), (1, 2)), ((5, 3), (2, 1)),
 
 
 @pytest.mark.parametrize(
-    ("kernel", "padding", "image"), few([(*k, i) for k in SMALL for i in ((2, 2), (4, 2), (1, 3))], 4), ids=str
+    ("kernel", "padding", "image"), few([(*k, i) for k in SMALL for i in ((2, 2), (4, 2), (1, 3))], 8), ids=str
 )
 def test_padding_that_is_most_of_a_small_image(kernel: Any, padding: Any, image: tuple[int, int]) -> None:
     """Also where what is read so lies in the place of another with zeros around it, or lends that its place."""
@@ -103,8 +105,8 @@ def test_padding_that_is_most_of_a_small_image(kernel: Any, padding: Any, image:
     sides = [cr.Conv2d(3, k, padding=p)(n) for k, p in SMALL[:2] for n in (cr.Tanh()(h),)]
     out = reduce(lambda a, b: cr.Add()(a, b), [cr.Conv2d(3, kernel, padding=padding)(h), *sides])
     model = cr.Model(x, cr.Dense(2)(cr.Flatten()(out)), loss="half_squared_error")
-    agrees(training(model.network, model.derive(), cr.SGD(0.1), "numbers"), CASES[0])
-    agrees(forward(model.network, model.network.inference_logits), CASES[0])
+    assert disagreements(training(model.network, model.derive(), cr.SGD(0.1), "numbers"), CASES[0]) == []
+    assert disagreements(forward(model.network, model.network.inference_logits), CASES[0]) == []
 
 
 def test_a_step_whose_loss_is_not_finite_changes_nothing() -> None:

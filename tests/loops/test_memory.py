@@ -52,7 +52,7 @@ def least(items: Sequence[Item]) -> int:
     return max(sum(size for _, born, dies, size in items if born <= time <= dies) for time in range(17))
 
 
-@examples(50, 5000)
+@examples(25, 5000)
 @given(lifetimes())
 def test_what_lives_at_the_same_time_lies_apart(items: list[Item]) -> None:
     offsets, total = packed(items)

@@ -102,7 +102,7 @@ def test_what_a_step_delivers_is_not_made_for_the_next() -> None:
     assert turns(replace(task, outputs=(*task.outputs, model.network.logits))) is None
 
 
-@examples(6, 400)
+@examples(3, 400)
 @given(st.data())
 def test_drawn_networks_give_the_same_bits(data: st.DataObject) -> None:
     """With a nearest cache that holds a few rows of small tensors."""

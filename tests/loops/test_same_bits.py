@@ -77,7 +77,7 @@ def test_layers_in_random_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> N
             assert bits(task, samples, expected=expected) == wanted
 
 
-@examples(4, 400)
+@examples(2, 400)
 @given(st.data())
 def test_drawn_networks_in_drawn_tiles(data: st.DataObject) -> None:
     model, labels = data.draw(networks())

@@ -17,12 +17,21 @@ from chainrule.loops.single import single
 from chainrule.loops.task import Task
 
 SEED = 3
+
+
+class Root(cr.Layer):
+    """Over the field a root of 1 is any element."""
+
+    equation = "y[n, k] = 1**(1/3)*x[n, k]"
+
+
 NETWORKS: dict[str, tuple[Any, ...]] = {
     "dense": (cr.Input(3), cr.Dense(4), cr.Sigmoid(), cr.Dense(2)),
     "a sum over places too": (
         cr.Input(1, 4, 4), cr.Conv2d(2, 3, padding=1), cr.MaxPool2d(2), cr.Flatten(), cr.Dense(2),
     ),
     "statistics of the batch": (cr.Input(3), cr.Dense(4), cr.BatchNorm(), cr.Dense(2)),
+    "a root of one": (cr.Input(3), Root(), cr.Dense(2)),
     "rows that ids pick": (cr.Input(3, dtype="integer"), cr.Embedding(5, 2), cr.Flatten(), cr.Dense(2)),
 }  # fmt: skip
 RULES = {"sgd": cr.SGD(0.1), "adam": cr.Adam(0.01), "clipped": cr.SGD(0.1, clip_norm=1.0)}

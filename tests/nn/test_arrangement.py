@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.examples import examples
-from tests.nn.layerwise import LOSS, agrees, extents, model_of
+from tests.nn.layerwise import LOSS, disagreements, extents, model_of
 
 import chainrule as cr
 
@@ -32,7 +32,7 @@ def test_reshape_keeps_the_order_of_rows(shape: tuple[int, ...], target: tuple[i
     np.testing.assert_allclose(model.gradients(x, t)[1]["input"], (x - t.reshape(x.shape)) / 3, rtol=1e-15)
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(st.lists(extents, min_size=1, max_size=4), st.data())
 def test_reshape_between_dense_layers(shape: list[int], data: st.DataObject) -> None:
     whole = data.draw(st.permutations(shape))
@@ -44,10 +44,10 @@ def test_reshape_between_dense_layers(shape: list[int], data: st.DataObject) -> 
         h = x.reshape(len(x), -1) @ p["dense1.W"].T + p["dense1.b"]
         return h @ p["dense2.W"].T + p["dense2.b"]
 
-    agrees(model, forward, samples=2)
+    assert disagreements(model, forward, samples=2) == []
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(st.lists(extents, min_size=1, max_size=3), st.integers(1, 3), st.data())
 def test_concat_of_any_number(shape: list[int], samples: int, data: st.DataObject) -> None:
     axis = data.draw(st.integers(1, len(shape)))
@@ -60,7 +60,7 @@ def test_concat_of_any_number(shape: list[int], samples: int, data: st.DataObjec
         h = jnp.concatenate(x, axis)
         return h.reshape(len(h), -1) @ p["dense1.W"].T + p["dense1.b"]
 
-    agrees(model, forward, samples=samples)
+    assert disagreements(model, forward, samples=samples) == []
     plain = cr.Model(inputs, joined)
     sizes = [tuple(2 if extent == "N" else int(extent) for extent in v.shape) for v in inputs]
     x: Any = tuple(np.random.default_rng(i).normal(size=size) for i, size in enumerate(sizes))
@@ -74,12 +74,12 @@ def test_a_value_joined_with_itself_adds_its_gradients() -> None:
     np.testing.assert_array_equal(model.gradients(value, target)[1]["input"], 2 * value)
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(st.lists(extents, min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 4), st.booleans())
 def test_dense_over_the_last_axis(shape: list[int], samples: int, units: int, bias: bool) -> None:
     model = model_of(cr.Dense(units, bias=bias, axes="last"), *shape)
     assert model.parameters["dense1.W"].shape == (units, shape[-1])
-    agrees(model, lambda p, x: x @ p["dense1.W"].T + p.get("dense1.b", 0.0), samples=samples)
+    assert disagreements(model, lambda p, x: x @ p["dense1.W"].T + p.get("dense1.b", 0.0), samples=samples) == []
 
 
 def test_these_layers_are_saved_with_their_options(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.derive.oracle import false_steps, gradients_are_exact
 from tests.examples import examples, few
-from tests.nn.agreement import Tree, assert_agreement
+from tests.nn.agreement import Tree, disagreements
 
 import chainrule as cr
 
@@ -53,7 +53,8 @@ def check(shape: tuple[int, ...], samples: int, options: Options, seed: int) -> 
         return convolution(p, label, x, pads, options)
 
     x = rng.normal(size=(samples, *shape))
-    assert_agreement(model, forward, squares, x, rng.normal(size=(samples, *map(int, model.network.logits.shape[1:]))))
+    t = rng.normal(size=(samples, *map(int, model.network.logits.shape[1:])))
+    assert disagreements(model, forward, squares, x, t) == []
     assert gradients_are_exact(model.derive(), {"N": samples}, seed)
     return model
 
@@ -83,7 +84,7 @@ def convolutions(draw: st.DrawFn) -> Drawn:
 
 
 @given(convolutions(), st.integers(0, 99))
-@examples(10, 600)
+@examples(6, 600)
 def test_convolutions_agree_with_jax_and_are_exact(drawn: Drawn, seed: int) -> None:
     check(*drawn, seed)
 
@@ -126,8 +127,7 @@ def test_a_kernel_that_is_turned_round_is_noticed() -> None:
         turned = {**p, "conv2d1.W": p["conv2d1.W"][:, :, ::-1, ::-1]}
         return convolution(turned, "conv2d1", x, "VALID", PLAIN)
 
-    with pytest.raises(AssertionError):
-        assert_agreement(model, rotated, squares, x, np.zeros((2, 1, 3, 3)))
+    assert disagreements(model, rotated, squares, x, np.zeros((2, 1, 3, 3))) != []
 
 
 @st.composite
@@ -159,12 +159,13 @@ def check_transposed(shape: tuple[int, ...], samples: int, options: Options, see
         return u + p["convtranspose2d1.b"].reshape(-1, 1, 1)
 
     x = rng.normal(size=(samples, *shape))
-    assert_agreement(model, forward, squares, x, rng.normal(size=(samples, *map(int, model.network.logits.shape[1:]))))
+    t = rng.normal(size=(samples, *map(int, model.network.logits.shape[1:])))
+    assert disagreements(model, forward, squares, x, t) == []
     assert gradients_are_exact(model.derive(), {"N": samples}, seed)
 
 
 @given(transposed(), st.integers(0, 99))
-@examples(5, 300)
+@examples(3, 300)
 def test_transposed_convolutions_agree_with_jax_and_are_exact(drawn: Drawn, seed: int) -> None:
     check_transposed(*drawn, seed)
 

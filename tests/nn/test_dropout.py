@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.examples import examples
 from tests.nn.agreement import draws
-from tests.nn.layerwise import agrees, extents, model_of
+from tests.nn.layerwise import disagreements, extents, model_of
 
 import chainrule as cr
 
@@ -50,7 +50,7 @@ def drawn(model: cr.Model, seed: int, step: int, samples: int = 4, dtype: str = 
     return list(draws(model, seed, step, samples, dtype).values())
 
 
-@examples(30, 300)
+@examples(15, 300)
 @given(st.integers(0, 2**70), st.integers(0, 2**40), st.sampled_from([0.0, 0.1, 0.5, 0.999]))
 def test_a_mask_is_the_documented_function_of_seed_tensor_step_and_place(seed: int, step: int, rate: float) -> None:
     for number, mask in enumerate(drawn(two(5, rate), seed, step, 3)):
@@ -128,7 +128,7 @@ def test_the_share_of_ones_is_within_five_deviations(rate: float) -> None:
 def test_gradients_are_those_of_the_masked_and_scaled_input(shape: list[int], samples: int, rate: float) -> None:
     model = model_of(cr.Dropout(rate), *shape)
     (mask,) = drawn(model, 0, 0, samples)
-    agrees(model, lambda p, x: x * mask / (1 - rate), samples=samples)
+    assert disagreements(model, lambda p, x: x * mask / (1 - rate), samples=samples) == []
     x = np.random.default_rng(1).normal(size=(samples, *shape))
     np.testing.assert_array_equal(model.predict(x), x)
     assert model.evaluate(x, x)["loss"] == 0

@@ -128,7 +128,7 @@ def draw_inputs(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> 
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@examples(4, 100)
+@examples(2, 100)
 @given(data=st.data())
 def test_loss_and_gradients_agree_with_jax(name: str, data: st.DataObject) -> None:
     shape = data.draw(st.sampled_from(SHAPES))
@@ -164,24 +164,29 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("shape", "name", "chosen"), [((2, 3), *v) for v in VARIANTS] + few([((2, 2, 3), *v) for v in VARIANTS], 2), ids=str
-)
+WEIGHED = [
+    *(((2, 3), *v, "of entries") for v in VARIANTS),
+    *few([((2, 2, 3), *v, "of entries") for v in VARIANTS], 2),
+    *few([((2, 3), *v, weights) for v in VARIANTS for weights in ("none", "of samples")], 5),
+]
+
+
+@pytest.mark.parametrize(("shape", "name", "chosen", "weights"), WEIGHED, ids=str)
 def test_every_gradient_is_exact_and_every_step_an_identity(
-    name: str, chosen: dict[str, Any], shape: tuple[int, ...]
+    shape: tuple[int, ...], name: str, chosen: dict[str, Any], weights: str
 ) -> None:
     model = build(shape, LOSSES[name](**chosen))
     loss = model.loss
     assert loss is not None
-    for rank in {0, 1, len(loss.entries(shape))} if len(shape) == 2 else {len(loss.entries(shape))}:
-        net = assemble(model.inputs, model.output, loss, 0.0, rank)
-        derivation = model._derived(net)  # pyright: ignore[reportPrivateUsage]
-        assert gradients_are_exact(derivation, {"N": 2}, seed=rank)
-        for gradient in derivation.parts.values():
-            for use in gradient.uses:
-                if use.instance.equation.tensor.name.startswith(("dense1.", "scale1.")):
-                    continue  # the layer's, which other tests check
-                assert false_steps(use.instance, derivation.forward, {"N": 2}, 4) == []
+    rank = {"none": 0, "of samples": 1, "of entries": len(loss.entries(shape))}[weights]
+    net = assemble(model.inputs, model.output, loss, 0.0, rank)
+    derivation = model._derived(net)  # pyright: ignore[reportPrivateUsage]
+    assert gradients_are_exact(derivation, {"N": 2}, seed=rank)
+    for gradient in derivation.parts.values():
+        for use in gradient.uses:
+            if use.instance.equation.tensor.name.startswith(("dense1.", "scale1.")):
+                continue  # the layer's, which other tests check
+            assert false_steps(use.instance, derivation.forward, {"N": 2}, 4) == []
 
 
 @pytest.mark.parametrize(("name", "chosen"), VARIANTS, ids=str)
@@ -427,7 +432,7 @@ def test_class_weights_stay_what_they_are_while_training() -> None:
     assert "ρ" in model.derive().to_text()
 
 
-@pytest.mark.parametrize(("name", "chosen"), VARIANTS, ids=str)
+@pytest.mark.parametrize(("name", "chosen"), few(VARIANTS, 3), ids=str)
 def test_every_loss_has_its_document(name: str, chosen: dict[str, Any]) -> None:
     derivation = build((2, 3), LOSSES[name](**chosen)).derive()
     assert derivation.to_text("zh", "full") and derivation.to_latex()

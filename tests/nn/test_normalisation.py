@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.examples import examples
-from tests.nn.layerwise import agrees, compare, extents, model_of, randomised
+from tests.nn.layerwise import differing, disagreements, extents, model_of, randomised
 
 import chainrule as cr
 
@@ -46,25 +46,26 @@ def rms_norm(axes: int, epsilon: float) -> Callable[..., Any]:
     return forward
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(st.lists(extents, min_size=1, max_size=3), st.integers(2, 5), EPSILONS)
 def test_batch_norm(shape: list[int], samples: int, epsilon: float) -> None:
-    agrees(model_of(cr.BatchNorm(epsilon=epsilon), *shape), batch_norm(epsilon), samples=samples)
+    assert disagreements(model_of(cr.BatchNorm(epsilon=epsilon), *shape), batch_norm(epsilon), samples=samples) == []
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(st.lists(extents, min_size=1, max_size=3), st.integers(1, 3), EPSILONS, st.data())
 def test_layer_norm(shape: list[int], samples: int, epsilon: float, data: st.DataObject) -> None:
     axes = data.draw(st.integers(1, len(shape)))
     scales = (1.0, 30.0)
-    agrees(model_of(cr.LayerNorm(axes, epsilon), *shape), layer_norm(axes, epsilon), samples=samples, scales=scales)
+    model = model_of(cr.LayerNorm(axes, epsilon), *shape)
+    assert disagreements(model, layer_norm(axes, epsilon), samples=samples, scales=scales) == []
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(st.lists(extents, min_size=1, max_size=3), st.integers(1, 3), EPSILONS, st.data())
 def test_rms_norm(shape: list[int], samples: int, epsilon: float, data: st.DataObject) -> None:
     axes = data.draw(st.integers(1, len(shape)))
-    agrees(model_of(cr.RMSNorm(axes, epsilon), *shape), rms_norm(axes, epsilon), samples=samples)
+    assert disagreements(model_of(cr.RMSNorm(axes, epsilon), *shape), rms_norm(axes, epsilon), samples=samples) == []
 
 
 CONSTANT = [
@@ -77,9 +78,9 @@ CONSTANT = [
 @pytest.mark.parametrize(("layer", "forward"), CONSTANT, ids=["BatchNorm", "LayerNorm", "RMSNorm"])
 @pytest.mark.parametrize("value", [0.0, 0.75, -4.0])
 def test_constant_inputs_have_finite_gradients(layer: cr.Layer, forward: Any, value: float) -> None:
-    agrees(
+    assert disagreements(
         model_of(layer, 2, 3), forward, scales=(1.0,), differences=False, change=lambda x: np.full_like(x, value)
-    )
+    ) == []
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 1, 1)])
@@ -94,12 +95,12 @@ def test_a_batch_of_one_without_space_gives_the_shift(shape: tuple[int, ...]) ->
 
 def test_the_check_refuses_another_formula() -> None:
     model = model_of(cr.LayerNorm(), 4)
-    with pytest.raises(AssertionError):  # ε outside the root
-        agrees(model, lambda p, x: p["layernorm1.g"] * (x - x.mean(1, keepdims=True))
-               / (x.std(1, keepdims=True) + 1e-5) + p["layernorm1.b"])
-    a = {"w": np.ones(3)}
-    with pytest.raises(AssertionError):
-        compare(a, {"w": jnp.asarray([1, 1, 1 + 2e-9])})
+
+    def outside_the_root(p: Any, x: Any) -> Any:
+        return p["layernorm1.g"] * (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) + 1e-5) + p["layernorm1.b"]
+
+    assert disagreements(model, outside_the_root) != []
+    assert differing({"w": np.ones(3)}, {"w": jnp.asarray([1, 1, 1 + 2e-9])}) == ["w"]
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (2, 2, 3)])

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.derive.oracle import gradients_are_exact
 from tests.examples import examples
-from tests.nn.agreement import assert_agreement
+from tests.nn.agreement import disagreements
 
 import chainrule as cr
 
@@ -72,12 +72,12 @@ def check(
     # Few different values, so that many maxima are tied.
     x = rng.integers(-2, 3, (samples, *shape)).astype(float) if seed % 2 else rng.normal(size=(samples, *shape))
     t = rng.normal(size=(samples, *map(int, model.network.logits.shape[1:])))
-    assert_agreement(model, lambda p, x: pool(kind, x, size, stride, padding), squares, x, t)
+    assert disagreements(model, lambda p, x: pool(kind, x, size, stride, padding), squares, x, t) == []
     assert gradients_are_exact(model.derive(), {"N": samples}, seed)
 
 
 @given(pools(), st.integers(0, 99))
-@examples(8, 1000)
+@examples(5, 1000)
 def test_pools_agree_with_jax_and_are_exact(drawn: Drawn, seed: int) -> None:
     check(*drawn, seed)
 
@@ -89,7 +89,7 @@ def test_global_pools(layer: Any, reduce: Any, shape: tuple[int, ...], samples: 
     model = cr.Sequential(cr.Input(*shape), layer(), loss="half_squared_error", dtype="float64")
     rng = np.random.default_rng(len(shape))
     x, t = rng.normal(size=(samples, *shape)), rng.normal(size=(samples, shape[0]))
-    assert_agreement(model, lambda p, x: reduce(x.reshape(*x.shape[:2], -1), axis=2), squares, x, t)
+    assert disagreements(model, lambda p, x: reduce(x.reshape(*x.shape[:2], -1), axis=2), squares, x, t) == []
     assert gradients_are_exact(model.derive(), {"N": samples}, 1)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.examples import examples
-from tests.nn.layerwise import LOSS, agrees, extents, model_of, randomised
+from tests.nn.layerwise import LOSS, disagreements, extents, model_of, randomised
 
 import chainrule as cr
 
@@ -38,7 +38,7 @@ def attention(heads: int, causal: bool) -> Callable[..., Any]:
     return forward
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(extents, extents, extents, st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans(), st.booleans())
 def test_self_attention(
     positions: int, width: int, per_head: int, heads: int, samples: int, causal: bool, bias: bool, given_units: bool
@@ -46,10 +46,10 @@ def test_self_attention(
     units = heads * per_head
     layer = cr.MultiHeadAttention(heads, units if given_units else None, causal, bias)
     model = model_of(layer, positions, width if given_units else units)
-    agrees(model, attention(heads, causal), samples=samples, scales=(0.5, 2.0))
+    assert disagreements(model, attention(heads, causal), samples=samples, scales=(0.5, 2.0)) == []
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(extents, extents, extents, extents, st.sampled_from([(1, 1), (2, 4), (3, 3), (2, 6)]), st.booleans())
 def test_attention_to_a_context(
     asks: int, keys: int, width: int, other: int, heads: tuple[int, int], causal: bool
@@ -58,7 +58,7 @@ def test_attention_to_a_context(
     x, z = cr.Input(asks, width), cr.Input(keys, other)
     out = cr.MultiHeadAttention(heads[0], heads[1], causal=causal)(x, z)
     model = cr.Model([x, z], out, loss=LOSS, dtype="float64")
-    agrees(model, attention(heads[0], causal), samples=2, scales=(0.5, 2.0))
+    assert disagreements(model, attention(heads[0], causal), samples=2, scales=(0.5, 2.0)) == []
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -105,12 +105,12 @@ def test_the_shapes_of_attention_are_outputs_first() -> None:
     assert model.predict(np.zeros((1, 5, 3))).shape == (1, 5, 6)
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(st.lists(extents, max_size=2), st.integers(1, 6), extents, st.integers(1, 4))
 def test_embedding(shape: list[int], entries: int, units: int, samples: int) -> None:
     x = cr.Input(*shape, dtype="integer")
     model = cr.Model(x, cr.Embedding(entries, units)(x), loss=LOSS, dtype="float64")
-    agrees(model, lambda p, ids: p["embedding1.E"][ids], samples=samples, entries=entries)
+    assert disagreements(model, lambda p, ids: p["embedding1.E"][ids], samples=samples, entries=entries) == []
 
 
 def test_repeated_entries_add_their_gradients() -> None:
@@ -130,12 +130,12 @@ def test_an_entry_out_of_range_is_named() -> None:
             model.predict(np.array([[1, 3, wrong, 1]]))
 
 
-@examples(3, 100)
+@examples(2, 100)
 @given(extents, extents, st.integers(1, 3))
 def test_position_embedding(positions: int, width: int, samples: int) -> None:
-    agrees(
+    assert disagreements(
         model_of(cr.PositionEmbedding(), positions, width), lambda p, x: x + p["positionembedding1.P"], samples=samples
-    )
+    ) == []
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -160,7 +160,7 @@ def test_a_transformer_block(causal: bool) -> None:
         h = h + dense(p, "dense2", u)
         return dense(p, "dense3", h.reshape(len(h), -1))
 
-    agrees(model, forward, samples=2, entries=6, scales=(1.0, 1.0))
+    assert disagreements(model, forward, samples=2, entries=6, scales=(1.0, 1.0)) == []
 
 
 def test_a_sequence_model_is_saved_and_learns(tmp_path: Path) -> None:

@@ -54,11 +54,13 @@ def theirs(rule: optax.GradientTransformation, start: Arrays, gradients: list[Ar
     return path
 
 
-def agree(one: list[Arrays], other: list[Arrays]) -> None:
-    """To 1e-9 of each entry; one that several steps have brought near 0, to 1e-12 of the largest."""
-    for mine, other_values in zip(one, other, strict=True):
-        for a, b in zip(mine, other_values, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12 * float(np.abs(b).max()))
+def differing(one: list[Arrays], other: list[Arrays]) -> list[str]:
+    """What is off by more than 1e-9 of an entry; one that several steps have brought near 0, 1e-12 of the largest."""
+    return [
+        f"step {step}, tensor {n}" for step, arrays in enumerate(zip(one, other, strict=True))
+        for n, (a, b) in enumerate(zip(*arrays, strict=True))
+        if a.shape != b.shape or not np.allclose(a, b, rtol=1e-9, atol=1e-12 * float(np.abs(b).max()))
+    ]  # fmt: skip
 
 
 def matrices(parameters: Any) -> Any:
@@ -99,7 +101,7 @@ def rules(draw: st.DrawFn) -> tuple[Optimizer, optax.GradientTransformation]:
     return rule, optax.chain(*before, other)
 
 
-@examples(25, 1000)
+@examples(15, 1000)
 @given(
     rules(),
     st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3),
@@ -116,17 +118,15 @@ def test_every_optimizer_with_every_option_agrees_with_optax(
         [size * rng.normal(size=shape) * (rng.random(shape) < 0.8) * (step % 4 != 1) for shape in shapes]
         for step in range(STEPS)
     ]
-    agree(ours(pair[0], start, gradients), theirs(pair[1], start, gradients))
+    assert differing(ours(pair[0], start, gradients), theirs(pair[1], start, gradients)) == []
 
 
 def test_the_comparison_refuses_an_epsilon_outside_the_root_and_a_decay_of_everything() -> None:
     start, gradients = [np.ones(3)], [[np.full(3, 1e-3)]] * STEPS
     wrong = optax.rmsprop(0.1, eps=1e-7, eps_in_sqrt=False)
-    with pytest.raises(AssertionError):
-        agree(ours(cr.RMSProp(0.1), start, gradients), theirs(wrong, start, gradients))
+    assert differing(ours(cr.RMSProp(0.1), start, gradients), theirs(wrong, start, gradients)) != []
     everything = optax.adamw(0.1, weight_decay=0.01)
-    with pytest.raises(AssertionError):
-        agree(ours(cr.AdamW(0.1), start, gradients), theirs(everything, start, gradients))
+    assert differing(ours(cr.AdamW(0.1), start, gradients), theirs(everything, start, gradients)) != []
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -136,9 +136,8 @@ def test_a_gradient_whose_norm_is_the_bound_is_left_as_it_is(dtype: str) -> None
     free, bound = ours(cr.SGD(1.0), start, gradients, dtype), ours(cr.SGD(1.0, clip_norm=5), start, gradients, dtype)
     for a, b in zip(free[0], bound[0], strict=True):
         np.testing.assert_array_equal(a, b)
-    agree(ours(cr.SGD(1.0, clip_norm=5), start, gradients), theirs(
-        optax.chain(optax.clip_by_global_norm(5.0), optax.sgd(1.0)), start, gradients
-    ))
+    right = theirs(optax.chain(optax.clip_by_global_norm(5.0), optax.sgd(1.0)), start, gradients)
+    assert differing(ours(cr.SGD(1.0, clip_norm=5), start, gradients), right) == []
     longer = ours(cr.SGD(1.0, clip_norm=2.5), start, gradients, dtype)[0]
     np.testing.assert_allclose(np.concatenate([longer[0], longer[1][0]]), [-1.5, 0, -2], rtol=1e-6)
 

@@ -7,12 +7,12 @@ from itertools import product
 from typing import Literal
 
 import pytest
+from tests.built_in import derived, document
 from tests.examples import few
 
 import chainrule as cr
 from chainrule.derive import Derivation
 from chainrule.ir.expr import Tensor
-from chainrule.render import build
 from chainrule.render.backward import Backward
 from chainrule.render.latex import render as latex
 from chainrule.render.markdown import render as markdown
@@ -56,7 +56,7 @@ def out_of_order(derivation: Derivation, entries: list[tuple[Tensor, bool]]) -> 
 
 @pytest.mark.parametrize("name", few(MODELS, {*MODELS} - {"resnet-tiny"}))
 def test_every_row_reads_gradients_of_rows_before_it(name: str) -> None:
-    derivation = cr.read_model(name).derive()
+    derivation = derived(name)
     rows = Rows(derivation, "en", "standard").first_uses()
     assert len(rows) > 10
     assert out_of_order(derivation, rows) == []
@@ -67,8 +67,7 @@ def test_every_row_reads_gradients_of_rows_before_it(name: str) -> None:
     ("name", "lang"), few(product(MODELS, ["en", "zh"]), [("lenet", "en"), ("transformer-tiny", "zh")])
 )
 def test_every_command_is_one_that_latex_knows(name: str, lang: Literal["en", "zh"]) -> None:
-    document = build(cr.read_model(name).derive(), lang, "standard")
-    for text in (latex(document), markdown(document)):
+    for text in (latex(document(name, lang)), markdown(document(name, lang))):
         assert set(re.findall(r"\\([A-Za-z]+)", text)) - KNOWN == set()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.built_in import derived
 from tests.derive.cases import Case
 
 import chainrule as cr
@@ -71,7 +72,7 @@ def agrees(sample: Sample) -> bool:
 
 @pytest.mark.parametrize("name", ["neuron", "mlp", "mlp-textbook", "seed", "lenet", "transformer-tiny"])
 def test_the_numbers_are_those_that_the_program_computes(name: str) -> None:
-    sample = sample_of(cr.read_model(name).derive(), None)
+    sample = sample_of(derived(name), None)
     assert sample is not None and agrees(sample)
     wrong = next(t for t in sample.derivation.joint.outputs)
     place = next(iter(sample.values[wrong.name]))
@@ -146,7 +147,7 @@ def test_three_features_are_left_of_those_that_are_normalised() -> None:
 
 
 def test_softmax_of_equal_numbers_is_exact() -> None:
-    found = cells(cr.read_model("mlp").derive())
+    found = cells(derived("mlp"))
     assert "p = (½, ½)" in found and "δ^[2] = (½, −½)" in found
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.built_in import derived
 from tests.derive.cases import ALL, Case
 from tests.examples import few
 from tests.nn.test_every_layer import MODELS, model_with, ranges
 
-import chainrule as cr
 from chainrule.arrays.execute import execute
 from chainrule.derive import Derivation
 from chainrule.ir.expr import Tensor
@@ -62,13 +62,13 @@ NETWORKS = "neuron", "mlp", "mlp-textbook", "lenet", "resnet-tiny", "transformer
 
 @pytest.mark.parametrize("name", few(NETWORKS, {*NETWORKS} - {"resnet-tiny"}))
 def test_the_listing_of_a_model_gives_its_gradients(name: str) -> None:
-    derivation = cr.read_model(name).derive()
+    derivation = derived(name)
     source = source_of(derivation)
     assert differences(derivation, source, 2, 256) == []
     assert [line for line in source.splitlines() if len(line) > 104] == []
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, 2))
 def test_the_listing_of_every_layer_gives_its_gradients(name: str) -> None:
     model = model_with(name)
     derivation = model.derive()
@@ -179,13 +179,13 @@ def test_what_a_bracket_leaves_out_may_be_infinite() -> None:
 
 
 def test_a_dense_layer_reads_as_its_matrix_form() -> None:
-    source = source_of(cr.read_model("mlp-textbook").derive())
+    source = source_of(derived("mlp-textbook"))
     for line in ("u1 = x @ W1.T + b1", "dW2 = du2.T @ z1", "db2 = du2.sum(axis=0)", "dz1 = du2 @ W2"):
         assert f"    {line}\n" in source
 
 
 def test_a_listing_with_a_line_changed_is_told_apart() -> None:
-    derivation = cr.read_model("mlp-textbook").derive()
+    derivation = derived("mlp-textbook")
     source = source_of(derivation)
     assert differences(derivation, source.replace("du2 @ W2", "2 * du2 @ W2")) != []
     assert differences(derivation, source.replace("1 - z1", "1 + z1")) != []

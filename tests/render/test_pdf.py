@@ -8,12 +8,12 @@ from functools import cache
 from importlib.resources import as_file, files
 from itertools import product
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import typst
 from fontTools.ttLib import TTFont
 from pypdf import PdfReader
+from tests.built_in import Language, derived, document
 from tests.examples import few
 
 import chainrule as cr
@@ -24,13 +24,12 @@ from chainrule.render.document import Document, Heading, formulas
 from chainrule.render.formula import Formula, write
 from chainrule.render.pdf import BREAK, TYPST, glyphs, source, unknown
 
-Language = Literal["en", "zh"]
 MODELS = ("neuron", "mlp-textbook", "lenet", "transformer-tiny")
 
 
 @cache
 def reader(name: str, lang: Language) -> PdfReader:
-    return PdfReader(io.BytesIO(cr.read_model(name).derive().to_pdf(lang=lang)))
+    return PdfReader(io.BytesIO(derived(name).to_pdf(lang=lang)))
 
 
 @pytest.mark.parametrize(
@@ -68,16 +67,11 @@ def test_the_list_of_glyphs_is_that_of_the_fonts() -> None:
             assert set(known[kind]) == set(map(chr, TTFont(path).getBestCmap() or ())), path.stem
 
 
-@cache
-def document(name: str, lang: Language) -> Document:
-    return build(cr.read_model(name).derive(), lang, "full")
-
-
 @pytest.mark.parametrize(
     ("name", "lang"), few(product(MODELS, ("en", "zh")), [*zip(MODELS, ("en", "zh", "en", "en"), strict=True)])
 )
 def test_every_glyph_of_a_document_is_in_its_fonts(name: str, lang: Language) -> None:
-    assert unknown(document(name, lang)) == []
+    assert unknown(document(name, lang, "full")) == []
 
 
 def test_a_glyph_that_no_font_has_is_found() -> None:
@@ -93,7 +87,7 @@ def test_a_glyph_that_no_font_has_is_found() -> None:
 
 @pytest.mark.parametrize("name", ["mlp-textbook", "lenet", "transformer-tiny"])
 def test_every_formula_is_one_that_typst_reads(name: str) -> None:
-    found = dict.fromkeys(write(f, TYPST).replace(BREAK, " ") for f in formulas(document(name, "en")))
+    found = dict.fromkeys(write(f, TYPST).replace(BREAK, " ") for f in formulas(document(name, "en", "full")))
     typst.compile("\n\n".join(f"${text}$" for text in found).encode(), format="pdf")
     with pytest.raises(typst.TypstError):
         typst.compile(b"$attach(W, b: i$", format="pdf")

@@ -10,20 +10,26 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.runtime.kernels import EXPORT, HERE
 
 from chainrule.errors import BuildError, ChainruleError
 from chainrule.runtime import build as builds
-from chainrule.runtime.build import build
+from chainrule.runtime import cache as caches
+from chainrule.runtime.build import build, load
+from chainrule.runtime.cache import cache
 from chainrule.runtime.compiler import find_compiler, native
 from chainrule.runtime.headers import header
 
-COMMAND = shlex.join((find_compiler() or pytest.fail("no compiler")).command)
+COMPILER = find_compiler()
+assert COMPILER is not None, "these tests need a C compiler"
+COMMAND = shlex.join(COMPILER.command)
 
 
 def source(number: int) -> str:
@@ -31,7 +37,7 @@ def source(number: int) -> str:
 
 
 def answer(path: Path) -> int:
-    return int(ctypes.CDLL(str(path)).answer())
+    return int(load(path).answer())
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +69,7 @@ def count(runs: Path) -> int:
 
 def left(folder: Path) -> list[str]:
     """What lies in the cache beside its objects and entries."""
-    return sorted({path.name for path in folder.iterdir()} - {"objects", "built"})
+    return sorted({path.name for path in folder.iterdir()} - {"objects", "answers"})
 
 
 # Found again
@@ -94,7 +100,7 @@ def test_source_target_processor_and_compiler_decide(counted: Path) -> None:
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "missing", "entry cut", "entry empty", "entry of another"])
 def test_a_damaged_cache_is_built_anew(damage: str, folder: Path, counted: Path) -> None:
     path = build(source(5), target=HERE)
-    (entry,) = (folder / "built").iterdir()
+    (entry,) = (folder / "answers").iterdir()
     whole = path.read_bytes()
     path.unlink()  # as a loaded object it must not change in place
     match damage:
@@ -209,11 +215,132 @@ def test_a_cache_that_cannot_be_used_is_replaced_with_one_sentence(
     assert build(source(3), target=HERE).is_relative_to(builds._temporary())
 
 
-def test_nothing_is_loaded_from_a_cache_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 987654)
+# Ours, and writable by nobody else
+
+
+@pytest.fixture
+def other_user(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a file or a folder another user's, as its descriptor says it."""
+    theirs, fstat = set[int](), os.fstat
+
+    def told(handle: int) -> os.stat_result:
+        found = fstat(handle)
+        return os.stat_result((*found[:4], found.st_uid + found.st_ino in theirs or found.st_uid, *found[5:]))
+
+    monkeypatch.setattr(os, "fstat", told)
+    return lambda path: theirs.add(path.stat().st_uid + path.stat().st_ino)
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+UNSAFE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "0777": (lambda path: path.chmod(0o777), "others may write to"),
+    "0770": (lambda path: path.chmod(0o770), "others may write to"),
+    "a link": (linked, "a link"),
+    "another user's": (lambda _: None, "belongs to another user"),
+}
+
+
+@pytest.mark.parametrize("how", UNSAFE)
+@pytest.mark.parametrize("which", [".", "objects", "answers"])
+def test_a_folder_that_is_not_ours_alone_refuses_the_cache(
+    which: str, how: str, folder: Path, other_user: Callable[[Path], None]
+) -> None:
+    assert build(source(3), target=HERE).is_relative_to(folder)
+    change, said = UNSAFE[how]
+    change(folder / which)
+    if how == "another user's":
+        other_user(folder / which)
     builds._say_once.cache_clear()
-    with pytest.warns(RuntimeWarning, match="belongs to another user"):
-        assert build(source(3), target=HERE).is_relative_to(builds._temporary())
+    with pytest.warns(RuntimeWarning, match=rf"cannot be used .*{said}.*; a temporary folder takes its place") as told:
+        path = build(source(3), target=HERE)
+    assert len(told) == 1 and path.is_relative_to(builds._temporary()) and answer(path) == 3
+    assert builds.built(path.stem) is None
+
+
+@pytest.mark.parametrize("how", UNSAFE)
+@pytest.mark.parametrize("which", ["objects", "answers"])
+def test_a_file_that_is_not_ours_alone_is_made_anew(
+    which: str, how: str, folder: Path, counted: Path, other_user: Callable[[Path], None]
+) -> None:
+    build(source(3), target=HERE)
+    (path,) = (folder / which).iterdir()
+    UNSAFE[how][0](path)
+    if how == "another user's":
+        other_user(path)
+    assert answer(build(source(3), target=HERE)) == 3 and count(counted) == 2
+    assert not path.is_symlink() and path.stat().st_mode & 0o077 == 0
+    assert answer(build(source(3), target=HERE)) == 3 and count(counted) == 2
+
+
+def test_a_link_above_the_cache_is_followed(tmp_path: Path, counted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir(mode=0o777)
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "link" / "cache"))
+    for _ in range(2):
+        assert build(source(3), target=HERE).parts[-4:-1] == ("link", "cache", "objects")
+    assert count(counted) == 1
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_what_is_made_is_ours_alone_under_any_umask(umask: int, folder: Path, counted: Path) -> None:
+    before = os.umask(umask)
+    try:
+        for _ in range(2):
+            build(source(3), target=HERE)
+    finally:
+        os.umask(before)
+    assert count(counted) == 1
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.rglob("*")))
+
+
+# Each its own program's
+
+
+@pytest.mark.parametrize("which", ["objects", "answers"])
+@pytest.mark.parametrize("proved", [True, False])
+def test_exchanged_files_are_seen(
+    which: str, proved: bool, folder: Path, counted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: with digests that say nothing of what they are of, another program's code is taken."""
+    if not proved:
+        monkeypatch.setattr(caches, "_proof", lambda *_: "")
+        monkeypatch.setattr(builds, "_whole", lambda folder, digest: folder / "objects" / f"{digest}.so")
+    made = [build(source(number), target=HERE) for number in (1, 2)]
+    one, other = (folder / which).iterdir()
+    for old, new in ((one, folder / "third"), (other, one), (folder / "third", other)):
+        old.rename(new)
+    again = [build(source(number), target=HERE) for number in (1, 2)]
+    if proved:
+        assert [answer(path) for path in again] == [1, 2] and count(counted) == 4
+    else:
+        assert (again == made[::-1] if which == "answers" else again == made) and count(counted) == 2
+        assert [int(ctypes.CDLL(str(path)).answer()) for path in again] == [2, 1]
+
+
+def test_what_is_changed_before_it_is_loaded_is_refused(folder: Path) -> None:
+    one, other = (build(source(number), target=HERE) for number in (1, 2))
+    os.replace(other, one)
+    with pytest.raises(BuildError, match="cannot be loaded: it was changed"):
+        load(one)
+
+
+def test_code_is_loaded_from_the_folder_that_was_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may rename the folders above the cache puts another in its place, after all was looked at."""
+    path, looked = build(source(1), target=HERE), builds.content
+
+    def then_exchanged(*given: Any) -> bytes:
+        found = looked(*given)
+        folder.rename(folder.with_name("aside"))
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"no code")
+        return found
+
+    monkeypatch.setattr(builds, "content", then_exchanged)
+    assert answer(path) == 1
 
 
 def test_a_full_disk_everywhere_is_a_build_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,10 +356,10 @@ def test_a_full_disk_everywhere_is_a_build_error(monkeypatch: pytest.MonkeyPatch
 def test_the_cache_stands_where_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CHAINRULE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert builds.cache() == tmp_path / "xdg" / "chainrule"
+    assert cache() == tmp_path / "xdg" / "chainrule"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert builds.cache() == tmp_path / "home" / ".cache" / "chainrule"
+    assert cache() == tmp_path / "home" / ".cache" / "chainrule"
 
 
 def test_a_user_without_a_home_builds_in_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +396,7 @@ def test_a_broken_compiler_is_one_sentence(
     with pytest.raises(BuildError, match=sentence) as raised:
         build(source(1), target=HERE, time_limit=1 if how == "hangs" else 60)
     assert isinstance(raised.value, ChainruleError) and "\n" not in raised.value.problem
-    assert left(folder) == [] and not list((folder / "built").iterdir())
+    assert left(folder) == [] and not list((folder / "answers").iterdir())
     if how == "hangs":  # what the compiler started has ended with it
         state = Path("/proc", (tmp_path / "pids").read_text(encoding="ascii").strip(), "stat")
         while state.exists() and state.read_text(encoding="utf-8").split()[2] != "Z":
@@ -314,7 +441,7 @@ EXPORT int answer(void) { return other() + PART + 1; }
 def test_a_part_that_fails_is_one_sentence(folder: Path) -> None:
     with pytest.raises(BuildError, match=r"chainrule wrote C that the compiler refuses: .*wrong here"):
         build('#if PART == 1\n#error "wrong here"\n#endif\n' + source(1), target=HERE, parts=2)
-    assert left(folder) == [] and not list((folder / "built").iterdir())
+    assert left(folder) == [] and not list((folder / "answers").iterdir())
 
 
 def test_a_missing_symbol_is_missed_while_building() -> None:

@@ -1,5 +1,6 @@
-"""Programs under a sanitizer: `python -m tests.targets.sanitized undefined|address PROGRAM…`, started by
-test_sanitizers.py, since what a sanitizer finds ends the process. "planted" reads one entry too far, and overflows."""
+"""Programs under a sanitizer: `python -m tests.targets.sanitized undefined|address last|every PROGRAM…`, started by
+test_sanitizers.py, since what a sanitizer finds ends the process. "planted" reads one entry too far, and overflows.
+The layouts are the last one of LAYOUTS, or every one."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from chainrule.compile import emit, training
 from chainrule.loops.task import Task
 
 SIZE = 9  # the entries of the array that "planted" reads beyond
+# Samples that the code is laid out for, samples, batch: one in all, one in each vector, samples in the lanes.
+LAYOUTS = [(1, 2, 1), (2, 3, 2), (HERE.lanes, 2 * HERE.lanes + 5, HERE.lanes + 3)]
 FLAGS = {
     "undefined": ("-O0", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
     "address": ("-O0", "-fsanitize=address", "-Wl,-z,undefs"),
@@ -37,10 +40,10 @@ def program(name: str) -> Task:
             return layers(int(name))
 
 
-def main(kind: str, *names: str) -> None:
+def main(kind: str, layouts: str, *names: str) -> None:
     for name in names:
         task = program(name)
-        for expected, samples, batch in ((1, 2, 1), (2, 3, 2), (HERE.lanes, 2 * HERE.lanes + 5, HERE.lanes + 3)):
+        for expected, samples, batch in LAYOUTS[-1:] if layouts == "last" else LAYOUTS:
             lowered = at_lanes(task, HERE.lanes, samples=expected)
             source = emit(lowered)
             if name == "planted":
@@ -56,6 +59,8 @@ def main(kind: str, *names: str) -> None:
             right = by_numpy(task, given, order, batch)
             wrong = {n: d for n, d in distance(found, right).items() if not d < 10 * BOUND}
             assert not wrong, wrong
+        sys.stdout.write(f"{name} is clean\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

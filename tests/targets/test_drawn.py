@@ -25,7 +25,7 @@ BOUND, TIMES = 1e-5, 8
 OPTIMIZERS = [cr.SGD(0.05), cr.SGD(0.05, momentum=0.9, nesterov=True), cr.Adam(0.01, epsilon=1e-2, clip_norm=1.0)]
 
 
-@examples(4, 300)
+@examples(3, 300)
 @given(networks(), st.sampled_from(OPTIMIZERS), st.sampled_from([(1, 1, 1), (2, 3, 7), (9, 9, 22)]), st.integers(0, 99))
 def test_a_drawn_network_trains_as_with_numpy(
     drawn: tuple[cr.Model, str], rule: cr.Optimizer, run: tuple[int, int, int], seed: int

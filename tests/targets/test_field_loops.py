@@ -134,7 +134,12 @@ def test_every_loss(name: str) -> None:
     lanes = LANES[len(name) % 3]
     model = cr.Sequential(cr.Input(3), cr.Dense(4), cr.Tanh(), cr.Dense(4), loss=name, l2=0.1)
     assert differing(gradients_of(model), lanes, 19, 8) == []
-    assert differing(evaluation(model.network, "classes"), lanes, 11, 11) == []
+
+
+@pytest.mark.parametrize("name", few(LOSSES, 3))
+def test_every_evaluation(name: str) -> None:
+    model = cr.Sequential(cr.Input(3), cr.Dense(4), cr.Tanh(), cr.Dense(4), loss=name)
+    assert differing(evaluation(model.network, "classes"), LANES[len(name) % 3], 11, 11) == []
 
 
 def test_zeros_around_what_is_given_are_there_in_rows_too() -> None:
@@ -232,8 +237,8 @@ def shapes(kind: str, lanes: int, batch: int, every: int = 1) -> list[str]:
 
 
 @pytest.mark.parametrize(("kind", "lanes"), list(zip(KINDS, LANES, strict=True)))
-def test_seven_shapes_of_each_kind(kind: str, lanes: int) -> None:
-    assert shapes(kind, lanes, BATCHES[lanes], every=3) == []
+def test_four_shapes_of_each_kind(kind: str, lanes: int) -> None:
+    assert shapes(kind, lanes, BATCHES[lanes], every=5) == []
 
 
 @pytest.mark.campaign
@@ -296,10 +301,10 @@ def test_the_sound_program_is_accepted() -> None:
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_planted_errors_are_refused(kind: str) -> None:
-    """At three places. One may be no error: where a loop runs once, or padding is read."""
+    """At two places. One may be no error: where a loop runs once, or padding is read."""
     sources = planted(kind)
     assert sources
-    some = [*dict.fromkeys(sources[len(sources) * quarter // 4] for quarter in (1, 2, 3))]
+    some = [*dict.fromkeys(sources[len(sources) * third // 3] for third in (1, 2))]
     assert sum(map(refused, some)) >= max(1, len(some) - 1)
 
 

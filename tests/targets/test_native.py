@@ -95,7 +95,7 @@ BITS = cr.Sequential(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("expected", "batch"), [(1, 1), (2, 3), (40, 19)])
+@pytest.mark.parametrize(("expected", "batch"), few([(40, 19), (2, 3), (1, 1)], 3))
 def test_schedules_flags_workers_and_runs_change_no_bit(expected: int, batch: int) -> None:
     task = training(BITS.network, BITS.derive(), cr.Adam(clip_norm=1.0), "classes")
     given = floats(task, 44)

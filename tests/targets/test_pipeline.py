@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.examples import few
 from tests.loops.tasks import floats
 from tests.targets.native import HERE, at_lanes, built_of, library, natively
 from tests.targets.test_field_loops import differing
@@ -33,8 +35,7 @@ def order() -> Any:
     return np.random.default_rng(2).permutation(SAMPLES)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize(("batch", "rule"), few(product([1, 4], RULES), 3), ids=str)
 def test_steps_that_overlap_give_the_same_bits(batch: int, rule: cr.Optimizer) -> None:
     task = task_of(rule)
     given = floats(task, SAMPLES)

@@ -7,7 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.train.models import read_model_file
-from chainrule.train.run import optimizer_for, scheduled
+from chainrule.train.run import Choices, optimizer_for, scheduled
 
 
 def test_the_split_is_fixed_stratified_and_disjoint() -> None:
@@ -24,9 +24,13 @@ def test_the_split_is_fixed_stratified_and_disjoint() -> None:
 def test_at_least_97_percent_of_the_held_out_digits_are_recognised() -> None:
     x, y, x_test, y_test = cr.digits()
     file = read_model_file("mlp")
-    plan, model = scheduled(file.training, len(x)), file.build()
-    assert (plan.epochs, plan.batch_size, plan.rate, plan.momentum) == (45, 32, 0.01, None)
-    optimizer = optimizer_for(plan, 45 * 45)
-    assert optimizer == cr.Adam(cr.cosine(0.01, 45 * 45))
-    model.fit(x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, verbose=False)
+    plan, steps = scheduled(file.training, len(x), Choices())
+    assert (plan.epochs, plan.batch_size, plan.rate, plan.validation, plan.patience) == (147, 32, 0.03, 0.1, 50)
+    optimizer, model = optimizer_for(plan, steps), file.build()
+    assert optimizer == cr.Adam(cr.cosine(0.03, steps)) and steps == 147 * 41
+    history = model.fit(
+        x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, verbose=False,
+        validation_split=plan.validation, patience=plan.patience,
+    )
+    assert history.stopped == "EarlyStopping"
     assert model.evaluate(x_test, y_test)["accuracy"] >= 0.97

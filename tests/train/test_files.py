@@ -6,6 +6,7 @@ import gzip
 import io
 import pickle
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.train import files
+from chainrule.train.data import split
 from chainrule.train.files import read_samples
 from chainrule.train.idx import TYPES, read_idx
 
@@ -168,7 +170,7 @@ def test_images_of_bytes_in_an_npz_file_are_scaled_and_columns_of_bytes_are_not(
 
 class Trap:
     def __reduce__(self) -> tuple[Any, ...]:
-        return pytest.fail, ("unpickled",)
+        return sys.exit, ("unpickled",)
 
 
 OBJECTS = np.array([Trap(), 1], object)
@@ -406,3 +408,44 @@ def test_the_layer_does_what_the_standardiser_does(shape: tuple[int, ...], tmp_p
     np.testing.assert_array_equal(model.states["standardise1.mean"], fitted.mean)
     model.save(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(cr.load(tmp_path / "m.safetensors").predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 5), (3, 4, 5)])
+def test_the_layer_learns_what_nobody_has_set(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """From what is trained on, once, out of memory or a file; what was set, or is frozen, stays."""
+    x, y = (RNG.standard_normal((50, *shape)) * 3 + 2).astype(np.float32), np.arange(50) % 2
+    np.save(tmp_path / "x.npy", x)
+
+    def fitted(given: np.ndarray, *, mean: float = 0.0, frozen: bool = False, **options: Any) -> cr.Model:
+        model = cr.Sequential(cr.Input(*shape), cr.Standardise(), cr.Dense(2), loss="softmax_cross_entropy")
+        model.states["standardise1.mean"] = np.full_like(model.states["standardise1.mean"], mean)
+        if frozen:
+            model.freeze("standardise1")
+        model.fit(given, y, epochs=1, verbose=False, executor="numpy", **options)
+        return model
+
+    whole = cr.Standardiser.fit(x)
+    for given in (x, np.load(tmp_path / "x.npy", mmap_mode="r")):
+        model = fitted(given)
+        for name in ("mean", "deviation"):
+            found, wanted = model.states[f"standardise1.{name}"], getattr(whole, name).astype(np.float32)
+            assert np.array_equal(found, wanted)
+    model.fit(100 * x, y, epochs=1, verbose=False, executor="numpy")
+    np.testing.assert_array_equal(model.states["standardise1.mean"], whole.mean.astype(np.float32))
+    kept, _ = split(50, 0.2, np.random.default_rng(0))
+    part = fitted(x, validation_split=0.2).states["standardise1.mean"]
+    np.testing.assert_array_equal(part, cr.Standardiser.fit(x[kept]).mean.astype(np.float32))
+    assert (part != whole.mean.astype(np.float32)).any()
+    assert (fitted(x, mean=5.0).states["standardise1.mean"] == 5).all()
+    assert (fitted(x, frozen=True).states["standardise1.mean"] == 0).all()
+
+
+def test_the_layer_learns_what_another_layer_gives_it() -> None:
+    x, y = RNG.standard_normal((50, 3)) * 3 + 2, np.arange(50) % 2
+    model = cr.Sequential(
+        cr.Input(3), cr.Dense(4), cr.Standardise(), cr.Dense(2), loss="softmax_cross_entropy", dtype="float64"
+    )
+    given = model.activations(x, "dense1")
+    model.train_on_batch(x, y, optimizer=cr.SGD(1e-3))
+    np.testing.assert_allclose(model.states["standardise1.mean"], given.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(model.states["standardise1.deviation"], given.std(axis=0), rtol=1e-12)

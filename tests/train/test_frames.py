@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import chainrule as cr
 from chainrule.train.table import table_of
 
 ROWS = 24
+INDEXED = ("csv", "semicolons", "parquet with index")
 
 
 def frame() -> Any:
@@ -83,10 +85,12 @@ def test_a_frame_of_numbers_is_the_array_that_it_holds() -> None:
     np.testing.assert_array_equal(model.predict(x[[2, 1, 0]]), model.predict(x.to_numpy()))
 
 
-@pytest.mark.parametrize("kind", ["pandas", "csv", "csv without index", "semicolons"])
+@pytest.mark.parametrize("kind", ["csv", "csv without index", "semicolons", "parquet", "parquet with index"])
 def test_what_pandas_writes_with_its_defaults_is_read_as_it_was(kind: str, tmp_path: Path) -> None:
-    x, path = frame().assign(bought=labels()), tmp_path / "t.csv"
-    if kind == "semicolons":
+    x, path = frame().assign(bought=labels()), tmp_path / ("t.parquet" if "parquet" in kind else "t.csv")
+    if "parquet" in kind:
+        (x.set_axis([*range(ROWS, 0, -1)]) if "index" in kind else x).to_parquet(path)
+    elif kind == "semicolons":
         x.to_csv(path, sep=";", decimal=",")
     else:
         x.to_csv(path, index=kind != "csv without index")
@@ -96,9 +100,88 @@ def test_what_pandas_writes_with_its_defaults_is_read_as_it_was(kind: str, tmp_p
     assert data.columns.order == tuple(table.names)
     np.testing.assert_array_equal(data.x, data.columns.encode(table))
     np.testing.assert_array_equal(data.y, data.columns.target_of(table))
+    assert any("is an index of the rows" in note for note in data.columns.notes) == (kind in INDEXED)
+
+
+def test_an_index_that_was_read_as_a_column_is_none(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "t.csv")
+    x = pd.read_csv(tmp_path / "t.csv")
+    assert x.columns[0] == "Unnamed: 0"
+    assert table_of(x).names == list(x.columns[1:])
+
+
+def test_a_damaged_parquet_file_and_one_of_too_many_cells_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    frame().to_parquet(path)
+    with pytest.raises(cr.DataError, match="leave out header and separator"):
+        cr.read_data(path, separator=";")
+    good = path.read_bytes()
+    for bad in (good[:-9], good[:40], b"PAR1", good[:4] + bytes(200) + good[204:]):
+        path.write_bytes(bad)
+        with pytest.raises(cr.DataError, match="no Parquet file, or a damaged one"):
+            cr.read_data(path)
+    pd.DataFrame({"a": np.zeros(10_000_000, np.int8)}).to_parquet(path)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(cr.DataError, match=r"more than .* cells"):
+        cr.read_data(path)
 
 
 def test_two_columns_of_one_name_are_refused() -> None:
     x = pd.DataFrame([[1, 2]], columns=["a", "a"])
     with pytest.raises(cr.DataError, match="x has 2 columns 'a'"):
         table_of(x)
+
+
+# Numbers of very different sizes
+
+
+def test_columns_that_differ_in_scale_are_named_once_with_the_fix() -> None:
+    rng = np.random.default_rng(0)
+    x = pd.DataFrame({"age": rng.normal(40, 9, 60), "share": rng.random(60), "wage": rng.normal(30_000, 9_000, 60)})
+    y = np.arange(60) % 2
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), loss="softmax_cross_entropy")
+    for given, warned in ((x, 1), (x, 0)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            model.fit(given, y, epochs=1, optimizer=cr.SGD(1e-9), verbose=False)
+        assert sum("differ much in scale" in str(one.message) for one in told) == warned
+        assert all("cr.Standardise() before dense1" in str(one.message) for one in told)
+        assert all(one.filename == __file__ for one in told)
+    scaled = (x - x.mean()) / x.std()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small = cr.Sequential(cr.Input(3), cr.Dense(2), loss="softmax_cross_entropy")
+        small.fit(scaled, y, epochs=1, verbose=False)
+        pixels = cr.Sequential(cr.Input(64), cr.Dense(10), loss="softmax_cross_entropy")
+        pixels.fit(*cr.digits()[:2], epochs=1, verbose=False)
+
+
+def test_what_standardises_an_input_learns_it_from_the_first_samples_alone() -> None:
+    def made() -> cr.Model:
+        return cr.Sequential(cr.Input(10), cr.Standardise(), cr.Dense(2), loss="softmax_cross_entropy", seed=1)
+
+    x, first = frame(), made()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first.fit(x, labels(), epochs=1, verbose=False)
+    columns = first.columns
+    assert columns is not None
+    encoded = columns.encode(table_of(x))
+    numbers = columns.scaled
+    assert 0 < numbers.sum() < 10
+    mean, deviation = (np.array(first.states[f"standardise1.{name}"]) for name in ("mean", "deviation"))
+    np.testing.assert_allclose(mean[numbers], encoded[:, numbers].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(deviation[numbers], encoded[:, numbers].std(axis=0), rtol=1e-6)
+    assert not mean[~numbers].any() and (deviation[~numbers] == 1).all()
+    first.fit(x.assign(wage=0.0), labels(), epochs=1, verbose=False)
+    np.testing.assert_array_equal(first.states["standardise1.mean"], mean)
+
+    # Of what is trained on, not of what is held out; and what the user has set is left.
+    array, y = np.array(encoded), np.arange(ROWS) % 2
+    held, own = made(), made()
+    array[:, numbers] *= 1000
+    held.fit(array, y, epochs=1, validation_split=0.5, verbose=False)
+    assert not np.allclose(held.states["standardise1.mean"], array.mean(axis=0), rtol=1e-3)
+    own.states["standardise1.mean"] = np.full(10, 7.0)
+    own.fit(array, y, epochs=1, optimizer=cr.SGD(1e-9), verbose=False)
+    assert (own.states["standardise1.mean"] == 7).all() and (own.states["standardise1.deviation"] == 1).all()

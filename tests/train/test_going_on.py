@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import signal
@@ -14,7 +15,10 @@ import pytest
 
 import chainrule as cr
 from chainrule.optim.named import OPTIMIZERS
+from chainrule.runtime.compiler import native
+from chainrule.train import callbacks, state
 from chainrule.train.atomic import replaced
+from chainrule.train.data import split
 
 RULES: dict[str, cr.Optimizer] = {
     **OPTIMIZERS,
@@ -59,6 +63,23 @@ class Stop(cr.Callback):
         os.kill(os.getpid(), signal.SIGINT)
 
 
+class Seen(cr.Callback):
+    """What the arrays are as a call begins."""
+
+    def __init__(self, seen: list[dict[str, np.ndarray]]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def begin(self, model: cr.Model) -> None:
+        self.seen.append(model.values.copies())
+
+
+def held(data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What `fitted` holds out."""
+    _, rows = split(len(data[0]), 0.2, np.random.default_rng(0))
+    return data[0][rows], data[1][rows]
+
+
 @pytest.fixture
 def ctrl_c() -> Any:
     """Whatever the process does with SIGINT, as in a background job, here it is Python's own."""
@@ -67,38 +88,39 @@ def ctrl_c() -> Any:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize(("rule", "stop"), [*((rule, 7) for rule in RULES), ("cosine", 0), ("cosine", STEPS)])
+CUTS = [(rule, 7, "numpy", False) for rule in RULES] + [
+    ("cosine", 0, "numpy", False), ("cosine", STEPS, "numpy", False), ("warm up", 8, "numpy", True),
+    ("cosine", 8, "native", True),
+]  # fmt: skip
+MORE = [(rule, 7, "native", rule == "adamw") for rule in RULES]
+
+
+@pytest.mark.parametrize(
+    ("rule", "stop", "executor", "frozen"), [*CUTS, *(pytest.param(*cut, marks=pytest.mark.campaign) for cut in MORE)]
+)
 @pytest.mark.usefixtures("ctrl_c")
 def test_what_is_cut_in_two_is_what_is_done_at_once(
-    rule: str, stop: int, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+    rule: str, stop: int, executor: str, frozen: bool, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     """By two calls, in the midst of an epoch or at its end by Ctrl-C, and each time through a file."""
     whole, parts = model(), model()
-    wanted = fitted(whole, data, optimizer=RULES[rule])
+    for each in (whole, parts) if frozen else ():
+        each.freeze("dense1", "batchnorm1")
+        each.set_rates({"dense2": 0.5})
+    wanted = fitted(whole, data, optimizer=RULES[rule], executor=executor)
     if stop:
-        found = fitted(parts, data, optimizer=RULES[rule], callbacks=[Stop(stop)])
+        found = fitted(parts, data, optimizer=RULES[rule], executor=executor, callbacks=[Stop(stop)])
         assert found.interrupted and parts.training.steps == stop
     else:
-        found = fitted(parts, data, 2, optimizer=RULES[rule])
+        found = fitted(parts, data, 2, optimizer=RULES[rule], executor=executor)
     assert differing(whole, parts)
     parts.save(tmp_path / "m.safetensors")
     parts = cr.load(tmp_path / "m.safetensors")
-    more = fitted(parts, data, 4, resume=bool(stop))
+    more = fitted(parts, data, 4, resume=bool(stop), executor=executor)
     assert differing(whole, parts) == []
     assert (more.epochs if stop else found.epochs + more.epochs) == wanted.epochs
     assert not more.interrupted
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_native_code_goes_on_as_numpy_does(data: tuple[np.ndarray, np.ndarray]) -> None:
-    whole, parts = model(), model()
-    fitted(whole, data, optimizer="adam", executor="native")
-    fitted(parts, data, optimizer="adam", executor="native", callbacks=[Stop(8)])
-    assert parts.training.steps == 8
-    fitted(parts, data, resume=True, executor="native")
-    assert differing(whole, parts) == []
-    fitted(parts, data, 1, executor="native")
-    assert differing(whole, parts)
+    assert not frozen or (parts.parameters["dense1.W"] == model().parameters["dense1.W"]).all()
 
 
 def test_a_loop_of_single_epochs_draws_other_orders_and_masks(data: tuple[np.ndarray, np.ndarray]) -> None:
@@ -116,13 +138,30 @@ def test_another_optimizer_begins_anew_and_says_so(data: tuple[np.ndarray, np.nd
         fresh.parameters[name] = array
     for name, array in made.states.items():
         fresh.states[name] = array
-    with pytest.warns(RuntimeWarning, match="begins anew"):
+    with pytest.warns(RuntimeWarning, match="begins anew") as said:
         fitted(made, data, 1, optimizer="sgd")
+    assert said[0].filename == __file__  # where the user called
     fitted(fresh, data, 1, optimizer="sgd")
     assert made.training.epochs == 1 and differing(made, fresh) == []
     fitted(made, data, 1, restart=True)
     fitted(fresh, data, 1)
     assert made.training.epochs == 1 and differing(made, fresh)
+
+
+def test_a_machine_of_another_vector_width_is_named(
+    data: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: Any
+) -> None:
+    made, here = model(), native()
+    fitted(made, data, 1)
+    made.save(tmp_path / "m")
+    fitted(cr.load(tmp_path / "m"), data, 1)
+    assert not recwarn
+    monkeypatch.setattr(state, "native", lambda: here.with_lanes(2 * here.lanes))
+    made = cr.load(tmp_path / "m")
+    with pytest.warns(RuntimeWarning, match=rf"vectors of {here.lanes} numbers, and this machine's hold") as said:
+        fitted(made, data, 1)
+        fitted(made, data, 1)
+    assert len(said) == 1 and made.training.epochs == 3
 
 
 @pytest.mark.usefixtures("ctrl_c")
@@ -131,8 +170,9 @@ def test_an_epoch_that_was_begun_over_other_rows_begins_anew_and_says_so(data: t
     made = model()
     fitted(made, data, optimizer="adam", callbacks=[Stop(7)])
     assert made.training.done == 2
-    with pytest.warns(RuntimeWarning, match="rows or batches"):
+    with pytest.warns(RuntimeWarning, match="rows or batches") as said:
         fitted(made, (x + 1, y), 1)
+    assert said[0].filename == __file__
     assert made.training.steps == 7 + STEPS and made.training.epochs == 2
 
 
@@ -174,19 +214,74 @@ def test_patience_ends_a_run_and_the_best_parameters_come_back(data: tuple[np.nd
     assert all((other.parameters[name] == array).all() for name, array in values[-1].items())
 
 
+@pytest.mark.parametrize("through", ["memory", "file"])
+def test_the_best_parameters_are_not_those_that_training_goes_on_from(
+    through: str, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """5 + 5 epochs are 10, though each call ends with the best parameters so far; without a word of patience in the
+    second call too."""
+    options: dict[str, Any] = {"optimizer": cr.SGD(0.5), "patience": 20}
+    whole, parts, plain = model(), model(), model()
+    wanted = fitted(whole, data, 10, **options).val_loss
+    assert int(np.argmin(wanted[:5])) < 4 and int(np.argmin(wanted)) < 9  # else there would be nothing to tell apart
+    found = fitted(parts, data, 5, **options).val_loss
+    assert fitted(parts, data, 5, resume=True, **options).val_loss == found  # nothing to finish
+    assert min(found) == parts.evaluate(*held(data), executor="numpy")["loss"]
+    if through == "file":
+        parts.save(tmp_path / "m")
+        parts = cr.load(tmp_path / "m")
+    other = copy.deepcopy(parts)
+    assert found + fitted(parts, data, 5, **options).val_loss == wanted and differing(whole, parts) == []
+    assert found + fitted(other, data, 5, optimizer=cr.SGD(0.5)).val_loss == wanted
+    fitted(plain, data, 10, optimizer=cr.SGD(0.5))
+    assert differing(plain, other) == [] and differing(plain, parts)
+
+
+def test_the_best_parameters_come_back_where_another_callback_ends_the_run(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made, plain = model(), model()
+    end = {"optimizer": cr.SGD(0.5), "callbacks": [lambda model, metrics: model.training.epochs == 5]}
+    history = fitted(made, data, 60, **end, patience=20)
+    assert len(history.loss) == 5 and min(history.val_loss) < history.val_loss[-1]
+    assert made.evaluate(*held(data), executor="numpy")["loss"] == min(history.val_loss)
+    fitted(plain, data, 60, **end)
+    assert differing(made, plain)
+    for each in (made, plain):
+        fitted(each, data, 1)
+    assert differing(made, plain) == []
+
+
+def test_parameters_that_a_user_has_set_are_gone_on_from(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made = model()
+    fitted(made, data, 5, optimizer=cr.SGD(0.5), patience=20)
+    assert made.training.last
+    made.parameters["dense1.W"] = made.parameters["dense1.W"] + 100
+    fitted(made, data, 1, optimizer=cr.SGD(0.5))
+    assert made.parameters["dense1.W"].min() > 50 and not made.training.last
+
+
+def test_a_run_that_was_ended_early_goes_on_from_the_best(data: tuple[np.ndarray, np.ndarray]) -> None:
+    made, seen = model(), list[dict[str, np.ndarray]]()
+    options: dict[str, Any] = {"optimizer": cr.SGD(0.5), "patience": 2}
+    history = fitted(made, data, 60, **options)
+    assert history.stopped and not made.training.last
+    best = made.values.copies()
+    fitted(made, data, 1, optimizer=cr.SGD(0.5), callbacks=[Seen(seen)])
+    assert all((seen[0][name] == array).all() for name, array in best.items())
+
+
 @pytest.mark.usefixtures("ctrl_c")
 def test_callbacks_go_on_with_what_they_remember(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
-    def callbacks(name: str, *more: Any) -> list[Any]:
+    def given(name: str, *more: Any) -> list[Any]:
         plateau = cr.ReduceOnPlateau(0.5, patience=1, monitor="loss")
         return [cr.Checkpoint(tmp_path / name, every=4), plateau, cr.EarlyStopping(8), *more]
 
     whole, parts = model(), model()
-    wanted = fitted(whole, data, 20, optimizer=cr.SGD(1.0), callbacks=callbacks("whole"))
+    wanted = fitted(whole, data, 20, optimizer=cr.SGD(1.0), callbacks=given("whole"))
     assert whole.training.factor < 1
-    fitted(parts, data, 20, optimizer=cr.SGD(1.0), callbacks=callbacks("parts", Stop(43)))
+    fitted(parts, data, 20, optimizer=cr.SGD(1.0), callbacks=given("parts", Stop(43)))
     parts = cr.load(tmp_path / "parts")
     assert parts.training.steps == 40
-    found = fitted(parts, data, resume=True, callbacks=callbacks("parts"))
+    found = fitted(parts, data, resume=True, callbacks=given("parts"))
     assert differing(whole, parts) == [] and found.epochs == wanted.epochs
     assert parts.training.factor == whole.training.factor and found.stopped == wanted.stopped
 
@@ -202,6 +297,23 @@ def test_the_log_has_one_line_an_epoch_however_often_the_run_began(
     rows = list(csv.DictReader(path.open()))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5]
     assert [float(row["val_loss"]) for row in rows[2:]] == history.val_loss
+
+
+def test_the_log_is_added_to_and_a_torn_line_is_dropped(
+    data: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, path, writes = model(), tmp_path / "log.csv", list[Path]()
+    monkeypatch.setattr(callbacks, "replaced", lambda path: writes.append(path) or replaced(path))
+    path.write_text("something else\n")
+    fitted(made, data, 3, callbacks=[cr.CSVLogger(path)])
+    whole = path.read_text()
+    assert len(writes) == 1 and [row["epoch"] for row in csv.DictReader(path.open())] == ["1", "2", "3"]
+    path.write_text(whole + "4,0.1")  # killed while it was written
+    history = fitted(made, data, 1, callbacks=[cr.CSVLogger(path)], metrics=["f1"])
+    rows = list(csv.DictReader(path.open()))
+    assert path.read_text().startswith(whole.splitlines()[0] + ",val_f1\n") and len(writes) == 3
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"] and rows[0]["val_f1"] == ""
+    assert [float(rows[3]["loss"]), float(rows[3]["val_f1"])] == [history.loss[0], history.epochs[0]["val_f1"]]
 
 
 def test_a_run_is_saved_at_its_best_epoch_only(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
@@ -269,19 +381,22 @@ def test_a_file_that_is_replaced_keeps_its_permissions_and_its_link(tmp_path: Pa
     assert link.is_symlink() and real.read_text() == "new" and real.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_bit_that_is_flipped_anywhere_is_seen(data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [60, pytest.param(5000, marks=pytest.mark.campaign)])
+def test_a_bit_that_is_flipped_anywhere_is_seen(
+    count: int, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     made, path = model(), tmp_path / "m.safetensors"
     fitted(made, data, 1)
     made.save(path)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
-    for place in rng.integers(0, len(whole), 60):
+    for place in rng.integers(0, len(whole), count):
         bad = bytearray(whole)
         bad[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(bad)
         with pytest.raises(cr.ModelError):
             cr.load(path)
-    for length in rng.integers(0, len(whole), 20):
+    for length in rng.integers(0, len(whole), count // 3):
         path.write_bytes(whole[:length])
         with pytest.raises(cr.ModelError):
             cr.load(path)

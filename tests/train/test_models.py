@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -115,18 +116,24 @@ def test_a_graph_adds_and_a_list_is_a_tuple_of_sizes(tmp_path: Path) -> None:
     assert model.evaluate(values, [0, 1, 2, 0]) == same.evaluate(values, [0, 1, 2, 0])
 
 
-@pytest.mark.parametrize("name", few(BUILT_IN, set(BUILT_IN) - {"vgg-small", "resnet-tiny"}))
-def test_every_built_in_model_takes_a_step_and_comes_back(name: str, tmp_path: Path) -> None:
+STEPS = [("lenet", "native"), *((name, "numpy") for name in BUILT_IN if name not in ("vgg-small", "resnet-tiny"))]
+
+
+@pytest.mark.parametrize(("name", "executor"), few(product(BUILT_IN, ["native", "numpy"]), STEPS))
+def test_every_built_in_model_takes_a_step_and_comes_back(
+    name: str, executor: Literal["native", "numpy"], tmp_path: Path
+) -> None:
     model = cr.read_model(name)
     shape, dtype = [int(extent) for extent in model.inputs[0].shape[1:]], model.inputs[0].dtype
     rng = np.random.default_rng(0)
     x = rng.integers(0, 99, (2, *shape)) if dtype == "integer" else rng.random((2, *shape))
     y = np.zeros((2, 1)) if name == "neuron" else np.array([0, 1])
     before = {key: np.array(value) for key, value in model.parameters.items()}
-    model.fit(x, y, epochs=1, optimizer=cr.SGD(0.01), verbose=False)
+    model.fit(x, y, epochs=1, optimizer=cr.SGD(0.01), verbose=False, executor=executor)
     assert all(not np.array_equal(before[key], value) for key, value in model.parameters.items() if key[-1] == "W")
     model.save(tmp_path / "m.safetensors")
-    np.testing.assert_array_equal(cr.load(tmp_path / "m.safetensors").predict(x), model.predict(x))
+    again = cr.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(again.predict(x, executor=executor), model.predict(x, executor=executor))
 
 
 def test_lenet_and_vgg_small_have_the_parameters_of_their_sources() -> None:
@@ -199,6 +206,8 @@ def changed(old: str, new: str) -> str:
         (changed("epochs = 3", "epochs = 0"), ["[training]", "epochs", "0"]),
         (changed("epochs = 3", "epoch = 3"), ["did you mean 'epochs'"]),
         (changed("rate = 1", "rate = inf"), ["[training]", "rate", "inf"]),
+        (changed("rate = 1", "validation = 1"), ["[training]", "validation", "below 1"]),
+        (changed("rate = 1", "patience = 0.5"), ["[training]", "patience", "0.5"]),
         (changed("rate = 1", "rate = 0"), ["rate"]),
         (changed("rate = 1", "momentum = 1.0"), ["momentum", "below 1"]),
         (changed("rate = 1", 'optimizer = "adamm"'), ["did you mean 'adam'"]),

@@ -458,3 +458,21 @@ def test_a_profile_names_what_takes_the_time_and_leaves_the_model_as_it_was() ->
     assert dense.seconds > 0 and profile.seconds >= dense.seconds and profile.peaks.flops > 1e9
     assert "dense1.u" in str(profile)
     assert all(np.array_equal(model.parameters[name], value) for name, value in before.items())
+
+
+class Noisy(cr.Layer):
+    equation = "y[n, k] = m[n, k]*x[n, k]"
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.state = {"m": cr.bernoulli(share, "n", "k")}
+
+
+def test_models_that_differ_in_what_they_draw_alone_are_not_one_another() -> None:
+    """Their equations are the same: of a share of 0 and of 1 nothing and all is kept."""
+    x, y = np.ones((4, 3), np.float32), np.zeros((4, 3), np.float32)
+    losses = [
+        cr.Sequential(cr.Input(3), Noisy(share), loss="mean_squared_error").fit(x, y, epochs=1, verbose=False).loss
+        for share in (0.0, 1.0)
+    ]
+    assert losses == [[0.0], [1.0]]

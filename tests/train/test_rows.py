@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.train import rows
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(200, 6)).astype(np.float32), RNG.integers(0, 3, 200)
@@ -84,6 +85,17 @@ def test_batches_that_do_not_fit_are_named(batches: Any, problem: str) -> None:
         fitted(X, Y, shuffle="block")
 
 
+def test_an_extra_that_is_missing_is_named_with_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("pyarrow", "tensorboardX"):
+        monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(cr.DataError, match=r'pip install "chainrule\[parquet\]"'):
+        cr.rows(tmp_path / "x.parquet")
+    with pytest.raises(cr.ModelError, match=r'pip install "chainrule\[tensorboard\]"'):
+        cr.TensorBoard(tmp_path / "log")
+
+
 CHILD = """
 import resource, sys
 import numpy as np
@@ -105,3 +117,23 @@ def test_a_file_is_not_copied_into_memory(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.stdout == "trained\n") == fits, done.stderr[-500:]
     assert resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY
+
+
+def test_a_parquet_file_comes_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    path = tmp_path / "t.parquet"
+    pd.DataFrame(X, columns=[*"abcdef"]).assign(y=Y).to_parquet(path)
+    monkeypatch.setattr(rows, "BATCH", 30)
+    x, y = cr.rows(path, target="y")
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+    assert cr.rows(path).shape == (200, 7)
+    with pytest.raises(cr.DataError, match="no column 'z'"):
+        cr.rows(path, target="z")
+    pd.DataFrame({"a": ["u", "v"]}).to_parquet(path)
+    with pytest.raises(cr.DataError, match=r"'a' of .* holds no numbers"):
+        cr.rows(path)
+    path.write_bytes(b"PAR1")
+    with pytest.raises(cr.DataError, match="damaged"):
+        cr.rows(path)

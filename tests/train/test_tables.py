@@ -6,7 +6,7 @@ import gzip
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -51,6 +51,14 @@ TABLES: dict[str, tuple[str, Reading]] = {
     "pandas' default names": ("0,1,2\n1.5,2,.5\n2.5,3,1.5\n3.5,4,2.5\n", NUMBERS),
     "pandas' default names and a text": ("0,1,species\n1,2.5,no\n3,4.5,yes\n5,6.5,no\n", AB),
     "pandas' default names of two columns": ("0,1\n1.5,no\n2.5,yes\n3.5,no\n", A),
+    "pandas' default names and classes": (
+        "0,1,2\n.5,.1,1\n.2,.3,0\n.4,.4,1\n",
+        ([[0.5, 0.1], [0.2, 0.3], [0.4, 0.4]], [1, 0, 1], ["0", "1"]),
+    ),
+    "pandas' default names above two rows": (
+        "0,1,species\n5.1,3.5,setosa\n4.9,3.0,virginica\n",
+        ([[5.1, 3.5], [4.9, 3]], [0, 1], ["setosa", "virginica"]),
+    ),
     "pandas' index": (",a,b,y\n0,1,2.5,no\n1,3,4.5,yes\n2,5,6.5,no\n", AB),
     "pandas' index, written twice": ("Unnamed: 0.1,Unnamed: 0,a,y\n0,0,1.5,no\n1,1,2.5,yes\n2,2,3.5,no\n", A),
     "pandas' index and default names": (",0,1,2\n0,1.5,2,.5\n1,2.5,3,1.5\n2,3.5,4,2.5\n", NUMBERS),
@@ -183,6 +191,26 @@ def test_excels_text_in_utf_16_is_read(tmp_path: Path) -> None:
     assert read(write(tmp_path, TABLES["tabs"][0].encode("utf-16"))) == AB
 
 
+def test_an_npz_may_call_its_samples_X(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", X=np.eye(4), y=[0, 1, 0, 1])
+    assert read(tmp_path / "d.npz")[:2] == (np.eye(4).tolist(), [0, 1, 0, 1])
+
+
+def test_each_column_of_ids_has_a_table_of_its_own_size() -> None:
+    class Pair(cr.Layer):
+        equation = (
+            "p[n,f<3] = sum[a<4]([a == x[n,0]]*A[a,f])\nq[n,f<3] = sum[b<6]([b == x[n,1]]*B[b,f])\n"
+            "y[n,o<1] = sum[f](p[n,f]*q[n,f]) + m[o]"
+        )
+        init: ClassVar[Any] = {"A": cr.ones(4, 3), "B": cr.ones(6, 3), "m": cr.zeros(1)}
+
+    model = cr.Sequential(cr.Input(2, dtype="integer"), Pair(), loss="mean_squared_error")
+    assert model.predict([[0, 5], [3, 1]]).tolist() == [[3], [3]]
+    for beyond in ([4, 0], [0, 6]):
+        with pytest.raises(cr.DataError, match=r"outside 0 … [35]"):
+            model.predict([beyond])
+
+
 # What is asked for goes before what is seen
 
 
@@ -199,6 +227,9 @@ def test_excels_text_in_utf_16_is_read(tmp_path: Path) -> None:
         ("a,y\n1.5,no\n-999,yes\n3.5,no\n", {"missing": "-999"}, ([[1.5], [2.5], [3.5]], [0, 1, 0], ["no", "yes"])),
         ("a,y\n1.5,no\n*,yes\n3.5,no\n", {"missing": ["*"]}, ([[1.5], [2.5], [3.5]], [0, 1, 0], ["no", "yes"])),
         ("a:y\n1.5:no\n2.5:yes\n3.5:no\n", {"separator": ":"}, A),
+        ("a,s,y\n1.5,7,no\n2.5,c7,yes\n3.5,8,no\n" + "2.5,9,yes\n" * 40, {"drop": ["s"]}, (
+            [*A[0], *[[2.5]] * 40], [*A[1], *[1] * 40], A[2]
+        )),
         ("a,y\n1,3\n2,3\n3,4\n4,4\n", {"kind": "numbers"}, ([[1], [2], [3], [4]], [3, 3, 4, 4], None)),
         ("a,y\n1,.5\n2,1.5\n3,.5\n", {"kind": "classes"}, ([[1], [2], [3]], [0, 1, 0], ["0.5", "1.5"])),
     ],
@@ -218,6 +249,7 @@ def test_options_decide(text: str, options: dict[str, Any], expected: Reading, t
         ("a,y\n1,1 Jan 2020\n2,2 Feb 2020\n", {}, ["dates", "--target"]),
         ("a,b,y\n1,,no\n2,3,yes\n", {"missing": "refuse"}, ["line 2, column 2 (b)", "is empty"]),
         ("a,y\n1,no\n" + "2,3\n" * 40, {"kind": "numbers"}, ["line 2, column 2 (y)", "'no'"]),
+        ("a,s,y\n1,7,no\n2,c7,yes\n" + "3,8,no\n" * 40, {}, ["line 3, column 2 (s)", "'c7'", "--drop"]),
         ("a,b\n" + "".join(f"{i % 3},name {i}\n" for i in range(30)), {}, ["30 texts in 30 rows", "--target"]),
         ("a,b,y\n1,2,3\n", {"drop": ["c"]}, ["no column 'c'"]),
         ("a,b,y\n1,2,3\n", {"separator": ";;"}, ["no single character"]),
@@ -261,12 +293,12 @@ def test_one_line_says_what_was_understood_and_notes_say_what_was_done(tmp_path:
 
 
 def test_a_text_of_many_values_has_an_input_for_the_frequent_ones(tmp_path: Path) -> None:
-    cities = [f"city {i % 90 if i < 180 else i % 10}" for i in range(400)]
+    cities = [f"city {i % 300 if i < 600 else i % 10}" for i in range(1000)]
     data = cr.read_data(write(tmp_path, "city,y\n" + "".join(f"{c},{i % 2}\n" for i, c in enumerate(cities))))
-    assert data.x.shape == (400, 64)
+    assert data.x.shape == (1000, 256)
     assert set(data.x.sum(axis=1).tolist()) == {0, 1}
     assert data.columns is not None
-    assert "the 64 most frequent of 90" in data.columns.notes[0]
+    assert "the 256 most frequent of 300" in data.columns.notes[0]
 
 
 def test_what_comes_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_tiles_are_kept_and_a_damaged_file_is_none(own_cache: Path) -> None:
     remember(target, {"a": (1, 2)})
     remember(target, {"b": (3,)})
     assert measured(target) == {"a": (1, 2), "b": (3,)}
-    (path,) = own_cache.glob("tiles-*")
+    (path,) = own_cache.glob("answers/tiles-*")
     endless = '{"a": [1e999]}', '{"a": [Infinity]}', "[" * 100_000
     for text in ("{", "[1]", '{"a": 5}', '{"a": ["x"]}', '{"a": "12"}', '{"a": [1.5]}', *endless):
         path.write_text(text)
@@ -142,6 +142,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tuning_changes_no_bit(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told(monkeypatch)
+    monkeypatch.setattr(tuning, "VARIANTS", 3)
     plain, tuned = model(), model()
     start = weights(tuned)
     found = tuned.tune(X, Y, batch_size=32, optimizer=cr.SGD(0.1), verbose=False)
@@ -168,6 +169,7 @@ def test_a_tile_that_was_measured_before_gives_way_to_a_better_one(
     remember(native(), {**dict.fromkeys(keys, (1, 1)), "of another program": (2,)})
     monkeypatch.setattr(tuning, "MARGIN", 1.0)  # no tile is so much quicker than the model's
     monkeypatch.setattr(tuning, "ROUNDS", 1)
+    monkeypatch.setattr(tuning, "VARIANTS", 2)
     found = made.tune(np.ones((64, 12), np.float32), Y, batch_size=32, optimizer=cr.SGD(0.1), verbose=False)
     assert found.choices == () and measured(native()) == {"of another program": (2,)}
 
@@ -226,7 +228,7 @@ def test_a_network_with_zeros_around_its_tensors_is_tuned(own_cache: Path, monke
 
 def remembered(cache: Path, tiles: Tiles) -> None:
     """Make these the measured tiles, and no others."""
-    for path in cache.glob("tiles-*"):
+    for path in cache.glob("answers/tiles-*"):
         path.unlink()
     if tiles:
         remember(native(), tiles)
@@ -235,6 +237,7 @@ def remembered(cache: Path, tiles: Tiles) -> None:
 def test_ctrl_c_keeps_what_was_measured(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told(monkeypatch)
     monkeypatch.setattr(tuning, "ROUNDS", 15)
+    monkeypatch.setattr(tuning, "VARIANTS", 3)
     made = model()
     counted = [0]
     ticks = tuning.Clocked.ticks

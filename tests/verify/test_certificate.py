@@ -61,7 +61,7 @@ def mlp() -> cr.Model:
     return cr.Sequential(cr.Input(6), cr.Dense(5), cr.Sigmoid(), cr.Dense(3), loss="softmax_cross_entropy")
 
 
-@pytest.mark.parametrize("name", few(CASES, 3))
+@pytest.mark.parametrize("name", few(CASES, 6))
 def test_every_line_of_every_case_is_checked_exactly(name: str) -> None:
     certificate = certify(CASES[name].derivation)
     assert certificate.count("exact") == len(certificate.entries) > 3

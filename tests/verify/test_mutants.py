@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import product
+from functools import cache
+from itertools import islice, product
 
 import numpy as np
 import pytest
 
 from chainrule.arrays import execute as executor
-from chainrule.derive import RULES, Derivation, Rule, derive_program
+from chainrule.derive import RULES, Derivation, Rule
 from chainrule.derive.scene import Line, Scene, of_lemma
 from chainrule.derive.trace import Setting
 from chainrule.derive.trial import line_differs
@@ -28,7 +29,7 @@ from tests.floats import evaluate
 from tests.verify.mutants import canonical, mutants, reformulations
 
 EXTENTS = {"N": 2}
-FAST = ("dense", "relu", "softmax", "max_pool", "conv1d_stride_3_kernel_2", "mse_and_decay", "embedding")
+FAST = ("dense", "softmax", "conv1d_stride_3_kernel_2", "mse_and_decay")
 KINDS = {
     "drop a term", "swap indices", "scale by 1 + 1e-7", "shift a subscript", "drop a bracket", "wrong axis",
     "missing 1/N", "missing sum over the batch",
@@ -102,7 +103,7 @@ def test_no_mutant_of_a_derived_line_survives() -> None:
     kinds: Counter[str] = Counter()
     assert list(survivors(FAST, kinds)) == []
     assert set(kinds) >= KINDS
-    assert kinds.total() >= 1000
+    assert kinds.total() >= 500
 
 
 @pytest.mark.campaign
@@ -120,16 +121,17 @@ def test_the_harness_sees_a_survivor() -> None:
         assert not equivalent(scene, replace(line, before=line.after, after=mutant.value)), mutant.kind
 
 
-def test_correct_reformulations_are_accepted() -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.campaign)])
+def test_correct_reformulations_are_accepted(every: int) -> None:
     count = 0
-    for name in CASES:
+    for name in [*CASES][::every]:
         for scene, facts in scenes(name):
             line = scene.lines[-1]
             again = [replace(line, rule=kind, after=value) for kind, value in reformulations(line.after, facts)]
             check = SceneCheck(replace(scene, lines=tuple(again)))
             assert check.run(3) == {}, name
             count += len(again)
-    assert count >= 200
+    assert count >= 200 / every
 
 
 # Mutated programs: what the whole gradient must refuse.
@@ -183,9 +185,21 @@ def test_no_mutant_of_any_backward_program_survives(name: str) -> None:
 # Mutated rules: the engine itself is wrong.
 
 
+CHOOSING = Case("choosing", "y[n, k] = x[n, k]*argmax[p<3](x[n, p])", {"x": ("N", 3)})
+COVERING = (
+    "u_plus_u", "concatenation", "reversal", "reshape", "tanh", "mean_pool_real_cells", "max_pool_gaps", "silu", "mean",
+    "dense_over_a_group", "two_reads_of_one_tensor", "mse_and_decay", "conv1d_stride_3_kernel_2", "cross_entropy",
+)
+ALL = {**CASES, CHOOSING.name: CHOOSING}
+
+
+class UnusedError(Exception):
+    """The wrong rule has changed nothing."""
+
+
 def derived_with(id: str, number: int, case: Case, always: bool) -> Derivation | None:
-    """The case derived while one rule gives its n-th mutant instead of its result, once or always; None where the rule
-    has none."""
+    """The case derived while one rule gives its n-th mutant instead of its result, once or always; None where that is
+    refused. Raises UnusedError where there is no such mutant."""
     rule, used = RULES[id], list[bool]()
 
     def wrong(expr: Expr, setting: Setting) -> Expr:
@@ -200,44 +214,54 @@ def derived_with(id: str, number: int, case: Case, always: bool) -> Derivation |
 
     RULES[id] = Rule(rule.id, rule.law, rule.example, wrong)
     try:
-        program = case.program
-        output = program.outputs[0]
-        wrt = [t for t in program.inputs if t.dtype == "real"]
-        derivation = derive_program(program, output if output.shape == () else None, wrt)
+        derivation = case.derivation
+    except ChainruleError:
+        derivation = None
     finally:
         RULES[id] = rule
-    return derivation if used else None
+    if not used:
+        raise UnusedError
+    return derivation
 
 
-def accepted(id: str, case: Case, limit: int, always: bool) -> Iterator[str]:
-    """What a wrong rule derives and `derive` hands out though a line differs by another semantics."""
+def accepted(id: str, case: Case, limit: int, always: bool) -> tuple[int, list[str]]:
+    """How many wrong rules were tried, and what they derive and `derive` hands out though a line differs by another
+    semantics."""
+    found: list[str] = []
     for number in range(limit):
         try:
             derivation = derived_with(id, number, case, always)
-        except ChainruleError:
-            continue
-        if derivation is None:
-            return
-        for gradient in derivation.parts.values():
-            for use in gradient.uses:
-                scene = of_lemma(use.lemma, EXTENTS)
-                yield from (f"{id} {number}: {line}" for line in scene.lines if not equivalent(scene, line))
+        except UnusedError:
+            return number, found
+        for use in (u for g in derivation.parts.values() for u in g.uses) if derivation else ():
+            scene = of_lemma(use.lemma, EXTENTS)
+            found += [f"{id} {number}: {line}" for line in scene.lines if not equivalent(scene, line)]
+    return limit, found
+
+
+@cache
+def rules_of(name: str) -> set[str]:
+    """The rules by which a case is derived."""
+    return {step.rule for part in ALL[name].derivation.parts.values() for step in part.steps}
 
 
 @pytest.mark.parametrize(
     ("id", "always"), few(product(RULES, [False, True]), [(id, n % 2 > 0) for n, id in enumerate(RULES)])
 )
 def test_deriving_refuses_a_mutated_rule(id: str, always: bool) -> None:
-    for name in ("mse_and_decay", "conv1d_stride_3_kernel_2"):
-        assert list(accepted(id, CASES[name], 2, always)) == []
+    cases = (name for name in (*COVERING, CHOOSING.name) if id in rules_of(name))
+    runs = [accepted(id, ALL[name], 1, always) for name in islice(cases, 2)]
+    assert [wrong for _, found in runs for wrong in found] == []
+    assert sum(tried for tried, _ in runs) > 0, "no mutant was tried"
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("always", [False, True], ids=["once", "always"])
 @pytest.mark.parametrize("id", RULES)
 def test_deriving_refuses_every_mutant_of_a_rule(id: str, always: bool) -> None:
-    for case in CASES.values():
-        assert list(accepted(id, case, 3, always)) == []
+    runs = [accepted(id, case, 3, always) for case in ALL.values()]
+    assert [wrong for _, found in runs for wrong in found] == []
+    assert sum(tried for tried, _ in runs) > 0, "no mutant was tried"
 
 
 def test_the_substitution_of_a_split_is_part_of_its_line() -> None:

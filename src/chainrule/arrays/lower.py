@@ -47,7 +47,7 @@ from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.laws import expanded, logarithm
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, iterative, nodes
+from chainrule.ir.walk import Steps, hidden, iterative, nodes
 
 ZERO = number(0)
 
@@ -254,7 +254,9 @@ class Lowering:
                 factors, summed = factors_of(node)
                 for factor in factors:
                     yield self, _ids(factor) or factor
-                result = self.contract([self.factor(f) for f in factors], summed)
+                values = [self.factor(f) for f in factors]
+                held = [v for v, f in zip(values, factors, strict=True) if hidden(f, factors)]
+                result = self.contract(values, summed, held)
             case ir.Reduce(body=body):
                 result = self.reduce(node, (yield self, body))
             case _:
@@ -299,8 +301,8 @@ class Lowering:
 
     # Products and sums
 
-    def contract(self, factors: Iterable[Value | Pick], summed: Axes) -> Value:
-        """Σ over `summed` of the product of the factors."""
+    def contract(self, factors: Iterable[Value | Pick], summed: Axes, held: Sequence[Value | Pick] = ()) -> Value:
+        """Σ over `summed` of the product of the factors; those that brackets may hide are `held` inside."""
         factors = [*factors]
         arrays = [f for f in factors if isinstance(f, Value)]
         picks = [f for f in factors if isinstance(f, Pick)]
@@ -312,14 +314,14 @@ class Lowering:
                 ids, rest = self.clipped(ids, v.extent), [*rest, self.within(ids, v.extent)]
             if v in summed:
                 taken = [self.gather(f, v, ids) if v in f.axes else f for f in arrays]
-                return self.contract([*taken, *rest], tuple(i for i in summed if i != v))
+                return self.contract([*taken, *rest], tuple(i for i in summed if i != v), held)
             own = tuple(i for i in ids.axes if i in summed)
             if own and not any(v in f.axes for f in arrays):
-                terms = self.contract([*arrays, *rest], tuple(i for i in summed if i not in own))
+                terms = self.contract([*arrays, *rest], tuple(i for i in summed if i not in own), held)
                 return self.scatter(terms, v, ids, own)
         arrays += [self.map("equal", self.iota(p.index), p.ids) for p in picks]
-        outside = [f for f in arrays if not set(f.axes) & set(summed)]
-        within = [f for f in arrays if set(f.axes) & set(summed)]
+        within = [f for f in arrays if set(f.axes) & set(summed) or any(f is h for h in held)]
+        outside = [f for f in arrays if not any(f is w for w in within)]
         idle = self.shape(i for i in summed if not any(i in f.axes for f in within))
         counts = [number(prod(e for e in idle if isinstance(e, int)))]
         counts += [self.count(e, "real") for e in idle if isinstance(e, str)]

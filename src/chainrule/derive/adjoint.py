@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
+from typing import Protocol
 
 from chainrule.derive.calculus import position_of
 from chainrule.derive.coupling import Coupling, coupling
@@ -138,6 +139,13 @@ class Derivation:
         return self.parts[name]
 
 
+class Memory(Protocol):
+    """What was checked before, by digests."""
+
+    def __contains__(self, digest: str, /) -> bool: ...
+    def add(self, digest: str, /) -> None: ...
+
+
 class _Lemmas:
     """Lemmas derived once and cited again: equal equations over other tensors share one derivation."""
 
@@ -162,9 +170,11 @@ class _Lemmas:
 
 
 def derive_program(
-    program: Program, loss: Tensor | None, wrt: Sequence[Tensor], *, layers: Mapping[str, str] | None = None
+    program: Program, loss: Tensor | None, wrt: Sequence[Tensor], *, layers: Mapping[str, str] | None = None,
+    memory: Memory | None = None,
 ) -> Derivation:
-    """Derive the gradients of a program by the tensors `wrt`, and check every line of it (`derive.check`).
+    """Derive the gradients of a program by the tensors `wrt`, and check every line of it (`derive.check`) that the
+    memory does not have.
 
     `loss` is a scalar that the program defines, and is LOSS in the derivation; with None, the derivation starts from
     the gradient by each output, which is an input. Raises EquationError for a program that is not well formed,
@@ -172,7 +182,7 @@ def derive_program(
     """
     from chainrule.derive.check import checked  # it derives too, at smaller shapes
 
-    return checked(backward_pass(program, loss, wrt, layers=layers))
+    return checked(backward_pass(program, loss, wrt, layers=layers), memory)
 
 
 def backward_pass(
@@ -180,6 +190,8 @@ def backward_pass(
 ) -> Derivation:
     """What `derive_program` gives, not yet checked."""
     check_program(program)
+    if not wrt:
+        raise DerivationError("there is nothing to differentiate by", fix="let the equations read a real tensor")
     program, evaluations = evaluated(program)
     if loss is not None:
         if loss.shape:

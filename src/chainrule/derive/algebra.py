@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from fractions import Fraction
 
-from chainrule.derive.eliminate import finite
 from chainrule.derive.trace import Setting, rule
 from chainrule.ir.expr import (
     ONE,
@@ -25,7 +24,7 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, children, iterative, key, rebuild, substitute, transform
+from chainrule.ir.walk import Steps, children, finite, hidden, iterative, key, rebuild, substitute, transform
 
 # Tried in this order, over again until none changes anything: each makes the expression smaller or moves a
 # factor outwards, so this ends.
@@ -45,7 +44,7 @@ def unit(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit, Multiply, Power)
+    return transform(expr, visit, Multiply, Power) if {Constant, Power} & expr.types else expr
 
 
 @rule("associate", "a·(b·c) = a·b·c and a + (b + c) = a + b + c", ("a[i]*(b[i]*x[i])", "a[i]*b[i]*x[i]"))
@@ -83,13 +82,14 @@ def constants(expr: Expr, setting: Setting) -> Expr:
 
 @rule("take_out", "Σ_k a·b_k = a·Σ_k b_k", ("sum[k](p[i]*d[k])", "p[i]*sum[k](d[k])"))
 def take_out(expr: Expr, setting: Setting) -> Expr:
-    """A factor that does not depend on the summed indices stands before the sum."""
+    """A factor that does not depend on the summed indices stands before the sum, unless a bracket there hides it."""
 
     def visit(node: Expr) -> Expr:
         match node:
             case Reduce(kind="sum", indices=indices, body=Multiply(factors=factors)):
-                outside = [f for f in factors if not any(i in indices for i in f.free)]
                 inside = [f for f in factors if any(i in indices for i in f.free)]
+                inside += [f for f in factors if f not in inside and hidden(f, inside)]
+                outside = [f for f in factors if f not in inside]
                 if not outside or not inside:
                     return node
                 return multiply((*outside, Reduce("sum", indices, multiply(inside))))
@@ -145,6 +145,7 @@ def collect(expr: Expr, setting: Setting) -> Expr:
                 left.remove(f)
                 kept.append(f)
         shared = kept
+    shared = [f for f in shared if not any(hidden(f, others) for _, others in scaled)]
     if not shared:
         return expr
     rests: list[Expr] = []

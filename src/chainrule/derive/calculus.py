@@ -49,11 +49,13 @@ def depends(expr: Expr, tensor: Tensor) -> bool:
     return tensor in expr.tensors
 
 
-def _on_derivatives(expr: Expr, rewrite: Callable[[Derivative], Expr | None]) -> Expr:
+def _on_derivatives(expr: Expr, rewrite: Callable[[Derivative], Expr | None], of: type[Expr] = Expr) -> Expr:
+    """Rewrite every derivative of a node of this type."""
+    if of is not Expr and of not in expr.types:
+        return expr
+
     def visit(node: Expr) -> Expr:
-        if isinstance(node, Derivative):
-            return rewrite(node) or node
-        return node
+        return rewrite(node) or node if isinstance(node, Derivative) and isinstance(node.of, of) else node
 
     return transform(expr, visit, Derivative)
 
@@ -107,7 +109,7 @@ def derivative_of_independent(expr: Expr, setting: Setting) -> Expr:
 def derivative_of_argmax(expr: Expr, setting: Setting) -> Expr:
     """A position is constant but where it jumps; at a tie the convention is 0 too."""
     return _on_derivatives(
-        expr, lambda node: ZERO if isinstance(node.of, Reduce) and node.of.kind == "argmax" else None
+        expr, lambda node: ZERO if isinstance(node.of, Reduce) and node.of.kind == "argmax" else None, Reduce
     )
 
 
@@ -116,7 +118,7 @@ def derivative_of_sum(expr: Expr, setting: Setting) -> Expr:
     def rewrite(node: Derivative) -> Expr | None:
         return Add(tuple(Derivative(t, node.wrt) for t in node.of.terms)) if isinstance(node.of, Add) else None
 
-    return _on_derivatives(expr, rewrite)
+    return _on_derivatives(expr, rewrite, Add)
 
 
 @rule("derivative.reduction", "∂ Σ_l a_l = Σ_l ∂a_l", ("D(sum[l](x[l]), x[i])", "sum[l](D(x[l], x[i]))"))
@@ -129,7 +131,7 @@ def derivative_of_reduction(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return None
 
-    return _on_derivatives(expr, rewrite)
+    return _on_derivatives(expr, rewrite, Reduce)
 
 
 def _apart(indices: Iterable[Index], wrt: Component) -> bool:
@@ -152,7 +154,7 @@ def derivative_of_product(expr: Expr, setting: Setting) -> Expr:
             if depends(f, node.wrt.tensor)
         )
 
-    return _on_derivatives(expr, rewrite)
+    return _on_derivatives(expr, rewrite, Multiply)
 
 
 @rule("derivative.power", "∂(a^r) = r·a^(r−1)·∂a", ("D(x[k]**2, x[i])", "2*x[k]**1*D(x[k], x[i])"))
@@ -164,7 +166,7 @@ def derivative_of_power(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return None
 
-    return _on_derivatives(expr, rewrite)
+    return _on_derivatives(expr, rewrite, Power)
 
 
 @rule(
@@ -186,7 +188,7 @@ def derivative_of_function(expr: Expr, setting: Setting) -> Expr:
             if depends(a, node.wrt.tensor)
         )
 
-    return _on_derivatives(expr, rewrite)
+    return _on_derivatives(expr, rewrite, Apply)
 
 
 @rule(
@@ -208,7 +210,7 @@ def derivative_of_max(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return None
 
-    return _on_derivatives(expr, rewrite)
+    return _on_derivatives(expr, rewrite, Reduce)
 
 
 def radix_of(indices: tuple[Index, ...]) -> Affine | None:
@@ -269,7 +271,7 @@ def derivative_of_logsumexp(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return None
 
-    return _on_derivatives(expr, rewrite)
+    return _on_derivatives(expr, rewrite, Reduce)
 
 
 @rule("derivative.component", "∂x_k/∂x_i = [k = i]", ("D(x[k], x[i])", "[k == i]"))
@@ -283,7 +285,7 @@ def derivative_of_component(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return None
 
-    return _on_derivatives(expr, rewrite)
+    return _on_derivatives(expr, rewrite, Component)
 
 
 def apply_law(node: Apply) -> Expr:

@@ -4,16 +4,22 @@ The lines of each lemma (those for one sample when they are derived) and of each
 shapes, a kind once, and so are concise forms; the whole gradient is compared with the tangent of the original program.
 What random field elements cannot settle (roots, shares, steps) is settled by the laws that they cannot obey, or with
 real numbers. A false line is an error that names it; a form that is false is not printed.
+
+Whoever derives may have a memory of what was checked: derivations by the digest of their lines, so that a rule that
+changes a line is checked whatever the memory holds. Forms are not lines: they are checked before they are printed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from hashlib import blake2b
+from itertools import chain
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from chainrule.derive.adjoint import Derivation
+from chainrule.derive.adjoint import Derivation, Memory
 from chainrule.derive.compose import Composite, compose, composites
 from chainrule.derive.laws import normal
 from chainrule.derive.lemma import Lemma
@@ -71,8 +77,63 @@ class _Kept:
 KNOWN = _Kept()
 
 
-def checked(derivation: Derivation) -> Derivation:
-    """The derivation, every line of it checked. Raises DerivationError for the first line that is false."""
+class _Digests:
+    """Digests of data by what they are made of, not by what was computed of them; those of equal data once."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[type, Any], str] = {}
+
+    def of(self, data: Any) -> str:
+        key: tuple[type, Any] = type(data), data  # pyright: ignore[reportUnknownVariableType]
+        try:
+            if key in self.known:
+                return self.known[key]
+        except TypeError:  # a dictionary is in it
+            return self.made(data)
+        self.known[key] = made = self.made(data)
+        return made
+
+    def made(self, data: Any) -> str:
+        kind: type[object] = data.__class__
+        parts: Iterable[Any]
+        if is_dataclass(kind):
+            parts = (getattr(data, name) for name in _given(kind))
+        elif kind is dict:
+            parts = chain.from_iterable(data.items())
+        elif issubclass(kind, tuple):
+            parts = data
+        else:
+            return repr(data)
+        return blake2b(f"{kind.__name__}{[self.of(part) for part in parts]}".encode(), digest_size=32).hexdigest()
+
+
+@cache
+def _given(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.init)
+
+
+def digest(derivation: Derivation) -> str:
+    """Of all lines: the same in every process in which the same lines are derived."""
+    return _Digests().of(derivation)
+
+
+def checked(derivation: Derivation, memory: Memory | None = None) -> Derivation:
+    """The derivation, every line of it checked, now or as the memory has it. Raises DerivationError for the first line
+    that is false."""
+    if memory is None:
+        _check(derivation)
+        return derivation
+    try:
+        name = digest(derivation)
+    except RecursionError:  # of lines that are too deep for Python's stack nothing is remembered
+        return checked(derivation)
+    if name not in memory:
+        _check(derivation)
+        memory.add(name)
+    return derivation
+
+
+def _check(derivation: Derivation) -> None:
     for name, lemma in lemmas_of(derivation):
         lemma_holds(lemma, name)
     for number, repeated in enumerate(composites(derivation), 1):
@@ -87,7 +148,6 @@ def checked(derivation: Derivation) -> Derivation:
         equation_holds(equation)
     key = ("gradient", derivation.joint, derivation.loss, *derivation.gradients.items())
     KNOWN.get(key, lambda: _gradient(derivation))
-    return derivation
 
 
 def lemmas_of(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:

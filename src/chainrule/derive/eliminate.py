@@ -18,13 +18,12 @@ from chainrule.ir.expr import (
     ONE,
     ZERO,
     Add,
-    Apply,
     Component,
+    Constant,
     Delta,
     Expr,
     Guard,
     Multiply,
-    Power,
     Reduce,
     add,
     multiply,
@@ -32,7 +31,7 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, bound, fresh, iterative, nodes, rename, substitute, transform
+from chainrule.ir.walk import Steps, bound, finite, fresh, iterative, nodes, rename, substitute, transform
 
 # The order in which the rules clear a line, once no index is left to split.
 ELIMINATE = ("zero", "bracket", "solve", "range", "padding", "zero")
@@ -171,7 +170,7 @@ def zero(expr: Expr, setting: Setting) -> Expr:
             case _:
                 return node
 
-    return transform(expr, visit, Multiply, Add, Reduce)
+    return transform(expr, visit, Multiply, Add, Reduce) if Constant in expr.types else expr
 
 
 @rule("bracket", "Σ_k [k = i]·a_k = a_i", ("sum[k](d[k]*[k == i])", "d[i]"))
@@ -193,7 +192,7 @@ def bracket_once(term: Term) -> Move | None:
             if bounds == (0, 0):
                 return Move(delta, term.replace(delta))
             if bounds[0] > 0 or bounds[1] < 0:
-                return Move(delta, term.replace(delta, ZERO))
+                return Move(delta, Term((), (ZERO,)))  # whatever it stands beside, a read outside too
     return None
 
 
@@ -247,9 +246,10 @@ def discharge_range(expr: Expr, setting: Setting) -> Expr:
                 return ONE
             if bounds and isinstance(node.extent, int) and (bounds[1] < 0 or bounds[0] >= node.extent):
                 return ZERO
-        return node
+        # A false bracket hides a read outside that it stands beside; the number 0 would not.
+        return ZERO if isinstance(node, Multiply) and ZERO in node.factors else node
 
-    return transform(expr, visit, Guard)
+    return transform(expr, visit, Guard, Multiply) if Guard in expr.types else expr
 
 
 @rule(
@@ -290,16 +290,6 @@ def _finite(expr: Expr, guard: Guard) -> bool:
     """Whether a factor is finite also where the guard is false: a polynomial in its indices is."""
     return all(
         finite(node) for node in nodes(expr) if any(i in node.free for i in guard.subscript.indices)
-    )
-
-
-def finite(node: Expr) -> bool:
-    """Whether an operation gives a finite number for all finite numbers: sums and products do."""
-    return not (
-        isinstance(node, Apply)
-        or (isinstance(node, Component) and node.pad == "-inf")
-        or (isinstance(node, Reduce) and node.kind == "logsumexp")
-        or (isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator != 1))
     )
 
 

@@ -98,7 +98,7 @@ class Lemma:
             equation = equation.over({equation.tensor: LOSS})
         from chainrule.derive.check import lemma_holds  # it derives too
 
-        found = derive_lemma(equation, tensor, facts)
+        found = derive_lemma(equation, tensor, facts, signal=ZERO if self.signal == ZERO else None)
         lemma_holds(found, Subject("lemma", tensor.name, equation.tensor.name, one_sample=True))
         return found
 

@@ -97,7 +97,7 @@ def compare(field: Field, evaluator: Point, line: Line) -> Difference | None:
     free, sides = line.free, (line.before, line.after)
     try:
         if is_weighted(line):
-            weights = field.weights(free)
+            weights = field.weights(tuple(sorted(free, key=str)))  # in one order: what two lines share is computed once
             one, other = (field.over(evaluator.along(side, weights), ()) for side in sides)
             if one == other:
                 return None

@@ -24,9 +24,9 @@ from chainrule.forms.nodes import Entries, Form, View, over, walk
 from chainrule.forms.operators import fits, shape
 from chainrule.forms.shown import scattered
 from chainrule.forms.windows import planes
-from chainrule.ir.expr import Component, Delta, Derivative, Expr, Guard, Reduce, Size, Tensor
+from chainrule.ir.expr import Component, Delta, Derivative, Expr, Guard, Multiply, Reduce, Size, Tensor
 from chainrule.ir.index import Affine, Extent, Index, small_extents
-from chainrule.ir.walk import bound, fresh, nodes, rename, replace_tensors, substitute, transform
+from chainrule.ir.walk import bound, fresh, hidden, nodes, rename, replace_tensors, substitute, transform
 from chainrule.semantics.field import evaluate, integer_ranges, random_values
 
 SMALL, FEW = 3, 2  # other extents, samples
@@ -122,6 +122,9 @@ def _recognised(family: Family, target: Component, value: Expr) -> Concise | Non
 def _found(family: Family, target: Component, value: Expr) -> Concise | None:
     if not all(is_jacobian(node) for node in nodes(value) if isinstance(node, Derivative)):
         return None
+    products = (node.factors for node in nodes(value) if isinstance(node, Multiply))
+    if any(hidden(f, factors) for factors in products for f in factors):
+        return None  # a form has no place beside the bracket
     apart = _apart(value, target)
     found = FAMILIES[family](target, apart)
     return None if found is None else Concise(found.left, found.right, found.fixed, family, target, apart)

@@ -149,7 +149,9 @@ def _clear(term: _Term) -> None:
         if isinstance(factor, Delta) and isinstance(factor.right, Affine):
             pair = [factor.left.plain, factor.right.plain]
             for index, other in (pair, pair[::-1]):
-                if index in term.indices and other is not None and other.extent == index.extent and index != other:
+                if index is None or other is None or index == other:
+                    continue
+                if index in term.indices and other.extent == index.extent:
                     term.indices.remove(index)
                     term.factors = [rename(f, {index: other}) for f in term.factors if f is not factor]
                     return _clear(term)
@@ -336,9 +338,10 @@ def _roles(term: _Term) -> dict[str, tuple[Index, ...]]:
         if isinstance(factor, Delta | Guard):
             continue
         touched = _touched(factor, term.hidden)
-        own = tuple(i for r in relations for i in (r.first, r.second) if i in touched)
-        if len(own) == len(relations):
-            return {"big": own, "kernel": tuple(r.rest(r.total, i) for r, i in zip(relations, own, strict=True))}
+        own = [[i for i in (r.first, r.second) if i in touched] for r in relations]
+        if all(len(of_one) == 1 for of_one in own):
+            big = tuple(of_one[0] for of_one in own)
+            return {"big": big, "kernel": tuple(r.rest(r.total, i) for r, i in zip(relations, big, strict=True))}
     raise NoFormError
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
@@ -123,11 +124,11 @@ class Expr(metaclass=_Interning):
         self, parts: Sequence[Expr] = (), *, free: Iterable[Index] | None = None, read: Iterable[Tensor] = ()
     ) -> None:
         """What is computed of the expressions directly inside: all that is free in them, unless it is given."""
-        free = (index for part in parts for index in part.free) if free is None else free
-        read = (*read, *(tensor for part in parts for tensor in part.tensors))
-        object.__setattr__(self, "free", tuple(dict.fromkeys(free)))
-        object.__setattr__(self, "tensors", tuple(dict.fromkeys(read)))
-        object.__setattr__(self, "types", frozenset((type(self),)).union(*[part.types for part in parts]))
+        free = chain(*[part.free for part in parts]) if free is None else free
+        read = chain(read, *[part.tensors for part in parts])
+        tensors = parts[0].tensors if len(parts) == 1 else tuple(dict.fromkeys(read))
+        types = frozenset((type(self),)).union(*[part.types for part in parts])
+        vars(self).update(free=tuple(dict.fromkeys(free)), tensors=tensors, types=types)
 
 
 NamedReal = Literal["pi", "e"]

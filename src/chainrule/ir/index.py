@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Extent = int | str
 SAMPLES = "N"
@@ -21,9 +22,8 @@ def small_extents(names: Iterable[str], samples: int) -> dict[str, int]:
     return {SAMPLES: samples, **{name: least + n % least for n, name in enumerate(others)}}
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
-    """A named index and its extent."""
+class Index(NamedTuple):
+    """A named index and its extent: a tuple, since walks compare and hash them more than anything else."""
 
     name: str
     extent: Extent

@@ -35,8 +35,8 @@ def logarithm(term: Expr) -> tuple[Reduce | None, int]:
 
 
 def signs_read_from_relu(equations: Iterable[Equation]) -> list[Equation]:
-    """The equations with step(x) read as step(relu(x)) wherever relu(x) was computed before: the two are equal, and
-    what is rectified need not be kept for the way back."""
+    """The equations with step(x) read as step(relu(x)) wherever relu(x) was computed before: the two are equal, since
+    step(0) = 0, and what is rectified need not be kept for the way back."""
     rectified: dict[Tensor, Tensor] = {}
 
     def read(node: Expr) -> Expr:

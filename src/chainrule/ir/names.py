@@ -177,7 +177,7 @@ class Names:
     def is_index(self, node: ast.expr, scope: Scope) -> bool:
         """Whether it is made of indices, of one at least."""
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-        apart = any(isinstance(n, ast.Subscript | ast.Call | ast.Attribute) for n in ast.walk(node))
+        apart = any(isinstance(n, ast.Subscript | ast.Call | ast.Attribute | ast.List) for n in ast.walk(node))
         return not apart and any(name in scope or name in self.free for name in names)
 
     def is_chosen(self, node: ast.expr, scope: Scope) -> bool:

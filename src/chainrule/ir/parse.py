@@ -21,7 +21,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import NoReturn
 
 from chainrule.errors import ShapeError
@@ -396,9 +396,18 @@ def parse_program(
 
     Raises what `parse_equation` raises.
     """
+    given = None if tensors is None else tuple(tensors.items())
+    return [*_parsed(text, given, tuple((extents or {}).items()))]
+
+
+@lru_cache(maxsize=1024)
+def _parsed(
+    text: str, given: tuple[tuple[str, Tensor], ...] | None, extents: tuple[tuple[str, int], ...]
+) -> tuple[Equation, ...]:
+    """The second model of an architecture is made of the texts of the first."""
 
     def read(sizes: Mapping[str, Tensor]) -> list[Equation]:
-        known = {**(tensors or {}), **sizes}
+        known = {**dict(given or ()), **sizes}
         found: dict[str, Tensor] = {}
         defined: dict[str, None] = {}
         equations: list[Equation] = []
@@ -407,7 +416,7 @@ def parse_program(
             target = line.split("=", 1)[0].split("[", 1)[0].strip()
             if target in defined and target not in known:
                 visible.pop(target, None)  # a further piece has a reach of its own
-            names = Names(Source(line), visible, extents or {}, closed=tensors is not None)
+            names = Names(Source(line), visible, dict(extents), closed=given is not None)
             equation = guarded(line, lambda names=names: _read_equation(names))
             equations.append(equation)
             for name in names.axes:
@@ -421,7 +430,7 @@ def parse_program(
             return read(whole)
         return equations
 
-    return guarded(text, lambda: read({}))
+    return guarded(text, lambda: tuple(read({})))
 
 
 def _union(one: Tensor, other: Tensor, line: str) -> Tensor:

@@ -26,6 +26,7 @@ from chainrule.ir.expr import (
     Size,
     Tensor,
 )
+from chainrule.ir.functions import CATALOGUE, split_derivative
 from chainrule.ir.index import Affine, Extent, Index
 
 P = ParamSpec("P")
@@ -125,9 +126,35 @@ def bound(root: Expr) -> Iterator[Index]:
     return (index for node in nodes(root) if isinstance(node, Reduce) for index in node.indices)
 
 
+def finite(node: Expr) -> bool:
+    """Whether an operation gives a finite number for all finite numbers: sums and products do."""
+    return not (
+        isinstance(node, Apply)
+        or (isinstance(node, Component) and node.pad == "-inf")
+        or (isinstance(node, Reduce) and node.kind == "logsumexp")
+        or (isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator != 1))
+    )
+
+
+def hidden(factor: Expr, beside: Iterable[Expr]) -> bool:
+    """Whether a bracket that it stands beside may hide that it has no finite value: a function with a pole, of a read
+    outside a tensor, as log is of pad(x, 0)."""
+    return any({Delta, Guard} & other.types for other in beside if other is not factor) and any(
+        _has_pole(node) and any(read.pad is not None for read in components(node)) for node in nodes(factor)
+    )
+
+
+def _has_pole(node: Expr) -> bool:
+    if isinstance(node, Apply):
+        return any("**-" in law for law in CATALOGUE[split_derivative(node.function)[0]].laws)
+    return isinstance(node, Power) and (node.exponent < 0 or node.exponent.denominator > 1)
+
+
 def transform(root: Expr, function: Callable[[Expr], Expr], *types: type[Expr]) -> Expr:
     """Apply `function` to every node, or every node of these types, children first; a shared node is visited once."""
     chosen = frozenset(types)
+    if chosen and chosen.isdisjoint(root.types):
+        return root
     done: dict[Expr, Expr] = {}
     stack = [root]
     while stack:
@@ -135,17 +162,14 @@ def transform(root: Expr, function: Callable[[Expr], Expr], *types: type[Expr]) 
         if node in done:
             stack.pop()
             continue
-        if chosen and chosen.isdisjoint(node.types):
-            done[node] = node
-        else:
-            parts = children(node)
-            missing = [part for part in parts if part not in done]
-            if missing:
-                stack += missing[::-1]
-                continue
-            new = tuple([done[part] for part in parts])
-            same = node if new == parts else rebuild(node, new)
-            done[node] = function(same) if not chosen or type(same) in chosen else same
+        parts = children(node)
+        missing = [part for part in parts if part not in done and not (chosen and chosen.isdisjoint(part.types))]
+        if missing:
+            stack += missing[::-1]
+            continue
+        new = tuple([done.get(part, part) for part in parts])
+        same = node if new == parts else rebuild(node, new)
+        done[node] = function(same) if not chosen or type(same) in chosen else same
         stack.pop()
     return done[root]
 

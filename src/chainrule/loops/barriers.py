@@ -53,7 +53,8 @@ class Access(NamedTuple):
 
 
 def insert_barriers(plan: Plan) -> Plan:
-    """A barrier before each stage that conflicts with one since the last barrier, and before the loss is checked."""
+    """A barrier where the step begins, before each stage that conflicts with one since the last barrier, and before the
+    loss is checked."""
     spans = spans_of(plan)
 
     def at(*tensors: Tensor, in_rows: bool = False) -> list[Span]:
@@ -83,7 +84,7 @@ def insert_barriers(plan: Plan) -> Plan:
             case Barrier():
                 raise AssertionError("barriers are made here")
 
-    stages: list[Stage] = []
+    stages: list[Stage] = [Barrier(begins=True)]
     since: list[Access] = []
     for stage in plan.stages:
         now = access(stage)

@@ -23,6 +23,7 @@ from chainrule.ir.walk import components
 from chainrule.loops import nodes as ir
 from chainrule.loops.barriers import Access, Dependence, Span, Split, spans_of, split_of
 from chainrule.loops.fuse import Group
+from chainrule.loops.kernel import crosses
 from chainrule.loops.layout import Layout, sampled
 from chainrule.loops.liveness import Liveness
 from chainrule.loops.places import within
@@ -108,6 +109,8 @@ class _Memory:
             self.entry("", (tensor, False)).zeros = tensor in task.kept
             self.made[tensor, False] = self.pieces[tensor, False]
         self.drawn, self.delivered = set[Tensor](), set[Tensor]()
+        if barriers and plan.stages[0] != Barrier(begins=True):
+            self.fault("control", "no barrier between a step and the one before")
         for stage in plan.stages:
             self.run(stage)
         for tensor in set(task.outputs) - self.delivered:
@@ -123,7 +126,8 @@ class _Memory:
             case Barrier():
                 self.since = []
             case ir.Kernel(name=name) if name in self.plan.made_of:
-                self.stage(name, split_of(stage), *self.of(stage))
+                own = not crosses(self.plan.made_of[name].group)
+                self.stage(name, split_of(stage) if own else "positions", *self.of(stage))
             case ir.Kernel():
                 self.surround(stage)
             case Draw(tensor=tensor):

@@ -344,7 +344,7 @@ class Step:
         """Whether the loss was finite."""
         phase: list[Stage] = []
         turns = self.of.turns  # a single step begins with its own first kernel and ends without the next one's
-        stages: list[Stage] = [*(turns.opening if turns else ()), Barrier()]
+        stages: list[Stage] = [*turns.opening] if turns else []
         stages += [stage.update if isinstance(stage, Turns) else stage for stage in self.of.stages]
         for stage in (*stages, Barrier()):
             match stage:

@@ -1,7 +1,7 @@
 """Liveness: when each tensor is alive, and which tensor takes the place of another.
 
-Kernel n runs at the time 2n; what lies between it and the one before, copies in rows and zeros around tensors, at
-2n − 1; the batch is gathered at −2.
+Kernel n, counted from 0 though its name is k1 for the first, runs at the time 2n; what lies between it and the one
+before, copies in rows and zeros around tensors, at 2n − 1; the batch is gathered at −2.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Liveness:
     """Of the kernels of a plan in their order.
 
     - `born`, `dies`: the first and the last time at which a tensor is alive.
-    - `over`: in-place aliasing: which tensors take the place of another, one that the kernel that writes them is the
-      last to read, and reads only at the point that is written.
+    - `over`: in-place aliasing: over[new] = old, where the kernel that writes `new` is the last that reads `old`, and
+      reads it only at the point that it writes.
     - `copied`: the kernels before which copies in rows are made.
     - `first`: the kernel that writes a tensor first, or before which a tensor is reloaded."""
 
@@ -59,8 +59,8 @@ class Liveness:
                 self.dies[tensor, False] = max(self.dies[tensor, False], 2 * at - 1)
 
     def copy(self, tensor: Tensor, reader: int) -> int:
-        """The kernel before which a tensor is copied in rows: as late as no barrier is added, but before its place is
-        taken, and where it is read no more right behind its last reader, as long as the cache has it."""
+        """The kernel before which a tensor is copied in rows: `before` its reader, or, where the tensor dies sooner,
+        right behind the last kernel that reads it (right before that one, where it takes the tensor's place)."""
         at = self.before(reader, tensor)
         if tensor in self.plan.afresh:
             return at
@@ -68,7 +68,7 @@ class Liveness:
         return min(at, last if tensor in self.over.values() else last + 1)
 
     def before(self, reader: int, tensor: Tensor) -> int:
-        """The first of the kernels up to a reader between which and the reader no blocks are shared out."""
+        """The earliest kernel such that neither it nor any up to the reader shares out blocks or writes the tensor."""
         while reader > 0 and not self.works[reader - 1].blocks and tensor not in self.works[reader - 1].group.targets:
             reader -= 1
         return reader

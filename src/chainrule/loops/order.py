@@ -14,8 +14,8 @@ from chainrule.loops.schedule import fits
 
 MOST_CHANGES = 12
 DEAR, OPERATIONS = 1 / 12, 2**24
-"""A change takes barriers, or work: of a step's memory it must save the share DEAR, or less where a step has more than
-OPERATIONS / DEAR operations."""
+"""A change costs barriers or work: each must save the share DEAR of a step's memory, or OPERATIONS / operations of it
+where the step has so many operations that this is less."""
 
 
 def reorder(plan: Plan) -> Plan:
@@ -38,7 +38,7 @@ def reorder(plan: Plan) -> Plan:
 
 
 def sunk(plan: Plan) -> list[Work]:
-    """What is read much later, of what is alive until then anyway, is computed there."""
+    """A kernel moves down to its first reader where all that it reads is still alive there anyway."""
     result = [*plan.works]
     lives = Liveness(plan)
     for each in plan.works[::-1]:

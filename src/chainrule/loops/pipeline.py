@@ -27,8 +27,8 @@ NEAR = 2**13
 
 
 def pipeline(plan: Plan) -> Plan:
-    """The first kernel that reads a tensor which the last one updates is the first of the step, the two in tiles of as
-    many of its positions; what it reads of the next batch has a place beside what this batch's kernels read."""
+    """Where the last kernel updates a tensor, the kernel that reads it first becomes the first of the step. Both then
+    take turns, in tiles of equally many positions of the tensor's first axis, and the batch is double buffered."""
     works = _by_turns(plan) if plan.scheduled and plan.width == 1 else None
     if works is None:
         return plan
@@ -68,8 +68,8 @@ def _by_turns(plan: Plan) -> tuple[Work, ...] | None:
 def reading_once(
     first: Group, update: Group, news: Mapping[Tensor, Tensor], taken: Mapping[Tensor, Tensor]
 ) -> Group | None:
-    """The first kernel's equations over the next batch, which is `taken` in, and over the tensors that the update makes
-    of others, `news`; None unless they read each entry of one of those once, and nothing else of them."""
+    """The first kernel's equations with `news` (old value -> updated) and `taken` (this batch -> the next) in place;
+    None unless they read one updated tensor, each entry of it once."""
     every = [c for e in first.equations for c in components(e.value) if c.tensor in news]
     if len(every) != 1 or reductions(update) or len(reductions(first)) != 1:
         return None

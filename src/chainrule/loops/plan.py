@@ -109,7 +109,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """The workers wait for each other."""
+    """The workers wait for each other. Where a step `begins` they leave instead if one of them will never come:
+    nothing is written before all are here."""
+
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,8 @@ class Deliver:
 @dataclass(frozen=True, slots=True)
 class Turns:
     """The end of a pipelined step: the workers share out `update`, and run it by turns with the next step's first
-    kernel, so many `positions` at a time, or they run `both`, one kernel in the place of the two. Before that they
-    gather the next batch, each tensor in the place of another, whose place the other then takes."""
+    kernel, so many `positions` at a time, or they run `both`, one kernel in the place of the two. Its batch is double
+    buffered: `gathers` fill the spare buffers before that, and behind it each swaps with the one in use."""
 
     update: ir.Kernel
     first: ir.Kernel
@@ -137,7 +140,13 @@ class Turns:
     @property
     def opening(self) -> tuple[Stage, ...]:
         """What runs before the first of all steps: what the end of each does for the one behind it."""
-        return (*(Gather(each.given, each.given) for each in self.gathers), Barrier(), self.first)
+        first = (Gather(each.given, each.given) for each in self.gathers)
+        return (Barrier(begins=True), *first, Barrier(), self.first)
+
+    @property
+    def closing(self) -> tuple[Stage, ...]:
+        """What runs before the two kernels where there is a next step."""
+        return (*self.gathers, Barrier())
 
     @property
     def kernels(self) -> tuple[ir.Kernel, ...]:

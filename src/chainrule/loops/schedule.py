@@ -46,7 +46,8 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Neighbouring output indices as one loop, over the positions of the last with the others at 0."""
+    """Neighbouring output indices as one loop: its counter stands for the last of them and runs on beyond that one's
+    extent, while the others stay at 0."""
 
     indices: tuple[Index, ...]
     extent: int
@@ -57,8 +58,8 @@ class Schedule:
     """How a kernel runs.
 
     - `lanes`: what a vector holds: samples, neighbouring outputs of the last loop, or terms of sums, which are split.
-    - `tile`: what is computed together: so many blocks of samples, then so many positions of each loop, or vectors of
-      them where a loop is in the lanes.
+    - `tile`: what is computed together: tile[0] blocks of samples, and tile[n] positions of loop n, whole vectors of
+      them for the last loop where outputs are in the lanes.
     - `across`: whether the first loop is outside of that over the blocks of samples."""
 
     lanes: Lanes
@@ -68,7 +69,8 @@ class Schedule:
 
 
 def loops(group: Group, layouts: Mapping[Tensor, Layout]) -> tuple[Loop, ...]:
-    """The output indices but the samples', neighbours that every component runs through alike taken together."""
+    """The output indices but the samples'. Neighbours are one loop where in every component the outer one's stride is
+    the inner one's stride times its extent."""
     parts = [c for e in group.equations for c in (e.target, *reads(e))]
     barred = {i for e in group.equations for i in positional(e.value)}
     barred.update(i for node in reductions(group) for subscript, _ in _cuts(node) for i in subscript.indices)
@@ -185,8 +187,8 @@ def alternatives(group: Group, schedule: Schedule, machine: Machine, width: int,
 
 
 def few_rows(schedule: Schedule, machine: Machine) -> Tile:
-    """The tile for sums whose rows come from a far cache, each entry updated before it is multiplied: of no more rows
-    than keep the units busy with the two, as what fetches lines ahead follows few streams."""
+    """The tile for sums whose rows come from a far cache, each entry updated before it is multiplied: half the latency
+    and one rows, with which update and product fill the units, since the prefetcher follows few streams."""
     rows = min(machine.latency // 2 + 1, schedule.loops[0].extent)
     return (1, rows, *(1 for _ in schedule.loops[1:]))
 
@@ -208,9 +210,10 @@ def bundles(reductions: Iterable[Reduce]) -> list[list[Reduce]]:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one term of a bundle of sums takes at each point of a tile: `products`, and loads of vectors and of single
-    numbers, each with the loops (0 for the blocks of samples) at whose positions it is another one; and likewise the
-    factors of each of the `sums`. `left` is the share of the terms that padding leaves."""
+    """What one term of a bundle of sums takes: `products`, loads of `vectors` and of single numbers (`scalars`). A load
+    is given as the loops that it depends on, 0 for the blocks of samples: a tile needs it so often as the product of
+    its sides there. `sums` has the factors of each sum in the same way. `left` is the share of the terms that padding
+    leaves."""
 
     own: tuple[int, ...]
     sums: tuple[tuple[tuple[int, ...], ...], ...]

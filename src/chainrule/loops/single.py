@@ -32,7 +32,7 @@ def _of_one(node: Expr) -> Expr:
     match node:
         case Size():
             return ONE
-        case Power(base=base) if base is ONE:
+        case Power(base=base, exponent=exponent) if base is ONE and exponent.denominator == 1:
             return ONE
         case Multiply(factors=factors) if ONE in factors:
             others = tuple(factor for factor in factors if factor is not ONE)

@@ -128,7 +128,7 @@ class Layer:
         self.options = {option: number(option, value, name) for option, value in options.items()}
         text = f"{checked_text(self.equation)}\n{checked_text(self.inference)}"
         static = type(self).equations is Layer.equations
-        fixed = read(text) if options and static else []
+        fixed = read(text) if options and static else ()
         known = sorted(set[str]().union(*(line.names for line in fixed)))
         for option in options if static else ():
             if option not in known:

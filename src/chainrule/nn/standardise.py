@@ -13,8 +13,9 @@ from chainrule.nn.shapes import axes, indices
 class Standardise(Layer):
     """y = (x − mean)/deviation: for each column of (N, F), each channel of (N, C, …), and once for images (N, H, W).
 
-    Both are states that training leaves as they are: set them, as in
-    model.states["standardise1.mean"] = x.mean(axis=0). They start as 0 and 1.
+    Both are states, 0 and 1 at first. Where nobody has set them, as model.states["standardise1.mean"] = x.mean(axis=0)
+    does, and the layer is not frozen, they are those of the rows that the model is first trained on, without what is
+    held out; then they stay.
     """
 
     state: Mapping[str, State | Random] = {

@@ -6,6 +6,7 @@ import ast
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class Line:
     source: Source
     tree: ast.Assign
 
-    @property
+    @cached_property
     def names(self) -> set[str]:
         return {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
 
@@ -82,9 +83,10 @@ class Line:
         return target.id if isinstance(target, ast.Name) else ""
 
 
-def read(text: str) -> list[Line]:
+@lru_cache(maxsize=1024)
+def read(text: str) -> tuple[Line, ...]:
     """The equations, one on each line. Raises EquationError where one cannot be read."""
-    return [guarded(line, lambda line=line: _line(Source(line))) for line in lines(text)]
+    return tuple(guarded(line, lambda line=line: _line(Source(line))) for line in lines(text))
 
 
 def _line(source: Source) -> Line:
@@ -98,12 +100,12 @@ def _line(source: Source) -> Line:
 def with_options(line: Line, options: Mapping[str, float]) -> Line:
     """The equation with the values of options in place of their names. Raises ModelError where one that is no
     positive whole number stands for an extent."""
-    for node in ast.walk(line.tree):
+    for node in ast.walk(line.tree) if options else ():
         if isinstance(node, ast.Compare):
             for operator, extent in zip(node.ops, node.comparators, strict=True):
                 if isinstance(operator, ast.Lt) and isinstance(extent, ast.Name) and extent.id in options:
                     whole(extent.id, options[extent.id], line.source.cut(node))
-    places = [n for n in ast.walk(line.tree) if isinstance(n, ast.Name) and n.id in options]
+    places = [n for n in ast.walk(line.tree) if isinstance(n, ast.Name) and n.id in options] if options else []
     if not places:
         return line
     # Written into the text and not into the tree: what recurses over a tree ends at Python's stack.
@@ -128,6 +130,8 @@ def whole(name: str, value: float, about: str) -> int:
 
 def clash(options: Iterable[str], equations: Iterable[Line], inputs: Iterable[str], own: Iterable[str]) -> None:
     """Raises ModelError where an option is named like an input, a tensor, an index or a function of the equations."""
+    if not options:
+        return
     taken = dict.fromkeys(CONSTANTS, "a constant") | dict.fromkeys(own, "a parameter or state")
     for line in equations:
         target = line.tree.targets[0]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 from math import prod
+from typing import TypeVar
 
 from chainrule import forms
 from chainrule.derive.lemma import one_sample
@@ -37,6 +38,7 @@ ROWS = 14
 LINES = 45
 """Equations of a network beyond which an example has no place in a document of standard length."""
 DOTS = Component(Tensor("…", ()), ())
+T = TypeVar("T")
 
 
 class Example(Writer):
@@ -191,7 +193,7 @@ class Numbered(Backward):
         line, at, value = chosen
         worked = numbered(line.value, at, self)
         target = Component(line.tensor, tuple(Affine((), n) for n in where(line.target.subscripts, at)))
-        if sum(isinstance(node, Constant) for node in nodes(worked)) > LONGEST:
+        if long(worked):
             return (self.math(target, "=", Numbers(exact(value)), names=view),)
         if isinstance(worked, Constant):
             return (self.math(target, "=", Worked(worked), names=view),)
@@ -206,6 +208,11 @@ def exact(value: Number) -> Exact:
 
 def where(subscripts: Sequence[Affine], at: Mapping[Index, int]) -> Place:
     return tuple(s.offset + sum(c * at[i] for i, c in s.terms) for s in subscripts)
+
+
+def long(*worked: Expr) -> bool:
+    """Whether there are more numbers than are printed."""
+    return sum(isinstance(node, Constant) for node in nodes(*worked)) > LONGEST
 
 
 def leaf(value: Number) -> Constant:
@@ -246,14 +253,14 @@ def numbered(node: Expr, at: dict[Index, int], own: Numbered) -> Steps[Expr]:
             inner: Expr = yield (Multiply(tuple(others)) if len(others) > 1 else others[0]), at, own
             return Apply(MINUS, (inner,))
         case Multiply(factors=factors):
+            brackets = [factor for factor in factors if isinstance(factor, Delta | Guard)]
+            for factor in brackets:
+                if (yield factor, at, own) == Constant(Fraction(0)):
+                    return Constant(Fraction(0))
             parts = []
             for factor in factors:
-                part = yield factor, at, own
-                if isinstance(factor, Delta | Guard):
-                    if part == Constant(Fraction(0)):
-                        return part
-                    continue
-                parts.append(part)
+                if factor not in brackets:
+                    parts.append((yield factor, at, own))
             return Multiply(tuple(parts)) if len(parts) > 1 else parts[0] if parts else Constant(Fraction(1))
         case Power(base=base, exponent=exponent):
             inner = yield base, at, own
@@ -268,21 +275,32 @@ def numbered(node: Expr, at: dict[Index, int], own: Numbered) -> Steps[Expr]:
         case Reduce(kind=kind_, indices=indices, body=body):
             parts = []
             selects = isinstance(body, Multiply) and any(isinstance(f, Delta | Guard) for f in body.factors)
-            for place in product(*(range(size(i.extent, own.sample.sizes)) for i in indices)):
+            places: list[Place | None] = [*product(*(range(size(i.extent, own.sample.sizes)) for i in indices))]
+            if kind_ in ("sum", "logsumexp") and not selects:
+                places = shortened(places, None)
+            for place in places:
+                if place is None:
+                    parts.append(DOTS)
+                    continue
                 part = yield body, {**at, **dict(zip(indices, place, strict=True))}, own
                 if part is not DOTS and not (selects and part == Constant(Fraction(0))):
                     parts.append(part)
+                if kind_ in ("max", "argmax") and long(*parts):
+                    break
             return reduced(kind_, parts)
         case _:
             raise TypeError(f"no numbers known for {type(node).__name__}")
 
 
+def shortened(terms: list[T], dots: T) -> list[T]:
+    """The first terms and the last, where there are many."""
+    return [*terms[: TERMS - 2], dots, terms[-1]] if len(terms) > TERMS else terms
+
+
 def reduced(kind_: str, parts: list[Expr]) -> Expr:
     if kind_ == "logsumexp":
-        return Apply("log", (reduced("sum", [Apply("exp", (part,)) for part in parts]),))
+        return Apply("log", (reduced("sum", [p if p is DOTS else Apply("exp", (p,)) for p in parts]),))
     if kind_ in ("max", "argmax"):
         return Apply(kind_, tuple(parts))
-    if len(parts) > TERMS:
-        parts = [*parts[: TERMS - 2], DOTS, parts[-1]]
+    parts = shortened(parts, DOTS)
     return Add(tuple(parts)) if len(parts) > 1 else parts[0] if parts else Constant(Fraction(0))
-

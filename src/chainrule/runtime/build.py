@@ -1,15 +1,17 @@
 """From C source to a shared object, kept in a cache.
 
 The cache survives being killed, shared and damaged. A build happens in a folder of its own; its object is moved to
-objects/<digest of the object>, and only then a line with that digest to built/<digest of source, flags, processor and
-compiler>. Both moves are atomic, an object is read back only where its bytes still have the digest that names it, and
-what a killed build leaves behind is swept away a day later.
+objects/<digest of the object>, and only then is that digest kept as the answer to that of source, flags, processor and
+compiler. Both moves are atomic; an object is taken only where its bytes have the digest that names it, and an answer
+where it is to this question: files that are exchanged are seen before any of their code runs. What a killed build
+leaves behind is swept away a day later.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -23,6 +25,7 @@ from pathlib import Path
 from threading import Thread
 
 from chainrule.errors import BuildError
+from chainrule.runtime.cache import cache, content, folder_of, furnished, keep_answer, kept_answer
 from chainrule.runtime.compiler import Target, find_compiler
 
 TIME_LIMIT = 300.0  # seconds
@@ -65,33 +68,11 @@ def build(
         raise BuildError(f"there is no folder to build in: {error}", fix="make room in it, or set TMPDIR") from None
 
 
-def cache() -> Path:
-    """$CHAINRULE_CACHE, else chainrule/ in the user's cache. Raises OSError where it is not the user's own to write to:
-    code is loaded from it."""
-    try:
-        if chosen := os.environ.get("CHAINRULE_CACHE"):
-            folder = Path(chosen).expanduser().absolute()
-        elif xdg := os.environ.get("XDG_CACHE_HOME"):
-            folder = Path(xdg).absolute() / "chainrule"
-        else:
-            folder = Path.home() / ".cache" / "chainrule"
-    except RuntimeError as error:
-        raise FileNotFoundError(str(error)) from None
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if hasattr(os, "geteuid") and folder.stat().st_uid != os.geteuid():
-        raise PermissionError(f"{folder} belongs to another user")
-    for name in ("objects", "built"):
-        (folder / name).mkdir(exist_ok=True)
-    return folder
-
-
 @lru_cache(maxsize=1)
 def _temporary() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="chainrule-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for name in ("objects", "built"):
-        (folder / name).mkdir()
-    return folder
+    return furnished(folder)
 
 
 @lru_cache(maxsize=8)
@@ -99,21 +80,23 @@ def _say_once(sentence: str) -> None:
     warnings.warn(sentence, RuntimeWarning, stacklevel=3)
 
 
-def _object(folder: Path, digest: str) -> Path:
-    return folder / "objects" / f"{digest}.so"
-
-
 def _found(folder: Path, name: str) -> Path | None:
-    """The object built before, where both its entry and its bytes are whole."""
-    try:
-        return _whole(folder, (folder / "built" / name).read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
+    """The object built before, where it and the answer that tells it are whole."""
+    digest = kept_answer(name, folder)
+    return None if digest is None else _whole(folder, digest)
 
 
 def _whole(folder: Path, digest: str) -> Path | None:
     path = _object(folder, digest)
-    return path if sha256(path.read_bytes()).hexdigest() == digest else None
+    try:
+        with folder_of(path) as inner:
+            return path if sha256(content(path, inner)).hexdigest() == digest else None
+    except OSError:
+        return None
+
+
+def _object(folder: Path, digest: str) -> Path:
+    return folder / "objects" / f"{digest}.so"
 
 
 def built(digest: str) -> Path | None:
@@ -122,6 +105,19 @@ def built(digest: str) -> Path | None:
         return _whole(cache(), digest)
     except OSError:
         return None
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """The code of an object that `build` gave, out of the folder that is looked at here, whatever goes by its path
+    then. Raises BuildError where it is no longer what it was, or not ours alone."""
+    try:
+        with folder_of(path) as folder:
+            if sha256(content(path, folder)).hexdigest() != path.stem:
+                raise PermissionError("it was changed")
+            here = Path(f"/proc/self/fd/{folder}", path.name)
+            return ctypes.CDLL(str(here if here.exists() else path))
+    except OSError as error:
+        raise BuildError(f"{path} cannot be loaded: {error}", fix="try again: it is then compiled anew") from None
 
 
 def settings(target: Target, flags: tuple[str, ...] = ()) -> tuple[object, ...]:
@@ -140,10 +136,10 @@ def _made(folder: Path, name: str, source: str, commands: list[list[list[str]]],
             _compile(together, here, time_limit)
         if not (here / "model.so").is_file():
             raise BuildError("the C compiler made no object", about=" ".join(commands[-1][0]), fix=REMEDY)
+        (here / "model.so").chmod(0o700)
         digest = sha256((here / "model.so").read_bytes()).hexdigest()
-        (here / "entry").write_text(digest, encoding="ascii")
         os.replace(here / "model.so", _object(folder, digest))
-        os.replace(here / "entry", folder / "built" / name)
+    keep_answer(name, digest, folder)
     return _object(folder, digest)
 
 

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from chainrule.runtime.build import build
+from chainrule.runtime.build import build, load
 from chainrule.runtime.compiler import Target, native
 from chainrule.runtime.headers import header
 
@@ -49,7 +49,7 @@ class Peaks:
 def peaks() -> Peaks:
     """The best of several tries. Raises BuildError without a compiler."""
     target = native()
-    library = ctypes.CDLL(str(build(header(()) + "\n" + source(target), target=target)))
+    library = load(build(header(()) + "\n" + source(target), target=target))
     library.peak.argtypes, library.peak.restype = [ctypes.c_long], ctypes.c_float
     library.stream.argtypes, library.stream.restype = [ctypes.c_void_p, ctypes.c_long], ctypes.c_float
     array = np.ones(ENTRIES, np.float32)

@@ -137,6 +137,7 @@ class Evaluator(Generic[V, A]):
         self._jacobians: dict[Component, tuple[Axes, Direction[V]]] = {}
         self._directions: dict[tuple[Component, Axes], tuple[V, Direction[V]]] = {}
         self._selections: dict[tuple[Expr, Axes], tuple[V, V]] = {}
+        self._weighted: dict[tuple[Expr, Axes], V] = {}
         self._numbers = count()
 
     def forget(self, tensor: Tensor) -> None:
@@ -144,10 +145,12 @@ class Evaluator(Generic[V, A]):
         self._arrays.pop(tensor.name, None)
         self.values = {node: value for node, value in self.values.items() if tensor not in node.tensors}
         self._selections.clear()
+        self._weighted.clear()
 
     def clear(self) -> None:
         self.values.clear()
         self._selections.clear()
+        self._weighted.clear()
 
     # Values.
 
@@ -237,7 +240,9 @@ class Evaluator(Generic[V, A]):
     def along(self, root: Expr, weights: V) -> V:
         """Σ over the axes of the weights of weights · root: where root is linear in what depends on those indices, as
         ∂y_k/∂x_i is, this takes one tangent and no Jacobian."""
-        return self._along(root, weights)
+        if (root, weights.axes) not in self._weighted:
+            self._weighted[root, weights.axes] = self._along(root, weights)
+        return self._weighted[root, weights.axes]
 
     @walk.iterative
     def _along(self, node: Expr, weights: V) -> walk.Steps[V]:

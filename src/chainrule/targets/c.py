@@ -13,7 +13,7 @@ from fractions import Fraction
 from textwrap import wrap
 
 from chainrule.ir.expr import Tensor
-from chainrule.ir.index import Affine
+from chainrule.ir.index import Affine, Index
 from chainrule.loops import nodes as ir
 from chainrule.loops.plan import Barrier, Check, Deliver, Draw, Gather, Plan, Prefetch, Rows, Stage, Turns
 
@@ -38,10 +38,13 @@ class _Printer:
     def __init__(self, of: ir.Kernel, width: int, single: bool) -> None:
         self.kernel, self.width, self.single = of, width, single
         self.uses = Counter[ir.Local]()
+        self.continued = set[Index]()
+        """Loop variables with which a later loop goes on."""
         for statement in _all(of.body):
             self.uses.update(_locals(statement))
+            if isinstance(statement, ir.For) and statement.start is None:
+                self.continued.add(statement.loop)
         self.inlined: dict[ir.Local, str] = {}
-        self.opened: set[str] = set()
 
     def text(self) -> str:
         body = list(self.block(self.kernel.body, 1))
@@ -97,7 +100,7 @@ class _Printer:
         advance = f"{name} += {of.step}" if of.step > 1 else f"{name}++"
         if of.start is None:
             yield f"{pad}for (; {last}; {advance}) {{"
-        elif any(isinstance(s, ir.For) and s.loop is of.loop and s.start is None for s in _all(self.kernel.body)):
+        elif of.loop in self.continued:
             yield f"{pad}long {name} = {self.bound(of.start, '>')};"
             yield f"{pad}for (; {last}; {advance}) {{"
         else:
@@ -309,7 +312,9 @@ def functions(lowered: Plan) -> set[str]:
     for each in lowered.kernels:
         for statement in _all(each.body):
             match statement:
-                case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)):
+                case ir.Let(value=ir.Call(operation=name)) | ir.Set(value=ir.Call(operation=name)) | ir.Variable(
+                    value=ir.Call(operation=name)
+                ):
                     called.add(_part(name))
                 case _:
                     pass
@@ -364,7 +369,6 @@ class _Step:
         yield f"    MARKS(m[{self.slots['ticks']}]);"
         yield "    for (long step = first; step < last; step++) {"
         yield from self.batch("step")
-        yield "        if (meet(t)) break;  /* nothing is written before all are here */"
         for tensor in of.task.stepwise:
             yield f"        real *const {of.names[tensor]} = (real *)m[{self.slots[tensor]}] + step;"
         number = 0
@@ -387,7 +391,6 @@ class _Step:
     def begin(self, turns: Turns) -> Iterator[str]:
         yield "    {"
         yield from self.batch("first")
-        yield "        if (meet(t)) return -1;"
         for stage in turns.opening:
             yield from self.stage(stage)
         yield "    }"
@@ -397,10 +400,9 @@ class _Step:
         yield "        if (step + 1 < last) {"
         yield "            {"
         yield from (f"        {line}" for line in self.batch("(step + 1)"))
-        for gather in turns.gathers:
-            yield from (f"        {line}" for line in self.stage(gather))
+        for stage in turns.closing:
+            yield from (f"        {line}" for line in self.stage(stage))
         yield "            }"
-        yield "            meet(t);"
         if turns.both:
             yield from (f"    {line}" for line in self.stage(turns.both))
         else:
@@ -514,8 +516,9 @@ class _Step:
                     yield from self.deliver(loss)
                 yield "            return step;"
                 yield "        }"
-            case Barrier():
-                yield "        meet(t);"
+            case Barrier(begins=begins):
+                leaving = "if (meet(t)) return -1;  /* nothing is written before all are here */"
+                yield f"        {leaving if begins else 'meet(t);'}"
             case Turns():
                 yield from self.end(stage)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.compile import evaluation, forward, gradients
+from chainrule.compile import Checked, evaluation, forward, gradients
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
 from chainrule.derive.check import KNOWN
 from chainrule.errors import ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
+from chainrule.ir.source import shorten
 from chainrule.loops.task import Task
 from chainrule.nn.layer import Input, Layer, Node, show
 from chainrule.nn.losses import Labels, Loss, loss_named
@@ -138,6 +139,11 @@ class Assembled:
         labels = ", ".join(name for name, _ in self.network.layers)
         raise ModelError(f"no layer is called {label!r}", fix=f"there are {labels}")
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(layer).__name__ for _, layer in self.network.layers)
+        count = sum(array.size for array in self.values.parameters.values())
+        return f"<{type(self).__name__} of {shorten(kinds, 60)} with {count:,} parameters; print its summary()>"
+
     def summary(self) -> str:
         """One line for each use of a layer: its name, output shape, and number of parameters."""
         rows = [("layer", "output", "parameters")]
@@ -158,7 +164,10 @@ class Assembled:
     def _derived(self, net: Network) -> Derivation:
         wrt = (*net.training.parameters, *(t for t in self.feed.inputs if t.dtype == "real"))
         made = ("derivation", net.training, net.loss, wrt, *net.labels.items())
-        return KNOWN.get(made, lambda: printable(derive_program(net.training, net.loss, wrt, layers=net.labels)))
+        def derived() -> Derivation:
+            return printable(derive_program(net.training, net.loss, wrt, layers=net.labels, memory=Checked()))
+
+        return KNOWN.get(made, derived)
 
     def derive(self) -> Derivation:
         """The derivation of the whole back-propagation; without a loss, from a given ∂L/∂output."""

@@ -15,12 +15,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from chainrule.errors import ModelError
 from chainrule.train.atomic import replaced
 from chainrule.train.metrics import higher
 from chainrule.train.runners import check_count
+from chainrule.train.state import digest
 
 if TYPE_CHECKING:
     from chainrule.train.model import Model
@@ -89,8 +88,9 @@ class _Watching(Callback):
 
 
 class EarlyStopping(_Watching):
-    """Ends the run when the metric has not become better for `patience` epochs; `restore_best` then brings back the
-    parameters of the best epoch."""
+    """Ends the run when the metric has not become better for `patience` epochs. With `restore_best` the model has the
+    parameters of the best epoch when the run ends, by whatever but Ctrl-C. A further call of `fit` goes on from the
+    best where this ended the run, else from the last epoch's, as if both calls were one."""
 
     def __init__(
         self, patience: int = 5, *, monitor: str | None = None, min_delta: float = 0.0, restore_best: bool = True
@@ -104,16 +104,18 @@ class EarlyStopping(_Watching):
             self.memory["waited"] = 0  # a run that this had ended begins again
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
+        state = model.training
         if self.better(metrics):
             if self.restore_best:
-                arrays = {**model.parameters, **model.states}
-                self.memory["arrays"] = {name: np.array(array) for name, array in arrays.items()}
+                self.memory["arrays"] = model.values.copies()
             return None
-        if self.memory["waited"] < self.patience and model.training.epochs < model.training.goal:
-            return None
-        for name, array in self.memory.get("arrays", {}).items():
-            (model.parameters if name in model.parameters else model.states)[name] = array
-        return self.memory["waited"] >= self.patience
+        ended = self.memory["waited"] >= self.patience
+        if "arrays" in self.memory and (ended or state.epochs >= state.goal or state.history.stopped):
+            last = model.values.copies()
+            model.values.restore(self.memory["arrays"])
+            if not ended:
+                state.last, state.shown = last, digest("", model.values.arrays)
+        return ended
 
 
 class ReduceOnPlateau(_Watching):
@@ -166,31 +168,44 @@ class Checkpoint(_Watching):
 
 
 class CSVLogger(Callback):
-    """Writes a line for each epoch: its number and its metrics. A run that goes on adds to the file, whose lines of
-    epochs that are done once more are dropped."""
+    """Adds a line for each epoch to a file: its number and its metrics. A run that goes on drops the lines of epochs
+    that are done once more, and one that a kill has torn."""
 
     def __init__(self, path: str | PathLike[str]) -> None:
         super().__init__()
         self.path = Path(path)
-        self.rows: list[dict[str, Any]] = []
+        self.names: list[str] = []
 
     def begin(self, model: Model) -> None:
-        self.rows = []
-        if model.training.epochs and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = cast("list[dict[str, Any]]", list(csv.DictReader(file)))
-            self.rows = [row for row in rows if str(row.get("epoch")).isdigit()]
-            self.rows = [row for row in self.rows if int(row["epoch"]) <= model.training.epochs]
+        self._write(self._rows(model.training.epochs))
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
-        self.rows.append({"epoch": model.training.epochs, **metrics})
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with replaced(self.path) as file:
+        epoch = model.training.epochs
+        row = {"epoch": epoch, **metrics}
+        if row.keys() <= set(self.names):
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.names, lineterminator="\n").writerow(row)
+        else:
+            self._write([*self._rows(epoch - 1), row])
+
+    def _rows(self, epochs: int) -> list[dict[str, Any]]:
+        """The whole lines of the file, of so many epochs."""
+        if not (epochs and self.path.exists()):
+            return []
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        lines = csv.DictReader(text[: text.rfind("\n") + 1].splitlines(), restkey="", restval="")
+        rows = cast("list[dict[str, Any]]", [row for row in lines if "" not in row])
+        return [row for row in rows if str(row.get("epoch")).isdigit() and int(row["epoch"]) <= epochs]
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self.names = list(dict.fromkeys(name for row in rows for name in row))
+        if rows:
             text = io.StringIO()
-            writer = csv.DictWriter(text, names, lineterminator="\n")
+            writer = csv.DictWriter(text, self.names, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(self.rows)
-            file.write(text.getvalue().encode())
+            writer.writerows(rows)
+            with replaced(self.path) as file:
+                file.write(text.getvalue().encode())
 
 
 def callbacks_of(given: Iterable[object]) -> list[Callback]:
@@ -207,5 +222,5 @@ def callbacks_of(given: Iterable[object]) -> list[Callback]:
 
 
 def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
-    """Those that save come last, so that they save what the others remember of the epoch."""
-    return sorted(callbacks, key=lambda one: isinstance(one, Checkpoint))
+    """What brings back the best comes behind what looks at the epoch, and what saves it all last."""
+    return sorted(callbacks, key=lambda one: 2 if isinstance(one, Checkpoint) else isinstance(one, EarlyStopping))

@@ -4,9 +4,10 @@ digest of it all. Nothing is unpickled, and a file is replaced only by one that 
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from hashlib import blake2b
 from os import fspath
 from typing import Any, TypeVar, cast
 
@@ -25,10 +26,10 @@ from chainrule.train.atomic import replaced
 from chainrule.train.columns import Columns
 from chainrule.train.history import History
 from chainrule.train.model import Model, Path
-from chainrule.train.state import Training
+from chainrule.train.state import Training, digest
 
 KEY = "chainrule"  # the one entry of the metadata, so that the same model is the same bytes
-VERSION = 2
+VERSION = 3
 TRAINING = "training/"  # begins the names of arrays that belong to the state of training
 T = TypeVar("T")
 _TYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
@@ -94,17 +95,10 @@ def from_bytes(data: bytes, custom: Mapping[str, type[Layer]], optimizer: Optimi
     return model
 
 
-def digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
-    found = blake2b(text.encode(), digest_size=16)
-    for name, array in sorted(arrays.items()):
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).data)
-    return found.hexdigest()
-
-
 def _of_training(state: Training) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Where training stands, as JSON and as arrays."""
     arrays = {f"kept/{name}": array for name, array in state.kept.items()}
+    arrays |= {f"last/{name}": array for name, array in state.last.items()}
     arrays |= {f"seen/{place}": array for place, array in enumerate(state.seen)}
     memory: dict[str, dict[str, Any]] = {}
     for callback, remembered in state.memory.items():
@@ -117,7 +111,8 @@ def _of_training(state: Training) -> tuple[dict[str, Any], dict[str, NDArray[Any
 
 
 PLAIN: dict[str, type] = {
-    "seed": int, "steps": int, "epochs": int, "done": int, "rows": str, "goal": int, "factor": float,
+    "seed": int, "steps": int, "epochs": int, "done": int, "rows": str, "goal": int, "factor": float, "lanes": int,
+    "shown": str,
 }
 
 
@@ -137,12 +132,17 @@ def _training(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], mode
         match name.split("/"):
             case ["kept", *rest]:
                 state.kept["/".join(rest)] = array
+            case ["last", *rest]:
+                state.last["/".join(rest)] = array
             case ["seen", _]:
                 state.seen.append(array)
             case ["memory", callback, key, *rest]:
                 state.memory[callback].setdefault(key, {})["/".join(rest)] = array
             case _:
                 raise ValueError(f"an array is called {name}")
+    shapes = {name: array.shape for name, array in model.values.arrays.items()}
+    if state.last and {name: array.shape for name, array in state.last.items()} != shapes:
+        raise ValueError("training goes on from other arrays")
     if not isinstance(state.optimizer, Unknown):
         start = state.optimizer.start(model.network.training.parameters, model.dtype)
         if {n: a.shape for n, a in start.items()} != {n: a.shape for n, a in state.kept.items()} and state.kept:
@@ -161,8 +161,9 @@ def load(path: Path, *, custom: Mapping[str, type[Layer]] | None = None) -> Mode
     from safetensors import SafetensorError, safe_open
 
     name, opened = fspath(path), cast(Any, safe_open)
-    with open(name, "rb"):
-        pass
+    with open(name, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as plain:
+        if not stat.S_ISREG(os.fstat(plain.fileno()).st_mode):
+            raise ModelError(f"{name} is a pipe or a device, not a file", fix="copy what it gives into a file first")
     try:
         with opened(name, framework="numpy") as file:
             text = cast(dict[str, str], file.metadata() or {}).get(KEY)

@@ -21,7 +21,7 @@ from chainrule.train.table import Column, Table, column_of, dense, is_table, pla
 
 Array = NDArray[Any]
 
-VALUES = 64  # texts of one column that have an input of their own: the most frequent
+VALUES = 256  # texts of one column with an input of their own: the most frequent; 64 cost 0.08 of R² of 400 drawn towns
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Target:
 
     def encode(self, table: Table, column: Column) -> Array:
         """A place in `labels` for each row, or a number. Raises DataError where one is missing or unknown."""
+        if column.wrong:
+            raise column.wrong
         if column.missing.any():
             row = int(np.flatnonzero(column.missing)[0])
             raise DataError(
@@ -242,6 +244,8 @@ def some(names: Sequence[str]) -> str:
 
 def numbers_of(table: Table, column: Column, fill: float | None) -> Array:
     """The numbers of a column. Raises DataError where one is infinite or the column holds texts."""
+    if column.wrong:
+        raise column.wrong
     if column.texts is not None:
         if column.missing.all() and fill is not None:
             return np.full(len(column), fill)

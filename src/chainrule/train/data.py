@@ -17,6 +17,8 @@ from chainrule.nn.losses import Labels
 
 Array = NDArray[Any]
 _PART = 4096  # samples at a time, where there is no room for a copy of all
+_SCALE = 100.0  # inputs whose ranges differ by this factor, or that deviate by this, are learnt badly as they are
+_FEW = 10  # samples that say nothing of a scale
 
 
 def _array(values: ArrayLike, what: str) -> Array:
@@ -218,6 +220,16 @@ def split(samples: int, fraction: float, rng: np.random.Generator) -> tuple[Arra
     return np.sort(order[held:]), np.sort(order[:held])
 
 
+def differ_in_scale(x: Array) -> bool:
+    """Whether the columns of (N, F) differ so much in scale that they had better be standardised; of many samples some
+    are looked at."""
+    if x.ndim != 2 or len(x) < _FEW or not x.shape[1]:
+        return False
+    some = x[:: -(-len(x) // _PART)].astype(np.float64)
+    spread, wide = some.std(axis=0), np.ptp(some, axis=0)
+    return bool(spread.max() > _SCALE or wide.max() > _SCALE * wide[wide > 0].min(initial=np.inf))
+
+
 def digits(seed: int = 0) -> tuple[Array, Array, Array, Array]:
     """scikit-learn's 1,797 handwritten digits as (x, y, x_test, y_test): x is (samples, 64) in 0 … 1, y is 0 … 9.
     A fifth of every class is held out: scikit-learn's stratified split with random_state=seed.
@@ -249,19 +261,24 @@ class Standardiser:
     deviation: Array
 
     @classmethod
-    def fit(cls, x: ArrayLike) -> Standardiser:
-        """Raises DataError for a NaN, an infinity, no samples, or something that is no number."""
+    def fit(cls, x: ArrayLike, rows: NDArray[np.int64] | None = None) -> Standardiser:
+        """Of all samples, or of these rows. Raises DataError for a NaN, an infinity, no samples, or something that is
+        no number."""
         array = numbers(x, "x")
         if array.ndim < 2:
             raise DataError("x has one axis", fix="give one row for each sample: x[:, None]")
         if not len(array):
             raise DataError("x has no samples", fix="give at least one row")
         over = (0, 1, 2) if array.ndim == 3 else (0, *range(2, array.ndim))
+        count = len(array) if rows is None else len(rows)
+        places = [slice(at, at + _PART) for at in range(0, count, _PART)]
+        parts = [place if rows is None else rows[place] for place in places]
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = array.mean(axis=over, dtype=np.float64, keepdims=True)
-            parts = (array[at : at + _PART] - mean for at in range(0, len(array), _PART))
-            squares = np.sum([(part * part).sum(axis=over) for part in parts], axis=0)
-            deviation = np.sqrt(squares * (mean.size / array.size))
+            sums = np.sum([array[part].sum(axis=over, dtype=np.float64, keepdims=True) for part in parts], axis=0)
+            each = sums.size / (count * math.prod(array.shape[1:]))
+            mean = sums * each
+            squares = np.sum([((array[part] - mean) ** 2).sum(axis=over) for part in parts], axis=0)
+            deviation = np.sqrt(squares * each)
         mean, deviation = mean.reshape(-1), deviation.reshape(-1)
         if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
             raise DataError("x is too large for a mean and a deviation", fix="scale x")

@@ -18,7 +18,7 @@ import numpy as np
 
 from chainrule.errors import DataError
 from chainrule.ir.source import shorten
-from chainrule.train.table import BLANK, EMPTY, INDEX, Column, Growing, Number, Table, number, number_with_comma
+from chainrule.train.table import BLANK, EMPTY, Column, Growing, Number, Table, number, number_with_comma, without_index
 
 SUFFIXES = (".csv", ".tsv", ".data", ".txt")
 SEPARATORS = ";\t|, "
@@ -357,13 +357,8 @@ def _width(form: _Form, line: int, row: list[str]) -> list[str]:
 
 def _kept(form: _Form, columns: list[Column]) -> tuple[tuple[Column, ...], tuple[str, ...]]:
     """The columns without an index of rows in front and an empty one at the end."""
-    notes: tuple[str, ...] = ()
     if form.names is None:
-        return tuple(columns), notes
-    while columns and INDEX.fullmatch(columns[0].name) and len(columns) > 1:
-        name = columns[0].name or "without a name"
-        notes = (*notes, f"the first column, {name}, is an index of the rows: it is left out")
-        columns = columns[1:]
+        return tuple(columns), ()
     if columns and columns[-1].missing.all() and columns[-1].name == f"column {form.width}":
         columns = columns[:-1]
-    return tuple(columns), notes
+    return without_index(columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -22,10 +23,11 @@ from chainrule.errors import DataError
 from chainrule.ir.source import shorten
 from chainrule.train.columns import Columns, find
 from chainrule.train.data import digits, numbers, split
-from chainrule.train.delimited import is_delimited, read_table
+from chainrule.train.delimited import PACKED, SMALL, is_delimited, read_table
 from chainrule.train.idx import RATIO, read_idx
 from chainrule.train.learn import FEW, Kind, learn
-from chainrule.train.table import Table
+from chainrule.train.rows import parquet
+from chainrule.train.table import Table, table_of
 
 Array = NDArray[Any]
 Source = str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]]
@@ -37,9 +39,10 @@ CLOTHES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
+PARQUET = ".parquet"
 REFUSE = "refuse"  # what `missing` says to refuse what is missing, in place of texts that stand for it
 _PARTS = {"x": "train-images", "y": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
-_KINDS = "the name of a data set, a folder with IDX files, or a file .csv, .tsv, .data, .npz or IDX"
+_KINDS = "the name of a data set, a folder with IDX files, or a file .csv, .tsv, .data, .parquet, .npz or IDX"
 _NAMES = {  # of the arrays in an .npz file, in any case
     "x": ("x", "x_train", "train_x", "xtrain", "train_images", "train_data", "data", "features", "inputs", "images"),
     "y": ("y", "y_train", "train_y", "ytrain", "train_labels", "targets", "target", "labels", "label", "outputs"),
@@ -74,7 +77,8 @@ class DataSet:
             texts = sum(feature.fill is None for feature in self.columns.features)
             kinds = {"of numbers": len(self.columns.features) - texts, "of texts": texts}
             of = " and ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-            parts[-1] = f"{shape[0]} inputs from {'column' if len(self.columns.features) == 1 else 'columns'}: {of}"
+            columns = "column" + "s" * (len(self.columns.features) > 1)
+            parts[-1] = f"{shape[0]} input{'s' * (shape[0] > 1)} from {columns}: {of}"
             named = "" if self.columns.named else "column "
             goal = f"target {named}{shorten(self.columns.target.name, 40)}"
         y = self.y if self.y_test is None else np.concatenate([self.y, self.y_test])
@@ -125,9 +129,9 @@ def read_data(
     kind: Kind | None = None,
 ) -> DataSet:
     """A data set by its name ("digits", "iris", "wine", "breast-cancer", "diabetes", "fashion-mnist"), or from a
-    file: a table (.csv, .tsv, .data, gzipped or not), .npz (x and y, or x_train and y_train; x_test and y_test), a
-    folder with MNIST's four IDX files, one IDX file of images beside its labels, or a pair (images, labels). Images of
-    bytes become float32 in 0 … 1.
+    file: a table (.csv, .tsv, .data, gzipped or not, or .parquet), .npz (x and y, or x_train and y_train; x_test and
+    y_test), a folder with MNIST's four IDX files, one IDX file of images beside its labels, or a pair (images, labels).
+    Images of bytes become float32 in 0 … 1.
 
     Of a table, `target` is the column to learn, by its name or its number from 1, the last one unless one is called
     target, class or label; `columns` are the inputs, all others unless given, without those to `drop`. Numbers are
@@ -144,7 +148,7 @@ def read_data(
     if not isinstance(source, tuple):
         text = fspath(source)
         path = None if text in NAMES else _existing(text)
-        if path is not None and path.is_file() and is_delimited(path):
+        if path is not None and _is_table(path):
             table = _table(path, header, separator, missing)
             made, table = learn(table, target=target, columns=columns, drop=drop, kind=kind, refuse=missing == REFUSE)
             return DataSet(
@@ -218,13 +222,25 @@ def _delimited(source: Source) -> Path | None:
     if isinstance(source, tuple) or fspath(source) in NAMES:
         return None
     path = _existing(fspath(source))
-    return path if path.is_file() and is_delimited(path) else None
+    return path if _is_table(path) else None
+
+
+def _is_table(path: Path) -> bool:
+    return path.is_file() and (is_delimited(path) or path.suffix.lower() == PARQUET)
 
 
 def _table(
     path: Path, header: bool | None, separator: str | None, missing: str | Sequence[str], columns: Columns | None = None
 ) -> Table:
     words = () if missing == REFUSE else (missing,) if isinstance(missing, str) else tuple(missing)
+    if path.suffix.lower() == PARQUET:
+        if header is not None or separator is not None:
+            raise DataError(f"{path} has its names and types with it", fix="leave out header and separator")
+        with parquet(str(path)) as file:
+            most = max(SMALL, PACKED * path.stat().st_size) // 8
+            if file.metadata.num_rows * file.metadata.num_columns > most:
+                raise DataError(f"{path} has more than {most:,} cells", fix="read it in parts: cr.rows(path, target=…)")
+            return table_of(file.read(), str(path), words)
     texts = [f.name for f in columns.features if f.fill is None] if columns else ()
     return read_table(path, header=header, separator=separator, missing=words, texts=texts)
 
@@ -459,4 +475,9 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, what: str, *, tex
                 fix="save it again: it is truncated or damaged",
             )
     with archive.open(member) as file:
-        return fmt.read_array(file, allow_pickle=False)
+        array = fmt.read_array(file, allow_pickle=False)
+    if dtype.kind == "U" and dtype.itemsize:
+        points = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if (points > sys.maxunicode).any():
+            raise DataError(f"{what} holds what is no character", fix="save it again: it is damaged")
+    return array

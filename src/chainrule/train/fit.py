@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.errors import ModelError
+from chainrule.errors import DivergenceError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
@@ -21,7 +22,7 @@ from chainrule.train.interrupt import Interrupt
 from chainrule.train.progress import Progress
 from chainrule.train.runners import Runner, metrics_of, rates
 from chainrule.train.shuffle import words_for
-from chainrule.train.state import Training, digest, joined
+from chainrule.train.state import Training, fingerprint, joined
 
 if TYPE_CHECKING:
     from chainrule.train.model import Model
@@ -93,31 +94,36 @@ class Course:
         training.history.interrupted = False
         if training.done and training.rows != self.rows():
             warnings.warn(
-                "the rows or batches are not those of the epoch that was begun, which begins anew", RuntimeWarning, 3
+                "the rows or batches are not those of the epoch that was begun, which begins anew", RuntimeWarning, 4
             )
             training.forget_epoch()
-        for place, callback in enumerate(self.callbacks):
-            name = f"{place} {type(callback).__name__}"
+        times = Counter[str]()
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            name, times[kind] = f"{times[kind]} {kind}", times[kind] + 1
             callback.memory.update(() if callback.memory else training.memory.get(name, {}))
             training.memory[name] = callback.memory
 
     def step(self) -> dict[str, float]:
         """One step over all rows, which belongs to no epoch."""
-        training, task = self.training, self.runner.task
+        outputs, failed = self.steps_over(self.at, 1)
+        if failed >= 0:
+            raise self.not_finite(outputs, failed, self.at, "")
+        self.training.steps += 1
+        return metrics_of(self.runner.task, outputs, self.samples, self.batch)
+
+    def steps_over(
+        self, rows: NDArray[np.int64], count: int, report: Callable[[int], bool] | None = None
+    ) -> tuple[dict[Tensor, Array], int]:
+        """The next steps, over these rows. Whatever comes, the model then has what they have learnt."""
         self.give()
-        for tensor in task.stepwise:
-            self.kept[tensor] = self.rates(training.steps, 1)
-        order = self.at
+        for tensor in self.runner.task.stepwise:
+            self.kept[tensor] = self.rates(self.training.steps, count)
         try:
-            outputs, failed = self.runner.run(
-                self.data, self.kept, order, self.batch, seed=training.seed, before=training.steps
-            )
+            seed, before = self.training.seed, self.training.steps
+            return self.runner.run(self.data, self.kept, rows, self.batch, seed=seed, before=before, report=report)
         finally:
             self.take()
-        if failed >= 0:
-            raise self.not_finite(outputs, failed, order, "")
-        training.steps += 1
-        return metrics_of(task, outputs, self.samples, self.batch)
 
     def epoch(self, report: Progress, interrupt: Interrupt) -> None:
         """What is left of the epoch that is begun, or a whole one."""
@@ -180,19 +186,13 @@ class Course:
             report.step(training.epochs, min((start + done) * batch / self.samples, 1.0))
             return interrupt.asked or any(callback.due() for callback in self.callbacks)
 
-        self.give()
-        for tensor in self.runner.task.stepwise:
-            self.kept[tensor] = self.rates(before, count)
         part = order[start * batch : end * batch]
         outputs: dict[Tensor, Array] = {}
         failed = -1
         try:
-            outputs, failed = self.runner.run(
-                self.data, self.kept, part, batch, seed=training.seed, before=before, report=tell
-            )
+            outputs, failed = self.steps_over(part, count, tell)
             done = done if failed < 0 else failed
         finally:
-            self.take()
             training.steps, training.done = before + done, start + done
             if outputs:
                 training.seen = joined(training.seen, [outputs[t] for t in self.runner.task.outputs], done)
@@ -203,10 +203,10 @@ class Course:
 
     def not_finite(
         self, outputs: Mapping[Tensor, Array], failed: int, rows: NDArray[np.int64], when: str
-    ) -> ModelError:
+    ) -> DivergenceError:
         """What is said of a step whose loss is not finite."""
         loss = float(outputs[self.runner.task.outputs[0]][failed])
-        return ModelError(
+        return DivergenceError(
             f"the loss became {loss}{when}{self.blame(rows)}",
             about=f"step {self.training.steps + 1} of {self.training.optimizer}",
             fix="choose a lower rate; the parameters are those before this step",
@@ -222,7 +222,7 @@ class Course:
         return self.rated[1]
 
     def rows(self) -> str:
-        return digest({"at": self.at, **{t.name: a for t, a in self.data.items()}}, self.batch, self.shuffle)
+        return fingerprint({"at": self.at, **{t.name: a for t, a in self.data.items()}}, self.batch, self.shuffle)
 
 
 def first_not_finite(

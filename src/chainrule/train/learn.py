@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
@@ -66,7 +68,7 @@ def learn(
 
 
 def _taken(table: Table, rows: Array) -> Table:
-    columns = tuple(Column(c.name, c.values[rows], c.texts, c.dates) for c in table.columns)
+    columns = tuple(replace(column, values=column.values[rows]) for column in table.columns)
     lines = None if table.lines is None else table.lines[rows]
     return Table(table.source, columns, table.named, lines, table.notes)
 
@@ -82,6 +84,8 @@ def _default_target(table: Table) -> Column:
 def _target(table: Table, column: Column, kind: Kind | None, notes: list[str]) -> Target:
     """What is learnt of a column: classes where it holds texts, or few whole numbers; else numbers."""
     where, rows = f"{table.show(column)} of {table.source}", int((~column.missing).sum())
+    if column.wrong:
+        raise column.wrong
     if column.dates:
         raise DataError(f"{where} holds dates, which are nothing to learn", fix="choose the column to learn: --target")
     if column.texts is not None:
@@ -126,11 +130,11 @@ def _spellings(column: Column, notes: list[str]) -> dict[str, int]:
 def _features(table: Table, columns: Sequence[Column], notes: list[str]) -> list[Feature]:
     dates = [column for column in columns if column.dates]
     if dates:
-        names = ", ".join(shorten(column.name, 40) for column in dates[:5])
+        names = [shorten(column.name, 40) for column in dates[:5]]
         raise DataError(
             f"{table.show(dates[0])} of {table.source} holds dates",
-            fix=f"leave out what is no number of its own, --drop {names}, or write year, month or days since a day as "
-            "numbers",
+            fix=f"leave out what is no number of its own (--drop {quote(','.join(names))}, or drop={names}), or write "
+            "year, month or days since a day as numbers",
         )
     features = [feature for column in columns if (feature := _feature(table, column, notes)) is not None]
     if not features:
@@ -183,7 +187,7 @@ def learning(model: Assembled, x: Any, y: Any, outputs: int) -> Generator[None]:
         model.columns = _learnt(x, y, outputs)
         if model.columns is not None:
             for note in model.columns.notes:
-                warnings.warn(note, stacklevel=4)
+                warnings.warn(note, stacklevel=5)
             model.classes = model.columns.labels or model.classes
     try:
         yield
@@ -196,6 +200,7 @@ def _learnt(x: Any, y: Any, outputs: int) -> Columns | None:
     features, order, named, notes = list[Feature](), list[str](), True, list[str]()
     if is_table(x):
         table = table_of(x)
+        notes += table.notes
         features, order, named = _features(table, table.columns, notes), table.names, table.named
     column, target = labels_of(y), None
     if column is not None:

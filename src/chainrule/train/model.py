@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import MappingProxyType
@@ -12,19 +13,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chainrule.compile import checked_loops, training
+from chainrule.derive.check import KNOWN
 from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.loops.task import Task
-from chainrule.nn.layer import Layer
+from chainrule.nn.dense import Dense
+from chainrule.nn.layer import Input, Layer
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels
+from chainrule.nn.network import order
+from chainrule.nn.standardise import Standardise
 from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer, is_number
 from chainrule.options import spoken
 from chainrule.runtime.aligned import aligned
-from chainrule.runtime.build import cache
+from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
 from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
+from chainrule.train.data import Standardiser, differ_in_scale
 from chainrule.train.feed import Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
@@ -40,7 +46,7 @@ from chainrule.train.runners import (
     rates,
     workers_for,
 )
-from chainrule.train.state import Training, begun
+from chainrule.train.state import Training, begun, digest
 
 if TYPE_CHECKING:
     from chainrule.train.profile import Profile, Run
@@ -48,10 +54,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Path = str | PathLike[str]
-DTypes = ("float32", "float64")
-CHUNK = 1024  # samples in one pass of predict and evaluate
-RUNNERS = 16  # kinds of tasks that are kept ready
-FEW, MANY = 9, 64  # from so many samples on they go into the lanes of code that is laid out for so many at once
 
 
 class Model(Assembled):
@@ -150,7 +152,7 @@ class Model(Assembled):
         (x, y, sample_weight). `metrics` are names ("f1", "auc", "top3_accuracy", "r2", …, `cr.METRICS`) or functions
         (outputs, targets) -> number: of what is held out, else of what is trained on, after each epoch.
         With `patience` the run ends when the loss of what is held out (else of what is trained on) has not fallen by
-        more than `min_delta` for so many epochs, and `restore_best` brings back the parameters of the best one;
+        more than `min_delta` for so many epochs; at its end `restore_best` brings back the parameters of the best one;
         `callbacks` are cr.Checkpoint, cr.CSVLogger, …, or functions (model, metrics).
 
         The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
@@ -159,7 +161,7 @@ class Model(Assembled):
         compiler. `workers` is how many threads may share the work, by default the processors where a batch is worth
         it; fewer do where that is quicker. It changes no bit.
 
-        Raises DataError and ShapeError for the data, ModelError where the loss is no longer finite.
+        Raises DataError and ShapeError for the data, DivergenceError where the loss is no longer finite.
         """
         check_count("epochs", epochs, 10)
         check_count("batch_size", batch_size, 10)
@@ -175,6 +177,8 @@ class Model(Assembled):
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
+        if self.trained is None:
+            self._note_scales(rows)
         course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
         if held is not None:
@@ -186,11 +190,25 @@ class Model(Assembled):
             course.evaluate = lambda: self._measured(rows, labels, executor, workers, measures)
         if resume and state.goal and not state.unfinished:
             return state.history
-        self.trained = state
+        self._begin(state, rows, executor, workers)
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
 
+    def _note_scales(self, rows: Rows) -> None:
+        """Say so where weights read columns that differ much in scale."""
+        layers = dict(self.network.layers)
+        for tensor in self.feed.inputs:
+            label = self.feed.reader(tensor)
+            dense = isinstance(layers.get(label), Dense) and tensor.dtype == "real"
+            if dense and differ_in_scale(rows.given[tensor.name]):
+                warnings.warn(
+                    f"the columns of {tensor.name} differ much in scale, which is learnt badly: put cr.Standardise() "
+                    f"before {label}",
+                    stacklevel=4,
+                )
+
+    @spoken
     def train_on_batch(
         self, x: Samples, y: ArrayLike, *, optimizer: Optimizer | str | None = None,
         sample_weight: ArrayLike | None = None, executor: Executor | None = None, workers: int | None = None,
@@ -198,13 +216,41 @@ class Model(Assembled):
         """One step over these samples as one batch, {"loss", "accuracy"} before it. It goes on where training stands;
         epochs are the caller's to count.
 
-        Raises DataError and ShapeError for the data, ModelError where the loss is not finite.
+        Raises DataError and ShapeError for the data, DivergenceError where the loss is not finite.
         """
         state = begun(self.trained, optimizer, None, False)
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
         course = self._course(state, rows, self.feed.labels(rows.target), len(rows), executor, workers)
-        self.trained = state
+        self._begin(state, rows, executor, workers)
         return course.step()
+
+    def _begin(self, state: Training, rows: Rows, executor: Executor | None, workers: int | None) -> None:
+        """Train from here. Before the first step each `Standardise` whose states nobody has set learns them."""
+        labels = {layer: label for label, layer in self.network.layers}
+        for node in order(self.output) if self.trained is None else ():
+            if not isinstance(node.layer, Standardise):
+                continue
+            (parent,), label = node.parents, labels[node.layer]
+            mean, deviation = f"{label}.mean", f"{label}.deviation"
+            if self._rates.get(label) == 0 or self.states[mean].any() or (self.states[deviation] != 1).any():
+                continue
+            numeric = np.ones(1, bool)
+            if isinstance(parent, Input):
+                found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.at)
+                if self.columns and self.columns.features and len(parent.shape) == 2:  # else they are one channel's
+                    numeric = self.columns.scaled
+            else:
+                assert parent.layer
+                given = self.network.outputs[labels[parent.layer]]
+                found = Standardiser.fit(self._outputs(rows.given, rows.at, given, executor, workers))
+            self.states[mean] = np.where(numeric, found.mean, 0.0)
+            # What the model's dtype cannot hold is no deviation to divide by.
+            held = found.deviation >= float(np.finfo(self.dtype).tiny)
+            self.states[deviation] = np.where(numeric & held, found.deviation, 1.0)
+        if state.last and state.shown == digest("", self.values.arrays):  # nobody has set others
+            self.values.restore(state.last)
+        state.last, state.shown = {}, ""
+        self.trained = state
 
     def _course(
         self, state: Training, rows: Rows, labels: Labels, batch: int, executor: Executor | None, workers: int | None
@@ -214,7 +260,11 @@ class Model(Assembled):
         assert net.target
         made = self._runner(
             ("training", net.weight, labels, rule, tuple(self._rates.items())),
-            lambda: training(net, derivation, rule, labels, self._rates), batch, executor, workers,
+            lambda: KNOWN.get(
+                ("task", net.training, net.logits, net.weight, labels, rule, *net.random.items(), *self._rates.items()),
+                lambda: training(net, derivation, rule, labels, self._rates),
+            ),
+            batch, executor, workers,
             looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
         task, kept = made.task, dict[Tensor, Array]()

@@ -38,7 +38,7 @@ from chainrule.optim.named import OPTIMIZERS
 from chainrule.train.model import Model
 
 BUILT_IN = ("neuron", "mlp", "mlp-textbook", "seed", "lenet", "vgg-small", "resnet-tiny", "transformer-tiny")
-SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 CLASSES = "classes"
 LARGEST = 1 << 20  # bytes of a file: more is no model that somebody wrote
 DOTS = 200  # in one line of it
@@ -49,7 +49,8 @@ _TOP = ("input", "input_dtype", "classes", "loss", "l2", "layers", "training")
 @dataclass(frozen=True)
 class Training:
     """How `chainrule train` trains a model, unless told otherwise; None where nothing is said. There are `epochs`, and
-    more of them where the data are so few that they do not make `steps`."""
+    more of them where the data are so few that they do not make `steps`. The share `validation` of the samples is held
+    out, and after `patience` epochs in which their loss has not fallen the best parameters are kept."""
 
     epochs: int = 10
     steps: int = 1
@@ -59,6 +60,8 @@ class Training:
     momentum: float | None = None
     schedule: str = "constant"
     warm_up: int = 0
+    validation: float | None = None
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -271,7 +274,7 @@ def _training(value: Any, where: str) -> Training:
     table = cast(dict[str, Any], value)
     _known(table, Training.__dataclass_fields__, where)
     for key, given in table.items():
-        if key in ("epochs", "steps", "batch_size", "warm_up"):
+        if key in ("epochs", "steps", "batch_size", "warm_up", "patience"):
             _check_whole(key, given, where)
         elif key in ("optimizer", "schedule"):
             among = tuple(OPTIMIZERS) if key == "optimizer" else SCHEDULES
@@ -281,7 +284,7 @@ def _training(value: Any, where: str) -> Training:
                 raise ModelError(f"unknown {key} {str(given)[:60]!r}", about=where, fix=fix)
         elif not _is(given, float) or not 0 <= given < math.inf or (key == "rate" and not given):
             raise _wrong(key, given, "is a positive number", where)
-        elif key == "momentum" and given >= 1:
+        elif key in ("momentum", "validation") and given >= 1:
             raise _wrong(key, given, "is below 1", where)
     return Training(**table)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from chainrule.errors import DataError
+from chainrule.ir.source import shorten
 
 Array = NDArray[Any]
 BATCH = 1 << 16  # rows of a Parquet file that are read at once
@@ -67,22 +69,36 @@ class _Column:
         return np.memmap(self.file, self.dtype, "r", shape=(self.count, *self.shape))
 
 
-def _parquet(path: str, target: str | None) -> Iterator[Any]:
-    """Batches of a file's rows. Raises DataError where pyarrow is not installed, or a column holds no numbers."""
+@contextmanager
+def parquet(path: str) -> Generator[Any]:
+    """pyarrow's view of a Parquet file. Raises DataError where pyarrow is not installed, or the file is damaged."""
     try:
         from pyarrow import parquet as library  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
     except ImportError:
         raise DataError("Parquet files need pyarrow", fix='pip install "chainrule[parquet]"') from None
-    file: Any = cast(Any, library).ParquetFile(path)
-    names: list[str] = list(file.schema_arrow.names)
-    if target is not None and target not in names:
-        raise DataError(f"{path} has no column {target!r}", fix=f"there are {', '.join(names)}")
-    for batch in file.iter_batches(BATCH):
-        arrays: dict[str, Array] = {
-            name: np.asarray(batch.column(name).to_numpy(zero_copy_only=False)) for name in names
-        }
-        for name, array in arrays.items():
-            if array.dtype.kind not in "biuf":
-                raise DataError(f"the column {name!r} of {path} holds no numbers", fix="read it with cr.read_data")
-        x = np.stack([array for name, array in arrays.items() if name != target], axis=1)
-        yield x if target is None else (x, arrays[target])
+    try:
+        with cast(Any, library).ParquetFile(path) as file:
+            yield file
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:  # pyarrow's own are some of these
+        if isinstance(error, DataError) or (isinstance(error, OSError) and error.filename is not None):
+            raise
+        raise DataError(
+            f"{path} is no Parquet file, or a damaged one: {shorten(str(error), 200)}", fix="write it once more"
+        ) from None
+
+
+def _parquet(path: str, target: str | None) -> Iterator[Any]:
+    """Batches of a file's rows. Raises DataError as `parquet` does, and where a column holds no numbers."""
+    with parquet(path) as file:
+        names: list[str] = list(file.schema_arrow.names)
+        if target is not None and target not in names:
+            raise DataError(f"{path} has no column {target!r}", fix=f"there are {', '.join(names)}")
+        for batch in file.iter_batches(BATCH):
+            arrays: dict[str, Array] = {
+                name: np.asarray(batch.column(name).to_numpy(zero_copy_only=False)) for name in names
+            }
+            for name, array in arrays.items():
+                if array.dtype.kind not in "biuf":
+                    raise DataError(f"the column {name!r} of {path} holds no numbers", fix="read it with cr.read_data")
+            x = np.stack([array for name, array in arrays.items() if name != target], axis=1)
+            yield x if target is None else (x, arrays[target])

@@ -21,7 +21,7 @@ from chainrule.optim.named import OPTIMIZERS
 from chainrule.optim.optimizer import Optimizer, Rate
 from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
 from chainrule.train.columns import chosen
-from chainrule.train.data import Standardiser
+from chainrule.train.data import differ_in_scale
 from chainrule.train.files import DataSet
 from chainrule.train.learn import FEW
 from chainrule.train.model import Model
@@ -30,8 +30,8 @@ from chainrule.train.models import BUILT_IN, ModelFile, Training
 Array = NDArray[Any]
 DROPS = 3  # the schedule "step" has this many equal parts, each with a tenth of the rate before
 MOST = 300  # epochs that steps may ask for
+HELD = 5  # samples that say when to stop: fewer say nothing
 UNEVEN = 2  # the largest class has so many times the samples of the smallest
-SCALE = 100.0  # inputs whose deviations differ by this factor, or are this large, are learnt badly as they are
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,30 @@ class Choices:
     momentum: float | None = None
     schedule: str | None = None
     warm_up: int | None = None
+    validation: float | None = None
+    patience: int | None = None
 
 
 def merged(choices: Choices, file: Training) -> Training:
-    """The choices, then the file's. The rate and the momentum of a file belong to its optimizer."""
+    """The choices, then the file's. The rate and the momentum of a file belong to its optimizer; who asks for epochs
+    gets all of them."""
     same = choices.optimizer in (None, file.optimizer)
     kept = file if same else replace(file, rate=None, momentum=None)
     if choices.epochs is not None:
-        kept = replace(kept, steps=1)
+        kept = replace(kept, steps=1, validation=None, patience=None)
     given = {name: value for name, value in vars(choices).items() if value is not None}
     return replace(kept, **given)
 
 
-def scheduled(plan: Training, samples: int) -> Training:
-    """The plan for so many samples: with as many epochs as its steps take, within a bound."""
-    batches = -(-samples // plan.batch_size)
-    return replace(plan, epochs=max(plan.epochs, min(MOST, -(-plan.steps // batches))), steps=1)
+def scheduled(plan: Training, samples: int, asked: Choices) -> tuple[Training, int]:
+    """The plan for so many samples, and its steps: with as many epochs as its steps take, within a bound. Nothing is
+    held out of a few samples unless that is asked for."""
+    held = round(samples * (plan.validation or 0))
+    if held < HELD and plan.validation != asked.validation:
+        plan, held = replace(plan, validation=None, patience=asked.patience), 0
+    batches = -(-max(samples - held, 1) // plan.batch_size)
+    epochs = max(plan.epochs, min(MOST, -(-plan.steps // batches)))
+    return replace(plan, epochs=epochs, steps=1), epochs * batches
 
 
 def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
@@ -84,6 +92,7 @@ def optimizer_for(plan: Training, steps: int = 1_000_000_000) -> Optimizer:
         "step": step_decay(rate, math.ceil(rest / DROPS)),
         "cosine": cosine(rate, rest),
         "one-cycle": one_cycle(rate, rest),
+        "plateau": rate,
     }
     chosen = rates[plan.schedule]
     return replace(constant, rate=warm_up(chosen, plan.warm_up) if plan.warm_up else chosen)
@@ -100,8 +109,8 @@ def limited(data: DataSet, limit: int | None, seed: int) -> DataSet:
 def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | None = None) -> Model:
     """The model for these data. A built-in one takes the shape of a sample and the number of classes from them, as far
     as its layers allow, and learns numbers where the targets are such; a file of the user's says what it takes. Where
-    it is to `standardise`, as it is for tables unless refused, its first layer carries the mean and the deviation of
-    the samples to train on, and a squared error those of numbers to learn.
+    it is to `standardise`, as it is for tables unless refused, its first layer learns the mean and the deviation of the
+    samples to train on, and a squared error carries those of numbers to learn.
 
     Raises ShapeError with both shapes and the fix, DataError where there are no classes to learn.
     """
@@ -119,14 +128,6 @@ def model_for(file: ModelFile, data: DataSet, *, seed: int, standardise: bool | 
             raise
         raise _misfit(file, data, f": {error.problem}") from None
     model.classes, model.columns = tuple(data.classes or ()), data.columns
-    if standardise:
-        fitted = Standardiser.fit(samples(model, data.x, data.name))
-        label = next(label for label, layer in model.network.layers if isinstance(layer, Standardise))
-        # What the model's dtype cannot hold is no deviation to divide by.
-        deviation = np.where(fitted.deviation < float(np.finfo(model.dtype).tiny), 1.0, fitted.deviation)
-        numeric = data.columns.scaled if data.columns else np.ones(1, bool)
-        model.states[f"{label}.mean"] = np.where(numeric, fitted.mean, 0.0)
-        model.states[f"{label}.deviation"] = np.where(numeric, deviation, 1.0)
     return model
 
 
@@ -254,8 +255,7 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
     x = samples(model, x, data.name)
     result = model.evaluate(x, numbered := targets(model, data, y))
     loss = f"loss {result['loss']:.4f}"
-    found = predictions(model, x)
-    if "accuracy" in result and y.ndim == 1 and found[1] is not None:
+    if "accuracy" in result and y.ndim == 1:
         usual = np.bincount(before.astype(np.int64)).argmax()
         right = round(result["accuracy"] * len(y))
         text = f"accuracy {result['accuracy']:.2%} ({right} of {len(y)}), {loss}"
@@ -266,28 +266,25 @@ def scores(model: Model, data: DataSet, x: Array, y: Array, before: Array) -> st
             balanced = model.evaluate(x, numbered, metrics=["balanced_accuracy"])["balanced_accuracy"]
             text = f"balanced accuracy {balanced:.2%}, {text}"
             alone += f", balanced {1 / len(counts):.2%}"
+        places = predictions(model, x)[1]
+        if len(counts) > 1 and places is not None and (places == places[0]).all():
+            alone += f"; every sample is taken for {shorten(_name(model, int(places[0])), 40)}"
         return f"{text}; {alone}"
-    if "accuracy" in result or found[0].reshape(len(y), -1).shape != y.reshape(len(y), -1).shape:
-        accuracy = f"accuracy {result['accuracy']:.2%}, " if "accuracy" in result else ""
-        return f"{accuracy}{loss} on {len(y)} samples"
-    output, wanted = found[0].astype(np.float64).reshape(y.shape), y.astype(np.float64)
-    error = np.abs(output - wanted).mean()
-    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum()
-    explained = f"R² {1 - ((output - wanted) ** 2).sum() / spread:.4f}, " if spread else ""
-    mean = before.astype(np.float64).mean(axis=0)
+    if "accuracy" in result:
+        return f"accuracy {result['accuracy']:.2%}, {loss} on {len(y)} samples"
+    found = model.evaluate(x, numbered, metrics=["r2", "mae"])
+    mean = before.mean(axis=0, dtype=np.float64)
     return (
-        f"{explained}mean absolute error {error:.4g}, {loss} on {len(y)} samples; "
-        f"the mean alone: mean absolute error {np.abs(wanted - mean).mean():.4g}"
+        f"R² {found['r2']:.4f}, mean absolute error {found['mae']:.4g}, {loss} on {len(y)} samples; "
+        f"the mean alone: mean absolute error {np.abs(y - mean).mean():.4g}"
     )
 
 
 def remarks(data: DataSet, *, standardised: bool) -> list[str]:
     """What was done to a table beyond what its line says, and what is odd about its numbers."""
     notes = list(data.columns.notes) if data.columns else []
-    if not standardised and data.x.ndim == 2 and len(data.x) > 1:
-        spread = data.x.std(axis=0)
-        if spread.max() > SCALE or spread.max() > SCALE * spread[spread > 0].min(initial=np.inf):
-            notes.append("the inputs differ much in scale: --standardise helps")
+    if not standardised and differ_in_scale(data.x):
+        notes.append("the inputs differ much in scale: --standardise helps")
     return notes
 
 

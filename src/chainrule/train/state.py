@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from chainrule.errors import ModelError
 from chainrule.optim.named import Unknown, optimizer_named, saved_optimizer
 from chainrule.optim.optimizer import Optimizer
+from chainrule.runtime.compiler import native
 from chainrule.train.history import History
 
 Array = NDArray[Any]
@@ -26,7 +27,8 @@ class Training:
     """`kept` is what the optimizer keeps, by name; `steps` and `epochs` are done, of the epoch that is begun `done`
     steps, whose outputs are `seen`; `rows` is the digest of what that epoch goes over. The call of `fit` that came
     last ends, or was to end, with epoch `goal`; `history` is that call's. The rate is `factor` times the optimizer's.
-    `memory` is what each callback remembers, by its name."""
+    `memory` is what each callback remembers, by its name. `last` are the parameters and states to go on from where the
+    model was given others, the best, whose digest is `shown`. `lanes` are the numbers in a vector of the machine's."""
 
     optimizer: Optimizer
     seed: int = 0
@@ -38,7 +40,10 @@ class Training:
     rows: str = ""
     goal: int = 0
     factor: float = 1.0
+    lanes: int = field(default_factory=lambda: native().lanes)
     history: History = field(default_factory=History)
+    last: dict[str, Array] = field(default_factory=dict[str, Array])
+    shown: str = ""
     memory: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     _stream: tuple[int, np.random.PCG64, Any, np.random.Generator] | None = field(default=None, repr=False)
 
@@ -72,10 +77,16 @@ def begun(state: Training | None, optimizer: Optimizer | str | None, seed: int |
     seed = seeded(state.seed if seed is None else seed)
     if rule is not None and saved_optimizer(rule) != saved_optimizer(state.optimizer):
         warnings.warn(
-            f"the optimizer is another one, and begins anew: {rule} after {state.optimizer}", RuntimeWarning, 3
+            f"the optimizer is another one, and begins anew: {rule} after {state.optimizer}", RuntimeWarning, 4
         )
         return Training(rule, seed)
-    state.optimizer, state.seed = rule or state.optimizer, seed
+    here = native().lanes
+    if state.steps and state.lanes != here:
+        warnings.warn(
+            f"training went on so far with vectors of {state.lanes} numbers, and this machine's hold {here}: the bits "
+            "are not those of one run", RuntimeWarning, 4,
+        )
+    state.optimizer, state.seed, state.lanes = rule or state.optimizer, seed, here
     if isinstance(state.optimizer, Unknown):
         raise ModelError(f"the model was trained with {state.optimizer}", fix="give that optimizer to fit")
     return state
@@ -89,7 +100,16 @@ def seeded(value: int) -> int:
     return int(value)
 
 
-def digest(arrays: Mapping[str, Array], *more: object) -> str:
+def digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Of a text and of arrays, all of them."""
+    found = blake2b(text.encode(), digest_size=16)
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def fingerprint(arrays: Mapping[str, Array], *more: object) -> str:
     """A digest of rows: of all bytes of a small array, of some rows of a large one."""
     found = blake2b(repr(more).encode(), digest_size=16)
     for name, array in sorted(arrays.items()):

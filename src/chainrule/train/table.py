@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +20,8 @@ Number = Callable[[str], float | None]
 EMPTY = frozenset(("", "na", "n/a", "#n/a", "nan", "-nan", "null", "<na>", "nat", "?", "."))
 BLANK = frozenset(("none", "-"))  # nothing among numbers; among texts they are as good as others
 ODD = 0.05  # of a column of numbers: so many texts are slips of the pen, more are what the column holds
-INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows has in a file
+_INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows in front has in a file
+_LEVEL = re.compile(r"__index_level_\d+__")  # and one that pandas writes to Parquet
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:([,'’ \u00a0\u202f])\d{3})(?:\1\d{3})*(?:\.\d+)?")
 _COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:[.'’ \u00a0\u202f]\d{3})+|\d+|(?=,))(?:,\d+)?(?:[eE][+-]?\d+)?")
@@ -34,12 +36,14 @@ _DATE = re.compile(rf"(?:(?:[A-Za-z]{{3,9}},? )?(?:{_DAY}))(?:[T ]{_CLOCK}(?:\s?
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """`values` are float64, NaN where nothing is known; or places in `texts`, -1 there. Dates are texts too."""
+    """`values` are float64, NaN where nothing is known; or places in `texts`, -1 there. Dates are texts too. `wrong` is
+    what is raised where the column is used."""
 
     name: str
     values: Array
     texts: tuple[str, ...] | None = None
     dates: bool = False
+    wrong: DataError | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -82,6 +86,18 @@ class Table:
     def show(self, column: Column) -> str:
         number = self.columns.index(column) + 1
         return f"column {number} ({shorten(column.name, 40)})" if self.named else f"column {number}"
+
+
+def without_index(columns: Sequence[Column]) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """The columns that are no index of the rows, and what is said of one."""
+    front = list(takewhile(lambda column: _INDEX.fullmatch(column.name), columns))
+    kept = [column for column in columns if column not in front and not _LEVEL.fullmatch(column.name)]
+    notes = [
+        f"the {'first ' * (column in front)}column, {column.name or 'without a name'}, is an index of the rows: it is "
+        "left out"
+        for column in columns if column not in kept
+    ]
+    return (tuple(kept), tuple(notes)) if kept else (tuple(columns), ())
 
 
 def plain(value: float) -> str:
@@ -172,6 +188,7 @@ class Growing:
         self.places: dict[str, int] = {}
         self.texts, self.numbers = 0, 0
         self.odd: tuple[int, str] = 0, ""
+        self.wrong: DataError | None = None
 
     def nothing(self, cell: str) -> bool:
         text = cell.lower()
@@ -212,21 +229,21 @@ class Growing:
         return self.places.setdefault(cell, len(self.places))
 
     def settle(self, where: Callable[[int], str]) -> None:
-        """Decide what the column holds. Raises DataError where a few texts stand among numbers."""
-        self.numeric = self.numeric and not self.texts
+        """Decide what the column holds: numbers, among which a few texts are wrong, or texts."""
         row, cell = self.odd
         slip = self.texts <= ODD * (self.texts + self.numbers) or (self.texts == 1 and not re.search(r"\d", cell))
         if self.texts and self.numbers and slip:
-            raise DataError(
+            self.wrong = DataError(
                 f"{where(row)} is {shorten(cell, 40)!r}, which is no number, as {self.numbers} others are",
                 fix="write a number, or leave the cell empty; --missing, or missing=, says that this text is as good "
-                "as nothing",
+                "as nothing, and --drop, or drop=, leaves the column out",
             )
+        self.numeric = self.numeric and (self.wrong is not None or not self.texts)
 
     def column(self) -> Column:
         values = np.concatenate(self.parts) if self.parts else np.zeros(0)
         if self.numeric:
-            return Column(self.name, values)
+            return Column(self.name, values, wrong=self.wrong)
         known = self.places
         dates = bool(known) and sum(_DATE.fullmatch(text) is not None for text in known) >= 0.9 * len(known)
         return Column(self.name, values, tuple(known), dates)
@@ -272,7 +289,8 @@ def table_of(x: Any, source: str = "x", missing: Iterable[str] = ()) -> Table:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{source} has {names.count(twice)} columns {twice!r}", fix="rename all but one of them")
-    return Table(source, tuple(column_of(n, c, empty) for n, c in zip(names, columns, strict=True)), True)
+    kept, notes = without_index([column_of(n, c, empty) for n, c in zip(names, columns, strict=True)])
+    return Table(source, kept, True, notes=notes)
 
 
 def _cells(column: Any) -> Any:

@@ -38,6 +38,13 @@ class Values:
             name: (layers[label], own) for name, (label, _, own) in parted.items() if label in layers
         }
 
+    @property
+    def arrays(self) -> dict[str, Array]:
+        return {**self.parameters, **self.states}
+
+    def copies(self) -> dict[str, Array]:
+        return {name: np.array(array) for name, array in self.arrays.items()}
+
     def draw(self, rng: np.random.Generator) -> None:
         """Begin: with what the layers know, else with initial values. Raises ModelError where memory does not do."""
         for name, one in self.initial.items():

@@ -117,6 +117,9 @@ class Certificate:
     def __str__(self) -> str:
         return self.to_text()
 
+    def __repr__(self) -> str:
+        return f"<certificate: {self.claim}; print it>"
+
     @property
     def claim(self) -> str:
         exact, constant, evidence = (self.count(t) for t in ("exact", "exact up to a constant", "evidence"))

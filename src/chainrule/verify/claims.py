@@ -171,7 +171,7 @@ class Extents:
         self.literal = {self._find(n, self.values[n]) for n in numbers if n in self.values}
 
     def _find(self, node: object, extent: Extent) -> object:
-        node = ("name", extent) if isinstance(extent, str) else node
+        node = ("named extent", extent) if isinstance(extent, str) else node
         self.values.setdefault(node, extent)
         self._parent.setdefault(node, node)
         while self._parent[node] != node:

@@ -101,14 +101,14 @@ class Lines:
         if name == "exp":
             return "exp"
         self.functions[name] = arity
-        return self.named(("function", name), name if argument is None else f"{base}_by_{argument + 1}")
+        return self.named(("function ", name), name if argument is None else f"{base}_by_{argument + 1}")
 
     def size(self, root: object) -> str:
         """The extent of axes and indices that are one: a number, or a variable."""
         extent = self.extents.values[root]
         if root in self.extents.literal and isinstance(extent, int):
             return str(extent)
-        self.sizes[root] = self.named(("extent", root), self.extents.name(root))
+        self.sizes[root] = self.named(("extent ", root), self.extents.name(root))
         return self.sizes[root]
 
     def extent(self, i: Index) -> str:
@@ -159,7 +159,7 @@ class Lines:
         return f"({kind} ({test})%bool {value} {outside})"
 
     def constant(self, name: str) -> str:
-        self.constants[name] = self.named(("constant", name), name)
+        self.constants[name] = self.named(("constant ", name), name)
         return self.constants[name]
 
     def number(self, value: Fraction) -> str:

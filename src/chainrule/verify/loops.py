@@ -68,8 +68,12 @@ class Field:
     def back(self, words: Any) -> Any:
         return words.astype(object) if words.ndim else int(words)
 
+    def element(self, x: Any) -> Any:
+        """A word; of what no maximum has reached, beyond a tensor's end, any."""
+        return np.asarray(x % PRIME, np.uint64)
+
     def function(self, name: object, x: Any) -> Any:
-        return self.back(self.words.keyed(name, np.asarray(x, np.uint64)))
+        return self.back(self.words.keyed(name, self.element(x)))
 
     def power(self, x: Any, exponent: Fraction) -> Any:
         whole = floor(exponent)
@@ -136,7 +140,7 @@ class Field:
     def entry(self, total: Any, x: Any, at: Any) -> Any:
         """An entry and its place added to the digest of a logarithm of a sum of exponentials."""
         place = mix(np.asarray(at, np.uint64), key(self.seed, "position"))
-        words = mix(np.asarray(x, np.uint64) ^ place, key(self.seed, "entry"))
+        words = mix(self.element(x) ^ place, key(self.seed, "entry"))
         return (total + self.back(words)) % 2**64
 
     def rising(self, x: Any, y: Any, above: Any) -> Any:

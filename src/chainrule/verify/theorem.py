@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from chainrule.derive.calculus import apply_law
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
-from chainrule.ir.expr import LOSS, Apply, Component, Delta, Expr, Tensor, add, multiply
+from chainrule.ir.expr import LOSS, ZERO, Apply, Component, Delta, Expr, Tensor, add, multiply
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
@@ -93,7 +93,7 @@ class Theorem(Lines):
 
     def _cleared(self, rule: str, term: Term, move: Move) -> str:
         if move.index is None or move.at is None:
-            return self._under(term.indices, "sum_ext") + "same tidy"
+            return "absent" if move.term == Term((), (ZERO,)) else self._under(term.indices, "sum_ext") + "same tidy"
         k = term.indices.index(move.index)
         outer, inner = term.indices[:k], term.indices[k + 1 :]
         if rule == "residues":
@@ -153,7 +153,7 @@ class Theorem(Lines):
         wrt, equation = self.claim.wrt, self.claim.equation
         if wrt is None or equation is None:
             return []
-        places = [self.named(("place", k), f"p{k}") for k in range(len(wrt.subscripts))]
+        places = [self.named(("place ", k), f"p{k}") for k in range(len(wrt.subscripts))]
         tests = [f"bracket ({p} =? {self.affine(s)})%Z" for p, s in zip(places, self.target, strict=True)]
         value = f"({' '.join([self.tensor(wrt.tensor), *places])}, {' * '.join(tests) or 'one'})"
         own = "".join(f" ({p} : Z)" for p in places)
@@ -190,7 +190,7 @@ class Theorem(Lines):
         for fact in self.claim.facts:
             if fact.tensor in self.tensors:
                 self.assumed["definition", fact.tensor.name] = None
-                name = self.named(("definition", fact), f"def_{fact.tensor.name}")
+                name = self.named(("definition ", fact), f"def_{fact.tensor.name}")
                 indices = fact.target.free
                 plain = all(s.plain is not None for s in fact.target.subscripts)
                 ranges = [f"(0 <= {self.index(i)} < {self.extent(i)})%Z -> " for i in indices if not plain]
@@ -203,7 +203,7 @@ class Theorem(Lines):
             arguments = tuple(Component(Tensor(f"{_ARGUMENT}{n}", ()), ()) for n in range(self.functions[function]))
             names = " ".join(self.named(a.tensor, "a") for a in arguments)
             value = self.line(apply_law(Apply(function, arguments)))
-            name = self.named(("law", function), f"law_{function}")
+            name = self.named(("law ", function), f"law_{function}")
             left = f"{self.function(function, len(arguments))} {names}"
             hypotheses.append(f"Hypothesis {name} : forall {names}, {left} = {value}.")
             rewrites.append(name)
@@ -226,7 +226,7 @@ class Theorem(Lines):
             split = [(k, s) for k, s in enumerate(self.target) if s.plain is None]
             found += [f"0 <= {self.affine(s)} < {self.axis(tensor, k)}" for k, s in split]
         found += [self._split(*row.split) for row in self.rows if row.split is not None]
-        return [f"Hypothesis {self.named(('range', f), 'range')} : ({f})%Z." for f in dict.fromkeys(found)]
+        return [f"Hypothesis {self.named(('range ', f), 'range')} : ({f})%Z." for f in dict.fromkeys(found)]
 
     def _inside(self, equation: Equation) -> Iterable[str]:
         for c in components(equation.value):

@@ -10,7 +10,7 @@ import numpy as np
 from tests.render.reading import latex, mathml, unicode
 from tests.render.reading.grammar import Node, parse
 from tests.render.reading.intended import WRITTEN, Intended, indices_of, mode_of, rounded, shown
-from tests.render.reading.meaning import Reading, Value
+from tests.render.reading.meaning import Reading, Unit, Value
 from tests.render.reading.tokens import CLOSE, OPEN, ReadingError, Rows, Sign, Token, Vocabulary, find
 
 from chainrule.ir.functions import CATALOGUE
@@ -48,7 +48,7 @@ class Wanted:
         called = {p.removesuffix("(") for p in formula.parts if isinstance(p, str) and p.endswith("(")}
         self.functions = (FUNCTIONS - {stem for stem, _ in self.intended.ranks}) | called
         stems = symbols | self.intended.extents | {name for name, _ in self.bounds} | SIGNS
-        self.words = Vocabulary(frozenset(stems), self.functions)
+        self.words = Vocabulary(frozenset(stems), self.functions, "e" in symbols)
 
     def check(self, style: Style, read: Reader) -> None:
         """Raises ReadingError or AssertionError where the written formula does not say what the parts say."""
@@ -67,8 +67,9 @@ class Wanted:
 
 def same(found: Value, wanted: Value) -> bool:
     try:
+        found = found.like(wanted) if isinstance(found, Unit) else found
         return bool(np.all(np.asarray(found, dtype=object) == np.asarray(wanted, dtype=object)))
-    except ValueError:
+    except (ValueError, ReadingError):
         return False
 
 

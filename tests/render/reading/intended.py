@@ -92,6 +92,7 @@ class Intended:
     extents: set[str] = field(default_factory=set[str])
     axes: dict[str, int] = field(default_factory=dict[str, int])
     sizes: dict[Extent, int] = field(default_factory=dict[Extent, int])
+    sums: dict[object, int] = field(default_factory=dict[object, int])
 
     @property
     def known(self) -> Known:
@@ -167,21 +168,27 @@ class Intended:
                 return unknown("step", self.expression(argument, at))
             case Apply(function=function, arguments=arguments):
                 return applied(called(function), *(self.expression(a, at) for a in arguments))
-            case Reduce(kind=kind, indices=indices, body=body):
-                places = product(range(2), repeat=len(indices))
-                names = [shown(i.name) for i in indices]
-                values = [self.expression(body, {**at, **dict(zip(names, p, strict=True))}) for p in places]
-                if kind == "sum":
-                    return sum(values) % PRIME
-                if kind == "logsumexp":
-                    return applied("log", sum(applied("exp", v) for v in values) % PRIME)
-                return unknown(kind, *values)
+            case Reduce():
+                known = node, tuple(at[shown(i.name)] for i in node.free)
+                if known not in self.sums:
+                    self.sums[known] = self.reduced(node, at)
+                return self.sums[known]
             case Add(terms=terms):
                 return sum(self.expression(t, at) for t in terms) % PRIME
             case Multiply(factors=factors):
                 return prod(self.expression(f, at) for f in factors) % PRIME
             case _:
                 raise TypeError(type(node).__name__)
+
+    def reduced(self, node: Reduce, at: Place) -> int:
+        names = [shown(i.name) for i in node.indices]
+        places = product(range(2), repeat=len(names))
+        values = [self.expression(node.body, {**at, **dict(zip(names, p, strict=True))}) for p in places]
+        if node.kind == "sum":
+            return sum(values) % PRIME
+        if node.kind == "logsumexp":
+            return applied("log", sum(applied("exp", v) for v in values) % PRIME)
+        return unknown(node.kind, *values)
 
     # Forms ------------------------------------------------------------------------------------------
 

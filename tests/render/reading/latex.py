@@ -102,7 +102,7 @@ class _Reader:
         if self.text.startswith("e^{", self.place):
             start, self.place = self.place, self.place + 2
             body = self.group()
-            if scripts(plain(body))[2]:
+            if not self.words.e or scripts(plain(body))[2] not in ("", "ᵀ"):
                 return [Exponential(tuple(_Reader(body, self.words).tokens()))]
             self.place = start
         if self.match("_"):

@@ -124,7 +124,7 @@ class _Reader:
         if found is None:
             return self.group(base, upper, lower)
         stem, bar = found
-        if stem == "e" and above is not None and scripts(upper)[2]:
+        if stem == "e" and above is not None and (not self.words.e or scripts(upper)[2] not in ("", "ᵀ")):
             return [Exponential(tuple(self.one(above)))]
         if stem in ("↑", "↓"):
             return [After(stem, lower.strip("()"))]

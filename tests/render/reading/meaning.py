@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from hashlib import blake2b
 from itertools import product
 from math import prod
@@ -115,6 +116,7 @@ class Reading:
         self.known, self.mode = known, mode
         self.bounds: set[tuple[str, str]] = set()
         self.view = ""
+        self.sums: dict[object, Value] = {}
 
     def value(self, node: Node, at: Place) -> Value:
         arguments = node.arguments
@@ -129,9 +131,6 @@ class Reading:
                 return -self.value(arguments[0], at) % PRIME
             case "row":
                 return self.row(arguments, at)
-            case "⊙" if any(map(_unit, arguments)):
-                (other,) = (self.value(a, at) for a in arguments if not _unit(a))
-                return np.diag(np.diag(other))  # diag(𝟏) is as large as it must be
             case "⊙":
                 return self.value(arguments[0], at) * self.value(arguments[1], at) % PRIME
             case "⋆" | "∗":
@@ -239,6 +238,14 @@ class Reading:
         return self.block(letter, at, "∇")
 
     def big(self, node: Node, at: Place) -> Value:
+        """Of equal sums within sums one is computed, where no letter in it is another index."""
+        text = letters(node)
+        known = node, self.mode, self.view, tuple((name, n) for name, n in at.items() if name in text)
+        if known not in self.sums:
+            self.sums[known] = self._big(node, at)
+        return self.sums[known]
+
+    def _big(self, node: Node, at: Place) -> Value:
         sign, lower = node.text.split(" ", 1)
         names = self.binders(lower)
         values = [
@@ -302,7 +309,7 @@ class Reading:
         if name.endswith("max") and len(values) == 1 and self.mode == "matrix":
             return extreme(name, values[0])
         if name == "diag":
-            return values[0] if isinstance(values[0], int) else np.diag(values[0][:, 0])
+            return Unit(values[0]) if _ones(node.arguments[0]) else np.diag(values[0][:, 0])
         if name == "sum":
             return total(values[0])
         if name in OPERATIONS:
@@ -362,6 +369,14 @@ class Reading:
         raise ReadingError(f"{letter} is unknown")
 
 
+@cache
+def letters(node: Node) -> str:
+    """All letters in it, and what stands above and below them."""
+    own = node.letter
+    scripts = (own.stem, own.primes, *own.upper, own.lower) if own else ()
+    return " ".join((node.text, "".join(scripts), *map(letters, node.arguments)))
+
+
 def _sum(values: Sequence[Value]) -> Value:
     return sum(values[1:], values[0]) % PRIME
 
@@ -390,6 +405,39 @@ class _OneRow:
     """Its transpose."""
 
 
+@dataclass(frozen=True)
+class Unit:
+    """A number times diag(𝟏), which is as large as what it is added to, multiplied by entry by entry, or compared with.
+    """
+
+    scale: int
+    __array_ufunc__ = None  # arrays leave the operation to this
+
+    def like(self, other: Value) -> Value:
+        shape = np.shape(other)
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise ReadingError(f"diag(𝟏) beside {shape}")
+        return self.scale * np.eye(shape[0], dtype=int).astype(object)
+
+    def __add__(self, other: Value) -> Value:
+        return Unit(self.scale + other.scale) if isinstance(other, Unit) else self.like(other) + other
+
+    def __mul__(self, other: Value) -> Value:
+        return Unit(self.scale * other) if isinstance(other, int) else self.like(other) * other
+
+    def __neg__(self) -> Unit:
+        return Unit(-self.scale)
+
+    def __mod__(self, prime: int) -> Unit:
+        return Unit(self.scale % prime)
+
+    @property
+    def T(self) -> Unit:
+        return self
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
 ONES = {"": None, "column": _One(), "row": _OneRow()}
 
 
@@ -397,10 +445,6 @@ def _ones(node: Node) -> str:
     if node.kind == "letter" and node.letter is not None and node.letter.stem == "𝟏" and not node.letter.lower:
         return "column"
     return "row" if node.kind == "transpose" and _ones(node.arguments[0]) == "column" else ""
-
-
-def _unit(node: Node) -> bool:
-    return node.kind == "call" and node.text == "diag" and _ones(node.arguments[0]) == "column"
 
 
 def _both_ones(left: Value, right: Value) -> bool:
@@ -420,13 +464,21 @@ def extreme(name: str, value: Value) -> Value:
 
 def _scalar(value: Value) -> int | None:
     """The number that a value is, where it is one."""
-    if isinstance(value, int | _One | _OneRow):
+    if isinstance(value, int | _One | _OneRow | Unit):
         return value if isinstance(value, int) else None
     return int(value[0, 0]) if value.shape == (1, 1) else None
 
 
 def matmul(left: Value, right: Value) -> Value:
     match left, right:
+        case Unit(scale=scale), (_One() | _OneRow()) as other:
+            if scale != 1:
+                raise ReadingError("a number of ones")
+            return other
+        case Unit(scale=scale), other:
+            return scale * other % PRIME
+        case _, Unit():
+            return matmul(right, left)
         case _One(), _:
             if np.asarray(right, dtype=object).ndim == 2 and right.shape[0] != 1:
                 raise ReadingError("𝟏 times more than one row")

@@ -86,10 +86,11 @@ Token = Number | Letter | Of | Sign | Fraction | Root | Exponential | Group | Af
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that formulas may use: the stems of tensors, and the functions."""
+    """The words that formulas may use: the stems of tensors and signs, the functions; whether a tensor is called e."""
 
     stems: frozenset[str]
     functions: frozenset[str]
+    e: bool
 
 
 def scripts(text: str) -> tuple[str, list[str], str]:
