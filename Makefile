@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test lint bench campaign proof clean
+.PHONY: demo test lint pages bench campaign proof clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -21,6 +21,9 @@ test: $(VENV)/ready-test  ## the tests
 lint: $(VENV)/ready-lint  ## style, and types in strict mode
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+pages: $(VENV)/ready-pages  ## the notebook docs/tour.ipynb, executed by Jupyter
+	$(BIN)/python -m pytest -n 0 -m pages
 
 bench: $(VENV)/ready-bench  ## side by side with its peers; writes docs/benchmarks.md. One part: make bench PARTS="W1 --quick"
 	$(BIN)/python -m bench.run $(PARTS)

@@ -27,7 +27,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("verify", "render", "targets", "runtime"),
     ("compile", "derivation"),
     ("train",),
-    ("sklearn", "interop"),
+    ("sklearn", "interop", "report"),
     (FACADE,),
     ("arguments",),
     ("cli",),
@@ -37,7 +37,7 @@ LEVEL = {part: level for level, row in enumerate(ROWS) for part in row}
 
 CORE = frozenset({"numpy", "rich", "safetensors"})  # what [project.dependencies] promises
 # What an extra installs: imported inside the function that needs it.
-OPTIONAL = frozenset({"sklearn", "mpmath", "pyarrow", "tensorboardX", "typst"})
+OPTIONAL = frozenset({"IPython", "matplotlib", "mpmath", "pandas", "pyarrow", "sklearn", "tensorboardX", "typst"})
 EXECUTES = frozenset({"eval", "exec", "compile", "__import__"})
 UNPICKLES = frozenset({"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"})
 MAX_LINES = 600

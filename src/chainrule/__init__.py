@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from chainrule.optim.optimizer import Optimizer
     from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
     from chainrule.optim.sgd import SGD
+    from chainrule.report import Report, report
     from chainrule.train.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, ReduceOnPlateau
     from chainrule.train.checkpoint import load
     from chainrule.train.data import Standardiser, digits
@@ -156,6 +157,7 @@ __all__ = [
     "RMSProp",
     "ReLU",
     "ReduceOnPlateau",
+    "Report",
     "Reshape",
     "Sequential",
     "ShapeError",
@@ -193,6 +195,7 @@ __all__ = [
     "ones",
     "read_data",
     "read_model",
+    "report",
     "rows",
     "softmax_cross_entropy",
     "step_decay",
@@ -261,6 +264,7 @@ _WHERE = {
     "optim.optimizer": ("Optimizer",),
     "optim.schedules": ("cosine", "one_cycle", "step_decay", "warm_up"),
     "optim.sgd": ("SGD",),
+    "report": ("Report", "report"),
     "train.callbacks": ("CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "ReduceOnPlateau"),
     "train.checkpoint": ("load",),
     "nn.standardise": ("Standardise",),
@@ -341,8 +345,8 @@ def __dir__() -> list[str]:
 
 
 class _Facade(ModuleType):
-    """`chainrule.derive` is a package and, as an attribute, the function that derives one equation: importing the
-    package must not put the module in the function's place."""
+    """`chainrule.derive` and `chainrule.report` are modules and, as attributes, functions: importing such a module must
+    not put it in the function's place."""
 
     @property
     def derive(self) -> Any:
@@ -353,6 +357,16 @@ class _Facade(ModuleType):
     @derive.setter
     def derive(self, module: ModuleType) -> None:
         """The import system's assignment of a submodule to its parent."""
+
+    @property
+    def report(self) -> Any:
+        from chainrule.report import report
+
+        return report
+
+    @report.setter
+    def report(self, module: ModuleType) -> None:
+        """As for `derive`."""
 
 
 sys.modules[__name__].__class__ = _Facade

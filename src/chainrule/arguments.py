@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -131,6 +132,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command and its options. Exits with one sentence, and the help that has more, where they are wrong."""
     top, commands = _parsers()
     options, rest = top.parse_known_args(arguments)
+    options.line = shlex.join(["chainrule", *(sys.argv[1:] if arguments is None else arguments)])
     if rest:
         of = commands[options.command]
         known = [text for action in of._actions for text in action.option_strings]  # pyright: ignore[reportPrivateUsage]
@@ -267,6 +269,8 @@ def _train_options(train: argparse.ArgumentParser) -> None:
         "--metric", action="append", default=[], metavar="NAME", help="told besides: f1, auc, top3_accuracy, r2, …"
     )
     train.add_argument("--history", type=Path, metavar="FILE.csv", help="write a line for each epoch")
+    train.add_argument("--report", type=Path, metavar="FILE.html", help="write a page about the run and what is wrong")
+    train.add_argument("--lang", choices=["en", "zh"], default="en", help="of the report")
     train.add_argument("--quiet", action="store_true", help="say nothing but the result")
     train.add_argument("--json", action="store_true", help="say the result as JSON, and nothing else")
 

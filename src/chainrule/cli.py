@@ -69,8 +69,9 @@ def _train(options: argparse.Namespace) -> int:
     asked = Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__})
     plan = merged(asked, file.training)
     optimizer_for(plan)
-    if options.save:
-        _writable(options.save)
+    for path in (options.save, options.report):
+        if path:
+            _writable(path)
     whole = read()
     data = limited(whole.held_out(), options.limit, options.seed)
     plan, steps = scheduled(plan, len(data.x), asked)
@@ -111,6 +112,16 @@ def _train(options: argparse.Namespace) -> int:
         _say_result(options, model, data, history)
     if options.save:
         say(f"saved to {options.save}")
+    if options.report:
+        from chainrule.report import report
+
+        held = (data.x, data.y) if data.x_test is None or data.y_test is None else (data.x_test, data.y_test)
+        found = report(
+            model, history, samples(model, held[0], data.name), targets(model, data, held[1]), metrics=options.metric,
+            data=str(whole), command=options.line, lang=options.lang,
+        )
+        found.save(options.report)
+        say(f"the report is in {options.report}")
     if history.interrupted:
         kept = f"the same command with --resume goes on from {options.save}" if options.save else "nothing is saved"
         _warn(f"interrupted in epoch {model.training.epochs + 1}; {kept}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from chainrule.derive import Derivation as Derived
 from chainrule.derive import derive_equation
+from chainrule.derive.adjoint import Gradient as Part
 from chainrule.errors import DerivationError
 from chainrule.ir.source import shorten
 
@@ -34,6 +35,19 @@ class More(TypedDict, total=False):
     certificate: Certificate | None
     example: Mapping[str, ArrayLike] | None
     exercise: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Gradient(Part):
+    """The gradient of one tensor in a derivation: `print` gives the trace, a notebook shows its lines."""
+
+    of: Derivation
+
+    def _repr_html_(self) -> str:
+        return _printer().notebook(self.of, self.tensor.name)[0]
+
+    def _repr_latex_(self) -> str:
+        return _printer().notebook(self.of, self.tensor.name)[1]
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,10 @@ class Derivation(Derived):
     def to_pdf(self, lang: Language = "en", detail: Detail = "standard", **more: Unpack[More]) -> bytes:
         """A PDF, through the package typst (extra `pdf`). Raises DerivationError where that is missing."""
         return _printer().pdf(self, lang, detail, **_chosen(self, more))
+
+    def __getitem__(self, name: str) -> Gradient:
+        part = super().__getitem__(name)
+        return Gradient(part.tensor, part.uses, part.sum, self)
 
     def __str__(self) -> str:
         return self.to_text()

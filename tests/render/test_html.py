@@ -167,6 +167,6 @@ def test_names_of_a_user_are_text_and_never_markup() -> None:
 def test_a_notebook_shows_the_page_without_its_frame() -> None:
     derivation = cr.derive("z[n, k] = sigmoid(u[n, k])")
     shown, source = derivation._repr_html_(), derivation._repr_latex_()
-    assert shown.startswith('<div class="cr">') and "<body" not in shown and "<script" not in shown
+    assert shown.startswith('<div class="cr cell">') and "<body" not in shown and "<script" not in shown
     assert loads(shown) == []
-    assert r"\section*" in source and r"\documentclass" not in source and r"\begin{document}" not in source
+    assert r"\subsection*" in source and r"\documentclass" not in source and r"\begin{document}" not in source

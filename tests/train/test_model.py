@@ -154,7 +154,7 @@ def test_a_diverging_run_stops_with_finite_parameters(data: Any) -> None:
 
 def test_lines_are_printed_where_there_is_no_terminal(data: Any, capsys: pytest.CaptureFixture[str]) -> None:
     small().fit(*data, epochs=2, validation_split=0.2)
-    lines = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("epoch 2/2")
     assert "val accuracy" in lines[1]

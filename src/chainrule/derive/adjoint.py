@@ -43,6 +43,9 @@ class Use:
         """The tensor that receives this use's share of the gradient."""
         return self.equations[0].tensor
 
+    def __repr__(self) -> str:
+        return f"<use of {self.tensor.name} in {self.equation.tensor.name}: {self.lemma!r}>"
+
     @cached_property
     def instance(self) -> Lemma:
         """The cited lemma written in the tensors of this use."""
@@ -56,6 +59,10 @@ class Gradient:
     tensor: Tensor
     uses: tuple[Use, ...]
     sum: Equation | None
+
+    def __repr__(self) -> str:
+        uses = f"{len(self.uses)} use{'s' * (len(self.uses) != 1)}"
+        return f"<gradient of {self.tensor.name} by {uses} in {len(self.steps)} steps; print it>"
 
     def __str__(self) -> str:
         """The trace of every use, and the line that adds them."""

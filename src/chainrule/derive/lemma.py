@@ -72,6 +72,9 @@ class Lemma:
     def all_steps(self) -> tuple[Step, ...]:
         return (*self.steps, *(step for piece in self.pieces for step in piece.steps))
 
+    def __repr__(self) -> str:
+        return f"<lemma of {len(self.all_steps)} steps by {self.wrt.tensor.name}; print it>"
+
     def __str__(self) -> str:
         """The trace, a step on each line, with the rule of each."""
         rows = [("", str(self.start)), *((step.rule, str(step.after)) for step in self.all_steps)]

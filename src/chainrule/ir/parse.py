@@ -45,7 +45,7 @@ from chainrule.ir.functions import ABBREVIATIONS, CATALOGUE, arity, is_function
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.names import MINUS_ONE, Names, Scope, mean_factors, nearest, parts, without
 from chainrule.ir.program import Equation
-from chainrule.ir.source import Source, guarded, lines, shorten
+from chainrule.ir.source import Source, checked_text, guarded, lines, shorten
 from chainrule.ir.walk import transform
 
 __all__ = ["bound", "law", "mean_factors", "parse_equation", "parse_expression", "parse_program", "shorten"]
@@ -397,7 +397,7 @@ def parse_program(
     Raises what `parse_equation` raises.
     """
     given = None if tensors is None else tuple(tensors.items())
-    return [*_parsed(text, given, tuple((extents or {}).items()))]
+    return [*_parsed(checked_text(text), given, tuple((extents or {}).items()))]
 
 
 @lru_cache(maxsize=1024)

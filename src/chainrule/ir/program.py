@@ -88,6 +88,9 @@ class Program:
             swap(self.random), tuple(State(*swap((s.tensor, s.next))) for s in self.states), swap(self.outputs),
         )
 
+    def __repr__(self) -> str:
+        return f"<program of {len(self.equations)} equations; print it>"
+
     def __str__(self) -> str:
         from chainrule.ir.print import spellings, to_text
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -27,6 +27,11 @@ class Initialiser:
 
     shape: tuple[str | int, ...]
     draw: Draw
+    call: str = field(default="Initialiser({})", compare=False)
+    """How it is written, but for the shape."""
+
+    def __repr__(self) -> str:
+        return self.call.format(", ".join(map(repr, self.shape))).replace("(, ", "(").replace(", )", ")")
 
     def with_shape(self, shape: tuple[int, ...]) -> Initialiser:
         return replace(self, shape=shape)
@@ -41,7 +46,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _scaled(
-    shape: tuple[str | int, ...], distribution: Distribution, variance: Callable[[int, int], float]
+    name: str, shape: tuple[str | int, ...], distribution: Distribution, variance: Callable[[int, int], float]
 ) -> Initialiser:
     if distribution not in ("uniform", "normal"):
         raise ModelError(f"unknown distribution {distribution!r}", fix="choose 'uniform' or 'normal'")
@@ -54,22 +59,22 @@ def _scaled(
         bound = math.sqrt(3.0) * deviation
         return rng.uniform(-bound, bound, extents)
 
-    return Initialiser(shape, draw)
+    return Initialiser(shape, draw, f"{name}({{}}, distribution={distribution!r})")
 
 
 def glorot(*shape: str | int, distribution: Distribution = "uniform") -> Initialiser:
     """Variance 2/(fan_in + fan_out): for sigmoid, tanh and linear layers."""
-    return _scaled(shape, distribution, lambda fan_in, fan_out: 2.0 / (fan_in + fan_out))
+    return _scaled("glorot", shape, distribution, lambda fan_in, fan_out: 2.0 / (fan_in + fan_out))
 
 
 def he(*shape: str | int, distribution: Distribution = "normal") -> Initialiser:
     """Variance 2/fan_in: for ReLU."""
-    return _scaled(shape, distribution, lambda fan_in, fan_out: 2.0 / fan_in)
+    return _scaled("he", shape, distribution, lambda fan_in, fan_out: 2.0 / fan_in)
 
 
 def lecun(*shape: str | int, distribution: Distribution = "normal") -> Initialiser:
     """Variance 1/fan_in: keeps the variance of a linear layer."""
-    return _scaled(shape, distribution, lambda fan_in, fan_out: 1.0 / fan_in)
+    return _scaled("lecun", shape, distribution, lambda fan_in, fan_out: 1.0 / fan_in)
 
 
 def _finite(value: float, what: str, example: str) -> float:
@@ -88,7 +93,7 @@ def _finite(value: float, what: str, example: str) -> float:
 def constant(value: float, *shape: str | int) -> Initialiser:
     """This value everywhere."""
     value = _finite(value, "value", 'constant(0.5, "k")')
-    return Initialiser(shape, lambda rng, extents: np.full(extents, value))
+    return Initialiser(shape, lambda rng, extents: np.full(extents, value), f"constant({value!r}, {{}})")
 
 
 def zeros(*shape: str | int) -> Initialiser:
@@ -108,7 +113,7 @@ def normal(deviation: float, *shape: str | int) -> Initialiser:
             about="normal",
             fix='write cr.normal(0.1, "k")',
         )
-    return Initialiser(shape, lambda rng, extents: rng.normal(0.0, deviation, extents))
+    return Initialiser(shape, lambda rng, extents: rng.normal(0.0, deviation, extents), f"normal({deviation!r}, {{}})")
 
 
 NAMED: dict[str, Callable[..., Initialiser]] = {

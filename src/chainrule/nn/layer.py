@@ -72,6 +72,9 @@ class Node:
 
         return Add()(self, other)
 
+    def __repr__(self) -> str:
+        return f"<output of {self.layer!r}>"
+
 
 class Input(Node):
     """The input of a model: the shape of one sample, Input(64) or Input(1, 28, 28)."""
@@ -90,6 +93,10 @@ class Input(Node):
         super().__init__(None, ())
         self.shape: Shape = (SAMPLES, *shape)
         self.dtype: Literal["real", "integer"] = dtype
+
+    def __repr__(self) -> str:
+        kind = "" if self.dtype == "real" else ", dtype='integer'"
+        return f"Input({', '.join(map(str, self.shape[1:]))}{kind})"
 
 
 class Layer:
@@ -282,7 +289,7 @@ def _instantiate(
 def _lines(layer: Layer, text: str, own: Sequence[str], inputs: Sequence[str]) -> list[Line]:
     """The equations with the values of the options. Raises ModelError where there are none, or where a name has two
     meanings."""
-    written = read(text)
+    written = read(checked_text(text))
     clash(layer.options, written, inputs, own)
     lines = [with_options(line, layer.options) for line in written]
     if not lines:

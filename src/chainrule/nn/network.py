@@ -41,6 +41,9 @@ class Network:
     loss: Tensor | None
     weight: Tensor | None = None
 
+    def __repr__(self) -> str:
+        return f"<network of {len(self.blocks)} uses of layers; print its training or inference>"
+
 
 def order(output: Node) -> list[Node]:
     """Every node that the output depends on, parents first."""

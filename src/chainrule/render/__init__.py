@@ -15,13 +15,17 @@ from chainrule.render import latex as _latex
 from chainrule.render import markdown as _markdown
 from chainrule.render import pdf as _pdf
 from chainrule.render import text as _text
+from chainrule.render.algorithm import Algorithm
 from chainrule.render.build import build
 from chainrule.render.certified import Checked, Theorems
-from chainrule.render.document import Document
+from chainrule.render.document import Block, Document, Paragraph
+from chainrule.render.glance import Glance
+from chainrule.render.lemmas import Lemmas
 from chainrule.render.sample import Given
 
 __all__ = [
-    "Checked", "Document", "Given", "More", "Theorems", "build", "html", "latex", "markdown", "notebook", "pdf", "text",
+    "Checked", "Document", "Given", "More", "Theorems", "build", "drawn", "html", "latex", "markdown", "notebook",
+    "pdf", "text",
 ]
 
 
@@ -60,7 +64,20 @@ def pdf(derivation: Derivation, lang: str = "en", detail: str = "standard", **mo
     return _pdf.render(build(derivation, lang, detail, **more))
 
 
-def notebook(derivation: Derivation) -> tuple[str, str]:
-    """What a notebook shows, as HTML and as LaTeX without a preamble."""
-    document = build(derivation, "en", "standard")
-    return _html.fragment(document), _latex.body(document)
+def notebook(derivation: Derivation, gradient: str | None = None) -> tuple[str, str]:
+    """What a notebook shows, as HTML and as LaTeX without a preamble: the algorithm, or the lines of one gradient."""
+    blocks: tuple[Block, ...]
+    lemmas, single = Lemmas(derivation, "en", "standard"), len(derivation.forward.equations) == 1
+    if gradient is None and not single:
+        algorithm = Algorithm(derivation, "en", "standard")
+        blocks = algorithm.formulas(), Paragraph(algorithm.say("algorithm.more"))
+    else:
+        parts = derivation.parts.values() if gradient is None else (derivation.parts[gradient],)
+        uses = [use for part in parts for use in part.uses]
+        blocks = tuple(b for use in uses for b in lemmas.group([(derivation.number(use.lemma), use.instance)]))
+    return _html.cell(*blocks), _latex.body(Document("en", "", blocks))
+
+
+def drawn(derivation: Derivation) -> str:
+    """The network of a derivation as a notebook shows it: a diagram with shapes, and a table of its layers."""
+    return _html.cell(*Glance(derivation, "en", "standard").drawn_and_counted())

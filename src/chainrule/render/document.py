@@ -100,6 +100,14 @@ Block = Heading | Paragraph | Lines | Table | Items | Listing | Figure
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """Markup that `charts` has laid out, among the blocks of a page."""
+
+    markup: str
+    caption: Text = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     language: str
     title: str

@@ -46,13 +46,14 @@ class Part:
 
 class Glance(Writer):
     def at_a_glance(self) -> Iterable[Block]:
-        if not self.derivation.layers:
-            return
+        if self.derivation.layers:
+            yield from self.drawn_and_counted()
+            yield Paragraph(self.say("glance.counted"))
+
+    def drawn_and_counted(self) -> tuple[Figure, Table]:
         parts = self.parts(numbered=False)
         drawn = parts if len(parts) <= LABELS else self.parts(numbered=True)
-        yield self.figure(drawn)
-        yield self.table(parts if len(parts) <= ROWS else self.parts(numbered=True))
-        yield Paragraph(self.say("glance.counted"))
+        return self.figure(drawn), self.table(parts if len(parts) <= ROWS else self.parts(numbered=True))
 
     def parts(self, *, numbered: bool) -> list[Part]:
         """The layers in order, each label by itself or those of one number together; the loss last."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from base64 import b64encode
+from collections.abc import Iterable
 from functools import cache
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 from chainrule.ir.expr import Tensor, is_gradient, origin
 from chainrule.ir.print import spelled
 from chainrule.render.document import (
+    Block,
     Cell,
     Code,
     Document,
+    Drawn,
     Figure,
     Heading,
     Items,
@@ -42,37 +48,77 @@ WHOLE, ROOM = 16, 12
 
 
 def render(document: Document) -> str:
-    """The page. It is read without JavaScript; a few lines of it copy formulas as LaTeX."""
-    body, style = _Page(document).parts()
+    """The page of a document."""
+    return page(document.title, document.blocks, document.language)
+
+
+def page(heading: str, blocks: Iterable[Block | Drawn], language: str = "en") -> str:
+    """A page. It is read without JavaScript; a few lines of it copy formulas as LaTeX."""
+    page = _Page(blocks)
+    links = "".join(f'<a href="#{name}">{page.flat(text, plain=True)}</a>' for name, text in page.anchors)
+    title = escape(heading)
     return (
-        f'<!DOCTYPE html>\n<html lang="{LANGUAGES[document.language]}">\n<head>\n<meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="{LANGUAGES[language]}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(document.title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f'<body class="cr">\n{body}\n<script>\n{_resource("page/page.js")}</script>\n</body>\n</html>\n'
+        f"<title>{title}</title>\n<style>\n{_faces(language)}{page.sheet()}</style>\n</head>\n"
+        f'<body class="cr">\n<main>\n<h1>{title}</h1>\n<nav>{links}</nav>\n{page.body}\n</main>\n{page.legend()}'
+        f"\n<script>\n{_resource('page/page.js')}</script>\n</body>\n</html>\n"
     )
 
 
-def fragment(document: Document) -> str:
-    """The page without its frame, to stand in a notebook."""
-    body, style = _Page(document).parts()
-    return f'<div class="cr"><style>\n{style}</style>\n{body}</div>'
+def cell(*blocks: Block | Drawn, language: str = "en") -> str:
+    """What a notebook shows of an object; the first with a formula brings the fonts for all of the notebook."""
+    page = _Page(blocks)
+    fonts = _faces(language) if "<math" in page.body and brings_fonts(_running()) else ""
+    style = f"{fonts}{page.sheet(drawn=True)}{_themes()}"
+    return f'<div class="cr cell"><style>\n{style}</style>\n<main>\n{page.body}\n</main>\n{page.legend()}</div>'
+
+
+@cache
+def _themes() -> str:
+    """The style's two sets of colours once more, as the notebook's theme says and not the system's."""
+    light, dark = re.findall(r"\.cr \{(\s*--paper.*?--code: \S+;)", _resource("page/page.css"), re.DOTALL)[:2]
+    return "".join(
+        f'[data-jp-theme-light="{is_light}"] .cr.cell,.vscode-{name} .cr.cell{{color-scheme:{name};{colours}}}\n'
+        for is_light, name, colours in (("true", "light", light), ("false", "dark", dark))
+    )
+
+
+_FONTS_IN: list[str] = []
+
+
+def brings_fonts(place: str) -> bool:
+    """Whether what is shown in this cell of a notebook brings the fonts: it is the first that asks, or the same cell
+    run again, which takes the place of what it has shown. Where cells are not told apart each does."""
+    if not _FONTS_IN:
+        _FONTS_IN.append(place)
+    return _FONTS_IN[0] == place
+
+
+def _running() -> str:
+    """What tells the cell that runs from others: its number, where the front end says it, else its text."""
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", type(None))()
+    if shell is None:
+        return ""
+    parent: Any = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    return str(parent.get("metadata", {}).get("cellId") or shell.user_ns.get("_ih", [""])[-1])
 
 
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 
 
 class _Page:
-    def __init__(self, document: Document) -> None:
-        self.document = document
+    def __init__(self, blocks: Iterable[Block | Drawn]) -> None:
         self.style = MathML()
         self.anchors: list[tuple[str, Text]] = []
+        given = tuple(blocks)
+        self.drawn = any(isinstance(block, Drawn) for block in given)
+        self.body = "\n".join(map(self.block, given))
 
-    def parts(self) -> tuple[str, str]:
-        """The body, and the style sheet for it."""
-        blocks = [self.block(block) for block in self.document.blocks]
-        links = "".join(f'<a href="#{name}">{self.flat(text, plain=True)}</a>' for name, text in self.anchors)
-        main = f"<main>\n<h1>{escape(self.document.title)}</h1>\n<nav>{links}</nav>\n" + "\n".join(blocks) + "\n</main>"
-        return f"{main}\n{self.legend()}", f"{_faces(self.document.language)}{_resource('page/page.css')}{self.rules()}"
+    def sheet(self, drawn: bool = False) -> str:
+        """The style sheet for the blocks."""
+        charts = _resource("page/charts.css") if drawn or self.drawn else ""
+        return f"{_resource('page/page.css')}{charts}{self.rules()}"
 
     def block(self, block: object) -> str:
         match block:
@@ -95,6 +141,8 @@ class _Page:
                 return f'<pre tabindex="0"><code>{escape(text.rstrip())}\n</code></pre>'
             case Figure():
                 return self.figure(block)
+            case Drawn(markup=markup, caption=caption):
+                return f"<figure>{markup}{self.caption(caption)}</figure>"
             case _:
                 raise TypeError(f"no HTML known for {type(block).__name__}")
 
@@ -163,13 +211,16 @@ class _Page:
             f'top:{s.label[1] / 0.85:.2f}em">{self.flat(s.arrow.text)}</span>'
             for s in drawing.strokes if s.arrow.text
         )
-        caption = f"<figcaption>{self.flat(figure.caption)}</figcaption>" if figure.caption else ""
         size = f"width:{drawing.width:.2f}em;height:{drawing.height:.2f}em"
         view = f"0 0 {drawing.width * 16:.1f} {drawing.height * 16:.1f}"
         return (
             f'<figure><div class="scroll"><div class="drawing" style="{size}">'
-            f'<svg viewBox="{view}" aria-hidden="true">{lines}</svg>{spots}{labels}</div></div>{caption}</figure>'
+            f'<svg viewBox="{view}" aria-hidden="true">{lines}</svg>{spots}{labels}</div></div>'
+            f"{self.caption(figure.caption)}</figure>"
         )
+
+    def caption(self, text: Text) -> str:
+        return f"<figcaption>{self.flat(text)}</figcaption>" if text else ""
 
     def legend(self) -> str:
         """What each symbol is: shown at the foot of the page while the pointer is on it."""

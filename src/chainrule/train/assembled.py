@@ -14,7 +14,7 @@ from chainrule.compile import Checked, evaluation, forward, gradients
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
 from chainrule.derive.check import KNOWN
-from chainrule.errors import ModelError
+from chainrule.errors import ChainruleError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.source import shorten
@@ -28,7 +28,7 @@ from chainrule.optim.optimizer import Optimizer
 from chainrule.train.columns import Columns, chosen, labelled
 from chainrule.train.feed import WEIGHT, Feed, Rows, Samples
 from chainrule.train.metrics import Metric, confusion, measured, metric_named
-from chainrule.train.parameters import Parameters
+from chainrule.train.parameters import Gradients, Parameters
 from chainrule.train.runners import (
     Again,
     Executor,
@@ -61,6 +61,9 @@ class Assembled:
     classes: tuple[str, ...] = ()
     """Names of the classes that the outputs stand for, where they have names; a saved model keeps them."""
 
+    seed: int | None = None
+    """What the initial values were drawn by; nothing where they were given."""
+
     def __init__(
         self,
         inputs: Input | Sequence[Input],
@@ -71,7 +74,7 @@ class Assembled:
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
-        seed = seeded(seed)
+        self.seed = seed = seeded(seed)
         self._build(inputs, output, loss, l2, dtype)
         self.values.draw(np.random.default_rng(seed))
 
@@ -143,6 +146,15 @@ class Assembled:
         kinds = ", ".join(type(layer).__name__ for _, layer in self.network.layers)
         count = sum(array.size for array in self.values.parameters.values())
         return f"<{type(self).__name__} of {shorten(kinds, 60)} with {count:,} parameters; print its summary()>"
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: a diagram of the layers, and a table of them; nothing where there is no derivation."""
+        from chainrule import render
+
+        try:
+            return render.drawn(self._derivation)
+        except ChainruleError:
+            return None
 
     def summary(self) -> str:
         """One line for each use of a layer: its name, output shape, and number of parameters."""
@@ -347,7 +359,7 @@ class Assembled:
         dtype: str | None = None,
         executor: Executor = "numpy",
         seed: int = 0,
-    ) -> tuple[float, dict[str, Array]]:
+    ) -> tuple[float, Gradients]:
         """(loss, name -> gradient): of every parameter and of "input", each of the shape of what it belongs to.
         `dtype` is the model's unless given; `seed` draws the random tensors of layers that have some;
         `sample_weight` is as for `fit`. `executor="native"` computes them, in float32, with the code that training
@@ -365,6 +377,6 @@ class Assembled:
         data = rows.over((t for t in made.task.data if t not in made.task.drawn), net.target)
         outputs, _ = made.run(data, self._kept(made.task, kind), first(samples), samples, seed=seeded(seed))
         found = {name: outputs[tensor] for name, tensor in derivation.gradients.items()}
-        return float(outputs[net.loss][0]), {
+        return float(outputs[net.loss][0]), Gradients({
             name: array if SAMPLES in derivation.gradients[name].shape else array[0] for name, array in found.items()
-        }
+        })

@@ -37,6 +37,10 @@ class Callback:
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
 
+    def __repr__(self) -> str:
+        plain = {k: v for k, v in vars(self).items() if k[0] != "_" and isinstance(v, str | int | float | Path)}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in plain.items())})"
+
     def begin(self, model: Model) -> None:
         """Called when `fit` begins or goes on."""
 
@@ -153,14 +157,14 @@ class Checkpoint(_Watching):
         if every:
             check_count("every", every, 100)
         self.every = every
-        self.last = time.monotonic()
+        self._last = time.monotonic()
 
     def due(self) -> bool:
-        return time.monotonic() - self.last >= self.seconds
+        return time.monotonic() - self._last >= self.seconds
 
     def on_steps(self, model: Model) -> None:
         model.save(self.path)
-        self.last = time.monotonic()
+        self._last = time.monotonic()
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
         if not self.best or self.better(metrics):

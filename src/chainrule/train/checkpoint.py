@@ -125,7 +125,7 @@ def _training(saved: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], mode
     state = Training(restored_optimizer(saved["optimizer"]), **{name: saved[name] for name in PLAIN})
     state.history = History(
         [{str(name): float(value) for name, value in epoch.items()} for epoch in history["epochs"]],
-        bool(history["interrupted"]), str(history["stopped"]),
+        bool(history["interrupted"]), str(history["stopped"]), int(history["samples"]), int(history["batch_size"]),
     )
     state.memory = {str(callback): dict(values) for callback, values in remembered.items()}
     for name, array in arrays.items():

@@ -105,6 +105,11 @@ class Columns:
     refuse: bool = False
     notes: tuple[str, ...] = field(default=(), compare=False)
 
+    def __repr__(self) -> str:
+        names = shorten(", ".join(feature.name for feature in self.features), 60)
+        target = f"; target {self.target.name}" if self.target else ""
+        return f"<Columns: {len(self.features)} inputs, {names}{target}>"
+
     @classmethod
     def of_numbers(cls, table: Table) -> Columns:
         """Of a table whose columns are all numbers, with none missing."""

@@ -260,6 +260,9 @@ class Standardiser:
     mean: Array
     deviation: Array
 
+    def __repr__(self) -> str:
+        return f"<Standardiser of {len(self.mean)} columns or channels; it has their mean and deviation>"
+
     @classmethod
     def fit(cls, x: ArrayLike, rows: NDArray[np.int64] | None = None) -> Standardiser:
         """Of all samples, or of these rows. Raises DataError for a NaN, an infinity, no samples, or something that is

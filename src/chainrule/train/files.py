@@ -69,6 +69,9 @@ class DataSet:
     name: str = ""
     columns: Columns | None = None
 
+    def __repr__(self) -> str:
+        return f"<DataSet {self}>"
+
     def __str__(self) -> str:
         samples, shape = len(self.x) + len(self.x_test if self.x_test is not None else ()), self.x.shape[1:]
         parts = [f"{samples:,} samples", f"{' × '.join(map(str, shape))} inputs"]

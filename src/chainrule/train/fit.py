@@ -90,7 +90,7 @@ class Course:
         other batches, begins anew."""
         training = self.training
         if goal is not None:
-            training.goal, training.history = goal, History()
+            training.goal, training.history = goal, History(samples=self.samples, batch_size=self.batch)
         training.history.interrupted = False
         if training.done and training.rows != self.rows():
             warnings.warn(

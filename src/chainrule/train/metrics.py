@@ -34,6 +34,9 @@ class Metric:
     higher: bool = True
     of: str = "classes"
 
+    def __repr__(self) -> str:
+        return f"<{self.name} of {self.of}: {'more' if self.higher else 'less'} is better>"
+
 
 def _ratio(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

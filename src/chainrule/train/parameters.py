@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.errors import DataError, ModelError, ShapeError
 from chainrule.runtime.aligned import aligned
 
+LINES = 10  # of what a prompt shows
+
 
 class Parameters(Mapping[str, NDArray[Any]]):
     """Name -> array, in the order of the layers. `parameters["dense1.W"] = w` assigns the values of an array of the
@@ -52,7 +54,39 @@ class Parameters(Mapping[str, NDArray[Any]]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}  {value.shape}  {value.dtype}" for name, value in self._values.items())
+        return listed({name: f"{value.shape}  {value.dtype}" for name, value in self._values.items()}) or "<none>"
+
+
+class Gradients(dict[str, NDArray[Any]]):
+    """Name -> gradient. Shown, it is the norm of each: how much of the error reaches which layer."""
+
+    @property
+    def norms(self) -> dict[str, float]:
+        return {name: float(np.linalg.norm(np.asarray(array, np.float64))) for name, array in self.items()}
+
+    def __repr__(self) -> str:
+        return listed({name: f"{self[name].shape}  norm {norm:.3g}" for name, norm in self.norms.items()}) or "<none>"
+
+    def drawn(self, header: tuple[str, str, str]) -> str:
+        """A bar for each, by the powers of ten of its norm."""
+        from chainrule.render.charts import bars, by_powers
+
+        norms = self.norms
+        shares = by_powers([*norms.values()])
+        return bars([(name, f"{norm:.3g}", s) for (name, norm), s in zip(norms.items(), shares, strict=True)], header)
+
+    def _repr_html_(self) -> str:
+        from chainrule.render.document import Drawn
+        from chainrule.render.html import cell
+
+        return cell(Drawn(self.drawn(("gradient of", "norm", "by powers of ten"))))
+
+
+def listed(said: Mapping[str, str]) -> str:
+    """A line for each, ten at most."""
+    width = max(map(len, said), default=0)
+    lines = [f"{name:<{width}}  {text}" for name, text in said.items()]
+    return "\n".join(lines if len(lines) <= LINES else [*lines[: LINES - 1], f"… {len(lines) - LINES + 1} more"])
 
 
 def checked(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -28,6 +28,7 @@ from chainrule.train.runners import outputs_of
 
 Array = NDArray[Any]
 REPEATS = 20
+SHOWN = 10  # of the parts, in a notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,20 @@ class Profile:
     @property
     def seconds(self) -> float:
         return sum(row.seconds for row in self.rows)
+
+    def __repr__(self) -> str:
+        return f"<Profile: a step of {self.samples} samples takes {1e6 * self.seconds:,.1f} µs on one core; print it>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a bar for each part of a step."""
+        from chainrule.render.charts import bars
+        from chainrule.render.document import Drawn
+        from chainrule.render.html import cell
+
+        slow, rest = self.rows[:SHOWN], self.rows[SHOWN:]
+        parts = [(row.what, row.seconds) for row in slow] + [(f"{len(rest)} others", sum(row.seconds for row in rest))]
+        rows = [(what, f"{1e6 * seconds:,.2f} µs", seconds / self.seconds) for what, seconds in parts if seconds]
+        return cell(Drawn(bars(rows), (repr(self)[1:-1].split(";")[0],)))
 
     def __str__(self) -> str:
         total, peak = self.seconds, self.peaks.flops

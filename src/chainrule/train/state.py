@@ -47,6 +47,9 @@ class Training:
     memory: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     _stream: tuple[int, np.random.PCG64, Any, np.random.Generator] | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        return f"<Training: {self.epochs} epochs in {self.steps:,} steps by {self.optimizer}>"
+
     @property
     def unfinished(self) -> bool:
         """Whether the last call of `fit` ended before its last epoch, and no callback ended it."""

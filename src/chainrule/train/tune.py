@@ -49,6 +49,11 @@ class Tuning:
     seconds: tuple[float, float]
     keys: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        before, after = (1e6 * each for each in self.seconds)
+        kernels = f"another tile for {len(self.choices)} of {len(self.keys)} kernels"
+        return f"<Tuning: {kernels}, {before:,.1f} → {after:,.1f} µs a step; print it>"
+
     def __str__(self) -> str:
         before, after = (1e6 * each for each in self.seconds)
         lines = [f"a step takes {after:,.1f} µs with measured tiles, {before:,.1f} µs with those of the model"]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
+from html import escape
 from io import StringIO
 from os import PathLike
 from pathlib import Path
@@ -119,6 +120,16 @@ class Certificate:
 
     def __repr__(self) -> str:
         return f"<certificate: {self.claim}; print it>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows, in its own style: the claim, and a row for each lemma."""
+        rows = [("line", "rule", "tier", "bound")]
+        for what, rule, tier, bound, _ in self._rows(False):
+            rows.append((str(what), rule, tier, "none" if tier in UNBOUNDED else _power(bound)))
+        cells = ("".join(f'<td style="text-align:left">{escape(text)}</td>' for text in row) for row in rows)
+        table = "".join(f"<tr>{row}</tr>" for row in cells)
+        box = '<div style="max-height:26rem;overflow:auto">'
+        return f"<p>{escape(self.claim)}.</p>{box}<table>{table.replace('td', 'th', 8)}</table></div>"
 
     @property
     def claim(self) -> str:
