@@ -1,5 +1,5 @@
 (* The rules of chainrule's derivations as theorems: for all values, over any commutative ring that holds the rational
-   numbers, for sums of any length. A section has the id of the rule of derive/ whose step its theorem closes. Nothing is
+   numbers, for sums of any length. A theorem stands under the id of the rule of derive/ that it is about. Nothing is
    assumed but the variables and hypotheses of `Chainrule`; a printed derivation stands in that section too. *)
 Require Import ZArith QArith Lia Ring Bool.
 Open Scope Z_scope.
@@ -33,7 +33,7 @@ Fixpoint first (n : nat) (f : Z -> K) : K :=
 Definition sum (n : Z) (f : Z -> K) : K := first (Z.to_nat n) f.            (* the sum over 0 <= i < n of f i *)
 Definition bracket (b : bool) : K := if b then one else zero.
 Definition inside (a n : Z) : bool := ((0 <=? a) && (a <? n)).
-Definition at_id (a b : Z) : bool := (a =? b).                               (* an index at what a tensor of numbers says *)
+Definition at_id (a b : Z) : bool := (a =? b).              (* an index at what a tensor of numbers says *)
 Definition read (b : bool) (value outside : K) : K := if b then value else outside.   (* a padded read *)
 
 (* Dual numbers: a value and its tangent. A derivative is a tangent. *)
@@ -275,10 +275,12 @@ Proof.
   transitivity (sum n (fun p => sum c (fun q => bracket (p =? m * q + r)%Z * f p))).
   - apply sum_ext. intros p Hp. destruct (Z.eq_dec (p mod m) r) as [E|N].
     + assert (D : p = (m * (p / m) + r)%Z) by (rewrite <- E; apply Z.div_mod; lia).
-      symmetry. apply (clear_bracket c (fun q => p =? m * q + r) (p / m) _ (fun _ => f p))%Z; [nia | intros; nia | now apply Z.eqb_eq | reflexivity | reflexivity].
+      symmetry. apply (clear_bracket c (fun q => p =? m * q + r) (p / m) _ (fun _ => f p))%Z;
+        [nia | intros; nia | now apply Z.eqb_eq | reflexivity | reflexivity].
     + rewrite Hf by assumption. symmetry. apply sum_vanish. intros; ring.
   - rewrite sum_swap. apply sum_ext. intros q Hq. rewrite <- Hg by nia.
-    apply (clear_bracket n (fun p => p =? m * q + r) (m * q + r) _ f)%Z; [nia | intros; lia | lia | reflexivity | reflexivity].
+    apply (clear_bracket n (fun p => p =? m * q + r) (m * q + r) _ f)%Z;
+      [nia | intros; lia | lia | reflexivity | reflexivity].
 Qed.
 
 (* --- The rules that tidy ---------------------------------------------------------------------------------------- *)
@@ -312,8 +314,11 @@ Proof. ring. Qed.
 (* --- How a step is closed: both lines are walked together to where they differ ---------------------------------- *)
 
 Opaque sum read.
-Ltac duals := cbv beta; cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dmax2 dlogsumexp dlogsumexp2].
+Ltac duals :=
+  cbv beta;
+  cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dmax2 dlogsumexp dlogsumexp2].
 Ltac arith := unfold inside in *; lia.
+(* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases. *)
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
 Ltac decide_brackets :=
@@ -324,6 +329,7 @@ Ltac cases :=
     first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
           | let E := fresh "E" in destruct (inside a n) eqn:E] end;
   with_strategy transparent [read] cbn [andb bracket read].
+(* Equal sums have equal terms, equal products equal factors; where that fails, `leaf` closes what is left. *)
 Ltac same leaf :=
   first
   [ reflexivity
@@ -343,13 +349,26 @@ Ltac same leaf :=
     | |- _ * _ = _ * _ => apply (f_equal2 mul); same leaf
     end
   | leaf ].
-Ltac subscripts := match goal with |- _ + _ = _ => fail 1 | |- _ * _ = _ => fail 1 | |- sum _ _ = _ => fail 1 | |- _ => solve [f_equal; arith] end.
-Ltac argument := match goal with |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); same ltac:(first [ring | subscripts | argument]) end.
+Ltac subscripts :=
+  match goal with
+  | |- _ + _ = _ => fail 1
+  | |- _ * _ = _ => fail 1
+  | |- sum _ _ = _ => fail 1
+  | |- _ => solve [f_equal; arith]
+  end.
+Ltac argument :=
+  match goal with |- ?f ?a = ?f ?b =>
+    apply (@f_equal K K f a b); same ltac:(first [ring | subscripts | argument]) end.
 Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
 Ltac deep :=
   same ltac:(first [cases; decide_brackets; ring |
     match goal with |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); deep end]).
-Ltac tidy := first [reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | argument | progress zeros; ring | decide_brackets; ring | cases; first [decide_brackets; ring | deep]].
+(* From the cheapest to the dearest. *)
+Ltac tidy :=
+  first
+  [ reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | argument | progress zeros; ring
+  | decide_brackets; ring | cases; first [decide_brackets; ring | deep] ].
+(* Terms in which a bracket is false everywhere; brackets between two numbers of the same radix. *)
 Ltac absent :=
   repeat (apply sum_vanish; intros; cbv beta);
   match goal with |- context [bracket ?b] =>
@@ -360,6 +379,7 @@ Ltac vanishing :=
 Ltac digits :=
   rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq;
   split; intros; lia.
+(* Factors back into a sum; sums over one index. *)
 Ltac lift :=
   match goal with
   | |- _ * sum ?n _ = sum ?n _ =>
