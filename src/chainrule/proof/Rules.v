@@ -356,13 +356,14 @@ Ltac subscripts :=
   | |- sum _ _ = _ => fail 1
   | |- _ => solve [f_equal; arith]
   end.
-Ltac argument :=
-  match goal with |- ?f ?a = ?f ?b =>
-    apply (@f_equal K K f a b); same ltac:(first [ring | subscripts | argument]) end.
+Ltac arguments close :=
+  match goal with
+  | |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); close
+  | |- ?f ?a ?b = ?f ?c ?d => apply (@f_equal2 K K K f a c b d); close
+  end.
+Ltac argument := arguments ltac:(same ltac:(first [ring | subscripts | argument])).
 Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
-Ltac deep :=
-  same ltac:(first [cases; decide_brackets; ring |
-    match goal with |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); deep end]).
+Ltac deep := same ltac:(first [cases; decide_brackets; ring | arguments deep]).
 (* From the cheapest to the dearest. *)
 Ltac tidy :=
   first
