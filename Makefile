@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test lint pages bench campaign proof clean
+.PHONY: demo test lint guide pages package versions bench campaign proof clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -24,6 +24,27 @@ lint: $(VENV)/ready-lint  ## style, and types in strict mode
 
 pages: $(VENV)/ready-pages  ## the notebook docs/tour.ipynb, executed by Jupyter
 	$(BIN)/python -m pytest -n 0 -m pages
+
+guide: $(VENV)/ready-guide  ## the guide, as pages: build/guide/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The guide is in build/guide/index.html"
+
+# The wheel is made from the source distribution, and used without the checkout and without any extra.
+package: $(VENV)/ready-package  ## the wheel and the source in dist/, used in an environment of their own
+	@rm -rf dist build/clean
+	@mkdir -p build
+	$(BIN)/python -m build --no-isolation --outdir dist . > build/package.log 2>&1 || { cat build/package.log; exit 1; }
+	$(PYTHON) -m venv build/clean
+	$(FIXED) build/clean/bin/python -m pip install --quiet dist/*.whl
+	cd build && CHAINRULE_CACHE=clean/cache clean/bin/python -I ../tools/use_package.py
+	@ls dist
+
+versions: $(VENV)/ready-lint  ## types and wheels for the Pythons that nothing here runs on
+	for version in 3.12 3.13; do \
+	  $(BIN)/pyright --pythonpath $(BIN)/python --pythonversion $$version && \
+	  $(BIN)/python -m pip install --quiet --dry-run --ignore-installed --no-deps --only-binary=:all: --target build/none \
+	    --python-version $$version --requirement constraints.txt || exit 1; \
+	done
 
 bench: $(VENV)/ready-bench  ## side by side with its peers; writes docs/benchmarks.md. One part: make bench PARTS="W1 --quick"
 	$(BIN)/python -m bench.run $(PARTS)

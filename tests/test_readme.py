@@ -1,68 +1,41 @@
-"""The README's code runs, and prints what the README says it prints."""
+"""The README's code runs, in both languages, and prints what the README says it prints."""
 
 from __future__ import annotations
 
-import re
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from runpy import run_path
 
 import pytest
 
-from chainrule.cli import main
+import chainrule as cr
+from tests.pages import BLOCK, differing
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")}
 
 
-def run(code: str, folder: Path) -> str:
-    file = folder / "example.py"
-    file.write_text(code, encoding="utf-8")
-    printed = StringIO()
-    with redirect_stdout(printed):
-        run_path(str(file))
-    return printed.getvalue()
-
-
-def stripped(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.strip().split("\n"))
-
-
-def test_the_first_example_prints_what_stands_below_it(tmp_path: Path) -> None:
-    assert [kind for kind, _ in BLOCKS[:2]] == ["python", "text"]
-    assert stripped(run(BLOCKS[0][1], tmp_path)) == stripped(BLOCKS[1][1])
-
-
-def test_the_layers_of_the_second_example_train(tmp_path: Path) -> None:
-    kind, code = BLOCKS[2]
-    assert kind == "python"
-    code = f"import chainrule as cr\n{code}\nprint(*model.parameters)\n"
-    assert run(code, tmp_path).split() == ["scale1.g", "dense1.W", "dense1.b"]
-
-
-def test_the_training_of_the_third_example_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code = next(code for kind, code in BLOCKS if kind == "python" and "resume=True" in code)
-    printed = run("import chainrule as cr\n" + code, tmp_path)
-    assert "'f1': 0.9" in printed and printed.count("\n") > 10
+    assert differing(READMES["README.md"], tmp_path) == []
     assert {"digits.safetensors", "digits.csv"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_the_model_file_trains_on_the_commands_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ((kind, text),) = [block for block in BLOCKS if block[0] == "toml"]
-    name = text.split("\n", 1)[0].removeprefix("# ")
-    assert kind == "toml"
-    (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    commands = [line.split()[1:] for line in README.split("\n") if line.startswith("    chainrule ")]
-    mine = [c for c in commands if name in c or "conv.safetensors" in c]
-    assert [c[0] for c in mine] == ["train", "evaluate", "derive"]
-    for command in mine:
-        short = ["--limit", "64"] if command[0] == "train" else []
-        assert main([*command, *short]) == 0
-    assert (tmp_path / "network.md").exists()
+def test_both_languages_have_the_same_blocks_and_commands() -> None:
+    """So those of one need not run once more. Comments are translated."""
+
+    def code(text: str) -> list[str]:
+        blocks = [line for _, block in BLOCK.findall(text) for line in block.splitlines()]
+        commands = [line for line in text.splitlines() if line.startswith("    ") and line not in blocks]
+        return [line.split("  #")[0].rstrip() for line in (*blocks, *commands)]
+
+    english, chinese = map(code, READMES.values())
+    assert len(english) > 50 and chinese == english
+
+
+def test_one_version_stands_everywhere() -> None:
+    citation, changes = ((ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "CHANGELOG.md"))
+    assert f"\nversion: {cr.__version__}\n" in citation
+    assert f"\n## {cr.__version__}\n" in changes
 
 
 def test_the_picture_shows_what_is_printed_today(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,28 @@ def test_a_layer_that_reads_no_input_has_a_value_for_each_sample() -> None:
     x = np.zeros((4, 3), np.float32)
     for executor in ("numpy", "native"):
         assert np.array_equal(model.predict(x, executor=executor), np.ones((4, 1)))
+
+
+class Distance(cr.Layer):
+    equation = "u[n, k<units] = sum[l]((x[n, l] - c[k, l])**2)"
+    init = {"c": cr.normal(0.3, "k", "l")}
+
+
+class Forgetful(Distance):
+    def __init__(self, units: int) -> None:
+        super().__init__()
+
+
+class Careful(Distance):
+    def __init__(self, units: int) -> None:
+        super().__init__(units=units)
+
+
+@pytest.mark.parametrize("layer", [Distance, lambda: Forgetful(3)])
+def test_a_size_that_is_not_given_is_named(layer: Callable[[], cr.Layer]) -> None:
+    with pytest.raises(cr.ModelError, match=r"'units' is not given(.|\n)*super\(\).__init__\(units=units\)"):
+        cr.Sequential(cr.Input(4), layer())
+    assert cr.Sequential(cr.Input(4), Careful(3)).parameters["careful1.c"].shape == (3, 4)
 
 
 def test_a_model_without_a_real_tensor_has_nothing_to_derive() -> None:

@@ -48,7 +48,7 @@ def _innermost(equations: Sequence[Equation]) -> set[Identity]:
                 times[found.setdefault(node, identity(node))] += 1
         inside.update(found[node] for node in inner(equation.value) if node in found)
     wanted = {node: what for node, what in found.items() if times[what] > 1 or what in inside}
-    return {what for node, what in wanted.items() if wanted.keys().isdisjoint(nodes(node.body))}
+    return {what for node, what in wanted.items() if not any(n in wanted for n in nodes(node.body))}
 
 
 def _with(value: Expr, parts: dict[Expr, tuple[Expr, Expr]]) -> Expr:

@@ -339,7 +339,14 @@ def _defined(equations: Sequence[Equation]) -> dict[str, Tensor]:
 
 def _parameter(layer: Layer, name: str, shape: tuple[str | int, ...], fixed: Mapping[str, Extent]) -> Tensor:
     tensor = _resolved(layer, name, shape, fixed)
-    if not all(isinstance(axis, int) for axis in tensor.shape):
+    for axis in tensor.shape:
+        if isinstance(axis, str) and axis != SAMPLES:
+            raise ModelError(
+                f"the parameter {name!r} has an axis of {axis!r} entries, and {axis!r} is not given",
+                fix=f"write {type(layer).__name__}({axis}=8); an __init__ of its own passes it on: "
+                f"super().__init__({axis}={axis})",
+            )
+    if SAMPLES in tensor.shape:
         raise ModelError(f"the parameter {name!r} has an axis of samples", fix="make it random, or an input")
     return tensor
 

@@ -40,8 +40,10 @@ def build(
     compiles in a quarter of the time. With several `parts` as many compilers take the source at once, each with PART
     defined as its number, and what they make is linked.
 
-    Raises BuildError where there is no compiler, or it fails, or takes longer than `time_limit` seconds.
+    Raises BuildError where there is no compiler, or it fails, or takes longer than `time_limit` seconds; on Windows.
     """
+    if not hasattr(os, "O_NOFOLLOW"):  # Windows, where `opened` refuses every folder
+        raise BuildError("native code is for systems that say whose a file is", fix="use Linux or macOS")
     compiler = find_compiler(target)
     if compiler is None:
         raise BuildError("there is no C compiler", fix='install gcc or clang, or: pip install "chainrule[compiler]"')
