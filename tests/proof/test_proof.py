@@ -170,3 +170,13 @@ def test_a_line_with_one_change_is_refused_or_true(name: str, coqc: str) -> None
 
 def _subject(number: int) -> Subject:
     return Subject("other", y=str(number))
+
+
+def test_an_axiom_is_seen_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, words = rules()
+    text = text.replace("Section Chainrule.", "Axiom anything : True.\nSection Chainrule.", 1)
+    with_axiom = text.replace("intros H. apply first_ext.", "intros H. pose proof anything. apply first_ext.", 1)
+    assert with_axiom != text
+    monkeypatch.setattr("chainrule.verify.proof.rules", lambda: (with_axiom, words))
+    with pytest.raises(cr.VerificationError, match="anything"):
+        prove(cr.derive("y[n, k] = 2*x[n, k] + 3"))

@@ -14,6 +14,7 @@ from time import perf_counter
 
 from chainrule.derive import Derivation
 from chainrule.derive.subject import Subject
+from chainrule.errors import VerificationError
 from chainrule.verify.claims import LEVELS, Claim, claims
 from chainrule.verify.coq import UnprintableError, rules
 from chainrule.verify.theorem import Theorem
@@ -63,7 +64,8 @@ def coqc() -> str | None:
 
 
 def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Proof | None:
-    """Prove every line that can be; None where Coq is not installed. What Coq accepted is written to `keep`."""
+    """Prove every line that can be; None where Coq is not installed. What Coq accepted is written to `keep`. Raises
+    VerificationError where that rests on an axiom that is not allowed."""
     program = coqc()
     if program is None:
         return None
@@ -71,6 +73,8 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version (\S+)", version)
     text, theorems, axioms = proved([*claims(derivation)], program)
+    if not ALLOWED.issuperset(axioms):
+        raise VerificationError("the proof", "what it rests on", ", ".join(axioms), "the axioms that are allowed")
     if keep is not None:
         Path(keep).write_text(text, encoding="utf-8")
     return Proof(found[1] if found else "", theorems, axioms, perf_counter() - start)
@@ -80,7 +84,7 @@ def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...
     """The file, what it proves, and its axioms. A claim that Coq refuses is tried again with more extents as numbers,
     and then left out."""
     level = [0] * len(every)
-    made: dict[int, tuple[str, Proved]] = {}
+    made: dict[int, tuple[str, Proved]] = {}  # the section, and what it says
     refused: dict[int, Proved] = {}
     for n, claim in enumerate(every):
         _make(made, refused, n, claim, 0)
@@ -88,7 +92,7 @@ def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...
         text = document([made[n][0] for n in sorted(made)])
         where, message = run(text, program)
         if where is None:
-            axioms = tuple(sorted(set(re.findall(r"^(\S+) :", message, re.MULTILINE))))
+            axioms = tuple(sorted(set(re.findall(r"^\S+", message.partition("Axioms:")[2], re.MULTILINE))))
             return text, tuple(made[n][1] if n in made else refused[n] for n in range(len(every))), axioms
         name, rule = where
         n = int(name)
