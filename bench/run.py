@@ -52,6 +52,8 @@ PARTS: dict[str, Part] = {
     "random": Part("Networks drawn at random", "random_models"),
     "scaling": Part("How cost grows", "scaling"),
     "derive": Part("Deriving", "derive", knows_quick=False),
+    "together": Part("Many small models", "several", ("together",), knows_quick=False),
+    "search": Part("A grid search", "several", ("search",), knows_quick=False),
 }
 
 

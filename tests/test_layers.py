@@ -36,8 +36,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
 LEVEL = {part: level for level, row in enumerate(ROWS) for part in row}
 
 CORE = frozenset({"numpy", "rich", "safetensors"})  # what [project.dependencies] promises
-# What an extra installs: imported inside the function that needs it.
+# What an extra installs: imported inside the function that needs it, or by the module that is all about it.
 OPTIONAL = frozenset({"IPython", "matplotlib", "mpmath", "pandas", "pyarrow", "sklearn", "tensorboardX", "typst"})
+ABOUT = {"chainrule.sklearn": "sklearn"}
 EXECUTES = frozenset({"eval", "exec", "compile", "__import__"})
 UNPICKLES = frozenset({"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"})
 MAX_LINES = 600
@@ -142,7 +143,7 @@ def foreign_imports(root: Path) -> Iterator[str]:
     for name, path in found.items():
         for item in imports(name, path, frozenset(found)):
             top = item.module.split(".")[0]
-            allowed = CORE | OPTIONAL if item.lazy else CORE
+            allowed = CORE | OPTIONAL if item.lazy else CORE | {ABOUT.get(name)}
             if top != root.name and top not in sys.stdlib_module_names and top not in allowed:
                 yield f"{name}:{item.line} imports {top}"
 
@@ -213,6 +214,7 @@ REFUSED: list[tuple[Check, str, str]] = [
     (cycles, "ir/__init__", "from chainrule.ir.bad import x\nfrom . import expr"),
     (foreign_imports, "ir/bad", "import jax.numpy as jnp"),
     (foreign_imports, "train/bad", "from sklearn.datasets import load_digits"),
+    (foreign_imports, "sklearn", "import mpmath"),
     (unsafe, "ir/bad", "value = eval('1')"),
     (unsafe, "ir/bad", "run = exec"),
     (unsafe, "ir/bad", "import builtins\nbuiltins.compile('1', '', 'eval')"),

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
     from chainrule.optim.sgd import SGD
     from chainrule.report import Report, report
+    from chainrule.sklearn import from_sklearn
     from chainrule.train.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, ReduceOnPlateau
     from chainrule.train.checkpoint import load
     from chainrule.train.data import Standardiser, digits
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
     from chainrule.train.models import read_model
     from chainrule.train.rows import rows
     from chainrule.train.sequential import Sequential
+    from chainrule.train.together import fit_together
     from chainrule.train.watch import TensorBoard, Watch
     from chainrule.verify.certificate import Certificate
 
@@ -179,6 +181,8 @@ __all__ = [
     "cosine",
     "derive",
     "digits",
+    "fit_together",
+    "from_sklearn",
     "glorot",
     "half_squared_error",
     "he",
@@ -275,6 +279,8 @@ _WHERE = {
     "train.model": ("Model",),
     "train.rows": ("rows",),
     "train.sequential": ("Sequential",),
+    "train.together": ("fit_together",),
+    "sklearn": ("from_sklearn",),
     "train.models": ("read_model",),
     "train.watch": ("TensorBoard", "Watch"),
     "verify.certificate": ("Certificate",),

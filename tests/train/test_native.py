@@ -70,8 +70,8 @@ def test_a_model_learns_and_answers_as_with_numpy(batch_size: int) -> None:
         assert close(models[0].logits(x[:count]), models[1].logits(x[:count]))
         found, right = models[0].evaluate(x[:count], y[:count]), models[1].evaluate(x[:count], y[:count])
         assert close(found["loss"], right["loss"]) and found["accuracy"] == right["accuracy"]
-    assert {type(r) for r in models[0]._runners.values()} == {NativeRunner}
-    assert {type(r) for r in models[1]._runners.values()} == {NumpyRunner}
+    assert {type(r) for r in models[0]._runners.found.values()} == {NativeRunner}
+    assert {type(r) for r in models[1]._runners.found.values()} == {NumpyRunner}
     loss, gradients = models[0].gradients(x[:5], y[:5], executor="native")
     wanted, right = models[0].gradients(x[:5], y[:5], dtype="float64")
     assert close(loss, wanted) and gradients.keys() == right.keys()
@@ -102,11 +102,11 @@ def test_as_many_workers_as_are_quickest_of_those_allowed(quickest: int, monkeyp
 
     monkeypatch.setattr(runner.library, "steps", steps)
     monkeypatch.setattr(runners, "perf_counter", lambda: now[0])
-    assert runner.sliced(80_000, 8, 10_000, 0, 0, None) == -1
+    assert runner.sliced(runner.library, 80_000, 8, 10_000, 0, 0, None) == -1
     assert sum(done.values()) == 10_000 and 0 < done[3 - quickest] < 200
     quickest = 3 - quickest  # other work comes to one of the processors, or goes
     done.update({1: 0, 2: 0})
-    assert runner.sliced(160_000, 8, 20_000, 0, 0, None) == -1
+    assert runner.sliced(runner.library, 160_000, 8, 20_000, 0, 0, None) == -1
     assert done[quickest] > 2 * done[3 - quickest]
 
 
@@ -125,7 +125,7 @@ def test_a_short_last_batch_is_not_taken_for_a_quick_one(monkeypatch: pytest.Mon
     monkeypatch.setattr(runner.library, "steps", steps)
     monkeypatch.setattr(runners, "perf_counter", lambda: now[0])
     for _ in range(1000):
-        assert runner.sliced(65, 64, 2, 0, 0, None) == -1
+        assert runner.sliced(runner.library, 65, 64, 2, 0, 0, None) == -1
     assert 0 < done[1] < 0.05 * done[2]
 
 
@@ -274,6 +274,22 @@ def test_a_prediction_that_another_comes_between_is_right(monkeypatch: pytest.Mo
     assert close(model.predict(x[:1], executor="native"), wanted[:1])
 
 
+def test_threads_predict_with_one_model_at_once() -> None:
+    """Each by a library of its own, one row and many; a single lock would let but one of them go on."""
+    model, (x, _) = classifier(), samples(64)
+    wanted = model.predict(x, executor="native")
+
+    def predicted(first: int) -> bool:
+        count = 1 if first % 2 else 16
+        found = [model.predict(x[first : first + count], executor="native") for _ in range(50)]
+        return all(close(each, wanted[first : first + count]) for each in found)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(predicted, range(0, 48, 3)))
+    forwards = [r for r in model._runners.found.values() if isinstance(r, NativeRunner)]
+    assert forwards and all(1 <= len(r.idle) <= 4 for r in forwards)
+
+
 @pytest.mark.parametrize("workers", [0, -1, 2.5, "2", True])
 def test_workers_that_are_no_number_of_workers_are_refused(workers: Any) -> None:
     model, (x, y) = classifier(), samples(8)
@@ -316,9 +332,9 @@ def test_data_are_let_go_behind_a_run() -> None:
 def test_few_kinds_of_tasks_are_kept_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_module, "RUNNERS", 3)
     model, (x, y) = classifier(), samples(4)
-    for rate in (0.1, 0.2, 0.3, 0.4, 0.5):
-        model.fit(x, y, epochs=1, optimizer=cr.SGD(rate), executor="numpy", verbose=False)
-    assert len(model._runners) == 3
+    for momentum in (0.1, 0.2, 0.3, 0.4, 0.5):
+        model.fit(x, y, epochs=1, optimizer=cr.SGD(0.1, momentum), restart=True, executor="numpy", verbose=False)
+    assert len(model._runners.found) == 3
 
 
 def test_a_clock_over_a_loss_that_is_not_finite_is_none() -> None:
@@ -380,7 +396,7 @@ def test_float64_runs_on_numpy() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.fit(x, y, epochs=1, verbose=False)
-    assert {type(r) for r in model._runners.values()} == {NumpyRunner}
+    assert {type(r) for r in model._runners.found.values()} == {NumpyRunner}
     with pytest.raises(CompileError, match="float32"):
         model.predict(x, executor="native")
 
@@ -414,7 +430,7 @@ def test_without_a_compiler_numpy_runs_the_model_with_one_warning(
         model.fit(x, y, epochs=1, verbose=False)
         model.predict(x)
     assert len(said) == 1
-    assert {type(r) for r in model._runners.values()} == {NumpyRunner}
+    assert {type(r) for r in model._runners.found.values()} == {NumpyRunner}
     other = classifier()
     other.fit(x, y, epochs=1, executor="numpy", verbose=False)
     assert all(np.array_equal(v, other.parameters[n]) for n, v in model.parameters.items())

@@ -17,6 +17,7 @@ from functools import cache
 from hashlib import blake2b
 from itertools import chain
 from math import prod
+from threading import RLock
 from typing import Any, TypeVar
 
 from chainrule.derive.adjoint import Derivation, Memory
@@ -57,24 +58,26 @@ REPORT = "report it: this is a fault of chainrule's own"
 T = TypeVar("T")
 
 
-class _Kept:
-    """Results by what they are about, the latest of them."""
+class Kept:
+    """Results by what they are about, the latest of them. Each is made once, whichever thread asks first."""
 
-    def __init__(self) -> None:
-        self._found: dict[Hashable, object] = {}
+    def __init__(self, most: int) -> None:
+        self.most, self.found = most, dict[Hashable, object]()
+        self._one = RLock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        if key not in self._found:
-            while len(self._found) >= KEPT:
-                del self._found[next(iter(self._found))]
-            self._found[key] = make()
-        return self._found[key]  # type: ignore[return-value]
+        with self._one:
+            if key not in self.found:
+                while len(self.found) >= self.most:
+                    del self.found[next(iter(self.found))]
+                self.found[key] = make()
+            return self.found[key]  # type: ignore[return-value]
 
     def clear(self) -> None:
-        self._found.clear()
+        self.found.clear()
 
 
-KNOWN = _Kept()
+KNOWN = Kept(KEPT)
 
 
 class _Digests:

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
+from threading import RLock
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 
 _INTERNED: WeakValueDictionary[tuple[object, ...], Expr] = WeakValueDictionary()
+_ONE = RLock()  # of two threads that make equal nodes, one puts its own in
 T = TypeVar("T")
 
 
@@ -32,7 +34,8 @@ class _Interning(type):
         node = _INTERNED.get(key)
         if node is None:
             node = super().__call__(*arguments)  # type: ignore[misc]
-            node = _INTERNED.setdefault(key, node)
+            with _ONE:
+                node = _INTERNED.setdefault(key, node)
         return node  # type: ignore[return-value]
 
 

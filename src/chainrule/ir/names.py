@@ -188,7 +188,7 @@ class Names:
 
     def unused(self, stem: str) -> str:
         """A name for an index that the text does not have, nor any tensor."""
-        words = {n.id for n in ast.walk(ast.parse(self.source.text)) if isinstance(n, ast.Name)}
+        words = {n.id for n in ast.walk(self.source.tree()) if isinstance(n, ast.Name)}
         taken = words | {index.name for index in self.extents.indices} | self.tensors.keys()
         return next(name for k in count() if (name := f"{stem}{k or ''}") not in taken)
 

@@ -310,7 +310,11 @@ class _Reader:
 
 
 def _read_expression(names: Names, indices: Mapping[str, Index] | None) -> Expr:
-    body = ast.parse(names.source.text, mode="eval").body
+    match names.source.tree().body:
+        case [ast.Expr(value=body)]:
+            pass
+        case _:
+            names.source.error("this is no expression", "write what stands behind the equality sign: x[n, k] + 1")
     for name, index in (indices or {}).items():
         names.declare(name, index.extent)
     names.binding = indices is None
@@ -321,7 +325,7 @@ def _read_expression(names: Names, indices: Mapping[str, Index] | None) -> Expr:
 
 def _read_equation(names: Names) -> Equation:
     source = names.source
-    match ast.parse(source.text, mode="exec").body:
+    match source.tree().body:
         case [ast.Assign(targets=[target], value=value)]:
             pass
         case _:

@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from threading import Lock
 from typing import NoReturn, TypeVar
 
 from chainrule.errors import EquationError, ShapeError
@@ -18,6 +19,7 @@ MAX_NESTING = 100
 MAX_DIGITS = 40
 MAX_DECIMAL_EXPONENT = 400
 
+_PARSER = Lock()
 _NUMBER = re.compile(r"(?<![\w.])\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)?")
 _EXPONENT = re.compile(r"[eE]([+-]?\d+)$")
 _PRIVATE = re.compile(r"(?:(?<![\w.])|(?<=\w\.))_\w*")
@@ -80,6 +82,11 @@ class Source:
             raise EquationError("an empty equation", fix="write it as in: y[n, k] = sigmoid(u[n, k])")
         self._scan()
         self._encoded = self.text.encode()  # `ast` counts columns in bytes
+
+    def tree(self) -> ast.Module:
+        """What Python's parser makes of it; that of 3.11 fails where two threads are in it."""
+        with _PARSER:
+            return ast.parse(self.text)
 
     def _scan(self) -> None:
         if "'" in self.text or '"' in self.text:

@@ -90,7 +90,7 @@ def read(text: str) -> tuple[Line, ...]:
 
 
 def _line(source: Source) -> Line:
-    match ast.parse(source.text).body:
+    match source.tree().body:
         case [ast.Assign(targets=[_]) as tree]:
             return Line(source, tree)
         case _:

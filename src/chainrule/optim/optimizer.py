@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from fractions import Fraction
+from functools import cache
 from inspect import signature
 from typing import Any, Self
 
@@ -106,6 +107,13 @@ class Optimizer(ABC):
             )
         return rate
 
+    def text(self, ranks: Iterable[int]) -> tuple[object, ...]:
+        """All that `program` depends on for parameters of these ranks: of the rate, which is a number that is given at
+        each step, no more than equations say."""
+        options = (getattr(self, option.name) for option in fields(self) if option.name != "rate")
+        kept, numbers = tuple(self.kept.items()), tuple(self.numbers.items())
+        return type(self), *options, kept, numbers, self.shared(), *map(self.equations, sorted(set(ranks)))
+
     def start(self, parameters: Iterable[Tensor], dtype: DTypeLike = np.float64) -> dict[str, NDArray[Any]]:
         """What is kept before the first step, by name: an array for each state of the program but the parameters."""
         start = {name: np.asarray(value, dtype) for name, value in self.numbers.items()}
@@ -187,6 +195,7 @@ def axes(rank: int) -> str:
     return f"[{', '.join(f'i{axis + 1}' for axis in range(rank))}]" if rank else ""
 
 
+@cache
 def rest(share: float) -> str:
     """1 − share as text, exactly."""
     value = 1 - Fraction(str(share))

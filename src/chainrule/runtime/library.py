@@ -43,7 +43,7 @@ def frame_of(plan: Plan) -> Frame:
 
 class Library:
     """The program of a task, built and loaded; `real` is the type of numbers. Its memory grows with the largest batch
-    it has seen. One call at a time; another library of the same `code` has memory of its own."""
+    it has seen. One call at a time; `another` has memory of its own."""
 
     def __init__(self, task: Task, frame: Frame, code: ctypes.CDLL, real: np.dtype[Any]) -> None:
         self.task, self.frame, self.handle, self.real = task, frame, code, real
@@ -61,11 +61,12 @@ class Library:
         self.data = [(t, slots[t]) for t in task.data]
         self.kept = [(t, slots[t], Layout(t, halo, 1)) for t, halo in zip(task.kept, frame.halos, strict=True)]
         self.results = [(t, slots["out", t]) for t in task.outputs]
-        self.prepared = 0
-        """How often `prepare` was called: what was bound at one count is bound as long as it stays."""
         self.rooms: dict[int, Array] = {}
         """For what the code keeps in a layout of its own, by slot: made once, for fresh memory is slow to touch."""
         self.packed: list[tuple[Array, Array]] = []
+
+    def another(self) -> Library:
+        return Library(self.task, self.frame, self.handle, self.real)
 
     def bind(self, slot: int, array: Array) -> None:
         """Put the address of an array into the table; it lives as long as it stands there."""
@@ -84,7 +85,6 @@ class Library:
         """
         frame = self.frame
         assert batch == 1 or not frame.single
-        self.prepared += 1
         entries = -(-batch // frame.width) * frame.stride
         if self.blocks < entries:
             self.bind(self.slots["blocks"], zeros((entries,), self.real))

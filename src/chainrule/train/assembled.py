@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from chainrule.compile import Checked, evaluation, forward, gradients
 from chainrule.derivation import Derivation, printable
 from chainrule.derive import derive_program
-from chainrule.derive.check import KNOWN
+from chainrule.derive.check import KNOWN, Kept
 from chainrule.errors import ChainruleError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -118,7 +118,7 @@ class Assembled:
         self.loss: Loss | None = None if loss is None else loss_named(loss)
         self.network: Network = assemble(self.inputs, output, self.loss, l2)
         self._weighted: dict[int, tuple[Network, Derivation]] = {}
-        self._runners: dict[Hashable, Runner] = {}
+        self._runners: Kept = Kept(RUNNERS)
         self._again: dict[Hashable, Again] = {}
         self.feed = Feed(self.network, self.inputs, output, self.loss)
         self.values = Values(self.network, self.dtype)
@@ -232,15 +232,14 @@ class Assembled:
         self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
         dtype: np.dtype[Any] | None = None, looked: Callable[[], Loops] | None = None,
     ) -> Runner:
-        """What runs a task, made once for each kind of task as long as there are few kinds."""
+        """What runs a task, made once for each kind of task as long as there are few kinds: each has memory of its own.
+        """
         check_executor(executor)
         check_workers(workers)
-        key = (what, samples, executor, workers, dtype)
-        if key not in self._runners:
-            while len(self._runners) >= RUNNERS:  # each has memory of its own
-                del self._runners[next(iter(self._runners))]
-            self._runners[key] = runner(task(), dtype or self.dtype, samples, executor, workers, looked)
-        return self._runners[key]
+        return self._runners.get(
+            (what, samples, executor, workers, dtype),
+            lambda: runner(task(), dtype or self.dtype, samples, executor, workers, looked),
+        )
 
     def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
         again = self._again.get((tensor, executor, workers))

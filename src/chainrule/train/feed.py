@@ -135,11 +135,13 @@ class Feed:
         return Rows({**rows.given, WEIGHT: as_weight(all_, entries, len(all_), target.dtype)}, rows.target, rows.at)
 
     def held_out(
-        self, rows: Rows, fraction: float | None, data: tuple[Any, Any] | tuple[Any, Any, Any] | None, seed: int
+        self, rows: Rows, fraction: float | None, data: tuple[Any, Any] | tuple[Any, Any, Any] | Rows | None, seed: int
     ) -> tuple[Rows, Rows | None]:
         """What is trained on, and what is held out: a part of it, drawn from the seed, or other data, or nothing."""
         if data is not None and fraction is not None:
             raise ModelError("validation_data and validation_split are both given", fix="give one of them")
+        if isinstance(data, Rows):
+            return rows, data
         if data is not None:
             if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise DataError(

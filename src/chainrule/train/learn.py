@@ -196,13 +196,19 @@ def learning(model: Assembled, x: Any, y: Any, outputs: int) -> Generator[None]:
         raise
 
 
+def inputs_of(x: Any) -> Columns:
+    """The mapping of a table in memory to inputs; of what is none, a mapping without any."""
+    if not is_table(x):
+        return Columns()
+    table = table_of(x)
+    notes = [*table.notes]
+    features = tuple(_features(table, table.columns, notes))
+    return Columns(features, order=tuple(table.names), named=table.named, notes=tuple(notes))
+
+
 def _learnt(x: Any, y: Any, outputs: int) -> Columns | None:
-    features, order, named, notes = list[Feature](), list[str](), True, list[str]()
-    if is_table(x):
-        table = table_of(x)
-        notes += table.notes
-        features, order, named = _features(table, table.columns, notes), table.names, table.named
-    column, target = labels_of(y), None
+    inputs = inputs_of(x)
+    column, target, notes = labels_of(y), None, [*inputs.notes]
     if column is not None:
         table = Table("y", (column,), False)
         values = column.values[~column.missing]
@@ -216,6 +222,6 @@ def _learnt(x: Any, y: Any, outputs: int) -> Columns | None:
                     f"y holds {count} classes, but the model has {outputs} output{'s' * (outputs > 1)}",
                     fix=f"give the last layer {count} units",
                 )
-    if not features and target is None:
+    if not inputs.features and target is None:
         return None
-    return Columns(tuple(features), target, tuple(order), named, False, tuple(notes))
+    return replace(inputs, target=target, notes=tuple(notes))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +19,7 @@ from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.loops.task import Task
 from chainrule.nn.dense import Dense
-from chainrule.nn.layer import Input, Layer
+from chainrule.nn.layer import Input, Layer, Node
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import Labels
 from chainrule.nn.network import order
@@ -31,7 +32,7 @@ from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
 from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
 from chainrule.train.data import Standardiser, differ_in_scale
-from chainrule.train.feed import Rows, Samples
+from chainrule.train.feed import Feed, Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
 from chainrule.train.learn import learning
@@ -46,7 +47,8 @@ from chainrule.train.runners import (
     rates,
     workers_for,
 )
-from chainrule.train.state import Training, begun, digest
+from chainrule.train.state import Training, begun, digest, seeded
+from chainrule.train.values import Values
 
 if TYPE_CHECKING:
     from chainrule.train.profile import Profile, Run
@@ -69,6 +71,33 @@ class Model(Assembled):
     trained: Training | None = None
     """Where training stands."""
     _rates: Mapping[str, float] = MappingProxyType({})
+
+    def like(self, seed: int) -> Self:
+        """A model of the same layers whose parameters are those that its constructor draws from this seed, whatever
+        this one has learnt. Nothing is derived or compiled for it once more: the two share the code."""
+        model, layers, nodes = object.__new__(type(self)), dict[Layer, Layer](), dict[Node, Node]()
+        for node in order(self.output):
+            parents, own = tuple(nodes[parent] for parent in node.parents), node.layer
+            if own and own not in layers:
+                layers[own] = object.__new__(type(own))
+                vars(layers[own]).update(vars(own))
+            nodes[node] = Node(layers[own], parents) if own else node
+        vars(model).update(vars(self))
+        model.output, model.trained, model._again = nodes[self.output], None, {}
+        model.network = replace(self.network, layers=tuple((name, layers[own]) for name, own in self.network.layers))
+        model.feed = Feed(model.network, model.inputs, model.output, model.loss)
+        model.columns = self.columns
+        model.values = Values(model.network, model.dtype)
+        model.values.draw(np.random.default_rng(seeded(seed)))
+        return model
+
+    def share(self, other: Model) -> None:
+        """Be run by the code of the other. Raises ModelError where that is another architecture."""
+        nets = self.network, other.network
+        mine, its = ((net.training, net.inference, net.random, net.logits, net.prediction) for net in nets)
+        if mine != its or self.dtype != other.dtype:
+            raise ModelError(f"{self!r} and {other!r} differ", fix="models = [model.like(seed) for seed in range(8)]")
+        self._runners, self._derivation = other._runners, other._derivation
 
     # Training
 
@@ -171,13 +200,12 @@ class Model(Assembled):
         if patience is not None:
             listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
         state = begun(self.trained, optimizer, seed, restart)
-        with learning(self, x, y, int(self.network.logits.shape[-1])):
-            given = self.feed.rows(x, y, sample_weight, self.dtype)
+        given = x if isinstance(x, Rows) else self.taken(x, y, sample_weight)
         rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
         if class_weight is not None:
             rows = self.feed.weighted(rows, class_weight, self.classes)
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
-        if self.trained is None:
+        if self.trained is None and given is not x:
             self._note_scales(rows)
         course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
@@ -194,6 +222,11 @@ class Model(Assembled):
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
+
+    def taken(self, x: Samples, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
+        """Samples with their targets, checked, which `fit` takes in their place, as often as it is called."""
+        with learning(self, x, y, int(self.network.logits.shape[-1])):
+            return self.feed.rows(x, y, sample_weight, self.dtype)
 
     def _note_scales(self, rows: Rows) -> None:
         """Say so where weights read columns that differ much in scale."""
@@ -258,29 +291,29 @@ class Model(Assembled):
         """What trains on these rows."""
         (net, derivation), rule = self._programs(rows.given), state.optimizer
         assert net.target
+        text = rule.text(len(t.shape) for t in net.training.parameters)
         made = self._runner(
-            ("training", net.weight, labels, rule, tuple(self._rates.items())),
+            ("training", net.weight, labels, text, tuple(self._rates.items())),
             lambda: KNOWN.get(
-                ("task", net.training, net.logits, net.weight, labels, rule, *net.random.items(), *self._rates.items()),
+                ("task", net.training, net.logits, net.weight, labels, text, *net.random.items(), *self._rates.items()),
                 lambda: training(net, derivation, rule, labels, self._rates),
             ),
             batch, executor, workers,
             looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
         )
-        task, kept = made.task, dict[Tensor, Array]()
+        task = made.task
         start = rule.start(self.network.training.parameters, self.dtype)
         state.kept = {name: aligned(state.kept.get(name, value), self.dtype) for name, value in start.items()}
+        kept = {t: state.kept[t.name] for t in task.kept if t.name in state.kept}
 
         owners = (self.values.parameters, self.values.states, state.kept)
         places = [(mine, t) for t in task.kept for mine in owners if t.name in mine]
-        rules = [t for t in task.kept if t.name in state.kept]
 
         def give() -> None:
             """The runner's arrays are the model's, copied where somebody else has written those."""
-            for tensor, array in self._kept(task).items():
-                if kept.get(tensor) is not array:
+            for mine, tensor in places:
+                if kept.get(tensor) is not (array := mine[tensor.name]):
                     kept[tensor] = aligned(array)
-            kept.update({t: state.kept[t.name] for t in rules})
 
         def take() -> None:
             for mine, tensor in places:

@@ -126,13 +126,15 @@ class NumpyRunner:
 
 class NativeRunner:
     """Native code, by as many workers as are quickest. A run is made in slices; each tells how fast so many workers
-    are, for the processors may have other work. How many they are changes no bit."""
+    are, for the processors may have other work. How many they are changes no bit. Threads that run it at once have a
+    library each, of the same code."""
 
     def __init__(self, task: Task, samples: int, workers: int | None) -> None:
         self.task = task
         self.workers = workers
         self.most = workers_for(task, samples, workers)
         self.library: Library = compiled(task, samples=samples, workers=self.most)
+        self.idle = [self.library]
         self.shuffled = self.library.shuffled
         self.whole = any(t.dtype == "integer" for t in task.data)
         self.speeds: dict[int, float] = {}  # samples per second, by the number of workers
@@ -140,7 +142,6 @@ class NativeRunner:
         self.spent = 0.0  # seconds that all slices have taken
         self.due = math.inf  # so many, when the slower number is tried again
         self.rest = RESTS[0]
-        self.lock = Lock()  # the memory of the code is one for all threads
 
     def run(
         self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
@@ -149,19 +150,26 @@ class NativeRunner:
         if self.whole:
             check_ids(self.task.equations, data)
         given = {t: np.ascontiguousarray(a, INT if t.dtype == "integer" else REAL) for t, a in data.items()}
-        samples, library = len(order), self.library
+        samples = len(order)
         batch = min(batch, samples)
         steps = -(-samples // batch)
         outputs = outputs_of(self.task, samples, steps, REAL)
-        with self.lock:
+        try:
+            library = self.idle.pop()
+        except IndexError:
+            library = self.library.another()
+        try:
             library.prepare(given, kept, outputs, order, batch)
             try:
-                return outputs, self.sliced(samples, batch, steps, seed, before, report)
+                return outputs, self.sliced(library, samples, batch, steps, seed, before, report)
             finally:
                 library.unpack()
+        finally:
+            self.idle.append(library)
 
     def sliced(
-        self, samples: int, batch: int, steps: int, seed: int, before: int, report: Callable[[int], bool | None] | None
+        self, library: Library, samples: int, batch: int, steps: int, seed: int, before: int,
+        report: Callable[[int], bool | None] | None,
     ) -> int:
         """All steps, slice by slice. Returns the one whose loss was not finite, or -1."""
         done = 0
@@ -171,7 +179,7 @@ class NativeRunner:
             expected = known or self.cold.get(workers)
             count = max(1, int((TRIAL if trial else SLICE) * expected / batch)) if expected else 1
             end, start = min(steps, done + count), perf_counter()
-            failed = self.library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
+            failed = library.steps(samples, batch, done, end, seed=seed, before=before, workers=workers)
             if failed >= 0:
                 return failed
             taken = max(perf_counter() - start, 1e-9)
@@ -212,19 +220,18 @@ def first(samples: int) -> NDArray[np.int64]:
 
 class Again:
     """The last short prediction, to be made once more of other samples: they are copied to one place, and nothing is
-    bound anew. For those who predict one sample at a time, where all else would take longer than the products."""
+    bound anew: the library is its own. For those who predict one sample at a time, where all else would take longer
+    than the products."""
 
     def __init__(self, made: NativeRunner, kept: Mapping[Tensor, Array], samples: int, result: Array) -> None:
-        self.library, self.lock = made.library, made.lock
+        self.library, self.lock = made.library.another(), Lock()
         (given,), (out,) = made.task.data, made.task.outputs
         self.shape = (samples, *(int(e) for e in given.shape[1:]))
         self.given: Array = np.empty(self.shape, REAL)
         self.out = np.empty_like(result)
         self.kept = [(t.name, array) for t, array in kept.items()]
         self.order = first(samples)
-        with self.lock:
-            self.library.prepare({given: self.given}, kept, {out: self.out}, self.order, samples)
-            self.count = self.library.prepared
+        self.library.prepare({given: self.given}, kept, {out: self.out}, self.order, samples)
         self.arguments = self.library.table, NUMBERS(samples, samples, 0, 1, 0, 0), ctypes.byref(Team(1)), 0
 
     def __call__(self, x: Any, values: Mapping[str, Array], states: Mapping[str, Array]) -> Array | None:
@@ -236,7 +243,7 @@ class Again:
                 return None
         with self.lock:
             self.given[...] = x
-            if self.library.prepared != self.count or not sums_up(self.given):
+            if not sums_up(self.given):
                 return None
             self.library.function(*self.arguments)
             return self.out.copy()
