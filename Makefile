@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test lint guide pages package versions bench campaign clean
+.PHONY: demo test lint guide pages package versions bench campaign proof clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -52,6 +52,11 @@ bench: $(VENV)/ready-bench  ## side by side with its peers; writes docs/benchmar
 campaign: $(VENV)/ready-test  ## the long randomised runs. More drawn programs: make campaign DRAWN="--from 2000 --to 20000"
 	$(BIN)/python -m tests.drawn.campaign $(DRAWN)
 	$(BIN)/python -m pytest -m "campaign or drawn" --hypothesis-profile=campaign
+
+proof: $(VENV)/ready-test  ## every line of the built-in models as a theorem of Coq, which apt installs; wrong lines refused
+	@command -v coqc > /dev/null || { command -v apt-get > /dev/null && apt-get update -qq && apt-get install -y -qq coq; } || { \
+	  echo "make proof needs Coq: install coqc, as Debian's package coq does." >&2; exit 2; }
+	$(BIN)/python -m pytest -m proof tests/proof
 
 clean:
 	rm -rf $(VENV) build

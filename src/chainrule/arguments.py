@@ -66,6 +66,7 @@ DERIVE_EXAMPLES = """examples:
 VERIFY_EXAMPLES = """examples:
   chainrule verify mlp
   chainrule verify digits.safetensors -o certificate.json
+  chainrule verify mlp --prove --keep proof.v
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 DATA = (
@@ -312,6 +313,7 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
     derive.add_argument("--format", choices=FORMATS, help="default: by the suffix of the output file, else text")
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--verify", action="store_true", help="check every line first; the last section says how")
+    derive.add_argument("--prove", action="store_true", help="check, and have Coq prove what it can, as verify does")
     derive.add_argument("--detail", choices=["brief", "standard", "full"], default="standard")
     derive.add_argument(
         "--example",
@@ -336,4 +338,8 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
     verify.add_argument("--seed", type=_seed, default=0, help="of the random points, default %(default)s")
     verify.add_argument("--full", action="store_true", help="one row for each line, not for each lemma")
     verify.add_argument("--floats", action="store_true", help="measure the error in float32 and float64 too")
+    verify.add_argument(
+        "--prove", action="store_true", help="have Coq prove every line of every lemma for all values (apt install coq)"
+    )
+    verify.add_argument("--keep", type=Path, metavar="FILE.v", help="prove, and write what Coq accepted")
     verify.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the certificate as JSON")

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from chainrule.train.files import DataSet
     from chainrule.train.history import History
     from chainrule.train.model import Model
-    from chainrule.verify.certificate import Certificate
 
 _SUFFIXES = {
     ".txt": "text", ".md": "markdown", ".markdown": "markdown", ".tex": "latex", ".html": "html", ".htm": "html",
@@ -324,11 +323,12 @@ def _derive(options: argparse.Namespace) -> int:
     elif format_ == "pdf":
         _warn("chainrule derive: a PDF goes into a file; add -o document.pdf")
         return 2
+    checked = options.verify or options.prove
     if model := _derived_model(options.what, options.wrt):
-        derivation, certificate = model.derive(), model.verify() if options.verify else None
+        derivation, certificate = model.derive(), model.verify(prove=options.prove) if checked else None
     else:
         derivation = _derivation(options.what, options.wrt)
-        certificate = _certified(derivation) if options.verify else None
+        certificate = derivation.verify(prove=options.prove) if checked else None
     choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
     choices |= {"example": _example(options.example), "exercise": options.exercise}
     if format_ == "pdf":
@@ -363,23 +363,17 @@ def _example(texts: Sequence[str]) -> dict[str, Any]:
     return numbers
 
 
-def _certified(derivation: Derivation) -> Certificate:
-    from chainrule.verify.certificate import certify
-
-    return certify(derivation)
-
-
 def _verify(options: argparse.Namespace) -> int:
-    from chainrule.verify.certificate import certify
-
     path: Path | None = options.output
-    if path is not None:
-        _writable(path)
+    for file in (path, options.keep):
+        if file is not None:
+            _writable(file)
     choices = {"samples": options.samples, "seed": options.seed, "floats": options.floats}
+    choices |= {"prove": options.prove, "keep": options.keep}
     if model := _derived_model(options.what, options.wrt):
         certificate = model.verify(**choices)
     else:
-        certificate = certify(_derivation(options.what, options.wrt), **choices)
+        certificate = _derivation(options.what, options.wrt).verify(**choices)
     _put(certificate.to_text(full=options.full))
     if path is not None:
         _write(path, certificate.to_json() + "\n")

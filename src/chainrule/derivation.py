@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from chainrule.derive import Derivation as Derived
@@ -56,6 +57,16 @@ class Derivation(Derived):
     `lang` is "en" or "zh"; `detail` is "brief", "standard" or "full"; `More` says what else every `to_…` takes. Each
     raises DerivationError for an unknown one, another derivation's certificate, and numbers that fit nothing.
     """
+
+    def verify(
+        self, *, samples: int = 2, seed: int = 0, floats: bool = False, prove: bool = False,
+        keep: str | PathLike[str] | None = None,
+    ) -> Certificate:
+        """Check every line, as `model.verify` does; `prove` has Coq prove what it can, `keep` is a file for the proof.
+        Raises VerificationError for the first line that is no identity."""
+        from chainrule.verify.certificate import certify
+
+        return certify(self, samples=samples, seed=seed, floats=floats, prove=prove, keep=keep)
 
     def to_text(
         self, lang: Language = "en", detail: Detail = "standard", width: int = 100, **more: Unpack[More]
@@ -130,7 +141,16 @@ def _checked(derivation: Derived, certificate: Certificate | None) -> render.Che
         bound=certificate.power,
         rows=certificate.rows,
         shapes=certificate.shapes,
+        proof=_theorems(certificate),
     )
+
+
+def _theorems(certificate: Certificate) -> render.Theorems | None:
+    if (proof := certificate.proof) is None:
+        return None
+    proved = ((t.what, len(t.places), t.assumed, t.numbers, t.level == 1) for t in proof.proved)
+    refused = tuple(dict.fromkeys(t.what for t in proof.theorems if t.reason))
+    return _printer().Theorems(certificate.count("proved"), proof.coq, proof.axioms, tuple(proved), refused)
 
 
 def printable(derived: Derived) -> Derivation:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ from chainrule.ir.index import Index
 from chainrule.ir.parse import parse_expression, parse_program
 from chainrule.ir.program import Equation, Program
 from chainrule.semantics.reals import MissingLibraryError, library
+from chainrule.verify import proof
 from chainrule.verify.certificate import Certificate, Entry, certify, settle
+from chainrule.verify.claims import claims
 from chainrule.verify.exact import GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.floats import measure
 from chainrule.verify.plan import TARGET, planned
@@ -311,3 +314,35 @@ def test_the_command_exits_with_1_where_a_line_fails(
     monkeypatch.setattr("chainrule.cli._derivation", lambda what, wrt: wrong)
     assert main(["verify", "y = x"]) == 1
     assert "no identity" in capsys.readouterr().err
+
+
+# What Coq proves; tests/proof runs it.
+
+EQUATION = "y[n, k] = sigmoid(a[k]*u[n, k])"
+
+
+def test_without_coq_one_sentence_says_so_and_the_certificate_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "coqc", lambda: None)
+    derivation = cr.derive(EQUATION)
+    plain, asked = derivation.verify(), derivation.verify(prove=True)
+    assert asked.proof is None and asked.notes == (*plain.notes, proof.MISSING)
+    assert [(e.what, e.tier, e.bound) for e in asked.entries] == [(e.what, e.tier, e.bound) for e in plain.entries]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_what_is_proved_stands_in_json_table_and_document(
+    lang: Literal["en", "zh"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derivation = cr.derive(EQUATION)
+    every = [*claims(derivation)]
+    theorems = [proof.Proved(c.what, c.places, (("law", "sigmoid"), ("ties", "max")), (("p", 3),)) for c in every]
+    theorems[-1] = proof.Proved(every[-1].what, every[-1].places, reason="a step is left")
+    found = proof.Proof("8.16.1", tuple(theorems))
+    monkeypatch.setattr("chainrule.verify.certificate.proved_by_coq", lambda derivation, keep: found)
+    certificate = derivation.verify(prove=True)
+    assert certificate.count("proved") == sum(len(c.places) for c in every[:-1]), "no form, nor the last lemma"
+    assert Certificate.from_json(certificate.to_json()) == certificate
+    table, text = certificate.to_text(), derivation.to_text(lang, "full", certificate=certificate)
+    assert "lines proved by Coq 8.16.1" in table and "not proved: a step is left" in table
+    refused = {"en": "not proved", "zh": "没有证明"}[lang]
+    assert all(word in text for word in ("Coq 8.16.1", "sigmoid", "p < 3", refused))

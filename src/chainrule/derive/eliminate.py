@@ -8,7 +8,7 @@ h = s·h′ + r, and each class is an equation of its own in which every coeffic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
@@ -30,6 +30,7 @@ from chainrule.ir.expr import (
     summed,
 )
 from chainrule.ir.index import Affine, Index
+from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, bound, finite, fresh, iterative, nodes, rename, substitute, transform
 
 # The order in which the rules clear a line, once no index is left to split.
@@ -80,6 +81,32 @@ def terms_of(expr: Expr) -> list[Term]:
 
 def _each_term(expr: Expr, rewrite: Iterable[Term]) -> Expr:
     return add(term.expr for term in rewrite)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What one bracket makes of a term: with an `index`, that takes the value `at`, and without one the bracket is
+    decided. There is no term left where the bracket is false everywhere."""
+
+    delta: Delta
+    term: Term | None
+    index: Index | None = None
+    at: Affine | None = None
+
+
+def moves(term: Term | None, once: Callable[[Term], Move | None]) -> Iterator[Move]:
+    """One bracket after the other, until none is left that can be cleared."""
+    while term is not None and (move := once(term)) is not None:
+        yield move
+        term = move.term
+
+
+def _cleared(term: Term, once: Callable[[Term], Move | None]) -> Term | None:
+    for move in moves(term, once):
+        if move.term is None:
+            return None
+        term = move.term
+    return term
 
 
 # --- distribution -------------------------------------------------------------------------------
@@ -150,21 +177,23 @@ def zero(expr: Expr, setting: Setting) -> Expr:
 def bracket(expr: Expr, setting: Setting) -> Expr:
     """A bracket that equates a summed index with another one of the same extent leaves one term."""
 
-    def clear(term: Term) -> Term:
-        for delta, difference in term.brackets:
-            pair = [i for i, _ in difference.terms]
-            if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
-                for index, other in (pair, pair[::-1]):
-                    if index in term.indices and other.extent == index.extent:
-                        return clear(term.replace(delta).substitute({index: Affine.of(other)}))
-            elif bounds := difference.bounds():
-                if bounds == (0, 0):
-                    return clear(term.replace(delta))
-                if bounds[0] > 0 or bounds[1] < 0:
-                    return Term((), (ZERO,))  # whatever it stands beside, a read outside too
-        return term
+    return _each_term(expr, (_cleared(term, bracket_once) or term for term in terms_of(expr)))
 
-    return _each_term(expr, map(clear, terms_of(expr)))
+
+def bracket_once(term: Term) -> Move | None:
+    for delta, difference in term.brackets:
+        pair = [i for i, _ in difference.terms]
+        if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
+            for index, other in (pair, pair[::-1]):
+                if index in term.indices and other.extent == index.extent:
+                    at = Affine.of(other)
+                    return Move(delta, term.replace(delta).substitute({index: at}), index, at)
+        elif bounds := difference.bounds():
+            if bounds == (0, 0):
+                return Move(delta, term.replace(delta))
+            if bounds[0] > 0 or bounds[1] < 0:
+                return Move(delta, Term((), (ZERO,)))  # whatever it stands beside, a read outside too
+    return None
 
 
 @rule("single", "Σ_p a_p = a_0 where p takes one value", ("sum[p<1](d[i + p])", "d[i]"))
@@ -186,25 +215,26 @@ def single(expr: Expr, setting: Setting) -> Expr:
 )
 def solve(expr: Expr, setting: Setting) -> Expr:
     """A linear bracket leaves the one index that solves it, where that lies in range."""
-    spatial = _spatial(setting)
-
-    def clear(term: Term) -> Term:
-        for delta, difference in term.brackets:
-            candidates = [(i, c) for i, c in difference.terms if i in term.indices and abs(c) == 1]
-            candidates.sort(key=lambda ic: ic[0].name not in spatial)
-            if candidates:
-                index, c = candidates[0]
-                solution = (Affine.of(index) * c - difference) * c
-                solution = Affine(tuple(sorted(solution.terms, key=lambda t: t[1] < 0)), solution.offset)
-                return clear(term.replace(delta, Guard(solution, index.extent)).substitute({index: solution}))
-        return term
-
-    return _each_term(expr, map(clear, terms_of(expr)))
+    spatial = spatial_of(setting.equation)
+    return _each_term(expr, (_cleared(t, lambda term: solve_once(term, spatial)) or t for t in terms_of(expr)))
 
 
-def _spatial(setting: Setting) -> set[str]:
+def solve_once(term: Term, spatial: Set[str]) -> Move | None:
+    for delta, difference in term.brackets:
+        candidates = [(i, c) for i, c in difference.terms if i in term.indices and abs(c) == 1]
+        candidates.sort(key=lambda ic: ic[0].name not in spatial)
+        if candidates:
+            index, c = candidates[0]
+            at = (Affine.of(index) * c - difference) * c
+            at = Affine(tuple(sorted(at.terms, key=lambda t: t[1] < 0)), at.offset)
+            guarded = term.replace(delta, Guard(at, index.extent))
+            return Move(delta, guarded.substitute({index: at}), index, at)
+    return None
+
+
+def spatial_of(equation: Equation) -> Set[str]:
     """The names of the indices of y: solving for them keeps the sum over the window, which is short."""
-    return {index.name for index in setting.equation.indices}
+    return {index.name for index in equation.indices}
 
 
 @rule("range", "[0 ≤ i < I] = 1 for an index in its range", ("d[i]*[0 <= i < 4]", "d[i]*1"))
@@ -306,7 +336,7 @@ def radix(expr: Expr, setting: Setting) -> Expr:
 
     def clear(term: Term) -> Term:
         for delta, _ in term.brackets:
-            pairs = _digits(delta)
+            pairs = digits(delta)
             if pairs:
                 return clear(term.replace(delta, *(Delta(Affine.of(a), Affine.of(b)) for a, b in pairs)))
         return term
@@ -314,7 +344,8 @@ def radix(expr: Expr, setting: Setting) -> Expr:
     return _each_term(expr, map(clear, terms_of(expr)))
 
 
-def _digits(delta: Delta) -> list[tuple[Index, Index]] | None:
+def digits(delta: Delta) -> list[tuple[Index, Index]] | None:
+    """The digits that two mixed-radix numbers over the same extents must share to be equal."""
     left, right = delta.left, delta.right
     if not isinstance(right, Affine) or len(left.terms) < 2 or len(left.terms) != len(right.terms):
         return None
@@ -333,7 +364,7 @@ def _digits(delta: Delta) -> list[tuple[Index, Index]] | None:
 
 def find_stride(expr: Expr, target: Iterable[Index], setting: Setting) -> tuple[Index, int] | None:
     """An index h of the target in a bracket [s·i + … = h] whose index of y has a coefficient s ≠ ±1."""
-    spatial = _spatial(setting)
+    spatial = spatial_of(setting.equation)
     target = tuple(target)
     for term in terms_of(expr):
         for _, difference in term.brackets:
@@ -358,37 +389,37 @@ def residues(expr: Expr, setting: Setting) -> Expr:
     """Once h is split into residue classes of the stride, only one class of the window's index can
     satisfy the bracket, and the stride divides what is left. Where more than that one index is not
     divisible by it, nothing is known of any of them, and the bracket stays as it is."""
-    spatial = _spatial(setting)
-
-    def clear(term: Term) -> Term | None:
-        for delta, difference in term.brackets:
-            strides = {abs(c) for i, c in difference.terms if i not in term.indices or i.name in spatial} - {1}
-            for stride in sorted(strides, reverse=True):
-                odd = [(i, c) for i, c in difference.terms if c % stride]
-                if len(odd) > 1 or any(i not in term.indices or isinstance(i.extent, str) for i, _ in odd):
-                    continue
-                solved = _residue_class(term, difference, odd[0] if odd else None, stride)
-                if solved is None:
-                    return None
-                new, difference = solved
-                divided = Affine(tuple((i, c // stride) for i, c in difference.terms), difference.offset // stride)
-                at = term.factors.index(delta)
-                factors = (*new.factors[:at], Delta(divided, Affine()), *new.factors[at + 1 :])
-                return clear(Term(new.indices, factors))
-        return term
-
-    cleared = [clear(term) for term in terms_of(expr)]
+    spatial = spatial_of(setting.equation)
+    cleared = (_cleared(t, lambda term: residue_once(term, spatial)) for t in terms_of(expr))
     return add(term.expr for term in cleared if term is not None)
+
+
+def residue_once(term: Term, spatial: Set[str]) -> Move | None:
+    for delta, difference in term.brackets:
+        strides = {abs(c) for i, c in difference.terms if i not in term.indices or i.name in spatial} - {1}
+        for stride in sorted(strides, reverse=True):
+            odd = [(i, c) for i, c in difference.terms if c % stride]
+            if len(odd) > 1 or any(i not in term.indices or isinstance(i.extent, str) for i, _ in odd):
+                continue
+            solved = _residue_class(term, difference, odd[0] if odd else None, stride)
+            if solved is None:
+                return Move(delta, None)
+            new, difference, index, at = solved
+            divided = Affine(tuple((i, c // stride) for i, c in difference.terms), difference.offset // stride)
+            place = term.factors.index(delta)
+            factors = (*new.factors[:place], Delta(divided, Affine()), *new.factors[place + 1 :])
+            return Move(delta, Term(new.indices, factors), index, at)
+    return None
 
 
 def _residue_class(
     term: Term, difference: Affine, inner: tuple[Index, int] | None, stride: int
-) -> tuple[Term, Affine] | None:
-    """The term over the one class p = m·p′ + p₀ of the window's index that can satisfy the bracket, and
-    the bracket's difference, now divisible by the stride; None where no class can."""
+) -> tuple[Term, Affine, Index | None, Affine] | None:
+    """The term over the one class p = m·p′ + p₀ of the window's index that can satisfy the bracket, the bracket's
+    difference, now divisible by the stride, p and its value; None where no class can."""
     offset = difference.offset
     if inner is None:
-        return None if offset % stride else (term, difference)
+        return None if offset % stride else (term, difference, None, Affine())
     p, c = inner
     assert isinstance(p.extent, int)
     if offset % gcd(c, stride):
@@ -399,8 +430,9 @@ def _residue_class(
     if count <= 0:
         return None
     reduced = Index(p.name, count)
-    mapping = {p: Affine.of(reduced) * modulus + start}
+    at = Affine.of(reduced) * modulus + start
+    mapping = {p: at}
     replaced = Term(
         tuple(reduced if i == p else i for i in term.indices), tuple(substitute(f, mapping) for f in term.factors)
     )
-    return replaced, difference.substitute(mapping)
+    return replaced, difference.substitute(mapping), p, at

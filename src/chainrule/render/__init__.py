@@ -17,15 +17,15 @@ from chainrule.render import pdf as _pdf
 from chainrule.render import text as _text
 from chainrule.render.algorithm import Algorithm
 from chainrule.render.build import build
-from chainrule.render.certified import Checked
+from chainrule.render.certified import Checked, Theorems
 from chainrule.render.document import Block, Document, Paragraph
 from chainrule.render.glance import Glance
 from chainrule.render.lemmas import Lemmas
 from chainrule.render.sample import Given
 
 __all__ = [
-    "Checked", "Document", "Given", "More", "build", "drawn", "html", "latex", "markdown", "notebook", "pdf",
-    "text",
+    "Checked", "Document", "Given", "More", "Theorems", "build", "drawn", "html", "latex", "markdown", "notebook",
+    "pdf", "text",
 ]
 
 

@@ -23,6 +23,20 @@ class Checked:
     bound: str
     rows: tuple[tuple[Subject, int, str, str], ...]
     shapes: tuple[Shapes, ...]
+    proof: Theorems | None = None
+
+
+@dataclass(frozen=True)
+class Theorems:
+    """How many lines Coq proved, its version and the axioms; for each theorem what it is about, how many lines it has,
+    what it stands on, (kind, name), which indices' extents stay numbers, and whether the shapes are tied as in the
+    layer; and what is not proved."""
+
+    lines: int
+    coq: str
+    axioms: tuple[str, ...]
+    proved: tuple[tuple[Subject, int, tuple[tuple[str, str], ...], tuple[tuple[str, int], ...], bool], ...]
+    refused: tuple[Subject, ...]
 
 
 class Certified(Writer):
@@ -35,10 +49,16 @@ class Certified(Writer):
         for key, count in (("constant", checked.constant), ("evidence", checked.evidence)):
             if count:
                 claim = (*claim, *self.say(f"certificate.{key}", count=str(count)))
+        if checked.proof is not None:
+            lines = str(checked.proof.lines)
+            claim = (*self.say("certificate.proved", lines=lines, version=checked.proof.coq), *claim)
         yield Paragraph(claim)
         if self.detail == "brief":
             return
         yield Paragraph(self.say("certificate.meaning"))
+        if checked.proof is not None:
+            axioms = ", ".join(checked.proof.axioms) or self.sentences["certificate.none"]
+            yield Paragraph(self.say("certificate.proof", axioms=axioms))
         if checked.evidence:
             yield Paragraph(self.say("certificate.second"))
         yield Paragraph(self.say("certificate.nothing"))
@@ -52,8 +72,27 @@ class Certified(Writer):
             for what, count, tier, bound in checked.rows
         )
         yield Table(header, tuple(rows))
+        if checked.proof is not None:
+            yield Paragraph(self.say("certificate.theorems"))
+            yield Items(tuple(self.theorems(checked.proof)))
         yield Paragraph(self.say("certificate.at"))
         yield Items(tuple(self.shaped(shape) for shape in checked.shapes))
+
+    def theorems(self, proof: Theorems) -> Iterable[Text]:
+        """What each theorem is about, and under which hypotheses; and what is not proved."""
+        for what, lines, assumed, numbers, tied in proof.proved:
+            said = (*self.named(what), *self.say("certificate.long", lines=str(lines)))
+            if numbers:
+                fixed = ", ".join(f"{name} < {extent}" for name, extent in numbers)
+                said = (*said, *self.say("certificate.but", numbers=Code(fixed)))
+            if tied:
+                said = (*said, *self.say("certificate.tied"))
+            for place, (kind, name) in enumerate(assumed):
+                start = self.sentences["certificate.and" if place else "certificate.given"]
+                said = (*said, start, *self.say(f"certificate.given_{kind}", name=Code(name)))
+            yield said
+        for what in proof.refused:
+            yield (*self.named(what), *self.say("certificate.refused"))
 
     def named(self, subject: Subject) -> Text:
         """What a row of the certificate is about, in the document's language."""
@@ -74,4 +113,4 @@ class Certified(Writer):
         return (*said, *self.say("certificate.reduced")) if shapes.reduced else said
 
 
-TIERS = {"exact": "exact", "exact up to a constant": "constant", "evidence": "evidence", "loops": "loops"}
+TIERS = {tier: tier.split()[-1] for tier in ("proved", "exact", "exact up to a constant", "evidence", "loops")}

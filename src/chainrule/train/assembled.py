@@ -186,12 +186,14 @@ class Assembled:
         return self._derivation
 
     def verify(
-        self, *, samples: int = 2, seed: int = 0, floats: bool = False, optimizer: Optimizer | str | None = None
+        self, *, samples: int = 2, seed: int = 0, floats: bool = False, optimizer: Optimizer | str | None = None,
+        prove: bool = False, keep: str | PathLike[str] | None = None,
     ) -> Certificate:
         """Check every line of the derivation as an exact identity, with a computed bound, and the whole gradient at
         `samples` samples against dual numbers of the original program. `floats` also measures the gradients' errors
         in float32 and float64 against 50 digits, which needs the extra `verify`. The loops of a step are compared with
-        its equations; with an `optimizer` its step for all parameters with its rule for one at a time.
+        its equations; with an `optimizer` its step for all parameters with its rule for one at a time. `prove` has Coq
+        prove every line of every lemma for all values, where it is installed; `keep` is a file for the proof.
 
         Raises VerificationError for the first line that is no identity.
         """
@@ -202,7 +204,7 @@ class Assembled:
         rule = None if optimizer is None else optimizer_named(optimizer)
         return certify(
             self._derivation, samples=samples, seed=seed, simplified=needed(joint, wanted), floats=floats, loops=True,
-            optimizer=rule,
+            optimizer=rule, prove=prove, keep=keep,
         )
 
     # Values

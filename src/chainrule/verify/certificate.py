@@ -17,8 +17,8 @@ from typing import Any, Literal
 from chainrule.derive import Derivation
 from chainrule.derive.laws import normal
 from chainrule.derive.reduce import RULE
+from chainrule.derive.scene import FORMS, extents_for
 from chainrule.derive.scene import Line as SceneLine
-from chainrule.derive.scene import extents_for
 from chainrule.derive.subject import ENGLISH, Shapes, Subject
 from chainrule.derive.trial import Difference, gradient_differs, line_differs
 from chainrule.errors import ChainruleError, CompileError, DataError, VerificationError
@@ -29,10 +29,12 @@ from chainrule.semantics.reals import MissingLibraryError, precise
 from chainrule.verify.exact import Check, GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.loops import loops_agree, reduced_step
 from chainrule.verify.plan import LEMMA_SAMPLES, MOST_TRIALS, Planned, broken_citation, checks_of, exact_within, planned
+from chainrule.verify.proof import MISSING, Proof, Proved
+from chainrule.verify.proof import prove as proved_by_coq
 
-Tier = Literal["exact", "exact up to a constant", "evidence", "loops"]
-TIERS: tuple[Tier, ...] = ("exact", "exact up to a constant", "evidence", "loops")
-UNBOUNDED: tuple[Tier, ...] = ("evidence", "loops")
+Tier = Literal["proved", "exact", "exact up to a constant", "evidence", "loops"]
+TIERS: tuple[Tier, ...] = ("proved", "exact", "exact up to a constant", "evidence", "loops")
+UNBOUNDED: tuple[Tier, ...] = ("proved", "evidence", "loops")
 
 MEANING = (
     "exact: both sides were equal at random points of the field GF(2^61 − 1); `bound` limits the chance that a false "
@@ -42,6 +44,15 @@ MEANING = (
     "each checked exactly, since every use of every tensor is cited and added. loops: the loops of the native code, as "
     "they are lowered at reduced shapes, gave the elements of the field that the equations give."
 )
+PROVED = (
+    "proved: Coq accepts every step of a lemma as a theorem, for all values in every commutative ring that holds the "
+    "rational numbers, and for all extents but those that are named, given what is listed; a derivative is the tangent "
+    "of a dual number. That the lemmas compose to the gradient of the network is checked exactly, and not proved."
+)
+ASSUMED = {
+    "law": "the law of {}", "power": "(a^{0})' = {0} a^({0} - 1) a'", "ties": "no ties of a {}",
+    "definition": "{} as the forward pass has it", "signal": "the constant error signal",
+}
 EXCLUSIONS = (
     "rounding: floating point is measured apart and never part of an exact line",
     "ties and kinks: at x = 0 of a relu, or where entries of a maximum are equal, the convention decides, not algebra",
@@ -76,6 +87,7 @@ class Certificate:
     seconds: float = 0.0
     program: str = ""
     """The digest of the derivation that was checked."""
+    proof: Proof | None = None
 
     @property
     def bound(self) -> Fraction:
@@ -124,6 +136,8 @@ class Certificate:
         exact, constant, evidence = (self.count(t) for t in ("exact", "exact up to a constant", "evidence"))
         bound = f", a false one among them with a chance of at most {_power(self.bound)}" if exact else ""
         parts = [f"{exact} lines checked exactly{bound}"]
+        if self.proof is not None:
+            parts.insert(0, f"{self.count('proved')} lines proved by Coq {self.proof.coq}")
         if constant:
             parts.append(f"{constant} checked exactly up to a constant, which agrees to 40 digits")
         if evidence:
@@ -150,7 +164,10 @@ class Certificate:
         console.print(table)
         console.print(f"{self.claim}.")
         console.print(f"\n{MEANING}")
+        if self.proof is not None:
+            console.print(f"\n{PROVED}")
         for title, items in (
+            ("Theorems", _theorems(self.proof)),
             ("Shapes checked", tuple(map(str, self.shapes))), ("Notes", self.notes), ("Float behaviour", self.floats),
             ("This says nothing about", self.exclusions),
         ):
@@ -188,7 +205,9 @@ class Certificate:
             entries = tuple(_entry(e) for e in data["entries"])
             shapes = tuple(_shapes_from(s) for s in data["shapes"])
             lists = {n: tuple(map(str, data[n])) for n in ("notes", "exclusions", "floats")}
-            return Certificate(entries, shapes, **lists, seconds=float(data["seconds"]), program=str(data["program"]))
+            proof = _proof(data["proof"]) if data.get("proof") else None
+            seconds, program = float(data["seconds"]), str(data["program"])
+            return Certificate(entries, shapes, **lists, seconds=seconds, program=program, proof=proof)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise DataError(f"no certificate: {error}", fix="give what Certificate.to_json wrote") from None
 
@@ -218,6 +237,34 @@ def _shapes_from(data: Mapping[str, Any]) -> Shapes:
     return Shapes(_subject(data["subject"]), tensors, bool(data["reduced"]))
 
 
+def _proof(data: Mapping[str, Any]) -> Proof:
+    theorems = tuple(
+        Proved(
+            _subject(t["what"]), tuple(map(int, t["places"])), tuple((str(a), str(b)) for a, b in t["assumed"]),
+            tuple((str(a), int(n)) for a, n in t["numbers"]), int(t["level"]), str(t["reason"]),
+        )
+        for t in data["theorems"]
+    )
+    return Proof(str(data["coq"]), theorems, tuple(map(str, data["axioms"])), float(data["seconds"]))
+
+
+def _theorems(proof: Proof | None) -> tuple[str, ...]:
+    """What each theorem says, what it stands on, and what is not proved."""
+    if proof is None:
+        return ()
+    found: list[str] = []
+    for t in proof.theorems:
+        if t.reason:
+            found.append(f"{t.what}: not proved: {t.reason}")
+            continue
+        numbers = f" but {', '.join(f'{name} < {n}' for name, n in t.numbers)}" if t.numbers else ""
+        numbers += ", shapes tied as in the layer" if t.level == 1 else ""
+        given = ", ".join(ASSUMED[kind].format(name) for kind, name in t.assumed)
+        given = f"; given {given}" if given else ""
+        found.append(f"{t.what}: {len(t.places)} lines for all extents{numbers}{given}")
+    return (*found, f"axioms: {', '.join(proof.axioms) or 'none'}")
+
+
 def _power(bound: Fraction) -> str:
     """The least power of two that is not below the bound: "2^-61"."""
     if bound <= 0:
@@ -233,12 +280,13 @@ def _power(bound: Fraction) -> str:
 
 def certify(
     derivation: Derivation, *, samples: int = 2, seed: int = 0, simplified: Program | None = None,
-    floats: bool = False, loops: bool = False, optimizer: Optimizer | None = None,
+    floats: bool = False, loops: bool = False, optimizer: Optimizer | None = None, prove: bool = False,
+    keep: str | PathLike[str] | None = None,
 ) -> Certificate:
     """Check every line of a derivation, the program that is run in its place (`simplified`), and the step of an
-    `optimizer`; with `floats` measure the gradients' errors too, with `loops` carry out those of a step. Raises
-    VerificationError for the first line that passes neither tier, MissingLibraryError where 50 digits are needed and
-    mpmath is not installed."""
+    `optimizer`; with `floats` measure the gradients' errors too, with `loops` carry out those of a step, with `prove`
+    prove what Coq can, and write the proof to `keep`. Raises VerificationError for the first line that passes neither
+    tier, MissingLibraryError where 50 digits are needed and mpmath is not installed."""
     start = perf_counter()
     more: list[Check] = []
     if optimizer is not None:
@@ -262,13 +310,31 @@ def certify(
     entries: list[Entry] = []
     for item in plan:
         entries += settle(item, seed)
+    proof = proved_by_coq(derivation, keep) if prove or keep is not None else None
+    if proof is not None:
+        entries = _with_proof(entries, proof)
     looked = [_of_loops(derivation, optimizer, seed)] if loops else []
     entries += [found for found in looked if isinstance(found, Entry)]
     shapes = tuple(dict.fromkeys(_shapes(item) for item in plan))
     notes = (f"reduced shapes: {RULE}",) if any(item.reduced for item in plan) else ()
     notes += tuple(found for found in looked if isinstance(found, str))
+    notes += (MISSING,) if proof is None and (prove or keep is not None) else ()
     seconds = perf_counter() - start
-    return Certificate(tuple(entries), shapes, notes, floats=measured, seconds=seconds, program=digest(derivation))
+    return Certificate(
+        tuple(entries), shapes, notes, floats=measured, seconds=seconds, program=digest(derivation), proof=proof
+    )
+
+
+def _with_proof(entries: Iterable[Entry], proof: Proof) -> list[Entry]:
+    """The lines that are proved, as that."""
+    seen: dict[Subject, int] = {}
+    found: list[Entry] = []
+    for entry in entries:
+        place = seen.setdefault(entry.what, 0)
+        seen[entry.what] += 1
+        proved = (entry.what, place) in proof.lines and entry.rule not in FORMS
+        found.append(replace(entry, tier="proved", bound=Fraction(0)) if proved else entry)
+    return found
 
 
 def _of_loops(derivation: Derivation, rule: Optimizer | None, seed: int) -> Entry | str:

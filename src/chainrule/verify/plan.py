@@ -44,7 +44,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     program = derivation.forward
     few = extents_for(program, min(samples, LEMMA_SAMPLES))
     found: list[tuple[Check, bool]] = [(SceneCheck(of_evaluation(e, few)), False) for e in derivation.evaluations]
-    for where, lemma in _lemmas(derivation):
+    for where, lemma in every_lemma(derivation):
         forms = _printed(lambda known=lemma: lemma_holds(known))
         scene, small = of_lemma(lemma, few, where, forms), None
         if scene.work > LINE_WORK or _window(scene) > WIDE:
@@ -91,7 +91,7 @@ def _window(scene: Scene) -> int:
     return max((prod(size(i.extent, scene.extents) for i in node.indices) for node in maxima), default=1)
 
 
-def _lemmas(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:
+def every_lemma(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:
     """Each lemma that was derived, once; what it is called; and its form for one sample."""
     for name, lemma in lemmas_of(derivation):
         if broken := broken_chain(lemma):

@@ -1,0 +1,428 @@
+(* The rules of chainrule's derivations as theorems: for all values, over any commutative ring that holds the rational
+   numbers, for sums of any length. A theorem stands under the id of the rule of derive/ that it is about. Nothing is
+   assumed but the variables and hypotheses of `Chainrule`; a printed derivation stands in that section too. *)
+Require Import ZArith QArith Lia Ring Bool.
+Open Scope Z_scope.
+
+Section Chainrule.
+Variable K : Type.
+Variables (zero one : K) (add mul sub : K -> K -> K) (opp : K -> K) (num : Q -> K).
+Hypothesis K_ring : ring_theory zero one add mul sub opp (@eq K).
+Hypothesis K_numbers :
+  ring_morph zero one add mul sub opp (@eq K) 0%Q 1%Q Qplus Qmult Qminus Qopp Qeq_bool num.
+
+Ltac rational t :=
+  match t with
+  | num (Qmake ?n ?d) =>
+      match isZcst n with true => match isPcst d with true => constr:(Qmake n d) | _ => constr:(NotConstant) end
+      | _ => constr:(NotConstant) end
+  | _ => constr:(NotConstant)
+  end.
+Add Ring K_ring : K_ring (morphism K_numbers, constants [rational]).
+
+Declare Scope K_scope.
+Delimit Scope K_scope with K.
+Bind Scope K_scope with K.
+Notation "a + b" := (add a b) : K_scope.
+Notation "a * b" := (mul a b) : K_scope.
+
+(* What the lines are made of. *)
+
+Fixpoint first (n : nat) (f : Z -> K) : K :=
+  match n with O => zero | S m => (first m f + f (Z.of_nat m))%K end.
+Definition sum (n : Z) (f : Z -> K) : K := first (Z.to_nat n) f.            (* the sum over 0 <= i < n of f i *)
+Definition bracket (b : bool) : K := if b then one else zero.
+Definition inside (a n : Z) : bool := ((0 <=? a) && (a <? n)).
+Definition at_id (a b : Z) : bool := (a =? b).              (* an index at what a tensor of numbers says *)
+Definition read (b : bool) (value outside : K) : K := if b then value else outside.   (* a padded read *)
+
+(* Dual numbers: a value and its tangent. A derivative is a tangent. *)
+
+Definition dual : Type := (K * K)%type.
+Definition still (a : K) : dual := (a, zero).
+Definition dadd (a b : dual) : dual := ((fst a + fst b)%K, (snd a + snd b)%K).
+Definition dmul (a b : dual) : dual := ((fst a * fst b)%K, (snd a * fst b + fst a * snd b)%K).
+Definition dleft (a : K) (b : dual) : dual := ((a * fst b)%K, (a * snd b)%K).
+Definition dright (a : dual) (b : K) : dual := ((fst a * b)%K, (snd a * b)%K).
+Definition dsum (n : Z) (f : Z -> dual) : dual := (sum n (fun i => fst (f i)), sum n (fun i => snd (f i))).
+Definition dread (b : bool) (value : dual) (outside : K) : dual :=
+  (read b (fst value) outside, read b (snd value) zero).
+Definition dfun (g g' : K -> K) (a : dual) : dual := (g (fst a), (g' (fst a) * snd a)%K).
+Definition dfun2 (g g1 g2 : K -> K -> K) (a b : dual) : dual :=
+  (g (fst a) (fst b), (g1 (fst a) (fst b) * snd a + g2 (fst a) (fst b) * snd b)%K).
+
+(* Functions of which only the laws below are known. *)
+
+Variable power : Q -> K -> K.
+Hypothesis power_one : forall a, power 1 a = a.
+Definition dpower (r s : Q) (a : dual) : dual := (power r (fst a), (num r * power s (fst a) * snd a)%K).
+Variables (exp : K -> K) (max logsumexp : Z -> (Z -> K) -> K) (argmax : Z -> (Z -> K) -> Z).
+Variables (max2 logsumexp2 : Z -> Z -> (Z -> Z -> K) -> K) (argmax2 : Z -> Z -> (Z -> Z -> K) -> Z).
+Definition same1 (f g : Z -> K) n := forall i, (0 <= i < n)%Z -> f i = g i.
+Definition same2 (f g : Z -> Z -> K) n m := forall i j, (0 <= i < n)%Z -> (0 <= j < m)%Z -> f i j = g i j.
+Hypothesis max_ext : forall n f g, same1 f g n -> max n f = max n g.
+Hypothesis argmax_ext : forall n f g, same1 f g n -> argmax n f = argmax n g.
+Hypothesis logsumexp_ext : forall n f g, same1 f g n -> logsumexp n f = logsumexp n g.
+Hypothesis max2_ext : forall n m f g, same2 f g n m -> max2 n m f = max2 n m g.
+Hypothesis argmax2_ext : forall n m f g, same2 f g n m -> argmax2 n m f = argmax2 n m g.
+Hypothesis logsumexp2_ext : forall n m f g, same2 f g n m -> logsumexp2 n m f = logsumexp2 n m g.
+Definition dmax n (f : Z -> dual) : dual :=
+  let a i := fst (f i) in (max n a, sum n (fun i => bracket (at_id i (argmax n a)) * snd (f i))%K).
+Definition dmax2 n m (f : Z -> Z -> dual) : dual :=
+  let a i j := fst (f i j) in
+  (max2 n m a, sum n (fun i => sum m (fun j => bracket (at_id (m * i + j) (argmax2 n m a)) * snd (f i j))%K)).
+Definition dlogsumexp n (f : Z -> dual) : dual :=
+  let a i := fst (f i) in
+  (logsumexp n a, sum n (fun i => exp (fst (f i) + num (-1 # 1) * logsumexp n a) * snd (f i))%K).
+Definition dlogsumexp2 n m (f : Z -> Z -> dual) : dual :=
+  let a i j := fst (f i j) in
+  (logsumexp2 n m a,
+   sum n (fun i => sum m (fun j => exp (fst (f i j) + num (-1 # 1) * logsumexp2 n m a) * snd (f i j))%K)).
+
+(* Sums. *)
+
+Open Scope K_scope.
+
+Lemma first_ext n f g : (forall i, 0 <= i < Z.of_nat n -> f i = g i)%Z -> first n f = first n g.
+Proof. induction n; intros H; simpl; [reflexivity|]. rewrite IHn, H; [reflexivity| |]; intros; try apply H; lia. Qed.
+Lemma sum_ext n f g : (forall i, 0 <= i < n -> f i = g i)%Z -> sum n f = sum n g.
+Proof. intros H. apply first_ext. intros; apply H; lia. Qed.
+Lemma sum_zero n : sum n (fun _ => zero) = zero.
+Proof. unfold sum. induction (Z.to_nat n); simpl; [|rewrite IHn0]; ring. Qed.
+Lemma sum_vanish n f : (forall i, 0 <= i < n -> f i = zero)%Z -> sum n f = zero.
+Proof. intros H. rewrite <- (sum_zero n). now apply sum_ext. Qed.
+Lemma sum_add n f g : sum n (fun i => f i + g i) = sum n f + sum n g.
+Proof. unfold sum. induction (Z.to_nat n); simpl; [|rewrite IHn0]; ring. Qed.
+Lemma mul_sum n a f : a * sum n f = sum n (fun i => a * f i).
+Proof. unfold sum. induction (Z.to_nat n); simpl; [|rewrite <- IHn0]; ring. Qed.
+Lemma sum_mul n a f : sum n f * a = sum n (fun i => f i * a).
+Proof. unfold sum. induction (Z.to_nat n); simpl; [|rewrite <- IHn0]; ring. Qed.
+Lemma sum_swap n m f : sum n (fun i => sum m (fun j => f i j)) = sum m (fun j => sum n (fun i => f i j)).
+Proof.
+  unfold sum at 1 4. induction (Z.to_nat n); simpl.
+  - symmetry. apply sum_vanish. reflexivity.
+  - rewrite IHn0, <- sum_add. reflexivity.
+Qed.
+Lemma sum_inner n m f g :
+  (forall j, 0 <= j < m -> sum n (fun i => f i j) = g j)%Z -> sum n (fun i => sum m (fun j => f i j)) = sum m g.
+Proof. intros H. rewrite sum_swap. now apply sum_ext. Qed.
+
+Lemma inside_spec a n : inside a n = true <-> (0 <= a < n)%Z.
+Proof. unfold inside. rewrite andb_true_iff, Z.leb_le, Z.ltb_lt. tauto. Qed.
+Lemma true_one b : b = true -> bracket b = one. Proof. now intros ->. Qed.
+Lemma false_zero b : b = false -> bracket b = zero. Proof. now intros ->. Qed.
+Lemma both a b : bracket a * bracket b = bracket (a && b). Proof. destruct a, b; simpl; ring. Qed.
+
+(* One term of a sum is left where a bracket is false but for one index. *)
+Lemma one_term n s f : (forall i, 0 <= i < n -> i <> s -> f i = zero)%Z -> sum n f = bracket (inside s n) * f s.
+Proof.
+  intros H. destruct (inside s n) eqn:E; simpl.
+  - apply inside_spec in E. unfold sum.
+    assert (G : forall m, (s < Z.of_nat m <= n)%Z -> first m f = f s).
+    { induction m; intros; [lia|]. simpl. destruct (Z.eq_dec s (Z.of_nat m)) as [->|N].
+      - rewrite (first_ext m f (fun _ => zero)) by (intros; apply H; lia).
+        pose proof (sum_zero (Z.of_nat m)) as Q. unfold sum in Q. rewrite Nat2Z.id in Q. rewrite Q. ring.
+      - rewrite IHm, (H (Z.of_nat m)) by lia. ring. }
+    rewrite G by lia. ring.
+  - rewrite sum_vanish; [ring|]. intros i Hi. apply H; [assumption|]. intros ->. apply inside_spec in Hi. congruence.
+Qed.
+
+(* --- The rules that move a derivative inwards, over dual numbers ------------------------------------------------ *)
+
+(* derivative.independent *)
+Theorem derivative_independent a : snd (still a) = zero.
+Proof. reflexivity. Qed.
+
+(* derivative.sum *)
+Theorem derivative_sum a b : snd (dadd a b) = snd a + snd b.
+Proof. reflexivity. Qed.
+
+(* derivative.reduction: a dual sum is the sum of its terms, one by one *)
+Fixpoint dfirst (n : nat) (f : Z -> dual) : dual :=
+  match n with O => still zero | S m => dadd (dfirst m f) (f (Z.of_nat m)) end.
+Theorem derivative_reduction n f : dfirst (Z.to_nat n) f = dsum n f.
+Proof. unfold dsum, sum. induction (Z.to_nat n); simpl; [|rewrite IHn0]; reflexivity. Qed.
+
+(* derivative.product: a factor without x is constant *)
+Theorem derivative_product a b : snd (dmul a b) = snd a * fst b + fst a * snd b.
+Proof. reflexivity. Qed.
+Theorem derivative_product_left a b : dmul (still a) b = dleft a b.
+Proof. unfold dmul, dleft; simpl. f_equal. ring. Qed.
+Theorem derivative_product_right a b : dmul a (still b) = dright a b.
+Proof. unfold dmul, dright; simpl. f_equal. ring. Qed.
+
+(* derivative.power: proved for whole powers, as repeated products, and for a reciprocal; a law for others *)
+Fixpoint whole (a : dual) (n : nat) : dual := match n with O => still one | S m => dmul a (whole a m) end.
+Fixpoint times (n : nat) : K := match n with O => zero | S m => one + times m end.
+Theorem derivative_power a n : snd (whole a (S n)) = times (S n) * fst (whole a n) * snd a.
+Proof.
+  induction n; [simpl; ring|]. change (whole a (S (S n))) with (dmul a (whole a (S n))).
+  rewrite derivative_product, IHn. simpl. ring.
+Qed.
+Theorem derivative_reciprocal a b : dmul a b = still one -> snd b = num (-1 # 1) * (fst b * fst b) * snd a.
+Proof.
+  intros E. pose proof (f_equal fst E) as F. pose proof (f_equal snd E) as G. simpl in F, G.
+  transitivity (fst b * (snd a * fst b + fst a * snd b) + num (-1 # 1) * (fst b * fst b) * snd a
+                + (one + num (-1 # 1) * (fst a * fst b)) * snd b); [ring|].
+  rewrite G, F. ring.
+Qed.
+
+(* derivative.function *)
+Theorem derivative_function g g' a : snd (dfun g g' a) = g' (fst a) * snd a.
+Proof. reflexivity. Qed.
+
+(* derivative.max: it moves with the element at the first maximum, where no other equals it *)
+Theorem derivative_max n f :
+  snd (dmax n f) = sum n (fun i => bracket (at_id i (argmax n (fun j => fst (f j)))) * snd (f i)).
+Proof. reflexivity. Qed.
+
+(* derivative.argmax: a position does not move *)
+Theorem derivative_argmax n (f : Z -> K) i : snd (still (bracket (at_id i (argmax n f)))) = zero.
+Proof. reflexivity. Qed.
+
+(* derivative.logsumexp *)
+Theorem derivative_logsumexp n f :
+  snd (dlogsumexp n f)
+  = sum n (fun i => exp (fst (f i) + num (-1 # 1) * logsumexp n (fun j => fst (f j))) * snd (f i)).
+Proof. reflexivity. Qed.
+
+(* derivative.component: x moved along its component at j *)
+Definition moved (x : Z -> K) (j i : Z) : dual := (x i, bracket (i =? j)%Z).
+Theorem derivative_component x j i : snd (moved x j i) = bracket (i =? j)%Z.
+Proof. reflexivity. Qed.
+
+(* chain: what is linear in the tangents of y has a coefficient for each component of y, and they are unique *)
+Theorem chain n (loss : (Z -> dual) -> K) (d d' : Z -> K) (y : Z -> K) :
+  (forall v, (forall k, fst (v k) = y k) -> loss v = sum n (fun k => d k * snd (v k))) ->
+  (forall v, (forall k, fst (v k) = y k) -> loss v = sum n (fun k => d' k * snd (v k))) ->
+  forall k, (0 <= k < n)%Z -> d k = d' k.
+Proof.
+  intros D D' k R. pose (v i := (y i, bracket (i =? k)%Z)).
+  assert (Q : forall c, sum n (fun i => c i * snd (v i)) = c k).
+  { intros c. rewrite (one_term n k).
+    - rewrite (proj2 (inside_spec k n) R). unfold v; simpl. rewrite Z.eqb_refl. simpl. ring.
+    - intros i _ N. unfold v; simpl. apply Z.eqb_neq in N. rewrite N. simpl. ring. }
+  rewrite <- (Q d), <- (Q d'), <- D, <- D' by reflexivity. reflexivity.
+Qed.
+
+(* error_signal, definition, law, reuse: a name for its value *)
+Theorem named (y e : Z -> K) n : (forall i, y i = e i) -> sum n e = sum n y.
+Proof. intros H. apply sum_ext. intros. symmetry. apply H. Qed.
+
+(* --- The rules that clear brackets ------------------------------------------------------------------------------ *)
+
+(* distribute *)
+Theorem distribute_left a b c : a * (b + c) = a * b + a * c.
+Proof. ring. Qed.
+Theorem distribute_right a b c : (b + c) * a = b * a + c * a.
+Proof. ring. Qed.
+
+(* zero *)
+Theorem zero_product a : a * zero = zero.
+Proof. ring. Qed.
+Theorem zero_sum a : a + zero = a.
+Proof. ring. Qed.
+
+(* solve: s is what the bracket leaves of the index *)
+Theorem solve_bracket n (d : Z -> bool) s (f g : Z -> K) r :
+  (forall i, 0 <= i < n -> d i = true -> i = s)%Z -> d s = true -> (forall i, f i = bracket (d i) * g i) ->
+  g s = r -> sum n f = bracket (inside s n) * r.
+Proof.
+  intros H T F <-. rewrite (one_term n s).
+  - rewrite F, T. simpl. ring.
+  - intros i R N. rewrite F. destruct (d i) eqn:E; [contradict N; now apply H | simpl; ring].
+Qed.
+
+(* bracket: s is in range, being another index of that extent *)
+Theorem clear_bracket n (d : Z -> bool) s (f g : Z -> K) r :
+  (0 <= s < n)%Z -> (forall i, 0 <= i < n -> d i = true -> i = s)%Z -> d s = true ->
+  (forall i, f i = bracket (d i) * g i) -> g s = r -> sum n f = r.
+Proof.
+  intros R H T F E. rewrite (solve_bracket n d s f g r); trivial.
+  apply inside_spec in R. rewrite R. simpl. ring.
+Qed.
+
+(* single *)
+Theorem single_term f : sum 1 f = f 0%Z.
+Proof. unfold sum; simpl. ring. Qed.
+
+(* range *)
+Theorem range_true a n : (0 <= a < n)%Z -> bracket (inside a n) = one.
+Proof. intros R. now apply true_one, inside_spec. Qed.
+
+(* padding *)
+Theorem padded_read b a : bracket b * a = bracket b * read b a zero.
+Proof. destruct b; simpl; ring. Qed.
+Theorem padding_zero b a : bracket b * a = read b a zero.
+Proof. destruct b; simpl; ring. Qed.
+Lemma read_whole b a : (b = false -> a = zero) -> read b a zero = a.
+Proof. destruct b; intros H; [|symmetry; apply H]; reflexivity. Qed.
+
+(* radix: of two digits; more are this one again *)
+Theorem radix_digits h c d c' d' : (0 <= d < h)%Z -> (0 <= d' < h)%Z ->
+  bracket (h * c + d =? h * c' + d')%Z = bracket (d =? d')%Z * bracket (c =? c')%Z.
+Proof.
+  intros. rewrite both. f_equal. apply eq_true_iff_eq. rewrite andb_true_iff, !Z.eqb_eq.
+  split; [intros E; assert (c = c') by nia; subst; lia | intros [-> ->]; reflexivity].
+Qed.
+
+(* residues: of the indices p only those of one class modulo m contribute, p = m * q + r *)
+Theorem residue_class n m r f c g : (0 < m)%Z -> (0 <= r < m)%Z -> (m * (c - 1) + r < n <= m * c + r)%Z ->
+  (forall p, 0 <= p < n -> p mod m <> r -> f p = zero)%Z ->
+  (forall q, 0 <= q < c -> 0 <= m * q + r < n -> f (m * q + r)%Z = g q)%Z -> sum n f = sum c g.
+Proof.
+  intros Hm Hr Hc Hf Hg.
+  transitivity (sum n (fun p => sum c (fun q => bracket (p =? m * q + r)%Z * f p))).
+  - apply sum_ext. intros p Hp. destruct (Z.eq_dec (p mod m) r) as [E|N].
+    + assert (D : p = (m * (p / m) + r)%Z) by (rewrite <- E; apply Z.div_mod; lia).
+      symmetry. apply (clear_bracket c (fun q => p =? m * q + r) (p / m) _ (fun _ => f p))%Z;
+        [nia | intros; nia | now apply Z.eqb_eq | reflexivity | reflexivity].
+    + rewrite Hf by assumption. symmetry. apply sum_vanish. intros; ring.
+  - rewrite sum_swap. apply sum_ext. intros q Hq. rewrite <- Hg by nia.
+    apply (clear_bracket n (fun p => p =? m * q + r) (m * q + r) _ f)%Z;
+      [nia | intros; lia | lia | reflexivity | reflexivity].
+Qed.
+
+(* --- The rules that tidy ---------------------------------------------------------------------------------------- *)
+
+(* unit *)
+Theorem unit_factor a : one * power 1 a = a.
+Proof. rewrite power_one. ring. Qed.
+
+(* associate *)
+Theorem associate_factors a b c : a * (b * c) = a * b * c.
+Proof. ring. Qed.
+Theorem associate_terms a b c : a + (b + c) = a + b + c.
+Proof. ring. Qed.
+
+(* constants *)
+Theorem constant_factors a : num (1 # 2) * a * num (2 # 1) = one * a.
+Proof. ring. Qed.
+
+(* take_out *)
+Theorem take_out_factor n a f : sum n (fun i => a * f i) = a * sum n f.
+Proof. symmetry. apply mul_sum. Qed.
+
+(* like_terms *)
+Theorem like_terms_add a : a + a = num (2 # 1) * a.
+Proof. ring. Qed.
+
+(* collect *)
+Theorem collect_factor a b c : a * b + a * c = a * (b + c).
+Proof. ring. Qed.
+
+(* --- How a step is closed: both lines are walked together to where they differ ---------------------------------- *)
+
+Opaque sum read.
+Ltac duals :=
+  cbv beta;
+  cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dmax2 dlogsumexp dlogsumexp2].
+Ltac arith := unfold inside in *; lia.
+(* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases. *)
+Ltac zeros :=
+  repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
+Ltac decide_brackets :=
+  repeat match goal with |- context [bracket ?b] =>
+    first [rewrite (true_one b) by arith | rewrite (false_zero b) by arith] end.
+Ltac cases :=
+  repeat match goal with |- context [inside ?a ?n] =>
+    first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
+          | let E := fresh "E" in destruct (inside a n) eqn:E] end;
+  with_strategy transparent [read] cbn [andb bracket read].
+(* Equal sums have equal terms, equal products equal factors; where that fails, `leaf` closes what is left. *)
+Ltac same leaf :=
+  first
+  [ reflexivity
+  | match goal with
+    | |- max ?n _ = max ?n _ => apply max_ext; intros ? ?; cbv beta; same leaf
+    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; intros ? ?; cbv beta; same leaf
+    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; intros ? ?; cbv beta; same leaf
+    | |- max2 ?n ?m _ = max2 ?n ?m _ => apply max2_ext; intros ? ? ? ?; cbv beta; same leaf
+    | |- argmax2 ?n ?m _ = argmax2 ?n ?m _ => apply argmax2_ext; intros ? ? ? ?; cbv beta; same leaf
+    | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; cbv beta; same leaf
+    | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); same leaf
+    | |- bracket _ = bracket _ => apply (f_equal bracket); arith
+    | |- sum ?n _ = sum ?n _ =>
+        apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; same leaf
+    | |- read _ _ _ = read _ _ _ => apply f_equal3; [arith | same leaf | reflexivity]
+    | |- _ + _ = _ + _ => apply (f_equal2 add); same leaf
+    | |- _ * _ = _ * _ => apply (f_equal2 mul); same leaf
+    end
+  | leaf ].
+Ltac subscripts :=
+  match goal with
+  | |- _ + _ = _ => fail 1
+  | |- _ * _ = _ => fail 1
+  | |- sum _ _ = _ => fail 1
+  | |- _ => solve [f_equal; arith]
+  end.
+Ltac arguments close :=
+  match goal with
+  | |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); close
+  | |- ?f ?a ?b = ?f ?c ?d => apply (@f_equal2 K K K f a c b d); close
+  end.
+Ltac argument := arguments ltac:(same ltac:(first [ring | subscripts | argument])).
+Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
+Ltac deep := same ltac:(first [cases; decide_brackets; ring | arguments deep]).
+(* From the cheapest to the dearest. *)
+Ltac tidy :=
+  first
+  [ reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | argument | progress zeros; ring
+  | decide_brackets; ring | cases; first [decide_brackets; ring | deep] ].
+(* Terms in which a bracket is false everywhere; brackets between two numbers of the same radix. *)
+Ltac absent :=
+  repeat (apply sum_vanish; intros; cbv beta);
+  match goal with |- context [bracket ?b] =>
+    rewrite (false_zero b) by (unfold inside in *; Z.to_euclidean_division_equations; lia); ring end.
+Ltac vanishing :=
+  repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; absent) end;
+  first [ring | decide_brackets; ring].
+Ltac digits :=
+  rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq;
+  split; intros; lia.
+(* Factors back into a sum; sums over one index. *)
+Ltac lift :=
+  match goal with
+  | |- _ * sum ?n _ = sum ?n _ =>
+      rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; lift
+  | |- _ => same tidy
+  end.
+Ltac alone := same ltac:(first [rewrite single_term; cbv beta; alone | tidy]).
+(* What `distribute` makes of a line: a sum of terms, each a sum of products; what holds no bracket stays closed. *)
+Ltac open e := match e with context [Z.eqb] => idtac end.
+Ltac split_sum :=
+  cbv beta;
+  match goal with
+  | |- sum ?n (fun i => add (@?f i) (@?g i)) = _ =>
+      eapply eq_trans; [exact (sum_add n f g) | eapply (f_equal2 add); [split_sum | split_sum]]
+  | |- _ => reflexivity
+  end.
+Ltac push :=
+  match goal with
+  | |- (?a + ?b) * ?c = _ =>
+      open (a + b); eapply eq_trans; [exact (distribute_right c a b) | eapply (f_equal2 add); [push | push]]
+  | |- sum ?n ?f * ?c = _ =>
+      open f; eapply eq_trans; [exact (sum_mul n c f) |
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
+  | |- ?c * (?a + ?b) = _ =>
+      open (a + b); eapply eq_trans; [exact (distribute_left c a b) | eapply (f_equal2 add); [push | push]]
+  | |- ?c * sum ?n ?f = _ =>
+      open f; eapply eq_trans; [exact (mul_sum n c f) |
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
+  | |- ?a * (?b * ?c) = _ =>
+      eapply eq_trans; [exact (associate_factors a b c) | eapply (f_equal2 mul); [push | reflexivity]]
+  | |- _ => reflexivity
+  end.
+Ltac expand :=
+  match goal with
+  | |- ?e = _ => open e
+  | |- _ => fail 1
+  end;
+  match goal with
+  | |- sum ?n _ = _ =>
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; grow | split_sum]
+  | |- _ + _ = _ => eapply (f_equal2 add); [grow | grow]
+  | |- _ * _ = _ => eapply eq_trans; [eapply (f_equal2 mul); [grow | grow] | push]
+  end
+with grow := first [expand | reflexivity].
+Ltac spread := eapply eq_trans; [grow | rewrite ?associate_terms; same tidy].

@@ -1,0 +1,248 @@
+"""What is proved of a derivation: claims, each that the first of some lines is the last; and their extents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+
+from chainrule.derive import Derivation, Lemma
+from chainrule.derive.compose import Composite, composites
+from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, spatial_of, terms_of
+from chainrule.derive.scene import of_composite, of_lemma
+from chainrule.derive.subject import Subject
+from chainrule.ir.expr import LOSS, Component, Delta, Expr, Guard, Reduce, Tensor
+from chainrule.ir.index import Affine, Extent, Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import nodes, substitute
+from chainrule.verify.plan import every_lemma
+
+
+@dataclass(frozen=True)
+class Row:
+    """before = after by a rule; `split` is what the rows before it have in place of an index."""
+
+    rule: str
+    before: Expr
+    after: Expr
+    split: tuple[Index, Affine] | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That the first line of these rows is the last, given `facts`; `places` are theirs among all lines of the subject.
+    Derivatives are by `wrt`, of the loss through `equation`, whose error signal is `signal`, and that a `constant`."""
+
+    what: Subject
+    places: tuple[int, ...]
+    rows: tuple[Row, ...]
+    facts: tuple[Equation, ...]
+    wrt: Component | None = None
+    equation: Equation | None = None
+    signal: Component | None = None
+    constant: Expr | None = None
+
+    @property
+    def equations(self) -> tuple[Equation, ...]:
+        return self.facts if self.equation is None else (*self.facts, self.equation)
+
+
+def of_piece(lemma: Lemma, number: int, what: Subject) -> Claim:
+    """The lines that lead to one piece of a lemma's gradient."""
+    one = replace(lemma, pieces=lemma.pieces[number : number + 1])
+    scene = of_lemma(one, {}, what, forms=False)
+    pairs = zip(scene.lines, one.all_steps, strict=True)
+    rows = tuple(Row(s.rule, line.before, line.after, s.split) for line, s in pairs)
+    signal, equation = None, scene.definitions[LOSS.name]
+    if lemma.equation.tensor != LOSS:
+        signal = Component(lemma.error_signal, lemma.equation.target.subscripts)
+        equation = next(e for name, e in scene.definitions.items() if name != LOSS.name)
+    facts = tuple(e for e in scene.equations if e.tensor != LOSS)
+    common, before = len(lemma.steps), sum(len(piece.steps) for piece in lemma.pieces[:number])
+    places = (*range(common), *range(common + before, before + len(rows)))
+    return Claim(what, places, rows, facts, lemma.wrt, equation, signal, lemma.signal)
+
+
+def of_map(composite: Composite, what: Subject) -> Claim:
+    """The lines of a composite after its inner lemma's result, given that of the outer one."""
+    scene = of_composite(composite, {}, what, forms=False)
+    rows = tuple(Row(s.rule, s.before, s.after) for s in composite.steps[1:])
+    return Claim(what, tuple(range(1, 1 + len(rows))), rows, tuple(e for e in scene.equations if e.tensor != LOSS))
+
+
+def claims(derivation: Derivation) -> Iterator[Claim]:
+    """Every lemma, piece by piece, for the batch and for one sample; and every composite."""
+    for what, lemma in every_lemma(derivation):
+        for number in range(len(lemma.pieces)):
+            yield of_piece(lemma, number, what)
+    for number, repeated in enumerate(composites(derivation), 1):
+        for composite, one in ((repeated.composite, False), (repeated.sample, True)):
+            if composite is not None:
+                yield of_map(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
+
+
+Cleared = tuple[tuple[Term, tuple[Move, ...]], ...]
+"""For each term of the line before a rule that clears brackets, how it clears them one by one."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The rows of a claim with every later split put in, so that all speak of one component of the gradient, the
+    `target`; and how brackets are cleared in each."""
+
+    rows: tuple[Row, ...]
+    cleared: tuple[Cleared, ...]
+    target: tuple[Affine, ...]
+
+
+def aligned(claim: Claim) -> Aligned:
+    spatial = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
+    later: dict[Index, Affine] = {}
+    rows: list[Row] = []
+    found: list[Cleared] = []
+    for row in reversed(claim.rows):
+        after = substitute(row.after, later)
+        if row.split is not None:
+            later = {**later, row.split[0]: row.split[1].substitute(later)}
+        rows.append(Row(row.rule, substitute(row.before, later), after, row.split))
+        clearing = _cleared(row, spatial)
+        found.append(tuple((t.substitute(later), tuple(_seen(m, later) for m in some)) for t, some in clearing))
+    target = tuple(s.substitute(later) for s in claim.wrt.subscripts) if claim.wrt is not None else ()
+    return Aligned(tuple(rows[::-1]), tuple(found[::-1]), target)
+
+
+def _cleared(row: Row, spatial: Set[str]) -> Cleared:
+    once: dict[str, Callable[[Term], Move | None]] = {
+        "bracket": bracket_once,
+        "solve": lambda term: solve_once(term, spatial),
+        "residues": lambda term: residue_once(term, spatial),
+    }
+    if row.rule not in once:
+        return ()
+    return tuple((term, tuple(moves(term, once[row.rule]))) for term in terms_of(row.before))
+
+
+def _seen(move: Move, later: Mapping[Index, Affine]) -> Move:
+    delta = substitute(move.delta, later)
+    assert isinstance(delta, Delta)
+    term = None if move.term is None else move.term.substitute(later)
+    return Move(delta, term, move.index, None if move.at is None else move.at.substitute(later))
+
+
+# Extents.
+
+LEVELS = range(4)
+"""At the first two those extents stay numbers that a stride or a radix counts by, and at the second the extents that a
+window ties, H = 2·I + 1, are tied as they are in the layer; at the third all that stand in a window are numbers, at the
+last all."""
+
+
+class Extents:
+    """Which extents of a claim are one: the axes and indices that a line runs over together, or at the same subscript.
+    `literal` are those that stay numbers; every other is a variable."""
+
+    def __init__(self, claim: Claim, lines: Aligned, level: int) -> None:
+        self._parent: dict[object, object] = {}
+        self.values: dict[object, Extent] = {}
+        numbers: set[object] = set()
+        outer = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
+        roots = [side for row in lines.rows for side in (row.before, row.after)]
+        roots += [side for e in claim.equations for side in (e.target, e.value)]
+        roots += [m.term.expr for each in lines.cleared for _, some in each for m in some if m.term is not None]
+        for root in [*roots, *((claim.wrt,) if claim.wrt is not None else ())]:
+            self._see(root)
+            for a in _affines(root):
+                most = max((abs(c) for _, c in a.terms), default=0)
+                among = max((abs(c) for i, c in a.terms if i.name in outer), default=0)
+                for i, c in a.terms:
+                    if abs(c) < (among if i.name in outer else most) or (level == 2 and a.plain is None):
+                        numbers.add(i)
+        for row, each in zip(lines.rows, lines.cleared, strict=True):
+            for move in (move for _, some in each for move in some):
+                if move.index is None or move.at is None:
+                    numbers |= {*move.delta.free}
+                elif row.rule == "solve":
+                    self._join(("place", move.at, move.index.extent), move.index, move.index.extent)
+                elif row.rule == "residues":
+                    numbers |= {move.index, *move.at.indices}
+        if any(row.rule == "single" for row in lines.rows):
+            numbers |= {i for i in self.values if isinstance(i, Index) and i.extent == 1}
+        if level == 3:
+            numbers |= set(self.values)
+        self.literal = {self._find(n, self.values[n]) for n in numbers if n in self.values}
+
+    def _find(self, node: object, extent: Extent) -> object:
+        node = ("named extent", extent) if isinstance(extent, str) else node
+        self.values.setdefault(node, extent)
+        self._parent.setdefault(node, node)
+        while self._parent[node] != node:
+            node = self._parent[node]
+        return node
+
+    def _join(self, a: object, b: object, extent: Extent) -> None:
+        one, other = self._find(a, extent), self._find(b, extent)
+        if one != other:
+            self._parent[other] = one
+
+    def _see(self, root: Expr) -> None:
+        for node in nodes(root):
+            match node:
+                case Component(tensor=tensor, subscripts=subscripts):
+                    for k, (s, e) in enumerate(zip(subscripts, tensor.shape, strict=True)):
+                        self._join((tensor, k), ("place", s, e), e)
+                        if s.plain is not None and s.plain.extent == e:
+                            self._join(s.plain, (tensor, k), e)
+                case Guard(subscript=s, extent=e):
+                    self._find(("place", s, e), e)
+                    if s.plain is not None and s.plain.extent == e:
+                        self._join(s.plain, ("place", s, e), e)
+                case Delta(left=left, right=Affine() as right):
+                    difference = left - right
+                    if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
+                        (a, _), (b, _) = difference.terms
+                        if a.extent == b.extent:
+                            self._join(a, b, a.extent)
+                case Reduce(kind=kind, indices=indices):
+                    for n, i in enumerate(indices):
+                        self.index(i)
+                        if kind != "sum":  # a maximum, its position, and what a rule writes anew are over one window
+                            self._join(i, ("window", node.tensors, n, i.extent), i.extent)
+                case _:
+                    pass
+
+    def index(self, i: Index) -> object:
+        return self._find(i, i.extent)
+
+    def axis(self, tensor: Tensor, k: int) -> object:
+        return self._find((tensor, k), tensor.shape[k])
+
+    def place(self, s: Affine, extent: Extent) -> object:
+        """Of the range that a subscript is compared with."""
+        return self._find(("place", s, extent), extent)
+
+    def name(self, root: object) -> str:
+        """What a variable for it may be called."""
+        if isinstance(extent := self.values[root], str):
+            return extent
+        one = next((n for n in self.values if isinstance(n, Index) and self.index(n) == root), None)
+        return "E" if one is None else f"E_{one.name}"
+
+    @property
+    def numbers(self) -> tuple[tuple[str, int], ...]:
+        """The indices whose extents stay numbers."""
+        found = ((n.name, n.extent) for n in self.values if isinstance(n, Index) and self.index(n) in self.literal)
+        return tuple(dict.fromkeys((name, extent) for name, extent in found if isinstance(extent, int)))
+
+
+def _affines(root: Expr) -> Iterator[Affine]:
+    for node in nodes(root):
+        match node:
+            case Component(subscripts=subscripts):
+                yield from subscripts
+            case Delta(left=left, right=right):
+                yield left
+                if isinstance(right, Affine):
+                    yield right
+            case Guard(subscript=subscript):
+                yield subscript
+            case _:
+                pass

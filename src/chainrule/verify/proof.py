@@ -1,0 +1,140 @@
+"""The third tier: lines proved by Coq, where it is installed, for all values and for the extents that are variables."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from shutil import which
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from chainrule.derive import Derivation
+from chainrule.derive.subject import Subject
+from chainrule.errors import VerificationError
+from chainrule.verify.claims import LEVELS, Claim, claims
+from chainrule.verify.coq import UnprintableError, rules
+from chainrule.verify.theorem import Theorem
+
+MISSING = "not proved: Coq is not installed; `apt install coq` brings it, and every check above stands without it"
+ALLOWED: frozenset[str] = frozenset()
+"""The axioms that a proof may rest on: none."""
+SECONDS = 20  # for one step; a tactic that runs on counts as one that fails
+
+
+@dataclass(frozen=True)
+class Proved:
+    """The lines at these places of a subject as one theorem, and what it stands on: (kind, name), where a kind is law,
+    power, ties, definition or signal. `numbers` are the indices whose extents stay numbers, no more than strides and
+    radices count by at `level` 0. With a `reason` it is not proved."""
+
+    what: Subject
+    places: tuple[int, ...]
+    assumed: tuple[tuple[str, str], ...] = ()
+    numbers: tuple[tuple[str, int], ...] = ()
+    level: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What Coq accepted, the axioms that it printed, and its version."""
+
+    coq: str
+    theorems: tuple[Proved, ...]
+    axioms: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def proved(self) -> tuple[Proved, ...]:
+        return tuple(t for t in self.theorems if not t.reason)
+
+    @property
+    def lines(self) -> frozenset[tuple[Subject, int]]:
+        """Every line that is proved in all theorems that it stands in, by its place."""
+        refused = {(t.what, place) for t in self.theorems if t.reason for place in t.places}
+        return frozenset((t.what, place) for t in self.proved for place in t.places) - refused
+
+
+def coqc() -> str | None:
+    return which("coqc")
+
+
+def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Proof | None:
+    """Prove every line that can be; None where Coq is not installed. What Coq accepted is written to `keep`. Raises
+    VerificationError where that rests on an axiom that is not allowed."""
+    program = coqc()
+    if program is None:
+        return None
+    start = perf_counter()
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version (\S+)", version)
+    text, theorems, axioms = proved([*claims(derivation)], program)
+    if not ALLOWED.issuperset(axioms):
+        raise VerificationError("the proof", "what it rests on", ", ".join(axioms), "the axioms that are allowed")
+    if keep is not None:
+        Path(keep).write_text(text, encoding="utf-8")
+    return Proof(found[1] if found else "", theorems, axioms, perf_counter() - start)
+
+
+def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
+    """The file, what it proves, and its axioms. A claim that Coq refuses is tried again with more extents as numbers,
+    and then left out."""
+    level = [0] * len(every)
+    made: dict[int, tuple[str, Proved]] = {}  # the section, and what it says
+    refused: dict[int, Proved] = {}
+    for n, claim in enumerate(every):
+        _make(made, refused, n, claim, 0)
+    while True:
+        text = document([made[n][0] for n in sorted(made)])
+        where, message = run(text, program)
+        if where is None:
+            axioms = tuple(sorted(set(re.findall(r"^\S+", message.partition("Axioms:")[2], re.MULTILINE))))
+            return text, tuple(made[n][1] if n in made else refused[n] for n in range(len(every))), axioms
+        name, rule = where
+        n = int(name)
+        del made[n]
+        level[n] += 1
+        if level[n] in LEVELS:
+            _make(made, refused, n, every[n], level[n])
+        else:
+            refused[n] = Proved(every[n].what, every[n].places, reason=f"Coq does not close the step {rule}")
+
+
+def _make(
+    made: dict[int, tuple[str, Proved]], refused: dict[int, Proved], n: int, claim: Claim, level: int
+) -> None:
+    try:
+        theorem = Theorem(claim, f"claim_{n}", level)
+        text = theorem.section()
+    except UnprintableError as error:
+        refused[n] = Proved(claim.what, claim.places, reason=str(error))
+        return
+    made[n] = (
+        text, Proved(claim.what, claim.places, tuple(theorem.assumed), theorem.extents.numbers, level)
+    )
+
+
+def document(sections: Sequence[str]) -> str:
+    """A file that is complete in itself: the rules, the sections, and a question for what all of it rests on."""
+    names = re.findall(r"^Theorem (claim_\d+) :", "".join(sections), re.MULTILINE)
+    asked = f"Definition claims := ({', '.join(names)}).\nPrint Assumptions claims.\n" if names else ""
+    return f"{rules()[0]}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
+
+
+def run(text: str, program: str) -> tuple[tuple[str, str] | None, str]:
+    """What Coq prints; or the number of the claim that it refuses, the rule of the step, and its message."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "proof.v")
+        path.write_text(text, encoding="utf-8")
+        done = subprocess.run([program, "-q", path.name], cwd=folder, capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return None, done.stdout
+    line = re.findall(r"line (\d+), characters", done.stderr)
+    above = "\n".join(text.split("\n")[: int(line[-1])]) if line else ""
+    steps = re.findall(r"^(?:Lemma|Section) claim_(\d+)_\w+(?: : \(\* (\S+) \*\))?", above, re.MULTILINE)
+    assert steps, f"Coq refuses the rules: {done.stderr}"
+    return (steps[-1][0], steps[-1][1]), done.stderr

@@ -1,0 +1,256 @@
+"""A claim as a section of Coq: its tensors, functions and extents are variables, what it reuses are hypotheses, each
+step is a lemma closed by the tactic of its rule, and the theorem is "first line = last line"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chainrule.derive.calculus import apply_law
+from chainrule.derive.eliminate import Move, Term, digits, terms_of
+from chainrule.ir.expr import LOSS, ZERO, Apply, Component, Delta, Expr, Tensor, add, multiply
+from chainrule.ir.functions import split_derivative
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import components, substitute
+from chainrule.verify.claims import Cleared, Row
+from chainrule.verify.coq import Lines, UnprintableError
+
+
+class Theorem(Lines):
+    """The section of one claim."""
+
+    def section(self) -> str:
+        """Raises UnprintableError for what has no text."""
+        claim, rows, name = self.claim, self.rows, self.name
+        lines = [self.line(rows[0].before), *(self.line(row.after) for row in rows)]
+        for row, above in zip(rows, lines, strict=False):
+            if self.line(row.before) != above:
+                raise UnprintableError(f"the line before {row.rule} is not the one above it")
+        proofs = [self.proof(row, found) for row, found in zip(rows, self.cleared, strict=True)]
+        given = self._moved() + self._gradient() + self._known() + self._ranges()
+        steps = [
+            f"Lemma {name}_{n} : (* {row.rule} *)\n  {lines[n - 1]}\n  = {lines[n]}.\nProof. {proofs[n - 1]}. Qed."
+            for n, row in enumerate(rows, 1)
+        ]
+        whole = f"{name}_1"
+        for n in range(2, len(rows) + 1):
+            whole = f"(eq_trans {whole} {name}_{n})"
+        return "\n".join((
+            f"(* {str(claim.what).replace('*', '×')} *)", f"Section {name}_section.", *self._declared(), *given, *steps,
+            f"Theorem {name} :\n  {lines[0]}\n  = {lines[-1]}.\nProof. exact {whole}. Qed.", f"End {name}_section.", "",
+        ))
+
+    # Proofs: one tactic for each step.
+
+    def proof(self, row: Row, found: Cleared) -> str:
+        match row.rule:
+            case "chain":
+                return "apply gradient_of_loss; intros; reflexivity"
+            case "error_signal":
+                return "reflexivity" if self.claim.constant is None else "same ltac:(first [apply signal | known])"
+            case "definition":
+                return f"unfold {self.y}; reflexivity"
+            case "bracket" | "solve" | "residues":
+                return self._clearing(row, found)
+            case "distribute":
+                return "first [spread | same tidy]"
+            case "radix":
+                return self._digits(row)
+            case "take_out":
+                return "same ltac:(first [symmetry; lift | tidy])"
+            case "single":
+                return "alone"
+            case "law" | "reuse" | "cite":
+                return "same ltac:(first [known | tidy])"
+            case rule if rule.startswith("derivative."):
+                return f"unfold {self.x}; duals; same ltac:(first [tidy | known])"
+            case _ if self.claim.wrt is not None:
+                return f"first [same tidy | unfold {self.x}; duals; same tidy]"
+            case _:
+                return "same tidy"
+
+    def _under(self, indices: Iterable[Index], theorem: str) -> str:
+        return "".join(f"apply {theorem}; intros {self.index(i)} ?; cbv beta; " for i in indices)
+
+    def _clearing(self, row: Row, found: Cleared) -> str:
+        """One bracket after the other, each in its term of the line."""
+        terms: list[Expr | None] = [term.expr for term, _ in found]
+        text, current, depth = "", row.before, 0
+        for n, (term, some) in enumerate(found):
+            for move in some:
+                alive = sum(t is not None for t in terms)
+                place = sum(t is not None for t in terms[:n])
+                terms[n] = None if move.term is None else move.term.expr
+                after = add(t for t in terms if t is not None)
+                if after is not current:
+                    path = "apply (f_equal2 add); [ | reflexivity]; " * (alive - 1 - place)
+                    path += "apply (f_equal2 add); [reflexivity | ]; " if place else ""
+                    tactic = "vanishing" if move.term is None else path + self._cleared(row.rule, term, move)
+                    text += f"transitivity {self.line(after)}; [{tactic} | "
+                    depth += 1
+                term, current = move.term or term, after
+        return f"{text}same tidy{']' * depth}"
+
+    def _cleared(self, rule: str, term: Term, move: Move) -> str:
+        if move.index is None or move.at is None:
+            return "absent" if move.term == Term((), (ZERO,)) else self._under(term.indices, "sum_ext") + "same tidy"
+        k = term.indices.index(move.index)
+        outer, inner = term.indices[:k], term.indices[k + 1 :]
+        if rule == "residues":
+            ((p, m),) = move.at.terms
+            return self._under(outer, "sum_ext") + (
+                f"apply (residue_class _ {m} {move.at.offset} _ {self.extent(p)}); "
+                "[lia | lia | lia | intros; cbv beta; absent | intros; cbv beta; same tidy]"
+            )
+        i, size, at = self.index(move.index), self.extent(move.index), self.affine(move.at)
+        others = multiply(f for f in term.factors if f is not move.delta)
+        shape = f"{size} (fun {i} => {self.delta(move.delta)}) {at} _ (fun {i} => {self.line(others)})"
+        descend = self._under(outer, "sum_ext") + self._under(inner, "sum_inner")
+        if rule == "bracket":
+            return descend + (
+                f"apply (clear_bracket {shape}); "
+                "[arith | intros; arith | arith | intros; cbv beta; ring | cbv beta; same tidy]"
+            )
+        left = self.line(substitute(others, {move.index: move.at}))
+        return descend + (
+            f"eapply eq_trans; [apply (solve_bracket {shape} {left}); "
+            "[intros; arith | arith | intros; cbv beta; ring | cbv beta; same tidy] | same tidy]"
+        )
+
+    def _digits(self, row: Row) -> str:
+        """Each bracket between two numbers as those between their digits, term by term."""
+        proofs: list[str] = []
+        for term in terms_of(row.before):
+            text = self._under(term.indices, "sum_ext")
+            for d in dict.fromkeys(f for f in term.factors if isinstance(f, Delta)):
+                if pairs := digits(d):
+                    parts = " * ".join(self.line(Delta(Affine.of(a), Affine.of(b))) for a, b in pairs)
+                    text += f"replace {self.line(d)} with ({parts}) by digits; "
+            proofs.append(f"{text}ring")
+        whole = proofs[0]
+        for proof in proofs[1:]:
+            whole = f"apply (f_equal2 add); [{whole} | {proof}]"
+        return whole
+
+    # What is given.
+
+    def _declared(self) -> list[str]:
+        """Variables for all that has been named."""
+        free = (i for row in self.rows for side in (row.before, row.after) for i in side.free)
+        free = (*(i for s in self.target for i in s.indices), *free)
+        integers = [*self.sizes.values(), *map(self.index, free)]
+        found = [f"Variables ({' '.join(dict.fromkeys(integers))} : Z)."] if integers else []
+        found += [f"Variable {self.function(name, n)} : {'K -> ' * n}K." for name, n in self.functions.items()]
+        if self.constants:
+            found.append(f"Variables ({' '.join(self.constants.values())} : K).")
+        for t, name in self.tensors.items():
+            if not t.name.startswith(_ARGUMENT):
+                found.append(f"Variable {name} : {'Z -> ' * len(t.shape)}{'K' if t.dtype == 'real' else 'Z'}.")
+        return found
+
+    def _moved(self) -> list[str]:
+        """The tensor x moved along one of its components, and y with it."""
+        wrt, equation = self.claim.wrt, self.claim.equation
+        if wrt is None or equation is None:
+            return []
+        places = [self.named(("place ", k), f"p{k}") for k in range(len(wrt.subscripts))]
+        tests = [f"bracket ({p} =? {self.affine(s)})%Z" for p, s in zip(places, self.target, strict=True)]
+        value = f"({' '.join([self.tensor(wrt.tensor), *places])}, {' * '.join(tests) or 'one'})"
+        own = "".join(f" ({p} : Z)" for p in places)
+        indices = "".join(f" ({self.index(i)} : Z)" for i in equation.target.free)
+        return [
+            f"Definition {self.x}{own} : dual := {value}.",
+            f"Definition {self.y}{indices} : dual := {self.dual(equation.value)}.",
+        ]
+
+    def _gradient(self) -> list[str]:
+        """The loss: it moves with y as its gradient by y says, however y is moved."""
+        equation, signal, constant = self.claim.equation, self.claim.signal, self.claim.constant
+        if equation is None or signal is None or equation.tensor == LOSS:
+            return []
+        indices = equation.target.free
+        names = " ".join(map(self.index, indices))
+        every, at = (f"forall {names}, ", f"(v {names})") if names else ("", "v")
+        moved = f"({'Z -> ' * len(indices)}dual)"
+        same = f"({every}fst {at} = fst {self.applied(self.y, [Affine.of(i) for i in indices])})"
+        total = self.nested("sum", indices, f"({self.line(signal)} * snd {at})")
+        found = [
+            f"Variable loss : {moved} -> dual.",
+            f"Hypothesis gradient_of_loss : forall v : {moved}, {same} -> snd (loss v) = {total}.",
+        ]
+        if constant is not None:
+            self.assumed["signal", ""] = None
+            found.append(f"Hypothesis signal : {every}{self.line(signal)} = {self.line(constant)}.")
+        return found
+
+    def _known(self) -> list[str]:
+        """Equations whose values are reused, and the laws of functions; and a tactic that rewrites with them."""
+        hypotheses: list[str] = []
+        rewrites: list[str] = []
+        for fact in self.claim.facts:
+            if fact.tensor in self.tensors:
+                self.assumed["definition", fact.tensor.name] = None
+                name = self.named(("definition ", fact), f"def_{fact.tensor.name}")
+                indices = fact.target.free
+                plain = all(s.plain is not None for s in fact.target.subscripts)
+                ranges = [f"(0 <= {self.index(i)} < {self.extent(i)})%Z -> " for i in indices if not plain]
+                every = f"forall {' '.join(map(self.index, indices))}, " if indices else ""
+                hypotheses.append(
+                    f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {self.line(fact.value)}."
+                )
+                rewrites.append(f"{name}{'' if plain else ' by arith'}")
+        for function in [f for f in self.functions if split_derivative(f)[1] is not None]:
+            arguments = tuple(Component(Tensor(f"{_ARGUMENT}{n}", ()), ()) for n in range(self.functions[function]))
+            names = " ".join(self.named(a.tensor, "a") for a in arguments)
+            value = self.line(apply_law(Apply(function, arguments)))
+            name = self.named(("law ", function), f"law_{function}")
+            left = f"{self.function(function, len(arguments))} {names}"
+            hypotheses.append(f"Hypothesis {name} : forall {names}, {left} = {value}.")
+            rewrites.append(name)
+        alone = [f"rewrite !{h}; tidy" for h in rewrites]
+        if len(rewrites) > 1:
+            alone.append(f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); tidy")
+        return [*hypotheses, f"Ltac known := first [{' | '.join(alone) or 'fail'}]."]
+
+    def _ranges(self) -> list[str]:
+        """Where the gradient's indices run, that the equations read inside their tensors, and how the shapes fit."""
+        free = (i for row in self.rows for side in (row.before, row.after) for i in side.free)
+        found = [
+            f"0 <= {self.index(i)} < {self.extent(i)}"
+            for i in dict.fromkeys([*(i for s in self.target for i in s.indices), *free])
+        ]
+        for equation in self.claim.equations:
+            found += self._inside(equation)
+        if self.claim.wrt is not None:
+            tensor = self.claim.wrt.tensor
+            split = [(k, s) for k, s in enumerate(self.target) if s.plain is None]
+            found += [f"0 <= {self.affine(s)} < {self.axis(tensor, k)}" for k, s in split]
+        found += [self._split(*row.split) for row in self.rows if row.split is not None]
+        return [f"Hypothesis {self.named(('range ', f), 'range')} : ({f})%Z." for f in dict.fromkeys(found)]
+
+    def _inside(self, equation: Equation) -> Iterable[str]:
+        for c in components(equation.value):
+            for k, s in enumerate(c.subscripts):
+                if c.pad is None and s.terms and not (s.plain and s.plain.extent == c.tensor.shape[k]):
+                    reach = [(c > 0, f"{abs(c)} * ({self.extent(i)} - 1)") for i, c in s.terms]
+                    low = "".join(f" - {text}" for up, text in reach if not up)
+                    high = "".join(f" + {text}" for up, text in reach if up)
+                    yield f"0 <= {s.offset}{low} /\\ {s.offset}{high} < {self.axis(c.tensor, k)}"
+                if self.level == 1 and s.plain is None and not isinstance(length := c.tensor.shape[k], str):
+                    terms = [(i, c, i.extent) for i, c in s.terms if c > 0 and isinstance(i.extent, int)]
+                    rest = length - sum(c * extent for _, c, extent in terms)
+                    total = " + ".join(f"{c} * {self.extent(i)}" for i, c, _ in terms)
+                    yield f"{self.axis(c.tensor, k)} = {total} + {rest}"
+
+    def _split(self, index: Index, at: Affine) -> str:
+        """How the extents of a split index and of its highest digit fit."""
+        whole = self.extent(index)
+        lead, m = max(at.terms, key=lambda t: t[1])
+        size = self.extent(lead)
+        if len(at.terms) > 1:
+            return f"{whole} = {m} * {size}"
+        return f"{m} * ({size} - 1) + {at.offset} < {whole} <= {m} * {size} + {at.offset}"
+
+
+_ARGUMENT = "argument "  # of a law; no tensor that is read or made has a space in its name
+

@@ -1,0 +1,65 @@
+"""Lines that are wrong: a line of a derivation with one thing in it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from random import Random
+
+from chainrule.ir.expr import Add, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Reduce, add, multiply
+from chainrule.ir.index import Affine, Index
+from chainrule.ir.walk import children, rebuild
+
+
+def _places(root: Expr) -> Iterator[tuple[Expr, tuple[Index, ...], Callable[[Expr], Expr]]]:
+    """Every node but those inside a derivative, the indices that it may use, and what puts another in its place."""
+    stack: list[tuple[Expr, tuple[Index, ...], Callable[[Expr], Expr]]] = [(root, root.free, lambda new: new)]
+    while stack:
+        node, seen, put = stack.pop()
+        yield node, seen, put
+        if isinstance(node, Derivative | Delta):
+            continue
+        inner = (*seen, *node.indices) if isinstance(node, Reduce) else seen
+        parts = children(node)
+        for k in range(len(parts)):
+
+            def inside(new: Expr, k: int = k, node: Expr = node, put: Callable[[Expr], Expr] = put) -> Expr:
+                own = children(node)
+                return put(rebuild(node, (*own[:k], new, *own[k + 1 :])))
+
+            stack.append((parts[k], inner, inside))
+
+
+def _changes(node: Expr, seen: tuple[Index, ...]) -> Iterator[Expr]:
+    match node:
+        case Component(tensor=t, subscripts=subscripts, pad=pad):
+            for k, s in enumerate(subscripts):
+                for new in (s + 1, s - 1, *(Affine.of(i) for i in seen)):
+                    yield Component(t, (*subscripts[:k], new, *subscripts[k + 1 :]), pad)
+            if len(subscripts) > 1:
+                yield Component(t, (subscripts[1], subscripts[0], *subscripts[2:]), pad)
+        case Constant(value=Fraction() as value):
+            yield Constant(value + 1)
+            yield Constant(-value)
+        case Multiply(factors=factors):
+            for k in range(len(factors)):
+                yield multiply((*factors[:k], *factors[k + 1 :]))
+            yield Multiply((*factors, factors[0]))
+            yield Multiply((Constant(Fraction(-1)), *factors))
+        case Add(terms=terms):
+            for k in range(len(terms)):
+                yield add((*terms[:k], *terms[k + 1 :]))
+        case Delta(left=left, right=right):
+            yield Delta(left + 1, right)
+        case Guard(subscript=s, extent=e):
+            yield Guard(s + 1, e)
+            yield Constant(Fraction(1))
+        case _:
+            pass
+
+
+def mutants(line: Expr, count: int, random: Random) -> list[Expr]:
+    """At most `count` other lines, each with one change."""
+    every = [put(changed) for node, seen, put in _places(line) for changed in _changes(node, seen)]
+    every = [new for new in dict.fromkeys(every) if new is not line]
+    return random.sample(every, min(count, len(every)))

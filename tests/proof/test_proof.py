@@ -1,0 +1,182 @@
+"""What Coq proves of the built-in models, and what it refuses: wrong rules and wrong lines."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import chainrule as cr
+from chainrule.cli import main
+from chainrule.derive import Derivation, Lemma
+from chainrule.derive.scene import Line, extents_for, of_lemma
+from chainrule.derive.subject import Subject
+from chainrule.derive.trace import RULES
+from chainrule.derive.trial import failures
+from chainrule.ir.expr import Expr
+from chainrule.train.models import BUILT_IN, read_model
+from chainrule.verify.certificate import Certificate
+from chainrule.verify.claims import Row, claims, of_piece
+from chainrule.verify.coq import rules
+from chainrule.verify.plan import every_lemma
+from chainrule.verify.proof import ALLOWED, document, prove, run
+from chainrule.verify.theorem import Theorem
+from tests.derive.cases import CASES
+from tests.proof.mutants import mutants
+
+pytestmark = pytest.mark.proof
+
+
+@pytest.fixture(scope="module")
+def coqc() -> str:
+    program = shutil.which("coqc")
+    assert program, "make proof installs Coq"
+    return program
+
+
+# Models.
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_line_of_a_built_in_model_is_proved_for_all_extents(name: str) -> None:
+    proof = prove(read_model(name).derive())
+    assert proof is not None and set(proof.axioms) <= ALLOWED
+    assert [(str(t.what), t.reason) for t in proof.theorems if t.reason] == []
+    assert {t.level for t in proof.theorems} == {0}
+    assert {what for what, _ in proof.lines} == {claim.what for claim in claims(read_model(name).derive())}
+
+
+def test_the_kept_proof_is_checked_without_chainrule(
+    coqc: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, saved = tmp_path / "kept.v", tmp_path / "certificate.json"
+    assert main(["verify", "mlp", "--prove", "--keep", str(kept), "-o", str(saved)]) == 0
+    assert "lines proved by Coq" in capsys.readouterr().out
+    certificate = Certificate.from_json(saved.read_text(encoding="utf-8"))
+    assert certificate.count("proved") > 150 and certificate.proof is not None
+    assert certificate == Certificate.from_json(certificate.to_json())
+    done = subprocess.run([coqc, "-q", kept.name], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Closed under the global context" in done.stdout
+    checker = shutil.which("coqchk") or str(Path(coqc).with_name("coqchk"))
+    # Coq's own library, which takes coqchk twenty seconds, is taken as it is.
+    subprocess.run([checker, "-silent", "-norec", "kept"], cwd=tmp_path, check=True)
+
+
+def test_equations_of_a_users_own_are_proved() -> None:
+    certificate = cr.derive("y[n, i<9] = sum[p<3](w[p]*x[n, 2*i + p])").verify(prove=True)
+    assert certificate.proof is not None and not any(t.reason for t in certificate.proof.theorems)
+    assert any(("p", 3) in t.numbers for t in certificate.proof.theorems), "a stride counts by p"
+    assert not any(name == "i" for t in certificate.proof.theorems for name, _ in t.numbers), "for every i"
+
+
+# Wrong rules.
+
+CORRUPTED = {
+    "derivative.independent": ("snd (still a) = zero.", "snd (still a) = a."),
+    "derivative.sum": ("snd (dadd a b) = snd a + snd b.", "snd (dadd a b) = snd a."),
+    "derivative.reduction": ("dfirst (Z.to_nat n) f = dsum n f.", "dfirst (Z.to_nat n) f = dsum (n + 1) f."),
+    "derivative.product": ("= snd a * fst b + fst a * snd b.", "= snd a * snd b."),
+    "derivative.power": ("times (S n) * fst (whole a n)", "times n * fst (whole a n)"),
+    "derivative.function": ("snd (dfun g g' a) = g' (fst a) * snd a.", "snd (dfun g g' a) = g' (fst a)."),
+    "derivative.max": ("(at_id i (argmax n (fun j => fst (f j)))) * snd (f i)).", "(at_id i 0%Z) * snd (f i))."),
+    "derivative.argmax": ("(argmax n f)))) = zero.", "(argmax n f)))) = one."),
+    "derivative.logsumexp": ("= sum n (fun i => exp (fst (f i) +", "= sum n (fun i => exp (snd (f i) +"),
+    "derivative.component": ("snd (moved x j i) = bracket (i =? j)%Z.", "snd (moved x j i) = x i."),
+    "chain": ("(0 <= k < n)%Z -> d k = d' k.", "(0 <= k < n)%Z -> d k = d' 0%Z."),
+    "error_signal": ("sum n e = sum n y.", "sum n e = sum (n + 1) y."),
+    "definition": ("(forall i, y i = e i) ->", "(forall i, y i = e 0%Z) ->"),
+    "law": ("(forall i, y i = e i) ->", "(forall i, y 0%Z = e i) ->"),
+    "reuse": ("(y e : Z -> K) n : (forall i, y i = e i)", "(y e : Z -> K) n : (forall i, y i = y i)"),
+    "distribute": ("a * (b + c) = a * b + a * c.\nProof", "a * (b + c) = a * b + c.\nProof"),
+    "zero": ("a * zero = zero.", "a * zero = a."),
+    "solve": ("sum n f = bracket (inside s n) * r.", "sum n f = r."),
+    "bracket": ("(0 <= s < n)%Z -> (forall i, 0 <= i < n -> d i = true", "(forall i, 0 <= i < n -> d i = true"),
+    "single": ("sum 1 f = f 0%Z.", "sum 1 f = f 1%Z."),
+    "range": ("(0 <= a < n)%Z -> bracket (inside a n) = one.", "(0 <= a <= n)%Z -> bracket (inside a n) = one."),
+    "padding": ("bracket b * a = read b a zero.", "bracket b * a = read b a one."),
+    "radix": ("(0 <= d < h)%Z -> (0 <= d' < h)%Z ->\n  bracket", "(0 <= d <= h)%Z -> (0 <= d' <= h)%Z ->\n  bracket"),
+    "residues": ("(m * (c - 1) + r < n <= m * c + r)%Z ->", "(m * (c - 1) + r <= n <= m * c + r)%Z ->"),
+    "unit": ("one * power 1 a = a.", "one * power 2 a = a."),
+    "associate": ("a * (b * c) = a * b * c.", "a * (b * c) = a * b + c."),
+    "constants": ("num (1 # 2) * a * num (2 # 1) = one * a.", "num (1 # 2) * a * num (3 # 1) = one * a."),
+    "take_out": ("sum n (fun i => a * f i) = a * sum n f.", "sum n (fun i => a + f i) = a + sum n f."),
+    "like_terms": ("a + a = num (2 # 1) * a.", "a + a = a."),
+    "collect": ("a * b + a * c = a * (b + c).", "a * b + a * c = a * b * c."),
+}  # fmt: skip
+
+
+def test_every_rule_has_a_corrupted_copy() -> None:
+    assert set(CORRUPTED) == set(RULES)
+
+
+@pytest.mark.parametrize("rule", CORRUPTED)
+def test_a_corrupted_rule_is_refused(rule: str, coqc: str, tmp_path: Path) -> None:
+    old, new = CORRUPTED[rule]
+    text, _ = rules()
+    assert text.count(old) == 1
+    path = tmp_path / "Rules.v"
+    path.write_text(text.replace(old, new) + "End Chainrule.\n", encoding="utf-8")
+    assert subprocess.run([coqc, "-q", path.name], cwd=tmp_path, capture_output=True, check=False).returncode
+
+
+# Wrong lines.
+
+DRAWN = {"mlp": 2, "lenet": 1, "conv2d_stride_padding": 1, "max_pool_gaps": 1, "quotient": 1, "softmax": 1}
+"""Changes of each line. Together they are more than 500 lines."""
+
+
+def _derivation(name: str) -> Derivation:
+    return CASES[name].derivation if name in CASES else read_model(name).derive()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_line_with_one_change_is_refused_or_true(name: str, coqc: str) -> None:
+    """Each change is made to the last line of a step, whose own proof is tried; what Coq accepts the field must too."""
+    random = Random(f"mutants of {name}")
+    derivation = _derivation(name)
+    extents = extents_for(derivation.forward, 2)
+    lemmas = [lemma for what, lemma in every_lemma(derivation) if not what.one_sample]
+    tried: dict[int, tuple[Lemma, Row, Expr]] = {}
+    sections: list[str] = []
+    for n, lemma in enumerate(lemmas):
+        theorem = Theorem(of_piece(lemma, 0, _subject(n)), f"claim_{n}")
+        section = theorem.section()
+        goals: list[str] = []
+        for row, found in zip(theorem.rows, theorem.cleared, strict=True):
+            for line in mutants(row.after, DRAWN[name], random):
+                number = len(tried)
+                tried[number] = (lemma, row, line)
+                goals.append(
+                    f"Goal {theorem.line(row.before)} = {theorem.line(line)}.\nProof. tryif timeout 1 "
+                    f"solve [{theorem.proof(row, found)}] then idtac \"accepted {number}\" else idtac. Abort.\n"
+                )
+        end = section.index(f"Theorem claim_{n} :")
+        sections.append(section[:end] + "".join(goals) + section[end:])
+    where, printed = run(document(sections), coqc)
+    assert where is None, printed
+    accepted = [int(n) for n in re.findall(r"accepted (\d+)", printed)]
+    for number in accepted:
+        lemma, row, line = tried[number]
+        scene = of_lemma(replace(lemma, pieces=lemma.pieces[:1]), extents, forms=False)
+        scene = replace(scene, lines=(Line(_subject(0), row.rule, row.before, line),))
+        assert failures(scene, 7) == {}, f"{row.before} = {line} is false and was proved"
+    assert len(tried) >= 10 and len(accepted) <= len(tried) // 10
+
+
+def _subject(number: int) -> Subject:
+    return Subject("other", y=str(number))
+
+
+def test_an_axiom_is_seen_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, words = rules()
+    text = text.replace("Section Chainrule.", "Axiom anything : True.\nSection Chainrule.", 1)
+    with_axiom = text.replace("intros H. apply first_ext.", "intros H. pose proof anything. apply first_ext.", 1)
+    assert with_axiom != text
+    monkeypatch.setattr("chainrule.verify.proof.rules", lambda: (with_axiom, words))
+    with pytest.raises(cr.VerificationError, match="anything"):
+        prove(cr.derive("y[n, k] = 2*x[n, k] + 3"))
