@@ -77,7 +77,7 @@ EQUATIONS = {
     "a sample by a number": "y[n, k] = sum[m]([m == id[n, 0]]*x[m, k])",
     "a number within a subscript": "y[n] = sum[i<3, v<4]([v == id[n, 0]]*[2*i + 1 == id[n, 0]]*x[n, i]*V[v, i])",
     "sums over samples of what has none": "y = sum[n](sum[m<N](x[n, 0]))",
-    "a power without samples": "y[c<4] = V[c, 0]**(1/3)",
+    "a power without samples": "y[c<4] = (1 + V[c, 0]**2)**(1/3)",
     "one name inside and out": "y[n, i] = x[n, i]*sum[j](A[j, i]*sum[i](A[i, j]*x[n, i]))",
     **{f"the power {p}": f"y[n, k] = (1 + x[n, k]**2)**({p})" for p in ("1/3", "-3/4", "2/3", "-1/2", "-5/2", "7/3")},
     "a sum over samples within one that has its terms in the lanes":
