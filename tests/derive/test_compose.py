@@ -93,11 +93,11 @@ class Vanishing(cr.Layer):
     """
 
 
-def test_a_composite_of_the_batch_alone_has_none_of_a_sample() -> None:
-    """With 0 as the error signal of h one line says what x gets; for any signal there is one for each residue."""
+def test_a_composite_of_what_vanishes_is_0_of_a_sample_too() -> None:
+    """With 0 as the error signal of h one line says what x gets; for any other there would be one for each residue."""
     found = composites(cr.Sequential(cr.Input(2), cr.Dense(3), Vanishing(), loss="half_squared_error").derive())
     (composite,) = (r for r in found if r.composite.inner.equation.tensor.name == "vanishing1.h")
-    assert composite.sample is None and to_text(composite.composite.result) == "0"
+    assert composite.sample and to_text(composite.sample.result) == to_text(composite.composite.result) == "0"
 
 
 def test_a_composite_through_one_unit_keeps_its_concise_form_and_its_jacobians() -> None:

@@ -138,7 +138,7 @@ def composites(derivation: Derivation) -> tuple[Repeated, ...]:
     for (*_, form, for_one), pairs in groups.items():
         outer, inner = (use.instance for use in pairs[0])
         a, b = (outer.sample, inner.sample) if for_one else (None, None)
-        # Where the error signal is a known number, 0 for one, the batch's lemma may be whole and the sample's not.
+        # Where the error signal is a known number the batch's lemma may be whole and the sample's not.
         sample = compose(a, b) if a is not None and b is not None and a.whole and b.whole else None
         found.append(Repeated(compose(outer, inner), form, tuple(pairs), sample))
     return tuple(found)
