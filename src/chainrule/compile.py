@@ -227,7 +227,7 @@ def _digest(*what: object) -> str:
 
 @cache
 def _own_code() -> str:
-    """A digest of all files of the package: an answer is that of one chainrule."""
+    """A digest of all code of the package: an answer is that of one chainrule."""
     digest, waiting = sha256(), [files("chainrule")]
     while waiting:
         here = waiting.pop()

@@ -58,7 +58,7 @@ from chainrule.train.callbacks import EarlyStopping
 from chainrule.train.columns import Columns, Target, encoded
 from chainrule.train.learn import inputs_of
 from chainrule.train.model import Model
-from chainrule.train.runners import Executor
+from chainrule.train.runners import Executor, check_count
 from chainrule.train.sequential import Sequential
 from chainrule.train.table import dense, plain
 
@@ -177,7 +177,7 @@ class _Estimator(BaseEstimator):
             options["validation_data"] = apart if weight is None else (*apart, weight[test])
             options["metrics"], watched = [self._score], f"val_{self._score}"
             rows, y, weight = _safe_indexing(rows, train), y[train], None if weight is None else weight[train]
-        batch = min(MOST if self.batch_size == "auto" else _whole("batch_size", self.batch_size), len(y))
+        batch = min(MOST if self.batch_size == "auto" else _whole("batch_size", self.batch_size, MOST), len(y))
         seed = None
         if begins:
             seed = self._drawn()
@@ -185,11 +185,11 @@ class _Estimator(BaseEstimator):
             self.loss_curve_ = list[float]()
             self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         stop = EarlyStopping(
-            _whole("n_iter_no_change", self.n_iter_no_change), monitor=watched, min_delta=float(self.tol),
+            _whole("n_iter_no_change", self.n_iter_no_change, 10), monitor=watched, min_delta=float(self.tol),
             restore_best=bool(self.early_stopping),
         )
         if not once:
-            options |= {"epochs": _whole("max_iter", self.max_iter), "callbacks": [stop]}
+            options |= {"epochs": _whole("max_iter", self.max_iter, 200), "callbacks": [stop]}
         history = self.model_.fit(
             rows, self._coded(y), batch_size=batch, optimizer=self._optimizer(), sample_weight=weight,
             shuffle=self.shuffle, verbose=bool(self.verbose), executor=self.executor, workers=self.workers,
@@ -286,7 +286,7 @@ class _Estimator(BaseEstimator):
         sizes = self.hidden_layer_sizes
         found: list[Layer | str] = []
         for size in sizes if isinstance(sizes, Iterable) else [sizes]:
-            found.append(Dense(_whole("hidden_layer_sizes", size)))
+            found.append(Dense(_whole("hidden_layer_sizes", size, 100)))
             if self.activation != "identity":
                 found.append(OURS.get(self.activation, self.activation))
             if self.dropout:
@@ -327,10 +327,9 @@ def _is_mixed(X: Any) -> bool:
     return bool(np.isnan(np.asarray(X, np.float64)).any())
 
 
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0:
-        return int(value)
-    raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+def _whole(name: str, value: Any, example: int) -> int:
+    check_count(name, value, example)
+    return int(value)
 
 
 class ChainruleClassifier(ClassifierMixin, _Estimator):

@@ -12,6 +12,7 @@ from threading import Barrier
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 
 import chainrule as cr
@@ -185,7 +186,6 @@ def test_nothing_is_trained_of_no_models(data: tuple[Any, Any]) -> None:
 
 
 def test_several_inputs_and_data_frames_are_taken_by_rows() -> None:
-    pandas = pytest.importorskip("pandas")
     rng = np.random.default_rng(1)
     one, two = cr.Input(2), cr.Input(3)
     pattern = cr.Model([one, two], cr.Dense(1)(cr.Concat()(one, two)), loss="mean_squared_error")

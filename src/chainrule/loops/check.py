@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal, NamedTuple
 
@@ -170,8 +170,7 @@ class _Memory:
     def beyond(self, read: Component) -> bool:
         """Whether a read leaves its tensor for the zeros around it."""
         layout = self.plan.layouts[read.tensor]
-        bare = replace(layout, halo=((0, 0),) * len(layout.halo))
-        return read.pad == 0 and not layout.unhaloed and within(read, layout) and not within(read, bare)
+        return read.pad == 0 and not layout.unhaloed and within(read, layout) and not within(read, layout.bare)
 
     def stage(self, name: str, split: Split, reads: Sequence[tuple[Key, bool]], writes: Sequence[Key]) -> None:
         for key, zeros in reads:

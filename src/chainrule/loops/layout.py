@@ -77,6 +77,11 @@ class Layout:
         return sum(before * step for (before, _), step in zip(self.halo, self.strides, strict=True))
 
     @cached_property
+    def bare(self) -> Layout:
+        """The same without a halo."""
+        return replace(self, halo=((0, 0),) * len(self.halo))
+
+    @cached_property
     def unhaloed(self) -> bool:
         return not any(map(any, self.halo))
 
@@ -93,7 +98,6 @@ class Layout:
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """Stretches of components that lie side by side with the halo and without it: the first one's place without,
         its place with, and how many there are."""
-        bare = replace(self, halo=((0, 0),) * len(self.halo))
         inner = len(self.extents)
         while inner and not any(self.halo[inner - 1]):
             inner -= 1
@@ -101,7 +105,7 @@ class Layout:
         axis = max(inner - 1, 0)
         for position in product(*(range(e) for e in self.extents[:axis])):
             subscripts = [Affine((), p) for p in (*position, *([0] * (len(self.extents) - axis)))]
-            yield bare.flat(subscripts).offset, self.flat(subscripts).offset, prod(self.extents[axis:])
+            yield self.bare.flat(subscripts).offset, self.flat(subscripts).offset, prod(self.extents[axis:])
 
 
 def extents(tensor: Tensor) -> tuple[int, ...]:
