@@ -106,3 +106,5 @@ def test_an_equation_cannot_steer_the_terminal(text: str) -> None:
 def test_names_are_read_in_capitals_too() -> None:
     model = cr.Sequential(cr.Input(2), cr.Dense(2), "RELU", "LeakyReLU", loss="Mean_Squared_Error")
     model.fit(np.eye(2), np.eye(2), epochs=1, optimizer="SGD", verbose=False)
+    assert [label for label, _ in model.network.layers] == ["dense1", "relu1", "leakyrelu1"]
+    assert model.loss and model.loss.name == "mean_squared_error" and isinstance(model.training.optimizer, cr.SGD)
