@@ -128,6 +128,13 @@ def test_what_does_not_fit_is_an_error_with_its_fix(given: Any, problem: str) ->
         class_weights({7: 1.0}, np.array([0, 1]), 2)
 
 
+@pytest.mark.parametrize("given", [[1, 2], (1, 2), np.ones(2), 1.0, "even"], ids=repr)
+def test_class_weights_that_are_no_mapping_are_refused_with_the_fix(given: Any) -> None:
+    with pytest.raises(cr.ModelError, match=r"class_weight is (.|\n)*balanced"):
+        class_weights(given, np.array([0, 1]), 2)
+
+
+
 def test_a_watch_sees_dead_units_and_the_size_of_gradients_and_updates() -> None:
     x, y = RNG.normal(size=(30, 4)), RNG.integers(0, 3, 30)
     model = cr.Sequential(cr.Input(4), cr.Dense(8), cr.ReLU(), cr.Dense(3), loss="softmax_cross_entropy")

@@ -181,9 +181,9 @@ def class_weights(
     """A weight for each sample: that of its class, by number or by name; of "balanced" the number of samples over that
     of classes and the class's own, so that each class counts as much. Raises ModelError for a class that there is
     not."""
+    if not isinstance(given, Mapping) and not (isinstance(given, str) and given == "balanced"):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ModelError(f"class_weight is {given!r}", fix='write class_weight="balanced", or {0: 1.0, 1: 5.0}')
     if isinstance(given, str):
-        if given != "balanced":
-            raise ModelError(f"class_weight is {given!r}", fix='write class_weight="balanced", or {0: 1.0, 1: 5.0}')
         there = np.bincount(truth, minlength=count)
         return (len(truth) / (np.count_nonzero(there) * np.maximum(there, 1)))[truth]
     weights = np.ones(count)
