@@ -218,7 +218,8 @@ def test_data_are_checked_once_and_not_copied(data: tuple[Any, Any], monkeypatch
     assert seen == [96]
     together = likes()
     cr.fit_together(together, x, np.array(["a", "b", "c"])[y], **options)
-    assert seen == [96] + [96] + [n for train, test in FOLDS for n in (len(train), len(test))]
+    folds = [n for train, test in FOLDS for n in (len(train), len(test))]
+    assert seen[:2] == [96, 96] and sorted(seen[2:]) == sorted(folds)  # threads come in any order
     assert together[0].classes == ("a", "b", "c")
 
 
