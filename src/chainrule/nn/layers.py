@@ -27,19 +27,44 @@ from chainrule.nn.pooling import GlobalMaxPool, GlobalMeanPool, MaxPool1d, MaxPo
 from chainrule.nn.sequences import Embedding, MultiHeadAttention, PositionEmbedding
 from chainrule.nn.standardise import Standardise
 
-LAYERS: dict[str, type[Layer]] = {
-    layer.__name__: layer
-    for layer in (
-        Dense,
-        Conv1d, Conv2d, ConvTranspose2d,
-        MaxPool1d, MaxPool2d, MeanPool1d, MeanPool2d, GlobalMaxPool, GlobalMeanPool,
-        Sigmoid, Tanh, ReLU, LeakyReLU, ELU, SELU, GELU, SiLU, Softplus, Softsign, Hardtanh, Softmax,
-        LogSoftmax,
-        Flatten, Reshape, Add, Concat,
-        BatchNorm, LayerNorm, RMSNorm, Dropout, Standardise,
-        Embedding, PositionEmbedding, MultiHeadAttention,
-    )
-}
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "Add",
+    "BatchNorm",
+    "Concat",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalMaxPool",
+    "GlobalMeanPool",
+    "Hardtanh",
+    "LayerNorm",
+    "LeakyReLU",
+    "LogSoftmax",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MeanPool1d",
+    "MeanPool2d",
+    "MultiHeadAttention",
+    "PositionEmbedding",
+    "RMSNorm",
+    "ReLU",
+    "Reshape",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Standardise",
+    "Tanh",
+]
+LAYERS: dict[str, type[Layer]] = {name: globals()[name] for name in __all__}
 ACTIVATIONS: dict[str, type[Layer]] = {
     "sigmoid": Sigmoid,
     "tanh": Tanh,
