@@ -426,3 +426,57 @@ Ltac expand :=
   end
 with grow := first [expand | reflexivity].
 Ltac spread := eapply eq_trans; [grow | rewrite ?associate_terms; same tidy].
+(* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
+   product; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
+Ltac front :=
+  cbv beta;
+  match goal with
+  | |- sum ?n ?f * ?c = _ =>
+      eapply eq_trans; [exact (sum_mul n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
+  | |- ?c * sum ?n ?f = _ =>
+      eapply eq_trans; [exact (mul_sum n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
+  | |- _ => reflexivity
+  end.
+Ltac float :=
+  cbv beta;
+  match goal with
+  | |- sum 1 ?f = _ => eapply eq_trans; [exact (single_term f) | float]
+  | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; float
+  | |- ?a * ?b = _ =>
+      match goal with |- context [sum _ _] => idtac end;
+      eapply eq_trans; [eapply (f_equal2 mul); [float | float] | front]
+  | |- ?a + ?b = _ =>
+      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [float | float]
+  | |- _ => reflexivity
+  end.
+(* Subscripts that are equal numbers are written alike, and arguments of functions that are equal; brackets in every
+   case that arithmetic leaves. *)
+Ltac alike :=
+  repeat match goal with |- context [?f ?a] =>
+    match type of a with
+    | Z => match type of (f a) with Z => fail 1 | _ => idtac end; match goal with |- context [f ?b] =>
+        tryif constr_eq a b then fail else replace b with a by lia end
+    | K => first [is_var f | match f with power _ => idtac end]; match goal with |- context [f ?b] =>
+        tryif constr_eq a b then fail else replace b with a by ring end
+    end end.
+Ltac brackets :=
+  repeat match goal with |- context [bracket ?b] =>
+    let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith | ring] end;
+  alike; ring.
+Ltac settle := first [ring | alike; ring | brackets].
+(* The sum at place k to the front; it is the first of the left side, and what is below `rest` closes. *)
+Ltac nth_front k :=
+  lazymatch k with
+  | O => reflexivity
+  | S ?m =>
+      lazymatch goal with
+      | |- sum ?n _ = _ =>
+          eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; nth_front m | apply sum_swap]
+      end
+  end.
+Ltac partner k rest :=
+  cbv beta;
+  eapply eq_trans; [ | symmetry; nth_front k];
+  lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
+Ltac terms := first [apply (f_equal2 add); terms | same settle].
+Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float | symmetry]]; rest.

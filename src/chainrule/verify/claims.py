@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from chainrule.derive import Derivation, Lemma
+from chainrule.derive.check import lemma_holds
 from chainrule.derive.compose import Composite, composites
 from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, spatial_of, terms_of
-from chainrule.derive.scene import of_composite, of_lemma
+from chainrule.derive.scene import Scene, of_composite, of_lemma
 from chainrule.derive.subject import Subject
 from chainrule.ir.expr import LOSS, Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import nodes, substitute
-from chainrule.verify.plan import every_lemma
+from chainrule.ir.walk import components, nodes, substitute
+from chainrule.verify.plan import equation_forms, every_lemma, printed
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,33 @@ def of_piece(lemma: Lemma, number: int, what: Subject) -> Claim:
 
 
 def of_map(composite: Composite, what: Subject) -> Claim:
-    """The lines of a composite after its inner lemma's result, given that of the outer one."""
+    """The lines of a composite: its citation of the inner lemma is that lemma, step by step; the outer one's result is
+    given."""
+    inner = of_piece(composite.inner, 0, what)
     scene = of_composite(composite, {}, what, forms=False)
-    rows = tuple(Row(s.rule, s.before, s.after) for s in composite.steps[1:])
-    return Claim(what, tuple(range(1, 1 + len(rows))), rows, tuple(e for e in scene.equations if e.tensor != LOSS))
+    rows = (*inner.rows, *(Row(s.rule, s.before, s.after) for s in composite.steps[1:]))
+    facts = tuple(e for e in scene.equations if e.tensor != LOSS)
+    return replace(inner, places=tuple(range(len(composite.steps))), rows=rows, facts=facts)
+
+
+def of_form(scene: Scene) -> Claim:
+    """That the last line of a scene, a concise form written out by its meaning, is the component form."""
+    line = scene.lines[-1]
+    return Claim(line.what, (len(scene.lines) - 1,), (Row("form", line.before, line.after),), ())
 
 
 def claims(derivation: Derivation) -> Iterator[Claim]:
-    """Every lemma, piece by piece, for the batch and for one sample; and every composite."""
+    """Every lemma, piece by piece, for the batch and for one sample; every composite; and the concise forms."""
     for what, lemma in every_lemma(derivation):
         for number in range(len(lemma.pieces)):
             yield of_piece(lemma, number, what)
+        if lemma.concise is not None and printed(lambda known=lemma: lemma_holds(known)):
+            yield of_form(of_lemma(lemma, {}, what))
     for number, repeated in enumerate(composites(derivation), 1):
         for composite, one in ((repeated.composite, False), (repeated.sample, True)):
             if composite is not None:
                 yield of_map(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
+    yield from map(of_form, equation_forms(derivation.forward, {}))
 
 
 Cleared = tuple[tuple[Term, tuple[Move, ...]], ...]
@@ -164,7 +177,9 @@ class Extents:
                     self._join(("place", move.at, move.index.extent), move.index, move.index.extent)
                 elif row.rule == "residues":
                     numbers |= {move.index, *move.at.indices}
-        if any(row.rule == "single" for row in lines.rows):
+        for row in (row for row in lines.rows if row.rule == "form"):
+            self._windows(row)
+        if any(row.rule in ("single", "form") for row in lines.rows):
             numbers |= {i for i in self.values if isinstance(i, Index) and i.extent == 1}
         if level == 3:
             numbers |= set(self.values)
@@ -208,6 +223,14 @@ class Extents:
                             self._join(i, ("window", node.tensors, n, i.extent), i.extent)
                 case _:
                     pass
+
+    def _windows(self, row: Row) -> None:
+        """A form and the line it stands for run over the same windows: indices of one extent, where no axis ties them."""
+        sides = (row.before, row.after)
+        bound = {i for side in sides for node in nodes(side) if isinstance(node, Reduce) for i in node.indices}
+        alone = {s.plain for side in sides for c in components(side) for s in c.subscripts}
+        for i in sorted(bound - alone, key=lambda i: i.name):
+            self._join(("window", i.extent), i, i.extent)
 
     def index(self, i: Index) -> object:
         return self._find(i, i.extent)

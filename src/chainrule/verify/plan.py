@@ -45,7 +45,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     few = extents_for(program, min(samples, LEMMA_SAMPLES))
     found: list[tuple[Check, bool]] = [(SceneCheck(of_evaluation(e, few)), False) for e in derivation.evaluations]
     for where, lemma in every_lemma(derivation):
-        forms = _printed(lambda known=lemma: lemma_holds(known))
+        forms = printed(lambda known=lemma: lemma_holds(known))
         scene, small = of_lemma(lemma, few, where, forms), None
         if scene.work > LINE_WORK or _window(scene) > WIDE:
             small = reduced_lemma(lemma)
@@ -54,18 +54,18 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
         for composite, one in ((repeated.composite, False), (repeated.sample, True)):
             if composite is not None:
                 where = Subject("composite", number=number, form=repeated.form, one_sample=one)
-                forms = _printed(lambda known=composite: composite_holds(known))
+                forms = printed(lambda known=composite: composite_holds(known))
                 scene, less = of_composite(composite, few, where, forms), None
                 if scene.work > LINE_WORK or _window(scene) > WIDE:
                     less = reduced_composite(composite)
                 scene = scene if less is None else of_composite(less, few, where, forms)
                 found.append((SceneCheck(scene), less is not None))
-    found += [(SceneCheck(scene), False) for scene in _forms(program, few)]
+    found += [(SceneCheck(scene), False) for scene in equation_forms(program, few)]
     found.append(_gradient(derivation, extents_for(program, samples)))
     return found
 
 
-def _forms(program: Program, extents: Mapping[str, int]) -> Iterable[Scene]:
+def equation_forms(program: Program, extents: Mapping[str, int]) -> Iterable[Scene]:
     """The concise forms of the forward equations, one of each kind."""
     seen: set[Key] = set()
     for equation in program.equations:
@@ -76,7 +76,7 @@ def _forms(program: Program, extents: Mapping[str, int]) -> Iterable[Scene]:
                 yield scene
 
 
-def _printed(holds: Callable[[], bool]) -> bool:
+def printed(holds: Callable[[], bool]) -> bool:
     """Whether the concise forms are printed. A false line is found again, and named, by the check that is planned."""
     try:
         return holds()

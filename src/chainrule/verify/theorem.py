@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from chainrule.derive.calculus import apply_law
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
-from chainrule.ir.expr import LOSS, ZERO, Apply, Component, Delta, Expr, Tensor, add, multiply
+from chainrule.ir.expr import LOSS, ZERO, Apply, Component, Delta, Expr, Multiply, Reduce, Tensor, add, multiply
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
@@ -60,6 +60,8 @@ class Theorem(Lines):
                 return "same ltac:(first [symmetry; lift | tidy])"
             case "single":
                 return "alone"
+            case "form":
+                return f"same ltac:(first [tidy | meaning ltac:({self._partners(row)})])"
             case "law" | "reuse" | "cite":
                 return "same ltac:(first [known | tidy])"
             case rule if rule.startswith("derivative."):
@@ -68,6 +70,24 @@ class Theorem(Lines):
                 return f"first [same tidy | unfold {self.x}; duals; same tidy]"
             case _:
                 return "same tidy"
+
+    def _partners(self, row: Row) -> str:
+        """Which sum of a form written out is which of the line: that over the same axes, else the next of its extent."""
+        left, right = _sums(row.before), _sums(row.after)
+        if not left or len(left) != len(right):
+            return "terms"
+        text = "settle"
+        places: list[int] = []
+        for i in left:
+            one = [j for j in right if self.extent(j) == self.extent(i)]
+            over = [j for j in one if _axes(row.after, j) == _axes(row.before, i)]
+            if not one:
+                return "terms"
+            places.append(right.index((over or one)[0]))
+            right.pop(places[-1])
+        for k in reversed(places):
+            text = f"partner {k}%nat ltac:({text})"
+        return text
 
     def _under(self, indices: Iterable[Index], theorem: str) -> str:
         return "".join(f"apply {theorem}; intros {self.index(i)} ?; cbv beta; " for i in indices)
@@ -250,6 +270,23 @@ class Theorem(Lines):
         if len(at.terms) > 1:
             return f"{whole} = {m} * {size}"
         return f"{m} * ({size} - 1) + {at.offset} < {whole} <= {m} * {size} + {at.offset}"
+
+
+
+def _sums(e: Expr) -> list[Index]:
+    """The indices of a line's sums, in the order in which they come to its front; none of a sum of terms."""
+    match e:
+        case Reduce(kind="sum", indices=indices, body=body):
+            return [*(i for i in indices if i.extent != 1), *_sums(body)]
+        case Multiply(factors=factors):
+            return [i for factor in factors for i in _sums(factor)]
+        case _:
+            return []
+
+
+def _axes(e: Expr, i: Index) -> set[tuple[Tensor, int]]:
+    """The axes that an index runs over."""
+    return {(c.tensor, k) for c in components(e) for k, s in enumerate(c.subscripts) if s.plain == i}
 
 
 _ARGUMENT = "argument "  # of a law; no tensor that is read or made has a space in its name
