@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test lint guide pages package versions bench campaign proof clean
+.PHONY: demo test lint guide pages package versions bench campaign proof doors clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -57,6 +57,9 @@ proof: $(VENV)/ready-test  ## every line of the built-in models as a theorem of 
 	@command -v coqc > /dev/null || { command -v apt-get > /dev/null && apt-get update -qq && apt-get install -y -qq coq; } || { \
 	  echo "make proof needs Coq: install coqc, as Debian's package coq does." >&2; exit 2; }
 	$(BIN)/python -m pytest -m proof tests/proof
+
+doors: $(VENV)/ready-doors  ## networks from and to PyTorch and ONNX, against what these compute themselves
+	$(BIN)/python -m pytest -m doors tests/doors
 
 clean:
 	rm -rf $(VENV) build

@@ -69,6 +69,10 @@ VERIFY_EXAMPLES = """examples:
   chainrule verify mlp --prove --keep proof.v
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
+EXPORT_EXAMPLES = """examples:
+  chainrule export digits.safetensors -o digits.onnx
+  chainrule export lenet -o step.onnx --training --optimizer adam
+"""
 DATA = (
     "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or "
     "not, or .parquet, a file .npz, a folder with MNIST's IDX files, or one IDX file of images beside its labels"
@@ -209,6 +213,15 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
             VERIFY_EXAMPLES,
         )
     )
+    _export_options(
+        command(
+            "export",
+            "write a model as a file for other programs",
+            "Write a model as ONNX, of standard operators and for any number of samples: its prediction, or a step of "
+            "its training, which runtimes run that cannot train.",
+            EXPORT_EXAMPLES,
+        )
+    )
     return top, commands.choices
 
 
@@ -343,3 +356,15 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
     )
     verify.add_argument("--keep", type=Path, metavar="FILE.v", help="prove, and write what Coq accepted")
     verify.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the certificate as JSON")
+
+
+def _export_options(export: argparse.ArgumentParser) -> None:
+    export.add_argument("what", metavar="FILE|NAME", help=f"a file {TRAINED}, a file .toml, or {BUILT_IN}")
+    export.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", required=True, help="the file to write")
+    export.add_argument(
+        "--training", action="store_true",
+        help="a step of training, from a batch and what is kept to the loss and the next values of what is kept",
+    )
+    export.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help="of --training; default: the one it was trained with, or sgd"
+    )

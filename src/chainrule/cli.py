@@ -1,4 +1,4 @@
-"""The command line: `chainrule train`, `evaluate`, `predict`, `summary`, `derive`, `verify`."""
+"""The command line: `chainrule train`, `evaluate`, `predict`, `summary`, `derive`, `verify`, `export`."""
 
 from __future__ import annotations
 
@@ -380,6 +380,15 @@ def _verify(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    path: Path = options.output
+    if path.suffix.lower() != ".onnx":
+        raise ModelError(f"the suffix of {path} names no format", fix="write -o model.onnx")
+    _writable(path)
+    _model(options.what).to_onnx(path, training=options.training, optimizer=options.optimizer)
+    return 0
+
+
 def _sentence(error: ChainruleError) -> str:
     """The error on one line."""
     about = "" if error.about is None else " in " + " ".join(str(error.about).split())
@@ -403,6 +412,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "summary": _summary,
             "derive": _derive,
             "verify": _verify,
+            "export": _export,
         }
         code = actions[options.command](options)
         sys.stdout.flush()

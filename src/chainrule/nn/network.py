@@ -41,6 +41,11 @@ class Network:
     loss: Tensor | None
     weight: Tensor | None = None
 
+    @property
+    def inferred(self) -> Tensor:
+        """What a prediction is: the link's value, or the output outside of training where the loss has no link."""
+        return self.inference_logits if self.prediction is self.logits else self.prediction
+
     def __repr__(self) -> str:
         return f"<network of {len(self.blocks)} uses of layers; print its training or inference>"
 

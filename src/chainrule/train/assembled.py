@@ -276,12 +276,7 @@ class Assembled:
     def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
         """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid). `executor`
         and `workers` are as for `fit`."""
-        return self._forward(x, self._prediction, executor, workers)
-
-    @property
-    def _prediction(self) -> Tensor:
-        net = self.network
-        return net.inference_logits if net.prediction is net.logits else net.prediction
+        return self._forward(x, self.network.inferred, executor, workers)
 
     @property
     def columns(self) -> Columns | None:
@@ -346,7 +341,7 @@ class Assembled:
 
     def _scores(self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None) -> Array:
         """Outputs by which an answer is yes above one half."""
-        output = self._outputs(rows.given, rows.at, self._prediction, executor, workers)
+        output = self._outputs(rows.given, rows.at, self.network.inferred, executor, workers)
         linked = self.network.prediction is not self.network.logits
         return output if linked or labels != "binary" else output + self.dtype.type(0.5)
 

@@ -413,5 +413,23 @@ class Model(Assembled):
 
         save(self, path)
 
+    def to_onnx(self, path: Path, *, training: bool = False, optimizer: Optimizer | str | None = None) -> None:
+        """Write an ONNX file of standard operators (opset 18), with any number of samples: input, prediction.
+
+        With `training` one step of training instead, which runtimes run that cannot train: from a batch and its
+        targets, in the form that the loss takes, to the loss and "next.…" of each parameter and of all else that is
+        kept. What is kept are inputs with a default, where the model stands: a first step is given the batch alone, a
+        further one what came out before. `optimizer` is as for `fit`; random masks are inputs without a default.
+
+        Needs the package onnx (extra `onnx`). Raises ModelError, and OSError where the file cannot be written.
+        """
+        from chainrule.train.atomic import replaced
+        from chainrule.train.export import onnx_of
+
+        data = onnx_of(self, optimizer, trains=training)
+        with replaced(path) as file:
+            file.write(data)
+
+
 def in_library(layer: Layer) -> bool:
     return LAYERS.get(type(layer).__name__) is type(layer)
