@@ -90,7 +90,7 @@ def test_every_layer_predicts_and_trains_in_onnxruntime_as_here(name: str, dtype
     model, x = with_layer(name, dtype), np.concatenate([samples_of(name)] * 2)
     x = x if x.dtype.kind == "i" else x.astype(dtype)
     model.to_onnx(tmp_path / "net.onnx")
-    target = np.random.default_rng(2).normal(size=(len(x), *model.network.logits.shape[1:])).astype(dtype)
+    target = np.random.default_rng(2).normal(size=(len(x), *map(int, model.network.logits.shape[1:]))).astype(dtype)
     for rows in (1, len(x)):
         (predicted,) = session(tmp_path / "net.onnx").run(["prediction"], {"input": x[:rows]})
         close = 1e-14 if dtype == "float64" else 1e-6

@@ -1,31 +1,23 @@
-"""A program as a short NumPy listing that runs: one statement for each equation, in the program's order.
+"""A program as a short listing that runs: one statement for each equation, in the program's order.
 
-`render.statement` says how one equation is written.
+`render.statement` says how one equation is written, `render.module` what makes a listing a file of its own.
 """
 
 from __future__ import annotations
 
 import keyword
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from chainrule.arrays.ids import Limits
 from chainrule.derive.adjoint import Derivation
 from chainrule.ir.expr import Tensor
-from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
+from chainrule.render.libraries import NUMPY, NumPy
 from chainrule.render.names import GREEK, Names
 from chainrule.render.statement import Statement
 
-HELPERS = {
-    **{name: f.listing for name, f in CATALOGUE.items() if f.listing},
-    "logsumexp": (
-        "def logsumexp(u, axis):\n    top = u.max(axis, keepdims=True)\n"
-        "    return np.log(np.exp(u - top).sum(axis)) + top.squeeze(axis)"
-    ),
-}
-"""What NumPy has no word for."""
 WIDTH = 92
 
 
@@ -35,9 +27,9 @@ def listing(derivation: Derivation, names: Names, titles: tuple[str, str] = ("fo
     return _Listing(derivation, names, titles).text()
 
 
-def variables(derivation: Derivation, names: Names) -> dict[str, str]:
-    """A name in Python for every tensor: W^[1] is W1, and its gradient dW1."""
-    taken: set[str] = {"np", "math", "len", "int", SAMPLES, *HELPERS}
+def variables(derivation: Derivation, names: Names, reserved: Iterable[str] = ()) -> dict[str, str]:
+    """A name in Python for every tensor: W^[1] is W1, and its gradient dW1. None is one of those `reserved`."""
+    taken: set[str] = {"np", "math", "len", "int", SAMPLES, *NUMPY.helpers, *reserved}
     result: dict[str, str] = {}
 
     def add(name: str, word: str) -> None:
@@ -72,61 +64,85 @@ def _word(stem: str, layer: str) -> str:
     return word if not word[0].isdigit() else f"v{word}"
 
 
-class _Listing:
-    def __init__(self, derivation: Derivation, names: Names, titles: tuple[str, str]) -> None:
-        self.derivation, self.titles = derivation, titles
-        self.words: Mapping[str, str] = variables(derivation, names)
+class Function:
+    """The lines of one function, and what they share: see `statement.Context`. It is given these tensors; `taken` are
+    whole numbers that need no check, for every entry is a value of its index."""
+
+    def __init__(
+        self, library: NumPy, words: Mapping[str, str], given: Sequence[Tensor], limits: Limits
+    ) -> None:
+        self.library, self.words, self.given, self.limits = library, words, given, limits
+        self.like = next((words[t.name] for t in given if t.dtype == "real"), "")
         self.helpers: set[str] = set()
         self.defined: set[str] = set()
         self.pads: dict[tuple[str, str], str] = {}
         self.sized = False
-        forward = derivation.forward
-        self.signals = [t for t in derivation.backward.inputs if t not in (*forward.given, *forward.defined)]
-        self.given: Sequence[Tensor] = (*forward.given, *self.signals)
-        self.limits = Limits(derivation.joint.equations, self.given)
 
-    def text(self) -> str:
-        derivation = self.derivation
-        forward, backward = derivation.forward, derivation.backward
-        given = [self.words[t.name] for t in self.given]
-        needed = self.needed()
-        lines = self.block([e for e in forward.equations if e.tensor in needed], self.titles[0])
-        lines += ["", *self.block([e for e in backward.equations if e.tensor in needed], self.titles[1])]
-        outcome = self.words[derivation.loss.name if derivation.loss is not None else forward.outputs[0].name]
-        pairs = [f'"{name}": {self.words[t.name]}' for name, t in derivation.gradients.items()]
-        lines += ["", *_filled(f"return {outcome}, {{", pairs, "}", "    ")]
-        head = _filled(f"def {self.name}(", given, "):", "        ")
-        if self.sized:
-            batch = next(t for t in self.given if SAMPLES in t.shape)
-            axis = batch.shape.index(SAMPLES)
-            word = self.words[batch.name]
-            lines.insert(0, f"{SAMPLES} = len({word})" if axis == 0 else f"{SAMPLES} = {word}.shape[{axis}]")
-        helpers = [HELPERS[name] for name in HELPERS if name in self.helpers]
-        uses = ["import math\n"] if any("math." in text for text in helpers) else []
-        body = "\n".join(f"    {line}".rstrip() for line in lines)
-        return "\n\n\n".join(["".join([*uses, "import numpy as np"]), *helpers, "\n".join([*head, body])]) + "\n"
-
-    @property
-    def name(self) -> str:
-        return "gradients" if self.derivation.loss is None else "loss_and_gradients"
-
-    def needed(self) -> set[Tensor]:
-        """What the loss and the gradients depend on."""
-        derivation = self.derivation
-        result = {*derivation.gradients.values(), derivation.loss or derivation.forward.outputs[0]}
-        for equation in reversed((*derivation.forward.equations, *derivation.backward.equations)):
-            if equation.tensor in result:
-                result.update(equation.value.tensors)
-        return result
-
-    def block(self, equations: Sequence[Equation], title: str) -> list[str]:
-        lines = [f"# {title}"]
+    def lines(
+        self, equations: Iterable[Equation], comments: Callable[[Equation], Sequence[str]] = lambda _: ()
+    ) -> list[str]:
+        """A statement for each equation, below what is said of it."""
+        lines = list[str]()
         for equation in equations:
+            lines += comments(equation)
             lines.extend(part for line in Statement(self, equation).lines() for part in _broken(line))
         return lines
 
+    def head(self) -> list[str]:
+        """How many samples there are, where that is read."""
+        if not self.sized:
+            return []
+        batch = next(t for t in self.given if SAMPLES in t.shape)
+        axis, word = batch.shape.index(SAMPLES), self.words[batch.name]
+        return [f"{SAMPLES} = len({word})" if axis == 0 else f"{SAMPLES} = {word}.shape[{axis}]"]
 
-def _filled(head: str, words: Sequence[str], tail: str, indent: str) -> list[str]:
+
+def needed(derivation: Derivation) -> set[Tensor]:
+    """What the loss and the gradients depend on."""
+    result = {*derivation.gradients.values(), derivation.loss or derivation.forward.outputs[0]}
+    for equation in reversed((*derivation.forward.equations, *derivation.backward.equations)):
+        if equation.tensor in result:
+            result.update(equation.value.tensors)
+    return result
+
+
+def signals_of(derivation: Derivation) -> list[Tensor]:
+    """The gradients that the derivation starts from: none where there is a loss."""
+    forward = derivation.forward
+    return [t for t in derivation.backward.inputs if t not in (*forward.given, *forward.defined)]
+
+
+def joined(imports: Iterable[str], helpers: Iterable[str], functions: Iterable[str]) -> str:
+    """A file of these, two empty lines between its parts."""
+    parts = [*helpers, *functions]
+    own = ["import math", ""] if any("math." in text for text in parts) else []
+    return "\n\n\n".join(["\n".join([*own, *imports]), *parts]) + "\n"
+
+
+class _Listing:
+    def __init__(self, derivation: Derivation, names: Names, titles: tuple[str, str]) -> None:
+        self.derivation, self.titles = derivation, titles
+        given = (*derivation.forward.given, *signals_of(derivation))
+        limits = Limits(derivation.joint.equations, given)
+        self.function = Function(NUMPY, variables(derivation, names), given, limits)
+
+    def text(self) -> str:
+        derivation, function = self.derivation, self.function
+        forward, backward = derivation.forward, derivation.backward
+        wanted, words = needed(derivation), function.words
+        lines = [f"# {self.titles[0]}", *function.lines(e for e in forward.equations if e.tensor in wanted)]
+        lines += ["", f"# {self.titles[1]}", *function.lines(e for e in backward.equations if e.tensor in wanted)]
+        outcome = words[derivation.loss.name if derivation.loss is not None else forward.outputs[0].name]
+        pairs = [f'"{name}": {words[t.name]}' for name, t in derivation.gradients.items()]
+        lines += ["", *filled(f"return {outcome}, {{", pairs, "}", "    ")]
+        name = "gradients" if derivation.loss is None else "loss_and_gradients"
+        head = filled(f"def {name}(", [words[t.name] for t in function.given], "):", "        ")
+        helpers = [text for name, text in NUMPY.helpers.items() if name in function.helpers]
+        body = "\n".join(f"    {line}".rstrip() for line in [*function.head(), *lines])
+        return joined(NUMPY.imports, helpers, ["\n".join([*head, body])])
+
+
+def filled(head: str, words: Sequence[str], tail: str, indent: str) -> list[str]:
     """head word, word, …tail, on more lines where one is too short."""
     whole = head + ", ".join(words) + tail
     if len(whole) <= WIDTH:
