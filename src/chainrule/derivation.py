@@ -90,6 +90,21 @@ class Derivation(Derived):
         """A PDF, through the package typst (extra `pdf`). Raises DerivationError where that is missing."""
         return _printer().pdf(self, lang, detail, **_chosen(self, more))
 
+    def to_numpy(self) -> str:
+        """A Python file: the listing of the document, each line below its equation and the lemma that it is of, and a
+        test by central differences. Raises DerivationError for a function that NumPy has no word for."""
+        return _modules().numpy(self)
+
+    def to_jax(self) -> str:
+        """A Python file with `function`, whose gradient is this backward pass (`jax.custom_vjp`), and a test against
+        jax.grad. Raises DerivationError for a function that JAX has no word for."""
+        return _modules().jax(self)
+
+    def to_torch(self) -> str:
+        """A Python file with `function`, whose gradient is this backward pass (`torch.autograd.Function`), and a test
+        against autograd. Raises DerivationError for a function that PyTorch has no word for."""
+        return _modules().torch(self)
+
     def __getitem__(self, name: str) -> Gradient:
         part = super().__getitem__(name)
         return Gradient(part.tensor, part.uses, part.sum, self)
@@ -115,6 +130,12 @@ def _printer():  # its type is the module's
     from chainrule import render
 
     return render
+
+
+def _modules():  # its type is the module's
+    from chainrule.render import module
+
+    return module
 
 
 def _chosen(derivation: Derived, more: More) -> render.More:

@@ -438,7 +438,8 @@ class Statement:
             letters[index] = next(c for c in (self.letters[index], *ascii_letters) if c not in used)
         words = ",".join("".join(letters[i] for i in own) for own in node.indices)
         result = "".join(letters[i] for i in node.kept)
-        return Code(f'{self.library.prefix}.einsum("{words}->{result}", {", ".join(c.whole for c in codes)})', minus=minus)
+        arguments = ", ".join(c.whole for c in codes)
+        return Code(f'{self.library.prefix}.einsum("{words}->{result}", {arguments})', minus=minus)
 
     def power(self, of: Node, base: Code, exponent: Fraction) -> Code:
         if exponent < 0:
