@@ -17,6 +17,7 @@ from chainrule.errors import printable
 from chainrule.ir.source import shorten
 
 FORMATS = ("text", "markdown", "latex", "html", "pdf")
+LIBRARIES = ("numpy", "jax", "torch")
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 TRAINED = ".safetensors"
@@ -62,6 +63,7 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
   chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
   chainrule derive "u[n, k] = sum[l](W[k, l] * x[n, l]); z[n, k] = tanh(u[n, k])" --wrt W
+  chainrule derive "y[n, k] = x[n, k] * sigmoid(x[n, k])" --as torch -o silu.py
 """
 VERIFY_EXAMPLES = """examples:
   chainrule verify mlp
@@ -72,6 +74,7 @@ VERIFY_EXAMPLES = """examples:
 EXPORT_EXAMPLES = """examples:
   chainrule export digits.safetensors -o digits.onnx
   chainrule export lenet -o step.onnx --training --optimizer adam
+  chainrule export digits.safetensors -o digits.py
 """
 DATA = (
     "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or "
@@ -218,7 +221,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
             "export",
             "write a model as a file for other programs",
             "Write a model as ONNX, of standard operators and for any number of samples: its prediction, or a step of "
-            "its training, which runtimes run that cannot train.",
+            "its training, which runtimes run that cannot train; or as a module of PyTorch, its weights beside it.",
             EXPORT_EXAMPLES,
         )
     )
@@ -324,6 +327,10 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
         "--wrt", metavar="NAME", action="append", help="of equations: a tensor to differentiate by (may be repeated)"
     )
     derive.add_argument("--format", choices=FORMATS, help="default: by the suffix of the output file, else text")
+    derive.add_argument(
+        "--as", dest="library", choices=LIBRARIES,
+        help="no document, but a Python file that computes it: forward, this backward pass, and a test of both",
+    )
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--verify", action="store_true", help="check every line first; the last section says how")
     derive.add_argument("--prove", action="store_true", help="check, and have Coq prove what it can, as verify does")
@@ -360,7 +367,9 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
 
 def _export_options(export: argparse.ArgumentParser) -> None:
     export.add_argument("what", metavar="FILE|NAME", help=f"a file {TRAINED}, a file .toml, or {BUILT_IN}")
-    export.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", required=True, help="the file to write")
+    export.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", required=True, help="a file .onnx, or .py for PyTorch"
+    )
     export.add_argument(
         "--training", action="store_true",
         help="a step of training, from a batch and what is kept to the loss and the next values of what is kept",

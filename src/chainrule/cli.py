@@ -311,6 +311,8 @@ def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
 
 def _derive(options: argparse.Namespace) -> int:
     path: Path | None = options.output
+    if options.library:
+        return _module(options)
     format_: str | None = options.format
     if path is not None:
         _writable(path)
@@ -338,6 +340,21 @@ def _derive(options: argparse.Namespace) -> int:
     writers = {"markdown": derivation.to_markdown, "latex": derivation.to_latex, "html": derivation.to_html}
     text = writers.get(format_ or "text", derivation.to_text)(**choices)
     text = text if text.endswith("\n") else text + "\n"
+    if path is None:
+        _put(text)
+    else:
+        _write(path, text)
+    return 0
+
+
+def _module(options: argparse.Namespace) -> int:
+    """A derivation as a Python file for an array library."""
+    path: Path | None = options.output
+    if path is not None:
+        _writable(path)
+    derivation = _derivation(options.what, options.wrt)
+    writers = {"numpy": derivation.to_numpy, "jax": derivation.to_jax, "torch": derivation.to_torch}
+    text = writers[options.library]()
     if path is None:
         _put(text)
     else:
@@ -382,10 +399,17 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     path: Path = options.output
-    if path.suffix.lower() != ".onnx":
-        raise ModelError(f"the suffix of {path} names no format", fix="write -o model.onnx")
+    suffix = path.suffix.lower()
+    if suffix not in (".onnx", ".py"):
+        raise ModelError(f"the suffix of {path} names no format", fix="write -o model.onnx, or model.py for PyTorch")
+    if suffix == ".py" and (options.training or options.optimizer):
+        raise ModelError("a module of PyTorch is trained by PyTorch", fix="leave out --training and --optimizer")
     _writable(path)
-    _model(options.what).to_onnx(path, training=options.training, optimizer=options.optimizer)
+    model = _model(options.what)
+    if suffix == ".py":
+        model.to_torch(path)
+    else:
+        model.to_onnx(path, training=options.training, optimizer=options.optimizer)
     return 0
 
 

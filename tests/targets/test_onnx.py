@@ -27,3 +27,5 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
         cr.Sequential(cr.Input(2), cr.Dense(1)).to_onnx(tmp_path / "m.onnx", optimizer="adam")
     assert main(["export", "mlp", "-o", str(tmp_path / "m.pb")]) == 2
     assert "names no format; write -o model.onnx" in capsys.readouterr().err
+    assert main(["export", "mlp", "-o", str(tmp_path / "m.py"), "--training"]) == 2
+    assert "a module of PyTorch is trained by PyTorch" in capsys.readouterr().err

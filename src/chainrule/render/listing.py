@@ -113,10 +113,12 @@ def signals_of(derivation: Derivation) -> list[Tensor]:
 
 
 def joined(imports: Iterable[str], helpers: Iterable[str], functions: Iterable[str]) -> str:
-    """A file of these, two empty lines between its parts."""
-    parts = [*helpers, *functions]
-    own = ["import math", ""] if any("math." in text for text in parts) else []
-    return "\n\n\n".join(["\n".join([*own, *imports]), *parts]) + "\n"
+    """A file of these, two empty lines between its parts. An empty line among the imports ends those that come with
+    Python; `math` is one where it is used."""
+    parts, imports = [*helpers, *functions], [*imports]
+    if any("math." in text for text in parts):
+        imports = ["import math", *([] if "" in imports else [""]), *imports]
+    return "\n\n\n".join(["\n".join(imports), *parts]) + "\n"
 
 
 class _Listing:

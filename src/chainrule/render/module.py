@@ -69,9 +69,10 @@ rng = np.random.default_rng(0)
 {values}
 given = {given}
 places = {places}
-weight = rng.normal(size=forward(*given)[0].shape)
-ours = jax.grad(lambda *v: (function(*v) * weight).sum(), tuple(places.values()))(*given)
-theirs = jax.grad(lambda *v: (forward(*v)[0] * weight).sum(), tuple(places.values()))(*given)
+weight = rng.normal(size={shape})
+wrt = tuple(places.values())
+ours = jax.jit(jax.grad(lambda *v: (function(*v) * weight).sum(), wrt))(*given)
+theirs = jax.jit(jax.grad(lambda *v: (forward(*v)[0] * weight).sum(), wrt))(*given)
 for name, a, b in zip(places, ours, theirs, strict=True):
     error = abs(a - b).max() / max(1, abs(b).max())
     print(f"{{name}}: {{error:.0e}} from jax.grad")

@@ -1,4 +1,4 @@
-"""A model as files for others: an ONNX graph that predicts, or one that trains.
+"""A model as files for others: an ONNX graph that predicts, or one that trains; a module of PyTorch.
 
 A graph that trains is the step of `fit`: from a batch, its targets, parameters, states and the rate to the next values
 of what is kept and the loss. What is kept is an input whose default is where the model stands, so that the first step
@@ -18,6 +18,7 @@ from chainrule.compile import forward, training
 from chainrule.errors import ModelError
 from chainrule.nn.network import check_inference
 from chainrule.optim.optimizer import RATE, Optimizer
+from chainrule.render.network import kept, module
 from chainrule.targets.onnx import File, to_bytes
 from chainrule.train.state import begun
 from chainrule.verify.certificate import digest
@@ -57,6 +58,15 @@ def _training(model: Model, optimizer: Optimizer | str | None) -> File:
         "random": json.dumps({t.name: share for t, (_, share) in task.drawn.items()}),
     }
     return File(task, values, {task.loss: "loss", **following}, False, model.dtype, "training", about)
+
+
+def torch_of(model: Model) -> tuple[str, bytes]:
+    """The file of a `torch.nn.Module`, and the safetensors with its weights."""
+    from safetensors.numpy import save  # pyright: ignore[reportUnknownVariableType]
+
+    check_inference(model.network)
+    arrays = {t.name: np.ascontiguousarray(model.values[t.name]) for t in kept(model.network)}
+    return module(model.network, double=model.dtype == np.float64), save(arrays)
 
 
 def _about(model: Model) -> dict[str, str]:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -429,6 +430,21 @@ class Model(Assembled):
         data = onnx_of(self, optimizer, trains=training)
         with replaced(path) as file:
             file.write(data)
+
+    def to_torch(self, path: Path) -> None:
+        """Write a Python file, as in net.py, with the class `Network`, a `torch.nn.Module` whose forward pass is
+        printed, and `load()`; and beside it net.safetensors with the weights that it loads. Its output is that of the
+        last layer, which PyTorch's losses take; `train()` and `eval()` choose what batch normalisation and dropout do.
+
+        Raises ModelError and DerivationError for what has no word in PyTorch, OSError where a file cannot be written.
+        """
+        from chainrule.train.atomic import replaced
+        from chainrule.train.export import torch_of
+
+        source, weights = torch_of(self)
+        for target, data in ((PurePath(path), source.encode()), (PurePath(path).with_suffix(".safetensors"), weights)):
+            with replaced(target) as file:
+                file.write(data)
 
 
 def in_library(layer: Layer) -> bool:
