@@ -39,11 +39,12 @@ from chainrule.train.learn import learning
 from chainrule.train.metrics import metric_named
 from chainrule.train.progress import progress
 from chainrule.train.runners import (
+    Engine,
     Executor,
     NumpyRunner,
     check_count,
-    check_executor,
     check_workers,
+    engine,
     rates,
     workers_for,
 )
@@ -162,6 +163,7 @@ class Model(Assembled):
         verbose: bool = True,
         executor: Executor | None = None,
         workers: int | None = None,
+        devices: int | None = None,
     ) -> History:
         """Train by mini-batches. `optimizer` is one of cr.SGD, cr.Adam, … or a name: "sgd" (rate 0.1, momentum 0.9, as
         without one), "nesterov" (the same), "adam", "adamw", "rmsprop", "adagrad" (as their classes without options).
@@ -186,15 +188,16 @@ class Model(Assembled):
 
         The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
         what is learnt; the same seed and data give the same bits. `executor` is "native", code made from the
-        derivation for this machine, or "numpy"; without one it is native where the model is of float32 and there is a C
-        compiler. `workers` is how many threads may share the work, by default the processors where a batch is worth
-        it; fewer do where that is quicker. It changes no bit.
+        derivation for this machine, "numpy", or "jax", the same step on GPUs and TPUs; without one it is native where
+        the model is of float32 and there is a C compiler. `workers` is how many threads may share the work, by default
+        the processors where a batch is worth it; fewer do where that is quicker. It changes no bit. `devices` is how
+        many of JAX's devices share each batch, by default all.
 
         Raises DataError and ShapeError for the data, DivergenceError where the loss is no longer finite.
         """
         check_count("epochs", epochs, 10)
         check_count("batch_size", batch_size, 10)
-        check_executor(executor)
+        made_by = engine(executor, devices)
         check_shuffle(shuffle)
         listed = callbacks_of(callbacks)
         if patience is not None:
@@ -207,18 +210,18 @@ class Model(Assembled):
         labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
         if self.trained is None and given is not x:
             self._note_scales(rows)
-        course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
+        course = self._course(state, rows, labels, min(batch_size, len(rows)), made_by, workers)
         course.shuffle, course.callbacks = shuffle, in_order(listed)
         if held is not None:
             course.evaluate = lambda: {
                 f"val_{name}": value
-                for name, value in self._evaluate(held, labels, executor, workers, measures).items()
+                for name, value in self._evaluate(held, labels, made_by, workers, measures).items()
             }
         elif measures:
-            course.evaluate = lambda: self._measured(rows, labels, executor, workers, measures)
+            course.evaluate = lambda: self._measured(rows, labels, made_by, workers, measures)
         if resume and state.goal and not state.unfinished:
             return state.history
-        self._begin(state, rows, executor, workers)
+        self._begin(state, rows, made_by, workers)
         course.prepare(None if resume and state.unfinished else state.epochs + epochs)
         with progress(state.goal, verbose, first=state.epochs) as report:
             return course.train(report)
@@ -245,19 +248,21 @@ class Model(Assembled):
     def train_on_batch(
         self, x: Samples, y: ArrayLike, *, optimizer: Optimizer | str | None = None,
         sample_weight: ArrayLike | None = None, executor: Executor | None = None, workers: int | None = None,
+        devices: int | None = None,
     ) -> dict[str, float]:
         """One step over these samples as one batch, {"loss", "accuracy"} before it. It goes on where training stands;
         epochs are the caller's to count.
 
         Raises DataError and ShapeError for the data, DivergenceError where the loss is not finite.
         """
+        made_by = engine(executor, devices)
         state = begun(self.trained, optimizer, None, False)
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
-        course = self._course(state, rows, self.feed.labels(rows.target), len(rows), executor, workers)
-        self._begin(state, rows, executor, workers)
+        course = self._course(state, rows, self.feed.labels(rows.target), len(rows), made_by, workers)
+        self._begin(state, rows, made_by, workers)
         return course.step()
 
-    def _begin(self, state: Training, rows: Rows, executor: Executor | None, workers: int | None) -> None:
+    def _begin(self, state: Training, rows: Rows, executor: Engine | None, workers: int | None) -> None:
         """Train from here. Before the first step each `Standardise` whose states nobody has set learns them."""
         labels = {layer: label for label, layer in self.network.layers}
         for node in order(self.output) if self.trained is None else ():
@@ -286,7 +291,7 @@ class Model(Assembled):
         self.trained = state
 
     def _course(
-        self, state: Training, rows: Rows, labels: Labels, batch: int, executor: Executor | None, workers: int | None
+        self, state: Training, rows: Rows, labels: Labels, batch: int, executor: Engine | None, workers: int | None
     ) -> Course:
         """What trains on these rows."""
         (net, derivation), rule = self._programs(rows.given), state.optimizer
