@@ -13,10 +13,11 @@ Only this file imports JAX, and whoever runs a task with it imports this file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from itertools import product as cartesian
 from math import ceil, e, pi, prod
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,7 @@ from chainrule.arrays.nodes import (
     Scatter,
     Slice,
     Transpose,
+    Window,
     in_order,
 )
 from chainrule.errors import ModelError
@@ -66,9 +68,18 @@ AXIS = "samples"
 # Arrays
 
 
+def slides(node: Node) -> TypeGuard[Convolution]:
+    """Whether a node is computed as a convolution of XLA's. XLA would bring all samples together for groups whose
+    features they are, as in the gradient by grouped weights: that is computed as the sum of products it is."""
+    if not isinstance(node, Convolution):
+        return False
+    _, groups, _, features = node.roles
+    return not groups or not any(i.is_sample for i in features)
+
+
 def needed(node: Node) -> Sequence[Node]:
     """The operands that a node is made of here: a convolution reads the array that its windows slide over."""
-    return (around(node)[0], node.kernel) if isinstance(node, Convolution) else node.operands
+    return (around(node)[0], node.kernel) if slides(node) else node.operands
 
 
 def around(node: Convolution) -> tuple[Node, Sequence[tuple[int, int]]]:
@@ -79,8 +90,8 @@ def around(node: Convolution) -> tuple[Node, Sequence[tuple[int, int]]]:
     return of, [(0, 0)] * len(of.shape)
 
 
-def value_of(node: Node, operands: Sequence[Array], dtype: np.dtype[Any]) -> Array:
-    """An array from its operands, which `needed` names."""
+def value_of(node: Node, operands: Sequence[Array], dtype: np.dtype[Any], *, several: bool) -> Array:
+    """An array from its operands, which `needed` names; `several` is whether devices share the samples."""
     first: Array = operands[0] if operands else None
     shape: Any = node.shape
     kind = np.dtype(np.int32) if node.dtype == "integer" else dtype
@@ -110,8 +121,8 @@ def value_of(node: Node, operands: Sequence[Array], dtype: np.dtype[Any]) -> Arr
             return jnp.zeros(shape, first.dtype).at[tuple(operands[1:])].add(first, mode="promise_in_bounds")
         case Reduce():
             return reduced(node, *operands)
-        case Convolution():
-            return convolved(node, first, operands[1], around(node)[1])
+        case Convolution() if slides(node):
+            return convolved(node, first, operands[1], around(node)[1], apart=several)
         case Einsum():
             return summed(node, operands, dtype)
         case Map(function=function):
@@ -224,51 +235,71 @@ def stepped(array: Array, axis: int, first: int, step: int, count: int) -> Array
     return jnp.flip(lax.slice_in_dim(array, last, first + 1, -step, axis), axis)
 
 
-def convolved(node: Convolution, image: Array, kernel: Array, widths: Sequence[tuple[int, int]]) -> Array:
-    """A convolution of XLA's. Groups divide the features; where these are the samples, which the devices share, they
-    divide what else the image alone has."""
+def convolved(
+    node: Convolution, image: Array, kernel: Array, widths: Sequence[tuple[int, int]], *, apart: bool
+) -> Array:
+    """A convolution of XLA's: samples, or what is first of the batch; features in groups; what else is of the batch, as
+    windows of one place, so that no axis joins that of the samples; and the windows. Groups of several features are
+    convolutions `apart` where devices share the samples, which XLA would else bring together."""
     batch, groups, outer, features = node.roles
-    subscripts, own, other = node.slice.subscripts, node.indices[node.image], node.indices[1 - node.image]
-    sizes = dict(zip(own, map(int, node.slice.shape), strict=True))
-    windows, axes = {w.axis: w for w in node.windows}, list[Any]()
+    subscripts, sliding = node.slice.subscripts, {w.axis: w for w in node.windows}
+    sizes = dict(zip(node.indices[node.image], map(int, node.slice.shape), strict=True))
+    axes = list[Any]()
     for axis in reversed(range(image.ndim)):
-        if axis in windows:
-            axes = [axis, *axes]
-        else:
+        found: list[Any] = [axis]
+        if axis not in sliding:
             image, found = along(image, axis, subscripts[axis], sizes)
-            axes = [*found, *axes]
-    image, kept = alone(image, axes, (*batch, *groups, *features, *windows))
+        axes = [*found, *axes]
+    image, axes = alone(image, axes, (*batch, *groups, *features, *sliding))
     within = [w.within for w in node.windows]
-    kernel, rest = alone(kernel, other, (*groups, *outer, *features, *within))
-    by_sample = any(i.is_sample for i in features)
-    size = {i: image.shape[k] for k, i in enumerate(kept)} | {i: kernel.shape[k] for k, i in enumerate(rest)}
-    many, wide = prod(size[i] for i in groups), prod(size[i] for i in features)
-    lead, next_ = ((*groups, *batch), features) if by_sample else (batch, (*groups, *features))
-    image = over(image, kept, (*lead, *next_, *windows))
-    image = image.reshape(prod(size[i] for i in lead), -1, *image.shape[len(lead) + len(next_) :])
+    kernel, rest = alone(kernel, node.indices[1 - node.image], (*groups, *outer, *features, *within))
+    size = {i: kernel.shape[k] for k, i in enumerate(rest)} | {i: image.shape[k] for k, i in enumerate(axes)}
+    first, more = batch[:1], batch[1:]
+    many, wide, count = (prod(size[i] for i in some) for some in (groups, features, first))
+    image = over(image, axes, (*first, *groups, *features, *more, *sliding))
+    image = image.reshape(count, many * wide, *(size[i] for i in (*more, *sliding)))
     kernel = over(kernel, rest, (*groups, *outer, *features, *within))
-    kernel = kernel.reshape(-1, wide, *(size[i] for i in within))
-    strides, dilations, pads, turned = list[int](), list[int](), list[tuple[int, int]](), list[int]()
-    for k, w in enumerate(node.windows):
-        s, places, taps = subscripts[w.axis], sizes[w.place], sizes[w.within]
-        stride, dilation = s.coefficient(w.place), s.coefficient(w.within)
-        first = s.offset + min(0, stride * (places - 1)) + min(0, dilation * (taps - 1)) - widths[w.axis][0]
-        last = first + abs(stride) * (places - 1) + abs(dilation) * (taps - 1)
-        strides.append(abs(stride))
-        dilations.append(abs(dilation))
-        pads.append((-first, last + 1 - image.shape[2 + k]))
-        if dilation < 0:
-            kernel = jnp.flip(kernel, 2 + k)
-        if stride < 0:
-            turned.append(2 + k)
-    result = lax.conv_general_dilated(
-        image, kernel, strides, pads, rhs_dilation=dilations, precision=EXACT,
-        feature_group_count=1 if by_sample else many, batch_group_count=many if by_sample else 1,
-    )
-    result = jnp.flip(result, turned) if turned else result
-    shown = (*batch, *groups, *outer, *(w.place for w in node.windows))
-    size |= {w.place: sizes[w.place] for w in node.windows}
-    return over(result.reshape([size[i] for i in shown]), shown, node.kept)
+    kernel = kernel.reshape(-1, wide, *(1 for _ in more), *(size[i] for i in within))
+
+    moves = [Move() for _ in more]
+    for w in node.windows:
+        moves.append(move(w, subscripts[w.axis] - widths[w.axis][0], sizes, size[w.axis]))
+
+    def made(image: Array, kernel: Array, groups: int) -> Array:
+        return lax.conv_general_dilated(
+            image, kernel, [m.stride for m in moves], [m.pad for m in moves], rhs_dilation=[m.dilation for m in moves],
+            feature_group_count=groups, precision=EXACT,
+        )
+
+    kernel = jnp.flip(kernel, [2 + k for k, m in enumerate(moves) if m.within_turned])
+    if apart and many > 1 and wide > 1:
+        pairs = zip(jnp.split(image, many, 1), jnp.split(kernel, many, 0), strict=True)
+        result = jnp.concatenate([made(*pair, 1) for pair in pairs], 1)
+    else:
+        result = made(image, kernel, many)
+    result = jnp.flip(result, [2 + k for k, m in enumerate(moves) if m.turned])
+    shown = (*first, *groups, *outer, *more, *(w.place for w in node.windows))
+    return over(result.reshape([size[i] if i in size else sizes[i] for i in shown]), shown, node.kept)
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a window slides along an axis: forwards, so that the result or the kernel may have to be turned round."""
+
+    stride: int = 1
+    dilation: int = 1
+    pad: tuple[int, int] = 0, 0
+    turned: bool = False
+    within_turned: bool = False
+
+
+def move(window: Window, s: Affine, sizes: Mapping[Index, int], extent: int) -> Move:
+    """That of a window which reads an axis of this extent at s, with zeros where that is outside."""
+    stride, dilation = s.coefficient(window.place), s.coefficient(window.within)
+    places, taps = sizes[window.place] - 1, sizes[window.within] - 1
+    first = s.offset + min(0, stride * places) + min(0, dilation * taps)
+    last = first + abs(stride) * places + abs(dilation) * taps
+    return Move(abs(stride), abs(dilation), (-first, last + 1 - extent), stride < 0, dilation < 0)
 
 
 def alone(array: Array, own: Sequence[object], wanted: Sequence[object]) -> tuple[Array, list[object]]:
@@ -281,24 +312,29 @@ def alone(array: Array, own: Sequence[object], wanted: Sequence[object]) -> tupl
 
 
 def assigned(value: Array, part: Sequence[Affine], shape: Sequence[int], before: Array | None) -> Array:
-    """A tensor of which this part is defined, beside the parts of before."""
-    if all(len(s.terms) <= 1 and all(c > 0 for _, c in s.terms) for s in part):
-        sizes = iter(value.shape)
-        count = [next(sizes) if s.terms else 1 for s in part]
-        step = [s.terms[0][1] if s.terms else 1 for s in part]
-        widths = [
-            (s.offset, n - s.offset - (k - 1) * c - 1, c - 1)
-            for s, n, k, c in zip(part, shape, count, step, strict=True)
-        ]
-        apart = lax.pad(value.reshape(count), jnp.zeros((), value.dtype), widths)
+    """A tensor of which this part is defined, beside the parts of before. A part that is stepped through has zeros put
+    between, and the parts are added, which XLA does in one pass."""
+    axes = [i for s in part for i in s.indices]
+    sizes = dict(zip(axes, value.shape, strict=True))
+    whole = [s.radix(n) for s, n in zip(part, shape, strict=True)]
+    if all(w or (len(s.terms) <= 1 and all(c > 0 for _, c in s.terms)) for s, w in zip(part, whole, strict=True)):
+        digits = [digits_of(s) for s in part]
+        value = value.transpose([axes.index(i) for own in digits for i in own])
+        value = value.reshape([prod(sizes[i] for i in own) for own in digits])
+        widths = list[tuple[int, int, int]]()
+        for s, n, k, w in zip(part, shape, value.shape, whole, strict=True):
+            step = 1 if w or not s.terms else s.terms[0][1]
+            widths.append((s.offset, n - s.offset - (k - 1) * step - 1, step - 1))
+        apart = lax.pad(value, jnp.zeros((), value.dtype), widths)
         return apart if before is None else before + apart
-    axes = tuple(i for s in part for i in s.indices)
-    places = tuple(positions(s, axes, value.shape) for s in part)
-    whole: Array = jnp.zeros(shape, value.dtype) if before is None else before
-    return whole.at[places].set(value, unique_indices=True, mode="promise_in_bounds")
+    places = tuple(positions(s, tuple(axes), value.shape) for s in part)
+    full: Array = jnp.zeros(shape, value.dtype) if before is None else before
+    return full.at[places].set(value, unique_indices=True, mode="promise_in_bounds")
 
 
-def evaluated(task: Task, given: Mapping[Tensor, Array], samples: int, dtype: np.dtype[Any]) -> dict[Tensor, Array]:
+def evaluated(
+    task: Task, given: Mapping[Tensor, Array], samples: int, dtype: np.dtype[Any], *, several: bool
+) -> dict[Tensor, Array]:
     """All that the equations of a task define, and what is given, for so many samples."""
     whole = [t for t in (*task.data, *task.kept) if t.dtype == "integer"]
     sizes = {SAMPLES: samples}
@@ -309,7 +345,7 @@ def evaluated(task: Task, given: Mapping[Tensor, Array], samples: int, dtype: np
             if isinstance(node, Given):
                 arrays[node] = values[node.tensor]
             else:
-                arrays[node] = value_of(node, [arrays[o] for o in needed(node)], dtype)
+                arrays[node] = value_of(node, [arrays[o] for o in needed(node)], dtype, several=several)
         value = arrays[a.value].astype(np.int32 if a.tensor.dtype == "integer" else dtype)
         if a.part is not None:
             shape = [samples if n == SAMPLES else int(n) for n in a.tensor.shape]
@@ -436,7 +472,7 @@ class Step:
         for tensor, (number, probability) in task.drawn.items():
             shape = tuple(samples if n == SAMPLES else int(n) for n in tensor.shape)
             given[tensor] = self.shared(samples)(drawn(shape, number, probability, seed, step, dtype))
-        values = evaluated(task, given, samples, dtype)
+        values = evaluated(task, given, samples, dtype, several=self.mesh.size > 1)
         if task.loss is not None:
             sound = sound & jnp.isfinite(values[task.loss])
         after = [values[task.following.get(t, t)] for t in self.lasting]
