@@ -27,7 +27,8 @@ def identically_zero(derivation: Derivation) -> set[str]:
     ranges = field.integer_ranges(joint.given, [e.value for e in joint.equations], extents)
     found = set(derivation.gradients)
     for seed in (1, 2):
-        values = field.execute(joint, field.random_values(joint.given, extents, seed, ranges), seed=seed, extents=extents)
+        given = field.random_values(joint.given, extents, seed, ranges)
+        values = field.execute(joint, given, seed=seed, extents=extents)
         found &= {name for name, g in derivation.gradients.items() if not values[g.name][0].any()}
     return found
 
