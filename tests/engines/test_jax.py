@@ -5,13 +5,13 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from tests.engines.agreement import collectives, data_for, identically_zero, off, off_gradients, off_parameters, stepped
-from tests.nn.test_every_layer import MODELS, model_with
 
 import chainrule as cr
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
 from chainrule.optim.named import OPTIMIZERS
+from tests.engines.agreement import collectives, data_for, identically_zero, off, off_gradients, off_parameters, stepped
+from tests.nn.test_every_layer import MODELS, model_with
 
 pytestmark = pytest.mark.engines
 WINDOWS: dict[str, tuple[tuple[int, ...], cr.Layer]] = {
