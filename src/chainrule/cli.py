@@ -41,8 +41,19 @@ def digits_model(seed: int = 0) -> Model:
 
 
 def _train(options: argparse.Namespace) -> int:
+    """Where mpirun has started several processes, all train, and the first of them speaks and writes."""
     read = _reading(options)
-    from chainrule.train.callbacks import Callback, CSVLogger, ReduceOnPlateau
+    from chainrule.train.ranks import Ranks, world
+
+    communicator = world()
+    if communicator is None:
+        return _trained(options, read, None)
+    with Ranks(communicator).failing():
+        return _trained(options, read, communicator)
+
+
+def _trained(options: argparse.Namespace, read: Callable[[], DataSet], communicator: Any) -> int:
+    from chainrule.train.callbacks import Callback, Checkpoint, CSVLogger, ReduceOnPlateau
     from chainrule.train.checkpoint import load
     from chainrule.train.metrics import metric_named
     from chainrule.train.models import read_model_file
@@ -64,7 +75,8 @@ def _train(options: argparse.Namespace) -> int:
         raise ModelError("--resume goes on with the file of --save", fix="write --save FILE")
     for metric in options.metric:
         metric_named(metric)
-    say = _nothing if options.quiet or options.json else _say
+    first = communicator is None or communicator.rank == 0
+    say = _nothing if options.quiet or options.json or not first else _say
     file = read_model_file("mlp" if trained else options.model)
     asked = Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__})
     plan = merged(asked, file.training)
@@ -87,19 +99,22 @@ def _train(options: argparse.Namespace) -> int:
         say(f"note: {remark}")
     say(model.summary())
     x, y = samples(model, data.x, data.name), targets(model, data, data.y)
-    if options.tune:
+    if options.tune and first:
         try:
             _say(str(model.tune(x, y, batch_size=plan.batch_size, optimizer=optimizer)))
         except (OSError, BuildError, CompileError) as error:
             _warn(f"no tiles are measured: {error}")
     watching: list[Callback] = [ReduceOnPlateau()] if plan.schedule == "plateau" else []
     watching += [CSVLogger(options.history)] if options.history else []
+    watching += [Checkpoint(options.save)] if options.save and communicator is not None else []
     history = model.fit(
         x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
         resume=options.resume, validation_split=plan.validation, patience=plan.patience,
         class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
-        callbacks=watching,
+        callbacks=watching, communicator=communicator,
     )
+    if not first:
+        return 130 if history.interrupted else 0
     if history.stopped and plan.patience:
         ended = model.training.epochs
         say(

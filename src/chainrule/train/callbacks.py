@@ -33,6 +33,8 @@ class Callback:
 
     every: int = 0
     """Steps from one `on_steps` to the next; 0 for none. Training stops at these steps and goes on."""
+    writes: bool = False
+    """Whether it only writes down what it sees, so that one of several processes is enough."""
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
@@ -146,6 +148,8 @@ class Checkpoint(_Watching):
     """Saves the model: after every epoch, and within it each `every` steps or `seconds`; with `best`, after an epoch
     that is better than all before it and then only. A saved model goes on where it was: fit(…, resume=True)."""
 
+    writes = True
+
     def __init__(
         self, path: str | PathLike[str], *, every: int = 0, seconds: float = math.inf, best: bool = False,
         monitor: str | None = None,
@@ -210,6 +214,14 @@ class CSVLogger(Callback):
             writer.writerows(rows)
             with replaced(self.path) as file:
                 file.write(text.getvalue().encode())
+
+
+class Elsewhere(Callback):
+    """In the place of a callback that writes, where another process does: training stops at the same steps."""
+
+    def __init__(self, writing: Callback) -> None:
+        super().__init__()
+        self.every = writing.every
 
 
 def callbacks_of(given: Iterable[object]) -> list[Callback]:
