@@ -4,6 +4,7 @@ refusal, and any other exception a fault as well (`campaign.judged`)."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.arrays.execute import execute
+from chainrule.derive.lemma import adjoint_of
 from chainrule.ir.expr import Tensor
 from chainrule.semantics import field, prime
 from tests.drawn import oracle
+from tests.drawn.language import N
 from tests.drawn.subject import Fault, Subject, extents_of
 
 Array = NDArray[Any]
@@ -121,3 +124,27 @@ def over_the_field(s: Subject, seed: int = 0, samples: int = 2) -> list[Fault]:
     if found % p == prime.dot(weight, tangent) % p:
         return []
     return [Fault("field", "wrong gradient")]
+
+
+def of_one_sample(s: Subject, seed: int = 0, samples: int = 3) -> list[Fault]:
+    """Where there are lines for one sample, the error signal that they start from is that of the sample's own loss:
+    the same whatever the other samples are."""
+    d = s.derivation
+    signals = {adjoint_of(use.equation.tensor) for use in d.uses if d.sample(use) is not None}
+    if d.loss is None or not signals:
+        return []
+    point = point_of(s, seed, samples)
+    others, moved = oracle.draw(s.program, seed + 1, 0.5, samples), dict(point.values)
+    for g in s.program.given:
+        if N in g.shape:
+            first = g.shape.index(N)
+            own = np.arange(samples).reshape([-1 if n == first else 1 for n in range(len(g.shape))])
+            moved[g.name] = np.where(own == 0, point.values[g.name], others[g.name])
+    runs = [computed(s, replace(point, values=values)) for values in (point.values, moved)]
+    wrong = list[str]()
+    for signal in signals:
+        if signal.name in runs[0]:
+            one, other = (run[signal.name].take(0, signal.shape.index(N)) for run in runs)
+            if not distance(one, other) < CLOSE:
+                wrong.append(signal.name)
+    return [Fault("samples", "coupled", ", ".join(sorted(wrong)))] if wrong else []

@@ -59,7 +59,10 @@ def test_every_formula_of_a_model_is_read_back(name: str) -> None:
     assert [fault for format in FORMATS for fault in faults(found, format)] == []
 
 
-@pytest.mark.parametrize("text", ["y[n<4] = sum[i<2](x[n, i, i])", "y[i<3] = exp((a[i] + b[i])*(a[i] - b[i]))"])
+@pytest.mark.parametrize("text", [
+    "y[n<4] = sum[i<2](x[n, i, i])", "y[i<3] = exp((a[i] + b[i])*(a[i] - b[i]))",
+    "y[n, i<4] = pad(x, 0)[n, i - 1]*pad(x, 1)[n, i + 1] + x[n, 3]*max[p<3](pad(x, -inf)[n, i + p - 1])",
+])  # fmt: skip
 def test_every_formula_of_an_equation_is_read_back(text: str) -> None:
     found = printed(cr.derive(text))
     assert len(found) > 2

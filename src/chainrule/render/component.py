@@ -145,15 +145,15 @@ def component(node: Component, names: Names, style: Style, *, among: bool = Fals
     lower = subscripts_of(subscripts, some=among)
     signal = names.signal(node.tensor)
     if signal is not None:
-        return Piece(script(signal, node.tensor, samples, lower, style, bar=node.pad is not None))
+        return Piece(script(signal, node.tensor, samples, lower, style, bars=names.bars(node.tensor, node.pad)))
     gradient = names.gradient(node.tensor)
     if gradient is not None:
         of, share = gradient
-        below = script(of, differentiated(node.tensor, names), samples, lower, style, bar=node.pad is not None)
+        below = script(of, differentiated(node.tensor, names), samples, lower, style, bars=names.bars(node.tensor, node.pad))
         loss = loss_letter(names, style)
         piece = partial(loss, below, style)
         return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else piece
-    return Piece(script(names.symbol(node.tensor), node.tensor, samples, lower, style, bar=node.pad is not None))
+    return Piece(script(names.symbol(node.tensor), node.tensor, samples, lower, style, bars=names.bars(node.tensor, node.pad)))
 
 
 def loss_letter(names: Names, style: Style) -> str:
