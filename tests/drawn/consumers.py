@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.arrays.execute import execute
+from chainrule.derive.compose import compose, composites
 from chainrule.derive.lemma import adjoint_of
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import Component, Tensor, derived
+from chainrule.ir.program import Equation, Program
 from chainrule.semantics import field, prime
 from tests.drawn import oracle
 from tests.drawn.language import N
@@ -126,25 +128,45 @@ def over_the_field(s: Subject, seed: int = 0, samples: int = 2) -> list[Fault]:
     return [Fault("field", "wrong gradient")]
 
 
+def composed(s: Subject, seed: int = 0, samples: int = 3) -> list[Fault]:
+    """The last line of each composite is the whole gradient of the tensor that it is about."""
+    d = s.derivation
+    pairs = [pair for found in composites(d) for pair in found.uses]
+    if not pairs:
+        return []
+    run, wrong = computed(s, point_of(s, seed, samples)), list[str]()
+    for outer, inner in pairs:
+        composite = compose(outer.instance, inner.instance)
+        gradient = adjoint_of(inner.tensor)
+        line = Equation(Component(derived("composite", gradient), composite.target.subscripts), composite.result)
+        given = (*d.joint.given, *(t for t in d.joint.defined if t in line.value.tensors))
+        with np.errstate(all="ignore"):
+            found = execute(Program((line,), given, outputs=(line.tensor,)), {t.name: run[t.name] for t in given})
+        if not distance(found[line.tensor.name], run[gradient.name]) < CLOSE:
+            wrong.append(f"{inner.tensor.name} by {outer.equation.tensor.name}")
+    return [Fault("composites", "no gradient", ", ".join(wrong))] if wrong else []
+
+
 def of_one_sample(s: Subject, seed: int = 0, samples: int = 3) -> list[Fault]:
     """Where there are lines for one sample, the error signal that they start from is that of the sample's own loss:
-    the same whatever the other samples are."""
+    the signal of the first sample is the same whatever the tensor has at the others."""
     d = s.derivation
-    signals = {adjoint_of(use.equation.tensor) for use in d.uses if d.sample(use) is not None}
-    if d.loss is None or not signals:
+    about = {use.equation.tensor: None for use in d.uses if d.sample(use) is not None}
+    if d.loss is None or not about:
         return []
     point = point_of(s, seed, samples)
-    others, moved = oracle.draw(s.program, seed + 1, 0.5, samples), dict(point.values)
-    for g in s.program.given:
-        if N in g.shape:
-            first = g.shape.index(N)
-            own = np.arange(samples).reshape([-1 if n == first else 1 for n in range(len(g.shape))])
-            moved[g.name] = np.where(own == 0, point.values[g.name], others[g.name])
-    runs = [computed(s, replace(point, values=values)) for values in (point.values, moved)]
+    others = oracle.draw(s.program, seed + 1, 0.5, samples)
+    others = {g.name: others[g.name] if N in g.shape else point.values[g.name] for g in s.program.given}
+    run, other = (computed(s, replace(point, values=values)) for values in (point.values, others))
     wrong = list[str]()
-    for signal in signals:
-        if signal.name in runs[0]:
-            one, other = (run[signal.name].take(0, signal.shape.index(N)) for run in runs)
-            if not distance(one, other) < CLOSE:
-                wrong.append(signal.name)
+    for tensor in about:
+        signal, axis = adjoint_of(tensor).name, tensor.shape.index(N)
+        own = np.arange(samples).reshape([-1 if n == axis else 1 for n in range(len(tensor.shape))]) == 0
+        given = {t.name: run[t.name] for t in d.joint.given}
+        given[tensor.name] = np.where(own, run[tensor.name], other[tensor.name])
+        rest = tuple(e for e in d.joint.equations if e.tensor != tensor)
+        with np.errstate(all="ignore"):
+            moved = execute(Program(rest, (*d.joint.given, tensor)), given)
+        if not distance(moved[signal].take(0, axis), run[signal].take(0, axis)) < CLOSE:
+            wrong.append(tensor.name)
     return [Fault("samples", "coupled", ", ".join(sorted(wrong)))] if wrong else []

@@ -411,7 +411,7 @@ def composite(stack: ExitStack) -> None:
     stack.enter_context(patch.object(compose, "_cite", wrong))
 
 
-@planted("a composite goes through one of several uses", "verify")
+@planted("a composite goes through one of several uses", "composites")
 def one_of_several(stack: ExitStack) -> None:
     def adjacent(derivation: Any) -> Any:
         uses = [u for g in derivation.parts.values() for u in g.uses if compose._composes(u)]
