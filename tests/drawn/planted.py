@@ -13,7 +13,7 @@ for _library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 import sys  # noqa: E402
-from collections.abc import Callable, Iterable, Iterator, Sequence  # noqa: E402
+from collections.abc import Callable, Generator, Iterable, Sequence  # noqa: E402
 from contextlib import ExitStack, contextmanager  # noqa: E402
 from dataclasses import replace  # noqa: E402
 from fractions import Fraction  # noqa: E402
@@ -62,7 +62,7 @@ def planted(kind: str, consumer: str) -> Callable[[Plant], Plant]:
 
 
 @contextmanager
-def with_fault(kind: str) -> Iterator[None]:
+def with_fault(kind: str) -> Generator[None]:
     """The fault, and no check while deriving, which would refuse it."""
     with ExitStack() as stack:
         stack.enter_context(patch.object(check, "checked", lambda derivation, memory=None: derivation))
@@ -395,7 +395,8 @@ def weights(stack: ExitStack) -> None:
 @planted("with a 0 its neighbour is dropped", "numbers")
 def dropped(stack: ExitStack) -> None:
     def change(before: Expr, after: Expr, setting: Setting) -> Expr:
-        return after.terms[0] if isinstance(after, Add) and ZERO in before.terms else after
+        lost = isinstance(before, Add) and isinstance(after, Add) and ZERO in before.terms
+        return after.terms[0] if lost and isinstance(after, Add) else after
 
     _rule(stack, "zero", change)
 
@@ -417,9 +418,9 @@ def one_of_several(stack: ExitStack) -> None:
         uses = [u for g in derivation.parts.values() for u in g.uses if compose._composes(u)]
         for outer in uses:
             for inner in uses:
-                if inner.equation.tensor == outer.tensor and inner.tensor not in derivation.forward.parameters:
-                    if compose._elementwise(inner) != compose._elementwise(outer):
-                        yield outer, inner
+                meet = inner.equation.tensor == outer.tensor and inner.tensor not in derivation.forward.parameters
+                if meet and compose._elementwise(inner) != compose._elementwise(outer):
+                    yield outer, inner
 
     stack.enter_context(patch.object(compose, "_adjacent", adjacent))
 
@@ -436,7 +437,7 @@ def coupled(stack: ExitStack) -> None:
 def pad_dropped(stack: ExitStack) -> None:
     from chainrule.arrays import lower
 
-    right = lower.Pad
+    right: Any = lower.Pad
 
     def wrong(*fields: Any) -> Any:
         *others, value = fields
@@ -452,7 +453,8 @@ def pad_dropped_in_loops(stack: ExitStack) -> None:
     right = reading.Reader.component
 
     def wrong(self: Any, node: Component, env: Any) -> Any:
-        return right(self, replace(node, pad=Fraction(0)) if isinstance(node.pad, Fraction) else node, env)
+        pad = Fraction(0) if isinstance(node.pad, Fraction) else node.pad
+        return right(self, Component(node.tensor, node.subscripts, pad), env)
 
     stack.enter_context(patch.object(reading.Reader, "component", wrong))
 
@@ -547,7 +549,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = found_at(kind)
         lost += found is None
         after, what = found or ("not found", "")
-        print(f"{after:>9}  {kind} | {consumer} | {what[:150]}", flush=True)
+        print(f"{after:>9}  {kind} | {consumer} | {what[:150]}", flush=True)  # noqa: T201
     return 1 if lost else 0
 
 

@@ -6,21 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tests.drawn.chance import Chance
-from tests.drawn.language import (
-    Affine,
-    Apply,
-    Equation,
-    Expr,
-    Form,
-    Given,
-    Index,
-    Kind,
-    N,
-    Number,
-    Positive,
-    Read,
-    at,
-)
+from tests.drawn.language import Affine, Apply, Equation, Expr, Form, Given, Index, Kind, N, Number, Positive, Read, at
 from tests.drawn.spans import Span, width
 
 Scope = tuple[Index, ...]

@@ -309,7 +309,7 @@ class Reading:
         if name.endswith("max") and len(values) == 1 and self.mode == "matrix":
             return extreme(name, values[0])
         if name == "diag":
-            return Unit(values[0]) if _ones(node.arguments[0]) else np.diag(values[0][:, 0])
+            return Unit(values[0]) if _ones(node.arguments[0]) else np.diag(np.array(values[0], object, ndmin=2)[:, 0])
         if name == "sum":
             return total(values[0])
         if name in OPERATIONS:
