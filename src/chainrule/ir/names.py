@@ -175,10 +175,17 @@ class Names:
         )
 
     def is_index(self, node: ast.expr, scope: Scope) -> bool:
-        """Whether it is made of indices, of one at least."""
+        """Whether it is made of indices, of one at least. Raises EquationError for a name that is a tensor's too."""
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         apart = any(isinstance(n, ast.Subscript | ast.Call | ast.Attribute | ast.List) for n in ast.walk(node))
-        return not apart and any(name in scope or name in self.free for name in names)
+        indices = sorted(name for name in names if name in scope or name in self.free)
+        if apart or not indices:
+            return False
+        if both := next(filter(self.is_scalar, indices), None):
+            self.source.error(
+                f"in a bracket {both} may be the index or the tensor of that name", "give one of them another name"
+            )
+        return True
 
     def is_chosen(self, node: ast.expr, scope: Scope) -> bool:
         """Whether a subscript is an entry of a tensor, which holds integers then."""
@@ -277,6 +284,9 @@ class Names:
 
     def is_scalar(self, name: str) -> bool:
         return name in self.tensors and not self.tensors[name].shape
+
+    def is_integer(self, name: str) -> bool:
+        return name in self.tensors and self.tensors[name].dtype == "integer"
 
     def bare(self, name: str, scope: Scope) -> Size:
         """A name that stands alone. Whether it is a named extent or a scalar tensor shows in the end."""

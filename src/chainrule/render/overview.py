@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.forms import walk, whole
-from chainrule.forms.nodes import Entries, Operation, View, seen
+from chainrule.forms.nodes import Entries, Fill, Operation, View, seen
 from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
@@ -167,6 +167,9 @@ class Overview(Glance):
         inside = [(form.family, node) for form in forms for node in walk(form.right)]
         names = {node.name for _, node in inside if isinstance(node, Operation)}
         found = [key for key, signs in SIGNS.items() if names.intersection(signs)]
+        sums = (node for _, node in inside if isinstance(node, Operation) and node.name == "plus")
+        if any(isinstance(part, Fill) and part.shape != (1, 1) for node in sums for part in node.of):
+            yield self.say("notation.number")
         if {"correlate", "convolve", "pool", "unpool"}.intersection(found):
             c, h, w = (Affine.of(Index(name, 2)) for name in "chw")
             x = Tensor("v", (2, 2, 2))

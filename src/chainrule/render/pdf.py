@@ -104,8 +104,8 @@ class Typst:
     def absolute(self, text: str) -> str:
         return f"abs({_argument(text)})"
 
-    def bar(self, stem: str) -> str:
-        return f"macron({self.name(stem)})"
+    def bar(self, base: str) -> str:
+        return f"macron({base})"
 
     def bold_one(self) -> str:
         return "𝟏"
