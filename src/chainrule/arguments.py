@@ -70,8 +70,9 @@ VERIFY_EXAMPLES = """examples:
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 DATA = (
-    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or "
-    "not, or .parquet, a file .npz, a folder with MNIST's IDX files, or one IDX file of images beside its labels"
+    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, packed (.gz, "
+    ".bz2, .xz, .zip) or not, or .parquet, a file .npz, a folder with MNIST's IDX files, or one IDX file of images beside "
+    "its labels"
 )
 BUILT_IN = "neuron, mlp, seed, lenet, vgg-small, resnet-tiny, transformer-tiny"
 
@@ -290,6 +291,9 @@ def _table_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--separator", metavar="CHAR", help="what stands between the cells of a table, as in ';' or tab; default: seen"
+    )
+    command.add_argument(
+        "--decimal", choices=[".", ","], help="what begins the decimals of a table's numbers; default: seen"
     )
     command.add_argument(
         "--missing",

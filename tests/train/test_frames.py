@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 
 import chainrule as cr
+from chainrule.train.columns import Columns
+from chainrule.train.learn import inputs_of
 from chainrule.train.table import table_of
 
 ROWS = 24
+NAN = float("nan")
 INDEXED = ("csv", "semicolons", "parquet with index")
 
 
@@ -113,7 +116,7 @@ def test_an_index_that_was_read_as_a_column_is_none(tmp_path: Path) -> None:
 def test_a_damaged_parquet_file_and_one_of_too_many_cells_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     frame().to_parquet(path)
-    with pytest.raises(cr.DataError, match="leave out header and separator"):
+    with pytest.raises(cr.DataError, match="leave out header, separator and decimal"):
         cr.read_data(path, separator=";")
     good = path.read_bytes()
     for bad in (good[:-9], good[:40], b"PAR1", good[:4] + bytes(200) + good[204:]):
@@ -126,10 +129,27 @@ def test_a_damaged_parquet_file_and_one_of_too_many_cells_are_refused(tmp_path: 
         cr.read_data(path)
 
 
-def test_two_columns_of_one_name_are_refused() -> None:
-    x = pd.DataFrame([[1, 2]], columns=["a", "a"])
-    with pytest.raises(cr.DataError, match="x has 2 columns 'a'"):
-        table_of(x)
+def test_two_columns_of_one_name_are_told_apart_as_in_a_file(tmp_path: Path) -> None:
+    x = pd.DataFrame([[1, 2.5, 0.5], [3, 4.5, 1.5], [5, 6.5, 2.5]], columns=["a", "a", "y"])
+    x.to_csv(tmp_path / "t.csv", index=False)
+    columns = cr.read_data(tmp_path / "t.csv").columns
+    table = table_of(x)
+    assert columns is not None
+    assert columns.order == tuple(table.names) == ("a", "a (2)", "y")
+    assert columns.notes == table.notes == ("a further column a is called a (2)",)
+    assert table_of(pd.DataFrame([[1] * 4], columns=["a", "a", "a (2)", "a"])).names == ["a", "a (3)", "a (2)", "a (4)"]
+
+
+@pytest.mark.parametrize("cells", [pd.array([7, None] * 12, dtype="Int64"), [7.0, NAN] * 12, [None, "u"] * 12])
+def test_a_column_of_one_value_and_gaps_tells_where_the_gaps_are(cells: Any) -> None:
+    x = pd.DataFrame({"a": np.arange(ROWS) * 1.5, "c": cells})
+    columns = inputs_of(x)
+    there = pd.isna(x["c"]).to_numpy()
+    np.testing.assert_array_equal(columns.encode(table_of(x))[:, 1], there)
+    assert "c is" in columns.notes[-1] or "12 of 24 are missing, taken for a value of its own" in columns.notes[-1]
+    assert Columns.restored(columns.saved()) == columns
+    with pytest.raises(cr.DataError, match="none of the values that the model knows"):
+        columns.encode(table_of(x.assign(c=8)))
 
 
 # Numbers of very different sizes

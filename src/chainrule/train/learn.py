@@ -62,7 +62,7 @@ def learn(
     dropped = [find(table, name) for name in drop]
     features = _features(table, [column for column in chosen if column not in dropped], notes)
     made = Columns(
-        tuple(features), goal, tuple(table.names), table.named, refuse, (*table.notes, *notes)
+        tuple(features), goal, tuple(table.names), table.named, refuse, table.comma, (*table.notes, *notes)
     )
     return made, table
 
@@ -70,7 +70,7 @@ def learn(
 def _taken(table: Table, rows: Array) -> Table:
     columns = tuple(replace(column, values=column.values[rows]) for column in table.columns)
     lines = None if table.lines is None else table.lines[rows]
-    return Table(table.source, columns, table.named, lines, table.notes)
+    return replace(table, columns=columns, lines=lines)
 
 
 def _default_target(table: Table) -> Column:
@@ -149,9 +149,12 @@ def _feature(table: Table, column: Column, notes: list[str]) -> Feature | None:
     if column.texts is None:
         values = numbers_of(table, column, None)
         held = values[~column.missing]
-        if not len(held) or (len(held) > 1 and (held == held[0]).all()):
+        if not len(held) or (len(held) > 1 and (held == held[0]).all() and not missing):
             notes.append(f"{name} is {'empty' if not len(held) else f'always {plain(held[0])}'}: it is left out")
             return None
+        if len(held) > 1 and (held == held[0]).all():
+            notes.append(f"{name} is {plain(held[0])}, or missing ({missing} of {rows}): which of both is an input")
+            return Feature(column.name, values=(plain(held[0]),), missing=True)
         if rows >= ROWS and not missing and (np.diff(values) == 1).all():
             if column.name.strip().casefold() in _IDS:
                 notes.append(f"{name} numbers the rows: it is left out")
