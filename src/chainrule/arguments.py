@@ -70,9 +70,8 @@ VERIFY_EXAMPLES = """examples:
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
 DATA = (
-    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, packed (.gz, "
-    ".bz2, .xz, .zip) or not, or .parquet, a file .npz, a folder with MNIST's IDX files, or one IDX file of images beside "
-    "its labels"
+    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, packed (.gz, .bz2, .xz, "
+    ".zip) or not, or .parquet; a file .npz; a folder with MNIST's IDX files; one IDX file of images beside its labels"
 )
 BUILT_IN = "neuron, mlp, seed, lenet, vgg-small, resnet-tiny, transformer-tiny"
 

@@ -562,7 +562,8 @@ def test_codes_with_zeros_in_front_stay_texts(tmp_path: Path) -> None:
     "damage",
     [
         {"features": [["a", "x"]]}, {"features": [["a", None]]}, {"features": [["zz", 1.0]]}, {"order": [1]},
-        {"features": [["a", [], False]]}, {"named": 1}, {"comma": ","}, {"target": ["y"]}, {"target": ["y", [1]]}, {"features": 7},
+        {"features": [["a", [], False]]}, {"named": 1}, {"target": ["y"]}, {"target": ["y", [1]]}, {"features": 7},
+        {"comma": ","},
     ],
 )  # fmt: skip
 def test_a_damaged_mapping_is_refused(damage: dict[str, Any]) -> None:

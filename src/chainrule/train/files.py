@@ -28,7 +28,7 @@ from chainrule.train.delimited import is_delimited, read_table
 from chainrule.train.idx import RATIO, read_idx
 from chainrule.train.learn import FEW, Kind, learn
 from chainrule.train.packed import PACKED, SMALL
-from chainrule.train.rows import parquet
+from chainrule.train.rows import read_parquet
 from chainrule.train.table import NOTHING, Table, table_of
 
 Array = NDArray[Any]
@@ -258,11 +258,7 @@ def _table(path: Path, form: Form, columns: Columns | None = None) -> Table:
     elif (form.header, form.separator, form.decimal) != (None, None, None):
         raise DataError(f"{path} has its names and types with it", fix="leave out header, separator and decimal")
     else:
-        with parquet(str(path)) as file:
-            most = max(SMALL, PACKED * path.stat().st_size) // 8
-            if file.metadata.num_rows * file.metadata.num_columns > most:
-                raise DataError(f"{path} has more than {most:,} cells", fix="read it in parts: cr.rows(path, target=…)")
-            table = table_of(file.read(), str(path), words)
+        table = table_of(read_parquet(str(path), max(SMALL, PACKED * path.stat().st_size)), str(path), words)
     if columns is not None and columns.features:
         if columns.named and not table.named:
             table = replace(table, notes=(*table.notes, f"{path} has no names: its columns are taken in their order"))

@@ -81,13 +81,14 @@ def _reader(raw: IO[bytes], path: Path) -> IO[bytes]:
 
 def _only_member(raw: IO[bytes], path: Path) -> IO[bytes]:
     """The file in an archive that holds one."""
-    archive = zipfile.ZipFile(raw)
-    files = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
-    if len(files) != 1:
-        raise DataError(f"{path} holds {len(files)} files, not one table", fix="unpack it, and give one of them")
-    if files[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DataError(f"{path} is packed as few programs can", fix="unpack it, and give that")
     try:
-        return archive.open(files[0])
-    except (RuntimeError, ValueError) as error:  # encrypted, or damaged
+        archive = zipfile.ZipFile(raw)
+        files = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+        usual = all(one.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for one in files)
+        opened = archive.open(files[0]) if len(files) == 1 and usual else None
+    except (RuntimeError, ValueError, OSError) as error:  # encrypted, or damaged: it can send to before its start
         raise DataError(f"{path} cannot be unpacked: {error}", fix="unpack it, and give that") from None
+    if opened is None:
+        why = "is packed as few programs can" if len(files) == 1 else f"holds {len(files)} files, not one table"
+        raise DataError(f"{path} {why}", fix="unpack it, and give the table")
+    return opened

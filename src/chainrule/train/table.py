@@ -19,6 +19,7 @@ Number = Callable[[str], float | None]
 
 EMPTY = frozenset(("", "na", "n/a", "#n/a", "nan", "-nan", "null", "<na>", "nat", "?", "."))
 BLANK = frozenset(("none", "-"))  # nothing among numbers; among texts they are as good as others
+FIGURES = 1000  # characters of a number, at most
 _LONGEST = max(map(len, EMPTY | BLANK))
 ODD = 0.05  # of a column of numbers: so many texts are slips of the pen, more are what the column holds
 _INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows in front has in a file
@@ -140,6 +141,8 @@ def plain(value: float) -> str:
 
 def number(cell: str) -> float | None:
     """A number with a point for its decimals, thousands separated or not, with a sign of money or percent or none."""
+    if len(cell) > FIGURES:
+        return None
     try:
         return None if "_" in cell else float(cell)
     except ValueError:
@@ -154,7 +157,7 @@ def number(cell: str) -> float | None:
 
 def number_with_comma(cell: str) -> float | None:
     """A number with a comma for its decimals, as in 1.234,5."""
-    if cell and cell[-1].isdigit() and _COMMA.fullmatch(cell):
+    if len(cell) <= FIGURES and cell[-1:].isdigit() and _COMMA.fullmatch(cell):
         return float(re.sub(r"[.'’ \u00a0\u202f]", "", cell).replace(",", "."))
     return None
 
@@ -325,7 +328,14 @@ def table_of(x: Any, source: str = "x", missing: Iterable[str] = ()) -> Table:
 
 
 def _cells(column: Any) -> Any:
-    """The cells of a column of a data frame, whatever its library keeps them in."""
-    if hasattr(column, "to_pylist"):
-        return np.array([*column.to_pylist(), None], object)[:-1]
-    return np.asarray(column.to_numpy())
+    """The cells of a column of a data frame, whatever its library keeps them in. A text that pyarrow keeps once, for
+    many rows, is one object."""
+    if not hasattr(column, "to_pylist"):
+        return np.asarray(column.to_numpy())
+    parts: list[Array] = []
+    for chunk in getattr(column, "chunks", [column]):
+        coded = hasattr(chunk, "dictionary")
+        values = np.array([*(chunk.dictionary if coded else chunk).to_pylist(), None], object)
+        places = chunk.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False) if coded else slice(-1)
+        parts.append(values[places])
+    return np.concatenate([*parts, np.zeros(0, object)])
