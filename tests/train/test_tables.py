@@ -72,6 +72,12 @@ TABLES: dict[str, tuple[str, Reading]] = {
     "pandas' index and default names": (",0,1,2\n0,1.5,2,.5\n1,2.5,3,1.5\n2,3.5,4,2.5\n", NUMBERS),
     "an index of texts": (",a,y\nAnn,1.5,no\nBob,2.5,yes\nCid,3.5,no\n", A),
     "R's short line of names": ('"a","b","y"\n"1",1,2.5,"no"\n"2",3,4.5,"yes"\n"3",5,6.5,"no"\n', AB),
+    "R's quotes within texts": ('"a" "y"\n"1" 1.5 "the \\"no\\""\n"2" 2.5 "yes"\n"3" 3.5 "the \\"no\\""\n', (
+        A[0], A[1], ['the "no"', "yes"]
+    )),
+    "paths of Windows in quotes": ('"y","a"\n"c:\\no\\",1.5\n"c:\\yes\\",2.5\n"c:\\no\\",3.5\n', (
+        [[0], [1], [0]], [1.5, 2.5, 3.5], None
+    )),
     "R's names of rows": ('"a" "y"\n"Mazda" 1.5 "no"\n"Datsun" 2.5 "yes"\n"Fiat" 3.5 "no"\n', A),
     "years as names": (
         "g,2010,2011,2012\nu,1,2,.5\nv,3,4,1.5\nu,5,6,2.5\n",
@@ -210,10 +216,11 @@ def untrained(path: Path) -> str:
 
 @pytest.mark.parametrize("part", [6, pytest.param(1, marks=pytest.mark.campaign)])
 def test_the_tables_with_texts_train_as_they_are(part: int, tmp_path: Path) -> None:
-    texts = {kind: path for kind, (text, _) in TABLES.items() if holds_texts(path := write(tmp_path, text, f"{kind}.csv"))}
+    paths = {kind: write(tmp_path, text, f"{kind}.csv") for kind, (text, _) in TABLES.items()}
+    texts = {kind: path for kind, path in paths.items() if holds_texts(path)}
     chosen = list(texts)[::part]
     failed = {kind: why for kind in chosen if (why := untrained(texts[kind]))}
-    assert len(texts) >= 60 and len(failed) <= 0.05 * len(chosen), failed
+    assert len(texts) >= 60 and failed.keys() <= {"one line below the names"}, failed  # which has one class alone
     assert "holds dates" in untrained(write(tmp_path, "when,y\n2020-01-01,no\n2020-01-02,yes\n"))
 
 

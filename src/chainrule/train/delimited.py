@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -55,6 +56,7 @@ class _Form:
     commented: bool = False  # whether the names stand in a comment
     first: int = 0  # columns before these hold names of rows
     comma: bool | None = None  # whether decimals are written with one, where the file says so
+    escaped: bool = False  # quotes within texts stand behind a backslash, as R writes them
     notes: tuple[str, ...] = ()
 
     def where(self, line: int, column: int) -> str:
@@ -136,7 +138,8 @@ def _rows(file: io.TextIOWrapper, form: _Form) -> Iterator[Row]:
                 yield at, [line.strip().strip('"')]
         return
     reader = csv.reader(
-        _lines(file, form, form.path), delimiter=form.separator, strict=True, skipinitialspace=form.separator == " "
+        _lines(file, form, form.path), delimiter=form.separator, strict=True, skipinitialspace=form.separator == " ",
+        escapechar="\\" if form.escaped else None,
     )
     for cells in reader:
         if any(map(str.strip, cells)):
@@ -155,7 +158,10 @@ def _form(
         raise DataError(f"{path} is empty", fix="give a table with one line for each sample")
     chosen = separator or _separator(sample)
     comma, notes = _has_commas(sample, chosen, known.comma if decimal is None else decimal == ",", decimal is not None)
-    form = _Form(path, chosen, number_with_comma if comma else number, missing, comma=comma, notes=notes)
+    form = _Form(
+        path, chosen, number_with_comma if comma else number, missing, comma=comma, notes=notes,
+        escaped=_is_escaped(path, chosen),
+    )
     with _open(path) as file:
         rows = [cells for _, cells in islice(_rows(file, form), SEEN)]
     if not rows:
@@ -165,6 +171,13 @@ def _form(
         found, twice = each_once(names)
         return replace(form, names=found, commented=True, notes=(*form.notes, *twice))
     return form
+
+
+def _is_escaped(path: Path, separator: str) -> bool:
+    """Whether a quote behind a backslash does not end its cell."""
+    within = re.compile(rf'\\"(?!\s*(?:{re.escape(separator)}|$))')
+    with _open(path) as file:
+        return any('\\"' in line and within.search(line) for line in _lines(file, None, path))
 
 
 def _commented(form: _Form) -> list[str]:

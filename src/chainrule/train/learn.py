@@ -39,7 +39,7 @@ def learn(
     """The mapping of a table with its target, and the rows that have one."""
     if len(table.columns) < 2:
         raise DataError(
-            f"{table.source} has one column",
+            f"{table.source} has one column" + "".join(f"; {note}" for note in table.notes),
             fix="give the inputs and the target, separated by commas, semicolons, tabs or spaces, or --separator",
         )
     wanted = _default_target(table) if target is None else find(table, target)
@@ -49,7 +49,7 @@ def learn(
     goal = _target(table, wanted, kind, notes)
     known = ~wanted.missing
     if not known.any():
-        raise DataError(f"{table.show(wanted)} of {table.source} is empty", fix="choose another target")
+        raise DataError(f"{table.show(wanted)} of {table.source} is empty", fix="choose another: --target, or target=")
     if not known.all():
         lost = int((~known).sum())
         notes.append(f"{lost} of {len(table)} rows have no {shorten(wanted.name, 40)}: they are left out")
@@ -105,6 +105,9 @@ def _target(table: Table, column: Column, kind: Kind | None, notes: list[str]) -
         return Target(column.name)
     if not np.isfinite(values).all():
         numbers_of(table, column, None)
+    if kind is None and len(values) > 2:
+        name = shorten(column.name, 40) if table.named else f"column {column.name}"
+        notes.append(f"{name}: {len(values)} whole numbers are taken for classes; --kind numbers, or kind=, for numbers")
     return Target(column.name, tuple(plain(value) for value in values.tolist()))
 
 
