@@ -294,7 +294,7 @@ def _table_options(command: argparse.ArgumentParser) -> None:
         "--separator", metavar="CHAR", help="what stands between the cells of a table, as in ';' or tab; default: seen"
     )
     command.add_argument(
-        "--decimal", choices=[".", ","], metavar="SIGN", help="what begins the decimals of a table: . or , by default seen"
+        "--decimal", choices=[".", ","], metavar="SIGN", help="what begins a table's decimals: . or , by default seen"
     )
     command.add_argument(
         "--missing",

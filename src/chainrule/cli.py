@@ -47,16 +47,15 @@ def digits_model(seed: int = 0) -> Model:
 
 
 def _train(options: argparse.Namespace) -> int:
-    read = _reading(options)
-    from chainrule.train import run
-    from chainrule.train.checkpoint import load
-    from chainrule.train.metrics import metric_named
-    from chainrule.train.models import read_model_file
-
     if options.resume and not options.save:
         raise ModelError("--resume goes on with the file of --save", fix="write --save FILE")
     begun = options.save if options.resume and options.save.exists() else None
     trained = begun or (options.model if _is_saved(options.model) else None)
+    read = _reading(options, trained, begun is not None)
+    from chainrule.train import run
+    from chainrule.train.metrics import metric_named
+    from chainrule.train.models import read_model_file
+
     for metric in options.metric:
         metric_named(metric)
     file = read_model_file("mlp" if trained else options.model)
@@ -66,12 +65,11 @@ def _train(options: argparse.Namespace) -> int:
     for path in (options.save, options.report):
         if path:
             _writable(path)
-    whole = read()
+    whole, model = read()
     data = run.limited(whole.held_out(), options.limit, options.seed)
     plan, steps = run.scheduled(plan, len(data.x), asked)
     optimizer: Optimizer | None = run.optimizer_for(plan, steps)
-    if trained:
-        model = load(trained)
+    if model:
         given = any(getattr(options, name) is not None for name in ("optimizer", "rate", "momentum", "schedule"))
         optimizer = optimizer if given and not begun else None
     else:
@@ -167,25 +165,41 @@ def _say_result(options: argparse.Namespace, model: Model, data: DataSet, histor
     _say("; ".join([f"held-out {scores(model, data, data.x_test, data.y_test, data.y)}", *more]))
 
 
-def _reading(options: argparse.Namespace) -> Callable[[], DataSet]:
-    """Start to read data beside the imports and checks that come before they are needed. What is returned waits for
-    them, and raises what reading raises; who does not ask is not held up."""
+def _reading(
+    options: argparse.Namespace, trained: Path | str | None, begun: bool
+) -> Callable[[], tuple[DataSet, Model | None]]:
+    """Start to read data, and the model that is `trained` further, which knows the columns of its table, beside the
+    imports and checks that come before they are needed. What is returned waits for both, and raises what reading
+    raises; who does not ask is not held up."""
     from concurrent.futures import Future
     from threading import Thread
 
-    from chainrule.train.files import read_data
-
-    found: Future[DataSet] = Future()
-    chosen = {"columns": options.columns, "drop": options.drop or (), "target": options.target, "kind": options.kind}
+    found: Future[tuple[DataSet, Model | None]] = Future()
 
     def read() -> None:
         try:
-            found.set_result(read_data(options.data, **chosen, **_how(options)))
+            found.set_result(_read(options, trained, begun))
         except BaseException as error:
             found.set_exception(error)
 
     Thread(target=read, daemon=True).start()
     return found.result
+
+
+def _read(options: argparse.Namespace, trained: Path | str | None, begun: bool) -> tuple[DataSet, Model | None]:
+    """The data, and the model that was trained before. A run that was `begun` goes on with the same options."""
+    from chainrule.train.checkpoint import load
+    from chainrule.train.files import Form, read_data, read_labelled
+
+    chosen = {"columns": options.columns, "drop": options.drop, "kind": options.kind}
+    model = load(trained) if trained else None
+    if model and model.columns and model.columns.features:
+        given = [f"--{name}" for name, value in chosen.items() if value is not None]
+        if given and not begun:
+            raise ModelError(f"the model in {trained} knows its columns already", fix=f"leave out {', '.join(given)}")
+        return read_labelled(options.data, model.columns, Form(**_how(options)), target=options.target), model
+    chosen["drop"] = options.drop or ()
+    return read_data(options.data, target=options.target, **chosen, **_how(options)), model
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:

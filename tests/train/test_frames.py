@@ -13,6 +13,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.train.columns import Columns
+from chainrule.train.files import read_labelled
 from chainrule.train.learn import inputs_of
 from chainrule.train.table import table_of
 
@@ -75,6 +76,22 @@ def test_missing_values_of_every_kind_are_filled(model: cr.Model) -> None:
     assert not np.array_equal(model.predict(one)[0], model.predict(x)[0])
 
 
+def test_a_file_is_evaluated_by_a_model_that_learnt_from_a_frame(model: cr.Model, tmp_path: Path) -> None:
+    frame().assign(bought=labels(), paid=labels()).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(cr.DataError, match=r"column 8 \(paid\) .* is none that the model was trained with"):
+        read_labelled(tmp_path / "t.csv", model.columns)
+    with pytest.warns(UserWarning, match="2 of 24 rows have no bought"):
+        x = frame().assign(bought=labels().where(lambda label: label.index > 1))
+        x.to_csv(tmp_path / "t.csv", index=False)
+        data = read_labelled(tmp_path / "t.csv", model.columns)
+    assert model.columns is not None
+    np.testing.assert_array_equal(data.x, model.columns.encode(table_of(frame()))[2:])
+    assert data.classes == ["no", "yes"] and data.y.tolist() == [0, 1] * 11
+    x[["age", "city", "wage"]].to_csv(tmp_path / "t.csv", index=False)
+    data = read_labelled(tmp_path / "t.csv", inputs_of(frame()[["city", "age"]]), target="wage")
+    assert (data.classes, data.y.tolist(), data.x.shape) == (None, frame()["wage"].tolist(), (24, 4))
+
+
 def test_days_are_refused_with_advice() -> None:
     x = pd.DataFrame({"when": pd.date_range("2020-01-01", periods=4), "a": [1, 2, 3, 4]})
     with pytest.raises(cr.DataError, match="column 1 \\(when\\) of x holds dates"):
@@ -103,7 +120,8 @@ def test_what_pandas_writes_with_its_defaults_is_read_as_it_was(kind: str, tmp_p
     table = table_of(x)
     assert data.columns.order == tuple(table.names)
     np.testing.assert_array_equal(data.x, data.columns.encode(table))
-    np.testing.assert_array_equal(data.y, data.columns.target_of(table))
+    assert data.columns.target is not None
+    np.testing.assert_array_equal(data.y, data.columns.target.encode(table, data.columns.goal(table)))
     assert any("is an index of the rows" in note for note in data.columns.notes) == (kind in INDEXED)
 
 

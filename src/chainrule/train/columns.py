@@ -129,9 +129,15 @@ class Columns:
         return self.target.labels or () if self.target else ()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns that a table may have: the labels of a frame's samples are none of its columns."""
+        goal = () if self.target is None or self.target.name in self.order else (self.target.name,)
+        return self.order + goal
+
+    @property
     def known(self) -> Known:
         """What a reader of further tables is told."""
-        names = self.order if self.named else ()
+        names = self.names if self.named else ()
         taken = tuple(feature.name for feature in self.features) if self.named else ()
         return Known(names, taken, tuple(f.name for f in self.features if f.of_texts), self.comma)
 
@@ -154,10 +160,10 @@ class Columns:
                 )
         return np.concatenate([feature.encode(table, column) for feature, column in found], axis=1)
 
-    def target_of(self, table: Table) -> Array:
-        """What is to be learnt of each row: places in the labels, or numbers. Raises DataError where the table has no
-        such column."""
-        assert self.target is not None
+    def goal(self, table: Table) -> Column:
+        """The column of what is to be learnt. Raises DataError where the table has none."""
+        if self.target is None:
+            raise DataError(f"the model knows no target among the columns of {table.source}", fix="name it: --target")
         column = _named(table, self.target.name) if self._by_name(table) else None
         if column is None and not self._by_name(table) and len(table.columns) == len(self.order):
             column = table.columns[self.order.index(self.target.name)]
@@ -166,7 +172,7 @@ class Columns:
                 f"{table.source} has no column {shorten(self.target.name, 40)!r}, which the model learnt",
                 fix="give a table with the target",
             )
-        return self.target.encode(table, column)
+        return column
 
     def _by_name(self, table: Table) -> bool:
         return self.named and table.named
@@ -195,7 +201,7 @@ class Columns:
                 warnings.warn(f"the column {names}", stacklevel=2)
             found.append((feature, column))
         taken = {id(column) for _, column in found}
-        known = {name.strip().casefold() for name in self.order}
+        known = {name.strip().casefold() for name in self.names}
         for column in table.columns:
             if id(column) not in taken and column.name.strip().casefold() not in known:
                 raise DataError(

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from chainrule.errors import DataError
 from chainrule.ir.source import shorten
-from chainrule.train.columns import Columns, find
+from chainrule.train.columns import Columns, Target, find
 from chainrule.train.data import digits, numbers, split
 from chainrule.train.delimited import is_delimited, read_table
 from chainrule.train.idx import RATIO, read_idx
-from chainrule.train.learn import FEW, Kind, learn
+from chainrule.train.learn import FEW, Kind, answered, learn
 from chainrule.train.packed import PACKED, SMALL
 from chainrule.train.rows import read_parquet
 from chainrule.train.table import NOTHING, Table, table_of
@@ -172,9 +172,7 @@ def read_data(
         if path is not None and _is_table(path):
             table = _table(path, form)
             made, table = learn(table, target=target, columns=columns, drop=drop, kind=kind, refuse=missing == REFUSE)
-            return DataSet(
-                made.encode(table), made.target_of(table), classes=list(made.labels) or None, name=text, columns=made
-            )
+            return _encoded(made, table, None, text)
         if given:
             raise _no_table(given, text)
         if path is None:
@@ -184,7 +182,7 @@ def read_data(
         if path.suffix.lower() == ".npz":
             return _npz(path)
         if "idx" not in path.name:
-            raise DataError(f"{path} is of no known kind", fix=f"give {_KINDS}")
+            raise DataError(f"{path} is of no known kind", fix=f"give {_KINDS}; a spreadsheet is saved as CSV first")
         source = path, _labels_beside(path)
     if given:
         raise _no_table(given, fspath(source[0]))
@@ -197,14 +195,21 @@ def read_labelled(
     """Samples and their targets for a model with this mapping: a table's columns as the model knows them."""
     if columns is None or not columns.features or (path := _delimited(source)) is None:
         return read_data(source, target=target, **vars(form))
-    table, known = _table(path, form, columns), columns.target
-    if target is None or known is None:
-        y = columns.target_of(table)
-    else:
-        y = known.encode(table, find(table, target))
-    return DataSet(
-        columns.encode(table), y, classes=list(columns.labels) or None, name=str(path), columns=columns
-    )
+    table = _table(path, form, columns)
+    wanted = columns.goal(table) if target is None else find(table, target)
+    table, lost = answered(table, wanted)
+    for note in lost:
+        warnings.warn(note, stacklevel=2)
+    return _encoded(columns, table, target, str(path))
+
+
+def _encoded(columns: Columns, table: Table, target: str | int | None, name: str) -> DataSet:
+    """Samples and targets of a table, every row of which has one."""
+    wanted = columns.goal(table) if target is None else find(table, target)
+    y = (columns.target or Target(wanted.name)).encode(table, wanted)
+    if table.named and wanted.name not in columns.names:
+        table = replace(table, columns=tuple(column for column in table.columns if column is not wanted))
+    return DataSet(columns.encode(table), y, classes=list(columns.labels) or None, name=name, columns=columns)
 
 
 def read_samples(

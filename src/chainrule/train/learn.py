@@ -47,14 +47,10 @@ def learn(
     if target is None and wanted is not table.columns[-1]:
         notes.append(f"the target is the column {shorten(wanted.name, 40)}, by its name; --target chooses another")
     goal = _target(table, wanted, kind, notes)
-    known = ~wanted.missing
-    if not known.any():
-        raise DataError(f"{table.show(wanted)} of {table.source} is empty", fix="choose another: --target, or target=")
-    if not known.all():
-        lost = int((~known).sum())
-        notes.append(f"{lost} of {len(table)} rows have no {shorten(wanted.name, 40)}: they are left out")
-        table = _taken(table, known)
-        wanted = next(column for column in table.columns if column.name == wanted.name)
+    place = table.columns.index(wanted)
+    table, lost = answered(table, wanted)
+    notes += lost
+    wanted = table.columns[place]
     chosen = [column for column in table.columns if column is not wanted]
     if columns is not None:
         chosen = [find(table, name) for name in columns]
@@ -67,10 +63,16 @@ def learn(
     return made, table
 
 
-def _taken(table: Table, rows: Array) -> Table:
-    columns = tuple(replace(column, values=column.values[rows]) for column in table.columns)
-    lines = None if table.lines is None else table.lines[rows]
-    return replace(table, columns=columns, lines=lines)
+def answered(table: Table, wanted: Column) -> tuple[Table, list[str]]:
+    """The rows with something in a column, and what is said of the others. Raises DataError where there are none."""
+    known = ~wanted.missing
+    if not known.any():
+        raise DataError(f"{table.show(wanted)} of {table.source} is empty", fix="choose another: --target, or target=")
+    if known.all():
+        return table, []
+    lost = f"{int((~known).sum())} of {len(table)} rows have no {shorten(wanted.name, 40)}: they are left out"
+    columns = tuple(replace(column, values=column.values[known]) for column in table.columns)
+    return replace(table, columns=columns, lines=None if table.lines is None else table.lines[known]), [lost]
 
 
 def _default_target(table: Table) -> Column:
@@ -90,7 +92,8 @@ def _target(table: Table, column: Column, kind: Kind | None, notes: list[str]) -
         raise DataError(f"{where} holds dates, which are nothing to learn", fix="choose the column to learn: --target")
     if column.texts is not None:
         if kind == "numbers":
-            numbers_of(table, column, None)
+            shown = some([repr(shorten(text, 20)) for text in column.texts[:3]])
+            raise DataError(f"{where} holds texts, such as {shown}", fix="leave out --kind numbers, or kind='numbers'")
         groups = _spellings(column, notes)
         if len(groups) > rows / 2 and rows >= ROWS:
             raise DataError(
@@ -107,7 +110,7 @@ def _target(table: Table, column: Column, kind: Kind | None, notes: list[str]) -
         numbers_of(table, column, None)
     if kind is None and len(values) > 2:
         name = shorten(column.name, 40) if table.named else f"column {column.name}"
-        notes.append(f"{name}: {len(values)} whole numbers are taken for classes; --kind numbers, or kind=, for numbers")
+        notes.append(f"{name}: {len(values)} whole numbers are taken for classes: --kind, or kind=, for numbers")
     return Target(column.name, tuple(plain(value) for value in values.tolist()))
 
 
