@@ -196,7 +196,7 @@ def learning(model: Assembled, x: Any, y: Any, outputs: int) -> Generator[None]:
         model.columns = _learnt(x, y, outputs)
         if model.columns is not None:
             for note in model.columns.notes:
-                warnings.warn(note, stacklevel=5)
+                warnings.warn(note, stacklevel=6)
             model.classes = model.columns.labels or model.classes
     try:
         yield
