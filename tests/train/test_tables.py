@@ -117,6 +117,7 @@ TABLES: dict[str, tuple[str, Reading]] = {
         "a,b,y\n1,2.5,no; never\n3,4.5,yes; often\n5,6.5,no; never\n",
         (AB[0], AB[1], ["no; never", "yes; often"]),
     ),
+    "a first line that tells Excel the separator": ("sep=|\r\na|b|y\r\n1|2.5|no\r\n3|4.5|yes\r\n5|6.5|no\r\n", AB),
     "tabs": ("a\tb\ty\n1\t2.5\tno\n3\t4.5\tyes\n5\t6.5\tno\n", AB),
     "tabs and decimal commas": ("a\tb\ty\n1\t2,5\tno\n3\t4,5\tyes\n5\t6,5\tno\n", AB),
     "bars": ("a|b|y\n1|2.5|no\n3|4.5|yes\n5|6.5|no\n", AB),
@@ -142,6 +143,9 @@ TABLES: dict[str, tuple[str, Reading]] = {
     "thousands with points": ("a;y\n1.000,5;no\n2.000,5;yes\n", ([[1000.5], [2000.5]], [0, 1], ["no", "yes"])),
     "thousands with spaces": ("a;y\n1 000;no\n2 000;yes\n", ([[1000], [2000]], [0, 1], ["no", "yes"])),
     "money and percent": ('a,b,y\n"$1,000.50",5%,no\n$2,10 %,yes\n', ([[1000.5, 5], [2, 10]], [0, 1], ["no", "yes"])),
+    "money and percent with commas": (
+        "a;b;y\n1.000,50 €;5 %;no\n2,00 €;7,5%;yes\n", ([[1000.5, 5], [2, 7.5]], [0, 1], ["no", "yes"])
+    ),
     "powers of ten": ("a,b,y\n1e0,2.5E0,no\n+3,4.5,yes\n5.,6.5,no\n", AB),
     # What is missing
     "missing numbers": (
@@ -450,7 +454,8 @@ def test_what_comes_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> Non
     [
         ("1", 1, 1), ("-1.5", -1.5, None), ("1,5", None, 1.5), ("1,234", 1234, 1.234), ("1.234", 1.234, 1234),
         ("1,234.5", 1234.5, None), ("1.234,5", None, 1234.5), ("1'234", 1234, 1234), ("1_000", None, None),
-        ("12,34", None, 12.34), ("$5", 5, None), ("-$5", -5, None), ("5 €", 5, None), ("7%", 7, None),
+        ("12,34", None, 12.34), ("$5", 5, 5), ("-$5", -5, -5), ("5 €", 5, 5), ("7%", 7, 7),
+        ("1.234,50 €", None, 1234.5),
         ("%", None, None), ("$$5", None, None),
         ("", None, None), (",", None, None), ("1,2,3", None, None), ("1e3", 1000, 1000),
         ("0x10", None, None), ("five", None, None), ("1,", None, None), ("+1,5", None, 1.5),

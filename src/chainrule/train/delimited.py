@@ -38,6 +38,7 @@ SUFFIXES = (".csv", ".tsv", ".data", ".txt")
 SEPARATORS = ";\t|, "
 SEEN = 200  # lines that are looked at before a file is read
 ROWS = 4096  # rows that are turned into numbers at a time
+_TOLD = re.compile('"?sep=([^"])"?')  # a first line for Excel, which says what separates
 LINE = 1 << 20  # characters of one line, at most
 
 Row = tuple[int, list[str]]
@@ -127,7 +128,7 @@ def _lines(file: io.TextIOWrapper, form: _Form | None, path: Path) -> Iterator[s
             )
         if form is not None and form.separator == " ":
             line = line.replace("\t", " ").strip() + "\n"
-        yield "\n" if line.startswith("#") else line
+        yield "\n" if line.startswith("#") or (place == 1 and _TOLD.fullmatch(line.rstrip("\r\n"))) else line
 
 
 def _rows(file: io.TextIOWrapper, form: _Form) -> Iterator[Row]:
@@ -156,7 +157,9 @@ def _form(
         sample = [line for line in islice(_lines(file, None, path), SEEN) if line.strip()]
     if not sample:
         raise DataError(f"{path} is empty", fix="give a table with one line for each sample")
-    chosen = separator or _separator(sample)
+    with _open(path) as file:
+        told = _TOLD.fullmatch(file.readline(LINE).rstrip("\r\n"))
+    chosen = separator or (told[1] if told else _separator(sample))
     comma, notes = _has_commas(sample, chosen, known.comma if decimal is None else decimal == ",", decimal is not None)
     form = _Form(
         path, chosen, number_with_comma if comma else number, missing, comma=comma, notes=notes,

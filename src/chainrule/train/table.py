@@ -149,17 +149,24 @@ def number(cell: str) -> float | None:
         pass
     if found := _THOUSANDS.fullmatch(cell):
         return float(cell.replace(found[1], ""))
+    return _with_unit(cell, number)
+
+
+def _with_unit(cell: str, read: Number) -> float | None:
+    """A number with a sign of money or percent, which is read without it."""
     if found := _UNIT.fullmatch(cell):
         text = (found[1] or "") + (found[2] or found[3]).strip()
-        return None if _UNIT.fullmatch(text) else number(text)
+        return None if _UNIT.fullmatch(text) else read(text)
     return None
 
 
 def number_with_comma(cell: str) -> float | None:
-    """A number with a comma for its decimals, as in 1.234,5."""
-    if len(cell) <= FIGURES and cell[-1:].isdigit() and _COMMA.fullmatch(cell):
+    """A number with a comma for its decimals, as in 1.234,5, with a sign of money or percent or none."""
+    if len(cell) > FIGURES:
+        return None
+    if cell[-1:].isdigit() and _COMMA.fullmatch(cell):
         return float(re.sub(r"[.'’ \u00a0\u202f]", "", cell).replace(",", "."))
-    return None
+    return _with_unit(cell, number_with_comma)
 
 
 def column_of(name: str, cells: Any, missing: frozenset[str] = frozenset()) -> Column:
