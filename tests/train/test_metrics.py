@@ -134,6 +134,24 @@ def test_class_weights_that_are_no_mapping_are_refused_with_the_fix(given: Any) 
         class_weights(given, np.array([0, 1]), 2)
 
 
+@pytest.mark.parametrize("weight", ["2", True, -1, np.nan, np.inf, None, [2]], ids=repr)
+def test_what_is_no_weight_of_a_class_is_refused(weight: Any) -> None:
+    with pytest.raises(cr.ModelError, match=r"gives the class 0 the weight .*, which is no number from 0"):
+        class_weights({0: weight}, np.array([0, 1]), 2)
+    known: Any = {0: np.float32(2), 1: np.int8(3)}
+    assert class_weights(known, np.array([0, 1]), 2).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("given", [{"class_weight": {0: 0, 1: 0}}, {"sample_weight": np.zeros(10)}], ids=str)
+def test_weights_that_are_all_0_are_refused(given: Any) -> None:
+    model = cr.Sequential(cr.Input(4), cr.Dense(2), loss="softmax_cross_entropy")
+    options: dict[str, Any] = {"epochs": 1, "verbose": False, "executor": "numpy"}
+    with pytest.raises(cr.ModelError, match="all samples have the weight 0") as caught:
+        model.fit(np.ones((10, 4)), [0, 1] * 5, validation_split=0.2, **given, **options)
+    assert caught.value.fix
+    model.fit(np.ones((10, 4)), [0, 1] * 5, class_weight={0: 0}, **options)
+
+
 
 def test_a_watch_sees_dead_units_and_the_size_of_gradients_and_updates() -> None:
     x, y = RNG.normal(size=(30, 4)), RNG.integers(0, 3, 30)

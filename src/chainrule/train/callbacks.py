@@ -145,19 +145,20 @@ class ReduceOnPlateau(_Watching):
 
 
 class Checkpoint(_Watching):
-    """Saves the model: after every epoch, and within it each `every` steps or `seconds`; with `best`, after an epoch
-    that is better than all before it and then only. A saved model goes on where it was: fit(…, resume=True)."""
+    """Saves the model: after every epoch unless `epochs` is False, and within it each `every` steps or `seconds`; with
+    `best`, after an epoch that is better than all before it and then only. A saved model goes on where it was:
+    fit(…, resume=True)."""
 
     writes = True
 
     def __init__(
         self, path: str | PathLike[str], *, every: int = 0, seconds: float = math.inf, best: bool = False,
-        monitor: str | None = None,
+        monitor: str | None = None, epochs: bool = True,
     ) -> None:
         super().__init__(monitor, 0.0)
         if best and (every or seconds < math.inf):
             raise ModelError("how good an epoch is shows at its end", fix="leave out best, or every and seconds")
-        self.path, self.seconds, self.best = fspath(path), seconds, best
+        self.path, self.seconds, self.best, self.epochs = fspath(path), seconds, best, epochs
         if every:
             check_count("every", every, 100)
         self.every = every
@@ -171,7 +172,7 @@ class Checkpoint(_Watching):
         self._last = time.monotonic()
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
-        if not self.best or self.better(metrics):
+        if self.better(metrics) if self.best else self.epochs:
             self.on_steps(model)
 
 

@@ -221,6 +221,8 @@ class Model(Assembled):
             rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
             if class_weight is not None:
                 rows = self.feed.weighted(rows, class_weight, self.classes)
+            if rows.weights is not None and not rows.weights.any():
+                raise ModelError("all samples have the weight 0, so there is nothing to learn", fix="give some more than 0")
             labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
             if self.trained is None and given is not x:
                 self._note_scales(rows)
