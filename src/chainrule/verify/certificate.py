@@ -123,13 +123,18 @@ class Certificate:
 
     def _repr_html_(self) -> str:
         """What a notebook shows, in its own style: the claim, and a row for each lemma."""
-        rows = [("line", "rule", "tier", "bound")]
-        for what, rule, tier, bound, _ in self._rows(False):
-            rows.append((str(what), rule, tier, "none" if tier in UNBOUNDED else _power(bound)))
-        cells = ("".join(f'<td style="text-align:left">{escape(text)}</td>' for text in row) for row in rows)
-        table = "".join(f"<tr>{row}</tr>" for row in cells)
-        box = '<div style="max-height:26rem;overflow:auto">'
-        return f"<p>{escape(self.claim)}.</p>{box}<table>{table.replace('td', 'th', 8)}</table></div>"
+
+        def row(kind: str, *texts: str) -> str:
+            cells = (f'<{kind} style="text-align:left">{escape(text)}</{kind}>' for text in texts)
+            return f"<tr>{''.join(cells)}</tr>"
+
+        head = row("th", "line", "rule", "tier", "bound")
+        body = "".join(
+            row("td", str(what), rule, tier, "none" if tier in UNBOUNDED else _power(bound))
+            for what, rule, tier, bound, _ in self._rows(False)
+        )
+        table = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+        return f'<p>{escape(self.claim)}.</p><div style="max-height:26rem;overflow:auto">{table}</div>'
 
     @property
     def claim(self) -> str:
