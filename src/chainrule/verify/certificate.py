@@ -35,6 +35,7 @@ from chainrule.verify.proof import prove as proved_by_coq
 Tier = Literal["proved", "exact", "exact up to a constant", "evidence", "loops"]
 TIERS: tuple[Tier, ...] = ("proved", "exact", "exact up to a constant", "evidence", "loops")
 UNBOUNDED: tuple[Tier, ...] = ("proved", "evidence", "loops")
+HEADER = ("lemma", "checked")  # of a row for each lemma
 
 MEANING = (
     "exact: both sides were equal at random points of the field GF(2^61 − 1); `bound` limits the chance that a false "
@@ -125,10 +126,10 @@ class Certificate:
         """What a notebook shows, in its own style: the claim, and a row for each lemma."""
 
         def row(kind: str, *texts: str) -> str:
-            cells = (f'<{kind} style="text-align:left">{escape(text)}</{kind}>' for text in texts)
+            cells = (f'<{kind} style="text-align:left;padding-right:1em">{escape(text)}</{kind}>' for text in texts)
             return f"<tr>{''.join(cells)}</tr>"
 
-        head = row("th", "line", "rule", "tier", "bound")
+        head = row("th", *HEADER, "tier", "bound")
         body = "".join(
             row("td", str(what), rule, tier, "none" if tier in UNBOUNDED else _power(bound))
             for what, rule, tier, bound, _ in self._rows(False)
@@ -157,7 +158,7 @@ class Certificate:
         from rich.table import Table
 
         table = Table(title="Certificate", title_justify="left")
-        for name in ("line", "rule", "tier"):
+        for name in (*(("line", "rule") if full else HEADER), "tier"):
             table.add_column(name)
         for name in ("bound", "ms"):
             table.add_column(name, justify="right")
