@@ -19,7 +19,7 @@ FACADE = "__init__"
 # whole library, and only the command line, in two files, stands on the facade.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("options",),
+    ("options", "notebook"),
     ("ir",),
     ("arrays", "loops", "nn", "optim", "semantics"),
     ("forms",),

@@ -105,10 +105,10 @@ def test_the_fonts_come_once_for_a_notebook(monkeypatch: pytest.MonkeyPatch) -> 
     model, _ = trained()
     monkeypatch.setattr(HTML, "_FONTS_IN", [])
     for place, fonts in (("a", 4), ("b", 0), ("a", 4)):
-        monkeypatch.setattr(HTML, "_running", lambda place=place: place)
+        monkeypatch.setattr(HTML, "cell_id", lambda place=place: place)
         assert model.derive()._repr_html_().count("@font-face") == fonts
     monkeypatch.setattr(HTML, "_FONTS_IN", [])
-    monkeypatch.setattr(HTML, "_running", lambda: "")
+    monkeypatch.setattr(HTML, "cell_id", lambda: "")
     assert all(str(model._repr_html_()).count("@font-face") == 4 for _ in range(2))
     assert model.gradients(X, Y)[1]._repr_html_().count("@font-face") == 0  # no formula
 

@@ -78,6 +78,8 @@ def test_fit_and_evaluate_tell_the_metrics_that_are_asked_for() -> None:
     again = model.evaluate(x, y, metrics=["f1", worst], executor="numpy")
     assert history["val_f1"][-1] == again["f1"] and history["val_worst"][-1] == again["worst"]
     assert again["f1"] == pytest.approx(sk.f1_score(y, model.predict(x).argmax(1), average="macro"))
+    alone = model.fit(x, y, metrics="f1", callbacks=cr.EarlyStopping(9), **options).epochs[0]
+    assert set(alone) == {"loss", "accuracy", "f1"} == set(model.evaluate(x, y, metrics="f1", executor="numpy"))
     assert set(model.fit(x, y, metrics=["auc"], **options).epochs[0]) == {"loss", "accuracy", "auc"}
     np.testing.assert_array_equal(model.confusion_matrix(x, y), sk.confusion_matrix(y, model.predict(x).argmax(1)))
     longer: dict[str, Any] = {**options, "epochs": 50}

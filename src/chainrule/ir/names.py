@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import count
 from typing import NoReturn
 
-from chainrule.errors import ShapeError
+from chainrule.errors import ShapeError, UndeclaredError
 from chainrule.ir.expr import Add, Component, Constant, Delta, Expr, Guard, Multiply, Pad, Power, Reduce, Size, Tensor
 from chainrule.ir.extents import Extents, Use, part_of_axis
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
@@ -257,9 +257,10 @@ class Names:
         """The extents of the axes, one unknown for each, of a tensor read with `rank` subscripts."""
         known = self.tensors.get(name)
         if known is None and self.closed and name != self.target:
-            self.source.error(
-                f"the name {name} is not declared",
-                nearest(name, self.tensors) + f"declared: {shorten(', '.join(self.tensors), 200) or 'none'}",
+            declared = f"declared: {shorten(', '.join(self.tensors), 200) or 'none'}"
+            raise UndeclaredError(
+                f"the name {name} is not declared", about=shorten(self.source.text),
+                fix=nearest(name, self.tensors) + declared,
             )
         if known is None and name in _NO_TENSORS:
             self.source.error(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from base64 import b64encode
 from collections.abc import Iterable
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from chainrule.ir.expr import Tensor, is_gradient, origin
 from chainrule.ir.print import spelled
+from chainrule.notebook import cell_id
 from chainrule.render.document import (
     Block,
     Cell,
@@ -69,7 +68,7 @@ def page(heading: str, blocks: Iterable[Block | Drawn], language: str = "en") ->
 def cell(*blocks: Block | Drawn, language: str = "en") -> str:
     """What a notebook shows of an object; the first with a formula brings the fonts for all of the notebook."""
     page = _Page(blocks)
-    fonts = _faces(language) if "<math" in page.body and brings_fonts(_running()) else ""
+    fonts = _faces(language) if "<math" in page.body and brings_fonts(cell_id()) else ""
     style = f"{fonts}{page.sheet(drawn=True)}{_themes()}"
     return f'<div class="cr cell"><style>\n{style}</style>\n<main>\n{page.body}\n</main>\n{page.legend()}</div>'
 
@@ -93,15 +92,6 @@ def brings_fonts(place: str) -> bool:
     if not _FONTS_IN:
         _FONTS_IN.append(place)
     return _FONTS_IN[0] == place
-
-
-def _running() -> str:
-    """What tells the cell that runs from others: its number, where the front end says it, else its text."""
-    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", type(None))()
-    if shell is None:
-        return ""
-    parent: Any = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    return str(parent.get("metadata", {}).get("cellId") or shell.user_ns.get("_ih", [""])[-1])
 
 
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}

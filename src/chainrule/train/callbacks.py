@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from chainrule.errors import ModelError
+from chainrule.options import several
 from chainrule.train.atomic import replaced
 from chainrule.train.metrics import higher
 from chainrule.train.runners import check_count
@@ -55,6 +56,9 @@ class Callback:
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
         """Called after each epoch with its metrics: "loss", "val_loss", …"""
+
+
+Hook: TypeAlias = "Callback | Callable[[Model, Metrics], bool | None]"
 
 
 class _Function(Callback):
@@ -225,10 +229,10 @@ class Elsewhere(Callback):
         self.every = writing.every
 
 
-def callbacks_of(given: Iterable[object]) -> list[Callback]:
-    """Raises ModelError for what is neither a callback nor a function."""
+def callbacks_of(given: object) -> list[Callback]:
+    """One or several. Raises ModelError for what is neither a callback nor a function."""
     result: list[Callback] = []
-    for one in given:
+    for one in several(given):
         if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
             raise ModelError(
                 f"{one!r} is no callback", about="callbacks",

@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 
 from chainrule.errors import ModelError
 from chainrule.nn.losses import Labels
+from chainrule.options import several
 
 Array = NDArray[Any]
 Measure = Callable[[Array, Array, Array], float]
+Asked = str | Callable[..., Any] | Iterable[str | Callable[..., Any]]
+"""One metric or several, by name or as functions."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,11 @@ METRICS: dict[str, Metric] = {
     "r2": Metric("r2", _r2, True, "numbers"),
 }
 ALIASES = {"mean_absolute_error": "mae", "root_mean_squared_error": "rmse", "r2_score": "r2", "roc_auc": "auc"}
+
+
+def metrics_named(given: Asked) -> list[Metric]:
+    """One or several."""
+    return [metric_named(metric) for metric in several(given)]
 
 
 def metric_named(given: object) -> Metric:
