@@ -57,6 +57,8 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive neuron
   chainrule derive mlp -o mlp.html
   chainrule derive lenet --lang zh -o lenet.pdf
+  chainrule derive BatchNorm -o batchnorm.html
+  chainrule derive softmax_cross_entropy
   chainrule derive mlp --detail full -o mlp.tex
   chainrule derive neuron --exercise --lang zh -o sheet.pdf
   chainrule derive neuron --example input=[1,2,0,1,1] --example dense1.W=[[2,-1,1,0,1]]
@@ -309,8 +311,8 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
         "what",
         metavar="FILE|NAME|EQUATION",
         help="neuron: 5 inputs, 1 sigmoid output; mlp: a sigmoid network of two layers; both with half the squared "
-        "error; another built-in model; a file .toml; or equations with semicolons between, derived from a given "
-        "gradient of what the last one defines",
+        "error; another built-in model; a file .toml; one layer, loss or function by its name; or equations with "
+        "semicolons between, derived from a given gradient of what the last one defines",
     )
     derive.add_argument(
         "--wrt", metavar="NAME", action="append", help="of equations: a tensor to differentiate by (may be repeated)"

@@ -343,31 +343,38 @@ def _write(path: Path, content: str | bytes) -> None:
 
 
 def _derived_model(what: str, wrt: Sequence[str] | None) -> Model | None:
-    """The model that `what` names, where it names one."""
+    """The model that `what` names, where it names one, or one layer or loss."""
     from chainrule.errors import DerivationError
+    from chainrule.train.alone import alone
     from chainrule.train.models import is_model_file
 
-    if not is_model_file(what) and not _is_saved(what):
+    single = None if is_model_file(what) or _is_saved(what) else alone(what)
+    if single is None and not is_model_file(what) and not _is_saved(what):
         return None
     if wrt:
         raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
+    if single is not None:
+        return single
     # The textbook's network ends with a sigmoid and half the squared error, the one that is trained with a softmax.
     return _model("mlp-textbook" if what == "mlp" else what)
 
 
 def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
     from chainrule.errors import EquationError
+    from chainrule.train.alone import equation_of, near
 
     if model := _derived_model(what, wrt):
         return model.derive()
-    if "=" not in what:
+    text = equation_of(what) or what
+    if "=" not in text:
         raise EquationError(
-            f"{what[:60]!r} is neither a model nor an equation",
-            fix=f'write {BUILT_IN}, a file .toml, or an equation such as "z[n, k] = sigmoid(u[n, k])"',
+            f"{what[:60]!r} is neither a model nor a layer, a loss, a function or an equation",
+            fix=f'{near(what)}write {BUILT_IN}, a file .toml, a layer such as BatchNorm, or an equation such as '
+            '"z[n, k] = sigmoid(u[n, k])"',
         )
     from chainrule.derivation import derive
 
-    return derive(what, wrt=wrt)
+    return derive(text, wrt=wrt)
 
 
 def _derive(options: argparse.Namespace) -> int:

@@ -111,6 +111,8 @@ class Layer:
     """How many values it is called on; None stands for one or more."""
     integer: ClassVar[bool] = False
     """Whether it reads whole numbers, as an embedding does."""
+    letters: Mapping[str, str] = {}
+    """What formulas write for a tensor of its equations that has a letter of its own: {"m": "μ"}."""
 
     config: dict[str, Any]
     """The constructor's arguments, which a saved model keeps."""

@@ -13,6 +13,8 @@ from chainrule.nn.initialisers import Initialiser, ones, zeros
 from chainrule.nn.layer import Layer, Random, Shape, State, show
 from chainrule.nn.shapes import axes, complement, exact, positive, real
 
+LETTERS = {"m": "μ", "g": "γ", "b": "β"}
+
 
 class BatchNorm(Layer):
     """y = g·(x − m)/√(v + ε) + b for each channel, axis 1, with the mean m and the variance v over the samples and
@@ -23,6 +25,7 @@ class BatchNorm(Layer):
     batch's values, and a batch of one does not divide by 0.
     """
 
+    letters = LETTERS
     state: Mapping[str, State | Random] = {
         "running_mean": State("next_mean", zeros("c")),
         "running_variance": State("next_variance", ones("c")),
@@ -67,6 +70,7 @@ class _SampleNorm(Layer):
     """Over the last `axes` axes of each sample."""
 
     shifts: ClassVar[bool]
+    letters = LETTERS
 
     def __init__(self, axes: int = 1, epsilon: float = 1e-5) -> None:
         super().__init__(l2=0.0)

@@ -16,13 +16,14 @@ from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes
 from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
+from chainrule.render.folded import Folded
 from chainrule.render.formula import Nabla
 from chainrule.render.names import Names
 from chainrule.render.pieces import affine_token
 from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
 
-class Backward(Writer):
+class Backward(Folded):
     """The rows of the backward pass, one table for each layer or run of equal layers."""
 
     def backward(self) -> Iterable[Block]:

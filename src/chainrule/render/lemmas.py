@@ -22,17 +22,18 @@ from chainrule.ir.walk import components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.folded import Folded
 from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
 from chainrule.render.paths import Paths
 from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
-from chainrule.render.writer import Writer, concise_of, coupled, tensors_of, ways
+from chainrule.render.writer import concise_of, coupled, tensors_of, ways
 
 
-class Lemmas(Writer):
-    """Each lemma once, with the reason for every line; then the composites."""
+class Lemmas(Folded):
+    """Each lemma once, with the reason for every line; then what is put together of them."""
 
     @cached_property
     def proven(self) -> dict[object, int]:
@@ -309,12 +310,15 @@ class Lemmas(Writer):
             # One of each form says it all.
             forms = list(dict.fromkeys(repeated.form for repeated in found))
             found = tuple(next(r for r in found if r.form == form) for form in forms)
-        if not found or self.detail == "brief":
+        folded = tuple(self.folds())
+        if self.detail == "brief" or not (found or folded):
             return
         yield Heading(1, self.say("composite.heading"))
-        yield Paragraph(self.say("composite.lead"))
+        if found:
+            yield Paragraph(self.say("composite.lead"))
         for number, repeated in enumerate(found, 1):
             yield from self.composite(number, repeated)
+        yield from folded
 
     def composite(self, number: int, repeated: Repeated) -> Iterable[Block]:
         (outer, inner), *_ = repeated.uses

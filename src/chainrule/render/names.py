@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 
 from chainrule.derive.adjoint import Derivation
 from chainrule.derive.compose import linear
+from chainrule.derive.fold import Fold, is_root
 from chainrule.derive.lemma import adjoint_of
-from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Component, Pad, Tensor, is_position, origin
+from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Add, Apply, Component, Pad, Tensor, is_position, origin
 from chainrule.ir.index import SAMPLES, Index
 from chainrule.ir.print import spelled
-from chainrule.ir.walk import components
+from chainrule.ir.walk import components, nodes
 
 GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "epsilon": "ε", "lambda": "λ", "mu": "μ", "rho": "ρ", "sigma": "σ",
@@ -36,7 +37,7 @@ FUNCTIONS = ("f", "q", "r", "φ", "ω", "f\u0302")
 """The arbitrary function of a derivation without a loss: the first that no tensor is written as."""
 POSITIONS = ("m*", "r*", "s*", "v*", "w*")
 """The places of the maxima of one equation."""
-TILDE = "\u0303"
+TILDE, HAT = "\u0303", "\u0302"
 FOOT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -170,6 +171,11 @@ def names_of(derivation: Derivation) -> Names:
         chosen = choices[0] if tensor == SAMPLE_LOSS else next(free, None) or _marked(choices[0], used)
         symbols[tensor.name] = chosen
         used.add(chosen)
+    for fold in derivation.folds:
+        for tensor, symbol in _named(fold, symbols, _sigmoid(derivation)):
+            if tensor.name not in symbols:
+                symbols[tensor.name] = symbol if symbol not in used else _marked(symbol, used)
+                used.add(symbols[tensor.name])
     adjoints: dict[str, tuple[str, str]] = {}
     for tensor in (*program.given, *program.defined):
         adjoints[adjoint_of(tensor).name] = (tensor.name, "")
@@ -219,10 +225,27 @@ def _pads(derivation: Derivation) -> dict[str, list[Pad]]:
     return {name: sorted(pads, key=lambda pad: (pad != 0, str(pad))) for name, pads in several.items()}
 
 
+def _named(fold: Fold, symbols: Mapping[str, Symbol], sigmoid: bool) -> Iterable[tuple[Tensor, Symbol]]:
+    """The values that a fold names: a root σ of a variance, ρ of a mean square; x̂ for x by it."""
+    layer = symbols[fold.sinks[0].tensor.name].layer
+    centred = any(Add in name.value.types for name in fold.names[1:])
+    for name in fold.names:
+        if is_root(name.tensor):
+            yield name.tensor, Symbol(("s" if sigmoid else "σ") if centred else "ρ", layer)
+        else:
+            yield name.tensor, Symbol(symbols[fold.target.tensor.name].stem + HAT, layer)
+
+
+def _sigmoid(derivation: Derivation) -> bool:
+    """Whether σ is taken by the function."""
+    values = (e.value for e in derivation.forward.equations if Apply in e.value.types)
+    return any(isinstance(node, Apply) and node.function == "sigmoid" for value in values for node in nodes(value))
+
+
 def _capital(tensor: Tensor, stem: str) -> str | None:
     """The letter of a batch of vectors."""
     batch = SAMPLES in tensor.shape and len(tensor.shape) > 1
-    letter = stem.rstrip(TILDE)
+    letter = stem.rstrip(TILDE + HAT)
     fits = len(letter) == 1 and letter.isascii() and letter not in RESERVED
     return letter.upper() + stem[1:] if batch and fits else None
 
@@ -259,7 +282,7 @@ def _choices(tensor: Tensor, derivation: Derivation, numbers: Mapping[str, int])
             stem, layer = repeated[1], ",".join(filter(None, (layer, repeated[2])))
     elif found := re.fullmatch(r"([A-Za-z]+)(\d+)", owner):
         stem, layer = found[1], found[2]
-    letter = "ℓ" if tensor == SAMPLE_LOSS else _letter(stem)
+    letter = "ℓ" if tensor == SAMPLE_LOSS else derivation.letters.get(f"{label}.{stem}") or _letter(stem)
     if is_position(tensor):
         places = [t for t in derivation.forward.defined if is_position(t) and origin(t).name == owner]
         number = places.index(tensor)

@@ -206,7 +206,8 @@ def _smaller(derivation: Derivation, few: int) -> Derivation:
     small = replace(small, equations=tuple(Equation(b.target, _averaged(a.value, b.value)) for a, b in pairs))
     by_name = {t.name: t for t in (*small.given, *small.defined)}
     loss = None if derivation.loss is None else by_name[derivation.loss.name]
-    return derive_program(small, loss, [by_name[name] for name in derivation.gradients], layers=derivation.layers)
+    wrt = [by_name[name] for name in derivation.gradients]
+    return derive_program(small, loss, wrt, layers=derivation.layers, letters=derivation.letters)
 
 
 def _averaged(old: Expr, new: Expr) -> Expr:

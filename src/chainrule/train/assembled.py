@@ -176,10 +176,12 @@ class Assembled:
 
     def _derived(self, net: Network) -> Derivation:
         wrt = (*net.training.parameters, *(t for t in self.feed.inputs if t.dtype == "real"))
-        made = ("derivation", net.training, net.loss, wrt, *net.labels.items())
+        made = ("derivation", net.training, net.loss, wrt, *net.labels.items(), *net.letters.items())
 
         def derived() -> Derivation:
-            return printable(derive_program(net.training, net.loss, wrt, layers=net.labels, memory=Checked()))
+            return printable(derive_program(
+                net.training, net.loss, wrt, layers=net.labels, letters=net.letters, memory=Checked()
+            ))
 
         return KNOWN.get(made, derived)
 
