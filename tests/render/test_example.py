@@ -17,6 +17,7 @@ from chainrule.errors import DerivationError
 from chainrule.render.build import build
 from chainrule.render.document import Table, formulas
 from chainrule.render.formula import Blank, Formula, write
+from chainrule.render.prose import sentences
 from chainrule.render.sample import Sample, sample_of
 from chainrule.render.styles import UNICODE
 from chainrule.semantics.exact import plain
@@ -29,9 +30,11 @@ def page() -> cr.Derivation:
 
 
 def cells(derivation: Any, example: Any = None, detail: str = "standard", lang: str = "en") -> list[str]:
-    """The formulas of the table of numbers."""
-    tables = [b for b in build(derivation, lang, detail, example=example).blocks if isinstance(b, Table)]
-    texts = (text for row in tables[-1].rows for cell in row for text in cell)
+    """The formulas of the table of numbers, the one with rows for the example."""
+    title = sentences(lang)["example.line"]
+    blocks = build(derivation, lang, detail, example=example).blocks
+    table = next(b for b in blocks if isinstance(b, Table) and b.header[0] == (title,))
+    texts = (text for row in table.rows for cell in row for text in cell)
     return [write(part, UNICODE) for text in texts for part in text if isinstance(part, Formula)]
 
 

@@ -9,7 +9,7 @@ from math import prod
 from typing import TypeVar
 
 from chainrule import forms
-from chainrule.derive.lemma import one_sample
+from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
@@ -21,8 +21,8 @@ from chainrule.render.formula import Nabla, Part, Worked
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
 from chainrule.render.pieces import Exact, Numbers
-from chainrule.render.sample import Given, Place, Sample, sample_of
-from chainrule.render.writer import Writer, coupled
+from chainrule.render.sample import Place, Sample
+from chainrule.render.writer import coupled
 from chainrule.semantics.exact import Number, plain
 from chainrule.semantics.labelled import shape_of, size
 
@@ -33,24 +33,12 @@ TERMS = 4
 """Terms of a sum up to which all are printed."""
 LONGEST = 24
 """Numbers in a line beyond which only its result is printed."""
+FEW = 3
+"""Entries of a tensor up to which they stand beside a layer in a figure."""
 ROWS = 14
 """Lines beyond which one of each kind is printed."""
-LINES = 45
-"""Equations of a network beyond which an example has no place in a document of standard length."""
 DOTS = Component(Tensor("…", ()), ())
 T = TypeVar("T")
-
-
-class Example(Writer):
-    def example(self, given: Given | None) -> Iterable[Block]:
-        """Nothing in brief, nor for a long network but in full, unless the reader gave the numbers; nothing for a
-        network too large for numbers."""
-        long = len(self.derivation.joint.equations) > LINES and self.detail != "full"
-        if (self.detail == "brief" or long) and not given:
-            return
-        sample = sample_of(self.derivation, given, whole=self.detail == "full")
-        if sample is not None:
-            yield from Numbered(sample, self.language, self.detail).section(self.derivation is not sample.derivation)
 
 
 class Numbered(Backward):
@@ -142,6 +130,16 @@ class Numbered(Backward):
         return (name,), (worked,) if worked is not None else (), result
 
     # --- values ---------------------------------------------------------------------------------
+
+    def beside(self, tensor: Tensor) -> tuple[Text, Text]:
+        """A tensor's value and the gradient by it, as they stand in a figure: nothing where they are long."""
+        above, below = (self.brief(t) for t in (tensor, adjoint_of(tensor)))
+        return above, below
+
+    def brief(self, tensor: Tensor) -> Text:
+        known = self.tensors.get(tensor.name)
+        shown = self.whole(known) if known is not None and len(self.values(known)) <= FEW else None
+        return (self.math(*shown),) if shown else ()
 
     def values(self, tensor: Tensor) -> Mapping[Place, Number]:
         return self.sample.values.get(tensor.name, {})

@@ -24,7 +24,7 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import Stroke, draw, width_of
+from chainrule.render.figure import NUMBER, RING, SMALL, Stroke, draw, width_of
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import FEET, PRIMES, UNICODE, Piece
 from chainrule.render.text import CLOSING
@@ -290,7 +290,7 @@ def _pieces(text: str) -> list[str]:
 
 def flat(text: Text, display: bool = False) -> str:
     result, mark = "", ""
-    for part, following in zip(text, (*text[1:], ""), strict=True):
+    for part, following in zip(text, (*text, "")[1:], strict=True):
         match part:
             case Formula():
                 formula = _math(part) if display and len(text) < 3 else f"${write(part, TYPST).replace(BREAK, ' ')}$"
@@ -309,23 +309,25 @@ def flat(text: Text, display: bool = False) -> str:
 def _figure(figure: Figure) -> str:
     drawing = draw(figure)
     strokes = "".join(map(_arrow, drawing.strokes))
-    spots = "".join(
-        _place(x, y, flat(spot.text)) for (x, y), spot in zip(drawing.places, figure.spots, strict=True)
-    )
-    labels = "".join(
-        _place(*s.label, f"#box(fill: white, inset: 0.15em, text(size: 0.85em, fill: soft)[{flat(s.arrow.text)}])")
-        for s in drawing.strokes if s.arrow.text
-    )
+    spots = labels = ""
+    for (x, y), spot in zip(drawing.places, figure.spots, strict=True):
+        ring = f"#circle(radius: {RING}em, stroke: 0.6pt + hair)" if spot.ring else ""
+        up = (RING if spot.ring else 0.7) + NUMBER / 2
+        spots += _place(x, y, ring) + _place(x, y, flat(spot.text))
+        spots += _label(x, y - up, spot.above, "black") + _label(x, y + up, spot.below, "accent")
+    for (x, y), arrow in ((s.label, s.arrow) for s in drawing.strokes):
+        labels += _label(x, y, arrow.text, "black" if arrow.under else "soft", arrow.under)
     size = f"width: {drawing.width:.2f}em, height: {drawing.height:.2f}em"
     caption = f"\n\n#text(fill: soft, size: 0.92em)[{flat(figure.caption)}]\n" if figure.caption else ""
     body = f"block({size}, breakable: false)[{strokes}{spots}{labels}]"
-    if drawing.width > PAGE:
-        body = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, {body})"
     return f"#block({body}){caption}"
 
 
-PAGE = 50
-"""In em: the width that a figure may have; a wider one is drawn smaller."""
+def _label(x: float, y: float, text: Text, colour: str, gradient: Text = ()) -> str:
+    """Small, in the middle of a place, on the paper's white: an arrow may run below."""
+    more = f" #text(fill: accent)[∂ {flat(gradient)}]" if gradient else ""
+    shown = f"text(size: {SMALL}em, fill: {colour})[{flat(text)}{more}]"
+    return _place(x, y, f"#box(fill: white.transparentize(20%), inset: 0.1em, {shown})") if text else ""
 
 
 def _place(x: float, y: float, body: str) -> str:
@@ -335,13 +337,10 @@ def _place(x: float, y: float, body: str) -> str:
 
 
 def _arrow(stroke: Stroke) -> str:
-    length = max(((stroke.x2 - stroke.x1) ** 2 + (stroke.y2 - stroke.y1) ** 2) ** 0.5, 1e-9)
-    ux, uy = (stroke.x2 - stroke.x1) / length, (stroke.y2 - stroke.y1) / length
-    bx, by = stroke.x2 - 0.42 * ux, stroke.y2 - 0.42 * uy
-    corners = ((stroke.x2, stroke.y2), (bx - 0.17 * uy, by + 0.17 * ux), (bx + 0.17 * uy, by - 0.17 * ux))
-    colour = "hair" if stroke.arrow.faint else "soft"
-    line = f"line(start: {_point(stroke.x1, stroke.y1)}, end: {_point(bx, by)}, stroke: 0.6pt + {colour})"
-    head = f"polygon(fill: {colour}, {', '.join(_point(*c) for c in corners)})"
+    last = _point(*stroke.tip[0])
+    to = f"curve.quad({_point(*stroke.via)}, {last})" if stroke.via else f"curve.line({last})"
+    line = f"curve(stroke: 0.6pt + soft, curve.move({_point(*stroke.start)}), {to})"
+    head = f"polygon(fill: soft, {', '.join(_point(*c) for c in stroke.corners)})"
     return f"#place({line})#place({head})"
 
 
@@ -388,8 +387,8 @@ def _texts(document: Document) -> Iterable[Text]:
                 yield from (*header, *(t for row in rows for cell in row for t in cell))
             case Listing(text=text):
                 yield (Code(text),)
-            case Figure(spots=spots, arrows=arrows, caption=caption):
-                yield from (*(s.text for s in spots), *(a.text for a in arrows), caption)
+            case Figure(texts=texts):
+                yield from texts
 
 
 @cache

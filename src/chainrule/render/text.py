@@ -76,15 +76,29 @@ def flat(text: Text) -> str:
 def figure(block: Figure, width: int) -> list[str]:
     """The arrows of a figure in chains, x ─W→ u → z, and the caption."""
     lines: list[str] = []
+    numbered = {n for n, spot in enumerate(block.spots) if spot.above or spot.below}
+
+    def told(number: int) -> str:
+        """A spot; with its numbers where it is met first."""
+        spot = block.spots[number]
+        if number not in numbered:
+            return flat(spot.text)
+        numbered.remove(number)
+        return flat(spot.text) + with_gradient(f" = {flat(spot.above)}" if spot.above else "", spot.below)
+
     for start, links in chains(block):
-        words = flat(block.spots[start].text)
+        words = told(start)
         for arrow, end in links:
-            line = "┄" if arrow.faint else "─"
-            label = flat(arrow.text).replace(" ", FIXED)
-            words += f" {line}{label}→ {flat(block.spots[end].text)}"
+            label = with_gradient(flat(arrow.text), arrow.under).replace(" ", FIXED)
+            words += f" ─{label}→ {told(end)}"
         first, *rest = wrap(words, width - 4)
         lines += [f"    {first}", *(f"      {line}" for line in rest)]
     return [*lines, *wrap(flat(block.caption), width)] if block.caption else lines
+
+
+def with_gradient(value: str, gradient: Text) -> str:
+    """A value, and the gradient by it behind ∂."""
+    return f"{value}, ∂ {flat(gradient)}".removeprefix(", ") if gradient else value
 
 
 def wrap(text: str, width: int) -> list[str]:
