@@ -39,6 +39,7 @@ class Backward(Writer):
             yield Paragraph(self.say("backward.start", seed=self.join((s, " = 1") for s in seeds)))
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
+        cells: list[tuple[Cell, ...]] = []
         self.explained.clear()
         for run in runs_of(self.pages(), self.page_signature):
             numbers = [block[0][0] for block in run]
@@ -46,30 +47,31 @@ class Backward(Writer):
             rows = [row for _, part in run[0] for row in part]
             page = numbers[0]
             if len(run) > 1:
-                yield Heading(2, self.say("backward.layers", range=self.range(numbers)))
+                cells.append(((self.say("backward.layers", range=self.range(numbers)),),))
             elif self.layers:
-                labels = self.labels(rows)
-                if page > 0:
-                    yield Heading(2, (*self.say("backward.layer", number=str(page)), " · ", *labels))
-                else:
-                    said = self.say("backward.others" if page == self.LAST else "backward.before")
-                    yield Heading(2, labels if page == self.LAST and labels else said)
+                cells.append(((self.title(page, rows),),))
             for place, row in enumerate(rows, number + 1):
                 if row.use and (coupling := self.coupling(row.use.equation, names.of_batch())):
-                    yield Paragraph(self.say("coupling.line", line=f"({place})", coupling=coupling))
+                    cells.append(((self.say("coupling.line", line=f"({place})", coupling=coupling),),))
                     break
-            cells: list[tuple[Cell, ...]] = []
-            batch: list[Text] = []
             for row in rows:
                 number += 1
                 cells.append(row.cells(self, f"({number}) ", names, self.explained))
-                batch.extend(row.batch(self, names))
-            if batch:
-                # Side by side under both columns: what is left over stands under the first.
+            if single:
+                # Of a network, the algorithm has these lines.
+                batch = [text for row in rows for text in row.batch(self, names)]
                 half = (len(batch) + 1) // 2
                 label = self.say("backward.batch", N=self.math(Size(SAMPLES)))
-                cells.append(((label,), tuple(batch[:half]), tuple(batch[half:])))
-            yield Table(header, tuple(cells))
+                cells.extend([((label,), tuple(batch[:half]), tuple(batch[half:]))] if batch else [])
+        yield Table(header, tuple(cells))
+
+    def title(self, page: int, rows: Sequence[Row]) -> Text:
+        """A layer by its number and the names of its parts."""
+        labels = self.labels(rows)
+        if page > 0:
+            return (*self.say("backward.layer", number=str(page)), " · ", *labels)
+        said = self.say("backward.others" if page == self.LAST else "backward.before")
+        return labels if page == self.LAST and labels else said
 
     def labels(self, rows: Iterable[Row]) -> Text:
         """The names of the layers that the rows go through, in the order of the network: dense1 + sigmoid1."""

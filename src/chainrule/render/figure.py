@@ -10,8 +10,8 @@ from chainrule.render.document import Arrow, Code, Figure, Spot, Text
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import UNICODE
 
-LETTER, GAP, HEIGHT = 0.55, 2.2, 2.1
-"""In em: a letter's width, the room of an arrow without a label, and the distance of two rows."""
+LETTER, SIGN, GAP, HEIGHT = 0.55, 0.46, 2.2, 1.9
+"""In em: a letter's width in words and in a formula, the room of an arrow without a label, the distance of two rows."""
 SMALL = 0.85
 """The size of what stands on an arrow, above a spot and below it, of the size of the text."""
 TALL, NUMBER, RING = 0.85, 1.3, 1.25
@@ -68,11 +68,22 @@ def width_of(text: Text) -> float:
     """About how wide a text is, in em; what is above or below the line takes less room."""
     letters = 0.0
     for part in text:
-        formula = isinstance(part, Formula)
-        word = write(part, UNICODE) if formula else part.text if isinstance(part, Code) else part
-        for c in word:
-            letters += 0 if combining(c) or (formula and c in "_^{}") else 1.8 if east_asian_width(c) in "WF" else 1
+        if isinstance(part, Formula):
+            letters += SIGN / LETTER * _letters(write(part, UNICODE))
+            continue
+        for c in part.text if isinstance(part, Code) else part:
+            letters += 0 if combining(c) else 1.8 if east_asian_width(c) in "WF" else 1
     return LETTER * letters
+
+
+def _letters(formula: str) -> float:
+    """A formula's width in letters: those of a script are smaller."""
+    result, script, depth = 0.0, False, 0
+    for c in formula:
+        depth += (c in "{[") - (c in "}]")
+        script = c in "_^" or (script and (depth > 0 or c not in " ),;="))
+        result += 0 if combining(c) or c in "_^{}" else 0.65 if script else 1
+    return result
 
 
 def spot_width(spot: Spot) -> float:
@@ -91,7 +102,7 @@ def draw(figure: Figure, page: float = PAGE) -> Drawing:
         if b == a + 1:
             label = SMALL * (width_of(arrow.text) + width_of(arrow.under))
             # Weights stand at one third of an arrow, where no two arrows cross; a shape, in its middle.
-            room[a] = max(room[a], (1.6 * label + 1.5 if arrow.under else label + 2.2) if label else GAP)
+            room[a] = max(room[a], (1.9 * label + 2.6 if arrow.under else label + 2.2) if label else GAP)
     middles, lines = _folded(half, room, page)
     numbered = any(s.above or s.below for s in spots)
     pitch = HEIGHT + numbered * 2 * NUMBER

@@ -59,7 +59,6 @@ class Glance(Writer):
             figure, table = self.drawn_and_counted(numbers)
             yield circuit or figure
             yield table
-            yield Paragraph(self.say("glance.counted"))
         elif circuit:
             yield circuit
 

@@ -157,11 +157,14 @@ class _Page:
         labels = ["".join(p for p in text if isinstance(p, str)).strip() for text in table.header]
         rows: list[str] = []
         for row in table.rows:
+            if len(row) < len(header):
+                rows.append(f'<tr class="group"><th colspan="{len(header)}" scope="rowgroup">{self.cell(row[0])}</th></tr>')
+                continue
             cells = zip(labels, row, strict=True)
-            marked = (f'<td{self.label(label, at)}>{self.cell(cell)}</td>' for at, (label, cell) in enumerate(cells))
+            marked = (f"<td{self.label(label, at)}>{self.cell(cell)}</td>" for at, (label, cell) in enumerate(cells))
             rows.append(f"<tr>{''.join(marked)}</tr>")
         kind = "grid three" if len(header) == 3 else "grid"
-        head = "".join(f"<th>{text}</th>" for text in header)
+        head = "".join(f'<th scope="col">{text}</th>' for text in header)
         body = "\n".join(rows)
         return (
             f'<div class="scroll"><table class="{kind}">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n'

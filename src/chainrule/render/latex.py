@@ -71,13 +71,21 @@ def body(document: Document) -> str:
             case Table(header=header, rows=rows_):
                 share = (1 - 0.026 * (len(header) - 1)) / len(header)
                 shape = "@{}" + " ".join(COLUMN % share for _ in header) + "@{}"
-                body_ = [[cell_text(c) for c in row] for row in rows_]
+                body_ = [_row(row, len(header)) for row in rows_]
                 parts.append(_tabular(shape, body_, [flat(h) for h in header]))
             case Listing(text=text):
                 parts.append(f"{{\\footnotesize\\begin{{verbatim}}\n{text.rstrip()}\n\\end{{verbatim}}}}")
             case Figure(caption=caption):
                 parts.append(f"{_picture(block)}\n\n{{\\small {flat(caption)}}}\n")
     return "\n".join(parts)
+
+
+def _row(row: Sequence[Cell], columns: int) -> list[str]:
+    """The cells of a row; one alone runs across all columns."""
+    if len(row) == columns:
+        return [cell_text(c) for c in row]
+    whole = rf"p{{\dimexpr\linewidth-2\tabcolsep}}"
+    return [rf"\multicolumn{{{columns}}}{{@{{}}{whole}}}{{\textbf{{{cell_text(row[0])}}}}}"]
 
 
 LINE = 40.0

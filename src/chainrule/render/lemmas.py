@@ -21,7 +21,7 @@ from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.walk import components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
-from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.document import Block, Figure, Heading, Inline, Line, Lines, Paragraph, Text
 from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
@@ -105,12 +105,24 @@ class Lemmas(Writer):
             view = self.local(each)
             short = self.short(own, each)
             if self.detail != "brief" and short is None:
-                yield from Paths(self, self.stated(each), view).figure()
+                yield from self.paths(Paths(self, self.stated(each), view).figure())
             yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
             for text in (*self.notes(self.stated(each), view), *([law] if law else [])):
                 said.setdefault(flat(text), text)
         yield from map(Paragraph, said.values())
+
+    def paths(self, figures: Iterable[Figure]) -> Iterable[Figure]:
+        """The first figure of one path and the first of many; in full every one."""
+        for figure in figures:
+            many = len(figure.spots) > 3
+            if self.detail == "full" or many not in self.drawn:
+                self.drawn.add(many)
+                yield figure
+
+    @cached_property
+    def drawn(self) -> set[bool]:
+        return set()
 
     def short(self, number: int, lemma: Lemma) -> Text | None:
         """Why the lines between the first and the last are left out, if they are: in brief, and in standard where the

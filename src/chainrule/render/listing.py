@@ -104,7 +104,7 @@ class _Listing:
         helpers = [HELPERS[name] for name in HELPERS if name in self.helpers]
         uses = ["import math\n"] if any("math." in text for text in helpers) else []
         body = "\n".join(f"    {line}".rstrip() for line in lines)
-        return "\n\n\n".join(["".join([*uses, "import numpy as np"]), *helpers, "\n".join([*head, body])]) + "\n"
+        return "\n\n".join(["".join([*uses, "import numpy as np"]), *helpers, "\n".join([*head, body])]) + "\n"
 
     @property
     def name(self) -> str:

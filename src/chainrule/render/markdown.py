@@ -38,7 +38,7 @@ def render(document: Document) -> str:
                 ]
                 parts.append(grid(("", "", "", ""), rows))
             case Table(header=header, rows=rows_):
-                parts.append(grid([flat(h) for h in header], [[cell_text(c) for c in row] for row in rows_]))
+                parts.append(grid([flat(h) for h in header], [_row(row, len(header)) for row in rows_]))
             case Listing(text=text, language=language):
                 parts.append(f"```{language}\n{text.rstrip()}\n```")
             case Figure(caption=caption):
@@ -75,6 +75,11 @@ def with_gradient(value: str, gradient: Text) -> str:
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _row(row: Sequence[Cell], columns: int) -> list[str]:
+    """The cells of a row; one alone stands in the first column."""
+    return [cell_text(c) for c in row] if len(row) == columns else [f"**{cell_text(row[0])}**"] + [""] * (columns - 1)
 
 
 def cell_text(cell: Cell) -> str:

@@ -39,7 +39,8 @@ class Overview(Glance):
         single = len(equations) == 1
         yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
         yield from self.at_a_glance(circuit, example)
-        yield Paragraph(self.say("network.equation_lead" if single else "network.lead"))
+        lead = self.say("network.equation_lead" if single else "network.lead")
+        yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.derivation.layers else lead)
         rows: list[tuple[Cell, ...]] = []
         for numbers, members, names in self.blocks(equations):
             for equation in members:

@@ -157,12 +157,17 @@ def table(block: Table, width: int) -> list[str]:
     """Columns as wide as they need where all fit; else the widest give way."""
     rows = [tuple(cell_text(cell) for cell in row) for row in block.rows]
     header = tuple([flat(text)] for text in block.header)
-    natural = [max(width_of(line) for row in (header, *rows) for line in row[c]) for c in range(len(header))]
+    own = [row for row in (header, *rows) if len(row) == len(header)]
+    natural = [max(width_of(line) for row in own for line in row[c]) for c in range(len(header))]
     widths = fit(natural, width - 3 * (len(header) - 1))
     result = [*_row(header, widths), "─┼─".join("─" * w for w in widths)]
-    several = any(len(_row(row, widths)) > 1 for row in rows)
+    several = any(len(_row(row, widths)) > 1 for row in own)
     for position, row in enumerate(rows):
-        if position and several:
+        if len(row) < len(header):
+            whole = [part for line in row[0] for part in wrap(line, width)]
+            result += [*([""] if position else []), *whole, "─┴─".join("─" * w for w in widths)]
+            continue
+        if position and several and len(rows[position - 1]) == len(header):
             result.append(" │ ".join(" " * w for w in widths))
         result += _row(row, widths)
     return result
