@@ -14,9 +14,8 @@ from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, children, iterative
 from chainrule.render.document import Arrow, Figure, Spot, Text
-from chainrule.render.example import Numbered, exact, numbered, where
+from chainrule.render.example import Numbered, numbered, where
 from chainrule.render.formula import Part
-from chainrule.render.pieces import Numbers
 from chainrule.render.sample import Place
 from chainrule.semantics.labelled import shape_of, size
 
@@ -131,17 +130,17 @@ class Circuit(Numbered):
         tensor = self.tensors[name]
         shape = tuple(e for e in tensor.shape if e != SAMPLES)
         symbol: Part = Component(Tensor(name, shape), tuple(Affine((), n) for n in place))
-        return (self.math(symbol),), self.number(tensor, place), self.number(adjoint_of(tensor), place)
+        return (self.math(symbol),), self.shown(tensor, place), self.shown(adjoint_of(tensor), place)
 
-    def number(self, tensor: Tensor, place: Place) -> Text:
+    def shown(self, tensor: Tensor, place: Place) -> Text:
         value = self.value(tensor, place) if tensor.name in self.sample.values else None
-        return () if value is None else (self.math(Numbers(exact(value))),)
+        return () if value is None else (self.number(value),)
 
     def weight(self, weight: tuple[Tensor, Place] | None) -> tuple[Text, Text]:
         if weight is None:
             return (), ()
         tensor, place = weight
-        return self.number(tensor, place), self.number(adjoint_of(tensor), place)
+        return self.shown(tensor, place), self.shown(adjoint_of(tensor), place)
 
 
 @iterative

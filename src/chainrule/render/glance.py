@@ -15,7 +15,7 @@ from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor, is_position, origin
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
-from chainrule.render.document import Arrow, Block, Cell, Code, Figure, Paragraph, Spot, Table, Text
+from chainrule.render.document import Arrow, Block, Cell, Code, Figure, Spot, Table, Text
 from chainrule.render.writer import Writer
 
 LABELS = 8

@@ -158,7 +158,8 @@ class _Page:
         rows: list[str] = []
         for row in table.rows:
             if len(row) < len(header):
-                rows.append(f'<tr class="group"><th colspan="{len(header)}" scope="rowgroup">{self.cell(row[0])}</th></tr>')
+                whole = f'<th colspan="{len(header)}" scope="rowgroup">{self.cell(row[0])}</th>'
+                rows.append(f'<tr class="group">{whole}</tr>')
                 continue
             cells = zip(labels, row, strict=True)
             marked = (f"<td{self.label(label, at)}>{self.cell(cell)}</td>" for at, (label, cell) in enumerate(cells))

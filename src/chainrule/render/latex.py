@@ -84,7 +84,7 @@ def _row(row: Sequence[Cell], columns: int) -> list[str]:
     """The cells of a row; one alone runs across all columns."""
     if len(row) == columns:
         return [cell_text(c) for c in row]
-    whole = rf"p{{\dimexpr\linewidth-2\tabcolsep}}"
+    whole = r"p{\dimexpr\linewidth-2\tabcolsep}"
     return [rf"\multicolumn{{{columns}}}{{@{{}}{whole}}}{{\textbf{{{cell_text(row[0])}}}}}"]
 
 

@@ -155,7 +155,14 @@ class Lemmas(Writer):
     def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
         shown = self.stated(lemma)
         closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if shown is not lemma else ())]
-        rows = [*self.proof(shown, names, LIMIT - len(closing), short), *closing]
+        proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
+        if short is not None and self.detail == "standard":
+            # What needs no proof is one line, with its other forms beside it.
+            left, right, reason = proof[-1]
+            forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
+            proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
+            closing = []
+        rows = [*proof, *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)
 
@@ -407,6 +414,11 @@ class Lemmas(Writer):
                 involved = (*tensors_of(outer.equation), *tensors_of(inner.equation))
                 found[number] = self.relative_names(involved, number)
         return [n for n, names in found.items() if names == next(iter(found.values()))]
+
+
+def _joined(left: Formula, right: Formula) -> Formula:
+    """left = right as one formula."""
+    return Formula((*left.parts, *right.parts), right.names)
 
 
 def _stated(lemma: Lemma) -> object:

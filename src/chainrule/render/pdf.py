@@ -175,7 +175,7 @@ PREAMBLE = """\
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
 #show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
-#show raw.where(block: true): set text(size: 0.9em)
+#show raw.where(block: true): set text(size: 0.87em)
 #show raw.where(block: true): set par(leading: 0.4em)
 #set math.mat(delim: "[")
 #let accent = rgb("#8c2f1b")
@@ -185,9 +185,10 @@ PREAMBLE = """\
   stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.3em), text(size: 1.2em, fill: accent, it.body))
 #show heading.where(level: 2): it => block(above: 0.95em, below: 0.4em, sticky: true, text(size: 1.04em, it.body))
 #show heading.where(level: 3): it => text(size: 1.04em, it.body)
-#set list(marker: text(fill: accent, "•"), spacing: 0.55em)
+#set list(marker: text(fill: accent, "•"), spacing: 0.45em)
+#show list: set text(size: 0.95em)
 #let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.25em), radius: 0.2em, body)
-#set table(stroke: none, inset: (x: 0pt, y: 0.18em), column-gutter: 1em, align: left + top)
+#set table(stroke: none, inset: (x: 0pt, y: 0.15em), column-gutter: 1em, align: left + top)
 #let proof(..lines) = context {
   let wide = calc.max(..lines.pos().map(line => measure(line.at(1)).width))
   let room = calc.max(..lines.pos().map(line => measure(line.at(2)).width))
@@ -200,14 +201,15 @@ PREAMBLE = """\
     }),
     text(fill: soft, size: 0.92em, line.at(3)),
   )
-  table(columns: (calc.min(wide + room + 4.2em.to-absolute(), 115mm), 1fr), inset: (x: 0pt, y: 0.11em),
+  table(columns: (calc.min(wide + room + 4.2em.to-absolute(), 102mm), 1fr), inset: (x: 0pt, y: 0.11em),
     align: left + horizon, ..lines.pos().map(cells).flatten())
 }
 #let fitted(natural, room) = {
   let widths = natural
   let open = range(natural.len())
   while open.len() > 0 and widths.sum() > room {
-    let share = (room - range(widths.len()).filter(c => c not in open).map(c => widths.at(c)).sum(default: 0pt)) / open.len()
+    let closed = range(widths.len()).filter(c => c not in open).map(c => widths.at(c))
+    let share = (room - closed.sum(default: 0pt)) / open.len()
     let small = open.filter(c => natural.at(c) <= share)
     if small.len() == 0 { for c in open { widths.at(c) = share }; break }
     open = open.filter(c => c not in small)
@@ -260,7 +262,8 @@ def source(document: Document) -> str:
     """The document in typst's notation."""
     head = PREAMBLE % {"title": _quoted(document.title), "lang": LANGUAGES[document.language]}
     parts = [head]
-    for before, block, after in zip((None, *document.blocks), document.blocks, (*document.blocks[1:], None), strict=False):
+    blocks = (None, *document.blocks, None)
+    for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
         match before, block, after:
             case _, Heading(text=text), Paragraph() if block.level > 1:
                 # What is said below the title of a lemma goes on in its line.
@@ -287,7 +290,8 @@ def _block(block: object) -> str:
         case Listing(text=text, language=language):
             whole = "true" if text.count("\n") > PAGEFUL else "false"
             body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
-            return f'#block(fill: rgb("#f6f1e6"), inset: 0.55em, radius: 0.4em, width: 100%, breakable: {whole})[{body}]'
+            style = 'fill: rgb("#f6f1e6"), inset: 0.55em, radius: 0.4em, width: 100%'
+            return f"#block({style}, breakable: {whole})[{body}]"
         case Figure():
             return _figure(block)
         case _:
