@@ -22,6 +22,10 @@ from chainrule.render.pieces import affine_token
 from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
 
+SAVED = 4
+"""Rows of a layer from which it is left out where one like it has been printed."""
+
+
 class Backward(Writer):
     """The rows of the backward pass, one table for each layer or run of equal layers."""
 
@@ -40,12 +44,20 @@ class Backward(Writer):
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
         cells: list[tuple[Cell, ...]] = []
+        known: dict[object, int] = {}
         self.explained.clear()
         for run in runs_of(self.pages(), self.page_signature):
             numbers = [block[0][0] for block in run]
             names = self.names if len(run) == 1 else self.names.relative(numbers[0])
             rows = [row for _, part in run[0] for row in part]
             page = numbers[0]
+            before = self.again(run, known)
+            if before is not None:
+                lines = f"({number + 1})–({number + len(rows)})"
+                alike = self.say("figure.as_lines", lines=lines, number=str(before))
+                cells.append((((*self.title(page, rows), *alike),),))
+                number += len(rows)
+                continue
             if len(run) > 1:
                 cells.append(((self.say("backward.layers", range=self.range(numbers)),),))
             elif self.layers:
@@ -64,6 +76,14 @@ class Backward(Writer):
                 label = self.say("backward.batch", N=self.math(Size(SAMPLES)))
                 cells.extend([((label,), tuple(batch[:half]), tuple(batch[half:]))] if batch else [])
         yield Table(header, tuple(cells))
+
+    def again(self, run: Sequence[Sequence[tuple[int, list[Row]]]], known: dict[object, int]) -> int | None:
+        """The number of an earlier layer whose rows are the same but for the numbers, if there is one and that is worth
+        saying; in full every layer has its rows."""
+        (page, rows), *more = run[0]
+        first = known.setdefault(self.page_signature((page, rows)), page)
+        alone = len(run) == 1 and not more and len(rows) >= SAVED
+        return first if first != page and alone and self.detail != "full" else None
 
     def title(self, page: int, rows: Sequence[Row]) -> Text:
         """A layer by its number and the names of its parts."""
