@@ -13,9 +13,9 @@ from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import kind
-from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragraph, Table, Text
+from chainrule.render.document import Block, Cell, Code, Figure, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
-from chainrule.render.glance import Glance
+from chainrule.render.glance import Glance, Values
 from chainrule.render.names import Names, Symbol
 from chainrule.render.writer import concise_forward, concise_of, coupled, runs_of, tensors_of
 
@@ -33,12 +33,14 @@ FEW = 10
 class Overview(Glance):
     """The forward pass, layer by layer, and what the signs mean."""
 
-    def network(self) -> Iterable[Block]:
+    def network(self, circuit: Figure | None, example: Values | None) -> Iterable[Block]:
+        """`circuit` is the figure of a small network; in others the numbers of the `example` stand beside layers."""
         equations = self.shown()
         single = len(equations) == 1
         yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
-        yield from self.at_a_glance()
-        yield Paragraph(self.say("network.equation_lead" if single else "network.lead"))
+        yield from self.at_a_glance(circuit, example)
+        lead = self.say("network.equation_lead" if single else "network.lead")
+        yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.derivation.layers else lead)
         rows: list[tuple[Cell, ...]] = []
         for numbers, members, names in self.blocks(equations):
             for equation in members:

@@ -8,7 +8,7 @@ from chainrule.derive.lemma import Lemma
 from chainrule.ir.expr import LOSS, Component, Expr, Multiply, Reduce, multiply, summed
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import components, substitute
-from chainrule.render.document import Arrow, Block, Figure, Inline, Spot, Text
+from chainrule.render.document import Arrow, Figure, Inline, Spot, Text
 from chainrule.render.names import Names
 from chainrule.render.writer import Writer
 
@@ -19,7 +19,7 @@ class Paths:
     def __init__(self, writer: Writer, lemma: Lemma, names: Names) -> None:
         self.writer, self.lemma, self.names = writer, lemma, names
 
-    def figure(self) -> Iterable[Block]:
+    def figure(self) -> Iterable[Figure]:
         """Nothing where the paths are not told apart by the result: for the loss, several pieces, long weights."""
         lemma, names = self.lemma, self.names
         if len(lemma.pieces) != 1 or names.is_loss(lemma.equation.tensor):
