@@ -6,9 +6,13 @@ from chainrule.nn.activations import (
     ELU,
     GELU,
     SELU,
+    HardSigmoid,
+    HardSwish,
     Hardtanh,
     LeakyReLU,
     LogSoftmax,
+    Mish,
+    PReLU,
     ReLU,
     Sigmoid,
     SiLU,
@@ -18,26 +22,38 @@ from chainrule.nn.activations import (
     Tanh,
 )
 from chainrule.nn.arrangement import Add, Concat, Flatten, Reshape
-from chainrule.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
+from chainrule.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
+from chainrule.nn.equations import Equations, Parameter
 from chainrule.nn.layer import Layer
-from chainrule.nn.normalisation import BatchNorm, LayerNorm, RMSNorm
-from chainrule.nn.pooling import GlobalMaxPool, GlobalMeanPool, MaxPool1d, MaxPool2d, MeanPool1d, MeanPool2d
-from chainrule.nn.sequences import Embedding, MultiHeadAttention, PositionEmbedding
+from chainrule.nn.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from chainrule.nn.pooling import (
+    AdaptiveMaxPool,
+    AdaptiveMeanPool,
+    GlobalMaxPool,
+    GlobalMeanPool,
+    MaxPool1d,
+    MaxPool2d,
+    MeanPool1d,
+    MeanPool2d,
+)
+from chainrule.nn.sequences import Attention, Embedding, MultiHeadAttention, PositionEmbedding
 from chainrule.nn.standardise import Standardise
+from chainrule.nn.upsampling import Upsample
 
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
         Dense,
-        Conv1d, Conv2d, ConvTranspose2d,
-        MaxPool1d, MaxPool2d, MeanPool1d, MeanPool2d, GlobalMaxPool, GlobalMeanPool,
-        Sigmoid, Tanh, ReLU, LeakyReLU, ELU, SELU, GELU, SiLU, Softplus, Softsign, Hardtanh, Softmax,
-        LogSoftmax,
+        Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Upsample,
+        MaxPool1d, MaxPool2d, MeanPool1d, MeanPool2d, GlobalMaxPool, GlobalMeanPool, AdaptiveMaxPool, AdaptiveMeanPool,
+        Sigmoid, Tanh, ReLU, LeakyReLU, ELU, SELU, GELU, SiLU, Softplus, Softsign, Hardtanh, HardSigmoid, HardSwish,
+        Mish, PReLU, Softmax, LogSoftmax,
         Flatten, Reshape, Add, Concat,
-        BatchNorm, LayerNorm, RMSNorm, Dropout, Standardise,
-        Embedding, PositionEmbedding, MultiHeadAttention,
+        BatchNorm, LayerNorm, RMSNorm, GroupNorm, InstanceNorm, Dropout, Standardise,
+        Embedding, PositionEmbedding, MultiHeadAttention, Attention,
+        Equations, Parameter,
     )
 }
 ACTIVATIONS: dict[str, type[Layer]] = {
@@ -52,6 +68,9 @@ ACTIVATIONS: dict[str, type[Layer]] = {
     "softplus": Softplus,
     "softsign": Softsign,
     "hardtanh": Hardtanh,
+    "hardsigmoid": HardSigmoid,
+    "hardswish": HardSwish,
+    "mish": Mish,
     "softmax": Softmax,
     "log_softmax": LogSoftmax,
     "flatten": Flatten,
