@@ -35,7 +35,7 @@ def differences(model: cr.Model, module: nn.Module, example: tuple[torch.Tensor,
     value.backward()
     loss, gradients = model.gradients(arrays(example), target.numpy().reshape(ours.shape))
     if not close(np.array(loss), value.detach().numpy()):
-        off.append(f"the loss {loss} {float(value)}")
+        off.append(f"the loss {loss} {value.item()}")
     wanted = {name: p.grad.numpy() for name, p in twin.named_parameters() if p.grad is not None}
     wanted |= {f"input {k}": x.grad.numpy() for k, x in enumerate(given) if x.grad is not None}
     found = by_values(model, gradients, twin)

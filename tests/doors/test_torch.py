@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.doors.compare import arrays, differences
-from tests.doors.nets import NETS
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everyone calls it)
 
 import chainrule as cr
+from tests.doors.compare import arrays, differences
+from tests.doors.nets import NETS
 
 MSE = "mean_squared_error"
 
@@ -48,7 +48,7 @@ def losses(module: nn.Module, samples: tuple[Tensor, ...], target: Tensor, steps
         value = ((module(*samples) - target) ** 2).mean()
         value.backward()
         rule.step()
-        found.append(float(value))
+        found.append(value.item())
     return found
 
 
@@ -70,7 +70,7 @@ def test_a_wrong_weight_is_seen() -> None:
     module, example, samples = made("transformer layer")
     model = cr.from_torch(module, example, loss=MSE)
     with torch.no_grad():
-        module.linear2.bias[0] += 1e-9  # pyright: ignore
+        module.linear2.bias[0] += 1e-9
     assert differences(model, module, samples)
 
 
@@ -80,7 +80,7 @@ def test_layers_are_called_as_their_modules_and_saved_with_their_names(tmp_path:
     labels = [label for label, _ in model.network.layers]
     assert {"conv1", "bn1", "conv2", "bn2", "shortcut", "fc", "relu", "add"} <= {*labels}
     assert isinstance(model["conv1"], cr.Conv2d) and isinstance(model["bn1"], cr.BatchNorm)
-    np.testing.assert_array_equal(model.parameters["fc.W"], module.fc.weight.detach().numpy())  # pyright: ignore
+    np.testing.assert_array_equal(model.parameters["fc.W"], module.fc.weight.detach().numpy())
     model.save(tmp_path / "m.safetensors")
     again = cr.load(tmp_path / "m.safetensors")
     assert [label for label, _ in again.network.layers] == labels
@@ -88,7 +88,10 @@ def test_layers_are_called_as_their_modules_and_saved_with_their_names(tmp_path:
     assert "conv1" in again.derive().to_text()
 
 
-@pytest.mark.parametrize("name", ["causal attention", "tied weights", "dilated tcn", "group norm", "attention in windows"])
+CERTIFIED = ["causal attention", "tied weights", "dilated tcn", "group norm", "attention in windows"]
+
+
+@pytest.mark.parametrize("name", CERTIFIED)
 def test_what_comes_in_is_certified(name: str) -> None:
     module, example, _ = made(name)
     assert cr.from_torch(module, example, loss=MSE).verify().count("exact") > 20
@@ -194,7 +197,7 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_come_in_is_named(name: str) -> None:
     module, says = REFUSED[name]
-    example = torch.randn(2, 1, 4) if "pool" in name or "bins" in name else torch.randn(2, 4)
+    example = torch.randn(2, 1, 5) if "pool" in name or "bins" in name else torch.randn(2, 4)
     with pytest.raises(cr.ChainruleError) as caught:
         cr.from_torch(module, example)
     assert [part for part in says if part not in str(caught.value)] == [], str(caught.value)
@@ -213,26 +216,37 @@ FUNCTIONS: dict[str, Any] = {
     "softplus with beta": lambda x: F.softplus(x, beta=2.0),
     "normalised": lambda x: F.normalize(x, dim=1),
     "cosine": lambda x: F.cosine_similarity(x[:, :2], x[:, 2:], dim=-1),
-    "variance": lambda x: x.var(1) + x.std((1, 2), keepdim=True).squeeze(1) + x.var(2, unbiased=False, keepdim=True).sum(1),
+    "variance": lambda x: (
+        x.var(1) + x.std((1, 2), keepdim=True).squeeze(1) + x.var(2, unbiased=False, keepdim=True).sum(1)
+    ),
     "powers": lambda x: (x.abs() + 1) ** 1.5 + x**3 + 1 / (x.abs() + 1) + x.square().sqrt() + 2 ** x.tanh(),
-    "extremes": lambda x: x.amax(1) - x.amin((1,)) + x.max(1).values + torch.maximum(x[:, 0], x[:, 1]) + x.logsumexp(1),
+    "extremes": lambda x: (
+        x.amax(1) - x.amin((1,)) + x.max(1).values + torch.maximum(x[:, 0], x[:, 1]) + x.logsumexp(1)
+    ),
     "where": lambda x: torch.where(x > 0.5, x, 0.1 * x) + torch.where(x.abs() <= 1, x * x, x.abs()) * (x != 0),
     "clamped": lambda x: x.clamp(-1, 0.5) + x.clamp(min=0.25) + x.clamp_max(0.75),
     "masked": lambda x: x.masked_fill(torch.eye(4)[:, :3] > 0, -7.0) + torch.tril(x) - x.triu(1),
     "cumulated": lambda x: x.cumsum(1) + x.flip(1).cumsum(-1),
     "rolled": lambda x: x.roll(1, 1) + torch.roll(x, (-2, 1), (1, 2)),
     "repeated": lambda x: x.repeat(1, 2, 1) + x.repeat_interleave(2, dim=1) + torch.stack([x, -x], 2).flatten(1, 2),
-    "reshaped": lambda x: (x.reshape(-1, 3, 4) * torch.arange(12.0).view(3, 4)).transpose(1, 2) + x.unflatten(1, (2, 2)).flatten(1, 2),
-    "padded": lambda x: F.pad(x, (1, 2, -1, 1)) - F.pad(x[:, :, :1], (2, 2, 0, 0), value=0.5),
+    "reshaped": lambda x: (
+        (x.reshape(-1, 3, 4) * torch.arange(12.0).view(3, 4)).transpose(1, 2)
+        + x.unflatten(1, (2, 2)).flatten(1, 2)
+    ),
+    "padded": lambda x: F.pad(x, (1, 2, -1, 1)) - F.pad(x[:, :, :1], (2, 3, 0, 0), value=0.5),
     "padded twice": lambda x: F.pad(F.pad(x, (1, 0)), (0, 1))[:, :, ::2] + F.pad(x[:, :, 1:2], (1, 1)),
-    "products": lambda x: torch.einsum("nij,njk->nik", x, x.mT) @ x + (x.mT @ x).sum(-1)[:, None] + torch.bmm(x, x.mT) @ x,
+    "products": lambda x: (
+        torch.einsum("nij,njk->nik", x, x.mT) @ x + (x.mT @ x).sum(-1)[:, None] + torch.bmm(x, x.mT) @ x
+    ),
     "outer": lambda x: x.flatten(1)[:, :, None] * x.flatten(1)[:, None],
-    "steps": lambda x: x[:, ::2, [2, 0]] if False else x[:, ::2].index_select(2, torch.tensor([2, 0, 2])),
+    "steps": lambda x: x[:, ::2].index_select(2, torch.tensor([2, 0, 2])),
     "movedim": lambda x: x.movedim(1, 2).swapaxes(1, 2).permute(0, -1, 1).squeeze().unsqueeze(-2).squeeze(-2),
     "trigonometry": lambda x: torch.sin(x) * torch.cos(x) + torch.expm1(x) + torch.log1p(x.abs()) + torch.erf(x),
-    "split": lambda x: torch.cat([*x.split([1, 3], 1), *x.chunk(2, 1), *x.unbind(1)[0].unsqueeze(1).tensor_split(1)], 1),
+    "split": lambda x: torch.cat(
+        [*x.split([1, 3], 1), *x.chunk(2, 1), *x.unbind(1)[0].unsqueeze(1).tensor_split(1, 1)], 1
+    ),
     "rms": lambda x: F.rms_norm(x, (4, 3), eps=1e-6) + F.layer_norm(x, (3,)) + F.layer_norm(x, (4, 3), eps=1e-3),
-    "in place": lambda x: (x * 2).relu_().add_(1).mul_(x).sigmoid_(),
+    "in place": lambda x: (x * 2).add_(1).mul_(3).sigmoid_(),
     "mask of attention": lambda x: F.scaled_dot_product_attention(
         x, x, 2 * x, attn_mask=torch.ones(4, 4).tril().bool(), scale=0.3
     ),
@@ -256,7 +270,9 @@ IMAGES: dict[str, Any] = {
     "prelu": nn.PReLU(),
     "flat batch norm": nn.Sequential(nn.Flatten(), nn.BatchNorm1d(60), nn.Unflatten(1, (2, 30))),
     "merged": lambda x: (x.flatten(0, 1).softmax(-1) * 2).view(-1, 2, 5, 6).mean(1),
-    "unfolded windows": lambda x: x.unflatten(3, (2, 3)).permute(0, 3, 1, 2, 4).flatten(0, 1).tanh().unflatten(0, (-1, 2)).sum(1),
+    "unfolded windows": lambda x: (
+        x.unflatten(3, (2, 3)).permute(0, 3, 1, 2, 4).flatten(0, 1).tanh().unflatten(0, (-1, 2)).sum(1)
+    ),
 }
 
 
@@ -266,6 +282,5 @@ def test_functions_are_those_of_pytorch(name: str) -> None:
     function = {**FUNCTIONS, **IMAGES}[name]
     module = (function if isinstance(function, nn.Module) else Applied(function)).double()
     x = torch.randn(3, *((4, 3) if name in FUNCTIONS else (2, 5, 6)), dtype=torch.float64)
-    model = cr.from_torch(module, x[:2] if name != "x" else x, loss=MSE)
-    model = cr.Model(model.inputs, model.output, loss=MSE, dtype="float64")
+    model = cr.from_torch(module, x[:2], loss=MSE)
     assert differences(model, module, (x,)) == []

@@ -120,7 +120,7 @@ def _view(g: Graph, x: View, *_: Any) -> View:
 
 def _expand(g: Graph, x: View, *_: Any) -> View:
     (shape,) = g.call.sizes
-    for _ in range(len(shape) - len(x.axes)):
+    for _new in range(len(shape) - len(x.axes)):
         x = inserted(x, 0)
     for axis, size in enumerate(shape):
         if not x.axes[axis] and size != (1, False):
@@ -219,6 +219,14 @@ def _norm(g: Graph, x: View, order: float = 2, axes: Any = None, keep: bool = Fa
     return rows.element(g, "sqrt", total) if order == 2 else total
 
 
+def _cosine(g: Graph, x: View, y: View, axis: int = 1, epsilon: float = 1e-8) -> Operand:
+    lengths = [rows.element(g, "maximum", _norm(g, value, 2, [axis], False), epsilon) for value in (x, y)]
+    product = rows.element(g, "mul", x, y)
+    assert isinstance(product, View)
+    total = rows.reduce(g, "sum", product, [axis], False)
+    return rows.applied(g, "{0}/({1}*{2})", total, *lengths)
+
+
 def _softmax(log: bool) -> Callable[..., Any]:
     return lambda g, x, axis, *_: rows.softmax(g, x, axis, log)
 
@@ -255,7 +263,7 @@ def _linear(g: Graph, x: View, weight: Any, bias: Any = None) -> Operand:
 def _convolution(transposed: bool = False) -> Callable[..., Any]:
     def row(g: Graph, x: View, weight: Any, bias: Any, stride: Any, padding: Any, *rest: Any) -> Operand:
         rank = len(x.axes) - 2
-        added, groups, dilation = [*rest] if transposed else [[0] * rank, *rest[::-1]]
+        added, groups, dilation = rest if transposed else (0, rest[1], rest[0])
         pads = padding if isinstance(padding, str) else _each(padding, rank)
         return rows.convolution(
             g, x, weight, bias, stride=_each(stride, rank), padding=pads, dilation=_each(dilation, rank),
@@ -444,6 +452,10 @@ def _power(g: Graph, x: View, exponent: Any) -> Operand:
     return rows.power(g, x, exponent)
 
 
+def _raised(g: Graph, base: float, exponent: View) -> Operand:
+    return rows.applied(g, f"exp({{0}}*log({float(base)!r}))", exponent)
+
+
 def _gelu(g: Graph, x: View, approximate: str = "none") -> Operand:
     return rows.pointwise(g, GELU("tanh" if approximate == "tanh" else "exact"), x)
 
@@ -490,7 +502,8 @@ ROWS: dict[str, Callable[..., Any]] = {
     "eq.Scalar": _equal(False), "eq.Tensor": _equal(False), "ne.Scalar": _equal(True), "ne.Tensor": _equal(True),
     "add.Tensor": _scaled("add"), "add.Scalar": _scaled("add"), "sub.Tensor": _scaled("sub"),
     "sub.Scalar": _scaled("sub"), "rsub.Scalar": _scaled("sub", True), "rsub.Tensor": _scaled("sub", True),
-    "pow.Tensor_Scalar": _power, "pow.Tensor_Tensor": _power, "clamp": _clamp, "clamp_min": _clamp,
+    "pow.Tensor_Scalar": _power, "pow.Tensor_Tensor": _power, "pow.Scalar": _raised,
+    "clamp": _clamp, "clamp_min": _clamp,
     "clamp_max": lambda g, x, high: _clamp(g, x, None, high), "softshrink": _element("softshrink", {1: 0.5}),
     "hardshrink": _element("hardshrink", {1: 0.5}), "threshold": _element("threshold"),
     "celu": _element("celu", {1: 1.0}),
@@ -500,7 +513,8 @@ ROWS: dict[str, Callable[..., Any]] = {
     "leaky_relu": _layer(lambda slope=0.01: LeakyReLU(float(slope))),
     "hardtanh": _layer(lambda low=-1, high=1: Hardtanh(float(low), float(high))), "prelu": _prelu,
     "dropout": _dropped, "feature_dropout": lambda g, *_: g.refuse("dropout of whole channels", "use nn.Dropout"),
-    "linear": _linear, "matmul": _matmul, "bmm": _matmul, "mm": _matmul, "addmm": _addmm, "dot": _matmul,
+    "linear": _linear, "addmm": _addmm, **dict.fromkeys(("matmul", "bmm", "mm", "dot"), _matmul),
+    "einsum": lambda g, text, views, path=None: rows.einsum(g, text, [_view_of(g, view) for view in views]),
     "conv1d": _convolution(), "conv2d": _convolution(), "conv1d.padding": _convolution(),
     "conv2d.padding": _convolution(), "conv_transpose1d": _convolution(True),
     "conv_transpose2d.input": _convolution(True),
@@ -516,18 +530,22 @@ ROWS: dict[str, Callable[..., Any]] = {
     "mean.dim": _reduced("mean"), "mean": _all("mean"), "sum.dim_IntList": _reduced("sum"), "sum": _all("sum"),
     "amax": _reduced("max"), "amin": _reduced("min"), "logsumexp": _reduced("logsumexp"), "max": _all("max"),
     "min": _all("min"), "max.dim": _largest("max"), "min.dim": _largest("min"),
-    "var.correction": _variance(False), "std.correction": _variance(True), "linalg_vector_norm": _norm,
+    "var.correction": _variance(False), "std.correction": _variance(True), "var.dim": _variance(False),
+    "std.dim": _variance(True), "var": lambda g, x, unbiased=True: _variance(False)(g, x, None, unbiased),
+    "std": lambda g, x, unbiased=True: _variance(True)(g, x, None, unbiased), "linalg_vector_norm": _norm,
+    "cosine_similarity": _cosine,
     "norm.ScalarOpt_dim": _norm, "cumsum": lambda g, x, axis, dtype=None: rows.cumulated(g, x, axis),
     "masked_fill.Scalar": _masked, "masked_fill.Tensor": _masked, "tril": _tril(False), "triu": _tril(True),
     "cat": _cat, "stack": _stack, "concat": _cat,
     # Moves
-    **dict.fromkeys(("contiguous", "clone", "alias", "detach_", "lift_fresh_copy", "positive", "expand_as"),
-                    lambda g, x, *_: x), "expand_as": _expand,
+    **dict.fromkeys(("contiguous", "clone", "alias", "lift_fresh_copy", "positive"), lambda g, x, *_: x),
+    "expand_as": _expand,
     **dict.fromkeys(("to.dtype_layout", "to.dtype", "to.device", "_to_copy"), _to),
     **dict.fromkeys(("view", "reshape", "flatten.using_ints", "unflatten.int", "_unsafe_view", "view_as", "reshape_as"),
                     _view),
     "expand": _expand, "repeat": _repeat, "tile": _repeat, "chunk": _pieces, "split.Tensor": _pieces,
-    "split_with_sizes": _pieces, "split.sizes": _pieces, "unbind.int": lambda g, x, axis=0: rows.unbound(
+    "split_with_sizes": _pieces, "split.sizes": _pieces, "tensor_split.sections": _pieces,
+    "tensor_split.indices": _pieces, "unbind.int": lambda g, x, axis=0: rows.unbound(
         g, x, axis % len(x.axes)),
     "transpose.int": _transpose, "permute": _permute, "t": lambda g, x: permuted(x, range(len(x.axes))[::-1]),
     "numpy_T": lambda g, x: permuted(x, range(len(x.axes))[::-1]), "mT": lambda g, x: _transpose(g, x, -2, -1),

@@ -159,8 +159,9 @@ class Graph:
     def _named(self, owner: bool) -> str:
         """A layer is called as the module that it is, or as the function within its module."""
         path, call = _identifier(self.call.path), _identifier(self.call.name)
-        alone = self.call.single and path and path not in self._labels
-        return path if alone or (owner and path and path not in self._labels) else "_".join(filter(None, (path, call)))
+        alone = path and (self.call.single or owner) and path not in self._labels
+        same = self.call.path.split(".")[-1] == self.call.name
+        return path if alone or same else "_".join(filter(None, (path, call)))
 
     def _label(self, wanted: str) -> str:
         label, number = wanted, 1
@@ -178,7 +179,8 @@ class Graph:
         views = [view for view in operands if isinstance(view, View)]
         if not any(view.source.node for view in views):
             operands = views = self._founded(views)
-        nodes = list(dict.fromkeys(view.source.node for view in views if view.source.node))
+        # Constants alone are read beside an input, since a layer is called on something.
+        nodes = list(dict.fromkeys(view.source.node for view in views if view.source.node)) or [*self.inputs[:1]]
         own = {view.source.name: view.source for view in views if not view.source.node}
         groups = runs(axes)
         names, taken = self._tensors(own, len(nodes)), set[str]()
@@ -206,7 +208,7 @@ class Graph:
         """Values made of weights alone, as `equation` needs a layer among them: the first parameter stands as one."""
         names = [view.source.name for view in views if view.source.name in self.trained]
         if not names:
-            self.refuse("this computes with constants alone", "compute it before, and give the network the result")
+            return list(views)
         name, source = names[0], self._standing(names[0])
         return [replace(view, source=source) if view.source.name == name else view for view in views]
 

@@ -13,8 +13,6 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import DataError, ModelError
 from chainrule.interop.aten import IN_PLACE, ROWS, SOFT, VIEWS, Fixed, size_samples, sizes
 from chainrule.interop.graph import Graph
@@ -59,7 +57,7 @@ def from_torch(
         if not graph.conflicts:
             break
         shared |= graph.conflicts
-    double = any(array.dtype == np.float64 for name, array in graph.weights.items() if name in graph.trained)
+    double = torch.float64 in {tensor.dtype for tensor in (*module.parameters(), *tensors)}
     model = graph.finished(view, loss, l2, "float64" if double else "float32")
     frozen = graph.owners(importing.fixed)
     if frozen:

@@ -159,6 +159,29 @@ def contraction(g: Graph, a: View, axis: int, b: View, other: int) -> View:
     return _product(g, a, b, axes, joint[0])
 
 
+def einsum(g: Graph, text: str, views: Sequence[View]) -> Operand:
+    """Einstein's sum: "bij,bjk->bik"."""
+    given, _, wanted = text.replace(" ", "").partition("->")
+    parts = given.split(",")
+    letters = list(dict.fromkeys(given.replace(",", "")))
+    if "." in given or "->" not in text or any(len(set(part)) < len(part) for part in parts):
+        g.refuse(f"the sum {text!r}", "write each index out, once for each operand, as in bij,bjk->bik")
+    which = iter(parts * (len(views) + 1))
+
+    def own(view: View) -> list[Digits]:
+        part = next(which)
+        return [view.axes[part.index(letter)] if letter in part else () for letter in letters]
+
+    joint, found = g.aligned(views, own)
+    digits = dict(zip(letters, joint, strict=True))
+    over = tuple(digit for letter in letters if letter not in wanted for digit in digits[letter])
+    axes = [digits[letter] for letter in wanted]
+    if SAMPLE in over:
+        g.refuse("a sum over the samples", "a network is a function of each sample here")
+    product = "*".join(f"{{{k}}}" for k in range(len(found)))
+    return g.equation(f"sum[{{r}}]({product})" if over else product, found, axes, over)
+
+
 def _product(g: Graph, a: View, b: View, axes: Sequence[Digits], over: Digits) -> View:
     if sum(SAMPLE in digits for digits in (*axes, over)) > 1:
         g.refuse("a product of samples with samples", "a network is a function of each sample here")
