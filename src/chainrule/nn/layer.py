@@ -116,6 +116,8 @@ class Layer:
 
     config: dict[str, Any]
     """The constructor's arguments, which a saved model keeps."""
+    label: str = ""
+    """What models call it, "encoder" for the parameter "encoder.W"; its class and a number unless it is set."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
         layer = super().__new__(cls)
@@ -191,7 +193,7 @@ class Layer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as its constructor's arguments: what it has learnt is the models'."""
-        return _made, (type(self), self.config)
+        return _made, (type(self), self.config, self.label)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.items())})"
@@ -201,8 +203,10 @@ _METHODS = {"equations": "equation", "inference_equations": "inference", "initia
 """What may depend on the inputs' shapes, and what says it without them."""
 
 
-def _made(kind: type[Layer], config: Mapping[str, Any]) -> Layer:
-    return kind(**config)
+def _made(kind: type[Layer], config: Mapping[str, Any], label: str) -> Layer:
+    layer = kind(**config)
+    layer.label = label
+    return layer
 
 
 def _check_declared(name: str, initial: object, kept: object) -> None:

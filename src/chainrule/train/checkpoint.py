@@ -59,7 +59,10 @@ def to_bytes(model: Model) -> bytes:
             graph.append({"layer": layers.index(node.layer), "parents": [nodes.index(p) for p in node.parents]})
     architecture = {
         "version": VERSION,
-        "layers": [{"class": type(layer).__name__, "config": layer.config} for layer in layers],
+        "layers": [
+            {"class": type(layer).__name__, "config": layer.config} | ({"label": layer.label} if layer.label else {})
+            for layer in layers
+        ],
         "graph": graph,
         "inputs": [nodes.index(node) for node in model.inputs],
         "loss": model.loss.saved if model.loss else None,
@@ -218,6 +221,7 @@ def _build(
                 f"the model has a layer {name!r} of its author's own", fix=f'load(path, custom={{"{name}": {name}}})'
             )
         layers.append(classes[entry["class"]](**entry["config"]))
+        layers[-1].label = str(entry.get("label", ""))
     nodes: list[Node] = []
     for entry in architecture["graph"]:
         if "input" in entry:
