@@ -81,7 +81,9 @@ def read_parquet(path: str, most: int) -> Any:
         if max(size, 8 * about.num_rows * about.num_columns) > most:
             fix = "read it in parts: cr.rows(path, target=…)"
             raise DataError(f"{path} unpacks to more than {most:,} bytes", fix=fix)
-        return file.read()
+        table = file.read()
+        table.validate(full=True)  # texts that are none in UTF-8, and places beyond the end, are found by no reading
+        return table
 
 
 @contextmanager
