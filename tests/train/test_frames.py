@@ -148,6 +148,14 @@ def test_a_damaged_parquet_file_and_one_that_unpacks_to_too_much_are_refused(tmp
         cr.read_data(path)
 
 
+def test_a_text_in_a_parquet_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"a": ["quaint", "odd"] * 5, "y": [0, 1] * 5}).to_parquet(path, compression=None)
+    path.write_bytes(path.read_bytes().replace(b"quaint", b"qu\xb6int"))
+    with pytest.raises(cr.DataError, match="no Parquet file, or a damaged one"):
+        cr.read_data(path)
+
+
 def test_a_long_text_that_recurs_in_a_parquet_file_is_kept_once(tmp_path: Path) -> None:
     rows, path = 400, tmp_path / "t.parquet"
     texts = ["x" * 1_000_000 if i % 2 else None for i in range(rows)]
