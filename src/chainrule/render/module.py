@@ -7,7 +7,7 @@ Each line of the backward pass cites its lemma.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from textwrap import indent, wrap
 
@@ -22,7 +22,7 @@ from chainrule.ir.print import to_text
 from chainrule.ir.program import Equation, reads
 from chainrule.render.libraries import JAX_NUMPY, NUMPY, TORCH, NumPy
 from chainrule.render.lines import GROUPS
-from chainrule.render.listing import WIDTH, Function, filled, joined, needed, signals_of, variables
+from chainrule.render.listing import WIDTH, Function, filled, needed, signals_of, variables
 from chainrule.render.names import names_of
 
 RESERVED = ("torch", "jax", "jnp", "ctx", "given", "saved", "forward", "backward", "function", "value", "dvalue")
@@ -140,6 +140,15 @@ def jax(derivation: Derivation) -> str:
 def torch(derivation: Derivation) -> str:
     """`function`, a `torch.autograd.Function`. Raises DerivationError for what has no word in PyTorch."""
     return _Module(derivation, TORCH).framed()
+
+
+def joined(imports: Iterable[str], helpers: Iterable[str], functions: Iterable[str]) -> str:
+    """A file of these, two empty lines between its parts. An empty line among the imports ends those that come with
+    Python; `math` is one where it is used."""
+    parts, imports = [*helpers, *functions], [*imports]
+    if any("math." in text for text in parts):
+        imports = ["import math", *([] if "" in imports else [""]), *imports]
+    return "\n\n\n".join(["\n".join(imports), *parts]) + "\n"
 
 
 class _Module:

@@ -18,7 +18,8 @@ from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation, Program
 from chainrule.nn.network import Network, needed
 from chainrule.render.libraries import TORCH
-from chainrule.render.listing import Function, filled, joined
+from chainrule.render.listing import Function, filled
+from chainrule.render.module import joined
 
 LAYER = '''
 def layer(**shapes):
