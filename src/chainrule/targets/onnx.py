@@ -96,7 +96,8 @@ def to_bytes(file: File) -> bytes:
         helper.make_node(kind, list(of), [made], name=made, doc_string=graph.says.get(made), **attributes)
         for kind, of, made, attributes in graph.nodes
     ]
-    tensors: Any = [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()]
+    read = {name for _, of, _, _ in graph.nodes for name in of} | {t.name for t in task.kept}
+    tensors: Any = [onnx.numpy_helper.from_array(a, name) for name, a in graph.constants.items() if name in read]
     model: Any = helper.make_model(
         helper.make_graph(nodes, file.name, inputs, outputs, tensors),
         opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="chainrule",

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from chainrule.compile import forward, training
 from chainrule.errors import ModelError
 from chainrule.nn.network import check_inference
+from chainrule.optim.named import optimizer_named, saved_optimizer
 from chainrule.optim.optimizer import RATE, Optimizer
 from chainrule.render.network import kept, module
 from chainrule.targets.onnx import File, to_bytes
-from chainrule.train.state import begun
+from chainrule.train.state import Training, begun
 from chainrule.verify.certificate import digest
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _training(model: Model, optimizer: Optimizer | str | None) -> File:
     net = model.network
     if net.loss is None:
         raise ModelError("a model without a loss does not train", fix='give it one: loss="softmax_cross_entropy"')
-    state = begun(model.trained, optimizer, None, False)
+    state = begun(model.trained, optimizer, None, _another(model.trained, optimizer))
     rule = state.optimizer
     task = training(net, model.derive(), rule, "numbers", model.rates)
     values = {**rule.start(net.training.parameters, model.dtype), **state.kept, **model.values.arrays}
@@ -58,6 +59,13 @@ def _training(model: Model, optimizer: Optimizer | str | None) -> File:
         "random": json.dumps({t.name: share for t, (_, share) in task.drawn.items()}),
     }
     return File(task, values, {task.loss: "loss", **following}, False, model.dtype, "training", about)
+
+
+def _another(state: Training | None, optimizer: Optimizer | str | None) -> bool:
+    """Whether an optimizer is given that is not the one that training has gone on with."""
+    if state is None or optimizer is None:
+        return False
+    return saved_optimizer(optimizer_named(optimizer)) != saved_optimizer(state.optimizer)
 
 
 def torch_of(model: Model) -> tuple[str, bytes]:
