@@ -15,7 +15,7 @@ from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import RULES, Setting, Step
 from chainrule.forms import Form, concise, outline, whole
 from chainrule.forms.nodes import Jacobian
-from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Guard, Pad, Size, Tensor
+from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Guard, Pad, Power, Size, Tensor
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.walk import components, nodes
@@ -320,6 +320,9 @@ class Lemmas(Folded):
         for function in ("relu", "step", "max", "min", "sign", "abs"):
             if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
                 yield self.say(f"note.{function}")
+        of = (node for node in nodes(shown.equation.value) if shown.wrt.tensor in node.tensors)
+        if any(isinstance(node, Power) and 0 < node.exponent < 1 for node in of):
+            yield self.say("note.root")
 
     # Composites ------------------------------------------------------------------------------------
 
