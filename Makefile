@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test lint guide pages package versions bench campaign proof engines clean
+.PHONY: demo test doors doors-tests engines lint guide pages package versions bench campaign proof clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -17,6 +17,13 @@ demo: $(VENV)/ready-demo  ## train on handwritten digits with derived gradients;
 
 test: $(VENV)/ready-test  ## the tests
 	$(BIN)/python -m pytest
+
+# PyTorch stays out of the environment of the other targets.
+doors:  ## networks from PyTorch and ONNX, against these
+	@$(MAKE) --no-print-directory VENV=build/doors doors-tests
+
+doors-tests: $(VENV)/ready-doors
+	$(BIN)/python -m pytest -m doors tests/doors
 
 lint: $(VENV)/ready-lint  ## style, and types in strict mode
 	$(BIN)/ruff check .
@@ -51,6 +58,7 @@ bench: $(VENV)/ready-bench  ## side by side with its peers; writes docs/benchmar
 
 campaign: $(VENV)/ready-test  ## the long randomised runs. More drawn programs: make campaign DRAWN="--from 2000 --to 20000"
 	$(BIN)/python -m tests.drawn.campaign $(DRAWN)
+	$(BIN)/python -m tests.drawn.planted  # what the drawn programs must find
 	$(BIN)/python -m pytest -m "campaign or drawn" --hypothesis-profile=campaign
 
 proof: $(VENV)/ready-test  ## every line of the built-in models as a theorem of Coq, which apt installs; wrong lines refused

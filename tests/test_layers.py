@@ -19,7 +19,7 @@ FACADE = "__init__"
 # whole library, and only the command line, in two files, stands on the facade.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("options",),
+    ("options", "notebook"),
     ("ir",),
     ("arrays", "loops", "nn", "optim", "semantics"),
     ("forms",),
@@ -37,9 +37,9 @@ LEVEL = {part: level for level, row in enumerate(ROWS) for part in row}
 
 CORE = frozenset({"numpy", "rich", "safetensors"})  # what [project.dependencies] promises
 # What an extra installs: imported inside the function that needs it, or by the module that is all about it.
-OPTIONAL = frozenset(
-    {"IPython", "matplotlib", "mpi4py", "mpmath", "pandas", "pyarrow", "sklearn", "tensorboardX", "typst"}
-)
+OPTIONAL = frozenset({
+    "IPython", "matplotlib", "mpi4py", "mpmath", "pandas", "pyarrow", "sklearn", "tensorboardX", "torch", "typst",
+})
 ABOUT = {"chainrule.sklearn": "sklearn", "chainrule.targets.jax": "jax"}
 EXECUTES = frozenset({"eval", "exec", "compile", "__import__"})
 UNPICKLES = frozenset({"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"})

@@ -21,18 +21,19 @@ from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.walk import components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
-from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.document import Block, Figure, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.folded import Folded
 from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
 from chainrule.render.paths import Paths
 from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
-from chainrule.render.writer import Writer, concise_of, coupled, tensors_of, ways
+from chainrule.render.writer import concise_of, coupled, tensors_of, ways
 
 
-class Lemmas(Writer):
-    """Each lemma once, with the reason for every line; then the composites."""
+class Lemmas(Folded):
+    """Each lemma once, with the reason for every line; then what is put together of them."""
 
     @cached_property
     def proven(self) -> dict[object, int]:
@@ -105,12 +106,24 @@ class Lemmas(Writer):
             view = self.local(each)
             short = self.short(own, each)
             if self.detail != "brief" and short is None:
-                yield from Paths(self, self.stated(each), view).figure()
+                yield from self.paths(Paths(self, self.stated(each), view).figure())
             yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
             for text in (*self.notes(self.stated(each), view), *([law] if law else [])):
                 said.setdefault(flat(text), text)
         yield from map(Paragraph, said.values())
+
+    def paths(self, figures: Iterable[Figure]) -> Iterable[Figure]:
+        """The first figure of one path and the first of many; in full every one."""
+        for figure in figures:
+            many = len(figure.spots) > 3
+            if self.detail == "full" or many not in self.drawn:
+                self.drawn.add(many)
+                yield figure
+
+    @cached_property
+    def drawn(self) -> set[bool]:
+        return set()
 
     def short(self, number: int, lemma: Lemma) -> Text | None:
         """Why the lines between the first and the last are left out, if they are: in brief, and in standard where the
@@ -143,7 +156,14 @@ class Lemmas(Writer):
     def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
         shown = self.stated(lemma)
         closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if shown is not lemma else ())]
-        rows = [*self.proof(shown, names, LIMIT - len(closing), short), *closing]
+        proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
+        if short is not None and self.detail == "standard":
+            # What needs no proof is one line, with its other forms beside it.
+            left, right, reason = proof[-1]
+            forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
+            proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
+            closing = []
+        rows = [*proof, *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)
 
@@ -309,12 +329,15 @@ class Lemmas(Writer):
             # One of each form says it all.
             forms = list(dict.fromkeys(repeated.form for repeated in found))
             found = tuple(next(r for r in found if r.form == form) for form in forms)
-        if not found or self.detail == "brief":
+        folded = tuple(self.folds())
+        if self.detail == "brief" or not (found or folded):
             return
         yield Heading(1, self.say("composite.heading"))
-        yield Paragraph(self.say("composite.lead"))
+        if found:
+            yield Paragraph(self.say("composite.lead"))
         for number, repeated in enumerate(found, 1):
             yield from self.composite(number, repeated)
+        yield from folded
 
     def composite(self, number: int, repeated: Repeated) -> Iterable[Block]:
         (outer, inner), *_ = repeated.uses
@@ -395,6 +418,11 @@ class Lemmas(Writer):
                 involved = (*tensors_of(outer.equation), *tensors_of(inner.equation))
                 found[number] = self.relative_names(involved, number)
         return [n for n, names in found.items() if names == next(iter(found.values()))]
+
+
+def _joined(left: Formula, right: Formula) -> Formula:
+    """left = right as one formula."""
+    return Formula((*left.parts, *right.parts), right.names)
 
 
 def _stated(lemma: Lemma) -> object:

@@ -100,8 +100,8 @@ class MathML:
     def absolute(self, text: str) -> str:
         return f'<mrow><mo form="prefix">|</mo>{text}<mo form="postfix">|</mo></mrow>'
 
-    def bar(self, stem: str) -> str:
-        return f'<mover accent="true">{row(self.name(stem))}<mo stretchy="false">¯</mo></mover>'
+    def bar(self, base: str) -> str:
+        return f'<mover accent="true">{row(base)}<mo stretchy="false">¯</mo></mover>'
 
     def bold_one(self) -> str:
         return "<mn>𝟏</mn>"

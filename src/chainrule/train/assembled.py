@@ -27,7 +27,7 @@ from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.columns import Columns, chosen, labelled
 from chainrule.train.feed import WEIGHT, Feed, Rows, Samples
-from chainrule.train.metrics import Metric, confusion, measured, metric_named
+from chainrule.train.metrics import Asked, Metric, confusion, measured, metrics_named
 from chainrule.train.parameters import Gradients, Parameters
 from chainrule.train.runners import (
     Again,
@@ -176,10 +176,12 @@ class Assembled:
 
     def _derived(self, net: Network) -> Derivation:
         wrt = (*net.training.parameters, *(t for t in self.feed.inputs if t.dtype == "real"))
-        made = ("derivation", net.training, net.loss, wrt, *net.labels.items())
+        made = ("derivation", net.training, net.loss, wrt, *net.labels.items(), *net.letters.items())
 
         def derived() -> Derivation:
-            return printable(derive_program(net.training, net.loss, wrt, layers=net.labels, memory=Checked()))
+            return printable(derive_program(
+                net.training, net.loss, wrt, layers=net.labels, letters=net.letters, memory=Checked()
+            ))
 
         return KNOWN.get(made, derived)
 
@@ -296,9 +298,12 @@ class Assembled:
         self.feed.columns = value
 
     def classify(self, x: Samples) -> Array:
-        """The label of each sample, as the targets had them, or the number of its class. Raises ModelError where the
-        model learns numbers."""
-        found = chosen(self.predict(x), self.loss.labels if self.loss else "numbers", self.classes)
+        """The label of each sample, as the targets had them, or the number of its class; of several outputs that are
+        each yes or no, 1 or 0 for each. Raises ModelError where the model learns numbers."""
+        output, labels = self.predict(x), self.loss.labels if self.loss else "numbers"
+        found = chosen(output, labels, self.classes)
+        if found is None and labels == "binary":
+            return (output > 0.5).astype(np.int64)
         if found is None:
             raise ModelError("the model learns numbers, not classes", fix="call model.predict(x)")
         return labelled(self.columns, self.classes, found)
@@ -311,13 +316,13 @@ class Assembled:
 
     def evaluate(
         self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None,
-        metrics: Iterable[str | Callable[..., Any]] = (), executor: Executor | None = None, workers: int | None = None,
+        metrics: Asked = (), executor: Executor | None = None, workers: int | None = None,
         devices: int | None = None,
     ) -> dict[str, float]:
         """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes: of
         those whose weight is not 0; and the `metrics`. The options are as for `fit`."""
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
-        measures = [metric_named(metric) for metric in metrics]
+        measures = metrics_named(metrics)
         return self._evaluate(rows, self.feed.labels(rows.target), engine(executor, devices), workers, measures)
 
     def confusion_matrix(self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Array:

@@ -31,13 +31,13 @@ from chainrule.options import spoken
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
-from chainrule.train.callbacks import Callback, EarlyStopping, Elsewhere, callbacks_of, in_order
+from chainrule.train.callbacks import EarlyStopping, Elsewhere, Hook, callbacks_of, in_order
 from chainrule.train.data import Standardiser, differ_in_scale
 from chainrule.train.feed import Feed, Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
 from chainrule.train.learn import learning
-from chainrule.train.metrics import metric_named
+from chainrule.train.metrics import Asked, metrics_named
 from chainrule.train.progress import progress
 from chainrule.train.ranks import Ranks, RanksRunner, check_sums
 from chainrule.train.runners import (
@@ -161,8 +161,8 @@ class Model(Assembled):
         patience: int | None = None,
         min_delta: float = 0.0,
         restore_best: bool = True,
-        callbacks: Iterable[Callback | Callable[[Model, Mapping[str, float]], bool | None]] = (),
-        metrics: Iterable[str | Callable[..., Any]] = (),
+        callbacks: Hook | Iterable[Hook] = (),
+        metrics: Asked = (),
         verbose: bool = True,
         executor: Executor | None = None,
         workers: int | None = None,
@@ -221,7 +221,10 @@ class Model(Assembled):
             rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
             if class_weight is not None:
                 rows = self.feed.weighted(rows, class_weight, self.classes)
-            labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
+            if rows.weights is not None and not rows.weights.any():
+                problem = "all samples have the weight 0, so there is nothing to learn"
+                raise ModelError(problem, fix="give some more than 0")
+            labels, measures = self.feed.labels(rows.target), metrics_named(metrics)
             if self.trained is None and given is not x:
                 self._note_scales(rows)
             course = self._course(state, rows, labels, min(batch_size, len(rows)), made_by, workers, ranks)
