@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ShapeError,
         VerificationError,
     )
+    from chainrule.interop.onnx import from_onnx
     from chainrule.interop.pytorch import from_torch
     from chainrule.nn.initialisers import Initialiser, constant, glorot, he, lecun, normal, ones, zeros
     from chainrule.nn.layer import Input, Layer, State, bernoulli, uniform
@@ -209,6 +210,7 @@ __all__ = [
     "derive",
     "digits",
     "fit_together",
+    "from_onnx",
     "from_sklearn",
     "from_torch",
     "glorot",
@@ -322,6 +324,7 @@ _WHERE = {
     "train.sequential": ("Sequential",),
     "train.together": ("fit_together",),
     "sklearn": ("from_sklearn",),
+    "interop.onnx": ("from_onnx",),
     "interop.pytorch": ("from_torch",),
     "train.models": ("read_model",),
     "train.watch": ("TensorBoard", "Watch"),

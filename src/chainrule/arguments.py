@@ -191,7 +191,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     command(
         "summary", "print a model's layers, shapes and parameters", "Print a model, layer by layer.", SUMMARY_EXAMPLES
-    ).add_argument("what", metavar="FILE|NAME", help=f"a file .toml or {TRAINED}, or {BUILT_IN}")
+    ).add_argument("what", metavar="FILE|NAME", help=f"a file .toml, .onnx or {TRAINED}, or {BUILT_IN}")
     _derive_options(
         command(
             "derive",
@@ -218,8 +218,8 @@ def _train_options(train: argparse.ArgumentParser) -> None:
         "--model",
         default="mlp",
         metavar="FILE|NAME",
-        help=f"a file .toml, a file {TRAINED} to train further, or {BUILT_IN}; default: mlp, one hidden layer of "
-        "32 sigmoids and softmax cross-entropy",
+        help=f"a file .toml or .onnx, a file {TRAINED} to train further, or {BUILT_IN}; default: mlp, one hidden layer "
+        "of 32 sigmoids and softmax cross-entropy",
     )
     train.add_argument(
         "--target",
@@ -304,7 +304,7 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
         "what",
         metavar="FILE|NAME|EQUATION",
         help="neuron: 5 inputs, 1 sigmoid output; mlp: a sigmoid network of two layers; both with half the squared "
-        "error; another built-in model; a file .toml; or equations with semicolons between, derived from a given "
+        "error; another built-in model; a file .toml or .onnx; or equations with ; between, derived from a given "
         "gradient of what the last one defines",
     )
     derive.add_argument(

@@ -65,7 +65,8 @@ def _train(options: argparse.Namespace) -> int:
     for metric in options.metric:
         metric_named(metric)
     say = _nothing if options.quiet or options.json else _say
-    file = read_model_file("mlp" if trained else options.model)
+    brought = not trained and _is_onnx(options.model)
+    file = read_model_file("mlp" if trained or brought else options.model)
     asked = Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__})
     plan = merged(asked, file.training)
     optimizer_for(plan)
@@ -80,6 +81,8 @@ def _train(options: argparse.Namespace) -> int:
         model = load(trained)
         given = any(getattr(options, name) is not None for name in ("optimizer", "rate", "momentum", "schedule"))
         optimizer = optimizer if given and not begun else None
+    elif brought:
+        model = _brought(options.model, data)
     else:
         model = model_for(file, data, seed=options.seed, standardise=options.standardise)
     say(str(whole))
@@ -237,11 +240,29 @@ def _summary(options: argparse.Namespace) -> int:
 
 
 def _model(what: str) -> Model:
-    """A saved model, one of a TOML file, or a built-in one."""
+    """A saved model, an ONNX file, one of a TOML file, or a built-in one."""
     from chainrule.train.checkpoint import load
     from chainrule.train.models import read_model
 
+    if _is_onnx(what):
+        from chainrule.interop.onnx import from_onnx
+
+        return from_onnx(what)
     return load(what) if _is_saved(what) else read_model(what)
+
+
+def _is_onnx(what: str) -> bool:
+    return what.lower().endswith(".onnx")
+
+
+def _brought(path: str, data: DataSet) -> Model:
+    """The network of an ONNX file, to learn what the data hold."""
+    from chainrule.interop.onnx import from_onnx
+
+    numbers = data.classes is None and data.y.dtype.kind == "f"
+    model = from_onnx(path, loss="mean_squared_error" if numbers else "softmax_cross_entropy")
+    model.classes, model.columns = tuple(data.classes or ()), data.columns
+    return model
 
 
 def _is_saved(what: str) -> bool:
@@ -286,7 +307,7 @@ def _derived_model(what: str, wrt: Sequence[str] | None) -> Model | None:
     from chainrule.errors import DerivationError
     from chainrule.train.models import is_model_file
 
-    if not is_model_file(what) and not _is_saved(what):
+    if not is_model_file(what) and not _is_onnx(what) and not _is_saved(what):
         return None
     if wrt:
         raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
