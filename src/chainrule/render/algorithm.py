@@ -65,7 +65,8 @@ class Algorithm(Backward):
         try:
             text = listing(self.derivation, self.names, titles)
             if self.detail == "standard" and text.count("\n") > LONGEST:
-                text = listing(self.derivation, self.names, titles, (self.plain("figure.alike"), self.plain("figure.again")))
+                alike = self.plain("figure.alike"), self.plain("figure.again")
+                text = listing(self.derivation, self.names, titles, alike)
         except DerivationError:
             return
         yield Paragraph(self.say("algorithm.listing", loss=self.math(self.batch.loss.stem)))

@@ -21,7 +21,6 @@ from chainrule.render.names import Names
 from chainrule.render.pieces import affine_token
 from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
-
 SAVED = 4
 """Rows of a layer from which it is left out where one like it has been printed."""
 
@@ -64,7 +63,9 @@ class Backward(Writer):
                 cells.append(((self.title(page, rows),),))
             for place, row in enumerate(rows, number + 1):
                 if row.use and (coupling := self.coupling(row.use.equation, names.of_batch())):
-                    cells.append(((self.say("coupling.line", line=f"({place})", coupling=coupling),),))
+                    said = self.say("coupling.line", line=f"({place})", coupling=coupling)
+                    title = cells.pop()[0][0] if self.layers else ()
+                    cells.append(((title, said),))
                     break
             for row in rows:
                 number += 1
