@@ -67,7 +67,9 @@ class Backward(Folded):
             for place, row in enumerate(rows, number + 1):
                 equation = row.use.equation if row.use else row.fold.sinks[0] if row.fold else None
                 if equation and (coupling := self.coupling(equation, names.of_batch())):
-                    cells.append(((self.say("coupling.line", line=f"({place})", coupling=coupling),),))
+                    said = self.say("coupling.line", line=f"({place})", coupling=coupling)
+                    title = cells.pop()[0][0] if self.layers else ()
+                    cells.append(((title, said),))
                     break
             for row in rows:
                 number += 1

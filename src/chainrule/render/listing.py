@@ -148,12 +148,12 @@ class _Listing:
         runs = runs_of(entries, self.signature) if self.alike else [[(entry,)] for entry in entries]
         known: dict[object, int] = {}
         for first, *others in runs:
-            if (before := self.again(first, known)) is not None:
+            if self.alike and (before := self.again(first, known)) is not None:
                 lines.append("# " + self.alike[1].format(number=first[0][0], first=before))
                 continue
             for equation in (e for _, own in first for e in own):
                 lines.extend(part for line in Statement(self, equation).lines() for part in _broken(line))
-            if others:
+            if self.alike and others:
                 numbers = [block[0][0] for block in others]
                 ends = [*numbers[:1], "…", *numbers[-1:]] if len(numbers) > 2 else numbers
                 lines.append("# " + self.alike[0].format(range=", ".join(map(str, ends))))
@@ -163,7 +163,7 @@ class _Listing:
         """The number of the layer with the same equations, if one has been written and there is something to save."""
         numbers = [known.setdefault(self.signature(entry), entry[0]) for entry in block]
         short = sum(len(own) for _, own in block) < SAVED
-        return None if not self.alike or short or numbers[0] == block[0][0] else numbers[0]
+        return None if short or numbers[0] == block[0][0] else numbers[0]
 
     def beside(self, equations: Sequence[Equation]) -> list[Equation]:
         """The equations in an order of computing: a parameter's gradient as soon as what it reads is there."""

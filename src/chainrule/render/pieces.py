@@ -56,7 +56,9 @@ def script(
     for _ in range(bars):
         base = style.bar(base)
     upper = [style.token("*")] if stem != symbol.stem else []
-    if symbol.layer:
+    if symbol.layer.isdigit():
+        upper.append(style.token(f"[{symbol.layer}]"))
+    elif symbol.layer:
         layer = style.token(",").join(_layer(part, style) for part in symbol.layer.split(","))
         upper.append(style.token("[") + layer + style.token("]"))
     upper += [style.token(f"({affine_token(s)})") for s in samples] + ([style.token("ᵀ")] if transposed else [])
