@@ -125,11 +125,12 @@ def test_what_fails_on_one_process_ends_all_and_is_named(tmp_path: Path) -> None
 def test_a_killed_process_ends_all_within_seconds(tmp_path: Path) -> None:
     process = shares(tmp_path, 2, "long", epochs=100_000, save=True)
     until(tmp_path / "model.safetensors")
-    os.kill(int((tmp_path / "pid1").read_text()), signal.SIGKILL)
+    pid = (tmp_path / "pid1").read_text()
+    os.kill(int(pid), signal.SIGKILL)
     start = time.monotonic()
     code, said = ended(process, 20)
     assert code != 0 and time.monotonic() - start < 5
-    assert "RANK 1" in said and "Killed" in said
+    assert pid in said and "Killed" in said  # by mpirun, which knows processes and no ranks
     cr.load(tmp_path / "model.safetensors")  # written whole
 
 
@@ -140,7 +141,7 @@ def test_a_process_that_is_told_to_end_saves_and_another_number_goes_on_from_the
     code, said = ended(process, 30)
     saved = cr.load(tmp_path / "model.safetensors")
     assert code == 128 + signal.SIGTERM, said
-    assert saved.training.unfinished and saved.training.steps % 7 and saved.training.history.interrupted
+    assert saved.training.unfinished and saved.training.history.interrupted  # by the save at the end, and no other
     saved.training.goal = saved.training.epochs + 5
     saved.save(tmp_path / "model.safetensors")
     one = cr.load(tmp_path / "model.safetensors")

@@ -16,6 +16,7 @@ import numpy as np
 from chainrule.arrays.execute import execute
 from chainrule.arrays.ids import ANY, Limits, limits
 from chainrule.derive.adjoint import Derivation, Use
+from chainrule.derive.fold import in_place
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import small_extents
 from chainrule.ir.print import to_text
@@ -155,10 +156,10 @@ class _Module:
     def __init__(self, derivation: Derivation, library: NumPy) -> None:
         self.derivation, self.library = derivation, library
         self.words = variables(derivation, names_of(derivation), RESERVED)
-        wanted = needed(derivation)
-        self.forward, self.backward = (
-            [e for e in part.equations if e.tensor in wanted] for part in (derivation.forward, derivation.backward)
-        )
+        backward = in_place(derivation)
+        wanted = needed(derivation, backward)
+        self.forward = [e for e in derivation.forward.equations if e.tensor in wanted]
+        self.backward = [e for e in backward if e.tensor in wanted]
         read = {*reads((*self.forward, *self.backward)), *(p.tensor for p in derivation.parts.values())}
         self.given = [t for t in derivation.forward.given if t in read]
         self.signals = signals_of(derivation)
@@ -168,8 +169,9 @@ class _Module:
         self.uses = {e: use for part in derivation.parts.values() for use in part.uses for e in use.equations}
         self.mapping = {
             t: Tensor(self.words[t.name], t.shape, t.dtype)
-            for t in (*derivation.joint.given, *derivation.joint.defined)
+            for t in (*derivation.joint.given, *derivation.joint.defined, *(e.tensor for e in backward))
         }
+        self.folded = {e.tensor for e in backward if e not in derivation.backward.equations}
 
     # Functions
 
@@ -189,7 +191,8 @@ class _Module:
     def said(self, equation: Equation) -> list[str]:
         """What stands above a statement: the lemma that it is the last line of, and the equation itself."""
         use = self.uses.get(equation)
-        lines = [] if use is None else self.cited(use)
+        lines = ["# the paths through a layer, folded:"] if equation.tensor in self.folded else []
+        lines = lines if use is None else self.cited(use)
         return lines + wrap(
             to_text(equation.over(self.mapping)), WIDTH, initial_indent="# ", subsequent_indent="#     ",
             break_long_words=False, break_on_hyphens=False,

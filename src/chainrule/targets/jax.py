@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import product as cartesian
 from math import ceil, e, pi, prod
 from typing import Any, TypeGuard
@@ -416,6 +416,8 @@ class Step:
         self.mesh = Mesh(np.array(present[:devices]), (AXIS,))
         self.rows, self.all = (NamedSharding(self.mesh, PartitionSpec(*axes)) for axes in ((AXIS,), ()))
         self.sampled = [bool(t.shape) and isinstance(t.shape[0], str) for t in task.outputs]
+        # To bring a number to a device takes as long as a small layer: one that comes again is there.
+        self.number = lru_cache(8)(self.brought)
         self.jitted: Any = jax.jit(
             self.traced, static_argnums=5, donate_argnums=0,
             out_shardings=((self.all, self.all), tuple(self.rows if s else self.all for s in self.sampled)),
@@ -448,6 +450,9 @@ class Step:
         of no meaning behind them. Once a loss is not finite nothing that is kept changes any more."""
         return self.jitted(*self.arguments(state, data, rates, seed, step))
 
+    def brought(self, kind: type, value: Any) -> Array:
+        return jax.device_put(kind(value), self.all)
+
     def taken(self, state: Array) -> dict[Tensor, np.ndarray[Any, Any]]:
         """What is kept, read back: arrays that others may write to."""
         return {t: np.array(a) for t, a in zip(self.lasting, state[0], strict=True)}
@@ -459,8 +464,9 @@ class Step:
         samples = len(data[tensors[0]])
         more = self.padded(samples) - samples
         rows = [np.concatenate([data[t], np.repeat(data[t][:1], more, 0)]) if more else data[t] for t in tensors]
-        counters = np.uint64(seed % 2**64), np.uint64(step)
-        return state, jax.device_put(rows, self.rows), tuple(rates), *counters, samples
+        numbers = [np.uint64(seed % 2**64), np.uint64(step)] if self.task.drawn else [np.uint64(0), np.uint64(0)]
+        given = [self.number(type(n), n) for n in (*rates, *numbers)]
+        return state, jax.device_put(rows, self.rows), tuple(given[:-2]), *given[-2:], samples
 
     def traced(
         self, state: Array, rows: Sequence[Array], rates: Sequence[Array], seed: Array, step: Array, samples: int

@@ -98,7 +98,10 @@ class Course:
     def check(self, interrupt: Interrupt) -> None:
         """Raises KeyboardInterrupt where Ctrl-C or SIGTERM came, to any of the processes."""
         if self.ranks is not None:
-            interrupt.noted, interrupt.ended = self.ranks.any(interrupt.asked, interrupt.ended)
+            asked, ended = self.ranks.any(interrupt.asked, interrupt.ended)
+            if not asked:  # on any process; what has come since then, all hear of at the next check
+                return
+            interrupt.noted, interrupt.ended = True, interrupt.ended or ended
         interrupt.check()
 
     def prepare(self, goal: int | None) -> None:
