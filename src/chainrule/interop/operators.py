@@ -278,11 +278,7 @@ def _reduced(kind: str) -> Callable[[Node], Any]:
         if not axes and node.said("noop_with_empty_axes", 0):
             return x
         over = [axis % len(x.axes) for axis in axes] if axes else list(range(len(x.axes)))
-        if kind != "l2":
-            return rows.reduce(g, kind, x, over, keep)
-        inner = rows.element(g, "square", x)
-        assert isinstance(inner, View)
-        return rows.element(g, "sqrt", rows.reduce(g, "sum", inner, over, keep))
+        return rows.norm(g, x, 2, over, keep) if kind == "l2" else rows.reduce(g, kind, x, over, keep)
 
     return row
 
@@ -443,13 +439,7 @@ def _resize(node: Node) -> Operand:
 
 def _depth(node: Node) -> View:
     """Channels as cells of blocks."""
-    g, x, b = node.graph, node.x, node.said("blocksize", 1)
-    n, (c, _), (h, _), (w, _) = x.sizes
-    first = node.said("mode", "DCR") == "CRD"
-    parts = (c // b**2, b, b) if first else (b, b, c // b**2)
-    split = [n, *((extent, False) for extent in (*parts, h, w))]
-    x = permuted(g.reshaped(x, split), [0, 1, 4, 2, 5, 3] if first else [0, 3, 4, 1, 5, 2])
-    return g.reshaped(x, [n, (c // b**2, False), (h * b, False), (w * b, False)])
+    return rows.cells_of_channels(node.graph, node.x, node.said("blocksize", 1), node.said("mode", "DCR") == "CRD")
 
 
 def _einsum(node: Node) -> Operand:
