@@ -42,6 +42,11 @@ class Network:
     loss: Tensor | None
     weight: Tensor | None = None
 
+    @property
+    def letters(self) -> dict[str, str]:
+        """What formulas write for the tensors of layers that say so: {"batchnorm1.m": "μ"}."""
+        return {f"{label}.{name}": own for label, layer in self.layers for name, own in layer.letters.items()}
+
     def __repr__(self) -> str:
         return f"<network of {len(self.blocks)} uses of layers; print its training or inference>"
 

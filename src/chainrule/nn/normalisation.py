@@ -12,6 +12,8 @@ from chainrule.nn.initialisers import Initialiser, ones, zeros
 from chainrule.nn.layer import Layer, Random, Shape, State, show
 from chainrule.nn.shapes import axes, complement, exact, positive, real, truth
 
+LETTERS = {"m": "μ", "g": "γ", "b": "β"}
+
 
 class BatchNorm(Layer):
     """y = g·(x − m)/√(v + ε) + b for each channel, axis 1, with the mean m and the variance v over the samples and
@@ -22,6 +24,7 @@ class BatchNorm(Layer):
     batch's values, and a batch of one does not divide by 0. Without `affine` there are no g and b.
     """
 
+    letters = LETTERS
     state: Mapping[str, State | Random] = {
         "running_mean": State("next_mean", zeros("c")),
         "running_variance": State("next_variance", ones("c")),
@@ -70,6 +73,7 @@ class _SampleNorm(Layer):
     """Over the last `axes` axes of each sample."""
 
     shifts: bool
+    letters = LETTERS
 
     def __init__(self, axes: int = 1, epsilon: float = 1e-5, scale: bool = True) -> None:
         super().__init__(l2=0.0)

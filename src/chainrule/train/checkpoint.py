@@ -29,7 +29,7 @@ from chainrule.train.model import Model, Path
 from chainrule.train.state import Training, digest
 
 KEY = "chainrule"  # the one entry of the metadata, so that the same model is the same bytes
-VERSION = 3
+VERSION = 4
 TRAINING = "training/"  # begins the names of arrays that belong to the state of training
 T = TypeVar("T")
 _TYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
