@@ -460,9 +460,9 @@ def _gelu(g: Graph, x: View, approximate: str = "none") -> Operand:
 
 def _clamp(g: Graph, x: View, low: Any = None, high: Any = None) -> Operand:
     found: Any = x
-    if high is not None:
-        found = rows.element(g, "minimum", found, _valued(g, high))
-    return found if low is None else rows.element(g, "maximum", found, _valued(g, low))
+    if low is not None:
+        found = rows.element(g, "maximum", found, _valued(g, low))
+    return found if high is None else rows.element(g, "minimum", found, _valued(g, high))
 
 
 def _rolled(g: Graph, x: View, shifts: Sequence[int], axes: Sequence[int] = ()) -> Operand:

@@ -59,7 +59,7 @@ ELEMENT = {
     "square": "({0})**2", "reciprocal": "({0})**(-1)", "maximum": "max({0}, {1})", "minimum": "min({0}, {1})",
     "sign": "sign({0})", "gt": "[{0} > {1}]", "lt": "[{1} > {0}]", "ge": "(1 - [{1} > {0}])",
     "le": "(1 - [{0} > {1}])", "not": "(1 - {0})", "and": "{0}*{1}", "where": "{0}*{1} + (1 - {0})*{2}",
-    "clamp": "max(min({0}, {2}), {1})", "log_sigmoid": "-softplus(-({0}))",
+    "log_sigmoid": "-softplus(-({0}))",
     "celu": "max({0}, 0) + {1}*expm1(min({0}, 0)/{1})",
     "softplus": "softplus({1}*({0}))/{1}", "threshold": "[{0} > {1}]*{0} + (1 - [{0} > {1}])*{2}",
     "softshrink": "relu({0} - {1}) - relu(-({0}) - {1})", "tanhshrink": "{0} - tanh({0})", "sum": "{0} + {1}",
