@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everyone calls it)
+from torch.nn.utils.parametrizations import weight_norm
 
 rand = torch.randn
 
@@ -342,6 +343,98 @@ class PixelShuffle(nn.Module):
         return self.last(self.shuffle(self.act(self.conv(x))))
 
 
+class ConvNeXt(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise, self.norm = nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.LayerNorm(2)
+        self.wide, self.narrow, self.gamma = nn.Linear(2, 8), nn.Linear(8, 2), nn.Parameter(rand(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        return x + (self.gamma * self.narrow(F.gelu(self.wide(y)))).permute(0, 3, 1, 2)
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]).to(x.dtype)
+        return self.layer(x, memory, tgt_mask=mask)
+
+
+class GroupedQueries(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.pair = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, C = x.shape
+        q = self.query(x).view(B, T, 4, 2).transpose(1, 2)
+        k, v = self.pair(x).view(B, T, 2, 2, 2).unbind(2)
+        k = k.transpose(1, 2)[:, :, None].expand(B, 2, 2, T, 2).reshape(B, 4, T, 2)
+        v = v.transpose(1, 2).repeat_interleave(2, dim=1)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, T, C)
+
+
+class Modulated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.film = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, affine=False), nn.Linear(4, 6)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        gain, shift = self.film(z)[:, :, None, None].chunk(2, 1)
+        return torch.relu(self.norm(self.conv(x)) * (1 + gain) + shift)
+
+
+class Frames(nn.Module):
+    """A convolution of each frame of a film: the samples' axis is merged with that of time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 2, 3, padding=1), nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T = x.shape[:2]
+        y = F.max_pool2d(self.conv(x.flatten(0, 1)), 2).mean((2, 3))
+        return self.fc(y.view(B, T, -1)).mean(1)
+
+
+class Unrolled(nn.Module):
+    """A gated recurrent unit, step by step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given, self.kept = nn.Linear(3, 12), nn.Linear(4, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape[0], 4)
+        for t in range(x.shape[1]):
+            (r, z, n), (s, u, m) = self.given(x[:, t]).chunk(3, 1), self.kept(h).chunk(3, 1)
+            z = torch.sigmoid(z + u)
+            h = (1 - z) * torch.tanh(n + torch.sigmoid(r + s) * m) + z * h
+        return h
+
+
+class Experts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.experts = nn.Linear(6, 3), nn.ModuleList(nn.Linear(6, 4) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (torch.stack([expert(x) for expert in self.experts], 1) * self.gate(x).softmax(-1)[..., None]).sum(1)
+
+
+class Factors(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.users, self.items, self.bias = nn.Embedding(7, 4), nn.Embedding(9, 4), nn.Embedding(7, 1)
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        return (self.users(user) * self.items(item)).sum(1, keepdim=True) + self.bias(user)
+
+
 Make = Callable[[], tuple[nn.Module, tuple[Any, ...]]]
 
 
@@ -403,3 +496,18 @@ NETS: dict[str, Make] = {
     "attention in windows": lambda: (Windows(), (rand(3, 4, 4, 4),)),
     "pixel shuffle": lambda: (PixelShuffle(), (rand(3, 1, 4, 4),)),
 }
+MORE: dict[str, Make] = {
+    "convnext": lambda: (ConvNeXt(), (rand(3, 2, 6, 6),)),
+    "transformer decoder": lambda: (Decoder(), (rand(3, 4, 8), rand(3, 5, 8))),
+    "grouped queries": lambda: (GroupedQueries(), (rand(3, 5, 8),)),
+    "film": lambda: (Modulated(), (rand(3, 2, 5, 5), rand(3, 4))),
+    "frames": lambda: (Frames(), (rand(3, 4, 1, 6, 6),)),
+    "unrolled": lambda: (Unrolled(), (rand(3, 3, 3),)),
+    "experts": lambda: (Experts(), (rand(3, 6),)),
+    "factors": lambda: (Factors(), (torch.randint(0, 7, (3,)), torch.randint(0, 9, (3,)))),
+    "normalised weights": lambda: (
+        nn.Sequential(weight_norm(nn.Conv1d(2, 3, 3)), nn.Flatten(), weight_norm(nn.Linear(18, 2))), (rand(3, 2, 8),),
+    ),
+    "bilinear": lambda: (nn.Bilinear(4, 5, 3), (rand(3, 4), rand(3, 5))),
+}
+"""Nets that are compared and not trained as well."""

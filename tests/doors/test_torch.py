@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 (as everyone calls it)
 
 import chainrule as cr
 from tests.doors.compare import arrays, differences
-from tests.doors.nets import NETS
+from tests.doors.nets import MORE, NETS
 
 MSE = "mean_squared_error"
 
@@ -23,16 +23,16 @@ MSE = "mean_squared_error"
 def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
     """A net, the example that it is brought in with, and twice as many samples less one."""
     torch.manual_seed(0)
-    module, example = NETS[name]()
+    module, example = {**NETS, **MORE}[name]()
     with torch.no_grad():
         for parameter in module.parameters():  # so that none is 0 or 1 everywhere
             parameter += 0.1 * torch.randn_like(parameter)
     module = module.to(dtype)
     example = tuple(x.to(dtype) if x.is_floating_point() else x for x in example)
-    return module, example, tuple(torch.cat([x.roll(1, 1), x.roll(2, -1)])[:-1] for x in example)
+    return module, example, tuple(torch.cat([x.roll(1, -1), x.roll(2, -1)])[:-1] for x in example)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [*NETS, *MORE])
 def test_outputs_and_every_gradient_are_those_of_autograd(name: str) -> None:
     module, example, samples = made(name)
     model = cr.from_torch(module, example, loss=MSE)
@@ -264,6 +264,10 @@ IMAGES: dict[str, Any] = {
     "even bins": lambda x: F.adaptive_avg_pool2d(x, (5, 2)) + F.adaptive_max_pool2d(x, (1, 1)),
     "transposed, groups, dilation": nn.ConvTranspose2d(2, 4, (3, 2), 2, 1, 1, groups=2, dilation=2),
     "same, dilated": nn.Conv2d(2, 3, (3, 4), padding="same", dilation=2),
+    "reflected": nn.Conv2d(2, 3, 3, padding=2, padding_mode="reflect"),
+    "circular": nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"),
+    "replicated": nn.Conv2d(2, 3, 3, padding=(2, 1), padding_mode="replicate"),
+    "unfolded": lambda x: x.unfold(2, 3, 2).unfold(3, 2, 1).amax((4, 5)),
     "instance norm": nn.InstanceNorm2d(2),
     "group norm": lambda x: F.group_norm(x, 1),
     "batch norm without scale": nn.BatchNorm2d(2, affine=False),

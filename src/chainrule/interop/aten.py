@@ -14,7 +14,18 @@ import numpy as np
 from chainrule.errors import ModelError
 from chainrule.interop import rows
 from chainrule.interop.graph import Graph, Operand
-from chainrule.interop.views import Size, View, inserted, permuted, removed, repeated, selected, size_of, sliced
+from chainrule.interop.views import (
+    Size,
+    View,
+    inserted,
+    permuted,
+    removed,
+    repeated,
+    selected,
+    size_of,
+    sliced,
+    unfolded,
+)
 from chainrule.nn.activations import (
     ELU,
     GELU,
@@ -172,18 +183,12 @@ def _squeeze(g: Graph, x: View, axes: Any = None) -> View:
     return removed(x, [axis % len(x.axes) for axis in given])
 
 
-def _pixels(g: Graph, x: View, factor: int) -> View:
-    (n, samples), (c, _), (h, _), (w, _) = x.sizes
-    channels = c // factor**2
-    x = g.reshaped(x, [(n, samples), (channels, False), (factor, False), (factor, False), (h, False), (w, False)])
-    x = permuted(x, [0, 1, 4, 2, 5, 3])
-    return g.reshaped(x, [(n, samples), (channels, False), (h * factor, False), (w * factor, False)])
-
-
 def _pad(g: Graph, x: View, widths: Sequence[int], mode: str = "constant", value: Any = None) -> View:
-    if mode not in ("constant",):
-        g.refuse(f"padding of the mode {mode!r}", "pad with a constant")
     pairs = list(zip(widths[::2], widths[1::2], strict=True))
+    if mode != "constant":
+        for k, (before, after) in enumerate(pairs):
+            x = rows.bordered(g, x, len(x.axes) - 1 - k, before, after, mode)
+        return x
     return g.padded(x, {len(x.axes) - 1 - k: pair for k, pair in enumerate(pairs)}, float(value or 0.0))
 
 
@@ -210,21 +215,8 @@ def _variance(root: bool) -> Callable[..., Any]:
 
 
 def _norm(g: Graph, x: View, order: float = 2, axes: Any = None, keep: bool = False, dtype: Any = None) -> Operand:
-    if order not in (1, 2):
-        g.refuse(f"a norm of order {order}", "norms of order 1 and 2 are known")
-    inner = rows.element(g, "square" if order == 2 else "abs", x)
     given = range(len(x.axes)) if axes is None else axes
-    assert isinstance(inner, View)
-    total = rows.reduce(g, "sum", inner, [axis % len(x.axes) for axis in given], keep)
-    return rows.element(g, "sqrt", total) if order == 2 else total
-
-
-def _cosine(g: Graph, x: View, y: View, axis: int = 1, epsilon: float = 1e-8) -> Operand:
-    lengths = [rows.element(g, "maximum", _norm(g, value, 2, [axis], False), epsilon) for value in (x, y)]
-    product = rows.element(g, "mul", x, y)
-    assert isinstance(product, View)
-    total = rows.reduce(g, "sum", product, [axis], False)
-    return rows.applied(g, "{0}/({1}*{2})", total, *lengths)
+    return rows.norm(g, x, order, [axis % len(x.axes) for axis in given], keep)
 
 
 def _softmax(log: bool) -> Callable[..., Any]:
@@ -442,6 +434,22 @@ def _power(g: Graph, x: View, exponent: Any) -> Operand:
     return rows.power(g, x, exponent)
 
 
+def _filled(value: float) -> Callable[..., Any]:
+    """A number everywhere, in a shape that has the samples."""
+
+    def row(g: Graph, *args: Any) -> View:
+        return rows.everywhere(g, value, g.call.sizes[0])
+
+    return row
+
+
+def _bilinear(g: Graph, x: View, y: View, weight: View, bias: Any = None) -> Operand:
+    if len(x.axes) != 2:
+        g.refuse("a bilinear map of more than vectors", "flatten the axes before it")
+    found = rows.einsum(g, "ni,kij,nj->nk", [x, weight, y])
+    return found if bias is None else rows.element(g, "add", found, bias)
+
+
 def _raised(g: Graph, base: float, exponent: View) -> Operand:
     return rows.applied(g, f"exp({{0}}*log({float(base)!r}))", exponent)
 
@@ -452,9 +460,9 @@ def _gelu(g: Graph, x: View, approximate: str = "none") -> Operand:
 
 def _clamp(g: Graph, x: View, low: Any = None, high: Any = None) -> Operand:
     found: Any = x
-    if high is not None:
-        found = rows.element(g, "minimum", found, _valued(g, high))
-    return found if low is None else rows.element(g, "maximum", found, _valued(g, low))
+    if low is not None:
+        found = rows.element(g, "maximum", found, _valued(g, low))
+    return found if high is None else rows.element(g, "minimum", found, _valued(g, high))
 
 
 def _rolled(g: Graph, x: View, shifts: Sequence[int], axes: Sequence[int] = ()) -> Operand:
@@ -523,7 +531,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     "var.correction": _variance(False), "std.correction": _variance(True), "var.dim": _variance(False),
     "std.dim": _variance(True), "var": lambda g, x, unbiased=True: _variance(False)(g, x, None, unbiased),
     "std": lambda g, x, unbiased=True: _variance(True)(g, x, None, unbiased), "linalg_vector_norm": _norm,
-    "cosine_similarity": _cosine,
+    "cosine_similarity": rows.cosine,
     "norm.ScalarOpt_dim": _norm, "cumsum": lambda g, x, axis, dtype=None: rows.cumulated(g, x, axis),
     "masked_fill.Scalar": _masked, "masked_fill.Tensor": _masked, "tril": _tril(False), "triu": _tril(True),
     "cat": _cat, "stack": _stack, "concat": _cat,
@@ -545,7 +553,15 @@ ROWS: dict[str, Callable[..., Any]] = {
     "squeeze": _squeeze, "squeeze.dim": _squeeze, "squeeze.dims": _squeeze,
     "unsqueeze": lambda g, x, axis: inserted(x, axis % (len(x.axes) + 1)), "flip": rows.flip, "roll": _rolled,
     "pad": _pad, "constant_pad_nd": lambda g, x, widths, value=0: _pad(g, x, widths, "constant", value),
-    "pixel_shuffle": _pixels, "index_select": _index,
+    "unfold": lambda g, x, axis, size, step: unfolded(
+        g.single(x, axis % len(x.axes)), axis % len(x.axes), size, step),
+    **{f"{how}{name}{like}": _filled(value) for name, value in (("zeros", 0.0), ("ones", 1.0))
+       for how, like in (("", ""), ("new_", ""), ("", "_like"))},
+    "full": lambda g, size, value, *_: rows.everywhere(g, value, g.call.sizes[0]),
+    "full_like": lambda g, x, value, *_: rows.everywhere(g, value, g.call.sizes[0]),
+    "new_full": lambda g, x, size, value, *_: rows.everywhere(g, value, g.call.sizes[0]),
+    "_weight_norm": rows.weight_norm, "bilinear": _bilinear,
+    "pixel_shuffle": lambda g, x, factor: rows.cells_of_channels(g, x, factor, True), "index_select": _index,
     "repeat_interleave.self_int": lambda g, x, times, axis=None, output_size=None: _interleaved(g, x, times, axis),
 }  # fmt: skip
 VIEWS = {

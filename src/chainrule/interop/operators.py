@@ -115,9 +115,9 @@ def _clip(node: Node) -> Operand:
     if low is not None and high is not None and low < high:
         return rows.pointwise(node.graph, Hardtanh(float(low), float(high)), node.x)
     found: Operand = node.x
-    if high is not None:
-        found = rows.element(node.graph, "minimum", found, float(high))
-    return found if low is None else rows.element(node.graph, "maximum", found, float(low))
+    if low is not None:
+        found = rows.element(node.graph, "maximum", found, float(low))
+    return found if high is None else rows.element(node.graph, "minimum", found, float(high))
 
 
 def _power(node: Node) -> Operand:
@@ -133,6 +133,13 @@ def _prelu(node: Node) -> Operand:
     if len(node.x.axes) == 2 and sizes == [size_of(node.x.axes[1])[0]]:
         return rows.given(node.graph, PReLU(), node.x, {"a": slope})
     return rows.applied(node.graph, "relu({0}) + {1}*min({0}, 0)", node.x, slope)
+
+
+def _selu(node: Node) -> Operand:
+    if "alpha" not in node.attributes and "gamma" not in node.attributes:
+        return rows.pointwise(node.graph, SELU(), node.x)
+    alpha, gamma = (_decimal(node.said(name, given)) for name, given in (("alpha", 1.67326319), ("gamma", 1.05070102)))
+    return rows.applied(node.graph, f"{gamma}*(relu({{0}}) + {alpha}*expm1(min({{0}}, 0)))", node.x)
 
 
 def _softmax(log: bool) -> Callable[[Node], Any]:
@@ -171,7 +178,8 @@ def _gemm(node: Node) -> Operand:
     g, x, weight, bias = node.graph, node.x, node.view(1), node.weight(2)
     alpha, beta = node.said("alpha", 1.0), node.said("beta", 1.0)
     x = permuted(x, [1, 0]) if node.said("transA", 0) else x
-    if alpha == 1 and beta == 1 and (bias is None or len(bias.axes) == 1):
+    units = weight.sizes[0 if node.said("transB", 0) else 1]
+    if alpha == 1 and beta == 1 and (bias is None or bias.sizes == [units]):
         turned = weight if node.said("transB", 0) else _matrix(node, weight, 1) if node.single_use(1) else None
         if turned is not None:
             return rows.linear(g, x, turned, bias)
@@ -187,6 +195,16 @@ def _pads(node: Node, rank: int) -> Any:
     auto = node.said("auto_pad", "NOTSET")
     if auto in ("VALID", "SAME_UPPER"):
         return "valid" if auto == "VALID" else "same"
+    if auto == "SAME_LOWER" and node.kind != "ConvTranspose":
+        kernel = node.said("kernel_shape") or [size for size, _ in node.view(1).sizes[2:]]
+        ones, extents = [1] * rank, [size for size, _ in node.x.sizes[2:]]
+        found: list[list[int]] = []
+        for size, step, wide, extent in zip(
+            kernel, node.said("strides", ones), node.said("dilations", ones), extents, strict=True
+        ):
+            total = max((-(-extent // step) - 1) * step + wide * (size - 1) + 1 - extent, 0)
+            found.append([total - total // 2, total // 2])
+        return found
     if auto != "NOTSET":
         node.graph.refuse(f"auto_pad={auto}", "export it with pads")
     pads = node.said("pads", [0] * 2 * rank)
@@ -278,11 +296,7 @@ def _reduced(kind: str) -> Callable[[Node], Any]:
         if not axes and node.said("noop_with_empty_axes", 0):
             return x
         over = [axis % len(x.axes) for axis in axes] if axes else list(range(len(x.axes)))
-        if kind != "l2":
-            return rows.reduce(g, kind, x, over, keep)
-        inner = rows.element(g, "square", x)
-        assert isinstance(inner, View)
-        return rows.element(g, "sqrt", rows.reduce(g, "sum", inner, over, keep))
+        return rows.norm(g, x, 2, over, keep) if kind == "l2" else rows.reduce(g, kind, x, over, keep)
 
     return row
 
@@ -427,10 +441,12 @@ def _resize(node: Node) -> Operand:
     place = node.said("coordinate_transformation_mode", "half_pixel")
     nearest = node.said("nearest_mode", "round_prefer_floor")
     scales, sizes = node.option("scales", 2), node[3]
-    given = [float(scale) for scale in scales] if scales else []
+    axes = [axis % len(x.axes) for axis in node.said("axes", range(len(x.axes)))]
+    parts = [float(scale) for scale in scales] if scales else []
     if sizes is not None:
-        wanted = _sizes(node, sizes)
-        given = [new[0] / old[0] for new, old in zip(wanted, x.sizes, strict=True)]
+        parts = [new[0] / x.sizes[axis][0] for new, axis in zip(_sizes(node, sizes), axes, strict=True)]
+    scale_of = dict(zip(axes, parts, strict=True))
+    given = [scale_of.get(axis, 1.0) for axis in range(len(x.axes))]
     whole = [round(scale) for scale in given]
     half = place in ("half_pixel", "pytorch_half_pixel")
     repeats = mode == "nearest" and ((place == "asymmetric" and nearest == "floor") or (half and "prefer" in nearest))
@@ -443,13 +459,7 @@ def _resize(node: Node) -> Operand:
 
 def _depth(node: Node) -> View:
     """Channels as cells of blocks."""
-    g, x, b = node.graph, node.x, node.said("blocksize", 1)
-    n, (c, _), (h, _), (w, _) = x.sizes
-    first = node.said("mode", "DCR") == "CRD"
-    parts = (c // b**2, b, b) if first else (b, b, c // b**2)
-    split = [n, *((extent, False) for extent in (*parts, h, w))]
-    x = permuted(g.reshaped(x, split), [0, 1, 4, 2, 5, 3] if first else [0, 3, 4, 1, 5, 2])
-    return g.reshaped(x, [n, (c // b**2, False), (h * b, False), (w * b, False)])
+    return rows.cells_of_channels(node.graph, node.x, node.said("blocksize", 1), node.said("mode", "DCR") == "CRD")
 
 
 def _einsum(node: Node) -> Operand:
@@ -466,7 +476,7 @@ FUNCTIONS: dict[str, Callable[[Node], Any]] = {
     "Max": _most("maximum"), "Min": _most("minimum"), "Equal": _equal, "Where": _where, "Clip": _clip, "Pow": _power,
     "Relu": _layer(lambda node: ReLU()), "Sigmoid": _layer(lambda node: Sigmoid()), "Tanh": _layer(lambda node: Tanh()),
     "LeakyRelu": _layer(lambda node: LeakyReLU(_decimal(node.said("alpha", 0.01)))),
-    "Elu": _layer(lambda node: ELU(_decimal(node.said("alpha", 1.0)))), "Selu": _layer(lambda node: SELU()),
+    "Elu": _layer(lambda node: ELU(_decimal(node.said("alpha", 1.0)))), "Selu": _selu,
     "Gelu": _layer(lambda node: GELU("tanh" if node.said("approximate") == "tanh" else "exact")),
     "Softplus": _layer(lambda node: Softplus()), "Softsign": _layer(lambda node: Softsign()),
     "HardSigmoid": _layer(lambda n: HardSigmoid(_decimal(n.said("alpha", 0.2)), _decimal(n.said("beta", 0.5)))),

@@ -14,14 +14,17 @@ from chainrule.interop.graph import Array, Graph, Operand, laid, runs
 from chainrule.interop.views import (
     SAMPLE,
     Digits,
+    Size,
     Source,
     View,
     aligned,
     flipped,
     inserted,
+    of,
     permuted,
     removed,
     renewed,
+    repeated,
     selected,
     size_of,
     sliced,
@@ -56,7 +59,7 @@ ELEMENT = {
     "square": "({0})**2", "reciprocal": "({0})**(-1)", "maximum": "max({0}, {1})", "minimum": "min({0}, {1})",
     "sign": "sign({0})", "gt": "[{0} > {1}]", "lt": "[{1} > {0}]", "ge": "(1 - [{1} > {0}])",
     "le": "(1 - [{0} > {1}])", "not": "(1 - {0})", "and": "{0}*{1}", "where": "{0}*{1} + (1 - {0})*{2}",
-    "clamp": "max(min({0}, {2}), {1})", "log_sigmoid": "-softplus(-({0}))",
+    "log_sigmoid": "-softplus(-({0}))",
     "celu": "max({0}, 0) + {1}*expm1(min({0}, 0)/{1})",
     "softplus": "softplus({1}*({0}))/{1}", "threshold": "[{0} > {1}]*{0} + (1 - [{0} > {1}])*{2}",
     "softshrink": "relu({0} - {1}) - relu(-({0}) - {1})", "tanhshrink": "{0} - tanh({0})", "sum": "{0} + {1}",
@@ -234,6 +237,30 @@ def variance(g: Graph, x: View, over: Sequence[int], keep: bool, correction: flo
     return element(g, "mul", y, count / (count - correction)) if correction else y
 
 
+def norm(g: Graph, x: View, order: float, over: Sequence[int], keep: bool) -> Operand:
+    """Σ |x|, or the root of Σ x², over some axes."""
+    if order not in (1, 2):
+        g.refuse(f"a norm of order {order}", "norms of order 1 and 2 are known")
+    inner = element(g, "square" if order == 2 else "abs", x)
+    assert isinstance(inner, View)
+    found = reduce(g, "sum", inner, over, keep)
+    return element(g, "sqrt", found) if order == 2 else found
+
+
+def cosine(g: Graph, x: View, y: View, axis: int = 1, epsilon: float = 1e-8) -> Operand:
+    """The cosine of the angle between the vectors along an axis, their lengths at least epsilon."""
+    lengths = [element(g, "maximum", norm(g, value, 2, [axis], False), epsilon) for value in (x, y)]
+    product = element(g, "mul", x, y)
+    assert isinstance(product, View)
+    return applied(g, "{0}/({1}*{2})", reduce(g, "sum", product, [axis], False), *lengths)
+
+
+def weight_norm(g: Graph, v: View, length: View, axis: int = 0) -> Operand:
+    """v times length/|v|, a length for each entry of an axis. Salimans & Kingma, NeurIPS 2016."""
+    others = [k for k in range(len(v.axes)) if k != axis]
+    return applied(g, "{0}*{1}/{2}", v, length, norm(g, v, 2, others, True))
+
+
 def softmax(g: Graph, x: View, axis: int, log: bool = False) -> Operand:
     order = [k for k in range(len(x.axes)) if k != axis % len(x.axes)] + [axis % len(x.axes)]
     extent = size_of(x.axes[axis])[0]
@@ -282,18 +309,27 @@ def convolution(
 
 
 def given(g: Graph, layer: Layer, x: View, weights: Mapping[str, View | None] | None = None) -> View:
-    """What a layer gives for one value of samples. Where its weights are no parameters of its own, but computed or
-    another layer's too, its equations read them as values."""
-    node, names = g.plain(x), own(**(weights or {}))
-    shape = (SAMPLES, *(size for size, _ in x.sizes[1:]))
+    """What a layer gives for one value of samples, each by itself. Where its weights are no parameters of its own, but
+    computed or another layer's too, and where samples are merged with other axes, its equations are read so."""
+    held = {name: view for name, view in (weights or {}).items() if view is not None}
+    shape, names = (SAMPLES, *(size for size, _ in x.sizes[1:])), own(**held)
     out = instantiate(layer, "layer", [Tensor("input", shape)]).output.shape
-    if names is not None:
-        return g.result(g.layer(layer, [node], names), out)
-    views = {name: view for name, view in (weights or {}).items() if view is not None}
-    read = {"x": "x1"} | {name: f"x{k}" for k, name in enumerate(views, 2)}
+    more = [group for group in runs(x.axes[:1]) if group and group != (SAMPLE,)]
+    if names is not None and (not more or layer.states(shape) or x.axes[0][:1] != (SAMPLE,)):
+        return g.result(g.layer(layer, [g.plain(x)], names), out)
+    nodes = [g.written(x, [(SAMPLE,), *more, *x.axes[1:]])]
+    read = {"x": "x1"} if names is None and held else {}
+    if names is None:
+        nodes += [g.written(view, view.axes) for view in held.values()]
+        read |= {name: f"x{place}" for place, name in enumerate(held, 2)}
     text = re.sub(r"[A-Za-z_]\w*", lambda word: read.get(word[0], word[0]), layer.equations(shape))
-    nodes = [node, *(g.written(view, view.axes) for view in views.values())]
-    return g.result(g.layer(Equations(text), nodes), out)
+    extents, at = [size_of(group)[0] for group in more], [f"m{place}" for place in range(1, len(more) + 1)]
+    lines = [line.replace("[n", f"[{', '.join(['n', *at])}") for line in text.strip().splitlines()]
+    first = ", ".join(["n", *(f"{index}<{extent}" for index, extent in zip(at, extents, strict=True))])
+    lines = [line.replace(f"[{', '.join(['n', *at])}", f"[{first}", 1) for line in lines]
+    shapes = {name: [size for size, _ in view.sizes] for name, view in held.items()} if names else None
+    made = g.layer(Equations("\n".join(line.strip() for line in lines), shapes), nodes, names)
+    return laid(Source((SAMPLES, *extents, *out[1:]), made), [x.axes[0], *of(Source(out, made)).axes[1:]])
 
 
 def pool(
@@ -423,6 +459,25 @@ def unbound(g: Graph, x: View, axis: int) -> list[View]:
     return [selected(x, axis, place) for place in range(size_of(x.axes[axis])[0])]
 
 
+def everywhere(g: Graph, value: float, sizes: Sequence[Size]) -> View:
+    """A number in a shape that has the samples."""
+    view = g.fixed(f"filled_{len(g.weights)}", np.asarray(float(value)))
+    for size in reversed(sizes):
+        view = repeated(inserted(view, 0), 0, size)
+    return view
+
+
+def cells_of_channels(g: Graph, x: View, factor: int, first: bool) -> View:
+    """Channels as cells of blocks of an image, factor² to a block. The number of a channel begins with that of the
+    channel that is left where `first`, else with the cell's."""
+    n, (c, _), (h, _), (w, _) = x.sizes
+    left = c // factor**2
+    parts = (left, factor, factor) if first else (factor, factor, left)
+    x = g.reshaped(x, [n, *((extent, False) for extent in (*parts, h, w))])
+    x = permuted(x, [0, 1, 4, 2, 5, 3] if first else [0, 3, 4, 1, 5, 2])
+    return g.reshaped(x, [n, (left, False), (h * factor, False), (w * factor, False)])
+
+
 def flip(g: Graph, x: View, axes: Sequence[int]) -> View:
     for axis in axes:
         x = flipped(g.single(x, axis % len(x.axes)), axis % len(x.axes))
@@ -455,3 +510,32 @@ def chosen(g: Graph, x: View, axis: int, places: Array) -> Operand:
         found = permuted(product, [*(1 + order.index(k) if k != axis else 0 for k in range(len(x.axes)))])
     sizes = found.sizes
     return g.reshaped(found, [*sizes[:axis], *((int(e), False) for e in places.shape), *sizes[axis + 1 :]])
+
+
+def bordered(g: Graph, x: View, axis: int, before: int, after: int, mode: str) -> View:
+    """An axis with its own entries around it: in a circle, reflected, or the outermost ones repeated."""
+    extent = size_of(x.axes[axis])[0]
+    x = g.single(x, axis)
+
+    def part(start: int, length: int) -> View:
+        return sliced(x, axis, start, length)
+
+    match mode:
+        case "circular":
+            around = part(extent - before, before) if before else None, part(0, after) if after else None
+        case "reflect":
+            around = (
+                flipped(part(1, before), axis) if before else None,
+                flipped(part(extent - 1 - after, after), axis) if after else None,
+            )
+        case "replicate":
+            ends = removed(part(0, 1), [axis]), removed(part(extent - 1, 1), [axis])
+            around = tuple(
+                repeated(inserted(end, axis), axis, (times, False)) if times else None
+                for end, times in zip(ends, (before, after), strict=True)
+            )
+        case _:
+            g.refuse(f"padding of the mode {mode!r}", "pad with a constant")
+    found = concat(g, [view for view in (around[0], x, around[1]) if view is not None], axis)
+    assert isinstance(found, View)
+    return found

@@ -200,6 +200,16 @@ def repeated(view: View, axis: int, size: Size, inner: bool = False) -> View:
     return replace(view, axes=(*view.axes[:axis], digits, *view.axes[axis + 1 :]))
 
 
+def unfolded(view: View, axis: int, size: int, step: int) -> View:
+    """Windows of an axis of at most one digit, each `step` after the one before; what they hold is a last axis."""
+    length = size_of(view.axes[axis])[0]
+    places, offsets = ((fresh(e),) * (e > 1) for e in ((length - size) // step + 1, size))
+    at = Affine.total([*((Affine.of(index), step) for index in places), *((Affine.of(index), 1) for index in offsets)])
+    chosen = {view.axes[axis][0]: at} if view.axes[axis] else {}
+    axes = (*view.axes[:axis], places, *view.axes[axis + 1 :], offsets)
+    return replace(view.substituted(chosen), axes=axes)
+
+
 def inserted(view: View, axis: int) -> View:
     return replace(view, axes=(*view.axes[:axis], (), *view.axes[axis:]))
 
