@@ -64,7 +64,6 @@ bench: $(VENV)/ready-bench  ## side by side with its peers; writes docs/benchmar
 
 campaign: $(VENV)/ready-test  ## the long randomised runs. More drawn programs: make campaign DRAWN="--from 2000 --to 20000"
 	$(BIN)/python -m tests.drawn.campaign $(DRAWN)
-	$(BIN)/python -m tests.drawn.planted  # what the drawn programs must find
 	$(BIN)/python -m pytest -m "campaign or drawn" --hypothesis-profile=campaign
 
 proof: $(VENV)/ready-test  ## every line of the built-in models as a theorem of Coq, which apt installs; wrong lines refused

@@ -195,7 +195,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     command(
         "summary", "print a model's layers, shapes and parameters", "Print a model, layer by layer.", SUMMARY_EXAMPLES
-    ).add_argument("what", metavar="FILE|NAME", help=f"a file .toml or {TRAINED}, or {BUILT_IN}")
+    ).add_argument("what", metavar="FILE|NAME", help=f"a file .toml, .onnx or {TRAINED}, or {BUILT_IN}")
     _derive_options(
         command(
             "derive",
@@ -222,8 +222,8 @@ def _train_options(train: argparse.ArgumentParser) -> None:
         "--model",
         default="mlp",
         metavar="FILE|NAME",
-        help=f"a file .toml, a file {TRAINED} to train further, or {BUILT_IN}; default: mlp, one hidden layer of "
-        "32 sigmoids, for classes or numbers",
+        help=f"a file .toml or .onnx, a file {TRAINED} to train further, or {BUILT_IN}; default: mlp, one hidden layer "
+        "of 32 sigmoids, for classes or numbers",
     )
     train.add_argument(
         "--target",
@@ -311,8 +311,8 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
         "what",
         metavar="FILE|NAME|EQUATION",
         help="neuron: 5 inputs, 1 sigmoid output; mlp: a sigmoid network of two layers; both with half the squared "
-        "error; another built-in model; a file .toml; one layer, loss or function by its name; or equations with "
-        "semicolons between, derived from a given gradient of what the last one defines",
+        "error; another built-in model; a file .toml or .onnx; one layer, loss or function by its name; or equations "
+        "with semicolons between, derived from a given gradient of what the last one defines",
     )
     derive.add_argument(
         "--wrt", metavar="NAME", action="append", help="of equations: a tensor to differentiate by (may be repeated)"

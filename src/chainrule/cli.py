@@ -73,7 +73,8 @@ def _trained(
 
     for metric in options.metric:
         metric_named(metric)
-    file = read_model_file("mlp" if begun or _is_saved(options.model) else options.model)
+    brought = not begun and _is_onnx(options.model)
+    file = read_model_file("mlp" if begun or brought or _is_saved(options.model) else options.model)
     asked = run.Choices(**{name: getattr(options, name) for name in run.Choices.__dataclass_fields__})
     plan = run.merged(asked, file.training)
     run.optimizer_for(plan)
@@ -87,6 +88,8 @@ def _trained(
     if model:
         given = any(getattr(options, name) is not None for name in ("optimizer", "rate", "momentum", "schedule"))
         optimizer = optimizer if given and not begun else None
+    elif brought:
+        model = _brought(options.model, data)
     else:
         model = run.model_for(file, data, seed=options.seed, standardise=options.standardise)
     say = _saying(options)
@@ -298,11 +301,29 @@ def _summary(options: argparse.Namespace) -> int:
 
 
 def _model(what: str) -> Model:
-    """A saved model, one of a TOML file, or a built-in one."""
+    """A saved model, an ONNX file, one of a TOML file, or a built-in one."""
     from chainrule.train.checkpoint import load
     from chainrule.train.models import read_model
 
+    if _is_onnx(what):
+        from chainrule.interop.onnx import from_onnx
+
+        return from_onnx(what)
     return load(what) if _is_saved(what) else read_model(what)
+
+
+def _is_onnx(what: str) -> bool:
+    return what.lower().endswith(".onnx")
+
+
+def _brought(path: str, data: DataSet) -> Model:
+    """The network of an ONNX file, to learn what the data hold."""
+    from chainrule.interop.onnx import from_onnx
+
+    numbers = data.classes is None and data.y.dtype.kind == "f"
+    model = from_onnx(path, loss="mean_squared_error" if numbers else "softmax_cross_entropy")
+    model.classes, model.columns = tuple(data.classes or ()), data.columns
+    return model
 
 
 def _is_saved(what: str) -> bool:
@@ -348,8 +369,9 @@ def _derived_model(what: str, wrt: Sequence[str] | None) -> Model | None:
     from chainrule.train.alone import alone
     from chainrule.train.models import is_model_file
 
-    single = None if is_model_file(what) or _is_saved(what) else alone(what)
-    if single is None and not is_model_file(what) and not _is_saved(what):
+    known = is_model_file(what) or _is_onnx(what) or _is_saved(what)
+    single = None if known else alone(what)
+    if single is None and not known:
         return None
     if wrt:
         raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")

@@ -112,7 +112,7 @@ class Tensors(Chance):
             count = sum(g.kind in ("input", "id") for g in self.given.values())
             name = "x" if self.inputs == 1 else f"x{count + 1}"
         dotted = [n for n in DOTTED if self.form == "text" and self.chance(0.08) and not self.taken(n)]
-        if self.form == "text" and self.chance(0.1):  # what could be taken for something of another tensor's
+        if self.form == "text" and self.chance(0.25):  # what could be taken for something of another tensor's
             known = [n for n in sorted(self.reserved) if "." not in n]
             of = [f"{n}.{word}" for n in known for word in ("use1", "use2", "argmax") if not self.taken(f"{n}.{word}")]
             dotted += [self.pick(of)] if of else []

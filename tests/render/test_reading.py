@@ -129,7 +129,7 @@ def swapped(lower: str) -> str:
 
 
 def layerless(upper: Sequence[str]) -> list[str]:
-    return [u for u in upper if not u.startswith(("[", '<mo stretchy="false">['))]
+    return [u for u in upper if not u.startswith(("[", "<mn>["))]
 
 
 def untransposed(upper: Sequence[str]) -> list[str]:

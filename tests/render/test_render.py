@@ -119,9 +119,9 @@ def size(document: Document) -> int:
 
 def test_a_run_of_equal_layers_is_printed_once():
     text = render.text(mlp(6))
-    assert "ℓ = 2, …, 6" in text
-    assert "(Σ_k δ^[ℓ+1]_k W^[ℓ+1]_ki) z^[ℓ]_i (1 − z^[ℓ]_i)" in text
-    assert "(W^[ℓ+1]ᵀ δ^[ℓ+1]) ⊙ z^[ℓ] ⊙ (1 − z^[ℓ])" in text
+    assert "r = 2, …, 6" in text
+    assert "(Σ_k δ^[r+1]_k W^[r+1]_ki) z^[r]_i (1 − z^[r]_i)" in text
+    assert "(W^[r+1]ᵀ δ^[r+1]) ⊙ z^[r] ⊙ (1 − z^[r])" in text
     assert "J_hᵀ J_gᵀ" in text
 
 

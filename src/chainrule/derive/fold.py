@@ -86,12 +86,16 @@ class Fold:
         read = {t for e in self.forward for t in e.value.tensors}
         return tuple(e for e in self.forward if e.tensor not in read)
 
+    @property
+    def involved(self) -> tuple[Use, ...]:
+        """The uses whose shares are put together."""
+        return (*(use for gradient in self.inner for use in gradient.uses), *self.uses)
+
     @cached_property
     def backward(self) -> tuple[Equation, ...]:
         """The equations of the backward program in whose place the result stands, but for the sum of all x's shares."""
-        uses = [use for gradient in self.inner for use in gradient.uses]
         sums = [gradient.sum for gradient in self.inner if gradient.sum is not None]
-        return (*(e for use in (*uses, *self.uses) for e in use.equations), *sums)
+        return (*(e for use in self.involved for e in use.equations), *sums)
 
     @property
     def region(self) -> Program:
@@ -129,6 +133,25 @@ def _beside(derivation: Derivation, fold: Fold) -> Iterator[Fold]:
         steps = _steps(target, (use,), (), fold.forward, fold.names)
         if _size(steps[-1].after) < _size(use.equations[0].value):
             yield Fold(target, (use,), (), fold.forward, _read(fold.names, steps[-1].after), steps, True)
+
+
+def in_place(derivation: Derivation) -> tuple[Equation, ...]:
+    """The backward program with each fold in the place of the lines that it folds, the named values before it."""
+    whole = [fold for fold in derivation.folds if fold.whole]
+    last = {adjoint_of(fold.target.tensor): fold for fold in whole}
+    gone = {e.tensor for fold in whole for e in fold.backward} - set(last)
+    named: dict[Tensor, Equation] = {}
+    found: list[Equation] = []
+    for equation in derivation.backward.equations:
+        fold = last.get(equation.tensor)
+        if fold is not None:
+            found += [name for name in fold.names if name.tensor not in named]
+            named |= {name.tensor: name for name in fold.names}
+            target = Component(equation.tensor, fold.target.subscripts)
+            found.append(Equation(target, fold.result))
+        elif equation.tensor not in gone:
+            found.append(equation)
+    return tuple(found)
 
 
 def _layer(derivation: Derivation, equation: Equation) -> str | None:

@@ -145,8 +145,7 @@ def of_fold(fold: Fold, extents: Mapping[str, int], where: Subject, forms: bool 
         )
         computed.append(Equation(Component(LOSS, ()), add(reached)))
         definitions[LOSS.name] = computed[-1]
-    uses = (*fold.uses, *(use for gradient in fold.inner for use in gradient.uses))
-    known = {adjoint_of(u.equation.tensor): u.lemma.signal for u in uses if u.lemma.signal is not None}
+    known = {adjoint_of(u.equation.tensor): u.lemma.signal for u in fold.involved if u.lemma.signal is not None}
     return _scene(lines, computed, definitions, extents, known)
 
 

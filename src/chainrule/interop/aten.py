@@ -339,17 +339,7 @@ def _rms_norm(g: Graph, x: View, shape: Sequence[int], scale: Any, epsilon: Any)
 
 def _prelu(g: Graph, x: View, slope: View) -> Operand:
     shared = size_of(slope.axes[0])[0] == 1
-    names = rows.own(a=slope)
-    if names is None:
-        return rows.applied(g, "relu({0}) + {1}*min({0}, 0)", x, slope if shared else _channels(slope, len(x.axes)))
-    return rows.given(g, PReLU(shared), x, names)
-
-
-def _channels(view: View, rank: int) -> View:
-    """A vector along axis 1 of so many axes."""
-    for _ in range(rank - 2):
-        view = inserted(view, 1)
-    return view
+    return rows.given(g, PReLU(shared), x, {"a": slope})
 
 
 def _attention(

@@ -39,7 +39,7 @@ from chainrule.ir.functions import ABBREVIATIONS, CATALOGUE
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.nn.equations import Equations, Parameter
 from chainrule.nn.layer import Input, Layer, Node, Shape
-from chainrule.nn.losses import Loss
+from chainrule.nn.losses import Loss, loss_named
 from chainrule.nn.shapes import axes as axis_names
 from chainrule.nn.shapes import exact
 from chainrule.train.model import Model
@@ -172,13 +172,16 @@ class Graph:
         return label
 
     def equation(
-        self, text: str, operands: Sequence[Operand], axes: Sequence[Digits], bound: Iterable[Index] = ()
+        self, text: str, operands: Sequence[Operand], axes: Sequence[Digits], bound: Iterable[Index] = (),
+        label: str = "",
     ) -> View:
         """A tensor by an equation: its components at the digits of `axes`, samples first. {0}, {1}, … in the text are
         the operands, and {r} the declared indices of `bound`."""
         views = [view for view in operands if isinstance(view, View)]
         if not any(view.source.node for view in views):
-            operands = views = self._founded(views)
+            views = self._founded(views)
+            founded = iter(views)
+            operands = [next(founded) if isinstance(operand, View) else operand for operand in operands]
         # Constants alone are read beside an input, since a layer is called on something.
         nodes = list(dict.fromkeys(view.source.node for view in views if view.source.node)) or [*self.inputs[:1]]
         own = {view.source.name: view.source for view in views if not view.source.node}
@@ -201,7 +204,7 @@ class Graph:
         constants = {names[name]: shape for name, shape in kinds.items() if own[name].constant}
         made = f"y[{where}] = {value}" if where else f"y = {value}"
         layer = Equations(made, parameters or None, constants or None)
-        node = self.layer(layer, nodes, {names[name]: name for name in own})
+        node = self.layer(layer, nodes, {names[name]: name for name in own}, label)
         return laid(Source(_shape(groups), node), axes)
 
     def _founded(self, views: Sequence[View]) -> list[View]:
@@ -245,7 +248,7 @@ class Graph:
         same = same and _shape(groups) == source.shape
         if source.node and same:
             return source.node
-        made = self.equation("{0}", [view], groups)
+        made = self.equation("{0}", [view], groups, label=f"{_identifier(self.call.path) or self.call.name}_input")
         assert made.source.node
         return made.source.node
 
@@ -260,7 +263,7 @@ class Graph:
 
     def spread(self, view: View) -> View:
         """The value, written out, each axis of it a digit."""
-        return self.equation("{0}", [view], view.axes)
+        return self.equation("{0}", [view], view.axes, label=f"{_identifier(self.call.path) or self.call.name}_input")
 
     def reshaped(self, view: View, sizes: Sequence[Size]) -> View:
         found = reshaped(view, sizes)
@@ -351,13 +354,16 @@ class Graph:
         return {name for name, uses in self._uses.items() if len(uses) > 1} - self.shared
 
     def finished(self, view: View, loss: str | Loss | None, l2: float, dtype: str) -> Model:
-        """The model of this output, with its weights."""
+        """The model of this output, with its weights. A last activation that the loss contains is the loss's."""
         if SAMPLE not in view.digits:
             self.refuse("the output does not depend on the samples", "return a value of each sample")
         node = self.written(view, runs(view.axes))
         if isinstance(node, Input):
             self.refuse("the network computes nothing", "return a value of a layer")
-        model = Model(self.inputs, node, loss=loss, l2=l2, dtype=dtype)
+        chosen = None if loss is None else loss_named(loss)
+        if chosen and chosen.included and node.layer and type(node.layer).__name__ == chosen.included:
+            (node,) = node.parents
+        model = Model(self.inputs, node, loss=chosen, l2=l2, dtype=dtype)
         for layer, own, values in self._values:
             name = f"{layer.label}.{own}"
             for arrays in (model.parameters, model.states):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ from chainrule.nn.arrangement import Add, Concat
 from chainrule.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
+from chainrule.nn.equations import Equations
 from chainrule.nn.layer import Layer, instantiate
 from chainrule.nn.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from chainrule.nn.pooling import (
@@ -265,9 +267,6 @@ def convolution(
     rank = len(x.axes) - 2
     if rank not in (1, 2):
         g.refuse(f"a convolution over {rank} axes", "one or two axes are convolved here")
-    names = own(W=weight, b=bias)
-    if names is None:
-        g.refuse("a kernel that is no parameter of its own", "give the convolution a parameter as its kernel")
     sizes = [size for size, _ in weight.sizes]
     kernel = sizes[2:]
     shared: dict[str, Any] = {"stride": list(stride), "dilation": list(dilation), "groups": groups}
@@ -279,15 +278,22 @@ def convolution(
         )
     else:
         layer = (Conv1d if rank == 1 else Conv2d)(sizes[0], kernel, padding=padding, **shared)
-    return given(g, layer, x, names)
+    return given(g, layer, x, {"W": weight, "b": bias})
 
 
-def given(g: Graph, layer: Layer, x: View, names: Mapping[str, str] | None = None) -> View:
-    """What a layer gives for one value of samples."""
-    node = g.plain(x)
-    made = g.layer(layer, [node], names)
+def given(g: Graph, layer: Layer, x: View, weights: Mapping[str, View | None] | None = None) -> View:
+    """What a layer gives for one value of samples. Where its weights are no parameters of its own, but computed or
+    another layer's too, its equations read them as values."""
+    node, names = g.plain(x), own(**(weights or {}))
     shape = (SAMPLES, *(size for size, _ in x.sizes[1:]))
-    return g.result(made, instantiate(layer, layer.label, [Tensor("input", shape)]).output.shape)
+    out = instantiate(layer, "layer", [Tensor("input", shape)]).output.shape
+    if names is not None:
+        return g.result(g.layer(layer, [node], names), out)
+    views = {name: view for name, view in (weights or {}).items() if view is not None}
+    read = {"x": "x1"} | {name: f"x{k}" for k, name in enumerate(views, 2)}
+    text = re.sub(r"[A-Za-z_]\w*", lambda word: read.get(word[0], word[0]), layer.equations(shape))
+    nodes = [node, *(g.written(view, view.axes) for view in views.values())]
+    return g.result(g.layer(Equations(text), nodes), out)
 
 
 def pool(
@@ -353,12 +359,11 @@ def group_norm(
     g: Graph, x: View, groups: int | None, scale: View | None, shift: View | None, epsilon: float
 ) -> Operand:
     """With no number of groups each channel is one."""
-    names = own(gain=scale, b=shift)
-    if names is None or (scale is None) != (shift is None):
-        g.refuse("a group normalisation whose scale and shift are no parameters", "give it both, or none")
+    if (scale is None) != (shift is None):
+        g.refuse("a group normalisation with a scale or a shift alone", "give it both, or none")
     affine = scale is not None
     layer = InstanceNorm(epsilon, affine) if groups is None else GroupNorm(groups, epsilon, affine)
-    return given(g, layer, x, names)
+    return given(g, layer, x, {"gain": scale, "b": shift})
 
 
 def attention(

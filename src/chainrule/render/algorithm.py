@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 
-from chainrule.derive.fold import Fold
 from chainrule.errors import DerivationError
-from chainrule.forms import concise
-from chainrule.ir.expr import Tensor
 from chainrule.render.backward import Backward, Row
 from chainrule.render.document import Block, Cell, Heading, Listing, Paragraph, Table, Text
 from chainrule.render.listing import listing
@@ -47,58 +43,20 @@ class Algorithm(Backward):
             if before is not None:
                 rows.append(((title,), (self.say("figure.as", number=str(before)),), ()))
                 continue
-            left: list[Text] = []
-            right: list[Text] = []
-            for row in (row for _, page in run[0] for row in page):
-                fold = self.folding(row)
-                left += self.named(fold, names) if fold is not None else []
-                (right if row.part.tensor in parameters else left).extend(self.line(row, fold, names))
+            lines = [(row.name is None and row.part.tensor in parameters, self.line(row, names))
+                     for _, page in run[0] for row in page]
+            left, right = ([line for own, text in lines if own == side for line in text] for side in (False, True))
             rows.append(((title,), tuple(left), tuple(right)))
         header = ("layer", "signals", "gradients")
         return Table(tuple(self.say(f"algorithm.{key}") for key in header), tuple(rows))
 
-    def line(self, row: Row, fold: Fold | None, names: Names) -> list[Text]:
-        """The concise form of a row, else its components; of rows that fold into one formula that alone, in the place
-        of the last of them."""
-        if fold is not None:
-            *_, use = fold.uses
-            last = None if fold.whole and len(fold.uses) > 1 else use
-            if row.use != last or row.part.tensor != fold.target.tensor:
-                return []
-            form = self.fold_form(fold)
-            if form is None:
-                return [(self.math(fold.shares, "=", fold.result, names=names),)]
-            return [(self.math(*form.left, "=", form.right, names=names),)]
+    def line(self, row: Row, names: Names) -> list[Text]:
+        """The concise form of a row, else its components."""
         results = row.results(batch=True)
         form = row.concise(results, batch=True)
         if form is not None:
             return [(self.math(form.left, "=", form.right, names=names),)]
         return [(self.math(e.target, "=", e.value, names=names),) for e in results]
-
-    def folding(self, row: Row) -> Fold | None:
-        """The fold that a row is part of."""
-        for fold in self.derivation.folds:
-            between = {gradient.tensor for gradient in fold.inner}
-            own = row.part.tensor == fold.target.tensor and (row.use in fold.uses or (row.use is None and fold.whole))
-            if own or row.part.tensor in between:
-                return fold
-        return None
-
-    def named(self, fold: Fold, names: Names) -> list[Text]:
-        """The values that a formula names, where they are not named yet."""
-        lines: list[Text] = []
-        for name in fold.names:
-            if name.tensor not in self.known:
-                self.known.add(name.tensor)
-                form = concise(name.target, name.value)
-                left, right = (form.left, form.right) if form is not None else (name.target, name.value)
-                lines.append((self.math(left, "=", right, names=names),))
-        return lines
-
-    @cached_property
-    def known(self) -> set[Tensor]:
-        """The values that have been named."""
-        return set()
 
     def program(self) -> Iterable[Block]:
         """The listing, where NumPy has words for all of it; a long one, but in full, with one of layers that repeat."""

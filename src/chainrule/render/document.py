@@ -51,7 +51,8 @@ Cell = tuple[Text, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A row of one cell runs across the whole table: it is the title of the rows below it, or a remark on them."""
+    """A row of one cell runs across the whole table: its first line is the title of the rows below it, the others are
+    remarks on them."""
 
     header: tuple[Text, ...]
     rows: tuple[tuple[Cell, ...], ...]

@@ -48,7 +48,8 @@ class Numbered(Backward):
         super().__init__(sample.derivation, language, detail)
         self.sample = sample
         joint = sample.derivation.joint
-        self.tensors = {t.name: t for t in (*joint.given, *joint.defined)}
+        named = [name.tensor for fold in sample.derivation.folds for name in fold.names]
+        self.tensors = {t.name: t for t in (*joint.given, *joint.defined, *named)}
         self.single = sample.sizes[SAMPLES] == 1
         self.longest, self.tallest = LONGEST, SHOWN
 
@@ -84,7 +85,7 @@ class Numbered(Backward):
 
     def given(self) -> Iterable[Text]:
         for tensor in self.derivation.joint.given:
-            if not self.values(tensor):
+            if not self.values(tensor) or tensor in self.running:
                 continue
             view = self.names if self.single else self.batch
             symbol: Part = forms.whole(tensor)
@@ -101,7 +102,7 @@ class Numbered(Backward):
 
     def forward_rows(self) -> Iterable[tuple[Cell, ...]]:
         lines: list[tuple[object, Text, Sequence[Equation], Names, Part]] = []
-        for equation in self.derivation.forward.equations:
+        for equation in (e for e in self.derivation.forward.equations if e.tensor not in self.running):
             shown = (one_sample(equation) if self.single else None) or equation
             view = self.batch if coupled(equation) or not self.single else self.names
             name = kind(equation.value, equation.indices)
@@ -114,9 +115,12 @@ class Numbered(Backward):
             batch = not (self.single and row.per_sample)
             results = row.results(batch)
             if results:
-                name = self.derivation.number(row.use.lemma) if row.use else None
+                name: object = self.derivation.number(row.use.lemma) if row.use else None
+                if row.fold:
+                    name = kind(results[0].value, results[0].indices)
                 view = self.view(self.names, not batch)
-                lines.append((name, (f"({number})",), results, view, Nabla(results[0].tensor)))
+                symbol = forms.whole(row.name.tensor) if row.name else Nabla(results[0].tensor)
+                lines.append((name, (f"({number})",), results, view, symbol))
         return self.rows(lines)
 
     def rows(self, lines: Sequence[tuple[object, Text, Sequence[Equation], Names, Part]]) -> Iterable[tuple[Cell, ...]]:

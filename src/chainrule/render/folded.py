@@ -24,6 +24,13 @@ PHASES = {"uses": "uses", "cite": "cite", "vanish": "cite", "zero": "cite"}
 """Which steps make one line: the sum over the uses, what is put in, and then the folding."""
 
 
+def ranged(numbers: Sequence[int]) -> str:
+    """3–8 for neighbours, 3, 5 for others."""
+    first, last = numbers[0], numbers[-1]
+    run = len(numbers) > 2 and list(numbers) == list(range(first, last + 1))
+    return f"{first}–{last}" if run else ", ".join(map(str, numbers))
+
+
 @dataclass(frozen=True)
 class FoldForm:
     """Both sides of a folded formula in concise form."""
@@ -36,16 +43,23 @@ class Folded(Writer):
     """Each kind of fold once, line by line, and its formula for every layer."""
 
     def folds(self) -> Iterable[Block]:
-        seen: set[object] = set()
-        number = 0
+        seen: set[int] = set()
         for fold in self.derivation.folds:
-            key = tuple(kind(e.value, e.indices) for e in fold.forward)
-            if key not in seen or self.detail == "full":
-                number += 1
-                seen.add(key)
-                yield from self.fold(number, fold)
+            if fold.inner and (number := self.fold_number(fold)) not in seen:
+                seen.add(number)
+                beside = (f for f in self.derivation.folds if not f.inner and f.forward == fold.forward)
+                yield from self.fold(number, fold, tuple(beside))
 
-    def fold(self, number: int, fold: Fold) -> Iterable[Block]:
+    def fold_number(self, fold: Fold) -> int:
+        """The number, from 1, by which a layer's folds are cited: one for all of a kind, in full detail its own."""
+        kinds = [self.fold_kind(other) for other in self.derivation.folds]
+        return list(dict.fromkeys(kinds)).index(self.fold_kind(fold)) + 1
+
+    def fold_kind(self, fold: Fold) -> object:
+        return fold.forward if self.detail == "full" else tuple(kind(e.value, e.indices) for e in fold.forward)
+
+    def fold(self, number: int, fold: Fold, beside: Sequence[Fold]) -> Iterable[Block]:
+        """The values that are named, how the gradient folds, and others that are shorter with these names."""
         names = self.fold_names(fold)
         x, y = (self.math(whole(t), names=names) for t in (fold.target.tensor, fold.sinks[0].tensor))
         yield Heading(2, self.say("fold.title", number=str(number), x=x, y=y))
@@ -54,16 +68,20 @@ class Folded(Writer):
         for name in fold.names:
             reason = self.say(f"fold.{'root' if is_root(name.tensor) else 'quotient'}")
             rows.append((self.math(name.target, names=names), self.math("=", name.value, names=names), reason))
+        for each in (fold, *beside):
+            rows += self.fold_rows(each, names)
+        yield Lines(tuple(Line(f"F{number}.{i}", *row) for i, row in enumerate(rows, 1)))
+
+    def fold_rows(self, fold: Fold, names: Names) -> Iterable[tuple[Formula | None, Formula, Text]]:
         left: Formula | None = self.math(fold.steps[0].before if fold.whole else fold.shares, names=names)
         for steps in self.phases(fold):
-            rows.append((left, self.math("=", steps[-1].after, names=names), self.fold_reason(steps, fold, names)))
+            yield left, self.math("=", steps[-1].after, names=names), self.fold_reason(steps, fold, names)
             left = None
         form = self.fold_form(fold)
         if form is not None:
             check = shape_check(form.right)
             reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
-            rows.append((self.math(*form.left, names=names), self.math("=", form.right, names=names), reason))
-        yield Lines(tuple(Line(f"F{number}.{i}", *row) for i, row in enumerate(rows, 1)))
+            yield self.math(*form.left, names=names), self.math("=", form.right, names=names), reason
 
     def fold_names(self, fold: Fold) -> Names:
         """The names within a fold: about all samples, without the layers where letters differ."""
@@ -93,15 +111,14 @@ class Folded(Writer):
     def fold_reason(self, steps: Sequence[Step], fold: Fold, names: Names) -> Text:
         if self.detail == "full":
             return self.say(f"rule.{steps[0].rule}")
-        uses = (*fold.uses, *(use for gradient in fold.inner for use in gradient.uses))
-        cited = sorted({self.derivation.number(use.lemma) for use in uses})
-        letters = [g.tensor for g in fold.inner], [name.tensor for name in fold.names]
-        inner, named = (self.join((self.math(whole(t), names=names),) for t in tensors) for tensors in letters)
+        cited = sorted({self.derivation.number(use.lemma) for use in fold.involved})
+        inner = self.join((self.math(whole(g.tensor), names=names),) for g in fold.inner)
+        named = self.join((self.math(whole(name.tensor), names=names),) for name in fold.names)
         places: dict[str, Inline | Text] = {"inner": inner, "named": named, "count": str(len(fold.uses))}
         places |= {"x": self.math(whole(fold.target.tensor), names=names)}
-        places |= {"numbers": self.join((str(n),) for n in cited)}
-        key = PHASES.get(steps[-1].rule, "folded" if fold.names else "collected")
-        said = [self.say(f"fold.{key}", **places)]
+        places |= {"numbers": ranged(cited), "number": str(cited[0])}
+        key = PHASES.get(steps[-1].rule, "folded" if fold.inner and fold.names else "named" if fold.names else "factor")
+        said = [self.say(f"fold.{'lemma' if key == 'cite' and not fold.inner else key}", **places)]
         for step in steps:
             if step.rule == "vanish":
                 gone = next(n for n in nodes(step.before) if isinstance(n, Reduce) and n not in nodes(step.after))

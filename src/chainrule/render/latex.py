@@ -85,7 +85,9 @@ def _row(row: Sequence[Cell], columns: int) -> list[str]:
     if len(row) == columns:
         return [cell_text(c) for c in row]
     whole = r"p{\dimexpr\linewidth-2\tabcolsep}"
-    return [rf"\multicolumn{{{columns}}}{{@{{}}{whole}}}{{\textbf{{{cell_text(row[0])}}}}}"]
+    title, *remarks = row[0]
+    said = r" \par ".join([rf"\textbf{{{flat(title)}}}", *map(flat, remarks)])
+    return [rf"\multicolumn{{{columns}}}{{@{{}}{whole}}}{{{said}}}"]
 
 
 LINE = 40.0

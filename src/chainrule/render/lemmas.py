@@ -15,10 +15,25 @@ from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import RULES, Setting, Step
 from chainrule.forms import Form, concise, outline, whole
 from chainrule.forms.nodes import Jacobian
-from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Guard, Pad, Size, Tensor
+from chainrule.ir.expr import (
+    LOSS,
+    Add,
+    Apply,
+    Component,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Pad,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+)
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
-from chainrule.ir.walk import components, nodes
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import Key, components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Figure, Heading, Inline, Line, Lines, Paragraph, Text
@@ -97,7 +112,8 @@ class Lemmas(Folded):
             yield Paragraph(self.say("lemma.given_loss", equation=stated, gradient=wanted))
         else:
             signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
-            yield Paragraph(self.say("lemma.given", equation=stated, signal=signal, gradient=wanted))
+            key = "given" if names.signal(shown.error_signal) else "given_gradient"
+            yield Paragraph(self.say(f"lemma.{key}", equation=stated, signal=signal, gradient=wanted))
         coupling = self.coupled(lemma, names)
         if coupling is not None:
             yield Paragraph(coupling)
@@ -109,7 +125,7 @@ class Lemmas(Folded):
                 yield from self.paths(Paths(self, self.stated(each), view).figure())
             yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
-            for text in (*self.notes(self.stated(each), view), *([law] if law else [])):
+            for text in (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation)):
                 said.setdefault(flat(text), text)
         yield from map(Paragraph, said.values())
 
@@ -134,13 +150,21 @@ class Lemmas(Folded):
         form = concise_of(shown)
         name = outline(form.right) if form is not None else None
         earlier = self.proven.setdefault(name, number) if name is not None else number
-        if self.detail == "brief":
+        if self.detail == "brief" or lemma.kind in self.only_folded:
             return ()
         read = {c.tensor.name for piece in shown.pieces for c in components(piece.equation.value)}
         plain = all(s.plain is not None for c in components(shown.equation.value) for s in c.subscripts)
         if plain and read <= {shown.error_signal.name} and len(shown.pieces) == 1:
             return ()
         return self.say("lemma.alike", number=str(earlier)) if earlier != number else None
+
+    @cached_property
+    def only_folded(self) -> frozenset[Key]:
+        """The kinds of lemmas that are cited in folds alone, where a line of each is enough."""
+        whole = [use for fold in self.derivation.folds if fold.whole and fold.inner for use in fold.involved]
+        inside = {use.contribution for use in whole}
+        elsewhere = {use.lemma.kind for use in self.derivation.uses if use.contribution not in inside}
+        return frozenset(use.lemma.kind for use in whole) - elsewhere
 
     def coupled(self, lemma: Lemma, names: Names) -> Text | None:
         """Why the lemma is about all samples together, where it is."""
@@ -155,7 +179,9 @@ class Lemmas(Folded):
 
     def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
         shown = self.stated(lemma)
-        closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if shown is not lemma else ())]
+        once = self.detail == "standard" and lemma.kind in self.only_folded
+        matrix = () if once else self.matrix_line(shown, names)
+        closing = [*matrix, *(self.batch_line(lemma, names) if shown is not lemma else ())]
         proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
         if short is not None and self.detail == "standard":
             # What needs no proof is one line, with its other forms beside it.
@@ -174,6 +200,8 @@ class Lemmas(Folded):
         alone where there is a reason to be `short`."""
         single = len(shown.pieces) == 1
         steps = shown.all_steps if single else shown.steps
+        if names.signal(shown.error_signal) is None and shown.signal is None:
+            steps = tuple(s for s in steps if s.rule != "error_signal")  # it has no other letter
         runs = group(steps, self.detail, limit if single else max(limit - len(shown.pieces), 4))
         target = shown.wrt
         left: Formula | None = self.math(shown.start, names=names)
@@ -312,6 +340,18 @@ class Lemmas(Folded):
                     "note.padding", read=self.math(component, names=names), x=self.math(bare, names=names), value=value
                 )
 
+    def meaning(self, equation: Equation) -> Iterable[Text]:
+        """What an equation does to the gradient that comes back, said where it is first met."""
+        for key in _deeds(equation):
+            if key not in self.meant and self.detail != "brief":
+                self.meant.add(key)
+                yield self.say(f"meaning.{key}")
+
+    @cached_property
+    def meant(self) -> set[str]:
+        """What has been said of gradients that come back."""
+        return set()
+
     def choices(self, shown: Lemma) -> Iterable[Text]:
         """What is chosen where a derivative does not exist: at kinks, and where several share a maximum."""
         if shown.auxiliary:
@@ -320,6 +360,9 @@ class Lemmas(Folded):
         for function in ("relu", "step", "max", "min", "sign", "abs"):
             if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
                 yield self.say(f"note.{function}")
+        of = (node for node in nodes(shown.equation.value) if shown.wrt.tensor in node.tensors)
+        if any(isinstance(node, Power) and 0 < node.exponent < 1 for node in of):
+            yield self.say("note.root")
 
     # Composites ------------------------------------------------------------------------------------
 
@@ -423,6 +466,23 @@ class Lemmas(Folded):
 def _joined(left: Formula, right: Formula) -> Formula:
     """left = right as one formula."""
     return Formula((*left.parts, *right.parts), right.names)
+
+
+def _deeds(equation: Equation) -> Iterable[str]:
+    """max routes, add distributes, multiply swaps; what a bounded function does near its limits."""
+    value = equation.value
+    if any(isinstance(node, Reduce) and node.kind == "max" for node in nodes(value)):
+        yield "routes"
+    alike = isinstance(value, Add) and all(
+        isinstance(t, Component) and t.subscripts == equation.target.subscripts for t in value.terms
+    )
+    if alike:
+        yield "adds"
+    products = (node.factors for node in nodes(value) if isinstance(node, Multiply))
+    if any(len({f.tensor for f in factors if isinstance(f, Component)}) > 1 for factors in products):
+        yield "swaps"
+    if any(isinstance(node, Apply) and node.function in ("sigmoid", "tanh") for node in nodes(value)):
+        yield "saturates"
 
 
 def _stated(lemma: Lemma) -> object:

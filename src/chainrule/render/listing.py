@@ -12,12 +12,13 @@ from itertools import groupby
 
 from chainrule.arrays.ids import Limits
 from chainrule.derive.adjoint import Derivation
+from chainrule.derive.fold import in_place
 from chainrule.ir.expr import Tensor
 from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import kind
-from chainrule.render.names import GREEK, Names
+from chainrule.render.names import GREEK, HAT, Names
 from chainrule.render.statement import Statement
 from chainrule.render.writer import runs_of
 
@@ -60,16 +61,24 @@ def variables(derivation: Derivation, names: Names) -> dict[str, str]:
     for tensor in dict.fromkeys((*program.given, *program.defined)):
         symbol = names.symbols.get(tensor.name)
         add(tensor.name, "loss" if symbol is None or tensor == derivation.loss else _word(symbol.stem, symbol.layer))
-    for tensor in dict.fromkeys((*derivation.backward.inputs, *derivation.backward.defined)):
+    for tensor in dict.fromkeys((*derivation.backward.inputs, *derivation.backward.defined, *_named(derivation))):
         name = tensor.name
-        if name not in result:
+        if (symbol := names.symbols.get(name)) is not None and name not in result:
+            add(name, _word(symbol.stem, symbol.layer))
+        elif name not in result:
             of, share = names.adjoints.get(name, (name, ""))
             add(name, f"d{result.get(of, of)}" + (f"_{share}" if share else ""))
     return result
 
 
+def _named(derivation: Derivation) -> list[Tensor]:
+    """The values that folds name."""
+    return [name.tensor for fold in derivation.folds if fold.whole for name in fold.names]
+
+
 def _word(stem: str, layer: str) -> str:
-    """An ASCII name: γ is gamma, x̃ is x_, m* is argmax."""
+    """An ASCII name: γ is gamma, x̂ is x_hat, x̃ is x_, m* is argmax."""
+    stem = stem.replace(HAT, "_hat")
     greek = {letter: name for name, letter in GREEK.items()} | {"ℓ": "sample_loss", "σ": "sigma", "π": "pi"}
     text = "".join(greek.get(c, c) for c in stem.replace("m*", "argmax").replace("*", "_argmax"))
     plain = unicodedata.normalize("NFKD", text)
@@ -94,16 +103,18 @@ class _Listing:
         self.sized = False
         forward = derivation.forward
         self.signals = [t for t in derivation.backward.inputs if t not in (*forward.given, *forward.defined)]
-        self.given: Sequence[Tensor] = (*forward.given, *self.signals)
+        self.backward = in_place(derivation)
+        self.wanted = self.needed()
+        kept = {state.tensor for state in forward.states} - self.wanted
+        self.given: Sequence[Tensor] = [t for t in (*forward.given, *self.signals) if t not in kept]
         self.limits = Limits(derivation.joint.equations, self.given)
 
     def text(self) -> str:
         derivation = self.derivation
-        forward, backward = derivation.forward, derivation.backward
+        forward = derivation.forward
         given = [self.words[t.name] for t in self.given]
-        needed = self.needed()
-        lines = self.block([e for e in forward.equations if e.tensor in needed], self.titles[0])
-        lines += ["", *self.block(self.beside([e for e in backward.equations if e.tensor in needed]), self.titles[1])]
+        lines = self.block([e for e in forward.equations if e.tensor in self.wanted], self.titles[0])
+        lines += ["", *self.block(self.beside([e for e in self.backward if e.tensor in self.wanted]), self.titles[1])]
         outcome = self.words[derivation.loss.name if derivation.loss is not None else forward.outputs[0].name]
         pairs = [f'"{name}": {self.words[t.name]}' for name, t in derivation.gradients.items()]
         lines += ["", *_filled(f"return {outcome}, {{", pairs, "}", "    ")]
@@ -126,7 +137,7 @@ class _Listing:
         """What the loss and the gradients depend on."""
         derivation = self.derivation
         result = {*derivation.gradients.values(), derivation.loss or derivation.forward.outputs[0]}
-        for equation in reversed((*derivation.forward.equations, *derivation.backward.equations)):
+        for equation in reversed((*derivation.forward.equations, *self.backward)):
             if equation.tensor in result:
                 result.update(equation.value.tensors)
         return result
@@ -137,12 +148,12 @@ class _Listing:
         runs = runs_of(entries, self.signature) if self.alike else [[(entry,)] for entry in entries]
         known: dict[object, int] = {}
         for first, *others in runs:
-            if (before := self.again(first, known)) is not None:
+            if self.alike and (before := self.again(first, known)) is not None:
                 lines.append("# " + self.alike[1].format(number=first[0][0], first=before))
                 continue
             for equation in (e for _, own in first for e in own):
                 lines.extend(part for line in Statement(self, equation).lines() for part in _broken(line))
-            if others:
+            if self.alike and others:
                 numbers = [block[0][0] for block in others]
                 ends = [*numbers[:1], "…", *numbers[-1:]] if len(numbers) > 2 else numbers
                 lines.append("# " + self.alike[0].format(range=", ".join(map(str, ends))))
@@ -152,7 +163,7 @@ class _Listing:
         """The number of the layer with the same equations, if one has been written and there is something to save."""
         numbers = [known.setdefault(self.signature(entry), entry[0]) for entry in block]
         short = sum(len(own) for _, own in block) < SAVED
-        return None if not self.alike or short or numbers[0] == block[0][0] else numbers[0]
+        return None if short or numbers[0] == block[0][0] else numbers[0]
 
     def beside(self, equations: Sequence[Equation]) -> list[Equation]:
         """The equations in an order of computing: a parameter's gradient as soon as what it reads is there."""

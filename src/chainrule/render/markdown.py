@@ -79,7 +79,10 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _row(row: Sequence[Cell], columns: int) -> list[str]:
     """The cells of a row; one alone stands in the first column."""
-    return [cell_text(c) for c in row] if len(row) == columns else [f"**{cell_text(row[0])}**"] + [""] * (columns - 1)
+    if len(row) == columns:
+        return [cell_text(c) for c in row]
+    title, *remarks = map(flat, row[0])
+    return ["<br>".join([f"**{title}**" if title else "", *remarks]).removeprefix("<br>"), *[""] * (columns - 1)]
 
 
 def cell_text(cell: Cell) -> str:

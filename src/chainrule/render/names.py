@@ -1,7 +1,7 @@
 """What a tensor is called in formulas.
 
-A tensor of layer ℓ is its letter with [ℓ], counted over the layers that have parameters: "dense1.W" is
-W^[1]. The error signal of a layer's linear output is δ^[ℓ]; any other gradient is written ∂ℓ/∂x. Within
+A tensor of layer r is its letter with [r], counted over the layers that have parameters: "dense1.W" is
+W^[1]. The error signal of a layer's linear output is δ^[r]; any other gradient is written ∂ℓ/∂x. Within
 a lemma the numbers are left out where they tell nothing, and the one error signal is δ.
 
 No tensor has a letter that the document itself uses (δ, N, ...) or that another tensor takes as the capital of its
@@ -37,6 +37,8 @@ FUNCTIONS = ("f", "q", "r", "φ", "ω", "f\u0302")
 """The arbitrary function of a derivation without a loss: the first that no tensor is written as."""
 POSITIONS = ("m*", "r*", "s*", "v*", "w*")
 """The places of the maxima of one equation."""
+LAYER = "r"
+"""The number of a layer, where several are spoken of at once."""
 TILDE, HAT = "\u0303", "\u0302"
 FOOT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -53,10 +55,10 @@ class Symbol:
 class Names:
     """`symbols` by tensor name; `adjoints` from a gradient's name to the tensor's and the number of the
     share; `signals` the gradients written δ. The other fields make a view: `batch` for capital letters
-    and 𝓛, `bare` tensors without their layer, `base` the number that is written ℓ, `bounded` the indices
+    and 𝓛, `bare` tensors without their layer, `base` the number that is written r, `bounded` the indices
     whose extents another formula of the lemma shows. `numbers` are those of layers, by tensor. `function` is the
-    letter of the arbitrary function. `pads` are what a tensor is read as outside its range, where that is not one
-    thing alone."""
+    letter of the arbitrary function, `linear` the gradients by linear outputs, which are δ within a lemma. `pads` are
+    what a tensor is read as outside its range, where that is not one thing alone."""
 
     symbols: Mapping[str, Symbol]
     adjoints: Mapping[str, tuple[str, str]]
@@ -70,6 +72,7 @@ class Names:
     numbers: Mapping[str, int] = field(default_factory=dict[str, int])
     pads: Mapping[str, Sequence[Pad]] = field(default_factory=dict[str, Sequence[Pad]])
     jacobians: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    linear: frozenset[str] = frozenset()
 
     @property
     def loss(self) -> Symbol:
@@ -86,7 +89,7 @@ class Names:
         if self.base is None or not symbol.layer.isdigit():
             return symbol
         shift = int(symbol.layer) - self.base
-        return Symbol(symbol.stem, f"ℓ{'+' if shift > 0 else '−'}{abs(shift)}" if shift else "ℓ")
+        return Symbol(symbol.stem, f"{LAYER}{'+' if shift > 0 else '−'}{abs(shift)}" if shift else LAYER)
 
     def signal(self, tensor: Tensor) -> Symbol | None:
         """The δ (Δ of a batch of vectors) that a gradient tensor is written as, if it is."""
@@ -135,12 +138,14 @@ class Names:
         return replace(self, base=base)
 
     def local(self, involved: Iterable[Tensor], signal: Tensor) -> Names:
-        """Within one lemma: no layers where the letters differ, and `signal` is δ."""
+        """Within one lemma: no layers where the letters differ, and `signal` is δ where it is that of a linear
+        output."""
         own = list(dict.fromkeys(t.name for t in involved if t.name in self.symbols))
         stems = [self.symbols[n].stem for n in own]
         bare = frozenset(n for n, s in zip(own, stems, strict=True) if stems.count(s) == 1)
-        of = self.adjoints[signal.name][0]
-        signals = {} if self.is_loss(Tensor(of, ())) else {signal.name: Symbol("δ")}
+        known = signal.name in self.linear or signal.name in self.signals
+        of = Tensor(self.adjoints[signal.name][0], ())
+        signals = {signal.name: Symbol("δ")} if known and not self.is_loss(of) else {}
         return replace(self, bare=bare, signals=signals)
 
     def is_loss(self, tensor: Tensor) -> bool:
@@ -184,6 +189,8 @@ def names_of(derivation: Derivation) -> Names:
             if use.contribution != adjoint_of(part.tensor):
                 adjoints[use.contribution.name] = (part.tensor.name, str(number))
     signals: dict[str, Symbol] = {}
+    weights = [t for t in program.given if SAMPLES not in t.shape]
+    linear_outputs = (e.tensor for e in program.equations if e.tensor.shape and linear(e.value, weights))
     for equation in program.equations:
         symbol = symbols.get(equation.tensor.name)
         weighted = linear(equation.value, program.parameters)
@@ -204,7 +211,7 @@ def names_of(derivation: Derivation) -> Names:
     by_tensor = {name: numbers[label] for name, label in owners.items() if label in numbers}
     return Names(
         symbols, adjoints, signals, derivation.loss is None, function=function, numbers=by_tensor,
-        pads=_pads(derivation),
+        pads=_pads(derivation), linear=frozenset(adjoint_of(tensor).name for tensor in linear_outputs),
     )
 
 

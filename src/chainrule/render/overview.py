@@ -16,7 +16,7 @@ from chainrule.ir.walk import kind
 from chainrule.render.document import Block, Cell, Code, Figure, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
 from chainrule.render.glance import Glance, Values
-from chainrule.render.names import Names, Symbol
+from chainrule.render.names import LAYER, Names, Symbol
 from chainrule.render.writer import concise_forward, concise_of, coupled, runs_of, tensors_of
 
 SIGNS: dict[str, tuple[str, ...]] = {
@@ -73,10 +73,11 @@ class Overview(Glance):
         return ((components_form,),), ((self.math(form.left, "=", form.right, names=view),),)
 
     def shown(self) -> list[Equation]:
-        """The forward equations; in brief, only those that the loss and its gradients need."""
+        """The forward equations but for running statistics; in brief, only those that the loss and its gradients
+        need."""
         forward, backward = self.derivation.forward, self.derivation.backward
         if self.detail != "brief" or self.derivation.loss is None:
-            return list(forward.equations)
+            return [e for e in forward.equations if e.tensor not in self.running]
         needed = {self.derivation.loss, *(t for e in backward.equations for t in e.value.tensors)}
         for equation in reversed(forward.equations):
             if equation.tensor in needed:
@@ -121,7 +122,7 @@ class Overview(Glance):
         if given:
             items.append(self.say("notation.given", loss=self.math(scalar)))
         if self.layers:
-            items.append(self.say("notation.layers", l=self.math("ℓ")))
+            items.append(self.say("notation.layers", l=self.math(LAYER)))
         v = Tensor("v", (1,))
         view = replace(
             self.names, symbols={**self.names.symbols, "v": Symbol("v")},
@@ -154,7 +155,7 @@ class Overview(Glance):
             local = self.names.relative(self.names.layer(tensor) or 0)
             capital = self.math(gradient, names=local.of_batch())
             loss = self.math(Component(LOSS, ()), names=self.names if alone else self.batch)
-            places = {"l": self.math("ℓ"), "loss": loss}
+            places = {"l": self.math(LAYER), "loss": loss}
             if alone:
                 yield self.say("notation.signal", delta=self.math(gradient, names=local), **places)
                 yield self.say("notation.signal_batch", capital=capital)
@@ -196,7 +197,7 @@ class Overview(Glance):
     def symbols(self) -> Iterable[Block]:
         """The table of given tensors: symbol, name in code, shape; many with one letter share a row."""
         by_stem: dict[str, list[Tensor]] = {}
-        for tensor in self.derivation.forward.given:
+        for tensor in (t for t in self.derivation.forward.given if t not in self.running):
             by_stem.setdefault(self.names.symbol(tensor).stem, []).append(tensor)
         rows: list[tuple[Cell, ...]] = []
         for group_ in by_stem.values():

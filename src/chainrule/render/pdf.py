@@ -226,7 +226,7 @@ PREAMBLE = """\
   let widest = calc.max(..natural)
   // Beside a column of sentences, one of formulas may break its longest.
   let asked = natural.map(w => if w < widest and w < 0.45 * room { calc.min(w, 0.3 * room) } else { w })
-  let title(row) = table.cell(colspan: count, breakable: false, inset: (top: 0.5em, bottom: 0.25em), strong(row.at(0)))
+  let title(row) = table.cell(colspan: count, breakable: false, inset: (top: 0.5em, bottom: 0.25em), row.at(0))
   let cells = rows.pos().map(row => (
     ..if row.len() < count { (title(row),) } else { row }, table.hline(stroke: 0.4pt + hair)))
   table(columns: if spare > 0pt { natural.map(w => w + spare / count) } else { fitted(asked, room) },
@@ -323,8 +323,15 @@ def _line(line: Line) -> str:
 
 def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
     head = ", ".join(f"[{flat(text)}]" for text in header)
-    lines = (f"({', '.join(f'[{_cell(cell)}]' for cell in row)},)" for row in rows)
+    cells = ([f"[{_cell(c)}]" for c in row] if len(row) > 1 else [_spanned(row[0])] for row in rows)
+    lines = (f"({', '.join(own)},)" for own in cells)
     return f"#listed(({head},),\n  " + ",\n  ".join(lines) + ")"
+
+
+def _spanned(cell: Cell) -> str:
+    """A row across the table: its title, and remarks below it."""
+    title, *remarks = map(flat, cell)
+    return f"[{' #parbreak() '.join([f'*{title}*' if title else '', *remarks])}]"
 
 
 def _cell(cell: Cell) -> str:

@@ -103,7 +103,8 @@ def _sample(derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int,
         return None
     try:
         backward = derivation.backward.equations if whole else _followed(derivation)
-        arrays = run(backward, _forward(derivation, sizes, chosen, turn), sizes)
+        names = {name.tensor: name for fold in derivation.folds for name in fold.names}
+        arrays = run((*names.values(), *backward), _forward(derivation, sizes, chosen, turn), sizes)
     except ChainruleError:
         raise
     except (ValueError, ArithmeticError) as error:
