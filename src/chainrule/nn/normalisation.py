@@ -39,6 +39,10 @@ class BatchNorm(Layer):
         )
         self.epsilon = _epsilon(epsilon, "BatchNorm")
 
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {exact(self.epsilon): "ε"}
+
     def _parts(self, shape: Shape) -> tuple[str, str]:
         """The subscripts, and those that are averaged over."""
         if len(shape) < 2:
@@ -77,6 +81,10 @@ class _SampleNorm(Layer):
         name = type(self).__name__
         self.axes = positive("axes", axes, name, f"{name}(axes=1): how many of the last axes")
         self.epsilon = _epsilon(epsilon, name)
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {exact(self.epsilon): "ε"}
 
     def parts(self, shape: Shape) -> tuple[str, str, str]:
         """The subscripts, those before the normalised axes, and those of the normalised axes."""
