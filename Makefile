@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test lint guide pages package versions bench campaign proof clean
+.PHONY: demo test doors doors-tests engines lint guide pages package versions bench campaign proof clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -17,6 +17,13 @@ demo: $(VENV)/ready-demo  ## train on handwritten digits with derived gradients;
 
 test: $(VENV)/ready-test  ## the tests
 	$(BIN)/python -m pytest
+
+# PyTorch stays out of the environment of the other targets.
+doors:  ## networks from PyTorch and ONNX, against these
+	@$(MAKE) --no-print-directory VENV=build/doors doors-tests
+
+doors-tests: $(VENV)/ready-doors
+	$(BIN)/python -m pytest -m doors tests/doors
 
 lint: $(VENV)/ready-lint  ## style, and types in strict mode
 	$(BIN)/ruff check .
@@ -58,8 +65,13 @@ proof: $(VENV)/ready-test  ## every line of the built-in models as a theorem of 
 	  echo "make proof needs Coq: install coqc, as Debian's package coq does." >&2; exit 2; }
 	$(BIN)/python -m pytest -m proof tests/proof
 
+# An environment of its own, so that what chainrule itself needs stays what it is.
+engines:  ## JAX on eight simulated devices of a CPU, and MPI on processes, against one
+	@$(MAKE) --no-print-directory VENV=$(VENV)-engines $(VENV)-engines/ready-engines
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(VENV)-engines/bin/python -m pytest -n 2 -m engines tests/engines
+
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) $(VENV)-engines build
 
 # A virtual environment holds its own path: a copied or moved one is made anew.
 ifneq ($(shell cat $(VENV)/path 2>/dev/null),$(CURDIR))

@@ -6,286 +6,20 @@
     model.fit(x, y, epochs=20)
     print(model.derive().to_text())
 
-Names are imported when they are first used.
+The public names are listed in `__init__.pyi`, and imported when they are first used.
 """
 
 from __future__ import annotations
 
+import ast
 import sys
+from functools import cache
 from importlib import import_module
+from pkgutil import get_data
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.2.0"
-
-if TYPE_CHECKING:
-    from chainrule.derivation import Derivation, derive
-    from chainrule.errors import (
-        BuildError,
-        ChainruleError,
-        CompileError,
-        DataError,
-        DerivationError,
-        DivergenceError,
-        EquationError,
-        ModelError,
-        ShapeError,
-        VerificationError,
-    )
-    from chainrule.nn.initialisers import Initialiser, constant, glorot, he, lecun, normal, ones, zeros
-    from chainrule.nn.layer import Input, Layer, State, bernoulli, uniform
-    from chainrule.nn.layers import (
-        ELU,
-        GELU,
-        SELU,
-        Add,
-        BatchNorm,
-        Concat,
-        Conv1d,
-        Conv2d,
-        ConvTranspose2d,
-        Dense,
-        Dropout,
-        Embedding,
-        Flatten,
-        GlobalMaxPool,
-        GlobalMeanPool,
-        Hardtanh,
-        LayerNorm,
-        LeakyReLU,
-        LogSoftmax,
-        MaxPool1d,
-        MaxPool2d,
-        MeanPool1d,
-        MeanPool2d,
-        MultiHeadAttention,
-        PositionEmbedding,
-        ReLU,
-        Reshape,
-        RMSNorm,
-        Sigmoid,
-        SiLU,
-        Softmax,
-        Softplus,
-        Softsign,
-        Tanh,
-    )
-    from chainrule.nn.losses import (
-        binary_cross_entropy,
-        half_squared_error,
-        hinge,
-        huber,
-        kl_divergence,
-        mean_absolute_error,
-        mean_squared_error,
-        multiclass_hinge,
-        softmax_cross_entropy,
-    )
-    from chainrule.nn.standardise import Standardise
-    from chainrule.optim.adam import Adam, AdamW
-    from chainrule.optim.adaptive import Adagrad, RMSProp
-    from chainrule.optim.optimizer import Optimizer
-    from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
-    from chainrule.optim.sgd import SGD
-    from chainrule.report import Report, report
-    from chainrule.sklearn import from_sklearn
-    from chainrule.train.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, ReduceOnPlateau
-    from chainrule.train.checkpoint import load
-    from chainrule.train.data import Standardiser, digits
-    from chainrule.train.files import DataSet, read_data
-    from chainrule.train.history import History
-    from chainrule.train.metrics import METRICS
-    from chainrule.train.model import Model
-    from chainrule.train.models import read_model
-    from chainrule.train.rows import rows
-    from chainrule.train.sequential import Sequential
-    from chainrule.train.together import fit_together
-    from chainrule.train.watch import TensorBoard, Watch
-    from chainrule.verify.certificate import Certificate
-
-__all__ = [
-    "ELU",
-    "GELU",
-    "METRICS",
-    "SELU",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Add",
-    "BatchNorm",
-    "BuildError",
-    "CSVLogger",
-    "Callback",
-    "Certificate",
-    "ChainruleError",
-    "Checkpoint",
-    "CompileError",
-    "Concat",
-    "Conv1d",
-    "Conv2d",
-    "ConvTranspose2d",
-    "DataError",
-    "DataSet",
-    "Dense",
-    "Derivation",
-    "DerivationError",
-    "DivergenceError",
-    "Dropout",
-    "EarlyStopping",
-    "Embedding",
-    "EquationError",
-    "Flatten",
-    "GlobalMaxPool",
-    "GlobalMeanPool",
-    "Hardtanh",
-    "History",
-    "Initialiser",
-    "Input",
-    "Layer",
-    "LayerNorm",
-    "LeakyReLU",
-    "LogSoftmax",
-    "MaxPool1d",
-    "MaxPool2d",
-    "MeanPool1d",
-    "MeanPool2d",
-    "Model",
-    "ModelError",
-    "MultiHeadAttention",
-    "Optimizer",
-    "PositionEmbedding",
-    "RMSNorm",
-    "RMSProp",
-    "ReLU",
-    "ReduceOnPlateau",
-    "Report",
-    "Reshape",
-    "Sequential",
-    "ShapeError",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Softsign",
-    "Standardise",
-    "Standardiser",
-    "State",
-    "Tanh",
-    "TensorBoard",
-    "VerificationError",
-    "Watch",
-    "bernoulli",
-    "binary_cross_entropy",
-    "constant",
-    "cosine",
-    "derive",
-    "digits",
-    "fit_together",
-    "from_sklearn",
-    "glorot",
-    "half_squared_error",
-    "he",
-    "hinge",
-    "huber",
-    "kl_divergence",
-    "lecun",
-    "load",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "multiclass_hinge",
-    "normal",
-    "one_cycle",
-    "ones",
-    "read_data",
-    "read_model",
-    "report",
-    "rows",
-    "softmax_cross_entropy",
-    "step_decay",
-    "uniform",
-    "warm_up",
-    "zeros",
-]
-
-_WHERE = {
-    "derivation": ("Derivation",),
-    "errors": (
-        "BuildError", "ChainruleError", "CompileError", "DataError", "DerivationError", "DivergenceError",
-        "EquationError", "ModelError", "ShapeError", "VerificationError",
-    ),
-    "nn.initialisers": ("Initialiser", "constant", "glorot", "he", "lecun", "normal", "ones", "zeros"),
-    "nn.layer": ("Input", "Layer", "State", "bernoulli", "uniform"),
-    "nn.layers": (
-        "Add",
-        "BatchNorm",
-        "Concat",
-        "Conv1d",
-        "Conv2d",
-        "ConvTranspose2d",
-        "Dense",
-        "Dropout",
-        "ELU",
-        "Embedding",
-        "Flatten",
-        "GELU",
-        "GlobalMaxPool",
-        "GlobalMeanPool",
-        "Hardtanh",
-        "LayerNorm",
-        "LeakyReLU",
-        "LogSoftmax",
-        "MaxPool1d",
-        "MaxPool2d",
-        "MeanPool1d",
-        "MeanPool2d",
-        "MultiHeadAttention",
-        "PositionEmbedding",
-        "RMSNorm",
-        "ReLU",
-        "Reshape",
-        "SELU",
-        "SiLU",
-        "Sigmoid",
-        "Softmax",
-        "Softplus",
-        "Softsign",
-        "Tanh",
-    ),
-    "nn.losses": (
-        "binary_cross_entropy",
-        "half_squared_error",
-        "hinge",
-        "huber",
-        "kl_divergence",
-        "mean_absolute_error",
-        "mean_squared_error",
-        "multiclass_hinge",
-        "softmax_cross_entropy",
-    ),
-    "optim.adam": ("Adam", "AdamW"),
-    "optim.adaptive": ("Adagrad", "RMSProp"),
-    "optim.optimizer": ("Optimizer",),
-    "optim.schedules": ("cosine", "one_cycle", "step_decay", "warm_up"),
-    "optim.sgd": ("SGD",),
-    "report": ("Report", "report"),
-    "train.callbacks": ("CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "ReduceOnPlateau"),
-    "train.checkpoint": ("load",),
-    "nn.standardise": ("Standardise",),
-    "train.data": ("Standardiser", "digits"),
-    "train.files": ("DataSet", "read_data"),
-    "train.history": ("History",),
-    "train.metrics": ("METRICS",),
-    "train.model": ("Model",),
-    "train.rows": ("rows",),
-    "train.sequential": ("Sequential",),
-    "train.together": ("fit_together",),
-    "sklearn": ("from_sklearn",),
-    "train.models": ("read_model",),
-    "train.watch": ("TensorBoard", "Watch"),
-    "verify.certificate": ("Certificate",),
-}
-_MODULE = {name: f"chainrule.{module}" for module, names in _WHERE.items() for name in names}
 
 # Names that users bring from other frameworks, and what to write here.
 _ELSEWHERE = {
@@ -329,25 +63,49 @@ _ELSEWHERE = {
 }
 
 
+@cache
+def _listed() -> tuple[dict[str, str], list[str]]:
+    """The module of each name that `__init__.pyi` lists, and the modules whose whole `__all__` it takes."""
+    where: dict[str, str] = {}
+    whole: list[str] = []
+    for line in ast.parse(get_data(__name__, "__init__.pyi") or b"").body:
+        if isinstance(line, ast.ImportFrom) and line.module is not None:
+            names = [alias.name for alias in line.names]
+            if names == ["*"]:
+                whole.append(line.module)
+            else:
+                where |= dict.fromkeys(names, line.module)
+    return where, whole
+
+
+@cache
+def _public() -> dict[str, str]:
+    where, whole = _listed()
+    return where | {name: module for module in whole for name in import_module(module).__all__}
+
+
 def __getattr__(name: str) -> Any:
-    module = _MODULE.get(name)
+    if name == "__all__":
+        return sorted(_public())
+    if name.startswith("_"):
+        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+    # What is listed by name does not wait for the modules that are listed as a whole.
+    module = _listed()[0].get(name) or _public().get(name)
     if module is not None:
         value = getattr(import_module(module), name)
         globals()[name] = value
         return value
-    if name.startswith("_"):
-        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
     if name in _ELSEWHERE:
         raise AttributeError(_ELSEWHERE[name])
     from difflib import get_close_matches
 
-    spelled = {ours.casefold(): ours for ours in __all__}
+    spelled = {ours.casefold(): ours for ours in _public()}
     near = get_close_matches(name.casefold(), spelled, 1, 0.7)
     raise AttributeError(f"chainrule has no {name!r}" + (f"; did you mean {spelled[near[0]]!r}?" if near else ""))
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*sorted(_public()), "__version__"]
 
 
 class _Facade(ModuleType):
@@ -373,6 +131,10 @@ class _Facade(ModuleType):
     @report.setter
     def report(self, module: ModuleType) -> None:
         """As for `derive`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, as other modules are pickled with a function that names them, by joblib or Ray."""
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Facade

@@ -33,7 +33,7 @@ def exactly(u: Any, t: Any, weights: Any) -> Any:
         return float(mpmath.fsum(mpmath.mpf(float(w)) * float(s) * (total - x) for x, s, w in terms))
 
 
-def values(loss: cr.Loss, u: Any, t: Any, executor: Any) -> float:
+def values(loss: Any, u: Any, t: Any, executor: Any) -> float:
     model = cr.Sequential(cr.Input(3), Identity(), loss=loss)
     return model.evaluate(u[None], t[None], executor=executor)["loss"]
 

@@ -18,14 +18,14 @@ from chainrule.render.latex import render as latex
 from chainrule.render.markdown import render as markdown
 
 MODELS = ("lenet", "resnet-tiny", "transformer-tiny")
-# Every command that the documents may use: amsmath, amssymb, booktabs and longtable define them.
+# Every command that the documents may use: amsmath, amssymb, booktabs, longtable and tikz define them.
 WORDS = (
     "Delta LTleft LTright Sigma allowbreak approx arraybackslash arraystretch ast bar begin beta bigl bigr "
-    "bottomrule cdot checkmark date delta displaystyle documentclass dots downarrow ell end endhead exp "
+    "bottomrule cdot checkmark date delta displaystyle documentclass dots downarrow draw ell end endhead exp "
     "footnotesize frac gamma hat infty item le left linewidth log maketitle mathbf mathcal mathrm max midrule mu "
-    "nabla newcolumntype newline odot operatorname par parindent parskip partial pi raggedright renewcommand right "
-    "section setlength sigma smallskip sqrt star subsection sum text texttt tilde times title top toprule uparrow "
-    "usepackage varepsilon vdots xrightarrow "
+    "nabla newcolumntype newline node odot operatorname par parindent parskip partial pi raggedright "
+    "renewcommand right section setlength sigma small smallskip sqrt star subsection sum text textcolor texttt "
+    "tilde times title top toprule uparrow usepackage varepsilon vdots xrightarrow"
 )
 KNOWN = set(WORDS.split())
 

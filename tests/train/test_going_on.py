@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from chainrule.runtime.compiler import native
 from chainrule.train import callbacks, state
 from chainrule.train.atomic import replaced
 from chainrule.train.data import split
+from chainrule.train.fit import Course
+from chainrule.train.interrupt import Interrupt
 
 RULES: dict[str, cr.Optimizer] = {
     **OPTIMIZERS,
@@ -400,3 +403,32 @@ def test_a_bit_that_is_flipped_anywhere_is_seen(
         path.write_bytes(whole[:length])
         with pytest.raises(cr.ModelError):
             cr.load(path)
+
+
+def test_a_signal_that_comes_while_processes_agree_is_not_lost() -> None:
+    class Others:
+        """Processes of which none has heard of anything yet, while this one is told to end."""
+
+        def any(self, *said: bool) -> list[bool]:
+            interrupt._note(signal.SIGTERM, None)
+            self.any = lambda *said: [*said]  # pyright: ignore[reportAttributeAccessIssue]
+            return [False for _ in said]
+
+    interrupt = Interrupt(also_ended=True)
+    course: Any = SimpleNamespace(ranks=Others())
+    Course.check(course, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Course.check(course, interrupt)
+    assert interrupt.ended
+    Course.check(course, other := Interrupt())
+    assert not other.noted
+
+
+def test_sigterm_ends_a_program_as_ever_where_nobody_asked() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupt():
+        assert signal.getsignal(signal.SIGTERM) is before
+    with Interrupt(also_ended=True) as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.asked and interrupt.ended
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 
-from chainrule.errors import ChainruleError, ModelError, ShapeError
+from chainrule.errors import ChainruleError, ModelError, ShapeError, UndeclaredError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES, Extent
@@ -116,6 +116,8 @@ class Layer:
 
     config: dict[str, Any]
     """The constructor's arguments, which a saved model keeps."""
+    label: str = ""
+    """What models call it, "encoder" for the parameter "encoder.W"; its class and a number unless it is set."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
         layer = super().__new__(cls)
@@ -132,6 +134,12 @@ class Layer:
 
     def __init__(self, *, l2: float | None = None, **options: float) -> None:
         name = type(self).__name__
+        for method, text in _METHODS.items():
+            if not callable(getattr(self, method)):
+                raise ModelError(
+                    f"`{method}` is a method, given the inputs' shapes", about=name,
+                    fix=f"without them write {text} = …",
+                )
         _check_declared(name, self.init, self.state)
         self.l2 = None if l2 is None else penalty(l2, name)
         self.options = {option: number(option, value, name) for option, value in options.items()}
@@ -190,14 +198,20 @@ class Layer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as its constructor's arguments: what it has learnt is the models'."""
-        return _made, (type(self), self.config)
+        return _made, (type(self), self.config, self.label)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.items())})"
 
 
-def _made(kind: type[Layer], config: Mapping[str, Any]) -> Layer:
-    return kind(**config)
+_METHODS = {"equations": "equation", "inference_equations": "inference", "initial": "init", "states": "state"}
+"""What may depend on the inputs' shapes, and what says it without them."""
+
+
+def _made(kind: type[Layer], config: Mapping[str, Any], label: str) -> Layer:
+    layer = kind(**config)
+    layer.label = label
+    return layer
 
 
 def _check_declared(name: str, initial: object, kept: object) -> None:
@@ -243,7 +257,9 @@ def instantiate(
     except ChainruleError as error:
         about = f"{label}, given an input of shape {given}"
         detail = f"{about}\n  in: {error.about}" if error.about is not None else about
-        raise type(error)(error.problem, about=detail, fix=error.fix) from None
+        own = '; a layer names its parameters in `init`, as in init = {"g": cr.ones("k")}, and what it draws in `state`'
+        fix = error.fix + own * isinstance(error, UndeclaredError)
+        raise type(error)(error.problem, about=detail, fix=fix) from None
 
 
 def input_names(count: int) -> list[str]:

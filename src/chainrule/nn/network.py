@@ -13,6 +13,7 @@ from chainrule.errors import ModelError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Add, Tensor
 from chainrule.ir.program import Equation, Program, State, averaged, reads
+from chainrule.ir.source import shorten
 from chainrule.ir.template import bound
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Block, Input, Layer, Node, instantiate
@@ -140,14 +141,24 @@ def _given(inputs: Sequence[Input]) -> dict[Node, Tensor]:
 
 
 def _labels(nodes: Iterable[Node]) -> dict[Layer, str]:
-    """A name for each layer: its class and a number, as in "dense2"."""
+    """A name for each layer: its own, or its class and a number, as in "dense2".
+
+    Raises ModelError where two layers have one name, or where a name is none.
+    """
     labels: dict[Layer, str] = {}
     counts: Counter[str] = Counter()
-    for node in nodes:
-        if node.layer is not None and node.layer not in labels:
-            stem = type(node.layer).__name__.lower()
-            counts[stem] += 1
-            labels[node.layer] = f"{stem}{counts[stem]}"
+    for layer in dict.fromkeys(node.layer for node in nodes if node.layer is not None):
+        stem = type(layer).__name__.lower()
+        counts[stem] += 1
+        labels[layer] = layer.label or f"{stem}{counts[stem]}"
+        if layer.label and not (layer.label.isidentifier() and layer.label[0] != "_"):
+            raise ModelError(
+                f"a layer is called {shorten(ascii(layer.label))}", about=type(layer).__name__,
+                fix="names are letters, digits and _, and begin with a letter",
+            )
+    twice = [label for label, count in Counter(labels.values()).items() if count > 1]
+    if twice:
+        raise ModelError(f"two layers are called {twice[0]!r}", fix="give each a label of its own")
     return labels
 
 

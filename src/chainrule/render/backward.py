@@ -24,6 +24,9 @@ from chainrule.render.names import Names
 from chainrule.render.pieces import affine_token
 from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
+SAVED = 4
+"""Rows of a layer from which it is left out where one like it has been printed."""
+
 
 class Backward(Folded):
     """The rows of the backward pass, one table for each layer or run of equal layers."""
@@ -42,38 +45,58 @@ class Backward(Folded):
             yield Paragraph(self.say("backward.start", seed=self.join((s, " = 1") for s in seeds)))
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
+        cells: list[tuple[Cell, ...]] = []
+        known: dict[object, int] = {}
         self.explained.clear()
         for run in runs_of(self.pages(), self.page_signature):
             numbers = [block[0][0] for block in run]
             names = self.names if len(run) == 1 else self.names.relative(numbers[0])
             rows = [row for _, part in run[0] for row in part]
             page = numbers[0]
+            before = self.again(run, known)
+            if before is not None:
+                lines = f"({number + 1})–({number + len(rows)})"
+                alike = self.say("figure.as_lines", lines=lines, number=str(before))
+                cells.append((((*self.title(page, rows), *alike),),))
+                number += len(rows)
+                continue
             if len(run) > 1:
-                yield Heading(2, self.say("backward.layers", range=self.range(numbers)))
+                cells.append(((self.say("backward.layers", range=self.range(numbers)),),))
             elif self.layers:
-                labels = self.labels(rows)
-                if page > 0:
-                    yield Heading(2, (*self.say("backward.layer", number=str(page)), " · ", *labels))
-                else:
-                    said = self.say("backward.others" if page == self.LAST else "backward.before")
-                    yield Heading(2, labels if page == self.LAST and labels else said)
+                cells.append(((self.title(page, rows),),))
             for place, row in enumerate(rows, number + 1):
                 equation = row.use.equation if row.use else row.fold.sinks[0] if row.fold else None
                 if equation and (coupling := self.coupling(equation, names.of_batch())):
-                    yield Paragraph(self.say("coupling.line", line=f"({place})", coupling=coupling))
+                    said = self.say("coupling.line", line=f"({place})", coupling=coupling)
+                    title = cells.pop()[0][0] if self.layers else ()
+                    cells.append(((title, said),))
                     break
-            cells: list[tuple[Cell, ...]] = []
-            batch: list[Text] = []
             for row in rows:
                 number += 1
                 cells.append(row.cells(self, f"({number}) ", names, self.explained))
-                batch.extend(row.batch(self, names))
-            if batch:
-                # Side by side under both columns: what is left over stands under the first.
+            if single:
+                # Of a network, the algorithm has these lines.
+                batch = [text for row in rows for text in row.batch(self, names)]
                 half = (len(batch) + 1) // 2
                 label = self.say("backward.batch", N=self.math(Size(SAMPLES)))
-                cells.append(((label,), tuple(batch[:half]), tuple(batch[half:])))
-            yield Table(header, tuple(cells))
+                cells.extend([((label,), tuple(batch[:half]), tuple(batch[half:]))] if batch else [])
+        yield Table(header, tuple(cells))
+
+    def again(self, run: Sequence[Sequence[tuple[int, list[Row]]]], known: dict[object, int]) -> int | None:
+        """The number of an earlier layer whose rows are the same but for the numbers, if there is one and that is worth
+        saying; in full every layer has its rows."""
+        (page, rows), *more = run[0]
+        first = known.setdefault(self.page_signature((page, rows)), page)
+        alone = len(run) == 1 and not more and len(rows) >= SAVED
+        return first if first != page and alone and self.detail != "full" else None
+
+    def title(self, page: int, rows: Sequence[Row]) -> Text:
+        """A layer by its number and the names of its parts."""
+        labels = self.labels(rows)
+        if page > 0:
+            return (*self.say("backward.layer", number=str(page)), " · ", *labels)
+        said = self.say("backward.others" if page == self.LAST else "backward.before")
+        return labels if page == self.LAST and labels else said
 
     def labels(self, rows: Iterable[Row]) -> Text:
         """The names of the layers that the rows go through, in the order of the network: dense1 + sigmoid1."""

@@ -158,18 +158,18 @@ def partial(above: str, below: str, style: Style) -> Piece:
 def component(node: Component, names: Names, style: Style, *, among: bool = False) -> Piece:
     """A component; `among` others of the tensor's views."""
     samples, subscripts = split_samples(node)
-    lower = subscripts_of(subscripts, some=among)
+    lower, bars = subscripts_of(subscripts, some=among), names.bars(node.tensor, node.pad)
     signal = names.signal(node.tensor)
     if signal is not None:
-        return Piece(script(signal, node.tensor, samples, lower, style, bar=node.pad is not None))
+        return Piece(script(signal, node.tensor, samples, lower, style, bars=bars))
     gradient = names.gradient(node.tensor)
     if gradient is not None:
         of, share = gradient
-        below = script(of, differentiated(node.tensor, names), samples, lower, style, bar=node.pad is not None)
+        below = script(of, differentiated(node.tensor, names), samples, lower, style, bars=bars)
         loss = loss_letter(names, style)
         piece = partial(loss, below, style)
         return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else piece
-    return Piece(script(names.symbol(node.tensor), node.tensor, samples, lower, style, bar=node.pad is not None))
+    return Piece(script(names.symbol(node.tensor), node.tensor, samples, lower, style, bars=bars))
 
 
 def loss_letter(names: Names, style: Style) -> str:

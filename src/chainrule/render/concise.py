@@ -242,7 +242,7 @@ def _view(view: View, names: Names, style: Style) -> Piece:
     if not view.fixed and signal is None:
         symbol = names.matrix_symbol(tensor, symbol)
     of = differentiated(tensor, names) if gradient else tensor
-    text = script(symbol, of, samples, lower, style, bar=view.pad is not None)
+    text = script(symbol, of, samples, lower, style, bars=names.bars(tensor, view.pad))
     piece = _nabla(text, gradient[1], names, style) if gradient else Piece(text)
     return Piece(style.call("vec", "", [piece.text])) if view.joined else piece
 

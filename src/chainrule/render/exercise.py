@@ -14,17 +14,22 @@ NARROW, WIDE = 6, 36
 
 
 class Exercise(Writer):
-    def sheet(self, blocks: Iterable[Block]) -> Iterable[Block]:
-        """The blocks to be worked on: of each proof the first line stays, and every reason as a hint."""
+    def sheet(self, blocks: Iterable[Block], *, blank: bool) -> Iterable[Block]:
+        """The blocks as they are given, without the numbers that are asked for; and with `blank`, to be worked on: of
+        each proof the first line stays, and every reason as a hint."""
         for block in blocks:
             match block:
+                case Figure(spots=spots, arrows=arrows):
+                    bare = tuple(replace(spot, above=(), below=()) for spot in spots)
+                    kept = (replace(arrow, text=() if blank else arrow.text, under=()) for arrow in arrows)
+                    yield replace(block, spots=bare, arrows=tuple(kept))
+                case _ if not blank:
+                    yield block
                 case Lines(lines=lines):
                     first = replace(lines[0], right=blanked(lines[0].right, kept=1))
                     yield Lines((first, *map(blank_line, lines[1:])))
                 case Table(header=header, rows=rows):
                     yield Table(header, tuple((row[0], *map(blank_cell, row[1:])) for row in rows))
-                case Figure(arrows=arrows):
-                    yield replace(block, arrows=tuple(replace(arrow, text=()) for arrow in arrows))
                 case _:
                     yield block
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from chainrule.render.document import (
     Cell,
@@ -17,12 +17,12 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import Chain, chains
+from chainrule.render.figure import NUMBER, RING, draw
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import LATEX, UNICODE
 
 PREAMBLE = r"""\documentclass[a4paper,11pt]{%s}
-%s\usepackage{amsmath,amssymb,array,longtable,booktabs}
+%s\usepackage{amsmath,amssymb,array,longtable,booktabs,tikz}
 \usepackage[margin=20mm]{geometry}
 \setlength{\parindent}{0pt}\setlength{\parskip}{4pt plus 1pt}
 \setlength{\LTleft}{0pt}\setlength{\LTright}{0pt}
@@ -51,7 +51,7 @@ def render(document: Document) -> str:
 
 
 def body(document: Document) -> str:
-    """The document without its preamble: amsmath, amssymb, array, longtable and booktabs must be there."""
+    """The document without its preamble: amsmath, amssymb, array, longtable, booktabs and tikz must be there."""
     parts = list[str]()
     for block in document.blocks:
         match block:
@@ -71,25 +71,61 @@ def body(document: Document) -> str:
             case Table(header=header, rows=rows_):
                 share = (1 - 0.026 * (len(header) - 1)) / len(header)
                 shape = "@{}" + " ".join(COLUMN % share for _ in header) + "@{}"
-                body_ = [[cell_text(c) for c in row] for row in rows_]
+                body_ = [_row(row, len(header)) for row in rows_]
                 parts.append(_tabular(shape, body_, [flat(h) for h in header]))
             case Listing(text=text):
                 parts.append(f"{{\\footnotesize\\begin{{verbatim}}\n{text.rstrip()}\n\\end{{verbatim}}}}")
             case Figure(caption=caption):
-                lines = " \\\\\n".join(map(_chain_of(block), chains(block)))
-                parts.append(f"\\begin{{quote}}\n{lines}\n\\end{{quote}}\n{flat(caption)}\n")
+                parts.append(f"{_picture(block)}\n\n{{\\small {flat(caption)}}}\n")
     return "\n".join(parts)
 
 
-def _chain_of(figure: Figure) -> Callable[[Chain], str]:
-    def written(chain: Chain) -> str:
-        start, links = chain
-        arrows = (
-            rf" $\xrightarrow{{\text{{{flat(arrow.text)}}}}}$ {flat(figure.spots[end].text)}" for arrow, end in links
-        )
-        return flat(figure.spots[start].text) + "".join(arrows)
+def _row(row: Sequence[Cell], columns: int) -> list[str]:
+    """The cells of a row; one alone runs across all columns."""
+    if len(row) == columns:
+        return [cell_text(c) for c in row]
+    whole = r"p{\dimexpr\linewidth-2\tabcolsep}"
+    title, *remarks = row[0]
+    said = r" \par ".join([rf"\textbf{{{flat(title)}}}", *map(flat, remarks)])
+    return [rf"\multicolumn{{{columns}}}{{@{{}}{whole}}}{{{said}}}"]
 
-    return written
+
+LINE = 40.0
+"""In em: the width of a line, which a figure may have."""
+
+
+def _picture(figure: Figure) -> str:
+    """The figure in TikZ: a node for each spot, named s0, s1, …, and labels of their own."""
+    drawing = draw(figure, LINE)
+    lines = [r"\begin{tikzpicture}[x=1em, y=-1em, inner sep=1pt]"]
+    for number, ((x, y), spot) in enumerate(zip(drawing.places, figure.spots, strict=True)):
+        ring = f", circle, draw=gray, minimum size={2 * RING}em" if spot.ring else ""
+        lines.append(rf"\node[{ring.removeprefix(', ')}] (s{number}) at {_at(x, y)} {{{flat(spot.text)}}};")
+        up = (RING if spot.ring else 0.7) + NUMBER / 2
+        lines += [*_label(x, y - up, spot.above, "black"), *_label(x, y + up, spot.below, ACCENT)]
+    for stroke in drawing.strokes:
+        path = f"-- {_at(*stroke.end)}"
+        if stroke.via is not None:
+            (vx, vy), ends = stroke.via, (stroke.start, stroke.end)
+            towards = [_at((x + 2 * vx) / 3, (y + 2 * vy) / 3) for x, y in ends]
+            path = f".. controls {' and '.join(towards)} .. {_at(*stroke.end)}"
+        lines.append(rf"\draw[->, gray] {_at(*stroke.start)} {path};")
+    for (x, y), arrow in ((stroke.label, stroke.arrow) for stroke in drawing.strokes):
+        lines += _label(x, y, arrow.text, "black" if arrow.under else "gray", arrow.under)
+    return "\n".join([*lines, r"\end{tikzpicture}"])
+
+
+ACCENT = "red!60!black"
+
+
+def _at(x: float, y: float) -> str:
+    return f"({x:.2f},{y:.2f})"
+
+
+def _label(x: float, y: float, text: Text, colour: str, gradient: Text = ()) -> list[str]:
+    size = rf"font=\small, text={colour}, fill=white, fill opacity=0.8, text opacity=1"
+    more = rf" \textcolor{{{ACCENT}}}{{$\partial$ {flat(gradient)}}}" if gradient else ""
+    return [rf"\node[{size}] at {_at(x, y)} {{{flat(text)}{more}}};"] if text else []
 
 
 def _tabular(shape: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:

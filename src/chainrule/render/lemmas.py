@@ -15,14 +15,28 @@ from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import RULES, Setting, Step
 from chainrule.forms import Form, concise, outline, whole
 from chainrule.forms.nodes import Jacobian
-from chainrule.ir.expr import LOSS, Add, Apply, Component, Derivative, Expr, Guard, Multiply, Pad, Reduce, Size, Tensor
+from chainrule.ir.expr import (
+    LOSS,
+    Add,
+    Apply,
+    Component,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Pad,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+)
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Key, components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
-from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.document import Block, Figure, Heading, Inline, Line, Lines, Paragraph, Text
 from chainrule.render.folded import Folded
 from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
@@ -108,12 +122,24 @@ class Lemmas(Folded):
             view = self.local(each)
             short = self.short(own, each)
             if self.detail != "brief" and short is None:
-                yield from Paths(self, self.stated(each), view).figure()
+                yield from self.paths(Paths(self, self.stated(each), view).figure())
             yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
             for text in (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation)):
                 said.setdefault(flat(text), text)
         yield from map(Paragraph, said.values())
+
+    def paths(self, figures: Iterable[Figure]) -> Iterable[Figure]:
+        """The first figure of one path and the first of many; in full every one."""
+        for figure in figures:
+            many = len(figure.spots) > 3
+            if self.detail == "full" or many not in self.drawn:
+                self.drawn.add(many)
+                yield figure
+
+    @cached_property
+    def drawn(self) -> set[bool]:
+        return set()
 
     def short(self, number: int, lemma: Lemma) -> Text | None:
         """Why the lines between the first and the last are left out, if they are: in brief, and in standard where the
@@ -156,7 +182,14 @@ class Lemmas(Folded):
         once = self.detail == "standard" and lemma.kind in self.only_folded
         matrix = () if once else self.matrix_line(shown, names)
         closing = [*matrix, *(self.batch_line(lemma, names) if shown is not lemma else ())]
-        rows = [*self.proof(shown, names, LIMIT - len(closing), short), *closing]
+        proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
+        if short is not None and self.detail == "standard":
+            # What needs no proof is one line, with its other forms beside it.
+            left, right, reason = proof[-1]
+            forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
+            proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
+            closing = []
+        rows = [*proof, *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)
 
@@ -327,6 +360,9 @@ class Lemmas(Folded):
         for function in ("relu", "step", "max", "min", "sign", "abs"):
             if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
                 yield self.say(f"note.{function}")
+        of = (node for node in nodes(shown.equation.value) if shown.wrt.tensor in node.tensors)
+        if any(isinstance(node, Power) and 0 < node.exponent < 1 for node in of):
+            yield self.say("note.root")
 
     # Composites ------------------------------------------------------------------------------------
 
@@ -425,6 +461,11 @@ class Lemmas(Folded):
                 involved = (*tensors_of(outer.equation), *tensors_of(inner.equation))
                 found[number] = self.relative_names(involved, number)
         return [n for n, names in found.items() if names == next(iter(found.values()))]
+
+
+def _joined(left: Formula, right: Formula) -> Formula:
+    """left = right as one formula."""
+    return Formula((*left.parts, *right.parts), right.names)
 
 
 def _deeds(equation: Equation) -> Iterable[str]:

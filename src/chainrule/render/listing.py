@@ -8,6 +8,7 @@ from __future__ import annotations
 import keyword
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from chainrule.arrays.ids import Limits
 from chainrule.derive.adjoint import Derivation
@@ -16,8 +17,10 @@ from chainrule.ir.expr import Tensor
 from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
+from chainrule.ir.walk import kind
 from chainrule.render.names import GREEK, HAT, Names
 from chainrule.render.statement import Statement
+from chainrule.render.writer import runs_of
 
 HELPERS = {
     **{name: f.listing for name, f in CATALOGUE.items() if f.listing},
@@ -28,12 +31,19 @@ HELPERS = {
 }
 """What NumPy has no word for."""
 WIDTH = 92
+SAVED = 3
+"""Equations of a layer from which it is left out where one like it has been written."""
 
 
-def listing(derivation: Derivation, names: Names, titles: tuple[str, str] = ("forward", "backward")) -> str:
+def listing(
+    derivation: Derivation, names: Names, titles: tuple[str, str] = ("forward", "backward"),
+    alike: tuple[str, str] | None = None,
+) -> str:
     """A function from the inputs and parameters to the loss and the gradients, named as in the program. `titles` are
-    the comments above its two halves. Raises DerivationError for what no NumPy is known for."""
-    return _Listing(derivation, names, titles).text()
+    the comments above its two halves. With `alike`, of layers that repeat only one is written, and a sentence for the
+    others: the first for a run of them, with their numbers in place of {range}, the second for the layer {number} that
+    is as the layer {first}. Raises DerivationError for what no NumPy is known for."""
+    return _Listing(derivation, names, titles, alike).text()
 
 
 def variables(derivation: Derivation, names: Names) -> dict[str, str]:
@@ -82,8 +92,10 @@ def _word(stem: str, layer: str) -> str:
 
 
 class _Listing:
-    def __init__(self, derivation: Derivation, names: Names, titles: tuple[str, str]) -> None:
-        self.derivation, self.titles = derivation, titles
+    def __init__(
+        self, derivation: Derivation, names: Names, titles: tuple[str, str], alike: tuple[str, str] | None
+    ) -> None:
+        self.derivation, self.names, self.titles, self.alike = derivation, names, titles, alike
         self.words: Mapping[str, str] = variables(derivation, names)
         self.helpers: set[str] = set()
         self.defined: set[str] = set()
@@ -102,7 +114,7 @@ class _Listing:
         forward = derivation.forward
         given = [self.words[t.name] for t in self.given]
         lines = self.block([e for e in forward.equations if e.tensor in self.wanted], self.titles[0])
-        lines += ["", *self.block([e for e in self.backward if e.tensor in self.wanted], self.titles[1])]
+        lines += ["", *self.block(self.beside([e for e in self.backward if e.tensor in self.wanted]), self.titles[1])]
         outcome = self.words[derivation.loss.name if derivation.loss is not None else forward.outputs[0].name]
         pairs = [f'"{name}": {self.words[t.name]}' for name, t in derivation.gradients.items()]
         lines += ["", *_filled(f"return {outcome}, {{", pairs, "}", "    ")]
@@ -115,7 +127,7 @@ class _Listing:
         helpers = [HELPERS[name] for name in HELPERS if name in self.helpers]
         uses = ["import math\n"] if any("math." in text for text in helpers) else []
         body = "\n".join(f"    {line}".rstrip() for line in lines)
-        return "\n\n\n".join(["".join([*uses, "import numpy as np"]), *helpers, "\n".join([*head, body])]) + "\n"
+        return "\n\n".join(["".join([*uses, "import numpy as np"]), *helpers, "\n".join([*head, body])]) + "\n"
 
     @property
     def name(self) -> str:
@@ -132,9 +144,58 @@ class _Listing:
 
     def block(self, equations: Sequence[Equation], title: str) -> list[str]:
         lines = [f"# {title}"]
-        for equation in equations:
-            lines.extend(part for line in Statement(self, equation).lines() for part in _broken(line))
+        entries = [(number, list(own)) for number, own in groupby(equations, key=self.number)]
+        runs = runs_of(entries, self.signature) if self.alike else [[(entry,)] for entry in entries]
+        known: dict[object, int] = {}
+        for first, *others in runs:
+            if self.alike and (before := self.again(first, known)) is not None:
+                lines.append("# " + self.alike[1].format(number=first[0][0], first=before))
+                continue
+            for equation in (e for _, own in first for e in own):
+                lines.extend(part for line in Statement(self, equation).lines() for part in _broken(line))
+            if self.alike and others:
+                numbers = [block[0][0] for block in others]
+                ends = [*numbers[:1], "…", *numbers[-1:]] if len(numbers) > 2 else numbers
+                lines.append("# " + self.alike[0].format(range=", ".join(map(str, ends))))
         return lines
+
+    def again(self, block: Sequence[tuple[int, list[Equation]]], known: dict[object, int]) -> int | None:
+        """The number of the layer with the same equations, if one has been written and there is something to save."""
+        numbers = [known.setdefault(self.signature(entry), entry[0]) for entry in block]
+        short = sum(len(own) for _, own in block) < SAVED
+        return None if short or numbers[0] == block[0][0] else numbers[0]
+
+    def beside(self, equations: Sequence[Equation]) -> list[Equation]:
+        """The equations in an order of computing: a parameter's gradient as soon as what it reads is there."""
+        parameters = {t.name for t in self.derivation.forward.parameters}
+        computed = {e.tensor for e in equations}
+        late = [e for e in equations if self.names.adjoints.get(e.tensor.name, ("",))[0] in parameters]
+        result: list[Equation] = []
+        done: set[Tensor] = set()
+        for equation in [e for e in equations if e not in late]:
+            result.append(equation)
+            done.add(equation.tensor)
+            while ready := [e for e in late if all(t in done for t in e.value.tensors if t in computed)]:
+                result += ready
+                done.update(e.tensor for e in ready)
+                late = [e for e in late if e not in ready]
+        return [*result, *late]
+
+    def number(self, equation: Equation) -> int:
+        """The number of the layer that an equation, or the tensor that it is a gradient of, belongs to."""
+        name = self.names.adjoints.get(equation.tensor.name, (equation.tensor.name,))[0]
+        return self.names.layer(Tensor(name, ())) or 0
+
+    def signature(self, entry: tuple[int, list[Equation]]) -> object:
+        """What layers that repeat have in common: the same equations over tensors of the same names."""
+        number, equations = entry
+        view = self.names.relative(number)
+
+        def name(tensor: Tensor) -> object:
+            return view.gradient(tensor) or (view.symbol(tensor) if tensor.name in view.symbols else tensor.name)
+
+        same = tuple((kind(e.value, e.indices), *map(name, (e.tensor, *e.value.tensors))) for e in equations)
+        return same if number else (same, id(equations))
 
 
 def _filled(head: str, words: Sequence[str], tail: str, indent: str) -> list[str]:

@@ -11,7 +11,7 @@ batch: it gets a tilde. "x_1" is x with a small 1 at its foot, other names with 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -19,7 +19,7 @@ from chainrule.derive.adjoint import Derivation
 from chainrule.derive.compose import linear
 from chainrule.derive.fold import Fold, is_root
 from chainrule.derive.lemma import adjoint_of
-from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Add, Apply, Component, Tensor, is_position, origin
+from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Add, Apply, Component, Pad, Tensor, is_position, origin
 from chainrule.ir.index import SAMPLES, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.walk import components, nodes
@@ -59,7 +59,8 @@ class Names:
     and 𝓛, `bare` tensors without their layer, `base` the number that is written r, `bounded` the indices
     whose extents another formula of the lemma shows. `numbers` are those of layers, by tensor. `function` is the
     letter of the arbitrary function, `linear` the gradients by linear outputs, which are δ within a lemma, `constants`
-    the numbers that have letters."""
+    the numbers that have letters. `pads` are what a tensor is read as outside its range, where that is not one thing
+    alone."""
 
     symbols: Mapping[str, Symbol]
     adjoints: Mapping[str, tuple[str, str]]
@@ -71,6 +72,7 @@ class Names:
     function: str = "f"
     bounded: frozenset[Index] = frozenset()
     numbers: Mapping[str, int] = field(default_factory=dict[str, int])
+    pads: Mapping[str, Sequence[Pad]] = field(default_factory=dict[str, Sequence[Pad]])
     jacobians: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     linear: frozenset[str] = frozenset()
     constants: Mapping[Fraction, str] = field(default_factory=dict[Fraction, str])
@@ -96,6 +98,12 @@ class Names:
         """The δ (Δ of a batch of vectors) that a gradient tensor is written as, if it is."""
         symbol = self.signals.get(tensor.name)
         return self._relative(symbol) if symbol else None
+
+    def bars(self, tensor: Tensor, pad: Pad | None) -> int:
+        """How many bars stand above the letter of a padded read: one for each thing that the tensor is read as outside
+        its range, in their order."""
+        known = self.pads.get(tensor.name, (pad,))
+        return 0 if pad is None else known.index(pad) + 1
 
     def gradient(self, tensor: Tensor) -> tuple[Symbol, str] | None:
         """The symbol of the tensor that this one is the gradient of, and the number of the share."""
@@ -210,9 +218,26 @@ def names_of(derivation: Derivation) -> Names:
     by_tensor = {name: numbers[label] for name, label in owners.items() if label in numbers}
     return Names(
         symbols, adjoints, signals, derivation.loss is None, function=function, numbers=by_tensor,
-        linear=frozenset(adjoint_of(tensor).name for tensor in linear_outputs),
+        pads=_pads(derivation), linear=frozenset(adjoint_of(tensor).name for tensor in linear_outputs),
         constants={Fraction(n): own for n, own in derivation.letters.items() if n[:1].isdigit() and own not in taken},
     )
+
+
+def _pads(derivation: Derivation) -> dict[str, list[Pad]]:
+    """What each tensor is read as outside its range anywhere in the derivation, 0 first, where that is several
+    things."""
+    found: dict[str, set[Pad]] = {}
+    for component in components(*(e.value for e in derivation.forward.equations)):
+        if component.pad is not None:
+            found.setdefault(component.tensor.name, set()).add(component.pad)
+    other = {name for name, pads in found.items() if pads != {0}}  # beside which rules read as 0
+    for use in derivation.uses if other else ():
+        for component in components(*(step.after for step in use.lemma.all_steps)):
+            tensor = use.mapping.get(component.tensor, component.tensor)
+            if component.pad is not None and tensor.name in other:
+                found[tensor.name].add(component.pad)
+    several = {name: pads for name, pads in found.items() if len(pads) > 1}
+    return {name: sorted(pads, key=lambda pad: (pad != 0, str(pad))) for name, pads in several.items()}
 
 
 def _named(fold: Fold, symbols: Mapping[str, Symbol], sigmoid: bool) -> Iterable[tuple[Tensor, Symbol]]:

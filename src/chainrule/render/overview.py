@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.forms import walk, whole
-from chainrule.forms.nodes import Entries, Operation, View, seen
+from chainrule.forms.nodes import Entries, Fill, Operation, View, seen
 from chainrule.ir.expr import LOSS, Component, Constant, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import kind
-from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragraph, Table, Text
+from chainrule.render.document import Block, Cell, Code, Figure, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
-from chainrule.render.glance import Glance
+from chainrule.render.glance import Glance, Values
 from chainrule.render.names import LAYER, Names, Symbol
 from chainrule.render.writer import concise_forward, concise_of, coupled, runs_of, tensors_of
 
@@ -33,12 +33,14 @@ FEW = 10
 class Overview(Glance):
     """The forward pass, layer by layer, and what the signs mean."""
 
-    def network(self) -> Iterable[Block]:
+    def network(self, circuit: Figure | None, example: Values | None) -> Iterable[Block]:
+        """`circuit` is the figure of a small network; in others the numbers of the `example` stand beside layers."""
         equations = self.shown()
         single = len(equations) == 1
         yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
-        yield from self.at_a_glance()
-        yield Paragraph(self.say("network.equation_lead" if single else "network.lead"))
+        yield from self.at_a_glance(circuit, example)
+        lead = self.say("network.equation_lead" if single else "network.lead")
+        yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.derivation.layers else lead)
         rows: list[tuple[Cell, ...]] = []
         for numbers, members, names in self.blocks(equations):
             for equation in members:
@@ -172,6 +174,9 @@ class Overview(Glance):
         inside = [(form.family, node) for form in forms for node in walk(form.right)]
         names = {node.name for _, node in inside if isinstance(node, Operation)}
         found = [key for key, signs in SIGNS.items() if names.intersection(signs)]
+        sums = (node for _, node in inside if isinstance(node, Operation) and node.name == "plus")
+        if any(isinstance(part, Fill) and part.shape != (1, 1) for node in sums for part in node.of):
+            yield self.say("notation.number")
         if {"correlate", "convolve", "pool", "unpool"}.intersection(found):
             c, h, w = (Affine.of(Index(name, 2)) for name in "chw")
             x = Tensor("v", (2, 2, 2))

@@ -47,14 +47,18 @@ def subscripts_of(subscripts: Sequence[Affine], *, some: bool = False) -> str:
 
 
 def script(
-    symbol: Symbol, tensor: Tensor, samples: Sequence[Affine], lower: str, style: Style, *, bar: bool = False,
+    symbol: Symbol, tensor: Tensor, samples: Sequence[Affine], lower: str, style: Style, *, bars: int = 0,
     transposed: bool = False,
 ) -> str:
     """The symbol of a tensor with its layer, its samples and its other subscripts."""
     stem = symbol.stem.removesuffix("*")
-    base = style.bar(stem) if bar else style.name(stem)
+    base = style.name(stem)
+    for _ in range(bars):
+        base = style.bar(base)
     upper = [style.token("*")] if stem != symbol.stem else []
-    if symbol.layer:
+    if symbol.layer.isdigit():
+        upper.append(style.token(f"[{symbol.layer}]"))
+    elif symbol.layer:
         layer = style.token(",").join(_layer(part, style) for part in symbol.layer.split(","))
         upper.append(style.token("[") + layer + style.token("]"))
     upper += [style.token(f"({affine_token(s)})") for s in samples] + ([style.token("ᵀ")] if transposed else [])

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from chainrule.arrays.execute import execute
 from chainrule.derive.adjoint import Derivation, derive_program
-from chainrule.derive.lemma import one_sample
+from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.derive.reduce import reduced_program
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations
@@ -113,6 +113,64 @@ def _sample(derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int,
         return None
     values = {name: dict(np.ndenumerate(array.astype(object))) for name, array in arrays.items()}
     return _settled(Sample(derivation, sizes, values, bool(chosen)))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The loss before and after a step of gradient descent by `rate`, and at one component of a parameter the quotient
+    of differences to both sides, by `h`, beside the gradient."""
+
+    rate: Fraction
+    before: Number
+    after: Number
+    tensor: Tensor
+    place: Place
+    h: Fraction
+    quotient: float
+    gradient: Number
+
+
+RATES = (Fraction(1, 2), Fraction(1, 10), Fraction(1, 100), Fraction(1, 1000))
+H = Fraction(1, 1000)
+
+
+def trial(sample: Sample) -> Trial | None:
+    """What the gradients of the parameters are worth, by the forward pass alone; nothing where no loss is known, or no
+    rate of RATES lowers it."""
+    derivation, values = sample.derivation, sample.values
+    gradients = {
+        t: values[adjoint_of(t).name] for t in derivation.forward.parameters if adjoint_of(t).name in values
+    }
+    moving = [(t, place) for t, own in gradients.items() for place, v in own.items() if float(plain(v)) != 0]
+    if derivation.loss is None or not moving:
+        return None
+    before = values[derivation.loss.name][()]
+    for rate in RATES:
+        moved: Values = {
+            t.name: {p: float(plain(v)) - float(rate * plain(own[p])) for p, v in values[t.name].items()}
+            for t, own in gradients.items()
+        }
+        after = _loss(sample, moved)
+        if after < float(plain(before)):
+            tensor, place = max(moving, key=lambda at: abs(float(plain(gradients[at[0]][at[1]]))))
+            own = values[tensor.name]
+            ends = (_loss(sample, {tensor.name: {**own, place: plain(own[place]) + h}}) for h in (H, -H))
+            high, low = ends
+            return Trial(rate, before, after, tensor, place, H, (high - low) / float(2 * H), gradients[tensor][place])
+    return None
+
+
+def _loss(sample: Sample, changed: Values) -> float:
+    """The loss with other numbers for some parameters."""
+    loss = sample.derivation.loss
+    assert loss is not None
+    state: dict[str, Array] = {}
+    for tensor in sample.derivation.forward.given:
+        array = np.empty(shape_of(tensor, sample.sizes), object)
+        for place, value in {**sample.values[tensor.name], **changed.get(tensor.name, {})}.items():
+            array[place] = value if tensor.dtype == "integer" else float(plain(value))
+        state[tensor.name] = array
+    return float(plain(run(sample.derivation.forward.equations, state, sample.sizes)[loss.name].item()))
 
 
 def _gradients(sample: Sample) -> Iterator[tuple[Tensor, dict[Place, Number]]]:

@@ -13,7 +13,9 @@ from tests.render.reading.intended import WRITTEN, Intended, indices_of, mode_of
 from tests.render.reading.meaning import Reading, Unit, Value
 from tests.render.reading.tokens import CLOSE, OPEN, ReadingError, Rows, Sign, Token, Vocabulary, find, numbered
 
+from chainrule.ir.expr import Expr
 from chainrule.ir.functions import CATALOGUE
+from chainrule.render.document import Document, Figure, Text
 from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.mathml import MathML
 from chainrule.render.pieces import Numbers
@@ -64,6 +66,21 @@ class Wanted:
         for part, run in runs:
             if isinstance(part, Numbers):
                 numbers(part, run, self.functions)
+
+
+def unbound(document: Document) -> list[str]:
+    """The arrows whose derivative has an index that stands at neither end."""
+    wrong: list[str] = []
+    for figure in (block for block in document.blocks if isinstance(block, Figure)):
+        for arrow in figure.arrows:
+            ends = (figure.spots[end].text for end in (arrow.start, arrow.end))
+            bound = {i for text in ends for part in _expressions(text) for i in part.free}
+            wrong += [str(part) for part in _expressions(arrow.text) if not bound.issuperset(part.free)]
+    return wrong
+
+
+def _expressions(text: Text) -> list[Expr]:
+    return [part for f in text if isinstance(f, Formula) for part in f.parts if isinstance(part, Expr)]
 
 
 def same(found: Value, wanted: Value) -> bool:

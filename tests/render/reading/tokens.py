@@ -28,7 +28,7 @@ class Letter:
     primes: str = ""
     upper: tuple[str, ...] = ()
     lower: str = ""
-    bar: bool = False
+    bars: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ def scripts(text: str) -> tuple[str, list[str], str]:
     return star, groups, text
 
 
-def letter(stem: str, primes: str, above: str, lower: str, bar: bool = False) -> list[Token]:
+def letter(stem: str, primes: str, above: str, lower: str, bars: int = 0) -> list[Token]:
     """A letter and, where a power or ᵀ is among what stands above it, that behind it."""
     star, upper, rest = scripts(above)
-    found: list[Token] = [Letter(stem + star, primes, tuple(upper), lower, bar)]
+    found: list[Token] = [Letter(stem + star, primes, tuple(upper), lower, bars)]
     return found + power(rest) if rest else found
 
 
