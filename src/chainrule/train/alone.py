@@ -6,31 +6,37 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from chainrule.ir.functions import CATALOGUE
+from chainrule.nn.activations import Tanh
+from chainrule.nn.arrangement import Add, Concat, Flatten, Reshape
+from chainrule.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
+from chainrule.nn.dense import Dense
 from chainrule.nn.layer import Input, Node
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
+from chainrule.nn.pooling import GlobalMaxPool, GlobalMeanPool, MaxPool1d, MaxPool2d, MeanPool1d, MeanPool2d
+from chainrule.nn.sequences import Embedding, MultiHeadAttention, PositionEmbedding
 from chainrule.train.model import Model
 
 Shape = tuple[int, ...]
 Build = Callable[[Node], Node]
 SHAPES: dict[str, tuple[Shape, Build]] = {
-    "Dense": ((3,), LAYERS["Dense"](2)),
-    "Conv1d": ((2, 5), LAYERS["Conv1d"](2, 3, padding=1)),
-    "Conv2d": ((2, 5, 5), LAYERS["Conv2d"](2, 3, padding=1)),
-    "ConvTranspose2d": ((2, 3, 3), LAYERS["ConvTranspose2d"](2, 3, stride=2, padding=1, output_padding=1)),
-    "MaxPool1d": ((2, 6), LAYERS["MaxPool1d"](2)),
-    "MaxPool2d": ((1, 4, 4), LAYERS["MaxPool2d"](2)),
-    "MeanPool1d": ((2, 6), LAYERS["MeanPool1d"](2)),
-    "MeanPool2d": ((1, 4, 4), LAYERS["MeanPool2d"](2)),
-    "GlobalMaxPool": ((2, 3, 3), LAYERS["GlobalMaxPool"]()),
-    "GlobalMeanPool": ((2, 3, 3), LAYERS["GlobalMeanPool"]()),
-    "Flatten": ((2, 3, 3), LAYERS["Flatten"]()),
-    "Reshape": ((6,), LAYERS["Reshape"](2, 3)),
-    "Add": ((3,), lambda x: LAYERS["Add"]()(x, LAYERS["Tanh"]()(x))),
-    "Concat": ((3,), lambda x: LAYERS["Concat"]()(x, LAYERS["Tanh"]()(x))),
-    "Embedding": ((3,), LAYERS["Embedding"](5, 2)),
-    "PositionEmbedding": ((3, 2), LAYERS["PositionEmbedding"]()),
-    "MultiHeadAttention": ((3, 4), LAYERS["MultiHeadAttention"](2)),
+    "Dense": ((3,), Dense(2)),
+    "Conv1d": ((2, 5), Conv1d(2, 3, padding=1)),
+    "Conv2d": ((2, 5, 5), Conv2d(2, 3, padding=1)),
+    "ConvTranspose2d": ((2, 3, 3), ConvTranspose2d(2, 3, stride=2, padding=1, output_padding=1)),
+    "MaxPool1d": ((2, 6), MaxPool1d(2)),
+    "MaxPool2d": ((1, 4, 4), MaxPool2d(2)),
+    "MeanPool1d": ((2, 6), MeanPool1d(2)),
+    "MeanPool2d": ((1, 4, 4), MeanPool2d(2)),
+    "GlobalMaxPool": ((2, 3, 3), GlobalMaxPool()),
+    "GlobalMeanPool": ((2, 3, 3), GlobalMeanPool()),
+    "Flatten": ((2, 3, 3), Flatten()),
+    "Reshape": ((6,), Reshape(2, 3)),
+    "Add": ((3,), lambda x: Add()(x, Tanh()(x))),
+    "Concat": ((3,), lambda x: Concat()(x, Tanh()(x))),
+    "Embedding": ((3,), Embedding(5, 2)),
+    "PositionEmbedding": ((3, 2), PositionEmbedding()),
+    "MultiHeadAttention": ((3, 4), MultiHeadAttention(2)),
 }
 """The shape of one sample, and the graph on it, for each layer that is not made by its name and put on a vector."""
 VECTOR = (3,)
