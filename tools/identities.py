@@ -18,7 +18,7 @@ from chainrule.render.document import Cell
 from chainrule.render.names import Names, Symbol
 from chainrule.render.overview import Overview, shape_text
 from chainrule.render.text import flat
-from chainrule.train.alone import alone, equation_of
+from chainrule.train.alone import OWN, alone, equation_of
 
 LEAD = """# Identities
 
@@ -32,7 +32,7 @@ WIDEST = 60
 
 
 SECTIONS: dict[str, tuple[str, Iterable[str]]] = {
-    "Layers": ("", LAYERS),
+    "Layers": ("", [name for name in LAYERS if name not in OWN]),
     "Losses": ("", LOSSES),
     "Functions": ("Each entry by entry, of tensors of one shape.\n\n", CATALOGUE),
 }
@@ -65,7 +65,8 @@ def entry(name: str, derivation: cr.Derivation) -> str:
     ]
     given = [t for t in (*derivation.forward.given, *derivation.forward.defined) if t.shape]
     shown = [t for t in given if t not in overview.running]
-    shapes = ", ".join(f"{names.symbol(t).stem}: {shape_text(t)}" for t in shown if t.name in names.symbols)
+    letters = ((names.symbol(t), t) for t in shown if t.name in names.symbols)
+    shapes = ", ".join(f"{s.stem}{f'^[{s.layer}]' if s.layer else ''}: {shape_text(t)}" for s, t in letters)
     lines = [*columns(forward), "", *columns(gradients)]
     return f"### {name}\n\n{shapes}\n\n" + "\n".join(["```text", *lines, "```", ""])
 

@@ -25,7 +25,7 @@ WORDS = (
     "footnotesize frac gamma hat infty item le left linewidth log maketitle mathbf mathcal mathrm max midrule mu "
     "nabla newcolumntype newline node odot operatorname par parindent parskip partial pi raggedright "
     "renewcommand right section setlength sigma small smallskip sqrt star subsection sum text textcolor texttt "
-    "tilde times title top toprule uparrow usepackage vdots xrightarrow"
+    "tilde times title top toprule uparrow usepackage varepsilon vdots xrightarrow"
 )
 KNOWN = set(WORDS.split())
 

@@ -84,8 +84,8 @@ class Derivation:
     `forward` is the program with the auxiliary equations (arg-max positions) that the backward pass
     reads; `backward` its adjoint; `joint` both, ready to run. `gradients` maps the name of each tensor
     asked for to its gradient tensor. `layers` maps tensor names to the layers they belong to, and `letters` some of
-    them to what they are written as. `evaluations` are the derivatives that the equations were written with; `forward`
-    has their results.
+    them, and numbers, to what they are written as. `evaluations` are the derivatives that the equations were written
+    with; `forward` has their results.
     """
 
     forward: Program

@@ -169,6 +169,11 @@ class Layer:
         """The parameters and how they start, for inputs of these shapes."""
         return self.init
 
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        """What formulas write for numbers of its equations that have letters: {"1/100000": "ε"}."""
+        return {}
+
     def states(self, *shapes: Shape) -> Mapping[str, State | Random]:
         """What it keeps between steps and what it draws, for inputs of these shapes."""
         return self.state

@@ -49,8 +49,13 @@ class Network:
 
     @property
     def letters(self) -> dict[str, str]:
-        """What formulas write for the tensors of layers that say so: {"batchnorm1.m": "μ"}."""
-        return {f"{label}.{name}": own for label, layer in self.layers for name, own in layer.letters.items()}
+        """What formulas write for the tensors and numbers of layers that say so: {"batchnorm1.m": "μ"}. No letter
+        stands for two numbers: the first has it."""
+        numbers: dict[str, str] = {}
+        for _, layer in self.layers:
+            numbers |= {number: own for number, own in layer.numbers.items() if own not in numbers.values()}
+        named = {f"{label}.{name}": own for label, layer in self.layers for name, own in layer.letters.items()}
+        return {**named, **numbers}
 
     def __repr__(self) -> str:
         return f"<network of {len(self.blocks)} uses of layers; print its training or inference>"

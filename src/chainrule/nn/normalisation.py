@@ -12,7 +12,7 @@ from chainrule.nn.initialisers import Initialiser, ones, zeros
 from chainrule.nn.layer import Layer, Random, Shape, State, show
 from chainrule.nn.shapes import axes, complement, exact, positive, real, truth
 
-LETTERS = {"m": "μ", "g": "γ", "b": "β"}
+LETTERS = {"m": "μ", "g": "γ", "gain": "γ", "b": "β"}
 
 
 class BatchNorm(Layer):
@@ -38,6 +38,10 @@ class BatchNorm(Layer):
             lambda share: 0 <= share <= 1, "a number from 0 to 1",
         )
         self.epsilon = _epsilon(epsilon, "BatchNorm")
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {exact(self.epsilon): "ε"}
 
     def _parts(self, shape: Shape) -> tuple[str, str]:
         """The subscripts, and those that are averaged over."""
@@ -81,6 +85,10 @@ class _SampleNorm(Layer):
         self.scale = truth("scale", scale, name)
         self.axes = positive("axes", axes, name, f"{name}(axes=1): how many of the last axes")
         self.epsilon = _epsilon(epsilon, name)
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {exact(self.epsilon): "ε"}
 
     def parts(self, shape: Shape) -> tuple[str, str, str]:
         """The subscripts, those before the normalised axes, and those of the normalised axes."""
@@ -135,10 +143,16 @@ class GroupNorm(Layer):
     axes, for each sample: the channels of (N, channels, …) fall into `groups` parts. Without `affine` there are no g
     and b. Wu & He, ECCV 2018."""
 
+    letters = LETTERS
+
     def __init__(self, groups: int, epsilon: float = 1e-5, affine: bool = True) -> None:
         super().__init__(l2=0.0)
         self.groups = positive("groups", groups, "GroupNorm", "GroupNorm(4)")
         self.epsilon, self.affine = _epsilon(epsilon, "GroupNorm"), truth("affine", affine, "GroupNorm")
+
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        return {exact(self.epsilon): "ε"}
 
     def equations(self, *shapes: Shape) -> str:
         return self._text(shapes[0], self.groups)

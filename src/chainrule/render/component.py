@@ -45,7 +45,7 @@ from chainrule.render.styles import ATOM, PRIMES, PRODUCT, QUOTIENT, Piece, Styl
 def expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
     match node:
         case Constant(value=Fraction() as value):
-            return rational(value, style)
+            return number(value, names, style)
         case Constant(value=value):
             return Piece(style.name("π" if value == "pi" else str(value)))
         case Size(extent=extent):
@@ -93,6 +93,12 @@ def expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
             return _product(factors, pieces, style)
         case _:
             raise TypeError(f"no formula known for {type(node).__name__}")
+
+
+def number(value: Fraction, names: Names, style: Style) -> Piece:
+    """A number, or the letter that stands for it."""
+    letter = names.constants.get(value)
+    return Piece(style.name(letter)) if letter else rational(value, style)
 
 
 def _plain_base(base: Expr, piece: Piece, names: Names) -> Piece:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from chainrule.derive.adjoint import Derivation
 from chainrule.derive.compose import linear
@@ -57,8 +58,9 @@ class Names:
     share; `signals` the gradients written δ. The other fields make a view: `batch` for capital letters
     and 𝓛, `bare` tensors without their layer, `base` the number that is written r, `bounded` the indices
     whose extents another formula of the lemma shows. `numbers` are those of layers, by tensor. `function` is the
-    letter of the arbitrary function, `linear` the gradients by linear outputs, which are δ within a lemma. `pads` are
-    what a tensor is read as outside its range, where that is not one thing alone."""
+    letter of the arbitrary function, `linear` the gradients by linear outputs, which are δ within a lemma, `constants`
+    the numbers that have letters. `pads` are what a tensor is read as outside its range, where that is not one thing
+    alone."""
 
     symbols: Mapping[str, Symbol]
     adjoints: Mapping[str, tuple[str, str]]
@@ -73,6 +75,7 @@ class Names:
     pads: Mapping[str, Sequence[Pad]] = field(default_factory=dict[str, Sequence[Pad]])
     jacobians: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     linear: frozenset[str] = frozenset()
+    constants: Mapping[Fraction, str] = field(default_factory=dict[Fraction, str])
 
     @property
     def loss(self) -> Symbol:
@@ -189,12 +192,16 @@ def names_of(derivation: Derivation) -> Names:
             if use.contribution != adjoint_of(part.tensor):
                 adjoints[use.contribution.name] = (part.tensor.name, str(number))
     signals: dict[str, Symbol] = {}
+    plain = {name: Symbol(symbol.stem) for name, symbol in symbols.items()}
+    one_layer = bool(derivation.layers) and derivation.loss is None and max(numbers.values(), default=0) < 2
+    alone = one_layer and len(set(plain.values())) == len(plain)
+    symbols = plain if alone else symbols  # of one layer alone no letter needs its number
     weights = [t for t in program.given if SAMPLES not in t.shape]
     linear_outputs = (e.tensor for e in program.equations if e.tensor.shape and linear(e.value, weights))
     for equation in program.equations:
         symbol = symbols.get(equation.tensor.name)
         weighted = linear(equation.value, program.parameters)
-        signal = Symbol("δ", symbol.layer) if symbol and symbol.layer else None
+        signal = Symbol("δ", symbol.layer) if symbol and (symbol.layer or alone) else None
         if weighted and signal and signal not in signals.values() and signal not in used:
             signals[adjoint_of(equation.tensor).name] = signal
     for equation in derivation.backward.equations:
@@ -212,6 +219,7 @@ def names_of(derivation: Derivation) -> Names:
     return Names(
         symbols, adjoints, signals, derivation.loss is None, function=function, numbers=by_tensor,
         pads=_pads(derivation), linear=frozenset(adjoint_of(tensor).name for tensor in linear_outputs),
+        constants={Fraction(n): own for n, own in derivation.letters.items() if n[:1].isdigit() and own not in taken},
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.forms import walk, whole
 from chainrule.forms.nodes import Entries, Fill, Operation, View, seen
-from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Size, Tensor
+from chainrule.ir.expr import LOSS, Component, Constant, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
@@ -53,10 +53,11 @@ class Overview(Glance):
             for equation in equations:
                 if adjoint_of(equation.tensor) in self.derivation.backward.inputs:
                     y = equation.target
-                    signal = Derivative(Component(LOSS, ()), y)
+                    own, given = Component(adjoint_of(y.tensor), y.subscripts), Derivative(Component(LOSS, ()), y)
+                    signal = self.math(*((own, "=", given) if self.names.signal(own.tensor) else (given,)))
                     yield Paragraph(
                         self.say(
-                            "network.equation_signal", signal=self.math(signal), loss=self.math(Component(LOSS, ())),
+                            "network.equation_signal", signal=signal, loss=self.math(Component(LOSS, ())),
                             y=self.math(whole(y.tensor)),
                         )
                     )
@@ -121,7 +122,7 @@ class Overview(Glance):
                 items.append(self.say("notation.coupled", n=n, N=size))
         if given:
             items.append(self.say("notation.given", loss=self.math(scalar)))
-        if self.layers:
+        if any(symbol.layer for symbol in self.names.symbols.values()):
             items.append(self.say("notation.layers", l=self.math(LAYER)))
         v = Tensor("v", (1,))
         view = replace(
@@ -138,6 +139,9 @@ class Overview(Glance):
         i, k = Index("i", 2), Index("k", 2)
         bracket = Delta(Affine.of(k), Affine.of(i))
         items.append(self.say("notation.bracket", bracket=self.math(bracket), k=self.math("k"), i=self.math("i")))
+        for value, letter in self.names.constants.items():
+            shown = self.math(Constant(value), names=replace(self.names, constants={}))
+            items.append(self.say("notation.constant", letter=self.math(letter), value=shown))
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
         items.extend(self.form_notation())

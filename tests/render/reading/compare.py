@@ -11,7 +11,7 @@ from tests.render.reading import latex, mathml, unicode
 from tests.render.reading.grammar import Node, parse
 from tests.render.reading.intended import WRITTEN, Intended, indices_of, mode_of, rounded, shown
 from tests.render.reading.meaning import Reading, Unit, Value
-from tests.render.reading.tokens import CLOSE, OPEN, ReadingError, Rows, Sign, Token, Vocabulary, find
+from tests.render.reading.tokens import CLOSE, OPEN, ReadingError, Rows, Sign, Token, Vocabulary, find, numbered
 
 from chainrule.ir.expr import Expr
 from chainrule.ir.functions import CATALOGUE
@@ -50,13 +50,14 @@ class Wanted:
         called = {p.removesuffix("(") for p in formula.parts if isinstance(p, str) and p.endswith("(")}
         self.functions = (FUNCTIONS - {stem for stem, _ in self.intended.ranks}) | called
         stems = symbols | self.intended.extents | {name for name, _ in self.bounds} | SIGNS
+        stems |= set(formula.names.constants.values())
         self.words = Vocabulary(frozenset(stems), self.functions, "e" in symbols)
 
     def check(self, style: Style, read: Reader) -> None:
         """Raises ReadingError or AssertionError where the written formula does not say what the parts say."""
         reading = Reading(self.intended.known, self.mode)
-        written = write(self.formula, style)
-        runs = split(read(written, self.words), self.formula, style, read, self.words)
+        written, names = write(self.formula, style), self.formula.names
+        runs = split(numbered(read(written, self.words), names.constants), self.formula, style, read, self.words)
         trees = [parse(run, self.functions) for part, run in runs if not isinstance(part, Numbers)]
         for at, wanted in zip(self.places, self.values, strict=True):
             for tree, value in zip(trees, wanted, strict=True):

@@ -5,8 +5,9 @@ Three readers make these tokens, one for each format; none of them shares anythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction as Rational
 from itertools import accumulate
 
 
@@ -124,6 +125,26 @@ def power(text: str) -> list[Token]:
     if not text.lstrip("⊙-").replace("/", "").isdigit():
         raise ReadingError(f"a power {text!r}")
     return [After("power", text)]
+
+
+def numbered(tokens: Sequence[Token], letters: Mapping[Rational, str]) -> list[Token]:
+    """The tokens with numbers for the letters that stand for them."""
+    values = {letter: Number(str(value)) for value, letter in letters.items()}
+
+    def one(token: Token) -> Token:
+        if isinstance(token, Letter):
+            return values.get(token.stem, token) if token == Letter(token.stem) else token
+        return _inside(token, letters)
+
+    return [one(token) for token in tokens]
+
+
+def _inside(token: Token, letters: Mapping[Rational, str]) -> Token:
+    parts = {
+        f.name: tuple(numbered(part, letters))
+        for f in fields(token) if isinstance(part := getattr(token, f.name), tuple) and f.name != "rows"
+    }
+    return replace(token, **parts) if parts else token
 
 
 def depth_change(token: Token) -> int:
