@@ -18,7 +18,7 @@ from chainrule.render.latex import render as latex
 from chainrule.render.markdown import render as markdown
 
 MODELS = ("lenet", "resnet-tiny", "transformer-tiny")
-# Every command that the documents may use: amsmath, amssymb, booktabs, longtable and tikz define them.
+# Every command that the documents may use: amsmath, amssymb, booktabs, longtable and tikz define them, or the document.
 WORDS = (
     "Delta LTleft LTright Sigma approx arraybackslash arraystretch ast bar begin bottomrule cdot checkmark date delta "
     "displaystyle documentclass dots downarrow ell end endhead exp frac infty item le left linewidth log maketitle "
@@ -26,6 +26,8 @@ WORDS = (
     "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt tilde times title top "
     "toprule "
     "uparrow usepackage par smallskip allowbreak bigl bigr approx vdots footnotesize draw node small textcolor "
+    "providecommand reason parbox tag label notag quad allowdisplaybreaks multicolumn dimexpr tabcolsep textbf "
+    "resizebox "
 )
 KNOWN = set(WORDS.split())
 

@@ -310,7 +310,7 @@ def test_headings_come_in_the_order_of_the_article():
     titles = [b.text[0] for b in build(mlp(3), "en", "standard").blocks if isinstance(b, Heading) and b.level == 1]
     assert titles == [
         "The network", "A worked example", "The algorithm on one page", "The lemmas", "Lemmas put together",
-        "The backward pass", "Notation", "Conventions",
+        "The backward pass", "Notation",
     ]
 
 

@@ -114,11 +114,11 @@ SECTIONS: tuple[tuple[Callable[[Context], Iterable[Block]], Part], ...] = (
 
 def build(
     derivation: Derivation, language: str, detail: str, checked: Checked | None = None, example: Given | None = None,
-    exercise: bool = False,
+    exercise: bool = False, name: str | None = None,
 ) -> Document:
     """The document of a derivation. `example` holds the reader's own numbers for the worked example, by name; an
-    `exercise` leaves blanks, and ends with a solution sheet. Raises DerivationError for an unknown language or level of
-    detail, and for numbers that fit nothing."""
+    `exercise` leaves blanks, and ends with a solution sheet; `name` is that of the network, for the title. Raises
+    DerivationError for an unknown language or level of detail, and for numbers that fit nothing."""
     if detail not in DETAILS:
         raise DerivationError(f"there is no level of detail {detail!r}", fix="one of " + ", ".join(DETAILS))
     context = Context(derivation, language, detail, checked, example)
@@ -129,4 +129,7 @@ def build(
         asked = (b for own, part in made if part != "told" for b in sheet.sheet(own, blank=part == "asked"))
         answers = (b for own, part in made for b in own if part != "given" or isinstance(b, Figure))
         blocks = (Paragraph(sheet.lead()), *asked, *sheet.solutions(answers))
-    return Document(language, sentences(language)["document.title"], blocks)
+    title = sentences(language)["document.title"]
+    if name is not None:
+        title = sentences(language)["figure.title"].format(title=title, name=name)
+    return Document(language, title, blocks)

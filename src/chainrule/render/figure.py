@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from unicodedata import combining, east_asian_width
 
 from chainrule.render.document import Arrow, Code, Figure, Spot, Text
@@ -14,7 +15,7 @@ LETTER, SIGN, GAP, HEIGHT = 0.55, 0.46, 2.2, 1.9
 """In em: a letter's width in words and in a formula, the room of an arrow without a label, the distance of two rows."""
 SMALL = 0.85
 """The size of what stands on an arrow, above a spot and below it, of the size of the text."""
-TALL, NUMBER, RING = 0.85, 1.3, 1.25
+TALL, NUMBER, RING = 0.85, 1.4, 1.25
 """In em: half a spot's height, the height of a number above or below it, and a ring's radius."""
 TURN = 1.6
 """In em: the room between two lines of one row, for the arrow from one to the next."""
@@ -103,9 +104,11 @@ def draw(figure: Figure, page: float = PAGE) -> Drawing:
             label = SMALL * (width_of(arrow.text) + width_of(arrow.under))
             # Weights stand at one third of an arrow, where no two arrows cross; a shape, in its middle.
             room[a] = max(room[a], (1.9 * label + 2.6 if arrow.under else label + 2.2) if label else GAP)
-    middles, lines = _folded(half, room, page)
+    # Only a single row can go on below; a figure of more rows that is too wide is for its format to scale.
+    middles, lines = _folded(half, room, page if all(s.row == 0 for s in spots) else inf)
     numbered = any(s.above or s.below for s in spots)
-    pitch = HEIGHT + numbered * 2 * NUMBER
+    ringed = any(s.ring for s in spots)
+    pitch = (2 * RING if ringed else HEIGHT) + numbered * 2 * NUMBER
     arcs = [_arc(figure, lines, arrow) for arrow in figure.arrows]
     rise = max((ARC + 0.1 * abs(middles[b] - middles[a]) for a, b in filter(None, arcs)), default=0.0)
     line = pitch * (1 + max(s.row for s in spots)) + rise + TURN * (max(lines) > 0)

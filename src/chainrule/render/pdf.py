@@ -393,6 +393,8 @@ def _figure(figure: Figure) -> str:
         labels += _label(x, y, arrow.text, "black" if arrow.under else "soft", arrow.under)
     size = f"width: {drawing.width:.2f}em, height: {drawing.height:.2f}em"
     body = f"block({size}, breakable: false)[{strokes}{spots}{labels}]"
+    if drawing.width > PAGE:
+        body = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, {body})"
     if not figure.caption:
         return f"#block({body})"
     caption = f"text(fill: soft, size: 0.92em)[{flat(figure.caption)}]"
