@@ -373,7 +373,7 @@ def test_every_built_in_model_is_named_and_summed_up(name: str, capsys: pytest.C
 
 
 def test_a_models_file_is_derived_and_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, saved = tmp_path / "net.toml", tmp_path / "m.safetensors"
+    file, saved = tmp_path / "net.toml", tmp_path / "net.safetensors"
     file.write_text('input = [2]\n[[layers]]\ntype = "Dense"\nunits = 3\n', encoding="utf-8")
     assert run("derive", str(file)) == 0
     derived = capsys.readouterr().out

@@ -423,6 +423,7 @@ def _derive(options: argparse.Namespace) -> int:
         certificate = derivation.verify(prove=options.prove) if checked else None
     choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
     choices |= {"example": _example(options.example), "exercise": options.exercise}
+    choices["name"] = None if "=" in options.what else Path(options.what).stem
     if format_ == "pdf":
         assert path is not None
         _write(path, derivation.to_pdf(**choices))

@@ -30,11 +30,13 @@ class More(TypedDict, total=False):
     example: the reader's own numbers for the worked example, by name, as in {"input": [[1, 2]], "target": [[0, 1]],
     "dense1.W": [[2, -1], [-1, 1]]}; what is left out gets small whole numbers.
     exercise: blanks to fill in, and a solution sheet at the end.
+    name: the network's, for the title.
     """
 
     certificate: Certificate | None
     example: Mapping[str, ArrayLike] | None
     exercise: bool
+    name: str | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,6 +146,7 @@ def _chosen(derivation: Derived, more: More) -> render.More:
         "checked": _checked(derivation, more.get("certificate")),
         "example": more.get("example"),
         "exercise": more.get("exercise", False),
+        "name": more.get("name"),
     }
 
 

@@ -18,13 +18,14 @@ from chainrule.render.latex import render as latex
 from chainrule.render.markdown import render as markdown
 
 MODELS = ("lenet", "resnet-tiny", "transformer-tiny")
-# Every command that the documents may use: amsmath, amssymb, booktabs, longtable and tikz define them.
+# Every command that the documents may use: amsmath, amssymb, booktabs, longtable and tikz define them, or the document.
 WORDS = (
-    "Delta LTleft LTright Sigma allowbreak approx arraybackslash arraystretch ast bar begin beta bigl bigr "
-    "bottomrule cdot checkmark date delta displaystyle documentclass dots downarrow draw ell end endhead exp "
-    "footnotesize frac gamma hat infty item le left linewidth log maketitle mathbf mathcal mathrm max midrule mu "
-    "nabla newcolumntype newline node odot operatorname par parindent parskip partial pi raggedright "
-    "renewcommand right section setlength sigma small smallskip sqrt star subsection sum text textcolor texttt "
+    "Delta LTleft LTright Sigma allowbreak allowdisplaybreaks approx arraybackslash arraystretch ast bar begin "
+    "beta bigl bigr bottomrule cdot checkmark date delta dimexpr displaystyle documentclass dots downarrow draw "
+    "ell end endhead exp footnotesize frac gamma hat infty item label le left linewidth log maketitle mathbf "
+    "mathcal mathrm max midrule mu multicolumn nabla newcolumntype newline node notag odot operatorname par "
+    "parbox parindent parskip partial pi providecommand quad raggedright reason renewcommand resizebox right "
+    "section setlength sigma small smallskip sqrt star subsection sum tabcolsep tag text textbf textcolor texttt "
     "tilde times title top toprule uparrow usepackage varepsilon vdots xrightarrow"
 )
 KNOWN = set(WORDS.split())

@@ -129,12 +129,12 @@ def vanishing(sample: Sample) -> set[str]:
     return {name for name, size in sizes.items() if size < 1e-4 * max(sizes.values())}
 
 
-def test_samples_that_couple_are_three_and_their_gradients_do_not_vanish() -> None:
+def test_samples_that_couple_are_four_and_their_gradients_do_not_vanish() -> None:
     """Two samples brought to mean 0 and variance 1 are ±1 whatever they were. The bias before the mean is taken has no
     influence, nor has the mean on the variance: these two gradients are 0, and so are their numbers."""
     derivation = NORMAL["batch norm"].derive()
     sample = sample_of(derivation, None)
-    assert sample is not None and sample.sizes["N"] == 3 and agrees(sample)
+    assert sample is not None and sample.sizes["N"] == 4 and agrees(sample)
     shares = [use.contribution.name for use in derivation.parts["batchnorm1.m"].uses]
     bias = derivation.gradients["dense1.b"].name
     assert vanishing(sample) == {bias, shares[1]}
@@ -144,10 +144,10 @@ def test_samples_that_couple_are_three_and_their_gradients_do_not_vanish() -> No
     assert two is not None and derivation.gradients["dense1.W"].name in vanishing(two)
 
 
-def test_three_features_are_left_of_those_that_are_normalised() -> None:
+def test_four_features_are_left_of_those_that_are_normalised() -> None:
     sample = sample_of(NORMAL["layer norm"].derive(), None)
     assert sample is not None and sample.derivation.gradients["dense1.W"].name not in vanishing(sample)
-    assert len(sample.values["dense1.b"]) == 3
+    assert len(sample.values["dense1.b"]) == 4
 
 
 def test_softmax_of_equal_numbers_is_exact() -> None:

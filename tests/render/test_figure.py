@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from tests.built_in import derived, document
 
+import chainrule as cr
+from chainrule.render.build import build
 from chainrule.render.circuit import Circuit
 from chainrule.render.document import Arrow, Figure, Spot
 from chainrule.render.figure import draw
 from chainrule.render.formula import Formula, write
 from chainrule.render.html import render as page
 from chainrule.render.sample import Sample, sample_of
-from chainrule.render.styles import LATEX
+from chainrule.render.styles import LATEX, UNICODE
 from chainrule.semantics.exact import plain, run
 
 NETWORKS = ("neuron", "mlp-textbook")
@@ -134,3 +136,23 @@ def test_a_long_row_goes_on_below_and_a_skip_is_an_arc_above() -> None:
     assert skip.via is not None and skip.via[1] < straight.start[1] - 1
     assert [s for s in drawing.strokes[:-1] if s.via is not None] == []
     assert all(abs(a[0] - b[0]) > 3 or a[1] != b[1] for a, b in pairwise(drawing.places))
+
+
+def drawn(kind: str) -> tuple[list[str], list[str]]:
+    """The planes of a pooling's picture, and the sums below it."""
+    text = f"y[n, c<2, i<2, j<2] = {kind}[p<2, q<2](x[n, c, 2*i + p, 2*j + q])"
+    figures = [b for b in build(cr.derive(text), "en", "standard").blocks if isinstance(b, Figure)]
+    picture = next(f for f in figures if len(f.spots) == 4)
+    planes = [write(p, UNICODE) for spot in picture.spots for p in spot.text if isinstance(p, Formula)]
+    return planes, [write(p, UNICODE) for p in picture.caption if isinstance(p, Formula)][1::2]
+
+
+def test_pooling_is_drawn_forward_and_backward_with_both_sums() -> None:
+    """The largest of each window takes its whole error, or each cell a quarter; neither loses any."""
+    x, signal = "x_0 = [1, 3, 2, 0; 0, 1, 3, 2; 2, 1, 0, 3; 1, 2, 0, 3]", "∇_{y_0} f = [8, −4; 2, 6]"
+    assert drawn("max") == (
+        [x, "y_0 = [3, 3; 2, 3]", signal, "∇_{x_0} f = [0, 8, 0, 0; 0, 0, −4, 0; 2, 0, 0, 6; 0, 0, 0, 0]"], ["12", "12"]
+    )
+    planes, sums = drawn("mean")
+    assert planes[2] == signal and sums == ["12", "12"]
+    assert planes[3] == "∇_{x_0} f = [2, 2, −1, −1; 2, 2, −1, −1; ½, ½, 3/2, 3/2; ½, ½, 3/2, 3/2]"

@@ -179,13 +179,28 @@ def test_a_gradient_that_is_zero_is_printed_as_zero() -> None:
     assert any("= 0" in write(f, UNICODE) for f in found) and any("= 0" in write(f, LATEX) for f in found)
 
 
+def aligned(source: str) -> list[str]:
+    """The formulas of the proofs in LaTeX: both sides of every line, without its number and its reason."""
+    found: list[str] = []
+    for body in re.findall(r"\\begin\{align\}\n(.*?)\n\\end\{align\}", source, re.DOTALL):
+        for row in body.split(" \\\\\n"):
+            row = re.sub(r"\\tag\{.*?\}(\\label\{.*?\})?|\\notag", "", row).strip()
+            row = row.partition(r"\reason")[0].strip().removesuffix("&&").strip()
+            left, _, right = row.partition("&")
+            if right.startswith(r"\quad"):
+                found[-1] = f"{found[-1]} {right.removeprefix(chr(92) + 'quad').strip()}".strip()
+            else:
+                found += [side.strip() for side in (left, right) if side.strip()]
+    return found
+
+
 @pytest.mark.parametrize("name", ["mlp-textbook", "lenet"])
 def test_markdown_and_latex_hold_exactly_the_formulas_of_the_document(name: str) -> None:
     derivation = derived(name)
     wanted = [re.sub(" +", " ", write(f, LATEX)) for f in formulas(build(derivation, "en", "standard"))]
     for source in (derivation.to_markdown(), derivation.to_latex()):
         body = re.sub(r"```.*?```|\\begin\{verbatim\}.*?\\end\{verbatim\}", "", source, flags=re.DOTALL)
-        body = re.sub(r"\$\\xrightarrow\{\\text\{(.*?)\}\}\$ ", r"\1 ", body)
-        found = [re.sub(r"\\displaystyle |\\allowbreak ", "", f) for f in re.findall(r"(?<!\\)\$([^$]+)\$", body)]
+        inline = re.findall(r"(?<!\\)\$([^$]+)\$", body)
+        found = [re.sub(r"\\displaystyle |\\allowbreak ", "", f) for f in (*inline, *aligned(body))]
         assert Counter(wanted) - Counter(re.sub(" +", " ", f) for f in found) == Counter()
         assert len(found) >= len(wanted) > 100

@@ -26,6 +26,7 @@ from chainrule.render.lines import DETAILS, Detail
 from chainrule.render.overview import Overview
 from chainrule.render.prose import sentences
 from chainrule.render.sample import Given, Sample, sample_of
+from chainrule.render.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def network(of: Context) -> Iterable[Block]:
 def example(of: Context) -> Iterable[Block]:
     if of.sample is not None:
         yield from Numbered(of.sample, of.language, of.detail).section(of.derivation is not of.sample.derivation)
+        yield from Windows(of.sample, of.language, of.detail).figures()
 
 
 def algorithm(of: Context) -> Iterable[Block]:
@@ -111,22 +113,33 @@ SECTIONS: tuple[tuple[Callable[[Context], Iterable[Block]], Part], ...] = (
     (certificate, "given"),
 )
 
+RESULT_FIRST = (network, backward, algorithm)
+"""With what the document of a lone equation begins: what comes out, and as code."""
+
 
 def build(
     derivation: Derivation, language: str, detail: str, checked: Checked | None = None, example: Given | None = None,
-    exercise: bool = False,
+    exercise: bool = False, name: str | None = None,
 ) -> Document:
     """The document of a derivation. `example` holds the reader's own numbers for the worked example, by name; an
-    `exercise` leaves blanks, and ends with a solution sheet. Raises DerivationError for an unknown language or level of
-    detail, and for numbers that fit nothing."""
+    `exercise` leaves blanks, and ends with a solution sheet; `name` is that of the network, for the title. Raises
+    DerivationError for an unknown language or level of detail, and for numbers that fit nothing."""
     if detail not in DETAILS:
         raise DerivationError(f"there is no level of detail {detail!r}", fix="one of " + ", ".join(DETAILS))
     context = Context(derivation, language, detail, checked, example)
-    made = [(tuple(section(context)), part) for section, part in SECTIONS]
+    sections = SECTIONS
+    if len(derivation.forward.equations) == 1:
+        # Sorting keeps the order of the others.
+        first: dict[object, int] = {section: place for place, section in enumerate(RESULT_FIRST)}
+        sections = sorted(SECTIONS, key=lambda entry: first.get(entry[0], len(first)))
+    made = [(tuple(section(context)), part) for section, part in sections]
     blocks = tuple(block for own, _ in made for block in own)
     if exercise:
         sheet = Exercise(derivation, language, detail)
         asked = (b for own, part in made if part != "told" for b in sheet.sheet(own, blank=part == "asked"))
         answers = (b for own, part in made for b in own if part != "given" or isinstance(b, Figure))
         blocks = (Paragraph(sheet.lead()), *asked, *sheet.solutions(answers))
-    return Document(language, sentences(language)["document.title"], blocks)
+    title = sentences(language)["document.title"]
+    if name is not None:
+        title = sentences(language)["figure.title"].format(title=title, name=name)
+    return Document(language, title, blocks)

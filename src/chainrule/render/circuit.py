@@ -42,7 +42,7 @@ class Circuit(Numbered):
         for equation in equations:
             for at in product(*(range(size(i.extent, self.sample.sizes)) for i in equation.indices)):
                 places = dict(zip(equation.indices, at, strict=True))
-                unit = equation.tensor.name, where(equation.target.subscripts, places)
+                unit = equation.tensor.name, self.bare(equation.tensor, where(equation.target.subscripts, places))
                 reads[unit] = list(dict.fromkeys(reading(equation.value, places, self, None)))
         columns = self.columns(reads)
         if all(read == ONE for own in reads.values() for read, _ in own):
@@ -78,6 +78,14 @@ class Circuit(Numbered):
         own = (*self.derivation.forward.parameters, *self.derivation.forward.given)
         samples = any(SAMPLES in t.shape for t in own)
         return tuple(t for t in own if t in self.derivation.forward.parameters or (samples and SAMPLES not in t.shape))
+
+    def bare(self, tensor: Tensor, place: Place) -> Place:
+        """A place without the axis of samples, of which there is one."""
+        shape = self.tensors[tensor.name].shape
+        if SAMPLES not in shape or len(place) < len(shape):
+            return place
+        axis = shape.index(SAMPLES)
+        return (*place[:axis], *place[axis + 1 :])
 
     def count(self, tensor: Tensor) -> int:
         result = 1
@@ -150,7 +158,7 @@ def reading(
     """What a component's equation reads at these places, each with the one weight that multiplies it."""
     match node:
         case Component(tensor=tensor, subscripts=subscripts):
-            place = where(subscripts, at)
+            place = own.bare(tensor, where(subscripts, at))
             if own.value(tensor, place) is None:
                 return ()
             if tensor in own.weights:

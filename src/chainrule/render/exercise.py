@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from chainrule.ir.expr import Apply
 from chainrule.render.document import Block, Cell, Figure, Heading, Line, Lines, Table, Text
 from chainrule.render.formula import Blank, Formula, Worked, write
 from chainrule.render.styles import UNICODE
 from chainrule.render.writer import Writer
 
-NARROW, WIDE = 6, 36
+NARROW, WIDE = 6, 24
+"""In letters: the width of a blank is that of what is asked for, between these."""
 
 
 class Exercise(Writer):
@@ -26,7 +28,7 @@ class Exercise(Writer):
                 case _ if not blank:
                     yield block
                 case Lines(lines=lines):
-                    first = replace(lines[0], right=blanked(lines[0].right, kept=1))
+                    first = replace(blank_line(lines[0]), right=blanked(lines[0].right, kept=1))
                     yield Lines((first, *map(blank_line, lines[1:])))
                 case Table(header=header, rows=rows):
                     yield Table(header, tuple((row[0], *map(blank_cell, row[1:])) for row in rows))
@@ -44,7 +46,13 @@ class Exercise(Writer):
 
 
 def blank_line(line: Line) -> Line:
-    return replace(line, right=blanked(line.right))
+    return replace(line, right=blanked(line.right), reason=blank_reason(line.reason))
+
+
+def blank_reason(reason: Text) -> Text:
+    """The reason, which is a hint; of a gradient in another form that stands in it, the left side alone."""
+    asked = (isinstance(part, Formula) and not isinstance(part.parts[0], Apply) for part in reason)
+    return tuple(blanked(p) if ask and isinstance(p, Formula) else p for p, ask in zip(reason, asked, strict=True))
 
 
 def blank_cell(cell: Cell) -> Cell:

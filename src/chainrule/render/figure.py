@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from unicodedata import combining, east_asian_width
 
 from chainrule.render.document import Arrow, Code, Figure, Spot, Text
 from chainrule.render.formula import Formula, write
+from chainrule.render.pieces import Numbers
 from chainrule.render.styles import UNICODE
 
 LETTER, SIGN, GAP, HEIGHT = 0.55, 0.46, 2.2, 1.9
 """In em: a letter's width in words and in a formula, the room of an arrow without a label, the distance of two rows."""
 SMALL = 0.85
 """The size of what stands on an arrow, above a spot and below it, of the size of the text."""
-TALL, NUMBER, RING = 0.85, 1.3, 1.25
+TALL, NUMBER, RING = 0.85, 1.4, 1.25
 """In em: half a spot's height, the height of a number above or below it, and a ring's radius."""
 TURN = 1.6
 """In em: the room between two lines of one row, for the arrow from one to the next."""
@@ -69,11 +71,19 @@ def width_of(text: Text) -> float:
     letters = 0.0
     for part in text:
         if isinstance(part, Formula):
-            letters += SIGN / LETTER * _letters(write(part, UNICODE))
+            letters += SIGN / LETTER * sum(_letters(line) for line in _written(part))
             continue
         for c in part.text if isinstance(part, Code) else part:
             letters += 0 if combining(c) else 1.8 if east_asian_width(c) in "WF" else 1
     return LETTER * letters
+
+
+def _written(formula: Formula) -> Iterable[str]:
+    """The formula in the terminal's form; of a matrix its widest row."""
+    for part in formula.parts:
+        values = part.values if isinstance(part, Numbers) else ()
+        rows = [Numbers(row) for row in values if isinstance(row, tuple)] if isinstance(values, tuple) else []
+        yield max((write(Formula((row,), formula.names), UNICODE) for row in rows or [part]), key=len)
 
 
 def _letters(formula: str) -> float:
@@ -90,6 +100,13 @@ def spot_width(spot: Spot) -> float:
     return max(2 * RING if spot.ring else width_of(spot.text), *(SMALL * width_of(t) for t in (spot.above, spot.below)))
 
 
+def spot_height(spot: Spot) -> float:
+    """A spot's own height, in em; that of a matrix is as many rows."""
+    numbers = (p.values for t in spot.text if isinstance(t, Formula) for p in t.parts if isinstance(p, Numbers))
+    rows = max((len(v) for v in numbers if isinstance(v, tuple) and isinstance(v[0], tuple)), default=1)
+    return 2 * RING if spot.ring else max(2 * TALL, 1.35 * rows)
+
+
 def draw(figure: Figure, page: float = PAGE) -> Drawing:
     """Columns as wide as their widest spot, with room between them for the arrows' labels; a row that is wider than
     the page goes on in a line below."""
@@ -103,9 +120,10 @@ def draw(figure: Figure, page: float = PAGE) -> Drawing:
             label = SMALL * (width_of(arrow.text) + width_of(arrow.under))
             # Weights stand at one third of an arrow, where no two arrows cross; a shape, in its middle.
             room[a] = max(room[a], (1.9 * label + 2.6 if arrow.under else label + 2.2) if label else GAP)
-    middles, lines = _folded(half, room, page)
+    # Only a single row can go on below; a figure of more rows that is too wide is for its format to scale.
+    middles, lines = _folded(half, room, page if all(s.row == 0 for s in spots) else inf)
     numbered = any(s.above or s.below for s in spots)
-    pitch = HEIGHT + numbered * 2 * NUMBER
+    pitch = max(HEIGHT, *map(spot_height, spots)) + numbered * 2 * NUMBER
     arcs = [_arc(figure, lines, arrow) for arrow in figure.arrows]
     rise = max((ARC + 0.1 * abs(middles[b] - middles[a]) for a, b in filter(None, arcs)), default=0.0)
     line = pitch * (1 + max(s.row for s in spots)) + rise + TURN * (max(lines) > 0)
@@ -171,7 +189,7 @@ def _leave(dx: float, dy: float, spot: Spot) -> float:
     if spot.ring and abs(dx) > abs(dy) / 2:
         return min(RING / max((dx * dx + dy * dy) ** 0.5, 1e-9), 0.4)
     half = RING if spot.ring else width_of(spot.text) / 2 + 0.3
-    tall = (RING if spot.ring else TALL) + NUMBER * bool(spot.below if dy > 0 else spot.above)
+    tall = spot_height(spot) / 2 + NUMBER * bool(spot.below if dy > 0 else spot.above)
     return min(half / abs(dx) if dx else 1, tall / abs(dy) if dy else 1, 0.4)
 
 

@@ -11,6 +11,7 @@ from chainrule.render.document import (
     Figure,
     Heading,
     Items,
+    Line,
     Lines,
     Listing,
     Paragraph,
@@ -26,7 +27,7 @@ PREAMBLE = r"""\documentclass[a4paper,11pt]{%s}
 \usepackage[margin=20mm]{geometry}
 \setlength{\parindent}{0pt}\setlength{\parskip}{4pt plus 1pt}
 \setlength{\LTleft}{0pt}\setlength{\LTright}{0pt}
-\renewcommand{\arraystretch}{1.5}
+\renewcommand{\arraystretch}{1.5}\allowdisplaybreaks
 \title{%s}\date{}
 \begin{document}
 \maketitle
@@ -52,7 +53,7 @@ def render(document: Document) -> str:
 
 def body(document: Document) -> str:
     """The document without its preamble: amsmath, amssymb, array, longtable, booktabs and tikz must be there."""
-    parts = list[str]()
+    parts, labels = [REASON], set[str]()
     for block in document.blocks:
         match block:
             case Heading(level=level, text=text):
@@ -63,11 +64,7 @@ def body(document: Document) -> str:
                 body = "\n".join(rf"\item {flat(item)}" for item in items)
                 parts.append("\\begin{itemize}\n" + body + "\n\\end{itemize}")
             case Lines(lines=lines):
-                rows = [
-                    [f"({x.number})", _math(x.left) if x.left else "", _math(x.right), flat(x.reason)] for x in lines
-                ]
-                shape = rf"@{{}}r l {COLUMN % 0.47} {COLUMN % 0.27}@{{}}"
-                parts.append(_tabular(shape, rows))
+                parts.append(_proof(lines, labels))
             case Table(header=header, rows=rows_):
                 share = (1 - 0.026 * (len(header) - 1)) / len(header)
                 shape = "@{}" + " ".join(COLUMN % share for _ in header) + "@{}"
@@ -90,7 +87,48 @@ def _row(row: Sequence[Cell], columns: int) -> list[str]:
     return [rf"\multicolumn{{{columns}}}{{@{{}}{whole}}}{{{said}}}"]
 
 
-LINE = 40.0
+REASON = r"\providecommand{\reason}[2][0.35]{\parbox[t]{#1\linewidth}{\raggedright\small #2}}"
+"""Why a line of a proof holds: a narrow column beside it, a wider one below it."""
+BESIDE, BROAD = 42, 78
+"""In letters: lines of a proof up to which their reasons stand beside them, and what a line has room for."""
+
+
+def _proof(lines: Sequence[Line], labels: set[str]) -> str:
+    """The lines as an align, each with its number as tag and label; `labels` are those that have been given."""
+    rows: list[str] = []
+    # The columns of an align are as wide as the widest line, so the reasons stand beside all lines or below all.
+    beside = all(sum(len(write(f, UNICODE)) for f in (x.left, x.right) if f) <= BESIDE for x in lines)
+    for line in lines:
+        left = write(line.left, LATEX) if line.left else ""
+        first, *more = _chunks(line.right)
+        number = rf"\tag{{{line.number}}}" + (rf"\label{{eq:{line.number}}}" if line.number not in labels else "")
+        labels.add(line.number)
+        if beside:
+            rows.append(rf"{left} &{first} && \reason{{{flat(line.reason)}}} {number}")
+            continue
+        rows.append(f"{left} &{first} {number}")
+        rows += [rf"&\quad {chunk} \notag" for chunk in more]
+        rows.append(rf"&\quad \reason[0.7]{{{flat(line.reason)}}} \notag")
+    body = " \\\\\n".join(rows)
+    return f"\\begin{{align}}\n{body}\n\\end{{align}}"
+
+
+def _chunks(formula: Formula) -> list[str]:
+    """A formula in pieces that fit in a line: parted at spaces outside braces and tall parentheses."""
+    text = write(formula, LATEX)
+    room = BROAD * len(text) / max(len(write(formula, UNICODE)), 1)
+    chunks, depth = [""], 0
+    for word in text.split(" "):
+        apart = depth == 0 and chunks[-1] and len(chunks[-1]) + len(word) > room
+        depth += word.count("{") - word.count("}") + word.count(r"\left") - word.count(r"\right")
+        if apart:
+            chunks.append(word)
+        else:
+            chunks[-1] += f" {word}" if chunks[-1] else word
+    return chunks
+
+
+LINE = 44.0
 """In em: the width of a line, which a figure may have."""
 
 
@@ -112,7 +150,8 @@ def _picture(figure: Figure) -> str:
         lines.append(rf"\draw[->, gray] {_at(*stroke.start)} {path};")
     for (x, y), arrow in ((stroke.label, stroke.arrow) for stroke in drawing.strokes):
         lines += _label(x, y, arrow.text, "black" if arrow.under else "gray", arrow.under)
-    return "\n".join([*lines, r"\end{tikzpicture}"])
+    body = "\n".join([*lines, r"\end{tikzpicture}"])
+    return f"\\resizebox{{\\linewidth}}{{!}}{{%\n{body}}}" if drawing.width > LINE else body
 
 
 ACCENT = "red!60!black"

@@ -189,6 +189,11 @@ class Lemmas(Folded):
             forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
             proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
             closing = []
+        elif len(closing) > 1 and self.detail == "standard":
+            # The form for all samples stands beside that for one.
+            (left, right, reason), (a, b, why) = closing
+            more = self.say("figure.closing", form=_joined(a, b), reason=why)
+            closing = [(left, right, self.join([reason, more], "document.semicolon"))]
         rows = [*proof, *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)

@@ -171,7 +171,7 @@ PREAMBLE = """\
 #set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
 #set text(size: 10pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
   fallback: false)
-#set par(leading: 0.55em, spacing: 0.7em, justify: false)
+#set par(leading: 0.52em, spacing: 0.66em, justify: false)
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
 #show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
@@ -186,9 +186,9 @@ PREAMBLE = """\
 #show heading.where(level: 2): it => block(above: 0.95em, below: 0.4em, sticky: true, text(size: 1.04em, it.body))
 #show heading.where(level: 3): it => text(size: 1.04em, it.body)
 #set list(marker: text(fill: accent, "•"), spacing: 0.45em)
-#show list: set text(size: 0.95em)
-#let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.25em), radius: 0.2em, body)
-#set table(stroke: none, inset: (x: 0pt, y: 0.15em), column-gutter: 1em, align: left + top)
+#show list: set text(size: 0.93em)
+#let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.15em), radius: 0.2em, body)
+#set table(stroke: none, inset: (x: 0pt, top: 0.24em, bottom: 0.1em), column-gutter: 1em, align: left + top)
 #let proof(..lines) = context {
   let wide = calc.max(..lines.pos().map(line => measure(line.at(1)).width))
   let room = calc.max(..lines.pos().map(line => measure(line.at(2)).width))
@@ -201,7 +201,7 @@ PREAMBLE = """\
     }),
     text(fill: soft, size: 0.92em, line.at(3)),
   )
-  table(columns: (calc.min(wide + room + 4.2em.to-absolute(), 102mm), 1fr), inset: (x: 0pt, y: 0.11em),
+  table(columns: (calc.min(wide + room + 4.2em.to-absolute(), 102mm), 1fr), inset: (x: 0pt, y: 0.1em),
     align: left + horizon, ..lines.pos().map(cells).flatten())
 }
 #let fitted(natural, room) = {
@@ -218,7 +218,7 @@ PREAMBLE = """\
 }
 #let listed(header, ..rows) = layout(size => {
   let count = header.len()
-  let titles = header.map(title => text(fill: accent, weight: 700, title))
+  let titles = header.map(title => pad(bottom: 0.12em, text(fill: accent, weight: 700, title)))
   let own = (titles, ..rows.pos().filter(row => row.len() == count))
   let natural = range(count).map(c => calc.max(..own.map(row => measure(row.at(c)).width)) + 0.2pt)
   let room = size.width - 1em.to-absolute() * (count - 1)
@@ -291,15 +291,17 @@ def _block(block: object) -> str:
             whole = "true" if text.count("\n") > PAGEFUL else "false"
             body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
             style = 'fill: rgb("#f6f1e6"), inset: 0.55em, radius: 0.4em, width: 100%'
-            return f"#block({style}, breakable: {whole})[{body}]"
+            shown = f"block({style}, breakable: {whole})[{body}]"
+            # A longer one stands where a page has room for all of it, and what follows goes on before it.
+            return f"#place(auto, float: true, {shown})" if LONG < text.count("\n") <= PAGEFUL else f"#{shown}"
         case Figure():
             return _figure(block)
         case _:
             raise TypeError(f"no PDF known for {type(block).__name__}")
 
 
-PAGEFUL = 85
-"""Lines of a listing up to which it stands on one page."""
+LONG, PAGEFUL = 40, 85
+"""Lines of a listing up to which it stands where it is, and up to which it stands on one page."""
 
 
 def _items(items: Sequence[Text]) -> str:
@@ -393,6 +395,8 @@ def _figure(figure: Figure) -> str:
         labels += _label(x, y, arrow.text, "black" if arrow.under else "soft", arrow.under)
     size = f"width: {drawing.width:.2f}em, height: {drawing.height:.2f}em"
     body = f"block({size}, breakable: false)[{strokes}{spots}{labels}]"
+    if drawing.width > PAGE:
+        body = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, {body})"
     if not figure.caption:
         return f"#block({body})"
     caption = f"text(fill: soft, size: 0.92em)[{flat(figure.caption)}]"

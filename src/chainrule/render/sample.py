@@ -33,8 +33,9 @@ from chainrule.semantics.labelled import Array, shape_of
 
 FEW = 2
 """What only counts things is cut to this."""
-COUPLED = 3
-"""Samples where they are coupled."""
+COUPLED = 4
+"""Samples where they are coupled, and at least the features of one that is normalised: of three that are brought to
+mean 0 and variance 1, all gradients would lie along one line."""
 TURNS = 4
 """Choices of numbers that are tried at one size."""
 FAINT = 1e-4
@@ -80,7 +81,7 @@ def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True
     small: dict[int, Derivation] = {}
     first: Sample | None = None
     left = MOST
-    for turn, few in product(range(TURNS), (FEW,) if handy else (FEW, FEW + 1)):
+    for turn, few in product(range(TURNS), (FEW,) if handy else (FEW, COUPLED)):
         if few not in small:
             small[few] = derivation if handy else _smaller(derivation, few)
         sample = _sample(small[few], {}, turn, whole=whole)
@@ -286,7 +287,7 @@ def _averaged(old: Expr, new: Expr) -> Expr:
 
 
 def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Numbers for the named extents: those of the arrays, else one sample; three where samples are coupled: two that
+    """Numbers for the named extents: those of the arrays, else one sample; more where samples are coupled: two that
     are brought to mean 0 and variance 1 are ±1, and their gradients vanish."""
     sizes: dict[str, int] = {}
     for tensor in derivation.joint.given:
