@@ -147,7 +147,7 @@ def test_what_is_no_picture_is_shown_as_numbers() -> None:
     model, history = fitted(cr.Input(64), cr.Dense(3), loss="softmax_cross_entropy", x=shuffled, y=CLASSES)
     source = str(cr.report(model, history, shuffled, CLASSES))
     assert images(source) == [] and len(images(page("flat"))) > 3
-    assert "<th>x6</th>" in source and "<th>x7</th>" not in source
+    assert '<th scope="col">x6</th>' in source and '<th scope="col">x7</th>' not in source
 
 
 def test_the_program_of_a_report_trains_the_same(tmp_path: Path) -> None:
