@@ -97,6 +97,13 @@ def test_what_comes_in_is_certified(name: str) -> None:
     assert cr.from_torch(module, example, loss=MSE).verify().count("exact") > 20
 
 
+def test_a_network_of_ordinary_size_is_derived_in_seconds() -> None:
+    """Its shapes are made smaller to be checked, and each read of a part of an axis lets them."""
+    module = nn.TransformerEncoderLayer(256, 8, 512, batch_first=True)
+    model = cr.from_torch(module, torch.randn(2, 64, 256), loss=MSE)
+    assert len(model.derive().gradients) == len(model.parameters) + 1
+
+
 class Noisy(nn.Module):
     def __init__(self) -> None:
         super().__init__()

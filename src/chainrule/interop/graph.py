@@ -177,6 +177,7 @@ class Graph:
     ) -> View:
         """A tensor by an equation: its components at the digits of `axes`, samples first. {0}, {1}, … in the text are
         the operands, and {r} the declared indices of `bound`."""
+        operands = [self._cut(operand) if isinstance(operand, View) else operand for operand in operands]
         views = [view for view in operands if isinstance(view, View)]
         if not any(view.source.node for view in views):
             views = self._founded(views)
@@ -206,6 +207,24 @@ class Graph:
         layer = Equations(made, parameters or None, constants or None)
         node = self.layer(layer, nodes, {names[name]: name for name in own}, label)
         return laid(Source(_shape(groups), node), axes)
+
+    def _cut(self, view: View) -> View:
+        """A view that reads a part of an axis in several digits, of that part: a slice, and then a reshape. Shapes that
+        are made smaller to be checked are made so one by one."""
+        for axis, (place, extent) in enumerate(zip(view.at, view.source.shape, strict=True)):
+            numbers = place - place.offset
+            count, samples = size_of(place.indices)
+            several = len(place.terms) > 1 and not samples and view.source.node
+            if not several or count == extent or not numbers.radix(count):
+                continue
+            if place.offset < 0 or count + place.offset > int(extent):  # it reads padding as well
+                continue
+            whole = of(view.source)
+            part = sliced(whole, axis, place.offset, count)
+            made = self.equation("{0}", [part], part.axes, label=f"{self._named(False)}_part")
+            at = (*view.at[:axis], numbers, *view.at[axis + 1 :])
+            return self._cut(View(made.source, view.axes, at, view.pad))
+        return view
 
     def _founded(self, views: Sequence[View]) -> list[View]:
         """Values made of weights alone, as `equation` needs a layer among them: the first parameter stands as one."""
