@@ -171,6 +171,9 @@ def _fold(derivation: Derivation, part: Gradient, uses: tuple[Use, ...], layer: 
     forward = tuple(e for e in derivation.forward.equations if e.tensor in reached)
     if any(s.plain is None for e in forward for s in e.target.subscripts):
         return None  # a reshape, or one piece of a tensor
+    leaving = reached - {gradient.tensor for gradient in inner}
+    if any(not leaving.isdisjoint(e.value.tensors) for e in forward):
+        return None  # an error signal that stays would hold the paths which are folded
     target = Component(part.tensor, uses[0].equations[0].target.subscripts)
     names = _names(forward, part.tensor, {gradient.tensor for gradient in inner})
     steps = _steps(target, uses, inner, forward, names)

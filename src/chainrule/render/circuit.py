@@ -62,7 +62,9 @@ class Circuit(Numbered):
                 continue
             equations.append(one_sample(equation) or equation)
         shown = [t for e in equations for t in (e.tensor, *e.value.tensors) if self.drawable(t)]
-        small = all(self.count(self.tensors[t.name]) <= BROAD and self.values(t) for t in shown)
+        every = (*self.derivation.forward.given, *self.derivation.forward.defined)
+        paired = any(t.shape.count(SAMPLES) > 1 for t in every)
+        small = not paired and all(self.count(self.tensors[t.name]) <= BROAD and self.values(t) for t in shown)
         return equations if small and equations else None
 
     def drawable(self, tensor: Tensor) -> bool:
@@ -111,6 +113,7 @@ class Circuit(Numbered):
         for unit in sorted(columns, key=lambda u: (columns[u], u not in reads, [*columns].index(u))):
             by_column.setdefault(columns[unit], []).append(unit)
         ones = {columns[unit] - 1 for unit, own in reads.items() if any(read == ONE for read, _ in own)}
+        by_column |= {column: [] for column in ones - {*by_column}}
         tall = max(len(units) + (column in ones) for column, units in by_column.items())
         spots: list[Spot] = []
         number: dict[tuple[Unit, int], int] = {}
