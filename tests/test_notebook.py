@@ -56,6 +56,7 @@ def objects() -> dict[str, Any]:
     ]
     made += [cr.Sequential(cr.Input(3), "relu"), cr.Model(start := cr.Input(3), cr.Dense(2)(start))]
     made += [*(layer for _, layer in MODELS.values() if isinstance(layer, cr.Layer)), cr.Add(), cr.Concat(1)]
+    made += [cr.Attention(), cr.Parameter([3, 8])]
     made += [*(rule() for rule in RULES.values()), cr.warm_up(0.1, 3), cr.cosine(0.1, steps=9)]
     made += [cr.one_cycle(0.1, steps=9), cr.step_decay(0.1, every=9)]
     return {f"{number} {type(one).__name__}": one for number, one in enumerate(made)}

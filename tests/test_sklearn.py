@@ -267,6 +267,7 @@ def test_it_ends_where_the_loss_no_longer_falls_and_says_where_it_still_does() -
         small().fit(x, y)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_leaves_what_is_learnt() -> None:
     x, y = data(ChainruleClassifier)
 
@@ -473,7 +474,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"network": lambda inputs, outputs: None}, "network gives None, no model"),
     ({"loss": "log_loss"}, "log_loss"),
     ({"dtype": "float16"}, "the dtype is 'float32' or 'float64'"),
-    ({"executor": "jax"}, "unknown executor 'jax'"),
+    ({"executor": "tpu"}, "unknown executor 'tpu'"),
     ({"workers": 0}, "workers must be a positive whole number"),
     ({"class_weight": "even"}, "class_weight"),
     ({"random_state": "x"}, "seed"),

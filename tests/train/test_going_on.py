@@ -83,14 +83,6 @@ def held(data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return data[0][rows], data[1][rows]
 
 
-@pytest.fixture
-def ctrl_c() -> Any:
-    """Whatever the process does with SIGINT, as in a background job, here it is Python's own."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 CUTS = [(rule, 7, "numpy", False) for rule in RULES] + [
     ("cosine", 0, "numpy", False), ("cosine", STEPS, "numpy", False), ("warm up", 8, "numpy", True),
     ("cosine", 8, "native", True),

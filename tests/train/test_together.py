@@ -153,6 +153,7 @@ class Asking:
         return 0.01
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_all_and_they_are_finished_later(data: tuple[Any, Any]) -> None:
     """Those that were at work, and those that had not begun."""
     options: dict[str, Any] = {"batch_size": 16, "executor": "numpy", "verbose": False, "seeds": range(K)}
