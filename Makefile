@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test lint guide pages package versions bench campaign proof clean
+.PHONY: demo test doors doors-tests engines engines-tests lint guide pages package versions bench campaign proof clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -17,6 +17,19 @@ demo: $(VENV)/ready-demo  ## train on handwritten digits with derived gradients;
 
 test: $(VENV)/ready-test  ## the tests
 	$(BIN)/python -m pytest
+
+# PyTorch stays out of the environment of the other targets.
+doors:  ## networks from PyTorch and ONNX, against these
+	@$(MAKE) --no-print-directory VENV=build/doors doors-tests
+
+doors-tests: $(VENV)/ready-doors
+	$(BIN)/python -m pytest -m doors tests/doors
+
+engines:  ## JAX on eight simulated devices of a CPU, and MPI on processes, against one (in an environment of its own)
+	@$(MAKE) --no-print-directory VENV=build/engines engines-tests
+
+engines-tests: $(VENV)/ready-engines
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -m engines tests/engines
 
 lint: $(VENV)/ready-lint  ## style, and types in strict mode
 	$(BIN)/ruff check .

@@ -51,6 +51,7 @@ PARTS: dict[str, Part] = {
     "stages": Part("From a declaration to native code", "stages", knows_quick=False),
     "random": Part("Networks drawn at random", "random_models"),
     "scaling": Part("How cost grows", "scaling"),
+    "engines": Part("A step under JAX, derived and by hand", "engines"),
     "derive": Part("Deriving", "derive", knows_quick=False),
     "together": Part("Many small models", "several", ("together",), knows_quick=False),
     "search": Part("A grid search", "several", ("search",), knows_quick=False),

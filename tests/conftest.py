@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 # Read when NumPy and JAX are first imported, so they are set before anything else is.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -60,6 +61,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("CHAINRULE_CACHE", str(folder))
         patch.delenv("CC", raising=False)
         yield folder
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Whatever the process does with SIGINT, as in a background job, here it is Python's own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import chainrule as cr
 from chainrule import arguments, cli
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.train import models, progress, tune
+from chainrule.train.callbacks import Checkpoint
 from chainrule.train.files import NAMES
 from chainrule.train.models import BUILT_IN, Training
 from chainrule.train.run import Choices, merged, optimizer_for
@@ -97,7 +99,7 @@ def test_every_example_of_derive_derives(
         assert files[0].read_bytes().startswith(b"%PDF-")
         return
     text = files[0].read_text(encoding="utf-8") if files else capsys.readouterr().out
-    assert "∂" in text or r"\partial" in text
+    assert "∂" in text or r"\partial" in text or "def backward" in text
 
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -336,6 +338,33 @@ def test_ctrl_c_in_training_saves_what_was_learnt(
     assert not np.array_equal(cr.load(saved).parameters["dense1.W"], start)
 
 
+def test_a_run_that_is_killed_goes_on_from_what_was_saved_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, part = tmp_path / "whole.safetensors", tmp_path / "part.safetensors"
+    line = ["train", "digits", "--limit", "200", "--epochs", "4", "--quiet", "--save"]
+    saves, save = 0, Checkpoint.on_steps
+
+    def killed(checkpoint: Checkpoint, model: cr.Model) -> None:
+        nonlocal saves
+        save(checkpoint, model)
+        saves += 1
+        if saves == 3:
+            raise SystemError
+
+    monkeypatch.setattr(Checkpoint, "on_steps", killed)
+    assert run(*line, str(whole)) == 0 and saves == 0  # in less than ten seconds nothing is to be lost
+    monkeypatch.setattr(cli, "KEPT", 0.0)
+    with pytest.raises(SystemError):
+        run(*line, str(part))
+    assert 0 < cr.load(part).training.steps < cr.load(whole).training.steps
+    monkeypatch.undo()
+    assert run(*line, str(part), "--resume") == 0
+    capsys.readouterr()
+    for name, array in cr.load(whole).parameters.items():
+        np.testing.assert_array_equal(cr.load(part).parameters[name], array)
+
+
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "mlp-textbook"])
 def test_every_built_in_model_is_named_and_summed_up(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert name in arguments.BUILT_IN.split(", ")
@@ -344,7 +373,7 @@ def test_every_built_in_model_is_named_and_summed_up(name: str, capsys: pytest.C
 
 
 def test_a_models_file_is_derived_and_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, saved = tmp_path / "net.toml", tmp_path / "m.safetensors"
+    file, saved = tmp_path / "net.toml", tmp_path / "net.safetensors"
     file.write_text('input = [2]\n[[layers]]\ntype = "Dense"\nunits = 3\n', encoding="utf-8")
     assert run("derive", str(file)) == 0
     derived = capsys.readouterr().out
@@ -525,6 +554,39 @@ def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "price"
     assert abs(float(lines[1]) - 5000.5) < 1000
+
+
+def test_a_model_that_is_trained_further_knows_its_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, saved, new = tmp_path / "t.csv", str(tmp_path / "m.safetensors"), tmp_path / "new.csv"
+    table.write_text(PEOPLE, encoding="utf-8")
+    assert run("train", str(table), "--epochs", "1", "--drop", "note", "--save", saved) == 0
+    names, *rows = (line.split(",") for line in PEOPLE.splitlines())
+    order = [names.index(name) for name in ("bought", "city", "age", "note", "sex")]
+    new.write_text("\n".join(",".join(row[i] for i in order) for row in (names, *rows)) + "\n", encoding="utf-8")
+    further = ["train", str(new), "--epochs", "1", "--model", saved, "--quiet", "--save"]
+    ended: list[Any] = []
+    for path in (new, table):
+        further[1] = str(path)
+        assert run(*further, str(tmp_path / "further.safetensors")) == 0
+        ended.append(cr.load(tmp_path / "further.safetensors").parameters["dense1.W"])
+    np.testing.assert_array_equal(*ended)
+    capsys.readouterr()
+    assert run(*further, saved, "--drop", "note") == 2
+    assert "knows its columns already; leave out --drop" in capsys.readouterr().err
+
+
+def test_a_note_of_reading_is_a_line_without_a_place_in_the_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, saved = tmp_path / "t.csv", str(tmp_path / "m.safetensors")
+    table.write_text("2019,2020,y\n" + "".join(f"{i % 7},{i % 5},{i % 2}.5\n" for i in range(30)), encoding="utf-8")
+    assert run("train", str(table), "--epochs", "1", "--header", "--save", saved) == 0
+    table.write_text("2020,2019\n1,2\n", encoding="utf-8")
+    capsys.readouterr()
+    assert run("predict", saved, str(table)) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("note: the first line, 2020, 2019, is taken for names: --no-header")
+    assert told.err.count("\n") == 1 and len(told.out.splitlines()) == 2
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ FACADE = "__init__"
 # whole library, and only the command line, in two files, stands on the facade.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("options",),
+    ("options", "notebook"),
     ("ir",),
     ("arrays", "loops", "nn", "optim", "semantics"),
     ("forms",),
@@ -37,8 +37,11 @@ LEVEL = {part: level for level, row in enumerate(ROWS) for part in row}
 
 CORE = frozenset({"numpy", "rich", "safetensors"})  # what [project.dependencies] promises
 # What an extra installs: imported inside the function that needs it, or by the module that is all about it.
-OPTIONAL = frozenset({"IPython", "matplotlib", "mpmath", "pandas", "pyarrow", "sklearn", "tensorboardX", "typst"})
-ABOUT = {"chainrule.sklearn": "sklearn"}
+OPTIONAL = frozenset({
+    "IPython", "matplotlib", "mpi4py", "mpmath", "onnx", "pandas", "pyarrow", "sklearn", "tensorboardX", "torch",
+    "typst",
+})
+ABOUT = {"chainrule.sklearn": "sklearn", "chainrule.targets.jax": "jax"}
 EXECUTES = frozenset({"eval", "exec", "compile", "__import__"})
 UNPICKLES = frozenset({"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"})
 MAX_LINES = 600
@@ -213,6 +216,7 @@ REFUSED: list[tuple[Check, str, str]] = [
     (cycles, "ir/expr", "from chainrule.ir import print"),
     (cycles, "ir/__init__", "from chainrule.ir.bad import x\nfrom . import expr"),
     (foreign_imports, "ir/bad", "import jax.numpy as jnp"),
+    (foreign_imports, "train/bad", "def run():\n    import jax"),
     (foreign_imports, "train/bad", "from sklearn.datasets import load_digits"),
     (foreign_imports, "sklearn", "import mpmath"),
     (unsafe, "ir/bad", "value = eval('1')"),

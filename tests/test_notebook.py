@@ -19,7 +19,9 @@ import pytest
 
 import chainrule as cr
 from chainrule.optim.named import RULES
+from chainrule.runtime.peaks import Peaks
 from chainrule.train import progress
+from chainrule.train.profile import Profile, Row
 from tests.nn.test_every_layer import MODELS
 from tests.render.test_html import loads
 
@@ -54,6 +56,7 @@ def objects() -> dict[str, Any]:
     ]
     made += [cr.Sequential(cr.Input(3), "relu"), cr.Model(start := cr.Input(3), cr.Dense(2)(start))]
     made += [*(layer for _, layer in MODELS.values() if isinstance(layer, cr.Layer)), cr.Add(), cr.Concat(1)]
+    made += [cr.Attention(), cr.Parameter([3, 8])]
     made += [*(rule() for rule in RULES.values()), cr.warm_up(0.1, 3), cr.cosine(0.1, steps=9)]
     made += [cr.one_cycle(0.1, steps=9), cr.step_decay(0.1, every=9)]
     return {f"{number} {type(one).__name__}": one for number, one in enumerate(made)}
@@ -105,12 +108,24 @@ def test_the_fonts_come_once_for_a_notebook(monkeypatch: pytest.MonkeyPatch) -> 
     model, _ = trained()
     monkeypatch.setattr(HTML, "_FONTS_IN", [])
     for place, fonts in (("a", 4), ("b", 0), ("a", 4)):
-        monkeypatch.setattr(HTML, "_running", lambda place=place: place)
+        monkeypatch.setattr(HTML, "cell_id", lambda place=place: place)
         assert model.derive()._repr_html_().count("@font-face") == fonts
     monkeypatch.setattr(HTML, "_FONTS_IN", [])
-    monkeypatch.setattr(HTML, "_running", lambda: "")
+    monkeypatch.setattr(HTML, "cell_id", lambda: "")
     assert all(str(model._repr_html_()).count("@font-face") == 4 for _ in range(2))
     assert model.gradients(X, Y)[1]._repr_html_().count("@font-face") == 0  # no formula
+
+
+def test_a_long_name_leaves_room_for_the_bars_of_a_profile() -> None:
+    made = Profile((Row("δconv1.W; " * 30, 3e-6, 9.0, 9.0), Row("dense1.u", 1e-6, 9.0, 9.0)), 4, Peaks(1e9, 1e9))
+    names = re.findall("<code>([^<]*)</code>", made._repr_html_())
+    assert max(map(len, names)) < 70 and names[1] == "dense1.u"
+
+
+def test_a_certificate_is_a_table_with_one_row_of_headers() -> None:
+    shown = trained()[0].verify()._repr_html_()
+    rows = [re.findall("<(t[hd]) ", row) for row in shown.split("<tr>")[1:]]
+    assert rows[0] == ["th"] * 4 and len(rows) > 5 and all(row == ["td"] * 4 for row in rows[1:])
 
 
 def test_a_model_is_drawn_with_its_shapes() -> None:

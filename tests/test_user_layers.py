@@ -138,7 +138,7 @@ def broken(equation: str, init: dict[str, Any] | None = None, state: dict[str, A
 @pytest.mark.parametrize(
     ("layer", "says"),
     [
-        (broken("y[n, k] = q[k] * x[n, k]"), "q"),
+        (broken("y[n, k] = q[k] * x[n, k]"), 'a layer names its parameters in `init`, as in init = {"g":'),
         (broken("y[n, k] = x[n, j]"), "j"),
         (broken("y[n, k] = x[n, k, 0]"), "axes"),
         (broken("y[n, k<4] = x[n, k + 1]"), "x"),
@@ -156,6 +156,33 @@ def test_a_mistake_in_a_users_equation_names_the_layer_and_the_shape(layer: type
     assert says in str(caught.value)
     assert "broken1" in str(caught.value)
     assert "(N, 4)" in str(caught.value)
+
+
+def test_what_is_written_in_another_ones_place_is_answered() -> None:
+    class Plural(cr.Layer):
+        equations = "y[n, k] = x[n, k]**2"  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+
+    class Gain(cr.Layer):
+        equation = "y[n, k] = gain*x[n, k]"
+
+    class Step(cr.Optimizer):
+        def equations(self, rank: int) -> str:
+            at = "[i, j]" if rank == 2 else "[i]"
+            return f"value_next{at} = value{at} - rate*(gradient{at} + decay*value{at})"
+
+    written: list[tuple[Callable[[], Any], str]] = [
+        (Plural, "`equations` is a method.*\n.*\n.*write equation = "),
+        (lambda: Gain(3), r"give each option by its name, as in Gain\(units=3\)"),  # pyright: ignore[reportCallIssue]
+        (lambda: model_of(Gain), r"call it: Gain\(\)"),
+        (lambda: model_of("y[n, k] = x[n, k]**2"), "equations are a layer's"),
+        (lambda: model_of(cr.Dense(3, "relu")), "an activation is a layer of its own"),  # pyright: ignore[reportArgumentType]
+        (lambda: cr.Sequential(cr.Input(4), cr.Dense(3), loss="sum[k](abs(u[n,k] - t[n,k]))"), r"loss='e\[n\] = sum"),
+        (lambda: model_of(cr.Dense(3)).fit(np.eye(4), [0, 1, 2, 0], optimizer=Step()), "an option is its value"),
+        (lambda: model_of(cr.Dense(3)).fit(np.eye(4), [0, 1, 2, 0], optimizer=Step), r"call it: Step\(\)"),  # pyright: ignore[reportArgumentType]
+    ]
+    for made, says in written:
+        with pytest.raises(cr.ChainruleError, match=says):
+            made()
 
 
 def test_an_unknown_option_is_answered_with_the_nearest() -> None:

@@ -15,9 +15,9 @@ def main() -> None:
     lines = cr.derive(EQUATION).to_text().split("\n")
     start, end, table, after = (
         next(i for i, line in enumerate(lines) if line.startswith(word))
-        for word in ("Lemmas 1–3", "2.1", "explanation", "A worked example")
+        for word in ("Lemmas 1–3", "    x_j ─W_0j", "explanation", "The algorithm")
     )
-    shown = [*lines[start : end - 1], "", *lines[table:after]]
+    shown = [*lines[table:after], *lines[start:end]]
     while not shown[-1].strip():
         shown.pop()
     columns = max(map(len, shown))

@@ -132,5 +132,9 @@ class _Facade(ModuleType):
     def report(self, module: ModuleType) -> None:
         """As for `derive`."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By name, as other modules are pickled with a function that names them, by joblib or Ray."""
+        return import_module, (self.__name__,)
+
 
 sys.modules[__name__].__class__ = _Facade

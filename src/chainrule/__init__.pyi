@@ -13,6 +13,8 @@ from chainrule.errors import (
     ShapeError as ShapeError,
     VerificationError as VerificationError,
 )
+from chainrule.interop.onnx import from_onnx as from_onnx
+from chainrule.interop.pytorch import from_torch as from_torch
 from chainrule.nn.initialisers import (
     Initialiser as Initialiser,
     constant as constant,

@@ -17,6 +17,7 @@ from chainrule.errors import printable
 from chainrule.ir.source import shorten
 
 FORMATS = ("text", "markdown", "latex", "html", "pdf")
+LIBRARIES = ("numpy", "jax", "torch")
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle", "plateau")
 TRAINED = ".safetensors"
@@ -36,7 +37,8 @@ TRAIN_EXAMPLES = """examples:
   chainrule train digits --epochs 20 --batch-size 64 --seed 1
   chainrule train digits --save digits.safetensors
   chainrule train fashion-mnist --model lenet
-  chainrule train iris.csv --target species --standardise --optimizer adam
+  chainrule train iris.csv --save iris.safetensors
+  chainrule train flats.csv --target rent --drop address,id
   chainrule train folder-of-idx-files --model network.toml --schedule cosine --warm-up 100
 """
 EVALUATE_EXAMPLES = """examples:
@@ -56,12 +58,15 @@ DERIVE_EXAMPLES = """examples:
   chainrule derive neuron
   chainrule derive mlp -o mlp.html
   chainrule derive lenet --lang zh -o lenet.pdf
+  chainrule derive BatchNorm -o batchnorm.html
+  chainrule derive softmax_cross_entropy
   chainrule derive mlp --detail full -o mlp.tex
   chainrule derive neuron --exercise --lang zh -o sheet.pdf
   chainrule derive neuron --example input=[1,2,0,1,1] --example dense1.W=[[2,-1,1,0,1]]
   chainrule derive "z[n, k] = sigmoid(u[n, k])" --wrt u
   chainrule derive "y[n, i<4] = max[p<2](x[n, 2*i + p])" --wrt x --format markdown --lang zh
   chainrule derive "u[n, k] = sum[l](W[k, l] * x[n, l]); z[n, k] = tanh(u[n, k])" --wrt W
+  chainrule derive "y[n, k] = x[n, k] * sigmoid(x[n, k])" --as torch -o silu.py
 """
 VERIFY_EXAMPLES = """examples:
   chainrule verify mlp
@@ -69,9 +74,14 @@ VERIFY_EXAMPLES = """examples:
   chainrule verify mlp --prove --keep proof.v
   chainrule verify "p[n, k] = exp(u[n, k] - logsumexp[j](u[n, j]))" --full
 """
+EXPORT_EXAMPLES = """examples:
+  chainrule export digits.safetensors -o digits.onnx
+  chainrule export lenet -o step.onnx --training --optimizer adam
+  chainrule export digits.safetensors -o digits.py
+"""
 DATA = (
-    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, gzipped or "
-    "not, or .parquet, a file .npz, a folder with MNIST's IDX files, or one IDX file of images beside its labels"
+    "digits, iris, wine, breast-cancer, diabetes, fashion-mnist; a table .csv, .tsv or .data, packed (.gz, .bz2, .xz, "
+    ".zip) or not, or .parquet; a file .npz; a folder with MNIST's IDX files; one IDX file of images beside its labels"
 )
 BUILT_IN = "neuron, mlp, seed, lenet, vgg-small, resnet-tiny, transformer-tiny"
 
@@ -166,7 +176,8 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         command(
             "train",
             "train a model on a data set and print its accuracy on held-out data",
-            "Train with the gradients that chainrule derives. Where the data have no test part, a fifth is held out.",
+            "Train with the gradients that chainrule derives. Where the data have no test part, a fifth is held out. "
+            "Without --epochs, mlp holds out a tenth of the rest besides, which says when to stop.",
             TRAIN_EXAMPLES,
         )
     )
@@ -191,7 +202,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     command(
         "summary", "print a model's layers, shapes and parameters", "Print a model, layer by layer.", SUMMARY_EXAMPLES
-    ).add_argument("what", metavar="FILE|NAME", help=f"a file .toml or {TRAINED}, or {BUILT_IN}")
+    ).add_argument("what", metavar="FILE|NAME", help=f"a file .toml, .onnx or {TRAINED}, or {BUILT_IN}")
     _derive_options(
         command(
             "derive",
@@ -209,6 +220,15 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
             VERIFY_EXAMPLES,
         )
     )
+    _export_options(
+        command(
+            "export",
+            "write a model as a file for other programs",
+            "Write a model as ONNX, of standard operators and for any number of samples: its prediction, or a step of "
+            "its training, which runtimes run that cannot train; or as a module of PyTorch, its weights beside it.",
+            EXPORT_EXAMPLES,
+        )
+    )
     return top, commands.choices
 
 
@@ -218,8 +238,8 @@ def _train_options(train: argparse.ArgumentParser) -> None:
         "--model",
         default="mlp",
         metavar="FILE|NAME",
-        help=f"a file .toml, a file {TRAINED} to train further, or {BUILT_IN}; default: mlp, one hidden layer of "
-        "32 sigmoids and softmax cross-entropy",
+        help=f"a file .toml or .onnx, a file {TRAINED} to train further, or {BUILT_IN}; default: mlp, one hidden layer "
+        "of 32 sigmoids, for classes or numbers",
     )
     train.add_argument(
         "--target",
@@ -292,6 +312,9 @@ def _table_options(command: argparse.ArgumentParser) -> None:
         "--separator", metavar="CHAR", help="what stands between the cells of a table, as in ';' or tab; default: seen"
     )
     command.add_argument(
+        "--decimal", choices=[".", ","], metavar="SIGN", help="what begins a table's decimals: . or , by default seen"
+    )
+    command.add_argument(
         "--missing",
         metavar="TEXT",
         action="append",
@@ -304,13 +327,17 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
         "what",
         metavar="FILE|NAME|EQUATION",
         help="neuron: 5 inputs, 1 sigmoid output; mlp: a sigmoid network of two layers; both with half the squared "
-        "error; another built-in model; a file .toml; or equations with semicolons between, derived from a given "
-        "gradient of what the last one defines",
+        "error; another built-in model; a file .toml or .onnx; one layer, loss or function by its name; or equations "
+        "with semicolons between, derived from a given gradient of what the last one defines",
     )
     derive.add_argument(
         "--wrt", metavar="NAME", action="append", help="of equations: a tensor to differentiate by (may be repeated)"
     )
     derive.add_argument("--format", choices=FORMATS, help="default: by the suffix of the output file, else text")
+    derive.add_argument(
+        "--as", dest="library", choices=LIBRARIES,
+        help="no document, but a Python file that computes it: forward, this backward pass, and a test of both",
+    )
     derive.add_argument("--lang", choices=["en", "zh"], default="en")
     derive.add_argument("--verify", action="store_true", help="check every line first; the last section says how")
     derive.add_argument("--prove", action="store_true", help="check, and have Coq prove what it can, as verify does")
@@ -343,3 +370,17 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
     )
     verify.add_argument("--keep", type=Path, metavar="FILE.v", help="prove, and write what Coq accepted")
     verify.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the certificate as JSON")
+
+
+def _export_options(export: argparse.ArgumentParser) -> None:
+    export.add_argument("what", metavar="FILE|NAME", help=f"a file {TRAINED}, a file .toml, or {BUILT_IN}")
+    export.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", required=True, help="a file .onnx, or .py for PyTorch"
+    )
+    export.add_argument(
+        "--training", action="store_true",
+        help="a step of training, from a batch and what is kept to the loss and the next values of what is kept",
+    )
+    export.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help="of --training; default: the one it was trained with, or sgd"
+    )

@@ -1,4 +1,4 @@
-"""The command line: `chainrule train`, `evaluate`, `predict`, `summary`, `derive`, `verify`."""
+"""The command line: `chainrule train`, `evaluate`, `predict`, `summary`, `derive`, `verify`, `export`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,14 +26,19 @@ from chainrule.errors import (
 
 if TYPE_CHECKING:
     from chainrule.derivation import Derivation
+    from chainrule.optim.optimizer import Optimizer
     from chainrule.train.files import DataSet
     from chainrule.train.history import History
     from chainrule.train.model import Model
+    from chainrule.train.models import Training
 
+KEPT = 10.0  # seconds of training between one time that --save writes and the next
 _SUFFIXES = {
     ".txt": "text", ".md": "markdown", ".markdown": "markdown", ".tex": "latex", ".html": "html", ".htm": "html",
     ".pdf": "pdf",
 }
+
+
 def digits_model(seed: int = 0) -> Model:
     """The network that `train digits` trains: 64-32-10, sigmoid, softmax cross-entropy."""
     from chainrule.train.models import read_model
@@ -41,51 +47,90 @@ def digits_model(seed: int = 0) -> Model:
 
 
 def _train(options: argparse.Namespace) -> int:
-    read = _reading(options)
-    from chainrule.train.callbacks import Callback, CSVLogger, ReduceOnPlateau
-    from chainrule.train.checkpoint import load
-    from chainrule.train.metrics import metric_named
-    from chainrule.train.models import read_model_file
-    from chainrule.train.run import (
-        Choices,
-        limited,
-        merged,
-        model_for,
-        optimizer_for,
-        remarks,
-        samples,
-        scheduled,
-        targets,
-    )
-
-    begun = options.save if options.resume and options.save and options.save.exists() else None
-    trained = begun or (options.model if _is_saved(options.model) else None)
+    """Where mpirun has started several processes, all train, and the first of them speaks and writes."""
     if options.resume and not options.save:
         raise ModelError("--resume goes on with the file of --save", fix="write --save FILE")
+    begun = options.save if options.resume and options.save.exists() else None
+    trained = begun or (options.model if _is_saved(options.model) else None)
+    read = _reading(options, trained, begun is not None)
+    from chainrule.train.ranks import Ranks, world
+
+    communicator = world()
+    if communicator is None:
+        return _trained(options, read, begun is not None, None)
+    if communicator.rank:
+        options.quiet, options.json, options.tune = True, False, False
+    with Ranks(communicator).failing():
+        return _trained(options, read, begun is not None, communicator)
+
+
+def _trained(
+    options: argparse.Namespace, read: Callable[[], tuple[DataSet, Model | None]], begun: bool, communicator: Any
+) -> int:
+    from chainrule.train import run
+    from chainrule.train.metrics import metric_named
+    from chainrule.train.models import read_model_file
+
     for metric in options.metric:
         metric_named(metric)
-    say = _nothing if options.quiet or options.json else _say
-    file = read_model_file("mlp" if trained else options.model)
-    asked = Choices(**{name: getattr(options, name) for name in Choices.__dataclass_fields__})
-    plan = merged(asked, file.training)
-    optimizer_for(plan)
+    brought = not begun and _is_onnx(options.model)
+    file = read_model_file("mlp" if begun or brought or _is_saved(options.model) else options.model)
+    asked = run.Choices(**{name: getattr(options, name) for name in run.Choices.__dataclass_fields__})
+    plan = run.merged(asked, file.training)
+    run.optimizer_for(plan)
     for path in (options.save, options.report):
         if path:
             _writable(path)
-    whole = read()
-    data = limited(whole.held_out(), options.limit, options.seed)
-    plan, steps = scheduled(plan, len(data.x), asked)
-    optimizer = optimizer_for(plan, steps)
-    if trained:
-        model = load(trained)
+    whole, model = read()
+    data = run.limited(whole.held_out(), options.limit, options.seed)
+    plan, steps = run.scheduled(plan, len(data.x), asked)
+    optimizer: Optimizer | None = run.optimizer_for(plan, steps)
+    if model:
         given = any(getattr(options, name) is not None for name in ("optimizer", "rate", "momentum", "schedule"))
         optimizer = optimizer if given and not begun else None
+    elif brought:
+        model = _brought(options.model, data)
     else:
-        model = model_for(file, data, seed=options.seed, standardise=options.standardise)
+        model = run.model_for(file, data, seed=options.seed, standardise=options.standardise)
+    say = _saying(options)
     say(str(whole))
-    for remark in remarks(data, standardised=options.standardise is not False):
+    for remark in run.remarks(data, standardised=options.standardise is not False):
         say(f"note: {remark}")
     say(model.summary())
+    history = _fitted(options, model, data, plan, optimizer, communicator)
+    if communicator is None or not communicator.rank:
+        _written(options, model, data, str(whole), history)
+    return 130 if history.interrupted else 0
+
+
+def _written(options: argparse.Namespace, model: Model, data: DataSet, whole: str, history: History) -> None:
+    """What a run leaves: the model, how well it does, the report."""
+    if options.save:
+        model.save(options.save)
+    if data.x_test is not None and data.y_test is not None:
+        _say_result(options, model, data, history)
+    if options.save:
+        _saying(options)(f"saved to {options.save}")
+    if options.report:
+        _report(options, model, data, whole, history)
+    if history.interrupted:
+        kept = f"the same command with --resume goes on from {options.save}" if options.save else "nothing is saved"
+        _warn(f"interrupted in epoch {model.training.epochs + 1}; {kept}")
+
+
+def _saying(options: argparse.Namespace) -> Callable[[str], None]:
+    """What says a line where anything but the result is to be said."""
+    return _nothing if options.quiet or options.json else _say
+
+
+def _fitted(
+    options: argparse.Namespace, model: Model, data: DataSet, plan: Training, optimizer: Optimizer | None,
+    communicator: Any,
+) -> History:
+    """Train the model as planned, and keep it in the file of --save meanwhile."""
+    from chainrule.train.callbacks import Callback, Checkpoint, CSVLogger, ReduceOnPlateau
+    from chainrule.train.run import samples, targets
+
     x, y = samples(model, data.x, data.name), targets(model, data, data.y)
     if options.tune:
         try:
@@ -94,38 +139,34 @@ def _train(options: argparse.Namespace) -> int:
             _warn(f"no tiles are measured: {error}")
     watching: list[Callback] = [ReduceOnPlateau()] if plan.schedule == "plateau" else []
     watching += [CSVLogger(options.history)] if options.history else []
+    watching += [Checkpoint(options.save, seconds=KEPT, epochs=False)] if options.save else []
     history = model.fit(
         x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
         resume=options.resume, validation_split=plan.validation, patience=plan.patience,
         class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
-        callbacks=watching,
+        callbacks=watching, communicator=communicator,
     )
     if history.stopped and plan.patience:
         ended = model.training.epochs
-        say(
+        _saying(options)(
             f"ended after epoch {ended}: the {'validation ' if plan.validation else ''}loss has not fallen for "
             f"{plan.patience} epochs; the parameters of epoch {ended - plan.patience} are kept"
         )
-    if options.save:
-        model.save(options.save)
-    if data.x_test is not None and data.y_test is not None:
-        _say_result(options, model, data, history)
-    if options.save:
-        say(f"saved to {options.save}")
-    if options.report:
-        from chainrule.report import report
+    return history
 
-        held = (data.x, data.y) if data.x_test is None or data.y_test is None else (data.x_test, data.y_test)
-        found = report(
-            model, history, samples(model, held[0], data.name), targets(model, data, held[1]), metrics=options.metric,
-            data=str(whole), command=options.line, lang=options.lang,
-        )
-        found.save(options.report)
-        say(f"the report is in {options.report}")
-    if history.interrupted:
-        kept = f"the same command with --resume goes on from {options.save}" if options.save else "nothing is saved"
-        _warn(f"interrupted in epoch {model.training.epochs + 1}; {kept}")
-    return 130 if history.interrupted else 0
+
+def _report(options: argparse.Namespace, model: Model, data: DataSet, whole: str, history: History) -> None:
+    """Write the page about a run."""
+    from chainrule.report import report
+    from chainrule.train.run import samples, targets
+
+    held = (data.x, data.y) if data.x_test is None or data.y_test is None else (data.x_test, data.y_test)
+    found = report(
+        model, history, samples(model, held[0], data.name), targets(model, data, held[1]), metrics=options.metric,
+        data=whole, command=options.line, lang=options.lang,
+    )
+    found.save(options.report)
+    _saying(options)(f"the report is in {options.report}")
 
 
 def _nothing(text: str) -> None:
@@ -149,25 +190,41 @@ def _say_result(options: argparse.Namespace, model: Model, data: DataSet, histor
     _say("; ".join([f"held-out {scores(model, data, data.x_test, data.y_test, data.y)}", *more]))
 
 
-def _reading(options: argparse.Namespace) -> Callable[[], DataSet]:
-    """Start to read data beside the imports and checks that come before they are needed. What is returned waits for
-    them, and raises what reading raises; who does not ask is not held up."""
+def _reading(
+    options: argparse.Namespace, trained: Path | str | None, begun: bool
+) -> Callable[[], tuple[DataSet, Model | None]]:
+    """Start to read data, and the model that is `trained` further, which knows the columns of its table, beside the
+    imports and checks that come before they are needed. What is returned waits for both, and raises what reading
+    raises; who does not ask is not held up."""
     from concurrent.futures import Future
     from threading import Thread
 
-    from chainrule.train.files import read_data
-
-    found: Future[DataSet] = Future()
-    chosen = {"columns": options.columns, "drop": options.drop or (), "target": options.target, "kind": options.kind}
+    found: Future[tuple[DataSet, Model | None]] = Future()
 
     def read() -> None:
         try:
-            found.set_result(read_data(options.data, **chosen, **_how(options)))
+            found.set_result(_read(options, trained, begun))
         except BaseException as error:
             found.set_exception(error)
 
     Thread(target=read, daemon=True).start()
     return found.result
+
+
+def _read(options: argparse.Namespace, trained: Path | str | None, begun: bool) -> tuple[DataSet, Model | None]:
+    """The data, and the model that was trained before. A run that was `begun` goes on with the same options."""
+    from chainrule.train.checkpoint import load
+    from chainrule.train.files import Form, read_data, read_labelled
+
+    chosen = {"columns": options.columns, "drop": options.drop, "kind": options.kind}
+    model = load(trained) if trained else None
+    if model and model.columns and model.columns.features:
+        given = [f"--{name}" for name, value in chosen.items() if value is not None]
+        if given and not begun:
+            raise ModelError(f"the model in {trained} knows its columns already", fix=f"leave out {', '.join(given)}")
+        return read_labelled(options.data, model.columns, Form(**_how(options)), target=options.target), model
+    chosen["drop"] = options.drop or ()
+    return read_data(options.data, target=options.target, **chosen, **_how(options)), model
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
@@ -176,17 +233,18 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "header": options.header,
         "separator": {"tab": "\t", "space": " "}.get(options.separator, options.separator),
+        "decimal": options.decimal,
         "missing": "refuse" if missing == ["refuse"] else missing,
     }
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from chainrule.train.checkpoint import load
-    from chainrule.train.files import read_labelled
+    from chainrule.train.files import Form, read_labelled
     from chainrule.train.run import scores
 
     model = load(options.model)
-    data = read_labelled(options.data, model.columns, target=options.target, **_how(options))
+    data = read_labelled(options.data, model.columns, Form(**_how(options)), target=options.target)
     x, y = (data.x, data.y) if data.x_test is None or data.y_test is None else (data.x_test, data.y_test)
     _say(scores(model, data, x, y, data.y))
     return 0
@@ -195,7 +253,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from chainrule.errors import DataError
     from chainrule.train.checkpoint import load
-    from chainrule.train.files import read_samples
+    from chainrule.train.files import Form, read_samples
     from chainrule.train.run import as_csv, input_size, predictions, samples, write_npz
 
     path: Path | None = options.output
@@ -205,7 +263,8 @@ def _predict(options: argparse.Namespace) -> int:
     if path is not None:
         _writable(path)
     model = load(options.model)
-    x = read_samples(options.data, model.columns, input_size(model), target=options.target, **_how(options))
+    form = Form(**_how(options))
+    x = read_samples(options.data, model.columns, input_size(model), form, target=options.target)
     output, numbers = predictions(model, samples(model, x, options.data))
     if path is None:
         _put(as_csv(model, output, numbers))
@@ -226,6 +285,11 @@ def _warn(text: str) -> None:
     print(fitted(printable(text), sys.stderr), file=sys.stderr)
 
 
+def _note(message: Warning | str, *where: Any, **more: Any) -> None:
+    """A warning, as the line for people that it is; where in the program it was raised says nothing to them."""
+    _warn(f"note: {message}")
+
+
 def _put(text: str) -> None:
     """A document or a table on standard output; on a terminal what could steer it is shown instead."""
     sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
@@ -237,11 +301,29 @@ def _summary(options: argparse.Namespace) -> int:
 
 
 def _model(what: str) -> Model:
-    """A saved model, one of a TOML file, or a built-in one."""
+    """A saved model, an ONNX file, one of a TOML file, or a built-in one."""
     from chainrule.train.checkpoint import load
     from chainrule.train.models import read_model
 
+    if _is_onnx(what):
+        from chainrule.interop.onnx import from_onnx
+
+        return from_onnx(what)
     return load(what) if _is_saved(what) else read_model(what)
+
+
+def _is_onnx(what: str) -> bool:
+    return what.lower().endswith(".onnx")
+
+
+def _brought(path: str, data: DataSet) -> Model:
+    """The network of an ONNX file, to learn what the data hold."""
+    from chainrule.interop.onnx import from_onnx
+
+    numbers = data.classes is None and data.y.dtype.kind == "f"
+    model = from_onnx(path, loss="mean_squared_error" if numbers else "softmax_cross_entropy")
+    model.classes, model.columns = tuple(data.classes or ()), data.columns
+    return model
 
 
 def _is_saved(what: str) -> bool:
@@ -282,35 +364,45 @@ def _write(path: Path, content: str | bytes) -> None:
 
 
 def _derived_model(what: str, wrt: Sequence[str] | None) -> Model | None:
-    """The model that `what` names, where it names one."""
+    """The model that `what` names, where it names one, or one layer or loss."""
     from chainrule.errors import DerivationError
+    from chainrule.train.alone import alone
     from chainrule.train.models import is_model_file
 
-    if not is_model_file(what) and not _is_saved(what):
+    known = is_model_file(what) or _is_onnx(what) or _is_saved(what)
+    single = None if known else alone(what)
+    if single is None and not known:
         return None
     if wrt:
         raise DerivationError("--wrt is for an equation", fix=f"leave it out: {what} is derived by all parameters")
+    if single is not None:
+        return single
     # The textbook's network ends with a sigmoid and half the squared error, the one that is trained with a softmax.
     return _model("mlp-textbook" if what == "mlp" else what)
 
 
 def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
     from chainrule.errors import EquationError
+    from chainrule.train.alone import equation_of, near
 
     if model := _derived_model(what, wrt):
         return model.derive()
-    if "=" not in what:
+    text = equation_of(what) or what
+    if "=" not in text:
         raise EquationError(
-            f"{what[:60]!r} is neither a model nor an equation",
-            fix=f'write {BUILT_IN}, a file .toml, or an equation such as "z[n, k] = sigmoid(u[n, k])"',
+            f"{what[:60]!r} is neither a model nor a layer, a loss, a function or an equation",
+            fix=f'{near(what)}write {BUILT_IN}, a file .toml, a layer such as BatchNorm, or an equation such as '
+            '"z[n, k] = sigmoid(u[n, k])"',
         )
     from chainrule.derivation import derive
 
-    return derive(what, wrt=wrt)
+    return derive(text, wrt=wrt)
 
 
 def _derive(options: argparse.Namespace) -> int:
     path: Path | None = options.output
+    if options.library:
+        return _module(options)
     format_: str | None = options.format
     if path is not None:
         _writable(path)
@@ -331,6 +423,7 @@ def _derive(options: argparse.Namespace) -> int:
         certificate = derivation.verify(prove=options.prove) if checked else None
     choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
     choices |= {"example": _example(options.example), "exercise": options.exercise}
+    choices["name"] = None if "=" in options.what else Path(options.what).stem
     if format_ == "pdf":
         assert path is not None
         _write(path, derivation.to_pdf(**choices))
@@ -338,6 +431,21 @@ def _derive(options: argparse.Namespace) -> int:
     writers = {"markdown": derivation.to_markdown, "latex": derivation.to_latex, "html": derivation.to_html}
     text = writers.get(format_ or "text", derivation.to_text)(**choices)
     text = text if text.endswith("\n") else text + "\n"
+    if path is None:
+        _put(text)
+    else:
+        _write(path, text)
+    return 0
+
+
+def _module(options: argparse.Namespace) -> int:
+    """A derivation as a Python file for an array library."""
+    path: Path | None = options.output
+    if path is not None:
+        _writable(path)
+    derivation = _derivation(options.what, options.wrt)
+    writers = {"numpy": derivation.to_numpy, "jax": derivation.to_jax, "torch": derivation.to_torch}
+    text = writers[options.library]()
     if path is None:
         _put(text)
     else:
@@ -380,6 +488,22 @@ def _verify(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    path: Path = options.output
+    suffix = path.suffix.lower()
+    if suffix not in (".onnx", ".py"):
+        raise ModelError(f"the suffix of {path} names no format", fix="write -o model.onnx, or model.py for PyTorch")
+    if suffix == ".py" and (options.training or options.optimizer):
+        raise ModelError("a module of PyTorch is trained by PyTorch", fix="leave out --training and --optimizer")
+    _writable(path)
+    model = _model(options.what)
+    if suffix == ".py":
+        model.to_torch(path)
+    else:
+        model.to_onnx(path, training=options.training, optimizer=options.optimizer)
+    return 0
+
+
 def _sentence(error: ChainruleError) -> str:
     """The error on one line."""
     about = "" if error.about is None else " in " + " ".join(str(error.about).split())
@@ -394,6 +518,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     options = parsed(arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _note
+        return _carried_out(options)
+
+
+def _carried_out(options: argparse.Namespace) -> int:
+    """The exit code of a command, whose errors are said."""
     command = f"chainrule {options.command}"
     try:
         actions = {
@@ -403,6 +534,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "summary": _summary,
             "derive": _derive,
             "verify": _verify,
+            "export": _export,
         }
         code = actions[options.command](options)
         sys.stdout.flush()

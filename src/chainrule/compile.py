@@ -16,7 +16,7 @@ import ctypes
 import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.resources import files
@@ -59,6 +59,22 @@ def training(
 ) -> Task:
     """One step of training: loss, accuracy where there is one, gradients, update. Its outputs are scalars: the loss,
     and how many are right of how many. `rates` are factors of the rate, by layer; one of 0 is not updated at all."""
+    return shared(net, derivation, rule, labels, rates).whole
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A step of training, and it in two: `share` has the outputs of the whole, the gradients and what states become,
+    of the rows that it is given and of what is drawn for them; `update` makes the step of these."""
+
+    whole: Task
+    share: Task
+    update: Program
+
+
+def shared(
+    net: Network, derivation: Derivation, rule: Optimizer, labels: Labels, rates: Mapping[str, float] | None = None
+) -> Shared:
     assert net.loss
     factors = {t: (rates or {}).get(t.name.partition(".")[0], 1.0) for t in net.training.parameters}
     pairs = [(t, derivation.gradients[t.name]) for t, factor in factors.items() if factor]
@@ -67,7 +83,7 @@ def training(
     step, update = needed(derivation.joint, wanted), rule.program(pairs, factors)
     task = with_accuracy(task_of(step, [net.loss], net), net, labels)
     numbers = tuple(t for t in update.inputs if t == RATE)
-    return replace(
+    whole = replace(
         task,
         equations=(*task.equations, *update.equations),
         kept=tuple(dict.fromkeys((*task.kept, *(s.tensor for s in update.states), *numbers))),
@@ -75,6 +91,8 @@ def training(
         loss=net.loss,
         stepwise=numbers,
     )
+    outputs = (*task.outputs, *(g for _, g in pairs), *(s.next for s in moving))
+    return Shared(whole, replace(task, outputs=tuple(dict.fromkeys(outputs)), drawn={}), update)
 
 
 def evaluation(net: Network, labels: Labels) -> Task:

@@ -30,11 +30,13 @@ class More(TypedDict, total=False):
     example: the reader's own numbers for the worked example, by name, as in {"input": [[1, 2]], "target": [[0, 1]],
     "dense1.W": [[2, -1], [-1, 1]]}; what is left out gets small whole numbers.
     exercise: blanks to fill in, and a solution sheet at the end.
+    name: the network's, for the title.
     """
 
     certificate: Certificate | None
     example: Mapping[str, ArrayLike] | None
     exercise: bool
+    name: str | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,6 +92,21 @@ class Derivation(Derived):
         """A PDF, through the package typst (extra `pdf`). Raises DerivationError where that is missing."""
         return _printer().pdf(self, lang, detail, **_chosen(self, more))
 
+    def to_numpy(self) -> str:
+        """A Python file: the listing of the document, each line below its equation and the lemma that it is of, and a
+        test by central differences. Raises DerivationError for a function that NumPy has no word for."""
+        return _modules().numpy(self)
+
+    def to_jax(self) -> str:
+        """A Python file with `function`, whose gradient is this backward pass (`jax.custom_vjp`), and a test against
+        jax.grad. Raises DerivationError for a function that JAX has no word for."""
+        return _modules().jax(self)
+
+    def to_torch(self) -> str:
+        """A Python file with `function`, whose gradient is this backward pass (`torch.autograd.Function`), and a test
+        against autograd. Raises DerivationError for a function that PyTorch has no word for."""
+        return _modules().torch(self)
+
     def __getitem__(self, name: str) -> Gradient:
         part = super().__getitem__(name)
         return Gradient(part.tensor, part.uses, part.sum, self)
@@ -117,12 +134,19 @@ def _printer():  # its type is the module's
     return render
 
 
+def _modules():  # its type is the module's
+    from chainrule.render import module
+
+    return module
+
+
 def _chosen(derivation: Derived, more: More) -> render.More:
     """The same, as a document takes it."""
     return {
         "checked": _checked(derivation, more.get("certificate")),
         "example": more.get("example"),
         "exercise": more.get("exercise", False),
+        "name": more.get("name"),
     }
 
 

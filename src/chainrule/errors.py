@@ -29,6 +29,10 @@ class EquationError(ChainruleError, ValueError):
     """A text that is no equation, or an equation that is not well formed."""
 
 
+class UndeclaredError(EquationError):
+    """A name in an equation that nothing declares."""
+
+
 class ShapeError(ChainruleError, ValueError):
     """Extents or shapes that do not fit together."""
 

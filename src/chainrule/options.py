@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from chainrule.errors import ModelError
 
@@ -40,10 +40,11 @@ _OTHERS = {
     "epsilon": ("eps",),
 }  # fmt: skip
 _FOUND = "the number of inputs is found by itself"
+BEHIND = "an activation is a layer of its own: put cr.ReLU() behind this one"
 _ADVICE = {
     **dict.fromkeys(("in_features", "in_channels", "num_features", "input_shape", "input_size", "input_dim"), _FOUND),
     **dict.fromkeys(("rate", "lr", "learning_rate"), "the rate is the optimizer's: optimizer=cr.Adam(rate=0.001)"),
-    "activation": "an activation is a layer of its own: put cr.ReLU() behind this one",
+    "activation": BEHIND,
     "betas": "they are options of their own: beta1=0.9, beta2=0.999",
     "schedule": "a schedule is given as the rate: rate=cr.cosine(0.01, steps)",
 }  # fmt: skip
@@ -71,10 +72,24 @@ def called(
                 about=name,
                 fix=f"{_FOUND}: write cr.{name}({fitting}); give other options by name",
             )
+    kind = inspect.Parameter
     try:
         return signature.bind(*arguments, **options)
     except TypeError as error:
+        if len(arguments) > 1 and {p.kind for p in parameters[1:]} == {kind.KEYWORD_ONLY, kind.VAR_KEYWORD}:
+            usage = f"give each option by its name, as in {name}(units={arguments[1]!r})"
         raise ModelError(f"{name}: {error}", about=name, fix=usage) from None
+
+
+def written(kind: type) -> str:
+    """A class as a user writes it: cr.Dense, or one of their own by its name."""
+    return f"{'cr.' if kind.__module__.startswith('chainrule.') else ''}{kind.__name__}"
+
+
+def several(given: T | Iterable[T]) -> list[T]:
+    """What is given, where one alone may be: "f1" is ["f1"]."""
+    alone = isinstance(given, str) or not isinstance(given, Iterable)
+    return [cast(T, given)] if alone else list(cast("Iterable[T]", given))
 
 
 def _answer(option: str, known: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -51,8 +51,9 @@ from chainrule.nn.losses import Loss, loss_named
 from chainrule.nn.standardise import Standardise
 from chainrule.optim.adam import Adam
 from chainrule.optim.named import optimizer_named
-from chainrule.optim.optimizer import Optimizer
+from chainrule.optim.optimizer import Optimizer, check_not_negative
 from chainrule.optim.sgd import SGD
+from chainrule.options import several
 from chainrule.train.assembled import FEW
 from chainrule.train.callbacks import EarlyStopping
 from chainrule.train.columns import Columns, Target, encoded
@@ -93,7 +94,7 @@ class _Estimator(BaseEstimator):
         epsilon: float = 1e-8,
         n_iter_no_change: int = 10,
         dropout: float = 0.0,
-        layers: Sequence[Layer | str] | None = None,
+        layers: Sequence[Layer | str] | Layer | str | None = None,
         network: Callable[[int, int], Model] | None = None,
         loss: str | Loss | None = None,
         standardise: bool = True,
@@ -165,6 +166,8 @@ class _Estimator(BaseEstimator):
     def _train(
         self, X: Any, y: Any, sample_weight: Any, *, begins: bool, once: bool = False, classes: Array | None = None
     ) -> Self:
+        for name in ("alpha", "tol"):
+            check_not_negative(self, name, "1e-4")
         rows, y = self._given(X, y, begins)
         weight = self._weight(sample_weight, y, rows)
         if begins:
@@ -212,6 +215,7 @@ class _Estimator(BaseEstimator):
     def _given(self, X: Any, y: Any, begins: bool) -> tuple[Any, Array]:
         """The samples, as an array or, where texts or gaps are among them, the frame that they are; the targets."""
         options: dict[str, Any] = {"dtype": (np.float32, np.float64), "accept_sparse": True, "reset": begins}
+        y = dense(y)
         if _is_mixed(X):
             rows, y = self._frame(X, begins), _check_y(y, multi_output=True, estimator=self)
             check_consistent_length(rows, y)
@@ -252,10 +256,12 @@ class _Estimator(BaseEstimator):
 
     def _held(self, y: Array) -> tuple[Array, Array]:
         """The rows that are trained on and those that are held out, of each class as many as of the others."""
-        train, test = train_test_split(
-            np.arange(len(y)), test_size=float(self.validation_fraction), random_state=self._drawn(),
-            stratify=y if self._score == "accuracy" and y.ndim == 1 else None,
-        )
+        share, seed = float(self.validation_fraction), self._drawn()
+        stratify = y if self._score == "accuracy" and y.ndim == 1 else None
+        try:
+            train, test = train_test_split(np.arange(len(y)), test_size=share, random_state=seed, stratify=stratify)
+        except ValueError as error:
+            raise ValueError(f"early_stopping cannot hold out {share} of {len(y)} samples: {error}") from None
         return np.asarray(train), np.asarray(test)
 
     def _drawn(self) -> int:
@@ -273,7 +279,7 @@ class _Estimator(BaseEstimator):
         else:
             first = [Standardise()] if self.standardise else []
             # Layers hold what they have learnt: each fit begins with copies.
-            between = self._hidden() if self.layers is None else copy.deepcopy(list(self.layers))
+            between = self._hidden() if self.layers is None else copy.deepcopy(several(self.layers))
             penalty = float(self.alpha) / batch  # MLPClassifier divides it by the samples of a batch
             model = Sequential(
                 Input(inputs), *first, *between, Dense(self._outputs), loss=copy.deepcopy(self._loss), l2=penalty,
@@ -285,7 +291,7 @@ class _Estimator(BaseEstimator):
     def _hidden(self) -> list[Layer | str]:
         sizes = self.hidden_layer_sizes
         found: list[Layer | str] = []
-        for size in sizes if isinstance(sizes, Iterable) else [sizes]:
+        for size in several(sizes):
             found.append(Dense(_whole("hidden_layer_sizes", size, 100)))
             if self.activation != "identity":
                 found.append(OURS.get(self.activation, self.activation))
@@ -324,7 +330,7 @@ def _is_mixed(X: Any) -> bool:
     kinds = [getattr(kind, "kind", "O") for kind in getattr(X, "dtypes", [])]
     if any(kind not in "biuf" for kind in kinds):
         return True
-    return bool(np.isnan(np.asarray(X, np.float64)).any())
+    return bool(X.isna().to_numpy().any())
 
 
 def _whole(name: str, value: Any, example: int) -> int:
@@ -342,7 +348,8 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
     `early_stopping`, `validation_fraction`, `beta_1`, `beta_2`, `epsilon`, `n_iter_no_change`.
 
     chainrule's: `dropout` behind each activation; `layers`, those between the inputs and the last Dense, in place of
-    hidden layers; or a whole `network`, a function (inputs, outputs) -> cr.Model; `loss`; `class_weight`, "balanced" or
+    hidden layers; or a whole `network`, a function (inputs, outputs) -> cr.Model; `loss`, whose targets are 0 and 1 for
+    each class (one of your own is taken to work on logits, above 0 for yes); `class_weight`, "balanced" or
     class -> weight; `standardise`, by which the network scales its inputs as in the first rows that it is trained on;
     `dtype`, `executor` and `workers` as for `Model.fit`.
 
@@ -357,7 +364,10 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
 
     def _learn(self, y: Array, classes: Array | None) -> None:
         check_classification_targets(y)
-        self.multilabel_ = type_of_target(y).startswith("multilabel")
+        kind = type_of_target(y)
+        if kind == "multiclass-multioutput":
+            raise ValueError("each sample has several labels of more than two classes: use MultiOutputClassifier")
+        self.multilabel_ = kind.startswith("multilabel")
         self.classes_ = np.unique(y) if classes is None else classes
         if self.multilabel_:
             self.classes_ = np.arange(y.shape[1])
@@ -372,7 +382,7 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
 
     @property
     def _outputs(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        single = not self.multilabel_ and self._binary and self._loss.labels != "classes"
+        single = not self.multilabel_ and self._binary and self._loss.labels == "binary"
         return 1 if single else max(len(self.classes_), 2 - self.multilabel_)
 
     def _coded(self, y: Array) -> Array:
@@ -399,8 +409,11 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
 
     def decision_function(self, X: Any) -> Array:
         """The network's outputs before the loss's link, (n, classes), or (n,) of two classes: above 0 for the second.
-        """
-        found = self._ran(X, linked=False)
+        Where the loss is one of numbers, which are 0 and 1, 1/2 is taken away."""
+        check_is_fitted(self, "model_")
+        loss = self.model_.loss
+        numbers = loss is not None and loss.term is not None and loss.labels == "numbers"
+        found = self._ran(X, linked=numbers) - 0.5 * numbers
         if len(self.classes_) == 2 and found.shape[1] == 2 and not self.multilabel_:
             return found[:, 1] - found[:, 0]
         return found[:, 0] if found.shape[1] == 1 else found
@@ -413,7 +426,7 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
         return self.classes_[np.minimum(places, len(self.classes_) - 1)]
 
     def _has_probabilities(self) -> bool:
-        if hasattr(self, "model_") and self.model_.network.prediction is self.model_.network.logits:
+        if hasattr(self, "model_") and not (self.model_.loss and self.model_.loss.included):
             raise AttributeError(f"the loss {self.loss!r} gives no probabilities: call decision_function")
         return True
 

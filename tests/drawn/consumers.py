@@ -4,6 +4,7 @@ refusal, and any other exception a fault as well (`campaign.judged`)."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.arrays.execute import execute
-from chainrule.ir.expr import Tensor
+from chainrule.derive.compose import compose, composites
+from chainrule.derive.lemma import adjoint_of
+from chainrule.ir.expr import Component, Tensor, derived
+from chainrule.ir.program import Equation, Program
 from chainrule.semantics import field, prime
 from tests.drawn import oracle
+from tests.drawn.language import N
 from tests.drawn.subject import Fault, Subject, extents_of
 
 Array = NDArray[Any]
@@ -121,3 +126,47 @@ def over_the_field(s: Subject, seed: int = 0, samples: int = 2) -> list[Fault]:
     if found % p == prime.dot(weight, tangent) % p:
         return []
     return [Fault("field", "wrong gradient")]
+
+
+def composed(s: Subject, seed: int = 0, samples: int = 3) -> list[Fault]:
+    """The last line of each composite is the whole gradient of the tensor that it is about."""
+    d = s.derivation
+    pairs = [pair for found in composites(d) for pair in found.uses]
+    if not pairs:
+        return []
+    run, wrong = computed(s, point_of(s, seed, samples)), list[str]()
+    for outer, inner in pairs:
+        composite = compose(outer.instance, inner.instance)
+        gradient = adjoint_of(inner.tensor)
+        line = Equation(Component(derived("composite", gradient), composite.target.subscripts), composite.result)
+        given = (*d.joint.given, *(t for t in d.joint.defined if t in line.value.tensors))
+        with np.errstate(all="ignore"):
+            found = execute(Program((line,), given, outputs=(line.tensor,)), {t.name: run[t.name] for t in given})
+        if not distance(found[line.tensor.name], run[gradient.name]) < CLOSE:
+            wrong.append(f"{inner.tensor.name} by {outer.equation.tensor.name}")
+    return [Fault("composites", "no gradient", ", ".join(wrong))] if wrong else []
+
+
+def of_one_sample(s: Subject, seed: int = 0, samples: int = 3) -> list[Fault]:
+    """Where there are lines for one sample, the error signal that they start from is that of the sample's own loss:
+    the signal of the first sample is the same whatever the tensor has at the others."""
+    d = s.derivation
+    about = {use.equation.tensor: None for use in d.uses if d.sample(use) is not None}
+    if d.loss is None or not about:
+        return []
+    point = point_of(s, seed, samples)
+    others = oracle.draw(s.program, seed + 1, 0.5, samples)
+    others = {g.name: others[g.name] if N in g.shape else point.values[g.name] for g in s.program.given}
+    run, other = (computed(s, replace(point, values=values)) for values in (point.values, others))
+    wrong = list[str]()
+    for tensor in about:
+        signal, axis = adjoint_of(tensor).name, tensor.shape.index(N)
+        own = np.arange(samples).reshape([-1 if n == axis else 1 for n in range(len(tensor.shape))]) == 0
+        given = {t.name: run[t.name] for t in d.joint.given}
+        given[tensor.name] = np.where(own, run[tensor.name], other[tensor.name])
+        rest = tuple(e for e in d.joint.equations if e.tensor != tensor)
+        with np.errstate(all="ignore"):
+            moved = execute(Program(rest, (*d.joint.given, tensor)), given)
+        if not distance(moved[signal].take(0, axis), run[signal].take(0, axis)) < CLOSE:
+            wrong.append(tensor.name)
+    return [Fault("samples", "coupled", ", ".join(sorted(wrong)))] if wrong else []

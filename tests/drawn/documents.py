@@ -19,7 +19,7 @@ from chainrule.render.styles import UNICODE
 from chainrule.verify.certificate import certify
 from tests.drawn.consumers import CLOSE, SkippedError, computed, distance, point_of
 from tests.drawn.subject import Fault, Subject
-from tests.render.reading.compare import FORMATS, FUNCTIONS, SIGNS, Wanted, computes
+from tests.render.reading.compare import FORMATS, FUNCTIONS, SIGNS, Wanted, computes, unbound
 from tests.render.reading.tokens import ReadingError
 
 LONGEST = 5  # seconds that `verify` may take
@@ -30,8 +30,9 @@ def read_back(s: Subject) -> list[Fault]:
     names = {g.name for g in s.program.given} | {e.name for e in s.program.equations}
     if names & (FUNCTIONS | SIGNS) or any("·" in name for name in names):
         raise SkippedError  # the tests' readers take these names for functions, and · for a product
-    faults: list[Fault] = []
-    seen = {(write(f, UNICODE), f.parts): f for f in formulas(build(s.derivation, "en", "full"))}
+    document = build(s.derivation, "en", "full")
+    faults = [Fault("read back text", "unbound", text) for text in unbound(document)]
+    seen = {(write(f, UNICODE), f.parts): f for f in formulas(document)}
     for formula in seen.values():
         if not computes(formula):
             continue

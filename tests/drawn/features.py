@@ -24,6 +24,7 @@ from tests.drawn.language import (
     Same,
     Within,
     free,
+    moved,
     parts,
     reads,
     walk,
@@ -39,7 +40,7 @@ FEATURES = (
     *FUNCTIONS, "[i == j]", "[v == id]", "[0 <= i < e]", "[x > 0]", "pad 0", "pad with a number", "pad -inf", "stride",
     "dilation", "reversed", "mixed radix on the left", "pieces", "several reads of one tensor", "read by two equations",
     "diagonal", "body lacks an index", "hidden index", "names with numbers", "names like ours", "second sample index",
-    "parameter", "state", "random", "integer input", "several id columns", "several inputs", "argmax",
+    "parameter", "state", "random", "integer input", "several id columns", "several inputs", "argmax", "a value twice",
 )  # fmt: skip
 
 
@@ -58,6 +59,10 @@ def _of_program(program: Program) -> Iterator[str]:
         yield "pieces"
     for e in equations:
         yield from _of_equation(e)
+    values = [_without_indices(e.value) for e in equations]
+    found = ((k, n) for k, e in enumerate(equations) for n in walk(e.value) if not isinstance(n, Read))
+    if any(_without_indices(n) in values[:k] for k, n in found):
+        yield "a value twice"
     kinds = Counter(g.kind for g in program.given)
     yield from (name for name in ("parameter", "state", "random") if kinds[name])
     if kinds["id"]:
@@ -75,6 +80,10 @@ def _of_program(program: Program) -> Iterator[str]:
         yield "names with numbers"
     if any(name in OURS or "." in name or name.endswith("_next") for name in names):
         yield "names like ours"
+
+
+def _without_indices(node: Expr) -> Expr:
+    return moved(node, dict.fromkeys(free(node), Index("", 1)))
 
 
 def _indices(e: Equation) -> Iterator[Index]:

@@ -43,10 +43,6 @@ STRUCTURAL = ("several equations", "three equations", "mixed radix on the left",
 
 
 class Maker(Expressions):
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self.equations: list[Equation] = []
-
     def left_indices(self, last: bool) -> Scope:
         scope: Scope = ()
         if self.sampled and (last or self.chance(0.75)):
@@ -281,7 +277,7 @@ WANTED: dict[str, float] = dict.fromkeys(
         "[v == id]", "several id columns", "[0 <= i < e]", "[x > 0]", "pad 0", "pad with a number", "pad -inf",
         "stride", "dilation", "reversed", "several reads of one tensor", "strides side by side",
         "body lacks an index", "diagonal", "hidden index", "second sample index", "parameter", "state", "random",
-        "argmax", "lone bracket", "mixed radix on the left", "pieces", "several inputs",
+        "argmax", "lone bracket", "mixed radix on the left", "pieces", "several inputs", "a value twice",
     ),
     1.0,
 ) | {"state": 1.9, "random": 1.7, "several id columns": 1.8, "pad -inf": 1.8, "argmax": 1.6}  # fmt: skip

@@ -23,6 +23,9 @@ from tests.drawn.language import (
     Same,
     at,
     free,
+    moved,
+    reads,
+    walk,
 )
 from tests.drawn.spans import width
 from tests.drawn.tensors import Scope, Shape, StuckError, inside_axis, named, positive, spatial
@@ -312,6 +315,30 @@ def _strides(draw: Expressions, scope: Scope, depth: int) -> Expr:
     if draw.chance(0.5):
         return draw.product([one, *others])
     return Add(((True, one), *((draw.chance(0.5), o) for o in others)))
+
+
+@ingredient("a value twice")
+def _again(draw: Expressions, scope: Scope, depth: int) -> Expr:
+    """The value of an equation before, at this one's indices: where these reach further than that one's, its tensor
+    does not hold it."""
+    before = draw.pick([e for e in draw.equations if e.name not in draw.integers and not draw.only] or [None])
+    if before is None:
+        raise StuckError
+    inner = {i for node in walk(before.value) if isinstance(node, Reduce) for i in node.indices}
+    names, new = {i.name for i in inner}, dict[Index, Index]()
+    for i in sorted(free(before.value), key=lambda i: i.name):
+        options = [j for j in scope if (j.extent == N) == (i.extent == N) and j.name not in names]
+        new[i] = draw.pick(some(options))
+    value = moved(before.value, new)
+    shapes = {**{g.name: g.shape for g in draw.given.values()}, **draw.defined, **draw.integers}
+    for r in reads(value):
+        for s, extent in zip(r.subscripts, shapes[r.name], strict=False):
+            whole = s.plain.extent == extent if s.plain else isinstance(extent, int) and inside_axis(s, extent)
+            if r.pad is None and not whole:
+                raise StuckError
+    if not draw.fits((*scope, *inner)):
+        raise StuckError
+    return draw.product([draw.tame(value, 4), draw.leaf(scope)])
 
 
 # Tensors of certain kinds

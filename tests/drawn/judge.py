@@ -18,11 +18,12 @@ from tests.drawn.subject import Fault, Subject, crash, subject
 # Where each is; imported when it is asked for, since most runs need few of them.
 CONSUMERS = {
     "numbers": "consumers.against_slopes", "field": "consumers.over_the_field",
-    "loops": "loops.loops_over_the_field", "jax": "consumers.against_jax", "read back": "documents.read_back",
-    "listing": "documents.listed", "documents": "documents.documents", "verify": "documents.verified",
-    "forms": "forms.forms", "native": "machines.native", "fitted": "machines.fitted",
+    "samples": "consumers.of_one_sample", "composites": "consumers.composed", "loops": "loops.loops_over_the_field",
+    "jax": "consumers.against_jax", "read back": "documents.read_back", "listing": "documents.listed",
+    "documents": "documents.documents", "verify": "documents.verified", "forms": "forms.forms",
+    "native": "machines.native", "fitted": "machines.fitted",
 }  # fmt: skip
-QUICK = ("numbers", "field", "loops", "forms")
+QUICK = ("numbers", "field", "samples", "composites", "loops", "forms")
 LONGEST = 30  # seconds after which a program counts as hanging
 
 

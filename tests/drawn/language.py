@@ -284,6 +284,24 @@ def put(root: Any, path: tuple[Any, ...], new: Any) -> Any:
     return (*root[:step], put(root[step], tuple(rest), new), *root[step + 1 :])
 
 
+def moved(node: Any, new: Mapping[Index, Index]) -> Any:
+    """The same at other indices."""
+    match node:
+        case Affine(terms, offset):
+            total = dict[Index, int]()
+            for i, c in terms:
+                total[new.get(i, i)] = total.get(new.get(i, i), 0) + c
+            return Affine(tuple((i, c) for i, c in total.items() if c), offset)
+        case Reduce(kind, indices, body):
+            return Reduce(kind, indices, moved(body, {i: j for i, j in new.items() if i not in indices}))
+        case tuple():
+            return tuple(moved(part, new) for part in node)  # pyright: ignore[reportUnknownVariableType]
+        case Expr():
+            return replace(node, **{field.name: moved(getattr(node, field.name), new) for field in fields(node)})  # pyright: ignore[reportArgumentType]
+        case _:
+            return node
+
+
 # Text
 
 

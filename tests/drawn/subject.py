@@ -26,11 +26,12 @@ Array = NDArray[Any]
 @dataclass(frozen=True)
 class Fault:
     """What is wrong, by which consumer. Two faults of one `kind` are taken for the same when programs are made
-    smaller."""
+    smaller. `raised` is the bare exception that it is, if it is one."""
 
     consumer: str
     kind: str
     detail: str = ""
+    raised: type[BaseException] | None = None
 
     def __str__(self) -> str:
         return f"{self.consumer}: {self.kind}" + (f" ({self.detail})" if self.detail else "")
@@ -44,7 +45,7 @@ def crash(consumer: str, error: BaseException) -> Fault:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(SOURCE)]
     place = f" in {Path(frames[-1].filename).name} {frames[-1].name}" if frames else ""
     lines = str(error).splitlines()
-    return Fault(consumer, f"{type(error).__name__}{place}", lines[0][:160] if lines else "")
+    return Fault(consumer, f"{type(error).__name__}{place}", lines[0][:160] if lines else "", type(error))
 
 
 def dtype(kind: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tests.drawn.chance import Chance
-from tests.drawn.language import Affine, Apply, Expr, Form, Given, Index, Kind, N, Number, Positive, Read, at
+from tests.drawn.language import Affine, Apply, Equation, Expr, Form, Given, Index, Kind, N, Number, Positive, Read, at
 from tests.drawn.spans import Span, width
 
 Scope = tuple[Index, ...]
@@ -50,6 +50,7 @@ class Tensors(Chance):
         super().__init__(seed)
         self.given: dict[str, Given] = {}
         self.defined: dict[str, tuple[int | str, ...]] = {}
+        self.equations: list[Equation] = []
         self.spans: dict[str, Span] = {}
         self.unread: list[str] = []
         self.form: Form = "layer" if self.chance(0.6) else "text"
@@ -111,6 +112,10 @@ class Tensors(Chance):
             count = sum(g.kind in ("input", "id") for g in self.given.values())
             name = "x" if self.inputs == 1 else f"x{count + 1}"
         dotted = [n for n in DOTTED if self.form == "text" and self.chance(0.08) and not self.taken(n)]
+        if self.form == "text" and self.chance(0.25):  # what could be taken for something of another tensor's
+            known = [n for n in sorted(self.reserved) if "." not in n]
+            of = [f"{n}.{word}" for n in known for word in ("use1", "use2", "argmax") if not self.taken(f"{n}.{word}")]
+            dotted += [self.pick(of)] if of else []
         name = name or self.tensor(*(("x",) if kind == "input" and self.chance(0.6) else dotted))
         self.reserved.add(name)
         self.given[name] = Given(name, shape, kind, positive, tops)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.drawn.grammar import program
-from tests.drawn.judge import judged
-from tests.drawn.planted import PLANTED, with_fault
-
-WITHIN = 500
-
-
-def found_at(kind: str, within: int = WITHIN) -> int | None:
-    """The number of programs that were drawn until one shows the fault, or is refused, and is not without it."""
-    consumer = PLANTED[kind][1]
-    for seed in range(within):
-        drawn = program(seed)
-        with with_fault(kind):
-            found = judged(drawn, [consumer])
-        if found.faults or found.refused:
-            right = judged(drawn, [consumer])
-            if (bool(right.faults), right.refused) != (bool(found.faults), found.refused):
-                return seed + 1
-    return None
+from tests.drawn import planted
+from tests.drawn.planted import PLANTED, found_at
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("kind", PLANTED)
 def test_a_planted_fault_is_found_within_500_programs(kind: str) -> None:
     assert found_at(kind) is not None
+
+
+def test_a_plant_that_crashes_or_changes_nothing_is_no_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*about: object) -> None:
+        raise TypeError("it takes other arguments")
+
+    plants: dict[str, Callable[..., None]] = {
+        "nothing": lambda stack: None,
+        "a crash": lambda stack: stack.enter_context(pytest.MonkeyPatch.context()).setattr(
+            planted.lemma, "rename_bound", crash
+        ),
+    }
+    for kind, plant in plants.items():
+        monkeypatch.setitem(PLANTED, kind, (plant, "numbers"))
+        assert found_at(kind, 3) is None

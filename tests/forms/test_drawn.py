@@ -70,7 +70,7 @@ def test_a_quadratic_form_keeps_every_factor() -> None:
     given = {"δ(y)": np.array([8.0, -4]), "x": np.array([1.0, 2]), "A": A}
     assert concise_value(lemma.concise, given).tolist() == [64, -8]
     printed = re.sub(" +", " ", render.text(derivation, width=300))
-    assert "∇_x f = Σ_o δ_o A_o x + Σ_o δ_o A_oᵀ x" in printed
+    assert "∇_x f = Σ_o (∂f/∂y_o) A_o x + Σ_o (∂f/∂y_o) A_oᵀ x" in printed
 
 
 # --- drawn equations ----------------------------------------------------------------------------

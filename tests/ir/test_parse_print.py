@@ -390,6 +390,16 @@ def test_a_closed_world_suggests_the_nearest_name() -> None:
     assert parse_equation("y[i] = wieght[i]").tensor.shape == ("I",)
 
 
+@pytest.mark.parametrize("text", [
+    "n = mean[k](v[k])\ny[{}, k] = [n > 0]*x[{}, k]", "n = argmax[k<3](v[k])\ny[{}, k<3] = [k == n]*x[{}, k]",
+])  # fmt: skip
+def test_a_bracket_is_not_about_an_index_and_a_tensor_of_one_name(text: str) -> None:
+    with pytest.raises(EquationError, match="the index or the tensor of that name"):
+        parse_program(text.format("n", "n"))
+    *_, equation = parse_program(text.format("m", "m"))
+    assert "n" in {t.name for t in equation.value.tensors}
+
+
 def test_a_dotted_name_is_read_only_where_declared() -> None:
     text = "y[k, l] = dense1.W[k, l]"
     assert parse_equation(text, tensors=TENSORS).tensor.shape == (4, 5)

@@ -18,14 +18,15 @@ from chainrule.render.latex import render as latex
 from chainrule.render.markdown import render as markdown
 
 MODELS = ("lenet", "resnet-tiny", "transformer-tiny")
-# Every command that the documents may use: amsmath, amssymb, booktabs and longtable define them.
+# Every command that the documents may use: amsmath, amssymb, booktabs, longtable and tikz define them, or the document.
 WORDS = (
-    "Delta LTleft LTright Sigma approx arraybackslash arraystretch ast bar begin bottomrule cdot checkmark date delta "
-    "displaystyle documentclass dots downarrow ell end endhead exp frac infty item le left linewidth log maketitle "
-    "mathbf mathcal mathrm max midrule nabla newcolumntype newline odot operatorname parindent parskip partial pi "
-    "raggedright renewcommand right section setlength sigma sqrt star subsection sum texttt tilde times title top "
-    "toprule "
-    "uparrow usepackage par smallskip allowbreak bigl bigr xrightarrow text approx vdots footnotesize "
+    "Delta LTleft LTright Sigma allowbreak allowdisplaybreaks approx arraybackslash arraystretch ast bar begin "
+    "beta bigl bigr bottomrule cdot checkmark date delta dimexpr displaystyle documentclass dots downarrow draw "
+    "ell end endhead exp footnotesize frac gamma hat infty item label le left linewidth log maketitle mathbf "
+    "mathcal mathrm max midrule mu multicolumn nabla newcolumntype newline node notag odot operatorname par "
+    "parbox parindent parskip partial pi providecommand quad raggedright reason renewcommand resizebox right "
+    "section setlength sigma small smallskip sqrt star subsection sum tabcolsep tag text textbf textcolor texttt "
+    "tilde times title top toprule uparrow usepackage varepsilon vdots xrightarrow"
 )
 KNOWN = set(WORDS.split())
 

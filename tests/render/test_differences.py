@@ -22,7 +22,7 @@ from tests.render.reading.compare import FORMATS, FUNCTIONS, SIGNS
 from tests.render.reading.differences import World
 from tests.render.reading.grammar import Node, parse
 from tests.render.reading.intended import indices_of, mode_of, shown
-from tests.render.reading.tokens import ReadingError, Sign, Token, Vocabulary, depth_change
+from tests.render.reading.tokens import ReadingError, Sign, Token, Vocabulary, depth_change, numbered
 from tests.render.reading.worth import Reader, Scope, letters
 
 import chainrule as cr
@@ -145,7 +145,7 @@ def sides(statement: Said, format: str, words: Vocabulary) -> list[list[Token]]:
     style, read = FORMATS[format]
     found: list[list[Token]] = [[]]
     depth = 0
-    for token in (t for f in statement.formulas for t in read(write(f, style), words)):
+    for token in (t for f in statement.formulas for t in numbered(read(write(f, style), words), f.names.constants)):
         depth += depth_change(token)
         if token == Sign("=") and depth == 0:
             found.append([])
@@ -159,7 +159,7 @@ def judge(statement: Said, format: str, point: World) -> None:
     formulas = statement.formulas
     names = formulas[-1].names
     known = letters(point, names, statement.lemma)
-    stems = {stem for stem, _ in known} | {SAMPLES} | SIGNS
+    stems = {stem for stem, _ in known} | {SAMPLES} | SIGNS | set(names.constants.values())
     functions = FUNCTIONS - {stem for stem, _ in known}
     ranges: dict[str, int] = {}
     for index in (i for formula in formulas for i in indices_of(formula)):

@@ -13,11 +13,13 @@ from tests.derive.cases import Case
 import chainrule as cr
 from chainrule.arrays.execute import execute
 from chainrule.derive import derive_equation
+from chainrule.derive.lemma import adjoint_of
 from chainrule.errors import DerivationError
 from chainrule.render.build import build
 from chainrule.render.document import Table, formulas
 from chainrule.render.formula import Blank, Formula, write
-from chainrule.render.sample import Sample, sample_of
+from chainrule.render.prose import sentences
+from chainrule.render.sample import Sample, sample_of, trial
 from chainrule.render.styles import UNICODE
 from chainrule.semantics.exact import plain
 
@@ -29,9 +31,11 @@ def page() -> cr.Derivation:
 
 
 def cells(derivation: Any, example: Any = None, detail: str = "standard", lang: str = "en") -> list[str]:
-    """The formulas of the table of numbers."""
-    tables = [b for b in build(derivation, lang, detail, example=example).blocks if isinstance(b, Table)]
-    texts = (text for row in tables[-1].rows for cell in row for text in cell)
+    """The formulas of the table of numbers, the one with rows for the example."""
+    title = sentences(lang)["example.line"]
+    blocks = build(derivation, lang, detail, example=example).blocks
+    table = next(b for b in blocks if isinstance(b, Table) and b.header[0] == (title,))
+    texts = (text for row in table.rows for cell in row for text in cell)
     return [write(part, UNICODE) for text in texts for part in text if isinstance(part, Formula)]
 
 
@@ -125,12 +129,12 @@ def vanishing(sample: Sample) -> set[str]:
     return {name for name, size in sizes.items() if size < 1e-4 * max(sizes.values())}
 
 
-def test_samples_that_couple_are_three_and_their_gradients_do_not_vanish() -> None:
+def test_samples_that_couple_are_four_and_their_gradients_do_not_vanish() -> None:
     """Two samples brought to mean 0 and variance 1 are ±1 whatever they were. The bias before the mean is taken has no
     influence, nor has the mean on the variance: these two gradients are 0, and so are their numbers."""
     derivation = NORMAL["batch norm"].derive()
     sample = sample_of(derivation, None)
-    assert sample is not None and sample.sizes["N"] == 3 and agrees(sample)
+    assert sample is not None and sample.sizes["N"] == 4 and agrees(sample)
     shares = [use.contribution.name for use in derivation.parts["batchnorm1.m"].uses]
     bias = derivation.gradients["dense1.b"].name
     assert vanishing(sample) == {bias, shares[1]}
@@ -140,10 +144,10 @@ def test_samples_that_couple_are_three_and_their_gradients_do_not_vanish() -> No
     assert two is not None and derivation.gradients["dense1.W"].name in vanishing(two)
 
 
-def test_three_features_are_left_of_those_that_are_normalised() -> None:
+def test_four_features_are_left_of_those_that_are_normalised() -> None:
     sample = sample_of(NORMAL["layer norm"].derive(), None)
     assert sample is not None and sample.derivation.gradients["dense1.W"].name not in vanishing(sample)
-    assert len(sample.values["dense1.b"]) == 3
+    assert len(sample.values["dense1.b"]) == 4
 
 
 def test_softmax_of_equal_numbers_is_exact() -> None:
@@ -186,3 +190,18 @@ def test_every_format_prints_an_exercise(lang: Any) -> None:
     for text in (page().to_text(lang, exercise=True), page().to_markdown(lang, exercise=True)):
         assert "____" in text or r"\underline" in text
     assert r"\underline" in page().to_latex(lang, exercise=True)
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet"])
+def test_a_step_along_the_gradients_lowers_the_loss_and_differences_agree(name: str) -> None:
+    sample = sample_of(derived(name), None, whole=False)
+    assert sample is not None
+    found = trial(sample)
+    assert found is not None and float(plain(found.after)) < float(plain(found.before))
+    gradient = float(plain(found.gradient))
+    assert abs(gradient) > 0.01 and abs(found.quotient - gradient) < 1e-5 * abs(gradient)
+    # A wrong gradient is seen by the differences, and a step against the gradients finds no rate.
+    own = sample.values[f"{adjoint_of(found.tensor).name}"]
+    own[found.place] = -2 * plain(own[found.place])
+    wrong = trial(sample)
+    assert wrong is None or abs(wrong.quotient - float(plain(wrong.gradient))) > 0.1 * abs(wrong.quotient)

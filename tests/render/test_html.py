@@ -87,12 +87,15 @@ def test_the_page_is_valid(name: str, lang: Language) -> None:
     elements = Outline(source).elements
     ids = [a["id"] for _, a in elements if "id" in a]
     links = [str(a["href"])[1:] for tag, a in elements if tag == "a"]
-    assert len(ids) == len(set(ids)) > 4 and links == ids
+    assert len(ids) == len(set(ids)) > 4 and links == ids  # the first skips to the text
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("<h1>", "<h1><p>"), ("</p>", "</p></p>"), ("<main>", '<main><a class="f" class="f">x</a>'), ("</li>", "</ul>")],
+    [
+        ("<h1>", "<h1><p>"), ("</p>", "</p></p>"), ("</li>", "</ul>"),
+        ('<main id="main">', '<main id="main"><a class="f" class="f">x</a>'),
+    ],
 )
 def test_a_page_that_is_not_valid_is_refused(before: str, after: str) -> None:
     with pytest.raises((ParseError, AssertionError)):
@@ -112,13 +115,13 @@ def test_the_page_loads_nothing(name: str, lang: Language) -> None:
     ['<img src="a.png">', '<link href="x.css">', "<style>@import 'x'</style>", '<p style="background:url(x)"></p>'],
 )
 def test_a_page_that_loads_something_is_found_out(more: str) -> None:
-    assert loads(page("mlp-textbook", "en").replace("<main>", f"<main>{more}")) != []
+    assert loads(page("mlp-textbook", "en").replace('<main id="main">', f'<main id="main">{more}')) != []
 
 
 def maths(source: str) -> list[tuple[str, str]]:
     """The formulas of a page: MathML with its pieces put together, and LaTeX."""
-    body = source[source.index("<main>") : source.index("</main>")]
-    body = re.sub(r"<nav>.*?</nav>", "", body, flags=re.DOTALL)
+    body = source[source.index("<main ") : source.index("</main>")]
+    body = re.sub(r"<nav.*?</nav>", "", body, flags=re.DOTALL)
     found = re.findall(r'<span class="f(?: d)?" data-tex="([^"]*)">(.*?)</span>', body, flags=re.DOTALL)
     whole = ((re.sub(r"</?math[^>]*>|<wbr>| form=\"infix\"", "", markup), unescape(tex)) for tex, markup in found)
     return [(signs(markup), tex) for markup, tex in whole]
@@ -150,8 +153,8 @@ def test_a_long_formula_is_cut_between_its_outermost_parts() -> None:
 
 def test_every_symbol_is_marked_and_explained() -> None:
     source = page("mlp-textbook", "en")
-    numbers = set(re.findall(r'<mrow class="s(\d+)">', source))
-    assert len(numbers) > 15
+    numbers = set(re.findall(r'<m\w+ class="s(\d+)">', source))
+    assert len(numbers) > 12
     for number in numbers:
         assert f".s{number}:hover" in source and f'<p class="t{number}">' in source
     assert re.search(r"<code>dense1\.W</code> 32 × 64</p>", source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.nn.test_every_layer import MODELS, model_with, ranges
 from chainrule.arrays.execute import execute
 from chainrule.derive import Derivation
 from chainrule.ir.expr import Tensor
-from chainrule.render.listing import listing
+from chainrule.render.listing import listing, variables
 from chainrule.render.names import names_of
 
 Values = dict[str, NDArray[Any]]
@@ -35,7 +36,8 @@ def outcome(derivation: Derivation, source: str, values: Values) -> tuple[Any, V
     space: dict[str, Any] = {}
     exec(source, space)  # noqa: S102 - to run it is the test
     function = space["gradients" if derivation.loss is None else "loss_and_gradients"]
-    return function(*(values[t.name] for t in derivation.joint.given))
+    words = {word: name for name, word in variables(derivation, names_of(derivation)).items()}
+    return function(*(values[words[word]] for word in signature(function).parameters))
 
 
 def differences(derivation: Derivation, source: str, samples: int = 3, top: int = 5) -> list[str]:

@@ -68,10 +68,10 @@ def test_every_window_prints_in_every_format(name: str):
 
 def test_the_words_say_why():
     text = flat(CONV)
-    assert "a full convolution, the kernel turned round; zeros stand where the stride skips positions" in text
-    assert "a correlation, δ in the kernel's place" in text
-    assert "∗ is the true convolution" in text
-    assert "zeros stand in the gaps of the dilated kernel" in flat(CASES["conv1d_dilated"].derivation)
+    assert "a full convolution, with the kernel flipped; zeros are inserted where the stride skips positions" in text
+    assert "a correlation with δ as the kernel" in text
+    assert "∗ is true convolution" in text
+    assert "zeros are inserted in the gaps of the dilated kernel" in flat(CASES["conv1d_dilated"].derivation)
     assert "the stride skips" not in flat(CASES["conv2d_valid"].derivation)
 
 
@@ -91,14 +91,14 @@ def test_what_no_window_reads_is_cut_off():
 def test_max_pooling_sends_the_error_to_the_saved_place():
     text = flat(pool("y[n, c, i<3, j<2] = max[p<2, q<2](x[n, c, 2*i + p, 2*j + q])", 2, 6, 4))
     assert "y_c = maxpool_{2×2}(x_c)↓2" in text
-    assert "∇_{x_c} f = unpool_{m*_c}(δ_c)" in text
-    assert "each error goes to the place that its window saved" in text
+    assert "∇_{x_c} f = unpool_{m*_c}(∇_{y_c} f)" in text
+    assert "each error goes back to the position that its window saved" in text
 
 
 def test_mean_pooling_is_a_convolution_with_ones():
     text = flat(pool("y[n, c, i<3] = mean[p<2](x[n, c, 2*i + p])", 2, 6))
     assert "y_c = ½ (x_c ⋆ 𝟏_2)↓2" in text
-    assert "∇_{x_c} f = ½ (δ_c↑2 ∗ 𝟏_2)" in text or "∇_{x_c} f = ½ δ_c↑2 ∗ 𝟏_2" in text
+    assert "∇_{x_c} f = ½ (∇_{y_c} f)↑2 ∗ 𝟏_2" in text
 
 
 # --- conservation -------------------------------------------------------------------------------
@@ -196,10 +196,10 @@ def test_planes_of_a_normalisation_are_written_whole():
     text = "y[n, c, i, j] = g[c]*(x[n, c, i, j] - m[c])*(v[c] + 1)**(-1/2) + b[c]"
     document = flat(derive_equation(text))
     assert "y_c = g_c (1/√(v_c + 1)) (x_c − m_c) + b_c" in document
-    assert "∇_{x_c} f = g_c (1/√(v_c + 1)) δ_c" in document
+    assert "∇_{x_c} f = g_c (1/√(v_c + 1)) ∇_{y_c} f" in document
 
 
 def test_a_constant_plane_is_a_plane_of_ones():
     document = flat(pool("y[n, c] = mean[i, j](x[n, c, i, j])", 2, 3, 4))
     assert "y_c = (1/12) · 𝟏ᵀ x_c 𝟏" in document
-    assert "∇_{x_c} f = (1/12) δ_c · 𝟏_{3×4}" in document
+    assert "∇_{x_c} f = (1/12) (∂f/∂y_c) · 𝟏_{3×4}" in document

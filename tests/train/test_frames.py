@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import pandas as pd
 import pytest
 
 import chainrule as cr
+from chainrule.train.columns import Columns
+from chainrule.train.files import read_labelled
+from chainrule.train.learn import inputs_of
 from chainrule.train.table import table_of
 
 ROWS = 24
+NAN = float("nan")
 INDEXED = ("csv", "semicolons", "parquet with index")
 
 
@@ -71,6 +76,22 @@ def test_missing_values_of_every_kind_are_filled(model: cr.Model) -> None:
     assert not np.array_equal(model.predict(one)[0], model.predict(x)[0])
 
 
+def test_a_file_is_evaluated_by_a_model_that_learnt_from_a_frame(model: cr.Model, tmp_path: Path) -> None:
+    frame().assign(bought=labels(), paid=labels()).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(cr.DataError, match=r"column 8 \(paid\) .* is none that the model was trained with"):
+        read_labelled(tmp_path / "t.csv", model.columns)
+    with pytest.warns(UserWarning, match="2 of 24 rows have no bought"):
+        x = frame().assign(bought=labels().where(lambda label: label.index > 1))
+        x.to_csv(tmp_path / "t.csv", index=False)
+        data = read_labelled(tmp_path / "t.csv", model.columns)
+    assert model.columns is not None
+    np.testing.assert_array_equal(data.x, model.columns.encode(table_of(frame()))[2:])
+    assert data.classes == ["no", "yes"] and data.y.tolist() == [0, 1] * 11
+    x[["age", "city", "wage"]].to_csv(tmp_path / "t.csv", index=False)
+    data = read_labelled(tmp_path / "t.csv", inputs_of(frame()[["city", "age"]]), target="wage")
+    assert (data.classes, data.y.tolist(), data.x.shape) == (None, frame()["wage"].tolist(), (24, 4))
+
+
 def test_days_are_refused_with_advice() -> None:
     x = pd.DataFrame({"when": pd.date_range("2020-01-01", periods=4), "a": [1, 2, 3, 4]})
     with pytest.raises(cr.DataError, match="column 1 \\(when\\) of x holds dates"):
@@ -99,7 +120,8 @@ def test_what_pandas_writes_with_its_defaults_is_read_as_it_was(kind: str, tmp_p
     table = table_of(x)
     assert data.columns.order == tuple(table.names)
     np.testing.assert_array_equal(data.x, data.columns.encode(table))
-    np.testing.assert_array_equal(data.y, data.columns.target_of(table))
+    assert data.columns.target is not None
+    np.testing.assert_array_equal(data.y, data.columns.target.encode(table, data.columns.goal(table)))
     assert any("is an index of the rows" in note for note in data.columns.notes) == (kind in INDEXED)
 
 
@@ -110,10 +132,10 @@ def test_an_index_that_was_read_as_a_column_is_none(tmp_path: Path) -> None:
     assert table_of(x).names == list(x.columns[1:])
 
 
-def test_a_damaged_parquet_file_and_one_of_too_many_cells_are_refused(tmp_path: Path) -> None:
+def test_a_damaged_parquet_file_and_one_that_unpacks_to_too_much_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     frame().to_parquet(path)
-    with pytest.raises(cr.DataError, match="leave out header and separator"):
+    with pytest.raises(cr.DataError, match="leave out header, separator and decimal"):
         cr.read_data(path, separator=";")
     good = path.read_bytes()
     for bad in (good[:-9], good[:40], b"PAR1", good[:4] + bytes(200) + good[204:]):
@@ -122,14 +144,51 @@ def test_a_damaged_parquet_file_and_one_of_too_many_cells_are_refused(tmp_path: 
             cr.read_data(path)
     pd.DataFrame({"a": np.zeros(10_000_000, np.int8)}).to_parquet(path)
     assert path.stat().st_size < 1 << 20
-    with pytest.raises(cr.DataError, match=r"more than .* cells"):
+    with pytest.raises(cr.DataError, match="unpacks to more than 67,108,864 bytes"):
         cr.read_data(path)
 
 
-def test_two_columns_of_one_name_are_refused() -> None:
-    x = pd.DataFrame([[1, 2]], columns=["a", "a"])
-    with pytest.raises(cr.DataError, match="x has 2 columns 'a'"):
-        table_of(x)
+def test_a_text_in_a_parquet_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"a": ["quaint", "odd"] * 5, "y": [0, 1] * 5}).to_parquet(path, compression=None)
+    path.write_bytes(path.read_bytes().replace(b"quaint", b"qu\xb6int"))
+    with pytest.raises(cr.DataError, match="no Parquet file, or a damaged one"):
+        cr.read_data(path)
+
+
+def test_a_long_text_that_recurs_in_a_parquet_file_is_kept_once(tmp_path: Path) -> None:
+    rows, path = 400, tmp_path / "t.parquet"
+    texts = ["x" * 1_000_000 if i % 2 else None for i in range(rows)]
+    pd.DataFrame({"s": texts, "f": np.arange(rows) % 7, "y": np.arange(rows) % 2}).to_parquet(path)
+    assert path.stat().st_size < 1 << 18
+    tracemalloc.start()
+    data = cr.read_data(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert data.x.shape == (400, 2) and peak < 1 << 24
+
+
+def test_two_columns_of_one_name_are_told_apart_as_in_a_file(tmp_path: Path) -> None:
+    x = pd.DataFrame([[1, 2.5, 0.5], [3, 4.5, 1.5], [5, 6.5, 2.5]], columns=["a", "a", "y"])
+    x.to_csv(tmp_path / "t.csv", index=False)
+    columns = cr.read_data(tmp_path / "t.csv").columns
+    table = table_of(x)
+    assert columns is not None
+    assert columns.order == tuple(table.names) == ("a", "a (2)", "y")
+    assert columns.notes == table.notes == ("a further column a is called a (2)",)
+    assert table_of(pd.DataFrame([[1] * 4], columns=["a", "a", "a (2)", "a"])).names == ["a", "a (3)", "a (2)", "a (4)"]
+
+
+@pytest.mark.parametrize("cells", [pd.array([7, None] * 12, dtype="Int64"), [7.0, NAN] * 12, [None, "u"] * 12])
+def test_a_column_of_one_value_and_gaps_tells_where_the_gaps_are(cells: Any) -> None:
+    x = pd.DataFrame({"a": np.arange(ROWS) * 1.5, "c": cells})
+    columns = inputs_of(x)
+    there = pd.isna(x["c"]).to_numpy()
+    np.testing.assert_array_equal(columns.encode(table_of(x))[:, 1], there)
+    assert "c is" in columns.notes[-1] or "12 of 24 are missing, taken for a value of its own" in columns.notes[-1]
+    assert Columns.restored(columns.saved()) == columns
+    with pytest.raises(cr.DataError, match="none of the values that the model knows"):
+        columns.encode(table_of(x.assign(c=8)))
 
 
 # Numbers of very different sizes

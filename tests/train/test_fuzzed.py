@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import random
 import re
 import struct
 import time
 import tracemalloc
+import warnings
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,9 +72,39 @@ def a_table(draw: random.Random) -> tuple[str, bytes]:
     content = text.encode("utf-16" if draw.random() < 0.05 else "utf-8")
     if draw.random() < 0.5:
         content = damaged(draw, content)
-    if draw.random() < 0.1:
-        content = damaged(draw, gzip.compress(content, mtime=0))
-    return draw.choice(["t.csv", "t.tsv", "t.data", "t.csv.gz"]), content
+    if draw.random() < 0.3:
+        content = damaged(draw, draw.choice([gzip.compress, bz2.compress, lzma.compress, zipped])(content))
+    return draw.choice(["t.csv", "t.tsv", "t.data", "t.csv.gz", "t.csv.zip"]), content
+
+
+def zipped(content: bytes) -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("t.csv"), content)
+    return whole.getvalue()
+
+
+def a_parquet(draw: random.Random) -> tuple[str, bytes]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows, whole = draw.randrange(30), io.BytesIO()
+    kinds: list[Callable[[], list[Any]]] = [
+        lambda: [draw.choice([1.5, -2.0, 7, None, float("nan"), 1e300]) for _ in range(rows)],
+        lambda: [draw.choice([0, 1, 2, None, 2**60]) for _ in range(rows)],
+        lambda: [draw.choice(["u", "v", None, *CELLS]) for _ in range(rows)],
+        lambda: [draw.choice([True, False, None]) for _ in range(rows)],
+        lambda: [draw.choice([b"a", b"\xff", None]) for _ in range(rows)],
+        lambda: [draw.choice([[1], [], None]) for _ in range(rows)],
+        lambda: [draw.choice([{"a": 1}, None]) for _ in range(rows)],
+    ]
+    names = draw.sample(["a", "b", "a\x1b[2J", "target", "__index_level_0__", "é"], draw.randrange(1, 6))
+    table = pa.table({name: draw.choice(kinds[:4] if draw.random() < 0.95 else kinds)() for name in names})
+    parquet.write_table(
+        table, whole, compression=draw.choice(["none", "snappy", "gzip", "zstd"]), use_dictionary=draw.random() < 0.5,
+        data_page_version=draw.choice(["1.0", "2.0"]), row_group_size=draw.choice([5, 1000]),
+    )
+    return "t.parquet", damaged(draw, whole.getvalue()) if draw.random() < 0.5 else whole.getvalue()
 
 
 def an_npz(draw: random.Random) -> tuple[str, bytes]:
@@ -121,6 +156,10 @@ def as_data(path: Path) -> object:
 KINDS: dict[str, tuple[Callable[[random.Random], tuple[str, bytes]], Callable[[Path], object]]] = {
     "table": (a_table, as_data), "npz": (an_npz, as_data), "idx": (an_idx, as_data), "model": (a_model, as_a_model),
 }  # fmt: skip
+if find_spec("pyarrow"):
+    KINDS["parquet"] = a_parquet, as_data
+else:
+    warnings.warn("pyarrow is not installed here: no damaged Parquet files are tried", stacklevel=1)
 
 
 def answers(kind: str, folder: Path, seeds: range) -> tuple[list[str], int, float]:

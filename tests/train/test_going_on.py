@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from chainrule.runtime.compiler import native
 from chainrule.train import callbacks, state
 from chainrule.train.atomic import replaced
 from chainrule.train.data import split
+from chainrule.train.fit import Course
+from chainrule.train.interrupt import Interrupt
 
 RULES: dict[str, cr.Optimizer] = {
     **OPTIMIZERS,
@@ -78,14 +81,6 @@ def held(data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """What `fitted` holds out."""
     _, rows = split(len(data[0]), 0.2, np.random.default_rng(0))
     return data[0][rows], data[1][rows]
-
-
-@pytest.fixture
-def ctrl_c() -> Any:
-    """Whatever the process does with SIGINT, as in a background job, here it is Python's own."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 CUTS = [(rule, 7, "numpy", False) for rule in RULES] + [
@@ -400,3 +395,32 @@ def test_a_bit_that_is_flipped_anywhere_is_seen(
         path.write_bytes(whole[:length])
         with pytest.raises(cr.ModelError):
             cr.load(path)
+
+
+def test_a_signal_that_comes_while_processes_agree_is_not_lost() -> None:
+    class Others:
+        """Processes of which none has heard of anything yet, while this one is told to end."""
+
+        def any(self, *said: bool) -> list[bool]:
+            interrupt._note(signal.SIGTERM, None)
+            self.any = lambda *said: [*said]  # pyright: ignore[reportAttributeAccessIssue]
+            return [False for _ in said]
+
+    interrupt = Interrupt(also_ended=True)
+    course: Any = SimpleNamespace(ranks=Others())
+    Course.check(course, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Course.check(course, interrupt)
+    assert interrupt.ended
+    Course.check(course, other := Interrupt())
+    assert not other.noted
+
+
+def test_sigterm_ends_a_program_as_ever_where_nobody_asked() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupt():
+        assert signal.getsignal(signal.SIGTERM) is before
+    with Interrupt(also_ended=True) as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.asked and interrupt.ended
+    assert signal.getsignal(signal.SIGTERM) is before

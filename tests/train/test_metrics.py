@@ -78,6 +78,8 @@ def test_fit_and_evaluate_tell_the_metrics_that_are_asked_for() -> None:
     again = model.evaluate(x, y, metrics=["f1", worst], executor="numpy")
     assert history["val_f1"][-1] == again["f1"] and history["val_worst"][-1] == again["worst"]
     assert again["f1"] == pytest.approx(sk.f1_score(y, model.predict(x).argmax(1), average="macro"))
+    alone = model.fit(x, y, metrics="f1", callbacks=cr.EarlyStopping(9), **options).epochs[0]
+    assert set(alone) == {"loss", "accuracy", "f1"} == set(model.evaluate(x, y, metrics="f1", executor="numpy"))
     assert set(model.fit(x, y, metrics=["auc"], **options).epochs[0]) == {"loss", "accuracy", "auc"}
     np.testing.assert_array_equal(model.confusion_matrix(x, y), sk.confusion_matrix(y, model.predict(x).argmax(1)))
     longer: dict[str, Any] = {**options, "epochs": 50}
@@ -132,6 +134,24 @@ def test_what_does_not_fit_is_an_error_with_its_fix(given: Any, problem: str) ->
 def test_class_weights_that_are_no_mapping_are_refused_with_the_fix(given: Any) -> None:
     with pytest.raises(cr.ModelError, match=r"class_weight is (.|\n)*balanced"):
         class_weights(given, np.array([0, 1]), 2)
+
+
+@pytest.mark.parametrize("weight", ["2", True, -1, np.nan, np.inf, None, [2]], ids=repr)
+def test_what_is_no_weight_of_a_class_is_refused(weight: Any) -> None:
+    with pytest.raises(cr.ModelError, match=r"gives the class 0 the weight .*, which is no number from 0"):
+        class_weights({0: weight}, np.array([0, 1]), 2)
+    known: Any = {0: np.float32(2), 1: np.int8(3)}
+    assert class_weights(known, np.array([0, 1]), 2).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("given", [{"class_weight": {0: 0, 1: 0}}, {"sample_weight": np.zeros(10)}], ids=str)
+def test_weights_that_are_all_0_are_refused(given: Any) -> None:
+    model = cr.Sequential(cr.Input(4), cr.Dense(2), loss="softmax_cross_entropy")
+    options: dict[str, Any] = {"epochs": 1, "verbose": False, "executor": "numpy"}
+    with pytest.raises(cr.ModelError, match="all samples have the weight 0") as caught:
+        model.fit(np.ones((10, 4)), [0, 1] * 5, validation_split=0.2, **given, **options)
+    assert caught.value.fix
+    model.fit(np.ones((10, 4)), [0, 1] * 5, class_weight={0: 0}, **options)
 
 
 

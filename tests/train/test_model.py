@@ -253,6 +253,15 @@ def test_a_value_that_is_not_finite_is_named_by_row_and_column(value: float) -> 
         small(loss="mean_squared_error").fit(np.ones((2, 4)), np.array([[0, 0, 0], [0, value, 0]]), verbose=False)
 
 
+def test_values_that_do_not_add_up_to_a_number_are_looked_at_one_by_one() -> None:
+    opposite = np.array([[np.inf, -np.inf, 0, 0], [0, 0, 0, 0]])
+    with pytest.raises(cr.DataError, match="row 0, column 0 and 1 more"):
+        small().predict(opposite)
+    model = cr.Sequential(cr.Input(4), cr.Dense(2), dtype="float64")
+    model.parameters["dense1.W"] = np.zeros((2, 4))
+    assert not model.predict(np.full((2, 4), 1e308)).any()  # each is finite, and their sum is not
+
+
 @pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}, {"batch_size": 2.5}, {"optimizer": "adamm"}])
 def test_bad_options_are_named(options: Any, data: Any) -> None:
     with pytest.raises(cr.ModelError, match=next(iter(options))):

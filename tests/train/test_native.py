@@ -151,10 +151,9 @@ def counter() -> cr.Sequential:
 
 
 @pytest.fixture
-def interrupted() -> Iterator[Callable[[float], None]]:
+def interrupted(ctrl_c: None) -> Iterator[Callable[[float], None]]:
     """Sends a real Ctrl-C to this process after so many seconds; one that is in the background ignores it otherwise."""
     timers: list[threading.Timer] = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def after(seconds: float) -> None:
         timers.append(threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)))
@@ -163,7 +162,6 @@ def interrupted() -> Iterator[Callable[[float], None]]:
     yield after
     for timer in timers:
         timer.join()
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -303,8 +301,8 @@ def test_workers_that_are_no_number_of_workers_are_refused(workers: Any) -> None
 
 def test_an_executor_that_there_is_not_is_refused() -> None:
     model, (x, y) = classifier(), samples(4)
-    for call in (lambda: model.predict(x, executor="jax"), lambda: model.evaluate(x, y, executor="jax")):  # pyright: ignore[reportArgumentType]
-        with pytest.raises(ModelError, match="unknown executor 'jax'"):
+    for call in (lambda: model.predict(x, executor="tpu"), lambda: model.evaluate(x, y, executor="tpu")):  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ModelError, match="unknown executor 'tpu'"):
             call()
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import json
+import lzma
 import os
 import re
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +21,8 @@ import chainrule as cr
 from chainrule.train.columns import Columns
 from chainrule.train.delimited import read_table
 from chainrule.train.files import read_labelled, read_samples
+from chainrule.train.models import read_model_file
+from chainrule.train.run import model_for, targets
 from chainrule.train.table import column_of, number, number_with_comma
 
 Reading = tuple[Any, Any, Any]  # x, y and the classes
@@ -64,10 +72,20 @@ TABLES: dict[str, tuple[str, Reading]] = {
     "pandas' index and default names": (",0,1,2\n0,1.5,2,.5\n1,2.5,3,1.5\n2,3.5,4,2.5\n", NUMBERS),
     "an index of texts": (",a,y\nAnn,1.5,no\nBob,2.5,yes\nCid,3.5,no\n", A),
     "R's short line of names": ('"a","b","y"\n"1",1,2.5,"no"\n"2",3,4.5,"yes"\n"3",5,6.5,"no"\n', AB),
+    "R's quotes within texts": ('"a" "y"\n"1" 1.5 "the \\"no\\""\n"2" 2.5 "yes"\n"3" 3.5 "the \\"no\\""\n', (
+        A[0], A[1], ['the "no"', "yes"]
+    )),
+    "paths of Windows in quotes": ('"y","a"\n"c:\\no\\",1.5\n"c:\\yes\\",2.5\n"c:\\no\\",3.5\n', (
+        [[0], [1], [0]], [1.5, 2.5, 3.5], None
+    )),
     "R's names of rows": ('"a" "y"\n"Mazda" 1.5 "no"\n"Datsun" 2.5 "yes"\n"Fiat" 3.5 "no"\n', A),
     "years as names": (
         "g,2010,2011,2012\nu,1,2,.5\nv,3,4,1.5\nu,5,6,2.5\n",
         ([[0, 1, 2], [1, 3, 4], [0, 5, 6]], [0.5, 1.5, 2.5], None),
+    ),
+    "years with gaps as names": (
+        "town,1990,2000,2015\nRome,1.5,2,.5\nOslo,2.5,3,1.5\nBern,3.5,4,2.5\n",
+        ([[0, 0, 1, 1.5, 2], [0, 1, 0, 2.5, 3], [1, 0, 0, 3.5, 4]], [0.5, 1.5, 2.5], None),
     ),
     "a first sample that counts": (
         "0,1,1\n1,0,1\n0,0,0\n1,1,0\n",
@@ -94,10 +112,12 @@ TABLES: dict[str, tuple[str, Reading]] = {
     "semicolons": ("a;b;y\n1;2.5;no\n3;4.5;yes\n5;6.5;no\n", AB),
     "semicolons and decimal commas": ("a;b;y\n1;2,5;no\n3;4,5;yes\n5;6,5;no\n", AB),
     "semicolons and decimal commas alone": ("1,5;2;0,5\n2,5;3;1,5\n3,5;4;2,5\n", NUMBERS),
+    "commas and decimal commas in quotes": ('"1,5",2,"0,5"\n"2,5",3,"1,5"\n"3,5",4,"2,5"\n', NUMBERS),
     "semicolons within texts": (
         "a,b,y\n1,2.5,no; never\n3,4.5,yes; often\n5,6.5,no; never\n",
         (AB[0], AB[1], ["no; never", "yes; often"]),
     ),
+    "a first line that tells Excel the separator": ("sep=|\r\na|b|y\r\n1|2.5|no\r\n3|4.5|yes\r\n5|6.5|no\r\n", AB),
     "tabs": ("a\tb\ty\n1\t2.5\tno\n3\t4.5\tyes\n5\t6.5\tno\n", AB),
     "tabs and decimal commas": ("a\tb\ty\n1\t2,5\tno\n3\t4,5\tyes\n5\t6,5\tno\n", AB),
     "bars": ("a|b|y\n1|2.5|no\n3|4.5|yes\n5|6.5|no\n", AB),
@@ -123,6 +143,9 @@ TABLES: dict[str, tuple[str, Reading]] = {
     "thousands with points": ("a;y\n1.000,5;no\n2.000,5;yes\n", ([[1000.5], [2000.5]], [0, 1], ["no", "yes"])),
     "thousands with spaces": ("a;y\n1 000;no\n2 000;yes\n", ([[1000], [2000]], [0, 1], ["no", "yes"])),
     "money and percent": ('a,b,y\n"$1,000.50",5%,no\n$2,10 %,yes\n', ([[1000.5, 5], [2, 10]], [0, 1], ["no", "yes"])),
+    "money and percent with commas": (
+        "a;b;y\n1.000,50 €;5 %;no\n2,00 €;7,5%;yes\n", ([[1000.5, 5], [2, 7.5]], [0, 1], ["no", "yes"])
+    ),
     "powers of ten": ("a,b,y\n1e0,2.5E0,no\n+3,4.5,yes\n5.,6.5,no\n", AB),
     # What is missing
     "missing numbers": (
@@ -156,6 +179,9 @@ TABLES: dict[str, tuple[str, Reading]] = {
         ([[1], [2], [3], [4], [5], [6]], [3, 0, 4, 1, 5, 2], ["A", "B", "C", "a", "b", "c"]),
     ),
     "a column that is always the same": ("a,c,y\n1.5,7,no\n2.5,7,yes\n3.5,7,no\n", A),
+    "a number or nothing": ("a,c,y\n1.5,7,no\n2.5,,yes\n3.5,7,no\n", (
+        [[1.5, 0], [2.5, 1], [3.5, 0]], A[1], A[2]
+    )),
     "an empty column": ("a,c,y\n1.5,,no\n2.5,,yes\n3.5,,no\n", A),
     # Targets
     "labels of any range": ("a,y\n1.5,5\n2.5,15\n3.5,25\n", (A[0], [0, 1, 2], ["5", "15", "25"])),
@@ -179,6 +205,31 @@ def test_a_table_is_read_as_what_it_is(kind: str, tmp_path: Path) -> None:
 def test_there_are_as_many_tables_as_promised() -> None:
     assert len(TABLES) >= 60
     assert len({text for text, _ in TABLES.values()}) == len(TABLES)
+
+
+def untrained(path: Path) -> str:
+    """Why the command line's network learns no epoch of a table, with no option; nothing, where it does."""
+    try:
+        data = cr.read_data(path)
+        model = model_for(read_model_file("mlp"), data, seed=0)
+        history = model.fit(data.x, targets(model, data, data.y), epochs=1, verbose=False, executor="numpy")
+    except cr.ChainruleError as refused:
+        return str(refused)
+    return "" if np.isfinite(history.loss).all() else "the loss is not finite"
+
+
+@pytest.mark.parametrize("part", [6, pytest.param(1, marks=pytest.mark.campaign)])
+def test_the_tables_with_texts_train_as_they_are(part: int, tmp_path: Path) -> None:
+    paths = {kind: write(tmp_path, text, f"{kind}.csv") for kind, (text, _) in TABLES.items()}
+    texts = {kind: path for kind, path in paths.items() if holds_texts(path)}
+    chosen = list(texts)[::part]
+    failed = {kind: why for kind in chosen if (why := untrained(texts[kind]))}
+    assert len(texts) >= 60 and failed.keys() <= {"one line below the names"}, failed  # which has one class alone
+    assert "holds dates" in untrained(write(tmp_path, "when,y\n2020-01-01,no\n2020-01-02,yes\n"))
+
+
+def holds_texts(path: Path) -> bool:
+    return any(column.texts is not None for column in read_table(path).columns)
 
 
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.data", "t.tsv", "t.txt", "T.CSV"])
@@ -265,15 +316,104 @@ def test_what_cannot_be_used_is_named_with_the_fix(
     assert all(part in found for part in says), found
 
 
-def test_a_pipe_and_a_bomb_are_refused(tmp_path: Path) -> None:
+def test_a_pipe_and_a_line_without_end_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     assert "no regular file" in error(tmp_path / "pipe.csv")
-    bomb = write(tmp_path, gzip.compress(b"1,2,3\n" * (1 << 24), 9), "bomb.csv.gz")
-    assert "unpacks to more than" in error(bomb)
     assert "longer than" in error(write(tmp_path, "a,b\n" + "1" * (1 << 21), "long.csv"))
 
 
+PACKS: dict[str, Any] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+
+
+def packed(content: bytes, suffix: str, *names: str) -> bytes:
+    if suffix != "zip":
+        return PACKS[suffix](content)
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names or ("t.csv",):
+            archive.writestr(name, content)
+    return whole.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [*PACKS, "zip"])
+def test_a_packed_table_is_read_within_the_same_bounds(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = packed(TABLES["bars"][0].encode(), suffix)
+    assert read(write(tmp_path, good, f"t.csv.{suffix}")) == AB
+    assert read(write(tmp_path, good, "t.csv")) == AB  # whatever its name says
+    for bad in (good[:-5], good[:40] + b"\xff\xff" + good[42:]):
+        assert re.search("damaged|unpacked|UTF-8|zero byte", error(write(tmp_path, bad, f"t.csv.{suffix}")))
+    monkeypatch.setattr("chainrule.train.packed.SMALL", 1 << 20)
+    bomb = write(tmp_path, packed(b"1,2,3\n" * (1 << 18), suffix), f"bomb.csv.{suffix}")
+    assert bomb.stat().st_size < 1 << 13
+    assert "unpacks to more than 1,048,576 bytes" in error(bomb)
+
+
+def test_an_archive_of_several_files_is_refused(tmp_path: Path) -> None:
+    text = TABLES["bars"][0].encode()
+    assert read(write(tmp_path, packed(text, "zip", "a/", "a/t.csv", "__MACOSX/t"), "t.csv.zip")) == AB
+    assert "holds 2 files" in error(write(tmp_path, packed(text, "zip", "t.csv", "u.csv"), "t.csv.zip"))
+
+
+@pytest.mark.parametrize("text", ["a,b,y\n1,2.5,no\n3,4\0.5,yes\n", "a,b,y\n1,2.5,no\n3,4.5,\0yes\n", "\0a,y\n\n1,2\n"])
+def test_a_zero_byte_is_refused_with_its_place(text: str, tmp_path: Path) -> None:
+    at = text.index("\0")
+    line, character = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+    assert f"line {line} of" in (said := error(write(tmp_path, text)))
+    assert f"zero byte at character {character}," in said
+
+
 # What is said
+
+
+def notes_of(path: Path, **options: Any) -> str:
+    columns = cr.read_data(path, **options).columns
+    assert columns is not None
+    return "\n".join(columns.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "samples", "says"),
+    [
+        ("1,2,3\n" + "".join(f"{i % 7},{i % 5},{i % 3}\n" for i in range(50)), 51, "1, 2, 3, is taken for a sample"),
+        ("0,1\n" + "".join(f"{i % 7},{i % 3}\n" for i in range(50)), 51, "0, 1, is taken for a sample"),
+        ("2010,2011,2012\n" + "".join(f"{i % 7}.5,{i},{i / 2}\n" for i in range(50)), 50, "is taken for names"),
+        ("7,70,700\n8,80,800\n9,90,900\n", 3, "7, 70, 700, is taken for a sample"),
+        ("a,b\nc,d\ne,f\n", 2, "a, b, is taken for names"),
+        ("1,2,3\n" + "".join(f"{i % 7},{i % 5},{i % 3}\n" for i in range(50)), 51, "--header, or header=True"),
+        ("0,1,2,3\n" + "".join(f"{i % 7},{i % 5},1,{i % 3}\n" for i in range(50)), 50, ""),
+        ("3,1,2\n" + "".join(f"{i % 7},{i % 5},{i % 3}\n" for i in range(50)), 51, ""),
+    ],
+)
+def test_a_first_line_that_may_be_doubted_is_said(text: str, samples: int, says: str, tmp_path: Path) -> None:
+    path = write(tmp_path, text)
+    assert len(cr.read_data(path).x) == samples
+    assert says in (said := notes_of(path))
+    assert bool(says) == ("the first line" in said)
+    assert not any("the first line" in notes_of(path, header=header) for header in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "first", "says"),
+    [
+        ("a;y\n1.000;no\n2.000;yes\n", {}, 1, "1.000 is taken for 1, not 1000: --decimal"),
+        ("a;y\n1.000;no\n2.000;yes\n", {"decimal": ","}, 1000, ""),
+        ("a;y\n1,000;no\n2,000;yes\n", {}, 1, "1,000 is taken for 1, not 1000: --decimal"),
+        ("a;y\n1,000;no\n2,000;yes\n", {"decimal": "."}, 1000, ""),
+        ("a\ty\n1,000\tno\n2,000\tyes\n", {}, 1000, "1,000 is taken for 1000, not 1: --decimal"),
+        ("a;b;y\n1.000;1,5;no\n2.000;2,5;yes\n", {}, 1000, "decimals are written with commas"),
+        ("a;b;y\n1.000;1.5;no\n2.000;2.5;yes\n", {}, 1, ""),
+        ('a,y\n"1,000",no\n"2,000",yes\n', {}, 1000, ""),
+    ],
+)
+def test_numbers_that_can_be_read_in_two_ways_are_said(
+    text: str, options: dict[str, Any], first: float, says: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, text)
+    assert cr.read_data(path, **options).x[0, 0] == first
+    assert says in (said := notes_of(path, **options))
+    assert bool(says) == ("taken for" in said or "commas" in said)
 
 
 def test_one_line_says_what_was_understood_and_notes_say_what_was_done(tmp_path: Path) -> None:
@@ -314,11 +454,12 @@ def test_what_comes_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> Non
     [
         ("1", 1, 1), ("-1.5", -1.5, None), ("1,5", None, 1.5), ("1,234", 1234, 1.234), ("1.234", 1.234, 1234),
         ("1,234.5", 1234.5, None), ("1.234,5", None, 1234.5), ("1'234", 1234, 1234), ("1_000", None, None),
-        ("12,34", None, 12.34), ("$5", 5, None), ("-$5", -5, None), ("5 €", 5, None), ("7%", 7, None),
+        ("12,34", None, 12.34), ("$5", 5, 5), ("-$5", -5, -5), ("5 €", 5, 5), ("7%", 7, 7),
+        ("1.234,50 €", None, 1234.5),
         ("%", None, None), ("$$5", None, None),
         ("", None, None), (",", None, None), ("1,2,3", None, None), ("1e3", 1000, 1000),
         ("0x10", None, None), ("five", None, None), ("1,", None, None), ("+1,5", None, 1.5),
-        ("e99", None, None), (",5", None, 0.5),
+        ("e99", None, None), (",5", None, 0.5), ("0.123", 0.123, None), ("0,123", None, 0.123),
     ],
 )  # fmt: skip
 def test_a_cell_is_the_number_that_people_mean(cell: str, point: float | None, comma: float | None) -> None:
@@ -392,6 +533,62 @@ def test_a_table_is_evaluated_by_its_own_labels(model: cr.Model, tmp_path: Path)
         read_labelled(write(tmp_path, "age,city,sex\n40,Oslo,m\n"), model.columns)
 
 
+def trained_on(folder: Path, text: str) -> Columns:
+    """The mapping of a table, as a model's file keeps it."""
+    columns = cr.read_data(write(folder, text, "trained.csv")).columns
+    assert columns is not None
+    return Columns.restored(json.loads(json.dumps(columns.saved())))
+
+
+YEARS = "2019,2020,y\n" + "".join(f"{i % 7},{i % 5},{'no' if i % 2 else 'yes'}\n" for i in range(30))
+
+
+@pytest.mark.parametrize("text", ["2019,2020\n1,2\n3,4\n", "2020,2019\n2,1\n4,3\n", "y,2020,2019\nno,2,1\nyes,4,3\n",
+                                  ",2019,2020\n0,1,2\n1,3,4\n"])  # fmt: skip
+def test_names_that_the_model_knows_are_no_sample_whatever_they_look_like(text: str, tmp_path: Path) -> None:
+    columns = trained_on(tmp_path, YEARS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read_samples(write(tmp_path, text), columns, 2).tolist() == [[1, 2], [3, 4]]
+
+
+def test_names_that_the_model_knows_are_matched_and_what_is_in_doubt_is_said(tmp_path: Path) -> None:
+    columns = trained_on(tmp_path, YEARS)
+    with pytest.warns(UserWarning, match="the first line, 2019, 2020, is taken for names: --no-header"):
+        read_samples(write(tmp_path, "2019,2020\n1,2\n3,4\n"), columns, 2)
+    with pytest.warns(UserWarning, match="has no names: its columns are taken in their order"):
+        assert read_samples(write(tmp_path, "1,2\n3,4\n"), columns, 2).tolist() == [[1, 2], [3, 4]]
+    with pytest.warns(UserWarning), pytest.raises(cr.DataError, match="no column '2020'"):
+        read_samples(write(tmp_path, "2019\n1\n"), columns, 2)
+
+
+def test_names_that_differ_in_capitals_alone_are_matched_with_a_word(tmp_path: Path) -> None:
+    columns = trained_on(tmp_path, "a,A,y\n1,2.5,no\n3,4.5,yes\n5,6.5,no\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_samples(write(tmp_path, "A,a\n2,1\n"), columns, 2).tolist() == [[1, 2]]
+    columns = trained_on(tmp_path, "a,b,y\n1,2.5,no\n3,4.5,yes\n5,6.5,no\n")
+    with pytest.warns(UserWarning, match="the column 'B' of .* is taken for 'b'"):
+        assert read_samples(write(tmp_path, "a,B\n1,2\n"), columns, 2).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("trained", "text", "number"),
+    [
+        ("a;y\n1,5;no\n2,5;yes\n", "a\n1.000\n", 1000), ("a;y\n1,5;no\n2,5;yes\n", "y;a\n;1,5\n", 1.5),
+        ("a;y\n1,5;no\n2,5;yes\n", "a\n1.5\n", 1.5), ("a;y\n1.5;no\n2.5;yes\n", "a\n1.000\n", 1),
+        ("a;y\n1.5;no\n2.5;yes\n", "a;y\n1,000;no\n", 1000), ("a;y\n1;no\n2;yes\n", "a;y\n1,000;no\n", 1),
+    ],
+)  # fmt: skip
+def test_decimals_are_read_as_in_the_table_that_was_learnt_from(
+    trained: str, text: str, number: float, tmp_path: Path
+) -> None:
+    columns = trained_on(tmp_path, trained)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read_samples(write(tmp_path, text), columns, 1).tolist() == [[number]]
+
+
 def test_codes_with_zeros_in_front_stay_texts(tmp_path: Path) -> None:
     text = "code,y\n007,no\n7a,yes\n007,no\n08,yes\n"
     columns = cr.read_data(write(tmp_path, text)).columns
@@ -404,10 +601,12 @@ def test_codes_with_zeros_in_front_stay_texts(tmp_path: Path) -> None:
     [
         {"features": [["a", "x"]]}, {"features": [["a", None]]}, {"features": [["zz", 1.0]]}, {"order": [1]},
         {"features": [["a", [], False]]}, {"named": 1}, {"target": ["y"]}, {"target": ["y", [1]]}, {"features": 7},
+        {"comma": ","},
     ],
 )  # fmt: skip
 def test_a_damaged_mapping_is_refused(damage: dict[str, Any]) -> None:
     good: dict[str, Any] = {"features": [["a", 1.0]], "target": None, "order": ["a"], "named": True, "refuse": False}
+    good["comma"] = None
     assert Columns.restored(good).saved() == good
     with pytest.raises((ValueError, TypeError)):
         Columns.restored({**good, **damage})

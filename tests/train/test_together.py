@@ -153,6 +153,7 @@ class Asking:
         return 0.01
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_all_and_they_are_finished_later(data: tuple[Any, Any]) -> None:
     """Those that were at work, and those that had not begun."""
     options: dict[str, Any] = {"batch_size": 16, "executor": "numpy", "verbose": False, "seeds": range(K)}
@@ -179,6 +180,16 @@ def test_where_one_diverges_the_others_are_trained(data: tuple[Any, Any]) -> Non
         cr.fit_together(together, x, x[:, 0], epochs=9, optimizers=rates, verbose=False)
     assert caught.value.__notes__ == ["It is model 1 of 3, counted from 0."]
     assert [made.training.epochs for made in (together[0], together[2])] == [9, 9]
+
+
+def test_one_rule_and_one_seed_are_for_all(data: tuple[Any, Any]) -> None:
+    pairs: Any = (({"optimizers": "adam"}, {"optimizers": ["adam"] * 2}), ({"seeds": 3}, {"seeds": [3, 3]}))
+    for one, each in pairs:
+        alone, listed = likes(2), likes(2)
+        for made, options in ((alone, one), (listed, each)):
+            cr.fit_together(made, *data, epochs=1, verbose=False, executor="numpy", **options)
+        for a, b in zip(alone, listed, strict=True):
+            assert np.array_equal(a.predict(data[0]), b.predict(data[0]))
 
 
 def test_nothing_is_trained_of_no_models(data: tuple[Any, Any]) -> None:

@@ -2,8 +2,8 @@
 
 While it is lowered a value is an array and the index of each of its axes, so that products, sums and brackets need no
 order of axes; where two meet, the axes of one are moved. A read is a slice at affine subscripts, a sum over a product
-one `Einsum`, a bracket [v = id[…]] a gather or a scatter. A bracket is an array of booleans until it meets a product,
-where it selects: false makes 0 of infinities and NaNs too.
+one `Einsum`, where it slides a window a `Convolution`, a bracket [v = id[…]] a gather or a scatter. A bracket is an
+array of booleans until it meets a product, where it selects: false makes 0 of infinities and NaNs too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
+from chainrule.arrays.convolution import recognised
 from chainrule.arrays.ids import Limits
 from chainrule.arrays.nodes import (
     Assignment,
@@ -344,7 +345,8 @@ class Lowering:
         kept = self.ordered(i for f in factors for i in f.axes if i not in summed)
         if len(factors) > 1:
             axes = tuple(f.axes for f in factors)
-            return Value(Einsum(tuple(f.node for f in factors), self.shape(kept), "real", axes, kept), kept)
+            product = Einsum(tuple(f.node for f in factors), self.shape(kept), "real", axes, kept)
+            return Value(recognised(product), kept)
         one = self.real(factors[0])
         places = tuple(one.axes.index(i) for i in summed if i in one.axes)
         left = tuple(i for i in one.axes if i not in summed)

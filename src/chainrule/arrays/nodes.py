@@ -132,6 +132,44 @@ class Einsum(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Convolution(Einsum):
+    """An einsum of two arrays of which one, operand `image`, is a slice of a third, seen through windows: the axes
+    `windows` of it are read at stride·x + dilation·p + offset, x an index of the image alone that the result keeps, p
+    one of the other array, the kernel, that is summed. Stride and dilation may be negative. Every other index is the
+    only one in its subscript, or one of a mixed-radix number; what is summed and in one of the two alone is summed
+    there.
+
+    A layer's convolution, its gradient by the input and its gradient by the weights are all of this one form: in the
+    last, the window slides over the places in the kernel and the dilation is the layer's stride."""
+
+    image: int
+    windows: tuple[Window, ...]
+
+    @property
+    def slice(self) -> Slice:
+        node = self.operands[self.image]
+        assert isinstance(node, Slice)
+        return node
+
+    @property
+    def kernel(self) -> Node:
+        return self.operands[1 - self.image]
+
+    @property
+    def roles(self) -> tuple[Axes, Axes, Axes, Axes]:
+        """The indices outside of windows: those of the batch, in the image alone; groups, in both and the result;
+        those of the kernel alone; features, in both and summed."""
+        own, other = self.indices[self.image], self.indices[1 - self.image]
+        sliding = {i for w in self.windows for i in (w.place, w.within)}
+        batch = tuple(i for i in own if i in self.kept and i not in other and i not in sliding)
+        groups, features = (
+            tuple(i for i in own if i in other and i not in sliding and (i in self.kept) is kept)
+            for kept in (True, False)
+        )
+        return batch, groups, tuple(i for i in other if i in self.kept and i not in own), features
+
+
+@dataclass(frozen=True, eq=False)
 class Map(Node):
     """A function entry by entry: one of the catalogue, add, multiply, where, and, equal, less, less_equal. Terms are
     added in their order."""
@@ -144,6 +182,15 @@ class Power(Node):
     """A constant power of every entry."""
 
     exponent: Fraction
+
+
+@dataclass(frozen=True)
+class Window:
+    """Of a convolution: the axis that is seen through it, the index of the result that moves it, and that within."""
+
+    axis: int
+    place: Index
+    within: Index
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from chainrule.derive.calculus import position_of
 from chainrule.derive.coupling import Coupling, coupling
@@ -25,6 +25,9 @@ from chainrule.ir.parse import parse_program
 from chainrule.ir.program import Equation, Program, averaged, reads
 from chainrule.ir.source import lines, shorten
 from chainrule.ir.walk import Key
+
+if TYPE_CHECKING:
+    from chainrule.derive.fold import Fold
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,9 @@ class Derivation:
 
     `forward` is the program with the auxiliary equations (arg-max positions) that the backward pass
     reads; `backward` its adjoint; `joint` both, ready to run. `gradients` maps the name of each tensor
-    asked for to its gradient tensor. `layers` maps tensor names to the layers they belong to. `evaluations` are the
-    derivatives that the equations were written with; `forward` has their results.
+    asked for to its gradient tensor. `layers` maps tensor names to the layers they belong to, and `letters` some of
+    them, and numbers, to what they are written as. `evaluations` are the derivatives that the equations were written
+    with; `forward` has their results.
     """
 
     forward: Program
@@ -91,6 +95,7 @@ class Derivation:
     loss: Tensor | None
     layers: Mapping[str, str] = field(default_factory=dict[str, str])
     evaluations: tuple[Evaluation, ...] = ()
+    letters: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @cached_property
     def joint(self) -> Program:
@@ -122,6 +127,13 @@ class Derivation:
     def coupling(self) -> Coupling:
         """Where samples couple, and which lemmas therefore have no lines for one sample."""
         return coupling(self.forward, self.loss, frozenset(part.tensor for part in self.parts.values()))
+
+    @cached_property
+    def folds(self) -> tuple[Fold, ...]:
+        """The layers whose gradient is one formula."""
+        from chainrule.derive.fold import folds  # it puts together what is derived here
+
+        return folds(self)
 
     def sample(self, use: Use) -> Lemma | None:
         """The lemma of a use for one sample, where that is true."""
@@ -178,7 +190,7 @@ class _Lemmas:
 
 def derive_program(
     program: Program, loss: Tensor | None, wrt: Sequence[Tensor], *, layers: Mapping[str, str] | None = None,
-    memory: Memory | None = None,
+    letters: Mapping[str, str] | None = None, memory: Memory | None = None,
 ) -> Derivation:
     """Derive the gradients of a program by the tensors `wrt`, and check every line of it (`derive.check`) that the
     memory does not have.
@@ -189,11 +201,12 @@ def derive_program(
     """
     from chainrule.derive.check import checked  # it derives too, at smaller shapes
 
-    return checked(backward_pass(program, loss, wrt, layers=layers), memory)
+    return checked(backward_pass(program, loss, wrt, layers=layers, letters=letters), memory)
 
 
 def backward_pass(
-    program: Program, loss: Tensor | None, wrt: Sequence[Tensor], *, layers: Mapping[str, str] | None = None
+    program: Program, loss: Tensor | None, wrt: Sequence[Tensor], *, layers: Mapping[str, str] | None = None,
+    letters: Mapping[str, str] | None = None,
 ) -> Derivation:
     """What `derive_program` gives, not yet checked."""
     check_program(program)
@@ -270,7 +283,7 @@ def backward_pass(
     if loss is None:
         given += [adjoint_of(o) for o in seeds]
     body = Program(tuple(backward), tuple(given), outputs=tuple(gradients.values()))
-    return Derivation(forward, body, parts, gradients, loss, layers or {}, evaluations)
+    return Derivation(forward, body, parts, gradients, loss, layers or {}, evaluations, letters or {})
 
 
 def _loss_of_samples(program: Program, loss: Tensor | None) -> Tensor | None:

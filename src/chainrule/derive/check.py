@@ -22,9 +22,18 @@ from typing import Any, TypeVar
 
 from chainrule.derive.adjoint import Derivation, Memory
 from chainrule.derive.compose import Composite, compose, composites
+from chainrule.derive.fold import Fold
 from chainrule.derive.laws import normal
 from chainrule.derive.lemma import Lemma
-from chainrule.derive.reduce import Claim, same_steps, small_derivation, smaller, smaller_equation
+from chainrule.derive.reduce import (
+    Claim,
+    reduced_program,
+    refolded,
+    same_steps,
+    small_derivation,
+    smaller,
+    smaller_equation,
+)
 from chainrule.derive.scene import (
     FORMS,
     Line,
@@ -34,6 +43,7 @@ from chainrule.derive.scene import (
     of_composite,
     of_equation,
     of_evaluation,
+    of_fold,
     of_lemma,
 )
 from chainrule.derive.subject import Subject
@@ -43,7 +53,7 @@ from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import LOSS, Expr, Tensor
 from chainrule.ir.print import spelled
-from chainrule.ir.program import Equation
+from chainrule.ir.program import Equation, Program
 from chainrule.semantics.reals import best
 
 SEED = 0
@@ -144,6 +154,8 @@ def _check(derivation: Derivation) -> None:
         composite_holds(repeated.composite, name)
         if repeated.sample is not None:
             composite_holds(repeated.sample, replace(name, one_sample=True))
+    for fold in derivation.folds:
+        fold_holds(fold)
     for evaluation in derivation.evaluations:
         extents = _extents(evaluation.equation)
         KNOWN.get(("evaluation", evaluation), lambda e=evaluation, x=extents: _lines(lambda _: of_evaluation(e, x)))
@@ -264,6 +276,36 @@ def _composite_lines(composite: Composite, name: Subject) -> bool:
 
 def _all_steps(composite: Composite) -> tuple[Step, ...]:
     return (*composite.steps, *composite.jacobian)
+
+
+def fold_holds(fold: Fold) -> bool:
+    """A fold's lines are those of its kind at reduced shapes, or they are checked as they stand."""
+    return KNOWN.get(("fold", fold.region, fold.steps), lambda: _fold(fold))
+
+
+def _fold(fold: Fold) -> bool:
+    name = Subject("fold", spelled(fold.target.tensor), spelled(fold.sinks[0].tensor))
+    region = reduced_program(fold.region, SMALL, means=True) or fold.region
+    tensors = dict.fromkeys((*region.given, *region.defined))
+    names = {t: t if t == LOSS else Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(tensors)}
+    of = next(names[t].name for t in tensors if t.name == fold.target.tensor.name)
+    kind = region.over(names)
+    alike, forms = KNOWN.get(("fold", kind, of), lambda: _fold_kind(kind, of, name))
+    if alike is None or not same_steps(fold.steps, alike.steps):
+        forms = _fold_lines(fold, name)
+    return forms
+
+
+def _fold_kind(region: Program, x: str, name: Subject) -> tuple[Fold | None, bool]:
+    """The fold by x of a layer's equations, and whether it holds."""
+    found: tuple[Fold, ...] = KNOWN.get(("folds", region), lambda: refolded(region))
+    fold = next((fold for fold in found if fold.target.tensor.name == x), None)
+    return fold, fold is not None and _fold_lines(fold, name)
+
+
+def _fold_lines(fold: Fold, name: Subject) -> bool:
+    extents = _extents(*fold.forward)
+    return _lines(lambda forms: of_fold(fold, extents, name, forms))
 
 
 def equation_holds(equation: Equation) -> bool:

@@ -15,11 +15,13 @@ from math import lcm
 
 from chainrule.derive.adjoint import Derivation, backward_pass
 from chainrule.derive.compose import Composite, compose
+from chainrule.derive.fold import Fold, folds
 from chainrule.derive.lemma import Lemma, derive_lemma
 from chainrule.derive.trace import Step
 from chainrule.errors import ChainruleError
 from chainrule.ir.check import check_equation, check_program
 from chainrule.ir.expr import (
+    LOSS,
     Add,
     Apply,
     Component,
@@ -144,14 +146,14 @@ def _guarded(guard: Guard) -> Index:
     return Index(f"[{guard.subscript}]", guard.extent)
 
 
-def reduction_of(equations: Sequence[Equation], small: int = SMALL) -> Reduction | None:
+def reduction_of(equations: Sequence[Equation], small: int = SMALL, *, means: bool = False) -> Reduction | None:
     """The reduction of these equations together; None where nothing gets smaller. What only counts things is cut to
-    `small`."""
+    `small`; where `means` stay means, not what a mean is taken over, whose number its divisor is."""
     classes = _Classes()
     digits: list[tuple[Element, list[Element]]] = []
     for number, equation in enumerate(equations):
         for node in (equation.target, *nodes(equation.value)):
-            _relate(classes, digits, number, node, frozenset(equation.indices))
+            _relate(classes, digits, number, node, frozenset(equation.indices), means)
     new = _solve(classes, digits, small)
     if new is None or all(new[e] == old for e, old in classes.extent.items()):
         return None
@@ -162,7 +164,8 @@ def reduction_of(equations: Sequence[Equation], small: int = SMALL) -> Reduction
 
 
 def _relate(
-    classes: _Classes, digits: list[tuple[Element, list[Element]]], number: int, node: Expr, outer: frozenset[Index]
+    classes: _Classes, digits: list[tuple[Element, list[Element]]], number: int, node: Expr, outer: frozenset[Index],
+    means: bool,
 ) -> None:
     def element(index: Index) -> Element | None:
         if not isinstance(index.extent, int):
@@ -219,6 +222,9 @@ def _relate(
         case Reduce(indices=indices):
             for index in indices:
                 element(index)
+        case Multiply(factors=(Constant(value=Fraction() as c), *_, Reduce(kind="sum", indices=indices))) if means:
+            if c.denominator % _product(i.extent for i in indices if isinstance(i.extent, int)) == 0:
+                _pin(classes, element, indices)
         case Delta(left=left, right=Affine() as right):
             difference = left - right
             if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
@@ -290,9 +296,9 @@ def _product(numbers: Iterable[int]) -> int:
     return result
 
 
-def reduced_program(program: Program, few: int = SMALL) -> Program | None:
+def reduced_program(program: Program, few: int = SMALL, *, means: bool = False) -> Program | None:
     """The program at smaller shapes, or None where the rule makes none."""
-    reduction = reduction_of(program.equations, few)
+    reduction = reduction_of(program.equations, few, means=means)
     if reduction is None:
         return None
 
@@ -327,6 +333,23 @@ def reduced_composite(composite: Composite, small: int = SMALL) -> Composite | N
     again = compose(*found)
     one, other = ((*c.steps, *c.jacobian) for c in (composite, again))
     return again if same_steps(one, other) else None
+
+
+def reduced_fold(fold: Fold, small: int = SMALL) -> Fold | None:
+    """The same for a layer folded into one formula."""
+    program = reduced_program(fold.region, small, means=True)
+    again = () if program is None else refolded(program)
+    found = next((f for f in again if f.target.tensor.name == fold.target.tensor.name), None)
+    return found if found is not None and same_steps(fold.steps, found.steps) else None
+
+
+def refolded(program: Program) -> tuple[Fold, ...]:
+    """The folds of a layer's equations, derived by themselves."""
+    loss = LOSS if program.outputs == (LOSS,) else None
+    try:
+        return folds(backward_pass(program, loss, [t for t in program.given if t.dtype == "real"]))
+    except ChainruleError:
+        return ()
 
 
 @dataclass(frozen=True)

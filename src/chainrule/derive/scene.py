@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from math import prod
 
 from chainrule.derive.compose import Composite
+from chainrule.derive.fold import Fold, put
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.subject import Subject
 from chainrule.derive.trace import Step
 from chainrule.derive.written import Evaluation
 from chainrule.errors import DerivationError
 from chainrule.forms import Concise, concise
-from chainrule.ir.expr import LOSS, Component, Derivative, Expr, Multiply, Reduce, Tensor, derived, summed
+from chainrule.ir.expr import LOSS, Component, Derivative, Expr, Multiply, Reduce, Tensor, add, derived, summed
 from chainrule.ir.index import Affine, Index, small_extents
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation, Program
@@ -121,6 +122,31 @@ def of_composite(composite: Composite, extents: Mapping[str, int], where: Subjec
     loss = Equation(Component(LOSS, ()), summed(z.indices, Multiply((signal, z.target))))
     known = {} if outer.signal is None else {adjoint_of(z.tensor): outer.signal}
     return _scene(lines, (*computed, loss), {**definitions, LOSS.name: loss}, extents, known)
+
+
+def of_fold(fold: Fold, extents: Mapping[str, int], where: Subject, forms: bool = True) -> Scene:
+    """The steps of a fold, its named values written out, from the error signals of what leaves the layer."""
+
+    def plain(expr: Expr) -> Expr:
+        for name in reversed(fold.names):  # a later one may read those before it
+            expr = put(expr, {name.tensor: name})
+        return expr
+
+    lines = [Line(where, step.rule, plain(step.before), plain(step.after)) for step in fold.steps]
+    target = Component(adjoint_of(fold.target.tensor), fold.target.subscripts)
+    if forms:
+        lines += _form_line(where, concise(target, fold.result), extents)
+    definitions = {e.tensor.name: e for e in fold.forward}
+    computed = [*fold.forward, *fold.names, *fold.backward]
+    if all(e.tensor != LOSS for e in fold.sinks):
+        reached = (
+            summed(e.indices, Multiply((Component(adjoint_of(e.tensor), e.target.subscripts), e.target)))
+            for e in fold.sinks
+        )
+        computed.append(Equation(Component(LOSS, ()), add(reached)))
+        definitions[LOSS.name] = computed[-1]
+    known = {adjoint_of(u.equation.tensor): u.lemma.signal for u in fold.involved if u.lemma.signal is not None}
+    return _scene(lines, computed, definitions, extents, known)
 
 
 def _scene(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["lemma", "composite", "form", "written", "gradients", "program", "step", "loops", "other"]
+Kind = Literal["lemma", "composite", "fold", "form", "written", "gradients", "program", "step", "loops", "other"]
 
 ENGLISH: dict[Kind, str] = {
     "lemma": "∂{x} in {y}",
     "composite": "composite {number}, {form}",
+    "fold": "∂{x} by all of {y}",
     "form": "{y} itself",
     "written": "∂{x} as {y} is written",
     "gradients": "all gradients together",
@@ -23,10 +24,10 @@ ENGLISH: dict[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A lemma by `x` of `y`; a composite by its number and form; the concise form of `y`, or a derivative by `x` that y
-    is written with; all gradients; the value `y` of the program that runs, or of an optimizer's step by its `rule`; the
-    loops of a step by the `number` of their kernels. `cut` is the greatest extent where a step is checked at smaller
-    ones."""
+    """A lemma by `x` of `y`; a composite by its number and form; a fold from `y` to `x`; the concise form of `y`, or a
+    derivative by `x` that y is written with; all gradients; the value `y` of the program that runs, or of an
+    optimizer's step by its `rule`; the loops of a step by the `number` of their kernels. `cut` is the greatest extent
+    where a step is checked at smaller ones."""
 
     kind: Kind
     x: str = ""

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def _sigmoid(x: Array) -> Array:
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+def _sigmoid(m: Any, x: Array) -> Array:
+    small = m.exp(-m.abs(x))
+    return m.where(x >= 0, 1, small) / (1 + small)
 
 
 # W. J. Cody, Rational Chebyshev approximations for the error function, Math. Comp. 23 (1969): erf(x)/x in x² up to
@@ -50,28 +50,28 @@ _TAIL_BELOW = (
 )
 
 
-def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
-    return reduce(lambda value, c: value * x + c, coefficients[1:], np.full_like(x, coefficients[0]))
+def _polynomial(m: Any, coefficients: Sequence[float], x: Array) -> Array:
+    return reduce(lambda value, c: value * x + c, coefficients[1:], m.full_like(x, coefficients[0]))
 
 
-def _erfc(x: Array) -> Array:
-    size = np.abs(x)
-    small, middle, large = np.minimum(size, 0.46875) ** 2, np.clip(size, 0.46875, 4), np.clip(size, 4, 30)
-    near = 1 - x * (_polynomial(_NEAR, small) / _polynomial(_NEAR_BELOW, small))
-    far = _polynomial(_FAR, middle) / _polynomial(_FAR_BELOW, middle)
+def _erfc(m: Any, x: Array) -> Array:
+    size = m.abs(x)
+    small, middle, large = m.minimum(size, 0.46875) ** 2, m.clip(size, 0.46875, 4), m.clip(size, 4, 30)
+    near = 1 - x * (_polynomial(m, _NEAR, small) / _polynomial(m, _NEAR_BELOW, small))
+    far = _polynomial(m, _FAR, middle) / _polynomial(m, _FAR_BELOW, middle)
     inverse = large**-2
-    tail = (np.pi**-0.5 - inverse * _polynomial(_TAIL, inverse) / _polynomial(_TAIL_BELOW, inverse)) / large
+    tail = (m.pi**-0.5 - inverse * _polynomial(m, _TAIL, inverse) / _polynomial(m, _TAIL_BELOW, inverse)) / large
     # exp(−x²) from x² in two parts, the first exact: the rounding of x² would grow with it.
-    head = np.trunc(np.minimum(size, 30) * 16) / 16
-    bell = np.exp(-head * head) * np.exp(-(np.minimum(size, 30) - head) * (np.minimum(size, 30) + head))
-    rest = np.where(size <= 4, far, tail) * bell
-    return np.where(size <= 0.46875, near, np.where(x > 0, rest, 2 - rest))
+    head = m.trunc(m.minimum(size, 30) * 16) / 16
+    bell = m.exp(-head * head) * m.exp(-(m.minimum(size, 30) - head) * (m.minimum(size, 30) + head))
+    rest = m.where(size <= 4, far, tail) * bell
+    return m.where(size <= 0.46875, near, m.where(x > 0, rest, 2 - rest))
 
 
-def _erf(x: Array) -> Array:
-    small = np.minimum(np.abs(x), 0.46875) ** 2
-    near = x * (_polynomial(_NEAR, small) / _polynomial(_NEAR_BELOW, small))
-    return np.where(np.abs(x) <= 0.46875, near, 1 - _erfc(x))
+def _erf(m: Any, x: Array) -> Array:
+    small = m.minimum(m.abs(x), 0.46875) ** 2
+    near = x * (_polynomial(m, _NEAR, small) / _polynomial(m, _NEAR_BELOW, small))
+    return m.where(m.abs(x) <= 0.46875, near, 1 - _erfc(m, x))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,10 @@ class ScalarFunction:
     """`laws[i]` is the derivative by argument i. A function with a `kink` is piecewise: its law holds away from it, and
     what holds there is the convention stated.
 
-    Values: `floats` computes it over NumPy arrays, right at both ends and without warnings; `real` over single numbers,
-    from the functions of a library `m`, which is `math` or mpmath's 50 digits. Both are the functions of that name
-    unless given. `zero` is its value at 0 where no other argument has a rational one. `composed` writes it with the
-    others; where random values stand for functions, only what is not composed has some of its own.
+    Values: `floats` computes it over arrays, from the functions of a library `m`, NumPy or one with its names, right at
+    both ends and without warnings; `real` over single numbers, from those of `math` or mpmath's 50 digits. Both are the
+    functions of that name unless given. `zero` is its value at 0 where no other argument has a rational one. `composed`
+    writes it with the others; where random values stand for functions, only what is not composed has some of its own.
 
     Notation: `symbol` is what a document writes for its name, `numpy` its name in NumPy, or `listing` a definition of
     it there. `header` is the file in runtime/csrc that defines it, "" that of the operations; without one it has no
@@ -95,7 +95,7 @@ class ScalarFunction:
     kink: str = ""
     composed: str = ""
     zero: Fraction | None = None
-    floats: Callable[[Array], Array] | Callable[[Array, Array], Array] | None = None
+    floats: Callable[[Any, Array], Array] | Callable[[Any, Array, Array], Array] | None = None
     real: Callable[[Any, Any], Any] | Callable[[Any, Any, Any], Any] | None = None
     symbol: str = ""
     numpy: str = ""
@@ -109,6 +109,10 @@ class ScalarFunction:
     def value(self, m: Any, *arguments: Any) -> Any:
         function: Callable[..., Any] = getattr(m, self.name) if self.real is None else partial(self.real, m)
         return function(*arguments)
+
+    def over(self, m: Any) -> Callable[..., Any]:
+        """The function over the arrays of a library: NumPy, or one with its names."""
+        return getattr(m, self.numpy or self.name) if self.floats is None else partial(self.floats, m)
 
 
 CATALOGUE: dict[str, ScalarFunction] = {
@@ -127,7 +131,7 @@ CATALOGUE: dict[str, ScalarFunction] = {
         ScalarFunction("sin", ("cos(x)",), "the sine of x in radians", zero=Fraction(0)),
         ScalarFunction("cos", ("-sin(x)",), "the cosine of x in radians", zero=Fraction(1)),
         ScalarFunction(
-            "softplus", ("sigmoid(x)",), "log(1 + exp(x))", floats=lambda x: np.logaddexp(x, 0),
+            "softplus", ("sigmoid(x)",), "log(1 + exp(x))", floats=lambda m, x: m.logaddexp(x, 0),
             real=lambda m, x: max(x, 0) + m.log1p(m.exp(-abs(x))),
             listing="def softplus(u):\n    return np.logaddexp(u, 0)", header="log.h",
         ),
@@ -143,11 +147,11 @@ CATALOGUE: dict[str, ScalarFunction] = {
         ),
         ScalarFunction(
             "step", ("0",), "1 where x > 0, else 0", "constant on both sides of 0; step(0) = 0",
-            floats=lambda x: (x > 0).astype(x.dtype), real=lambda m, x: int(x > 0), header="",
+            floats=lambda m, x: (x > 0).astype(x.dtype), real=lambda m, x: int(x > 0), header="",
         ),
         ScalarFunction(
             "relu", ("step(x)",), "x where x > 0, else 0", "relu'(0) = 0, a choice from [0, 1]", "x*step(x)",
-            floats=lambda x: np.maximum(x, 0), real=lambda m, x: max(x, 0), symbol="ReLU",
+            floats=lambda m, x: m.maximum(x, 0), real=lambda m, x: max(x, 0), symbol="ReLU",
             listing="def relu(u):\n    return np.maximum(u, 0)", header="",
         ),
         ScalarFunction(
@@ -168,9 +172,7 @@ CATALOGUE: dict[str, ScalarFunction] = {
         ),
     )
 }
-FUNCTIONS: dict[str, Callable[..., Array]] = {
-    name: f.floats or getattr(np, f.numpy or name) for name, f in CATALOGUE.items()
-}
+FUNCTIONS: dict[str, Callable[..., Array]] = {name: f.over(np) for name, f in CATALOGUE.items()}
 """The values over NumPy arrays."""
 ABBREVIATIONS = {"sqrt": "x**(1/2)"}
 """What is read as an expression, and is no function of its own."""

@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import count
 from typing import NoReturn
 
-from chainrule.errors import ShapeError
+from chainrule.errors import ShapeError, UndeclaredError
 from chainrule.ir.expr import Add, Component, Constant, Delta, Expr, Guard, Multiply, Pad, Power, Reduce, Size, Tensor
 from chainrule.ir.extents import Extents, Use, part_of_axis
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
@@ -175,10 +175,17 @@ class Names:
         )
 
     def is_index(self, node: ast.expr, scope: Scope) -> bool:
-        """Whether it is made of indices, of one at least."""
+        """Whether it is made of indices, of one at least. Raises EquationError for a name that is a tensor's too."""
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         apart = any(isinstance(n, ast.Subscript | ast.Call | ast.Attribute | ast.List) for n in ast.walk(node))
-        return not apart and any(name in scope or name in self.free for name in names)
+        indices = sorted(name for name in names if name in scope or name in self.free)
+        if apart or not indices:
+            return False
+        if both := next(filter(self.is_scalar, indices), None):
+            self.source.error(
+                f"in a bracket {both} may be the index or the tensor of that name", "give one of them another name"
+            )
+        return True
 
     def is_chosen(self, node: ast.expr, scope: Scope) -> bool:
         """Whether a subscript is an entry of a tensor, which holds integers then."""
@@ -250,9 +257,10 @@ class Names:
         """The extents of the axes, one unknown for each, of a tensor read with `rank` subscripts."""
         known = self.tensors.get(name)
         if known is None and self.closed and name != self.target:
-            self.source.error(
-                f"the name {name} is not declared",
-                nearest(name, self.tensors) + f"declared: {shorten(', '.join(self.tensors), 200) or 'none'}",
+            declared = f"declared: {shorten(', '.join(self.tensors), 200) or 'none'}"
+            raise UndeclaredError(
+                f"the name {name} is not declared", about=shorten(self.source.text),
+                fix=nearest(name, self.tensors) + declared,
             )
         if known is None and name in _NO_TENSORS:
             self.source.error(
@@ -277,6 +285,9 @@ class Names:
 
     def is_scalar(self, name: str) -> bool:
         return name in self.tensors and not self.tensors[name].shape
+
+    def is_integer(self, name: str) -> bool:
+        return name in self.tensors and self.tensors[name].dtype == "integer"
 
     def bare(self, name: str, scope: Scope) -> Size:
         """A name that stands alone. Whether it is a named extent or a scalar tensor shows in the end."""

@@ -199,10 +199,9 @@ class _Reader:
                 return multiply([self.comparison(node, *pair, scope) for pair in pairs])
             case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
                 index = names.affine(left, scope)
-                is_tensor = isinstance(right, ast.Subscript | ast.Attribute) or (
-                    isinstance(right, ast.Name) and right.id not in scope and right.id not in names.free
-                    and names.is_scalar(right.id)
-                )
+                if isinstance(right, ast.Name) and names.is_integer(right.id):
+                    names.is_index(right, scope)  # or the tensor: refused where it may be either
+                is_tensor = isinstance(right, ast.Attribute) or names.is_chosen(right, scope)
                 return Delta(index, names.component(right, scope, True) if is_tensor else names.affine(right, scope))
             case _:
                 self.no_bracket(node)

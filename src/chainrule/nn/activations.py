@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from chainrule.errors import ModelError, ShapeError
+from chainrule.nn.initialisers import Initialiser, constant
 from chainrule.nn.layer import Layer, Shape
-from chainrule.nn.shapes import axes, exact, indices, real
+from chainrule.nn.shapes import axes, exact, indices, real, truth
 
 
 class _Elementwise(Layer):
@@ -145,6 +147,58 @@ class Hardtanh(_Elementwise):
 
     def formula(self, x: str) -> str:
         return f"max(min({x}, {exact(self.high)}), {exact(self.low)})"
+
+
+class HardSigmoid(_Elementwise):
+    """z = min(max(slope·x + shift, 0), 1); the derivative at both ends is 0 or the slope, as the first of max and of
+    min wins a tie."""
+
+    def __init__(self, slope: float = 0.2, shift: float = 0.5) -> None:
+        super().__init__()
+        self.slope = real("slope", slope, "HardSigmoid", "HardSigmoid(slope=0.2)")
+        self.shift = real("shift", shift, "HardSigmoid", "HardSigmoid(shift=0.5)")
+
+    def formula(self, x: str) -> str:
+        return f"max(min({exact(self.slope)}*{x} + {exact(self.shift)}, 1), 0)"
+
+
+class HardSwish(_Elementwise):
+    """z = x·min(max(x + 3, 0), 6)/6. Howard et al., ICCV 2019."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def formula(self, x: str) -> str:
+        return f"{x}*max(min({x} + 3, 6), 0)/6"
+
+
+class Mish(_Elementwise):
+    """z = x·tanh(log(1 + exp(x))). Misra, BMVC 2020."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def formula(self, x: str) -> str:
+        return f"{x}*tanh(softplus({x}))"
+
+
+class PReLU(Layer):
+    """z = x where x > 0, else a·x with a learnt slope a: one for each entry of axis 1, the channels of
+    (N, channels, …), or with `shared` a single one. It starts at 0.25. He et al., ICCV 2015."""
+
+    def __init__(self, shared: bool = False) -> None:
+        super().__init__(l2=0.0)
+        self.shared = truth("shared", shared, "PReLU")
+
+    def equations(self, *shapes: Shape) -> str:
+        where = indices(shapes[0])
+        if len(shapes[0]) < 2 and not self.shared:
+            raise ShapeError("PReLU needs an axis of channels after the samples", fix="write PReLU(shared=True)")
+        slope = "0" if self.shared else axes(len(shapes[0]) - 1)[0]
+        return f"z[{where}] = relu(x[{where}]) + a[{slope}]*min(x[{where}], 0)"
+
+    def initial(self, *shapes: Shape) -> Mapping[str, Initialiser]:
+        return {"a": constant(0.25, 1 if self.shared else int(shapes[0][1]))}
 
 
 class _Normalised(Layer):

@@ -99,12 +99,12 @@ class Conv2d(_Convolution):
     rank = 2
 
 
-class ConvTranspose2d(Layer):
-    """The transpose of Conv2d as a linear map: (N, channels, H, W) -> (N, filters, s(H−1) + k − 2P + added, …).
+class _ConvTranspose(Layer):
+    """Zeros are inserted between the cells, stride − 1 of them, and the result is convolved in full with the kernel,
+    which is (channels, filters / groups, *window); `padding` cells are cut off on each side, `output_padding` added
+    after. `groups` and `dilation` are as for the convolution."""
 
-    Zeros are inserted between the cells, stride − 1 of them, and the result is convolved in full with the kernel,
-    which is (channels, filters, *window); `padding` cells are cut off on each side, `output_padding` added after.
-    """
+    rank: ClassVar[int]
 
     def __init__(
         self,
@@ -116,17 +116,21 @@ class ConvTranspose2d(Layer):
         bias: bool = True,
         init: str = "glorot",
         l2: float | None = None,
+        dilation: Sizes = 1,
+        groups: int = 1,
     ) -> None:
         super().__init__(l2=l2)
         named(init)
-        name = type(self).__name__
+        name, rank = type(self).__name__, self.rank
         self.filters = positive("filters", filters, name, f"{name}(16, 3)")
-        self.kernel_size = numbers("kernel_size", kernel_size, 2, name)
-        self.stride = numbers("stride", stride, 2, name)
-        self.padding = numbers("padding", padding, 2, name, least=0)
-        self.output_padding = numbers("output_padding", output_padding, 2, name, least=0)
-        for added, stride_ in zip(self.output_padding, self.stride, strict=True):
-            if added >= stride_:
+        self.kernel_size = numbers("kernel_size", kernel_size, rank, name)
+        self.stride = numbers("stride", stride, rank, name)
+        self.padding = numbers("padding", padding, rank, name, least=0)
+        self.output_padding = numbers("output_padding", output_padding, rank, name, least=0)
+        self.dilation = numbers("dilation", dilation, rank, name)
+        self.groups = positive("groups", groups, name, "groups=1")
+        for added, stride_, dilation_ in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if added >= max(stride_, dilation_):
                 raise ModelError(
                     f"output_padding={added} is not less than the stride {stride_}",
                     about=name,
@@ -134,11 +138,11 @@ class ConvTranspose2d(Layer):
                 )
         self.bias, self.start = truth("bias", bias, name), init
 
-    def equations(self, *shapes: Shape) -> str:
-        (shape,) = shapes
+    def _extents(self, shape: Shape) -> list[int]:
         extents: list[int] = []
-        for axis, extent in enumerate(space(shape, 2, type(self).__name__)):
-            size = self.stride[axis] * (extent - 1) + self.kernel_size[axis]
+        for axis, extent in enumerate(space(shape, self.rank, type(self).__name__)):
+            span = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            size = self.stride[axis] * (extent - 1) + span
             extents.append(size - 2 * self.padding[axis] + self.output_padding[axis])
             if extents[-1] < 1:
                 raise ModelError(
@@ -146,23 +150,51 @@ class ConvTranspose2d(Layer):
                     about=type(self).__name__,
                     fix="use less padding",
                 )
-        (s, t), (a, b), (h, w), (k, m) = self.stride, self.padding, extents, self.kernel_size
+        for count, what in ((int(shape[1]), "channels of the input"), (self.filters, "filters")):
+            if count % self.groups:
+                raise ModelError(f"groups={self.groups} does not divide the {count} {what}", about=type(self).__name__)
+        return extents
+
+    def equations(self, *shapes: Shape) -> str:
+        (shape,) = shapes
+        extents = self._extents(shape)
         lines: list[str] = []
         x = "x"
-        if (s, t) != (1, 1):
-            rows = f"{s}*(i<{shape[2]}) + (r<{s})" if s > 1 else "i"
-            columns = f"{t}*(j<{shape[3]}) + (l<{t})" if t > 1 else "j"
-            brackets = "".join(f"*[{index} == 0]" for index, stride in (("r", s), ("l", t)) if stride > 1)
-            lines.append(f"z[n, c, {rows}, {columns}] = x[n, c, i, j]{brackets}")
+        if any(stride > 1 for stride in self.stride):
+            places = list(zip(PLACES, ("r", "l"), self.stride, shape[2:], strict=False))
+            cells = ", ".join(f"{s}*({i}<{e}) + ({r}<{s})" if s > 1 else i for i, r, s, e in places)
+            brackets = "".join(f"*[{r} == 0]" for _, r, s, _ in places if s > 1)
+            lines.append(f"z[n, c, {cells}] = x[n, c, {', '.join(i for i, _, _, _ in places)}]{brackets}")
             x = "z"
-        bias = " + b[o]" if self.bias else ""
+        inputs, outputs = int(shape[1]) // self.groups, self.filters // self.groups
+        out, made, read, over = "o", f"o<{self.filters}", "c", "c"
+        if self.groups > 1:
+            out = f"{outputs}*g + o"
+            made, read, over = f"{outputs}*(g<{self.groups}) + (o<{outputs})", f"{inputs}*g + c", f"c<{inputs}"
+        axes = list(zip(("h", "w"), OFFSETS, self.padding, self.dilation, strict=False))
+        reads = ", ".join(f"{h} - {f'{d}*' * (d > 1)}{p}{f' + {a}' if a else ''}" for h, p, a, d in axes)
+        where = ", ".join(f"{h}<{e}" for h, e in zip(("h", "w"), extents, strict=False))
+        kernel = ", ".join(f"{p}<{k}" for p, k in zip(OFFSETS, self.kernel_size, strict=False))
         lines.append(
-            f"u[n, o<{self.filters}, h<{h}, w<{w}] = sum[c, p<{k}, q<{m}](W[c, o, p, q] * "
-            f"pad({x}, 0)[n, c, h - p{f' + {a}' if a else ''}, w - q{f' + {b}' if b else ''}]){bias}"
+            f"u[n, {made}, {where}] = sum[{over}, {kernel}](W[{read}, o, {', '.join(OFFSETS[: self.rank])}] * "
+            f"pad({x}, 0)[n, {read}, {reads}]){f' + b[{out}]' if self.bias else ''}"
         )
         return "\n".join(lines)
 
     def initial(self, *shapes: Shape) -> Mapping[str, Initialiser]:
-        space(shapes[0], 2, type(self).__name__)
-        weight = named(self.start, int(shapes[0][1]), self.filters, *self.kernel_size)
+        space(shapes[0], self.rank, type(self).__name__)
+        weight = named(self.start, int(shapes[0][1]), self.filters // self.groups, *self.kernel_size)
         return {"W": weight, "b": zeros(self.filters)} if self.bias else {"W": weight}
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """The transpose of Conv1d as a linear map: (N, channels, L) -> (N, filters, s(L−1) + d(k−1) + 1 − 2P + added)."""
+
+    rank = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """The transpose of Conv2d as a linear map: (N, channels, H, W) -> (N, filters, H', W'); see ConvTranspose1d for
+    each axis."""
+
+    rank = 2

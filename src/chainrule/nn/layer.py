@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 
-from chainrule.errors import ChainruleError, ModelError, ShapeError
+from chainrule.errors import ChainruleError, ModelError, ShapeError, UndeclaredError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES, Extent
@@ -111,9 +111,13 @@ class Layer:
     """How many values it is called on; None stands for one or more."""
     integer: ClassVar[bool] = False
     """Whether it reads whole numbers, as an embedding does."""
+    letters: Mapping[str, str] = {}
+    """What formulas write for a tensor of its equations that has a letter of its own: {"m": "μ"}."""
 
     config: dict[str, Any]
     """The constructor's arguments, which a saved model keeps."""
+    label: str = ""
+    """What models call it, "encoder" for the parameter "encoder.W"; its class and a number unless it is set."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
         layer = super().__new__(cls)
@@ -130,6 +134,12 @@ class Layer:
 
     def __init__(self, *, l2: float | None = None, **options: float) -> None:
         name = type(self).__name__
+        for method, text in _METHODS.items():
+            if not callable(getattr(self, method)):
+                raise ModelError(
+                    f"`{method}` is a method, given the inputs' shapes", about=name,
+                    fix=f"without them write {text} = …",
+                )
         _check_declared(name, self.init, self.state)
         self.l2 = None if l2 is None else penalty(l2, name)
         self.options = {option: number(option, value, name) for option, value in options.items()}
@@ -159,6 +169,11 @@ class Layer:
         """The parameters and how they start, for inputs of these shapes."""
         return self.init
 
+    @property
+    def numbers(self) -> Mapping[str, str]:
+        """What formulas write for numbers of its equations that have letters: {"1/100000": "ε"}."""
+        return {}
+
     def states(self, *shapes: Shape) -> Mapping[str, State | Random]:
         """What it keeps between steps and what it draws, for inputs of these shapes."""
         return self.state
@@ -183,14 +198,20 @@ class Layer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled as its constructor's arguments: what it has learnt is the models'."""
-        return _made, (type(self), self.config)
+        return _made, (type(self), self.config, self.label)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config.items())})"
 
 
-def _made(kind: type[Layer], config: Mapping[str, Any]) -> Layer:
-    return kind(**config)
+_METHODS = {"equations": "equation", "inference_equations": "inference", "initial": "init", "states": "state"}
+"""What may depend on the inputs' shapes, and what says it without them."""
+
+
+def _made(kind: type[Layer], config: Mapping[str, Any], label: str) -> Layer:
+    layer = kind(**config)
+    layer.label = label
+    return layer
 
 
 def _check_declared(name: str, initial: object, kept: object) -> None:
@@ -236,7 +257,9 @@ def instantiate(
     except ChainruleError as error:
         about = f"{label}, given an input of shape {given}"
         detail = f"{about}\n  in: {error.about}" if error.about is not None else about
-        raise type(error)(error.problem, about=detail, fix=error.fix) from None
+        own = '; a layer names its parameters in `init`, as in init = {"g": cr.ones("k")}, and what it draws in `state`'
+        fix = error.fix + own * isinstance(error, UndeclaredError)
+        raise type(error)(error.problem, about=detail, fix=fix) from None
 
 
 def input_names(count: int) -> list[str]:

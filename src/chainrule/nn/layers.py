@@ -6,9 +6,13 @@ from chainrule.nn.activations import (
     ELU,
     GELU,
     SELU,
+    HardSigmoid,
+    HardSwish,
     Hardtanh,
     LeakyReLU,
     LogSoftmax,
+    Mish,
+    PReLU,
     ReLU,
     Sigmoid,
     SiLU,
@@ -18,32 +22,52 @@ from chainrule.nn.activations import (
     Tanh,
 )
 from chainrule.nn.arrangement import Add, Concat, Flatten, Reshape
-from chainrule.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
+from chainrule.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from chainrule.nn.dense import Dense
 from chainrule.nn.dropout import Dropout
+from chainrule.nn.equations import Equations, Parameter
 from chainrule.nn.layer import Layer
-from chainrule.nn.normalisation import BatchNorm, LayerNorm, RMSNorm
-from chainrule.nn.pooling import GlobalMaxPool, GlobalMeanPool, MaxPool1d, MaxPool2d, MeanPool1d, MeanPool2d
-from chainrule.nn.sequences import Embedding, MultiHeadAttention, PositionEmbedding
+from chainrule.nn.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from chainrule.nn.pooling import (
+    AdaptiveMaxPool,
+    AdaptiveMeanPool,
+    GlobalMaxPool,
+    GlobalMeanPool,
+    MaxPool1d,
+    MaxPool2d,
+    MeanPool1d,
+    MeanPool2d,
+)
+from chainrule.nn.sequences import Attention, Embedding, MultiHeadAttention, PositionEmbedding
 from chainrule.nn.standardise import Standardise
+from chainrule.nn.upsampling import Upsample
 
 __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "AdaptiveMaxPool",
+    "AdaptiveMeanPool",
     "Add",
+    "Attention",
     "BatchNorm",
     "Concat",
     "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
     "ConvTranspose2d",
     "Dense",
     "Dropout",
     "Embedding",
+    "Equations",
     "Flatten",
     "GlobalMaxPool",
     "GlobalMeanPool",
+    "GroupNorm",
+    "HardSigmoid",
+    "HardSwish",
     "Hardtanh",
+    "InstanceNorm",
     "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
@@ -51,7 +75,10 @@ __all__ = [
     "MaxPool2d",
     "MeanPool1d",
     "MeanPool2d",
+    "Mish",
     "MultiHeadAttention",
+    "PReLU",
+    "Parameter",
     "PositionEmbedding",
     "RMSNorm",
     "ReLU",
@@ -63,6 +90,7 @@ __all__ = [
     "Softsign",
     "Standardise",
     "Tanh",
+    "Upsample",
 ]
 LAYERS: dict[str, type[Layer]] = {name: globals()[name] for name in __all__}
 ACTIVATIONS: dict[str, type[Layer]] = {
@@ -77,6 +105,9 @@ ACTIVATIONS: dict[str, type[Layer]] = {
     "softplus": Softplus,
     "softsign": Softsign,
     "hardtanh": Hardtanh,
+    "hardsigmoid": HardSigmoid,
+    "hardswish": HardSwish,
+    "mish": Mish,
     "softmax": Softmax,
     "log_softmax": LogSoftmax,
     "flatten": Flatten,

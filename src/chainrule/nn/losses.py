@@ -362,6 +362,8 @@ def loss_named(name: str | Loss, options: Mapping[str, Any] | None = None) -> Lo
     if name.lower() in OTHERS:
         ours = OTHERS[name.lower()]
         raise ModelError(f"the loss {name!r} is called {ours!r} here", fix=f'write loss="{ours}"')
+    if "[" in name:
+        raise ModelError("a loss of one's own is an equation", about=name, fix=f"write loss={f'e[n] = {name}'!r}")
     near = get_close_matches(name, LOSSES, 1, 0.5)
     raise ModelError(f"unknown loss {name!r}", fix=f"did you mean {near[0]!r}?" if near else choose)
 

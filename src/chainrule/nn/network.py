@@ -13,6 +13,7 @@ from chainrule.errors import ModelError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Add, Tensor
 from chainrule.ir.program import Equation, Program, State, averaged, reads
+from chainrule.ir.source import shorten
 from chainrule.ir.template import bound
 from chainrule.nn.initialisers import Initialiser
 from chainrule.nn.layer import Block, Input, Layer, Node, instantiate
@@ -40,6 +41,21 @@ class Network:
     target: Tensor | None
     loss: Tensor | None
     weight: Tensor | None = None
+
+    @property
+    def inferred(self) -> Tensor:
+        """What a prediction is: the link's value, or the output outside of training where the loss has no link."""
+        return self.inference_logits if self.prediction is self.logits else self.prediction
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """What formulas write for the tensors and numbers of layers that say so: {"batchnorm1.m": "μ"}. No letter
+        stands for two numbers: the first has it."""
+        numbers: dict[str, str] = {}
+        for _, layer in self.layers:
+            numbers |= {number: own for number, own in layer.numbers.items() if own not in numbers.values()}
+        named = {f"{label}.{name}": own for label, layer in self.layers for name, own in layer.letters.items()}
+        return {**named, **numbers}
 
     def __repr__(self) -> str:
         return f"<network of {len(self.blocks)} uses of layers; print its training or inference>"
@@ -130,14 +146,24 @@ def _given(inputs: Sequence[Input]) -> dict[Node, Tensor]:
 
 
 def _labels(nodes: Iterable[Node]) -> dict[Layer, str]:
-    """A name for each layer: its class and a number, as in "dense2"."""
+    """A name for each layer: its own, or its class and a number, as in "dense2".
+
+    Raises ModelError where two layers have one name, or where a name is none.
+    """
     labels: dict[Layer, str] = {}
     counts: Counter[str] = Counter()
-    for node in nodes:
-        if node.layer is not None and node.layer not in labels:
-            stem = type(node.layer).__name__.lower()
-            counts[stem] += 1
-            labels[node.layer] = f"{stem}{counts[stem]}"
+    for layer in dict.fromkeys(node.layer for node in nodes if node.layer is not None):
+        stem = type(layer).__name__.lower()
+        counts[stem] += 1
+        labels[layer] = layer.label or f"{stem}{counts[stem]}"
+        if layer.label and not (layer.label.isidentifier() and layer.label[0] != "_"):
+            raise ModelError(
+                f"a layer is called {shorten(ascii(layer.label))}", about=type(layer).__name__,
+                fix="names are letters, digits and _, and begin with a letter",
+            )
+    twice = [label for label, count in Counter(labels.values()).items() if count > 1]
+    if twice:
+        raise ModelError(f"two layers are called {twice[0]!r}", fix="give each a label of its own")
     return labels
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.initialisers import Initialiser, named, normal, zeros
-from chainrule.nn.layer import Layer, Node, Shape, show
-from chainrule.nn.shapes import divided, positive, truth
+from chainrule.nn.layer import Layer, Node, Random, Shape, State, bernoulli, show
+from chainrule.nn.shapes import complement, divided, exact, positive, probability, real, truth
 
 _FAR = 1_000_000_000  # exp(−10⁹ + s) is 0 in both precisions for every score s that is not of that size itself
 
@@ -135,6 +135,76 @@ class MultiHeadAttention(Layer):
         weights = {name: named(self.start, units, width) for name, width in widths.items()}
         biases = {name: zeros(units) for name in ("bq", "bk", "bv", "bo")} if self.bias else {}
         return {**weights, **biases}
+
+
+class Attention(Layer):
+    """Scaled dot-product attention of queries, keys and values that are given: y = softmax(scale·q·kᵀ)·v over the
+    positions of the keys, for (N, …, T, c), (N, …, R, c) and (N, …, R, d) -> (N, …, T, d). Vaswani et al., NeurIPS
+    2017. `scale` is 1/√c unless given; with `causal` a position attends to none after it. A fourth input (N, …, T, R)
+    is added to the scores, and `dropout` sets weights to 0 in training, as Dropout does."""
+
+    inputs = None
+
+    def __init__(self, causal: bool = False, scale: float | None = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.causal = truth("causal", causal, "Attention")
+        self.scale = None if scale is None else real("scale", scale, "Attention", "Attention(scale=0.125)")
+        self.dropout = probability("dropout", dropout, "Attention", "Attention(dropout=0.1)")
+
+    def __call__(self, *inputs: Node) -> Node:
+        if len(inputs) not in (3, 4):
+            raise ModelError(
+                f"Attention takes 3 or 4 inputs and was given {len(inputs)}", about="Attention",
+                fix="call it on queries, keys and values",
+            )
+        return super().__call__(*inputs)
+
+    def _equations(self, shapes: tuple[Shape, ...], mask: str) -> str:
+        (lead, asks, width), (of_keys, keys, of), (of_values, held, _) = map(_matrix, shapes[:3])
+        fits = lead == of_keys == of_values and width == of and keys == held
+        if not fits or any(shape != (*lead, asks, keys) for shape in shapes[3:]):
+            raise ShapeError(
+                f"Attention does not fit {', '.join(map(show, shapes))}",
+                fix="give queries (N, …, T, c), keys (N, …, R, c), values (N, …, R, d)",
+            )
+        if self.causal and asks != keys:
+            raise ShapeError(
+                f"causal=True needs as many queries as keys, not {asks} and {keys}", fix="write causal=False"
+            )
+        at = ", ".join(["n", *(["h"] if len(lead) == 2 else [f"h{i + 1}" for i in range(len(lead) - 1)])])
+        root = math.isqrt(width)
+        scale = f"1/{root}" if root * root == width else f"{width}**(-1/2)"
+        scale = scale if self.scale is None else exact(self.scale)
+        more = f" - {_FAR}*[0 <= r - t - 1 < {keys}]" if self.causal else ""
+        more += f" + x4[{at}, t, r]" if len(shapes) > 3 else ""
+        return "\n".join(
+            [
+                f"s[{at}, t, r] = {scale}*sum[c](x1[{at}, t, c]*x2[{at}, r, c]){more}",
+                f"p[{at}, t, r] = exp(s[{at}, t, r] - logsumexp[u](s[{at}, t, u]))",
+                f"y[{at}, t, d] = sum[r](p[{at}, t, r]*{mask.format(at=at)}x3[{at}, r, d])",
+            ]
+        )
+
+    def equations(self, *shapes: Shape) -> str:
+        mask = f"mask[{{at}}, t, r]/{complement(self.dropout)}*" if self.dropout else ""
+        return self._equations(shapes, mask)
+
+    def inference_equations(self, *shapes: Shape) -> str:
+        return self._equations(shapes, "")
+
+    def states(self, *shapes: Shape) -> Mapping[str, State | Random]:
+        if not self.dropout:
+            return {}
+        (lead, asks, _), (_, keys, _) = map(_matrix, shapes[:2])
+        return {"mask": bernoulli(float(complement(self.dropout)), "n", *map(int, lead[1:]), asks, keys)}
+
+
+def _matrix(shape: Shape) -> tuple[Shape, int, int]:
+    """The axes before the last two, and these. Raises ShapeError where there are fewer than three."""
+    if len(shape) < 3:
+        raise ShapeError(f"Attention takes (N, …, T, c), not {show(shape)}", fix="put cr.Reshape before it")
+    *lead, rows, columns = shape
+    return tuple(lead), int(rows), int(columns)
 
 
 def _sequence(shape: Shape, about: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any
 from chainrule.errors import ModelError
 from chainrule.nn.layer import Shape
 from chainrule.nn.text import plain, sized
+from chainrule.options import BEHIND
 
 _AXES = {1: ["k"], 2: ["i", "j"], 3: ["c", "i", "j"]}
 
@@ -49,7 +50,8 @@ def truth(name: str, value: Any, about: str) -> bool:
     """An option that is True or False. Raises ModelError otherwise."""
     value = plain(value)
     if not isinstance(value, bool):
-        raise ModelError(f"{name} must be True or False, not {value!r}", about=about, fix=f"write {name}=True")
+        fix = BEHIND if isinstance(value, str) else f"write {name}=True"
+        raise ModelError(f"{name} must be True or False, not {value!r}", about=about, fix=fix)
     return value
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from chainrule.errors import ModelError, ShapeError
 from chainrule.nn.layer import Shape, show
 from chainrule.nn.text import plain
 
-Padding = str | int | Sequence[int]
+Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
+Pairs = tuple[tuple[int, int], ...]
 PLACES = ("i", "j")
 OFFSETS = ("p", "q")
 
@@ -63,15 +64,20 @@ def numbers(name: str, value: Any, rank: int, about: str, least: int = 1) -> tup
     return given
 
 
-def padding_of(value: Any, rank: int, about: str) -> str | tuple[int, ...]:
-    """The option padding: "valid", "same", or whole numbers. Raises ModelError otherwise."""
+def padding_of(value: Any, rank: int, about: str) -> str | Pairs:
+    """The option padding: "valid", "same", or whole numbers, for all axes, for each, or a pair for each, before and
+    after. Raises ModelError otherwise."""
     if isinstance(value, str):
         if value not in ("valid", "same"):
             raise ModelError(
                 f"padding must be 'valid', 'same' or a whole number, not {value!r}", about=about, fix="write padding=1"
             )
         return value
-    return numbers("padding", value, rank, about, least=0)
+    each = cast("Sequence[Any]", value) if isinstance(value, (tuple, list)) else ()
+    if len(each) == rank and all(isinstance(pair, (tuple, list)) for pair in each):
+        pairs = [numbers("padding", pair, 2, about, least=0) for pair in each]
+        return tuple((before, after) for before, after in pairs)
+    return tuple((cells, cells) for cells in numbers("padding", value, rank, about, least=0))
 
 
 def space(shape: Shape, rank: int, about: str) -> tuple[int, ...]:
@@ -88,10 +94,12 @@ def windows(
     about: str,
     sizes: Sequence[int],
     strides: Sequence[int],
-    padding: str | Sequence[int],
+    padding: str | Pairs,
     dilations: Sequence[int] | None = None,
+    ceil: bool = False,
 ) -> list[Window]:
     """The windows along each axis of an input. "same" gives ⌈extent/stride⌉ outputs, the odd cell of padding after.
+    With `ceil` one more window begins where cells would be left out, if it begins before the padding after them.
 
     Raises ModelError where a window is larger than the padded input.
     """
@@ -103,7 +111,7 @@ def windows(
             total = max((-(-extent // window.stride) - 1) * window.stride + window.span - extent, 0)
             before, after = total // 2, total - total // 2
         else:
-            before = after = 0 if isinstance(padding, str) else padding[axis]
+            before, after = (0, 0) if isinstance(padding, str) else padding[axis]
         window = Window(extent, sizes[axis], strides[axis], dilation, before, after)
         if window.outputs < 1:
             cells, room = f"{window.span} cells" if dilation > 1 else f"{window.size}", extent + before + after
@@ -112,5 +120,9 @@ def windows(
                 about=about,
                 fix=f'use a window of at most {room}, or more padding, as in padding="same"',
             )
+        if ceil and (left := extent + before + after - window.span - window.stride * (window.outputs - 1)):
+            begins = window.stride * window.outputs
+            if begins < extent + before:
+                window = replace(window, after=after + window.stride - left)
         found.append(window)
     return found

@@ -13,6 +13,7 @@ from chainrule.optim.adaptive import Adagrad, RMSProp
 from chainrule.optim.optimizer import Optimizer
 from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
 from chainrule.optim.sgd import SGD
+from chainrule.options import written
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(0.1, momentum=0.9),
@@ -29,7 +30,7 @@ def optimizer_named(value: object) -> Optimizer:
     if isinstance(value, Optimizer):
         return value
     if isinstance(value, type) and issubclass(value, Optimizer):
-        raise ModelError(f"{value.__name__} is a class", about="optimizer", fix=f"call it: cr.{value.__name__}()")
+        raise ModelError(f"{value.__name__} is a class", about="optimizer", fix=f"call it: {written(value)}()")
     if value is None:
         return OPTIMIZERS["sgd"]
     if not isinstance(value, str):

@@ -27,7 +27,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from chainrule.errors import ModelError
+from chainrule.errors import ModelError, UndeclaredError
 from chainrule.ir.check import check_program
 from chainrule.ir.expr import Tensor, derived
 from chainrule.ir.program import Equation, Program, State
@@ -141,7 +141,11 @@ class Optimizer(ABC):
                 own = derived("rate", value, shape=())
                 equations += bound(f"own = {factor!r}*rate", {"rate": RATE}, lambda _, own=own: own)
                 given["rate"] = own
-            step = _instance(self.equations(len(value.shape)), known, given, value)
+            try:
+                step = _instance(self.equations(len(value.shape)), known, given, value)
+            except UndeclaredError as error:
+                fix = f"{error.fix}; `kept` names what is remembered, and an option is its value: {{self.rate}}"
+                raise UndeclaredError(error.problem, about=error.about, fix=fix) from None
             equations += step
             defined = {equation.tensor.name: equation.tensor for equation in step}
             for name in ("value", *self.kept):

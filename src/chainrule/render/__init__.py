@@ -35,6 +35,7 @@ class More(TypedDict, total=False):
     checked: Checked | None
     example: Given | None
     exercise: bool
+    name: str | None
 
 
 def text(

@@ -12,7 +12,7 @@ from chainrule.render.names import Names
 from chainrule.render.writer import runs_of
 
 LONGEST = 75
-"""Lines of a listing beyond which it stands in full detail alone."""
+"""Lines of a listing beyond which only one is written of layers that repeat."""
 
 
 class Algorithm(Backward):
@@ -29,6 +29,7 @@ class Algorithm(Backward):
         """Layer by layer, the error signals and the gradients of the parameters, for all samples at once."""
         rows: list[tuple[Cell, ...]] = []
         parameters = self.derivation.forward.parameters
+        known: dict[object, int] = {}
         for run in runs_of(self.pages(), self.page_signature):
             numbers = [block[0][0] for block in run]
             names = (self.names if len(run) == 1 else self.names.relative(numbers[0])).of_batch()
@@ -38,7 +39,12 @@ class Algorithm(Backward):
                 title = self.say("backward.layer", number=str(numbers[0]))
             if len(run) > 1:
                 title = self.say("backward.layers", range=self.range(numbers))
-            lines = [(row.part.tensor in parameters, self.line(row, names)) for _, page in run[0] for row in page]
+            before = self.again(run, known)
+            if before is not None:
+                rows.append(((title,), (self.say("figure.as", number=str(before)),), ()))
+                continue
+            lines = [(row.name is None and row.part.tensor in parameters, self.line(row, names))
+                     for _, page in run[0] for row in page]
             left, right = ([line for own, text in lines if own == side for line in text] for side in (False, True))
             rows.append(((title,), tuple(left), tuple(right)))
         header = ("layer", "signals", "gradients")
@@ -53,12 +59,16 @@ class Algorithm(Backward):
         return [(self.math(e.target, "=", e.value, names=names),) for e in results]
 
     def program(self) -> Iterable[Block]:
-        """The listing, where it is short enough for the level of detail and NumPy has words for all of it."""
-        try:
-            text = listing(self.derivation, self.names, (self.plain("algorithm.forward"), self.plain("algorithm.back")))
-        except DerivationError:
+        """The listing, where NumPy has words for all of it; a long one, but in full, with one of layers that repeat."""
+        if self.detail == "brief":
             return
-        if self.detail == "brief" or (self.detail == "standard" and text.count("\n") > LONGEST):
+        titles = self.plain("algorithm.forward"), self.plain("algorithm.back")
+        try:
+            text = listing(self.derivation, self.names, titles)
+            if self.detail == "standard" and text.count("\n") > LONGEST:
+                alike = self.plain("figure.alike"), self.plain("figure.again")
+                text = listing(self.derivation, self.names, titles, alike)
+        except DerivationError:
             return
         yield Paragraph(self.say("algorithm.listing", loss=self.math(self.batch.loss.stem)))
         yield Listing(text.rstrip("\n"))

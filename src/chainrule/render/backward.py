@@ -8,6 +8,8 @@ from functools import cached_property
 from itertools import groupby
 
 from chainrule.derive.adjoint import Gradient, Use
+from chainrule.derive.check import fold_holds
+from chainrule.derive.fold import Fold, is_root
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.forms import Concise, Form, whole
 from chainrule.forms.nodes import Operation, Sum, View
@@ -16,13 +18,17 @@ from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes
 from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
+from chainrule.render.folded import Folded
 from chainrule.render.formula import Nabla
 from chainrule.render.names import Names
 from chainrule.render.pieces import affine_token
 from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
+SAVED = 4
+"""Rows of a layer from which it is left out where one like it has been printed."""
 
-class Backward(Writer):
+
+class Backward(Folded):
     """The rows of the backward pass, one table for each layer or run of equal layers."""
 
     def backward(self) -> Iterable[Block]:
@@ -39,41 +45,63 @@ class Backward(Writer):
             yield Paragraph(self.say("backward.start", seed=self.join((s, " = 1") for s in seeds)))
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
+        cells: list[tuple[Cell, ...]] = []
+        known: dict[object, int] = {}
         self.explained.clear()
         for run in runs_of(self.pages(), self.page_signature):
             numbers = [block[0][0] for block in run]
             names = self.names if len(run) == 1 else self.names.relative(numbers[0])
             rows = [row for _, part in run[0] for row in part]
             page = numbers[0]
+            before = self.again(run, known)
+            if before is not None:
+                lines = f"({number + 1})–({number + len(rows)})"
+                alike = self.say("figure.as_lines", lines=lines, number=str(before))
+                cells.append((((*self.title(page, rows), *alike),),))
+                number += len(rows)
+                continue
             if len(run) > 1:
-                yield Heading(2, self.say("backward.layers", range=self.range(numbers)))
+                cells.append(((self.say("backward.layers", range=self.range(numbers)),),))
             elif self.layers:
-                labels = self.labels(rows)
-                if page > 0:
-                    yield Heading(2, (*self.say("backward.layer", number=str(page)), " · ", *labels))
-                else:
-                    said = self.say("backward.others" if page == self.LAST else "backward.before")
-                    yield Heading(2, labels if page == self.LAST and labels else said)
+                cells.append(((self.title(page, rows),),))
             for place, row in enumerate(rows, number + 1):
-                if row.use and (coupling := self.coupling(row.use.equation, names.of_batch())):
-                    yield Paragraph(self.say("coupling.line", line=f"({place})", coupling=coupling))
+                equation = row.use.equation if row.use else row.fold.sinks[0] if row.fold else None
+                if equation and (coupling := self.coupling(equation, names.of_batch())):
+                    said = self.say("coupling.line", line=f"({place})", coupling=coupling)
+                    title = cells.pop()[0][0] if self.layers else ()
+                    cells.append(((title, said),))
                     break
-            cells: list[tuple[Cell, ...]] = []
-            batch: list[Text] = []
             for row in rows:
                 number += 1
                 cells.append(row.cells(self, f"({number}) ", names, self.explained))
-                batch.extend(row.batch(self, names))
-            if batch:
-                # Side by side under both columns: what is left over stands under the first.
+            if single:
+                # Of a network, the algorithm has these lines.
+                batch = [text for row in rows for text in row.batch(self, names)]
                 half = (len(batch) + 1) // 2
                 label = self.say("backward.batch", N=self.math(Size(SAMPLES)))
-                cells.append(((label,), tuple(batch[:half]), tuple(batch[half:])))
-            yield Table(header, tuple(cells))
+                cells.extend([((label,), tuple(batch[:half]), tuple(batch[half:]))] if batch else [])
+        yield Table(header, tuple(cells))
+
+    def again(self, run: Sequence[Sequence[tuple[int, list[Row]]]], known: dict[object, int]) -> int | None:
+        """The number of an earlier layer whose rows are the same but for the numbers, if there is one and that is worth
+        saying; in full every layer has its rows."""
+        (page, rows), *more = run[0]
+        first = known.setdefault(self.page_signature((page, rows)), page)
+        alone = len(run) == 1 and not more and len(rows) >= SAVED
+        return first if first != page and alone and self.detail != "full" else None
+
+    def title(self, page: int, rows: Sequence[Row]) -> Text:
+        """A layer by its number and the names of its parts."""
+        labels = self.labels(rows)
+        if page > 0:
+            return (*self.say("backward.layer", number=str(page)), " · ", *labels)
+        said = self.say("backward.others" if page == self.LAST else "backward.before")
+        return labels if page == self.LAST and labels else said
 
     def labels(self, rows: Iterable[Row]) -> Text:
         """The names of the layers that the rows go through, in the order of the network: dense1 + sigmoid1."""
-        through = {row.use.equation.tensor for row in rows if row.use}
+        through = {e.tensor for row in rows for e in ((row.use.equation,) if row.use else ())}
+        through |= {e.tensor for row in rows if row.fold for e in row.fold.forward}
         layers = self.derivation.layers
         own = [e.tensor.name for e in self.derivation.forward.equations if e.tensor in through]
         labels = dict.fromkeys(layers[name] for name in own if name in layers)
@@ -93,7 +121,18 @@ class Backward(Writer):
         order = {e.tensor: n for n, e in enumerate(self.derivation.forward.equations)}
         parameters = self.derivation.forward.parameters
         rows: list[tuple[int, tuple[int, int, int], Row]] = []
+        named: set[Tensor] = set()
         for place, part in enumerate(self.derivation.parts.values()):
+            if part.tensor in self.between:
+                continue
+            if (fold := self.formulas_of.get(part.tensor)) is not None:
+                sink = fold.sinks[0].tensor
+                for number, name in enumerate(name for name in fold.names if name.tensor not in named):
+                    rows.append((self.page(sink), (-order[sink], 0, number), Row(part, None, 0, False, fold, name)))
+                named.update(name.tensor for name in fold.names)
+                key = (-order[sink], 2 if part.tensor not in parameters else 1, place)
+                rows.append((self.page(sink), key, Row(part, None, 0, False, fold)))
+                continue
             late = part.tensor not in parameters and part.tensor not in order
             single = [self.derivation.sample(use) is not None for use in part.uses]
             for share, use in enumerate(part.uses, 1):
@@ -106,6 +145,18 @@ class Backward(Writer):
         ordered = sorted(rows, key=lambda r: r[1])
         return [(page, [row for *_, row in group]) for page, group in groupby(ordered, key=lambda r: r[0])]
 
+    @cached_property
+    def formulas_of(self) -> dict[Tensor, Fold]:
+        """The tensors whose gradient is one row by a fold: all of them but in full detail, which has every line."""
+        if self.detail == "full":
+            return {}
+        return {fold.target.tensor: fold for fold in self.derivation.folds if fold.whole}
+
+    @cached_property
+    def between(self) -> set[Tensor]:
+        """The tensors whose gradients are in such a row."""
+        return {gradient.tensor for fold in self.formulas_of.values() for gradient in fold.inner}
+
     def page(self, tensor: Tensor) -> int:
         number = self.names.layer(tensor)
         return self.LAST if number is None else number
@@ -115,24 +166,31 @@ class Backward(Writer):
         result: list[object] = []
         for row in rows:
             involved = (row.part.tensor, *(tensors_of(row.use.equation) if row.use else ()))
+            if row.fold is not None:
+                involved = tuple(dict.fromkeys(t for e in (*row.fold.forward, *row.fold.names) for t in tensors_of(e)))
             cited = self.derivation.number(row.use.lemma) if row.use else len(row.part.uses)
-            result.append((cited, row.use is None, row.share, self.relative_names(involved, page)))
+            result.append((cited, row.use is None, row.name is None, row.share, self.relative_names(involved, page)))
         # What belongs to no numbered layer is no repetition of another page.
         return page < 1 and id(rows[0]), tuple(result)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the backward pass: a use of a tensor, or (without one) the sum over its uses; `per_sample` says
-    whether what it computes is true of one sample alone."""
+    """One row of the backward pass: a use of a tensor, or (without one) the sum over its uses; with a `fold`, its
+    formula, or a value that this names. `per_sample` says whether what it computes is true of one sample alone."""
 
     part: Gradient
     use: Use | None
     share: int
     per_sample: bool
+    fold: Fold | None = None
+    name: Equation | None = None
 
     def results(self, batch: bool) -> tuple[Equation, ...]:
         """The last lines of the lemma in this use's tensors, for all samples or for one."""
+        if self.fold is not None:
+            gradient = Component(adjoint_of(self.part.tensor), self.fold.target.subscripts)
+            return (self.name or Equation(gradient, self.fold.result),)
         if self.use is None:
             if self.part.sum is None:
                 return ()
@@ -148,7 +206,7 @@ class Row:
 
     def concise(self, results: Sequence[Equation], batch: bool) -> Concise | None:
         """The concise form of the results, in this use's tensors."""
-        if not results:
+        if not results or (self.fold is not None and not fold_holds(self.fold)):
             return None
         if self.use is None:
             return concise_forward(results[0])
@@ -158,7 +216,7 @@ class Row:
             mapping = {_without_samples(a): _without_samples(b) for a, b in mapping.items()}
         return concise_of(lemma, mapping, results[0].tensor)
 
-    def cells(self, writer: Writer, number: str, names: Names, explained: set[object]) -> tuple[Cell, ...]:
+    def cells(self, writer: Folded, number: str, names: Names, explained: set[object]) -> tuple[Cell, ...]:
         """Explanation, detailed and concise; `explained` holds the kinds of lemma that need no words any more."""
         view = writer.view(names, self.per_sample)
         results = self.results(batch=not self.per_sample)
@@ -190,10 +248,14 @@ class Row:
             yield (writer.math(form.left, "=", form.right, names=names.of_batch()),)
 
     def explanation(
-        self, writer: Writer, results: Sequence[Equation], form: Form | None, names: Names, explained: set[object]
+        self, writer: Folded, results: Sequence[Equation], form: Form | None, names: Names, explained: set[object]
     ) -> Text:
         x = self.part.tensor
         letter = writer.math(whole(x), names=names)
+        if self.fold is not None:
+            if self.name is not None:
+                return writer.say(f"fold.{'root' if is_root(self.name.tensor) else 'quotient'}")
+            return writer.say("fold.by", number=str(writer.fold_number(self.fold)))
         if self.use is None:
             if not self.part.uses:
                 return writer.say("backward.unused", x=letter)

@@ -45,7 +45,7 @@ from chainrule.render.styles import ATOM, PRIMES, PRODUCT, QUOTIENT, Piece, Styl
 def expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
     match node:
         case Constant(value=Fraction() as value):
-            return rational(value, style)
+            return number(value, names, style)
         case Constant(value=value):
             return Piece(style.name("π" if value == "pi" else str(value)))
         case Size(extent=extent):
@@ -95,6 +95,12 @@ def expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
             raise TypeError(f"no formula known for {type(node).__name__}")
 
 
+def number(value: Fraction, names: Names, style: Style) -> Piece:
+    """A number, or the letter that stands for it."""
+    letter = names.constants.get(value)
+    return Piece(style.name(letter)) if letter else rational(value, style)
+
+
 def _plain_base(base: Expr, piece: Piece, names: Names) -> Piece:
     """A component that has superscripts already is parenthesised before it gets an exponent."""
     if isinstance(base, Component) and names.has_upper(base):
@@ -108,30 +114,40 @@ def _reciprocal(factor: Expr) -> Expr:
 
 
 def _product(factors: Sequence[Expr], pieces: Sequence[Piece], style: Style) -> Piece:
-    """A leading number and the reciprocals of sizes become one coefficient; any other reciprocal goes
-    below the factor before it."""
+    """Reciprocals go below the factor before them, the first of them with the sizes and the leading number's
+    denominator; where there is none of them, number and sizes are one coefficient."""
     first = factors[0]
     number = first.value if isinstance(first, Constant) and isinstance(first.value, Fraction) else None
-    below: list[Piece] = []
+    rest = list(zip(factors, pieces, strict=True))[0 if number is None else 1 :]
+    below = [piece for factor, piece in rest if _divides(factor) and isinstance(_base(factor), Size)]
+    left = Fraction(1) if number is None else number
     row: list[Piece] = []
-    over: list[bool] = []
-    for factor, piece in list(zip(factors, pieces, strict=True))[0 if number is None else 1 :]:
-        if isinstance(factor, Power) and factor.exponent < 0:
-            if isinstance(factor.base, Size):
-                below.append(piece)
-            elif over and over[-1]:
-                row[-1] = style.fraction(row[-1], piece)
-                over[-1] = False
-            else:
-                row.append(style.fraction(Piece(style.token("1")), piece))
-                over.append(False)
-        else:
+    numerator = False  # whether the last piece of the row may stand above a line
+    for factor, piece in rest:
+        if not _divides(factor):
             row.append(piece)
-            over.append(isinstance(factor, Component | Apply | Add | Size) and piece.precedence == ATOM)
-    minus = number is not None and number < 0
-    if below or (number is not None and not (number == -1 and row)):
-        row.insert(0, coefficient(Fraction(1) if number is None else number, below, style))
+            fits = isinstance(factor, Component | Apply | Size) and piece.precedence == ATOM
+            numerator = fits or isinstance(factor, Add)
+        elif not isinstance(_base(factor), Size):
+            under = [*below, piece]
+            if left.denominator != 1:
+                under.insert(0, Piece(style.token(str(left.denominator))))
+            above = row.pop() if numerator else Piece(style.token("1"))
+            row.append(style.fraction(above, row_of(under, style)))
+            numerator = False
+            left, below = Fraction(left.numerator), []
+    minus = left < 0
+    if below or (number is not None and not (abs(left) == 1 and row)):
+        row.insert(0, coefficient(left, below, style))
     return signed(minus, row_of(row, style), style)
+
+
+def _divides(factor: Expr) -> bool:
+    return isinstance(factor, Power) and factor.exponent < 0
+
+
+def _base(factor: Expr) -> Expr:
+    return factor.base if isinstance(factor, Power) else factor
 
 
 def partial(above: str, below: str, style: Style) -> Piece:
@@ -142,18 +158,18 @@ def partial(above: str, below: str, style: Style) -> Piece:
 def component(node: Component, names: Names, style: Style, *, among: bool = False) -> Piece:
     """A component; `among` others of the tensor's views."""
     samples, subscripts = split_samples(node)
-    lower = subscripts_of(subscripts, some=among)
+    lower, bars = subscripts_of(subscripts, some=among), names.bars(node.tensor, node.pad)
     signal = names.signal(node.tensor)
     if signal is not None:
-        return Piece(script(signal, node.tensor, samples, lower, style, bar=node.pad is not None))
+        return Piece(script(signal, node.tensor, samples, lower, style, bars=bars))
     gradient = names.gradient(node.tensor)
     if gradient is not None:
         of, share = gradient
-        below = script(of, differentiated(node.tensor, names), samples, lower, style, bar=node.pad is not None)
+        below = script(of, differentiated(node.tensor, names), samples, lower, style, bars=bars)
         loss = loss_letter(names, style)
         piece = partial(loss, below, style)
         return Piece(style.script(style.parenthesise(piece.text), (), share)) if share else piece
-    return Piece(script(names.symbol(node.tensor), node.tensor, samples, lower, style, bar=node.pad is not None))
+    return Piece(script(names.symbol(node.tensor), node.tensor, samples, lower, style, bars=bars))
 
 
 def loss_letter(names: Names, style: Style) -> str:

@@ -11,7 +11,7 @@ from chainrule.forms.operators import matrix_shape, shape
 from chainrule.ir.expr import Component, Constant, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.walk import Steps, iterative
-from chainrule.render.component import binders, component, differentiated, expression, loss_letter, partial
+from chainrule.render.component import binders, component, differentiated, expression, loss_letter, number, partial
 from chainrule.render.names import Names
 from chainrule.render.pieces import (
     application,
@@ -124,7 +124,7 @@ def _operation(form: Operation, pieces: Sequence[Piece], names: Names, style: St
         case "plus":
             # A matrix of one number is that number: 1 − z.
             pairs = zip(form.of, pieces, strict=True)
-            return total([rational(of.value, style) if isinstance(of, Fill) else p for of, p in pairs], style)
+            return total([number(of.value, names, style) if isinstance(of, Fill) else p for of, p in pairs], style)
         case "scale":
             return _scaled(form, pieces, names, style)
         case "power":
@@ -242,7 +242,7 @@ def _view(view: View, names: Names, style: Style) -> Piece:
     if not view.fixed and signal is None:
         symbol = names.matrix_symbol(tensor, symbol)
     of = differentiated(tensor, names) if gradient else tensor
-    text = script(symbol, of, samples, lower, style, bar=view.pad is not None)
+    text = script(symbol, of, samples, lower, style, bars=names.bars(tensor, view.pad))
     piece = _nabla(text, gradient[1], names, style) if gradient else Piece(text)
     return Piece(style.call("vec", "", [piece.text])) if view.joined else piece
 

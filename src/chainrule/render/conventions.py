@@ -9,7 +9,7 @@ from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components
-from chainrule.render.document import Block, Heading, Items, Text
+from chainrule.render.document import Block, Items, Text
 from chainrule.render.lemmas import Lemmas
 from chainrule.render.text import flat
 
@@ -33,7 +33,6 @@ class Conventions(Lemmas):
             shown = lemma.sample or lemma
             for text in self.choices(shown):
                 found.setdefault(flat(text), text)
-        yield Heading(1, self.say("conventions.heading"))
         yield Items((*items, *found.values()))
 
     def matrix(self, equation: Equation, tensor: Tensor) -> bool:

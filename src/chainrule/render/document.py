@@ -51,6 +51,9 @@ Cell = tuple[Text, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """A row of one cell runs across the whole table: its first line is the title of the rows below it, the others are
+    remarks on them."""
+
     header: tuple[Text, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
@@ -70,21 +73,34 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A node of a figure; `column` and `row` say where it stands in the grid."""
+    """A node of a figure; `column` and `row` say where it stands in the grid. `above` it stands its value, `below` it
+    the gradient by it, where the figure has numbers; a `ring` is drawn around the text."""
 
     column: int
-    row: int
+    row: float
     text: Text
+    above: Text = ()
+    below: Text = ()
+    ring: bool = False
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        return self.text, self.above, self.below
 
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """An arrow from one spot to another, by their places in the figure; a faint one is not part of the argument."""
+    """An arrow from one spot to another, by their places in the figure. With numbers, `text` is the weight's value and
+    `under` the gradient by it."""
 
     start: int
     end: int
     text: Text = ()
-    faint: bool = False
+    under: Text = ()
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        return self.text, self.under
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,12 @@ class Figure:
     spots: tuple[Spot, ...]
     arrows: tuple[Arrow, ...]
     caption: Text
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """Every text, in the order in which formats print them."""
+        parts = (*self.spots, *self.arrows)
+        return (*(text for part in parts for text in part.texts), self.caption)
 
 
 Block = Heading | Paragraph | Lines | Table | Items | Listing | Figure
@@ -124,8 +146,8 @@ def formulas(document: Document) -> Iterable[Formula]:
                 pass
             case Listing():
                 continue
-            case Figure(spots=spots, arrows=arrows, caption=caption):
-                texts = (*(spot.text for spot in spots), *(arrow.text for arrow in arrows), caption)
+            case Figure(texts=texts):
+                pass
             case Lines(lines=lines):
                 texts = ((*((x.left,) if x.left else ()), x.right, *x.reason) for x in lines)
             case Table(header=header, rows=rows):

@@ -9,20 +9,20 @@ from math import prod
 from typing import TypeVar
 
 from chainrule import forms
-from chainrule.derive.lemma import one_sample
+from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, iterative, kind, nodes
 from chainrule.render.backward import Backward
 from chainrule.render.component import MINUS
-from chainrule.render.document import Block, Cell, Heading, Paragraph, Table, Text
-from chainrule.render.formula import Nabla, Part, Worked
+from chainrule.render.document import Block, Cell, Heading, Inline, Paragraph, Table, Text
+from chainrule.render.formula import Formula, Nabla, Part, Worked
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
 from chainrule.render.pieces import Exact, Numbers
-from chainrule.render.sample import Given, Place, Sample, sample_of
-from chainrule.render.writer import Writer, coupled
+from chainrule.render.sample import Place, Sample, Trial, trial
+from chainrule.render.writer import coupled
 from chainrule.semantics.exact import Number, plain
 from chainrule.semantics.labelled import shape_of, size
 
@@ -31,26 +31,14 @@ SHOWN = 16
 BROAD = 5
 TERMS = 4
 """Terms of a sum up to which all are printed."""
-LONGEST = 24
-"""Numbers in a line beyond which only its result is printed."""
+LONGEST, LONG = 24, 8
+"""Numbers in a line beyond which only its result is printed; where there are many lines, fewer."""
+FEW = 3
+"""Entries of a tensor up to which they stand beside a layer in a figure."""
 ROWS = 14
 """Lines beyond which one of each kind is printed."""
-LINES = 45
-"""Equations of a network beyond which an example has no place in a document of standard length."""
 DOTS = Component(Tensor("…", ()), ())
 T = TypeVar("T")
-
-
-class Example(Writer):
-    def example(self, given: Given | None) -> Iterable[Block]:
-        """Nothing in brief, nor for a long network but in full, unless the reader gave the numbers; nothing for a
-        network too large for numbers."""
-        long = len(self.derivation.joint.equations) > LINES and self.detail != "full"
-        if (self.detail == "brief" or long) and not given:
-            return
-        sample = sample_of(self.derivation, given, whole=self.detail == "full")
-        if sample is not None:
-            yield from Numbered(sample, self.language, self.detail).section(self.derivation is not sample.derivation)
 
 
 class Numbered(Backward):
@@ -60,8 +48,10 @@ class Numbered(Backward):
         super().__init__(sample.derivation, language, detail)
         self.sample = sample
         joint = sample.derivation.joint
-        self.tensors = {t.name: t for t in (*joint.given, *joint.defined)}
+        named = [name.tensor for fold in sample.derivation.folds for name in fold.names]
+        self.tensors = {t.name: t for t in (*joint.given, *joint.defined, *named)}
         self.single = sample.sizes[SAMPLES] == 1
+        self.longest, self.tallest = LONGEST, SHOWN
 
     def section(self, cut: bool) -> Iterable[Block]:
         yield Heading(1, self.say("example.heading"))
@@ -72,10 +62,30 @@ class Numbered(Backward):
             yield Paragraph(self.say("example.rounded"))
         header = tuple(self.say(f"example.{key}") for key in ("line", "numbers", "result"))
         yield Table(header, (*self.forward_rows(), *self.backward_rows()))
+        found = trial(self.sample)
+        if found is not None:
+            yield Paragraph(self.tried(found))
+
+    def tried(self, found: Trial) -> Text:
+        """What a step along the gradients does to the loss, and the quotient of differences beside a gradient."""
+        names = self.names if self.single else self.batch
+        at = tuple(Affine((), n) for n in found.place)
+        places: dict[str, Inline | Text] = {
+            "loss": self.math(self.names.loss.stem, names=names), "rate": self.number(found.rate),
+            "before": self.number(found.before), "after": self.number(found.after), "h": self.number(found.h),
+            "old": self.math(forms.whole(found.tensor), names=names),
+            "gradient": self.math(Nabla(adjoint_of(found.tensor)), names=names),
+            "w": self.math(Component(found.tensor, at), names=names),
+            "quotient": self.number(found.quotient), "slope": self.number(found.gradient),
+        }
+        return self.say("figure.step", **places)
+
+    def number(self, value: Number) -> Formula:
+        return self.math(Numbers(exact(value)))
 
     def given(self) -> Iterable[Text]:
         for tensor in self.derivation.joint.given:
-            if not self.values(tensor):
+            if not self.values(tensor) or tensor in self.running:
                 continue
             view = self.names if self.single else self.batch
             symbol: Part = forms.whole(tensor)
@@ -92,7 +102,7 @@ class Numbered(Backward):
 
     def forward_rows(self) -> Iterable[tuple[Cell, ...]]:
         lines: list[tuple[object, Text, Sequence[Equation], Names, Part]] = []
-        for equation in self.derivation.forward.equations:
+        for equation in (e for e in self.derivation.forward.equations if e.tensor not in self.running):
             shown = (one_sample(equation) if self.single else None) or equation
             view = self.batch if coupled(equation) or not self.single else self.names
             name = kind(equation.value, equation.indices)
@@ -105,13 +115,17 @@ class Numbered(Backward):
             batch = not (self.single and row.per_sample)
             results = row.results(batch)
             if results:
-                name = self.derivation.number(row.use.lemma) if row.use else None
+                name: object = self.derivation.number(row.use.lemma) if row.use else None
+                if row.fold:
+                    name = kind(results[0].value, results[0].indices)
                 view = self.view(self.names, not batch)
-                lines.append((name, (f"({number})",), results, view, Nabla(results[0].tensor)))
+                symbol = forms.whole(row.name.tensor) if row.name else Nabla(results[0].tensor)
+                lines.append((name, (f"({number})",), results, view, symbol))
         return self.rows(lines)
 
     def rows(self, lines: Sequence[tuple[object, Text, Sequence[Equation], Names, Part]]) -> Iterable[tuple[Cell, ...]]:
         few = self.detail != "full" and len(lines) > ROWS
+        self.longest, self.tallest = (LONG, 2) if few else (LONGEST, SHOWN)
         seen: set[object] = set()
         for name, number, equations, view, symbol in lines:
             row = self.row(number, equations, view, symbol)
@@ -143,6 +157,16 @@ class Numbered(Backward):
 
     # --- values ---------------------------------------------------------------------------------
 
+    def beside(self, tensor: Tensor) -> tuple[Text, Text]:
+        """A tensor's value and the gradient by it, as they stand in a figure: nothing where they are long."""
+        above, below = (self.brief(t) for t in (tensor, adjoint_of(tensor)))
+        return above, below
+
+    def brief(self, tensor: Tensor) -> Text:
+        known = self.tensors.get(tensor.name)
+        shown = self.whole(known) if known is not None and len(self.values(known)) <= FEW else None
+        return (self.math(*shown),) if shown else ()
+
     def values(self, tensor: Tensor) -> Mapping[Place, Number]:
         return self.sample.values.get(tensor.name, {})
 
@@ -160,7 +184,8 @@ class Numbered(Backward):
         if self.single and SAMPLES in tensor.shape:
             del shape[tensor.shape.index(SAMPLES)]
         broad = shape and shape[-1] > (BROAD if len(shape) > 1 else 2 * BROAD)
-        if prod(shape) > SHOWN or broad or not self.values(tensor):
+        tall = len(shape) > 1 and prod(shape[:-1]) > self.tallest
+        if prod(shape) > SHOWN or broad or tall or not self.values(tensor):
             return None
         entries = [exact(v) for _, v in sorted(self.values(tensor).items())]
         if len(shape) < 2:
@@ -193,7 +218,7 @@ class Numbered(Backward):
         line, at, value = chosen
         worked = numbered(line.value, at, self)
         target = Component(line.tensor, tuple(Affine((), n) for n in where(line.target.subscripts, at)))
-        if long(worked):
+        if long(worked, most=self.longest):
             return (self.math(target, "=", Numbers(exact(value)), names=view),)
         if isinstance(worked, Constant):
             return (self.math(target, "=", Worked(worked), names=view),)
@@ -210,9 +235,9 @@ def where(subscripts: Sequence[Affine], at: Mapping[Index, int]) -> Place:
     return tuple(s.offset + sum(c * at[i] for i, c in s.terms) for s in subscripts)
 
 
-def long(*worked: Expr) -> bool:
+def long(*worked: Expr, most: int = LONGEST) -> bool:
     """Whether there are more numbers than are printed."""
-    return sum(isinstance(node, Constant) for node in nodes(*worked)) > LONGEST
+    return sum(isinstance(node, Constant) for node in nodes(*worked)) > most
 
 
 def leaf(value: Number) -> Constant:

@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from math import inf
 from unicodedata import combining, east_asian_width
 
-from chainrule.render.document import Arrow, Code, Figure, Text
+from chainrule.render.document import Arrow, Code, Figure, Spot, Text
 from chainrule.render.formula import Formula, write
+from chainrule.render.pieces import Numbers
 from chainrule.render.styles import UNICODE
 
-LETTER, GAP, HEIGHT = 0.55, 2.2, 2.1
-"""In em: a letter's width, the room of an arrow without a label, and the distance of two rows."""
+LETTER, SIGN, GAP, HEIGHT = 0.55, 0.46, 2.2, 1.9
+"""In em: a letter's width in words and in a formula, the room of an arrow without a label, the distance of two rows."""
+SMALL = 0.85
+"""The size of what stands on an arrow, above a spot and below it, of the size of the text."""
+TALL, NUMBER, RING = 0.85, 1.4, 1.25
+"""In em: half a spot's height, the height of a number above or below it, and a ring's radius."""
+TURN = 1.6
+"""In em: the room between two lines of one row, for the arrow from one to the next."""
+PAGE = 49.0
+"""In em: the width that a figure may have on paper; a longer row goes on in a line below, the other way."""
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """A straight arrow, and where its label stands; in em."""
+    """An arrow from one point to another, and where its label stands; an arc bends towards the point `via`. In em."""
 
-    x1: float
-    y1: float
-    x2: float
-    y2: float
+    start: Point
+    end: Point
+    via: Point | None
+    label: Point
     arrow: Arrow
 
     @property
-    def label(self) -> tuple[float, float]:
-        return self.x1 + 0.45 * (self.x2 - self.x1), self.y1 + 0.45 * (self.y2 - self.y1)
+    def tip(self) -> tuple[Point, Point]:
+        """Where the head begins, and the direction it points to."""
+        (x, y), (x0, y0) = self.end, self.via or self.start
+        length = max(((x - x0) ** 2 + (y - y0) ** 2) ** 0.5, 1e-9)
+        dx, dy = (x - x0) / length, (y - y0) / length
+        return (x - HEAD * dx, y - HEAD * dy), (dx, dy)
+
+    @property
+    def corners(self) -> tuple[Point, Point, Point]:
+        """The head, a triangle."""
+        (x, y), (dx, dy) = self.tip
+        half = 0.4 * HEAD
+        return self.end, (x - half * dy, y + half * dx), (x + half * dy, y - half * dx)
+
+
+HEAD = 0.44
+"""In em: the length of an arrow's head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +62,7 @@ class Drawing:
 
     width: float
     height: float
-    places: tuple[tuple[float, float], ...]
+    places: tuple[Point, ...]
     strokes: tuple[Stroke, ...]
 
 
@@ -44,40 +70,126 @@ def width_of(text: Text) -> float:
     """About how wide a text is, in em; what is above or below the line takes less room."""
     letters = 0.0
     for part in text:
-        formula = isinstance(part, Formula)
-        word = write(part, UNICODE) if formula else part.text if isinstance(part, Code) else part
-        for c in word:
-            letters += 0 if combining(c) or (formula and c in "_^{}") else 1.8 if east_asian_width(c) in "WF" else 1
+        if isinstance(part, Formula):
+            letters += SIGN / LETTER * sum(_letters(line) for line in _written(part))
+            continue
+        for c in part.text if isinstance(part, Code) else part:
+            letters += 0 if combining(c) else 1.8 if east_asian_width(c) in "WF" else 1
     return LETTER * letters
 
 
-def draw(figure: Figure) -> Drawing:
-    """Columns as wide as their widest spot, with room between them for the arrows' labels."""
+def _written(formula: Formula) -> Iterable[str]:
+    """The formula in the terminal's form; of a matrix its widest row."""
+    for part in formula.parts:
+        values = part.values if isinstance(part, Numbers) else ()
+        rows = [Numbers(row) for row in values if isinstance(row, tuple)] if isinstance(values, tuple) else []
+        yield max((write(Formula((row,), formula.names), UNICODE) for row in rows or [part]), key=len)
+
+
+def _letters(formula: str) -> float:
+    """A formula's width in letters: those of a script are smaller."""
+    result, script, depth = 0.0, False, 0
+    for c in formula:
+        depth += (c in "{[") - (c in "}]")
+        script = c in "_^" or (script and (depth > 0 or c not in " ),;="))
+        result += 0 if combining(c) or c in "_^{}" else 0.65 if script else 1
+    return result
+
+
+def spot_width(spot: Spot) -> float:
+    return max(2 * RING if spot.ring else width_of(spot.text), *(SMALL * width_of(t) for t in (spot.above, spot.below)))
+
+
+def spot_height(spot: Spot) -> float:
+    """A spot's own height, in em; that of a matrix is as many rows."""
+    numbers = (p.values for t in spot.text if isinstance(t, Formula) for p in t.parts if isinstance(p, Numbers))
+    rows = max((len(v) for v in numbers if isinstance(v, tuple) and isinstance(v[0], tuple)), default=1)
+    return 2 * RING if spot.ring else max(2 * TALL, 1.35 * rows)
+
+
+def draw(figure: Figure, page: float = PAGE) -> Drawing:
+    """Columns as wide as their widest spot, with room between them for the arrows' labels; a row that is wider than
+    the page goes on in a line below."""
     spots = figure.spots
     columns = 1 + max(s.column for s in spots)
-    half = [max((width_of(s.text) / 2 + 0.4 for s in spots if s.column == c), default=0.4) for c in range(columns)]
+    half = [max((spot_width(s) / 2 + 0.4 for s in spots if s.column == c), default=0.4) for c in range(columns)]
     room = [GAP] * columns
     for arrow in figure.arrows:
         a, b = sorted((spots[arrow.start].column, spots[arrow.end].column))
-        if arrow.text and b == a + 1:
-            room[a] = max(room[a], width_of(arrow.text) + 2.4)
-    starts = [0.0, *accumulate(2 * half[c] + room[c] for c in range(columns - 1))]
-    places = tuple((starts[s.column] + half[s.column], HEIGHT * (s.row + 0.5)) for s in spots)
-    widths = [width_of(s.text) / 2 + 0.3 for s in spots]
-    strokes = tuple(_stroke(places, widths, arrow) for arrow in figure.arrows)
-    height = HEIGHT * (1 + max(s.row for s in spots))
-    return Drawing(starts[-1] + 2 * half[-1], height, places, strokes)
+        if b == a + 1:
+            label = SMALL * (width_of(arrow.text) + width_of(arrow.under))
+            # Weights stand at one third of an arrow, where no two arrows cross; a shape, in its middle.
+            room[a] = max(room[a], (1.9 * label + 2.6 if arrow.under else label + 2.2) if label else GAP)
+    # Only a single row can go on below; a figure of more rows that is too wide is for its format to scale.
+    middles, lines = _folded(half, room, page if all(s.row == 0 for s in spots) else inf)
+    numbered = any(s.above or s.below for s in spots)
+    pitch = max(HEIGHT, *map(spot_height, spots)) + numbered * 2 * NUMBER
+    arcs = [_arc(figure, lines, arrow) for arrow in figure.arrows]
+    rise = max((ARC + 0.1 * abs(middles[b] - middles[a]) for a, b in filter(None, arcs)), default=0.0)
+    line = pitch * (1 + max(s.row for s in spots)) + rise + TURN * (max(lines) > 0)
+    places = tuple((middles[s.column], lines[s.column] * line + rise + pitch * (s.row + 0.5)) for s in spots)
+    strokes = tuple(
+        _stroke(figure, places, arrow, rise if arc else 0) for arrow, arc in zip(figure.arrows, arcs, strict=True)
+    )
+    width = max(m + h for m, h in zip(middles, half, strict=True))
+    return Drawing(width, line * (1 + max(lines)) - TURN * (max(lines) > 0), places, strokes)
 
 
-def _stroke(places: Sequence[tuple[float, float]], half: Sequence[float], arrow: Arrow) -> Stroke:
-    """From the edge of one spot's box to the edge of another's."""
+ARC = 1.4
+"""In em: how high the flattest arc rises above the row."""
+
+
+def _folded(half: Sequence[float], room: Sequence[float], page: float) -> tuple[list[float], list[int]]:
+    """The middle of each column and its line. Every other line runs from right to left, so that an arrow from the end
+    of one to the start of the next goes straight down."""
+    middles, lines = [half[0]], [0]
+    for column in range(1, len(half)):
+        step = half[column - 1] + room[column - 1] + half[column]
+        forward = 1 if lines[-1] % 2 == 0 else -1
+        middle = middles[-1] + forward * step
+        if middle + half[column] > page or middle < half[column]:
+            middles.append(middles[-1])
+            lines.append(lines[-1] + 1)
+        else:
+            middles.append(middle)
+            lines.append(lines[-1])
+    left = min(m - h for m, h in zip(middles, half, strict=True))
+    return [m - left for m in middles], lines
+
+
+def _arc(figure: Figure, lines: Sequence[int], arrow: Arrow) -> tuple[int, int] | None:
+    """The columns that an arrow joins above others in their row, if it does."""
+    a, b = figure.spots[arrow.start], figure.spots[arrow.end]
+    between = (s.column for s in figure.spots if s.row == a.row and min(a.column, b.column) < s.column)
+    over = a.row == b.row and lines[a.column] == lines[b.column] and any(c < max(a.column, b.column) for c in between)
+    return (a.column, b.column) if over else None
+
+
+def _stroke(figure: Figure, places: Sequence[Point], arrow: Arrow, rise: float) -> Stroke:
+    """From the edge of one spot's box to the edge of another's; an arc from above one to above the other."""
     (x1, y1), (x2, y2) = places[arrow.start], places[arrow.end]
-    first, last = _leave(x2 - x1, y2 - y1, half[arrow.start]), _leave(x2 - x1, y2 - y1, half[arrow.end])
-    return Stroke(x1 + first * (x2 - x1), y1 + first * (y2 - y1), x2 - last * (x2 - x1), y2 - last * (y2 - y1), arrow)
+    first, last = figure.spots[arrow.start], figure.spots[arrow.end]
+    if rise:
+        y1, y2 = (y - TALL - NUMBER * bool(s.above) for y, s in ((y1, first), (y2, last)))
+        inward = 0.3 if x2 > x1 else -0.3
+        start, end, via = (x1 + inward, y1), (x2 - inward, y2), ((x1 + x2) / 2, min(y1, y2) - 1.6 * rise + 0.6)
+        return Stroke(start, end, via, _between(_between(start, end, 0.5), via, 0.5), arrow)
+    dx, dy = x2 - x1, y2 - y1
+    t1, t2 = _leave(dx, dy, first), _leave(-dx, -dy, last)
+    start, end = (x1 + t1 * dx, y1 + t1 * dy), (x2 - t2 * dx, y2 - t2 * dy)
+    return Stroke(start, end, None, _between(start, end, 0.3 if arrow.under else 0.45), arrow)
 
 
-def _leave(dx: float, dy: float, half: float, tall: float = 0.85) -> float:
-    """The share of a line that lies within a box around its end."""
+def _between(a: Point, b: Point, share: float) -> Point:
+    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])
+
+
+def _leave(dx: float, dy: float, spot: Spot) -> float:
+    """The share of a line that lies within the spot at its beginning."""
+    if spot.ring and abs(dx) > abs(dy) / 2:
+        return min(RING / max((dx * dx + dy * dy) ** 0.5, 1e-9), 0.4)
+    half = RING if spot.ring else width_of(spot.text) / 2 + 0.3
+    tall = spot_height(spot) / 2 + NUMBER * bool(spot.below if dy > 0 else spot.above)
     return min(half / abs(dx) if dx else 1, tall / abs(dy) if dy else 1, 0.4)
 
 
@@ -102,7 +214,7 @@ def chains(figure: Figure) -> list[Chain]:
     return sorted(result, key=lambda chain: _row(figure, chain))
 
 
-def _row(figure: Figure, chain: Chain) -> int:
+def _row(figure: Figure, chain: Chain) -> float:
     """The row in which a chain runs: that of its first spot between the ends, if it has one."""
     start, links = chain
     return figure.spots[links[0][1] if len(links) > 1 else start].row

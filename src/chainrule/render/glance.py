@@ -9,20 +9,29 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import prod
+from typing import Protocol
 
 from chainrule.ir.cost import operations
 from chainrule.ir.expr import Tensor, is_position, origin
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
-from chainrule.render.document import Arrow, Block, Cell, Code, Figure, Paragraph, Spot, Table, Text
+from chainrule.render.document import Arrow, Block, Cell, Code, Figure, Spot, Table, Text
 from chainrule.render.writer import Writer
 
 LABELS = 8
 """Layers up to which each is drawn by itself; beyond, those of one number stand together."""
-SPOTS = 9
+SPOTS = 19
 """Spots of a diagram beyond which the middle is left out."""
 ROWS = 9
 """Rows of the table beyond which those of one number are one row, and then equal neighbours are."""
+
+
+class Values(Protocol):
+    """The numbers of the worked example."""
+
+    def beside(self, tensor: Tensor) -> tuple[Text, Text]:
+        """A tensor's value and the gradient by it, where they are short."""
+        ...
 
 
 @dataclass
@@ -45,15 +54,18 @@ class Part:
 
 
 class Glance(Writer):
-    def at_a_glance(self) -> Iterable[Block]:
+    def at_a_glance(self, circuit: Figure | None, numbers: Values | None) -> Iterable[Block]:
         if self.derivation.layers:
-            yield from self.drawn_and_counted()
-            yield Paragraph(self.say("glance.counted"))
+            figure, table = self.drawn_and_counted(numbers)
+            yield circuit or figure
+            yield table
+        elif circuit:
+            yield circuit
 
-    def drawn_and_counted(self) -> tuple[Figure, Table]:
+    def drawn_and_counted(self, numbers: Values | None = None) -> tuple[Figure, Table]:
         parts = self.parts(numbered=False)
         drawn = parts if len(parts) <= LABELS else self.parts(numbered=True)
-        return self.figure(drawn), self.table(parts if len(parts) <= ROWS else self.parts(numbered=True))
+        return self.figure(drawn, numbers), self.table(parts if len(parts) <= ROWS else self.parts(numbered=True))
 
     def parts(self, *, numbered: bool) -> list[Part]:
         """The layers in order, each label by itself or those of one number together; the loss last."""
@@ -107,19 +119,25 @@ class Glance(Writer):
 
     # --- the diagram ----------------------------------------------------------------------------
 
-    def figure(self, parts: Sequence[Part]) -> Figure:
-        """From the inputs to the loss; beside an arrow the shape of what passes."""
+    def figure(self, parts: Sequence[Part], numbers: Values | None) -> Figure:
+        """From the inputs to the loss; beside an arrow the shape of what passes, and beside a layer the numbers of the
+        example, where they are short."""
         forward = self.derivation.forward
         owner: dict[Tensor, int] = {}
         read_by_layers = {t for part in parts if part.labels for e in part.equations for t in e.value.tensors}
         inputs = [t for t in forward.inputs if t in read_by_layers]
-        spots: list[Text] = []
+        spots: list[tuple[Text, Text, Text]] = []
+
+        def add(text: Text, tensor: Tensor) -> None:
+            above, below = numbers.beside(tensor) if numbers else ((), ())
+            spots.append((text, above, below))
+
         for tensor in inputs:
             owner[tensor] = len(spots)
-            spots.append((self.math(self.whole(tensor)),))
+            add((self.math(self.whole(tensor)),), tensor)
         for part in parts:
             owner.update((e.tensor, len(spots)) for e in part.equations)
-            spots.append(self.drawn(part))
+            add(self.drawn(part), part.output)
         edges: dict[tuple[int, int], Tensor] = {}
         for part in parts:
             for equation in part.equations:
@@ -132,16 +150,19 @@ class Glance(Writer):
         where: dict[int | None, int] = {}
         for column, old in enumerate(kept):
             where[old] = column
-            placed.append(Spot(column, 0, spots[old] if old is not None else ("…",)))
+            placed.append(Spot(column, 0, *(spots[old] if old is not None else (("…",), (), ()))))
         arrows: list[Arrow] = []
         for (start, end), tensor in edges.items():
             if start in where and end in where:
                 near = where[end] - where[start] == 1
-                arrows.append(Arrow(where[start], where[end], (shape_of(tensor),) if near else (), faint=not near))
+                arrows.append(Arrow(where[start], where[end], (shape_of(tensor),) if near else ()))
         if None in where:
             gap = where[None]
             arrows += [Arrow(gap - 1, gap), Arrow(gap, gap + 1)]
-        return Figure(tuple(placed), tuple(arrows), self.say("glance.caption"))
+        caption = self.say("glance.caption")
+        if any(spot.above or spot.below for spot in placed):
+            caption = (*caption, " ", *self.say("figure.numbers", loss=self.math(self.names.loss.stem)))
+        return Figure(tuple(placed), tuple(arrows), caption)
 
     def whole(self, tensor: Tensor) -> str:
         return self.names.symbol(tensor).stem

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from base64 import b64encode
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import Any
 
 from chainrule.ir.expr import Tensor, is_gradient, origin
 from chainrule.ir.print import spelled
+from chainrule.notebook import cell_id
 from chainrule.render.document import (
     Block,
     Cell,
@@ -29,10 +31,13 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import Stroke, draw
+from chainrule.render.figure import NUMBER, RING, SMALL, Stroke, draw
 from chainrule.render.formula import Formula, write
 from chainrule.render.mathml import MathML, breakable, joined, letters
+from chainrule.render.prose import sentences
 from chainrule.render.styles import LATEX
+from chainrule.render.text import figure as described
+from chainrule.render.text import flat
 
 FONTS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "en": (
@@ -54,22 +59,24 @@ def render(document: Document) -> str:
 
 def page(heading: str, blocks: Iterable[Block | Drawn], language: str = "en") -> str:
     """A page. It is read without JavaScript; a few lines of it copy formulas as LaTeX."""
-    page = _Page(blocks)
+    page = _Page(blocks, language)
     links = "".join(f'<a href="#{name}">{page.flat(text, plain=True)}</a>' for name, text in page.anchors)
     title = escape(heading)
     return (
         f'<!DOCTYPE html>\n<html lang="{LANGUAGES[language]}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{_faces(language)}{page.sheet()}</style>\n</head>\n"
-        f'<body class="cr">\n<main>\n<h1>{title}</h1>\n<nav>{links}</nav>\n{page.body}\n</main>\n{page.legend()}'
+        f'<body class="cr">\n<a class="skip" href="#main">{escape(page.words["figure.skip"])}</a>\n'
+        f'<main id="main">\n<h1>{title}</h1>\n<nav aria-label="{title}">{links}</nav>\n'
+        f"{page.body}\n</main>\n{page.legend()}"
         f"\n<script>\n{_resource('page/page.js')}</script>\n</body>\n</html>\n"
     )
 
 
 def cell(*blocks: Block | Drawn, language: str = "en") -> str:
     """What a notebook shows of an object; the first with a formula brings the fonts for all of the notebook."""
-    page = _Page(blocks)
-    fonts = _faces(language) if "<math" in page.body and brings_fonts(_running()) else ""
+    page = _Page(blocks, language)
+    fonts = _faces(language) if "<math" in page.body and brings_fonts(cell_id()) else ""
     style = f"{fonts}{page.sheet(drawn=True)}{_themes()}"
     return f'<div class="cr cell"><style>\n{style}</style>\n<main>\n{page.body}\n</main>\n{page.legend()}</div>'
 
@@ -95,21 +102,13 @@ def brings_fonts(place: str) -> bool:
     return _FONTS_IN[0] == place
 
 
-def _running() -> str:
-    """What tells the cell that runs from others: its number, where the front end says it, else its text."""
-    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", type(None))()
-    if shell is None:
-        return ""
-    parent: Any = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    return str(parent.get("metadata", {}).get("cellId") or shell.user_ns.get("_ih", [""])[-1])
-
-
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
 
 
 class _Page:
-    def __init__(self, blocks: Iterable[Block | Drawn]) -> None:
-        self.style = MathML()
+    def __init__(self, blocks: Iterable[Block | Drawn], language: str) -> None:
+        self.style, self.words = MathML(), sentences(language)
+        self.title = ""
         self.anchors: list[tuple[str, Text]] = []
         given = tuple(blocks)
         self.drawn = any(isinstance(block, Drawn) for block in given)
@@ -125,8 +124,10 @@ class _Page:
             case Heading(level=1, text=text):
                 name = f"part-{len(self.anchors) + 1}"
                 self.anchors.append((name, text))
+                self.title = flat(text)
                 return f'<h2 id="{name}">{self.flat(text)}</h2>'
             case Heading(text=text):
+                self.title = flat(text)
                 return f"<h3>{self.flat(text)}</h3>"
             case Paragraph(text=text):
                 return f"<p>{self.flat(text)}</p>"
@@ -134,7 +135,9 @@ class _Page:
                 return "<ul>\n" + "\n".join(f"<li>{self.flat(item)}</li>" for item in items) + "\n</ul>"
             case Lines(lines=lines):
                 rows = "\n".join(map(self.line, lines))
-                return f'<table class="lines">\n<tbody>\n{rows}\n</tbody>\n</table>'
+                copy = f'<button class="copy" type="button">{escape(self.words["figure.copy"])}</button>'
+                table = f'<table class="lines"{self.named()}>\n<tbody>\n{rows}\n</tbody>\n</table>'
+                return f'<div class="proof">{table}{copy}</div>'
             case Table():
                 return self.table(block)
             case Listing(text=text):
@@ -155,21 +158,28 @@ class _Page:
     def table(self, table: Table) -> str:
         header = [self.flat(text) for text in table.header]
         labels = ["".join(p for p in text if isinstance(p, str)).strip() for text in table.header]
+        # On a narrow screen a cell stands below its column's title.
+        titles = ";".join(f"--c{at}:{json.dumps(label, ensure_ascii=False)}" for at, label in enumerate(labels) if at)
         rows: list[str] = []
         for row in table.rows:
-            cells = zip(labels, row, strict=True)
-            marked = (f'<td{self.label(label, at)}>{self.cell(cell)}</td>' for at, (label, cell) in enumerate(cells))
-            rows.append(f"<tr>{''.join(marked)}</tr>")
+            if len(row) < len(header):
+                title, *remarks = row[0]
+                said = self.flat(title) + "".join(f"<p>{self.flat(remark)}</p>" for remark in remarks)
+                whole = f'<th colspan="{len(header)}" scope="rowgroup">{said}</th>'
+                rows.append(f'<tr class="group">{whole}</tr>')
+                continue
+            rows.append(f"<tr>{''.join(f'<td>{self.cell(cell)}</td>' for cell in row)}</tr>")
         kind = "grid three" if len(header) == 3 else "grid"
-        head = "".join(f"<th>{text}</th>" for text in header)
+        head = "".join(f'<th scope="col">{text}</th>' for text in header)
         body = "\n".join(rows)
-        return (
-            f'<div class="scroll"><table class="{kind}">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n'
-            "</table></div>"
-        )
+        named = f' style="{escape(titles)}"' if len(header) == 3 else ""
+        region = f'<div class="scroll" tabindex="0" role="region"{self.named()}>'
+        rows_ = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n"
+        return f'{region}<table class="{kind}"{self.named()}{named}>\n{rows_}</table></div>'
 
-    def label(self, label: str, column: int) -> str:
-        return f' data-label="{escape(label)}"' if column and label else ""
+    def named(self) -> str:
+        """The name of a table: the title it stands below."""
+        return f' aria-label="{escape(self.title)}"' if self.title else ""
 
     def cell(self, cell: Cell) -> str:
         if len(cell) == 1:
@@ -194,28 +204,31 @@ class _Page:
         if plain:
             return f"<math>{markup}</math>"
         pieces = [markup] if letters(markup) <= WHOLE else joined(breakable(markup), ROOM)
-        size = ' displaystyle="true"' if display else ""
-        maths = "".join(f"<math{size}>{_leading(p)}</math><wbr>" for p in pieces).removesuffix("<wbr>")
+        maths = "".join(f"<math>{_leading(p)}</math><wbr>" for p in pieces).removesuffix("<wbr>")
         kind = "f d" if display else "f"
         return f'<span class="{kind}" data-tex="{escape(write(formula, LATEX))}">{maths}</span>'
 
     def figure(self, figure: Figure) -> str:
         drawing = draw(figure)
         lines = "".join(map(_arrow, drawing.strokes))
-        spots = "".join(
-            f'<span class="spot" style="left:{x:.2f}em;top:{y:.2f}em">{self.flat(spot.text)}</span>'
-            for (x, y), spot in zip(drawing.places, figure.spots, strict=True)
-        )
-        labels = "".join(
-            f'<span class="label{" faint" * s.arrow.faint}" style="left:{s.label[0] / 0.85:.2f}em;'
-            f'top:{s.label[1] / 0.85:.2f}em">{self.flat(s.arrow.text)}</span>'
-            for s in drawing.strokes if s.arrow.text
-        )
+        spots = list[str]()
+        for (x, y), spot in zip(drawing.places, figure.spots, strict=True):
+            if spot.ring:
+                lines += f'<circle cx="{16 * x:.1f}" cy="{16 * y:.1f}" r="{16 * RING:.1f}"/>'
+            up = (RING if spot.ring else 0.7) + NUMBER / 2
+            spots.append(_placed("spot", x, y, self.flat(spot.text)))
+            spots.append(_placed("value", x, y - up, self.flat(spot.above), SMALL))
+            spots.append(_placed("gradient", x, y + up, self.flat(spot.below), SMALL))
+        for stroke in drawing.strokes:
+            (x, y), arrow = stroke.label, stroke.arrow
+            label = self.flat(arrow.text) + (f" <b>∂ {self.flat(arrow.under)}</b>" if arrow.under else "")
+            spots.append(_placed("value" if arrow.under else "label", x, y, label, SMALL))
         size = f"width:{drawing.width:.2f}em;height:{drawing.height:.2f}em"
+        told = escape("; ".join(described(replace(figure, caption=()), sys.maxsize)))
         view = f"0 0 {drawing.width * 16:.1f} {drawing.height * 16:.1f}"
         return (
-            f'<figure><div class="scroll"><div class="drawing" style="{size}">'
-            f'<svg viewBox="{view}" aria-hidden="true">{lines}</svg>{spots}{labels}</div></div>'
+            f'<figure><div class="scroll" tabindex="0"><div class="drawing" role="img" aria-label="{told}" '
+            f'style="{size}"><svg viewBox="{view}" aria-hidden="true">{lines}</svg>{"".join(spots)}</div></div>'
             f"{self.caption(figure.caption)}</figure>"
         )
 
@@ -251,15 +264,18 @@ def _leading(piece: str) -> str:
     return piece.replace("<mo>", '<mo form="infix">', 1) if sign else piece
 
 
+def _placed(kind: str, x: float, y: float, markup: str, scale: float = 1) -> str:
+    """In the middle of a place of a drawing."""
+    at = f"left:{x / scale:.2f}em;top:{y / scale:.2f}em"
+    return f'<span class="{kind}" style="{at}">{markup}</span>' if markup else ""
+
+
 def _arrow(stroke: Stroke) -> str:
-    """A line with a head, in units of 1/16 em."""
-    x1, y1, x2, y2 = (16 * v for v in (stroke.x1, stroke.y1, stroke.x2, stroke.y2))
-    length = max(((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5, 1e-9)
-    ux, uy = (x2 - x1) / length, (y2 - y1) / length
-    bx, by = x2 - 7 * ux, y2 - 7 * uy
-    head = f"{x2:.1f},{y2:.1f} {bx - 3 * uy:.1f},{by + 3 * ux:.1f} {bx + 3 * uy:.1f},{by - 3 * ux:.1f}"
-    faint = ' class="faint"' if stroke.arrow.faint else ""
-    return f'<g{faint}><path d="M{x1:.1f} {y1:.1f} L{bx:.1f} {by:.1f}"/><polygon points="{head}"/></g>'
+    """A line or an arc with a head, in units of 1/16 em."""
+    points = [stroke.start, *([stroke.via] if stroke.via else []), stroke.tip[0]]
+    start, *rest = (f"{16 * x:.1f} {16 * y:.1f}" for x, y in points)
+    head = " ".join(f"{16 * x:.1f},{16 * y:.1f}" for x, y in stroke.corners)
+    return f'<path d="M{start} {"Q" if stroke.via else "L"}{" ".join(rest)}"/><polygon points="{head}"/>'
 
 
 @cache

@@ -15,24 +15,40 @@ from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.trace import RULES, Setting, Step
 from chainrule.forms import Form, concise, outline, whole
 from chainrule.forms.nodes import Jacobian
-from chainrule.ir.expr import LOSS, Apply, Component, Derivative, Expr, Guard, Pad, Size, Tensor
+from chainrule.ir.expr import (
+    LOSS,
+    Add,
+    Apply,
+    Component,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Pad,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+)
 from chainrule.ir.functions import split_derivative
 from chainrule.ir.index import SAMPLES, Affine
-from chainrule.ir.walk import components, nodes
+from chainrule.ir.program import Equation
+from chainrule.ir.walk import Key, components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
-from chainrule.render.document import Block, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.document import Block, Figure, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.folded import Folded
 from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
 from chainrule.render.paths import Paths
 from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
-from chainrule.render.writer import Writer, concise_of, coupled, tensors_of, ways
+from chainrule.render.writer import concise_of, coupled, tensors_of, ways
 
 
-class Lemmas(Writer):
-    """Each lemma once, with the reason for every line; then the composites."""
+class Lemmas(Folded):
+    """Each lemma once, with the reason for every line; then what is put together of them."""
 
     @cached_property
     def proven(self) -> dict[object, int]:
@@ -96,7 +112,8 @@ class Lemmas(Writer):
             yield Paragraph(self.say("lemma.given_loss", equation=stated, gradient=wanted))
         else:
             signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
-            yield Paragraph(self.say("lemma.given", equation=stated, signal=signal, gradient=wanted))
+            key = "given" if names.signal(shown.error_signal) else "given_gradient"
+            yield Paragraph(self.say(f"lemma.{key}", equation=stated, signal=signal, gradient=wanted))
         coupling = self.coupled(lemma, names)
         if coupling is not None:
             yield Paragraph(coupling)
@@ -105,12 +122,24 @@ class Lemmas(Writer):
             view = self.local(each)
             short = self.short(own, each)
             if self.detail != "brief" and short is None:
-                yield from Paths(self, self.stated(each), view).figure()
+                yield from self.paths(Paths(self, self.stated(each), view).figure())
             yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
-            for text in (*self.notes(self.stated(each), view), *([law] if law else [])):
+            for text in (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation)):
                 said.setdefault(flat(text), text)
         yield from map(Paragraph, said.values())
+
+    def paths(self, figures: Iterable[Figure]) -> Iterable[Figure]:
+        """The first figure of one path and the first of many; in full every one."""
+        for figure in figures:
+            many = len(figure.spots) > 3
+            if self.detail == "full" or many not in self.drawn:
+                self.drawn.add(many)
+                yield figure
+
+    @cached_property
+    def drawn(self) -> set[bool]:
+        return set()
 
     def short(self, number: int, lemma: Lemma) -> Text | None:
         """Why the lines between the first and the last are left out, if they are: in brief, and in standard where the
@@ -121,13 +150,21 @@ class Lemmas(Writer):
         form = concise_of(shown)
         name = outline(form.right) if form is not None else None
         earlier = self.proven.setdefault(name, number) if name is not None else number
-        if self.detail == "brief":
+        if self.detail == "brief" or lemma.kind in self.only_folded:
             return ()
         read = {c.tensor.name for piece in shown.pieces for c in components(piece.equation.value)}
         plain = all(s.plain is not None for c in components(shown.equation.value) for s in c.subscripts)
         if plain and read <= {shown.error_signal.name} and len(shown.pieces) == 1:
             return ()
         return self.say("lemma.alike", number=str(earlier)) if earlier != number else None
+
+    @cached_property
+    def only_folded(self) -> frozenset[Key]:
+        """The kinds of lemmas that are cited in folds alone, where a line of each is enough."""
+        whole = [use for fold in self.derivation.folds if fold.whole and fold.inner for use in fold.involved]
+        inside = {use.contribution for use in whole}
+        elsewhere = {use.lemma.kind for use in self.derivation.uses if use.contribution not in inside}
+        return frozenset(use.lemma.kind for use in whole) - elsewhere
 
     def coupled(self, lemma: Lemma, names: Names) -> Text | None:
         """Why the lemma is about all samples together, where it is."""
@@ -142,8 +179,22 @@ class Lemmas(Writer):
 
     def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
         shown = self.stated(lemma)
-        closing = [*self.matrix_line(shown, names), *(self.batch_line(lemma, names) if shown is not lemma else ())]
-        rows = [*self.proof(shown, names, LIMIT - len(closing), short), *closing]
+        once = self.detail == "standard" and lemma.kind in self.only_folded
+        matrix = () if once else self.matrix_line(shown, names)
+        closing = [*matrix, *(self.batch_line(lemma, names) if shown is not lemma else ())]
+        proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
+        if short is not None and self.detail == "standard":
+            # What needs no proof is one line, with its other forms beside it.
+            left, right, reason = proof[-1]
+            forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
+            proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
+            closing = []
+        elif len(closing) > 1 and self.detail == "standard":
+            # The form for all samples stands beside that for one.
+            (left, right, reason), (a, b, why) = closing
+            more = self.say("figure.closing", form=_joined(a, b), reason=why)
+            closing = [(left, right, self.join([reason, more], "document.semicolon"))]
+        rows = [*proof, *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)
 
@@ -154,6 +205,8 @@ class Lemmas(Writer):
         alone where there is a reason to be `short`."""
         single = len(shown.pieces) == 1
         steps = shown.all_steps if single else shown.steps
+        if names.signal(shown.error_signal) is None and shown.signal is None:
+            steps = tuple(s for s in steps if s.rule != "error_signal")  # it has no other letter
         runs = group(steps, self.detail, limit if single else max(limit - len(shown.pieces), 4))
         target = shown.wrt
         left: Formula | None = self.math(shown.start, names=names)
@@ -292,6 +345,18 @@ class Lemmas(Writer):
                     "note.padding", read=self.math(component, names=names), x=self.math(bare, names=names), value=value
                 )
 
+    def meaning(self, equation: Equation) -> Iterable[Text]:
+        """What an equation does to the gradient that comes back, said where it is first met."""
+        for key in _deeds(equation):
+            if key not in self.meant and self.detail != "brief":
+                self.meant.add(key)
+                yield self.say(f"meaning.{key}")
+
+    @cached_property
+    def meant(self) -> set[str]:
+        """What has been said of gradients that come back."""
+        return set()
+
     def choices(self, shown: Lemma) -> Iterable[Text]:
         """What is chosen where a derivative does not exist: at kinks, and where several share a maximum."""
         if shown.auxiliary:
@@ -300,6 +365,9 @@ class Lemmas(Writer):
         for function in ("relu", "step", "max", "min", "sign", "abs"):
             if any(split_derivative(f) in ((function, 0), (function, 1)) for f in found):
                 yield self.say(f"note.{function}")
+        of = (node for node in nodes(shown.equation.value) if shown.wrt.tensor in node.tensors)
+        if any(isinstance(node, Power) and 0 < node.exponent < 1 for node in of):
+            yield self.say("note.root")
 
     # Composites ------------------------------------------------------------------------------------
 
@@ -309,12 +377,15 @@ class Lemmas(Writer):
             # One of each form says it all.
             forms = list(dict.fromkeys(repeated.form for repeated in found))
             found = tuple(next(r for r in found if r.form == form) for form in forms)
-        if not found or self.detail == "brief":
+        folded = tuple(self.folds())
+        if self.detail == "brief" or not (found or folded):
             return
         yield Heading(1, self.say("composite.heading"))
-        yield Paragraph(self.say("composite.lead"))
+        if found:
+            yield Paragraph(self.say("composite.lead"))
         for number, repeated in enumerate(found, 1):
             yield from self.composite(number, repeated)
+        yield from folded
 
     def composite(self, number: int, repeated: Repeated) -> Iterable[Block]:
         (outer, inner), *_ = repeated.uses
@@ -395,6 +466,28 @@ class Lemmas(Writer):
                 involved = (*tensors_of(outer.equation), *tensors_of(inner.equation))
                 found[number] = self.relative_names(involved, number)
         return [n for n, names in found.items() if names == next(iter(found.values()))]
+
+
+def _joined(left: Formula, right: Formula) -> Formula:
+    """left = right as one formula."""
+    return Formula((*left.parts, *right.parts), right.names)
+
+
+def _deeds(equation: Equation) -> Iterable[str]:
+    """max routes, add distributes, multiply swaps; what a bounded function does near its limits."""
+    value = equation.value
+    if any(isinstance(node, Reduce) and node.kind == "max" for node in nodes(value)):
+        yield "routes"
+    alike = isinstance(value, Add) and all(
+        isinstance(t, Component) and t.subscripts == equation.target.subscripts for t in value.terms
+    )
+    if alike:
+        yield "adds"
+    products = (node.factors for node in nodes(value) if isinstance(node, Multiply))
+    if any(len({f.tensor for f in factors if isinstance(f, Component)}) > 1 for factors in products):
+        yield "swaps"
+    if any(isinstance(node, Apply) and node.function in ("sigmoid", "tanh") for node in nodes(value)):
+        yield "saturates"
 
 
 def _stated(lemma: Lemma) -> object:

@@ -38,7 +38,7 @@ def render(document: Document) -> str:
                 ]
                 parts.append(grid(("", "", "", ""), rows))
             case Table(header=header, rows=rows_):
-                parts.append(grid([flat(h) for h in header], [[cell_text(c) for c in row] for row in rows_]))
+                parts.append(grid([flat(h) for h in header], [_row(row, len(header)) for row in rows_]))
             case Listing(text=text, language=language):
                 parts.append(f"```{language}\n{text.rstrip()}\n```")
             case Figure(caption=caption):
@@ -49,14 +49,40 @@ def render(document: Document) -> str:
 
 def figure(block: Figure) -> Iterable[str]:
     """The arrows of a figure in chains."""
+    numbered = {n for n, spot in enumerate(block.spots) if spot.above or spot.below}
+
+    def told(number: int) -> str:
+        """A spot; with its numbers where it is met first."""
+        spot = block.spots[number]
+        if number not in numbered:
+            return flat(spot.text)
+        numbered.remove(number)
+        return flat(spot.text) + with_gradient(f" = {flat(spot.above)}" if spot.above else "", spot.below)
+
     for start, links in chains(block):
-        arrows = (f" —{flat(arrow.text)}→ {flat(block.spots[end].text)}" for arrow, end in links)
-        yield flat(block.spots[start].text) + "".join(arrows).replace("——", "—").replace("—→", "→")
+        words = told(start)
+        for arrow, end in links:
+            label = with_gradient(flat(arrow.text), arrow.under)
+            words += f" —{label}→ {told(end)}" if label else f" → {told(end)}"
+        yield words
+
+
+def with_gradient(value: str, gradient: Text) -> str:
+    """A value, and the gradient by it behind ∂."""
+    return f"{value}, ∂ {flat(gradient)}".removeprefix(", ") if gradient else value
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _row(row: Sequence[Cell], columns: int) -> list[str]:
+    """The cells of a row; one alone stands in the first column."""
+    if len(row) == columns:
+        return [cell_text(c) for c in row]
+    title, *remarks = map(flat, row[0])
+    return ["<br>".join([f"**{title}**" if title else "", *remarks]).removeprefix("<br>"), *[""] * (columns - 1)]
 
 
 def cell_text(cell: Cell) -> str:

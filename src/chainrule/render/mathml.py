@@ -14,7 +14,8 @@ from chainrule.render.styles import FEET, PRIMES, Piece
 
 ACCENTS = {"\u0303": "~", "\u0302": "^"}
 SIGNS = {"Σ": "∑", "ᵀ": "⊤", "*": "∗"}
-TOKENS = re.compile(rf"(\d+(?:\.\d+)?)|([^\W\d_])([{PRIMES}]*)|(\S)")
+TOKENS = re.compile(rf"(\[\d+\]|\d+(?:\.\d+)?)|([^\W\d_])([{PRIMES}]*)|(\S)")
+"""A number, also one between brackets as that of a layer is; a letter with its primes; any other sign."""
 TIMES, APPLY = "<mo>\u2062</mo>", "<mo>\u2061</mo>"
 """A product without a sign, and a function applied to what follows: neither is seen."""
 
@@ -47,7 +48,9 @@ class MathML:
         number, known, written = self.tensors.get(tensor.name, (len(self.tensors) + 1, tensor, text))
         larger = known if len(known.shape) >= len(tensor.shape) else tensor
         self.tensors[tensor.name] = (number, larger, written)
-        return f'<mrow class="s{number}">{text}</mrow>'
+        name, rest = text[1:].split(">", 1)
+        whole = len(list(_outermost(text))) == 1 and " " not in name
+        return f'<{name} class="s{number}">{rest}' if whole else f'<mrow class="s{number}">{text}</mrow>'
 
     def bracket(self, text: str) -> str:
         return f"<mrow><mo>[</mo>{text}<mo>]</mo></mrow>"
@@ -100,8 +103,8 @@ class MathML:
     def absolute(self, text: str) -> str:
         return f'<mrow><mo form="prefix">|</mo>{text}<mo form="postfix">|</mo></mrow>'
 
-    def bar(self, stem: str) -> str:
-        return f'<mover accent="true">{row(self.name(stem))}<mo stretchy="false">¯</mo></mover>'
+    def bar(self, base: str) -> str:
+        return f'<mover accent="true">{row(base)}<mo stretchy="false">¯</mo></mover>'
 
     def bold_one(self) -> str:
         return "<mn>𝟏</mn>"

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.forms import walk, whole
-from chainrule.forms.nodes import Entries, Operation, View, seen
-from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Size, Tensor
+from chainrule.forms.nodes import Entries, Fill, Operation, View, seen
+from chainrule.ir.expr import LOSS, Component, Constant, Delta, Derivative, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import kind
-from chainrule.render.document import Block, Cell, Code, Heading, Items, Paragraph, Table, Text
+from chainrule.render.document import Block, Cell, Code, Figure, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
-from chainrule.render.glance import Glance
-from chainrule.render.names import Names, Symbol
+from chainrule.render.glance import Glance, Values
+from chainrule.render.names import LAYER, Names, Symbol
 from chainrule.render.writer import concise_forward, concise_of, coupled, runs_of, tensors_of
 
 SIGNS: dict[str, tuple[str, ...]] = {
@@ -33,12 +33,14 @@ FEW = 10
 class Overview(Glance):
     """The forward pass, layer by layer, and what the signs mean."""
 
-    def network(self) -> Iterable[Block]:
+    def network(self, circuit: Figure | None, example: Values | None) -> Iterable[Block]:
+        """`circuit` is the figure of a small network; in others the numbers of the `example` stand beside layers."""
         equations = self.shown()
         single = len(equations) == 1
         yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
-        yield from self.at_a_glance()
-        yield Paragraph(self.say("network.equation_lead" if single else "network.lead"))
+        yield from self.at_a_glance(circuit, example)
+        lead = self.say("network.equation_lead" if single else "network.lead")
+        yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.derivation.layers else lead)
         rows: list[tuple[Cell, ...]] = []
         for numbers, members, names in self.blocks(equations):
             for equation in members:
@@ -51,10 +53,11 @@ class Overview(Glance):
             for equation in equations:
                 if adjoint_of(equation.tensor) in self.derivation.backward.inputs:
                     y = equation.target
-                    signal = Derivative(Component(LOSS, ()), y)
+                    own, given = Component(adjoint_of(y.tensor), y.subscripts), Derivative(Component(LOSS, ()), y)
+                    signal = self.math(*((own, "=", given) if self.names.signal(own.tensor) else (given,)))
                     yield Paragraph(
                         self.say(
-                            "network.equation_signal", signal=self.math(signal), loss=self.math(Component(LOSS, ())),
+                            "network.equation_signal", signal=signal, loss=self.math(Component(LOSS, ())),
                             y=self.math(whole(y.tensor)),
                         )
                     )
@@ -71,10 +74,11 @@ class Overview(Glance):
         return ((components_form,),), ((self.math(form.left, "=", form.right, names=view),),)
 
     def shown(self) -> list[Equation]:
-        """The forward equations; in brief, only those that the loss and its gradients need."""
+        """The forward equations but for running statistics; in brief, only those that the loss and its gradients
+        need."""
         forward, backward = self.derivation.forward, self.derivation.backward
         if self.detail != "brief" or self.derivation.loss is None:
-            return list(forward.equations)
+            return [e for e in forward.equations if e.tensor not in self.running]
         needed = {self.derivation.loss, *(t for e in backward.equations for t in e.value.tensors)}
         for equation in reversed(forward.equations):
             if equation.tensor in needed:
@@ -118,8 +122,8 @@ class Overview(Glance):
                 items.append(self.say("notation.coupled", n=n, N=size))
         if given:
             items.append(self.say("notation.given", loss=self.math(scalar)))
-        if self.layers:
-            items.append(self.say("notation.layers", l=self.math("ℓ")))
+        if any(symbol.layer for symbol in self.names.symbols.values()):
+            items.append(self.say("notation.layers", l=self.math(LAYER)))
         v = Tensor("v", (1,))
         view = replace(
             self.names, symbols={**self.names.symbols, "v": Symbol("v")},
@@ -135,6 +139,9 @@ class Overview(Glance):
         i, k = Index("i", 2), Index("k", 2)
         bracket = Delta(Affine.of(k), Affine.of(i))
         items.append(self.say("notation.bracket", bracket=self.math(bracket), k=self.math("k"), i=self.math("i")))
+        for value, letter in self.names.constants.items():
+            shown = self.math(Constant(value), names=replace(self.names, constants={}))
+            items.append(self.say("notation.constant", letter=self.math(letter), value=shown))
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
         items.extend(self.form_notation())
@@ -152,7 +159,7 @@ class Overview(Glance):
             local = self.names.relative(self.names.layer(tensor) or 0)
             capital = self.math(gradient, names=local.of_batch())
             loss = self.math(Component(LOSS, ()), names=self.names if alone else self.batch)
-            places = {"l": self.math("ℓ"), "loss": loss}
+            places = {"l": self.math(LAYER), "loss": loss}
             if alone:
                 yield self.say("notation.signal", delta=self.math(gradient, names=local), **places)
                 yield self.say("notation.signal_batch", capital=capital)
@@ -167,6 +174,9 @@ class Overview(Glance):
         inside = [(form.family, node) for form in forms for node in walk(form.right)]
         names = {node.name for _, node in inside if isinstance(node, Operation)}
         found = [key for key, signs in SIGNS.items() if names.intersection(signs)]
+        sums = (node for _, node in inside if isinstance(node, Operation) and node.name == "plus")
+        if any(isinstance(part, Fill) and part.shape != (1, 1) for node in sums for part in node.of):
+            yield self.say("notation.number")
         if {"correlate", "convolve", "pool", "unpool"}.intersection(found):
             c, h, w = (Affine.of(Index(name, 2)) for name in "chw")
             x = Tensor("v", (2, 2, 2))
@@ -191,7 +201,7 @@ class Overview(Glance):
     def symbols(self) -> Iterable[Block]:
         """The table of given tensors: symbol, name in code, shape; many with one letter share a row."""
         by_stem: dict[str, list[Tensor]] = {}
-        for tensor in self.derivation.forward.given:
+        for tensor in (t for t in self.derivation.forward.given if t not in self.running):
             by_stem.setdefault(self.names.symbol(tensor).stem, []).append(tensor)
         rows: list[tuple[Cell, ...]] = []
         for group_ in by_stem.values():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chainrule.derive.lemma import Lemma
-from chainrule.ir.expr import LOSS, Component, Expr, Multiply, Reduce, multiply
+from chainrule.ir.expr import LOSS, Component, Expr, Multiply, Reduce, multiply, summed
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import components, substitute
-from chainrule.render.document import Arrow, Block, Figure, Inline, Spot, Text
+from chainrule.render.document import Arrow, Figure, Inline, Spot, Text
 from chainrule.render.names import Names
 from chainrule.render.writer import Writer
 
@@ -19,18 +19,17 @@ class Paths:
     def __init__(self, writer: Writer, lemma: Lemma, names: Names) -> None:
         self.writer, self.lemma, self.names = writer, lemma, names
 
-    def figure(self) -> Iterable[Block]:
+    def figure(self) -> Iterable[Figure]:
         """Nothing where the paths are not told apart by the result: for the loss, several pieces, long weights."""
         lemma, names = self.lemma, self.names
         if len(lemma.pieces) != 1 or names.is_loss(lemma.equation.tensor):
             return
-        signal, summed, weight = _parts(lemma.result, lemma.error_signal.name)
+        signal, over, weight = _parts(lemma.result, lemma.error_signal.name)
         if signal is None or Reduce in weight.types:
             return
-        own = [i for i in summed if i in signal.free]
-        if signal.subscripts == lemma.pieces[0].equation.target.subscripts or len(own) > 1:
+        if signal.subscripts == lemma.pieces[0].equation.target.subscripts or len(over) > 1:
             return  # entry by entry there is nothing to draw; over a plane there is too much
-        yield self.fan(signal, weight, own[0]) if own else self.single(signal, weight)
+        yield self.fan(signal, weight, over[0]) if over else self.single(signal, weight)
 
     def single(self, signal: Component, weight: Expr) -> Figure:
         x = Component(self.lemma.wrt.tensor, self.lemma.pieces[0].equation.target.subscripts)
@@ -77,17 +76,19 @@ class Paths:
 
 
 def _parts(result: Expr, signal: str) -> tuple[Component | None, tuple[Index, ...], Expr]:
-    """The error signal in a result, the indices summed over, and the product of all else; None where it is no such."""
+    """The error signal in a result, the indices that it is summed over, and what stands beside it, with the sums over
+    other indices; None where it is no such."""
     outer: list[Expr] = list(result.factors) if isinstance(result, Multiply) else [result]
-    summed: tuple[Index, ...] = ()
+    indices: tuple[Index, ...] = ()
     reduces = [f for f in outer if isinstance(f, Reduce) and f.kind == "sum"]
     if len(reduces) == 1:
         outer.remove(reduces[0])
         body = reduces[0].body
         outer += list(body.factors) if isinstance(body, Multiply) else [body]
-        summed = reduces[0].indices
+        indices = reduces[0].indices
     found = [f for f in outer if isinstance(f, Component) and f.tensor.name == signal and f.pad is None]
     rest = multiply(f for f in outer if f not in found)
     if len(found) != 1 or any(c.tensor.name == signal for c in components(rest)):
         return None, (), rest
-    return found[0], summed, rest
+    own = found[0].free
+    return found[0], tuple(i for i in indices if i in own), summed((i for i in indices if i not in own), rest)

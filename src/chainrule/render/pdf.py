@@ -24,9 +24,9 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import Stroke, draw, width_of
+from chainrule.render.figure import NUMBER, PAGE, RING, SMALL, Stroke, draw, width_of
 from chainrule.render.formula import Formula, write
-from chainrule.render.styles import FEET, PRIMES, UNICODE, Piece
+from chainrule.render.styles import FEET, POWER, PRIMES, QUOTIENT, UNICODE, Piece, at
 from chainrule.render.text import CLOSING
 
 ACCENTS = {"\u0303": "tilde", "\u0302": "hat"}
@@ -104,8 +104,8 @@ class Typst:
     def absolute(self, text: str) -> str:
         return f"abs({_argument(text)})"
 
-    def bar(self, stem: str) -> str:
-        return f"macron({self.name(stem)})"
+    def bar(self, base: str) -> str:
+        return f"macron({base})"
 
     def bold_one(self) -> str:
         return "𝟏"
@@ -123,6 +123,18 @@ class Typst:
         return f"#box(width: {0.55 * width:.1f}em, height: 0.8em, stroke: (bottom: 0.5pt))"
 
 
+class Level(Typst):
+    """The same for rows of a proof or a table: what is short is divided by a slash, and a row is one line high."""
+
+    def fraction(self, above: Piece, below: Piece) -> Piece:
+        text = f"{at(above, POWER, self)} slash {at(below, POWER, self)}"
+        if "frac(" not in text and len(text) <= SHORT:
+            return Piece(text, QUOTIENT)
+        return Piece(f"display({super().fraction(above, below).text})")
+
+
+SHORT = 130
+"""Characters of source up to which a fraction is divided by a slash."""
 BREAK = " \u200b "
 """Between factors: a long formula may break here."""
 SPACED = ("=", "lt", "gt", "≤", "+", "−")
@@ -150,31 +162,36 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-TYPST = Typst()
+TYPST, LEVEL = Typst(), Level()
 
 # --- the document -------------------------------------------------------------------------------
 
 PREAMBLE = """\
 #set document(title: %(title)s)
 #set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
-#set text(size: 9.5pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
+#set text(size: 10pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
   fallback: false)
-#set par(leading: 0.6em, spacing: 0.75em, justify: false)
+#set par(leading: 0.52em, spacing: 0.66em, justify: false)
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
 #show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
+#show raw.where(block: true): set text(size: 0.87em)
+#show raw.where(block: true): set par(leading: 0.4em)
 #set math.mat(delim: "[")
 #let accent = rgb("#8c2f1b")
 #let soft = rgb("#6b6760")
 #let hair = rgb("#d9d3c7")
-#show heading.where(level: 1): it => block(above: 1.3em, below: 0.65em, width: 100%%, sticky: true,
-  stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.45em), text(size: 1.25em, fill: accent, it.body))
-#show heading.where(level: 2): it => block(above: 1.1em, below: 0.5em, sticky: true, text(size: 1.08em, it.body))
-#set list(marker: text(fill: accent, "•"), spacing: 0.55em)
-#let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.25em), radius: 0.2em, body)
-#set table(stroke: none, inset: (x: 0pt, y: 0.36em), column-gutter: 1em, align: left + top)
+#show heading.where(level: 1): it => block(above: 1em, below: 0.55em, width: 100%%, sticky: true,
+  stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.3em), text(size: 1.2em, fill: accent, it.body))
+#show heading.where(level: 2): it => block(above: 0.95em, below: 0.4em, sticky: true, text(size: 1.04em, it.body))
+#show heading.where(level: 3): it => text(size: 1.04em, it.body)
+#set list(marker: text(fill: accent, "•"), spacing: 0.45em)
+#show list: set text(size: 0.93em)
+#let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.15em), radius: 0.2em, body)
+#set table(stroke: none, inset: (x: 0pt, top: 0.24em, bottom: 0.1em), column-gutter: 1em, align: left + top)
 #let proof(..lines) = context {
   let wide = calc.max(..lines.pos().map(line => measure(line.at(1)).width))
+  let room = calc.max(..lines.pos().map(line => measure(line.at(2)).width))
   let cells(line) = (
     par(hanging-indent: wide + 4.2em, {
       box(width: 2.9em, text(fill: soft, size: 0.85em, line.at(0)))
@@ -184,9 +201,39 @@ PREAMBLE = """\
     }),
     text(fill: soft, size: 0.92em, line.at(3)),
   )
-  table(columns: (1fr, 37%%), inset: (x: 0pt, y: 0.17em), align: left + horizon, ..lines.pos().map(cells).flatten())
+  table(columns: (calc.min(wide + room + 4.2em.to-absolute(), 102mm), 1fr), inset: (x: 0pt, y: 0.1em),
+    align: left + horizon, ..lines.pos().map(cells).flatten())
 }
-#text(size: 1.9em, weight: 700, %(title)s)
+#let fitted(natural, room) = {
+  let widths = natural
+  let open = range(natural.len())
+  while open.len() > 0 and widths.sum() > room {
+    let closed = range(widths.len()).filter(c => c not in open).map(c => widths.at(c))
+    let share = (room - closed.sum(default: 0pt)) / open.len()
+    let small = open.filter(c => natural.at(c) <= share)
+    if small.len() == 0 { for c in open { widths.at(c) = share }; break }
+    open = open.filter(c => c not in small)
+  }
+  widths
+}
+#let listed(header, ..rows) = layout(size => {
+  let count = header.len()
+  let titles = header.map(title => pad(bottom: 0.12em, text(fill: accent, weight: 700, title)))
+  let own = (titles, ..rows.pos().filter(row => row.len() == count))
+  let natural = range(count).map(c => calc.max(..own.map(row => measure(row.at(c)).width)) + 0.2pt)
+  let room = size.width - 1em.to-absolute() * (count - 1)
+  let spare = room - natural.sum()
+  let widest = calc.max(..natural)
+  // Beside a column of sentences, one of formulas may break its longest.
+  let asked = natural.map(w => if w < widest and w < 0.45 * room { calc.min(w, 0.3 * room) } else { w })
+  let title(row) = table.cell(colspan: count, breakable: false, inset: (top: 0.5em, bottom: 0.25em), row.at(0))
+  let cells = rows.pos().map(row => (
+    ..if row.len() < count { (title(row),) } else { row }, table.hline(stroke: 0.4pt + hair)))
+  table(columns: if spare > 0pt { natural.map(w => w + spare / count) } else { fitted(asked, room) },
+    table.header(..titles), table.hline(stroke: 0.8pt + accent), ..cells.flatten().slice(0, -1),
+    table.hline(stroke: 0.8pt + accent))
+})
+#text(size: 1.7em, weight: 700, %(title)s)
 """
 LANGUAGES = {"en": "en", "zh": "zh"}
 RAISED = '#h(0pt)$""^⊤$'
@@ -214,7 +261,18 @@ def render(document: Document) -> bytes:
 def source(document: Document) -> str:
     """The document in typst's notation."""
     head = PREAMBLE % {"title": _quoted(document.title), "lang": LANGUAGES[document.language]}
-    return head + "\n".join(map(_block, document.blocks)) + "\n"
+    parts = [head]
+    blocks = (None, *document.blocks, None)
+    for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
+        match before, block, after:
+            case _, Heading(text=text), Paragraph() if block.level > 1:
+                # What is said below the title of a lemma goes on in its line.
+                parts.append(f"\n#v(0.25em)\n#box[#heading(level: 3)[{flat(text)}.]]#h(0.6em)")
+            case Heading(), Paragraph(text=text), _ if before.level > 1:
+                parts[-1] += f"{flat(text)}\n"
+            case _:
+                parts.append(_block(block))
+    return "\n".join(parts) + "\n"
 
 
 def _block(block: object) -> str:
@@ -224,18 +282,40 @@ def _block(block: object) -> str:
         case Paragraph(text=text):
             return f"\n{flat(text)}\n"
         case Items(items=items):
-            return "#list(" + ", ".join(f"[{flat(item)}]" for item in items) + ")"
+            return _items(items)
         case Lines(lines=lines):
             return "#proof(" + "".join(f"\n  {_line(line)}," for line in lines) + ")"
         case Table(header=header, rows=rows):
             return _table(header, rows)
         case Listing(text=text, language=language):
+            whole = "true" if text.count("\n") > PAGEFUL else "false"
             body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
-            return f'#block(fill: rgb("#f6f1e6"), inset: 0.7em, radius: 0.4em, width: 100%)[{body}]'
+            style = 'fill: rgb("#f6f1e6"), inset: 0.55em, radius: 0.4em, width: 100%'
+            shown = f"block({style}, breakable: {whole})[{body}]"
+            # A longer one stands where a page has room for all of it, and what follows goes on before it.
+            return f"#place(auto, float: true, {shown})" if LONG < text.count("\n") <= PAGEFUL else f"#{shown}"
         case Figure():
             return _figure(block)
         case _:
             raise TypeError(f"no PDF known for {type(block).__name__}")
+
+
+LONG, PAGEFUL = 40, 85
+"""Lines of a listing up to which it stands where it is, and up to which it stands on one page."""
+
+
+def _items(items: Sequence[Text]) -> str:
+    """A list; a long one in two columns of about the same length."""
+    lengths = [max(1.0, width_of(item) / 22) for item in items]
+    if len(items) <= FEW:
+        return f"#list({', '.join(f'[{flat(item)}]' for item in items)})"
+    half = next(n for n in range(len(items)) if 2 * sum(lengths[: n + 1]) >= sum(lengths)) + 1
+    sides = (f"list({', '.join(f'[{flat(item)}]' for item in own)})" for own in (items[:half], items[half:]))
+    return f"#grid(columns: (1fr, 1fr), column-gutter: 1.5em, {', '.join(sides)})"
+
+
+FEW = 3
+"""Items up to which a list has one column."""
 
 
 def _line(line: Line) -> str:
@@ -244,21 +324,16 @@ def _line(line: Line) -> str:
 
 
 def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
-    texts = [[header[at], *(text for row in rows for text in row[at])] for at in range(len(header))]
-    shares = (min(max(map(width_of, column)), WIDEST) + 1 for column in texts)
-    columns = f"({', '.join(f'{share:.1f}fr' for share in shares)})"
-    head = ", ".join(f"text(fill: accent, weight: 700)[{flat(text)}]" for text in header)
-    lines = [", ".join(f"[{_cell(cell)}]" for cell in row) for row in rows]
-    rule = ",\n  table.hline(stroke: 0.4pt + hair),\n  "
-    return (
-        f"#table(columns: {columns},\n  table.header({head}), table.hline(stroke: 0.8pt + accent),\n  "
-        + rule.join(lines)
-        + ",\n  table.hline(stroke: 0.8pt + accent))"
-    )
+    head = ", ".join(f"[{flat(text)}]" for text in header)
+    cells = ([f"[{_cell(c)}]" for c in row] if len(row) > 1 else [_spanned(row[0])] for row in rows)
+    lines = (f"({', '.join(own)},)" for own in cells)
+    return f"#listed(({head},),\n  " + ",\n  ".join(lines) + ")"
 
 
-WIDEST = 20
-"""In em: what a column asks for at most; a longer text has several lines."""
+def _spanned(cell: Cell) -> str:
+    """A row across the table: its title, and remarks below it."""
+    title, *remarks = map(flat, cell)
+    return f"[{' #parbreak() '.join([f'*{title}*' if title else '', *remarks])}]"
 
 
 def _cell(cell: Cell) -> str:
@@ -266,10 +341,10 @@ def _cell(cell: Cell) -> str:
 
 
 def _math(formula: Formula) -> str:
-    """A formula with the size of one that stands alone; a long one in pieces."""
-    text = write(formula, TYPST)
+    """A formula that stands alone in a row; a long one in pieces."""
+    text = write(formula, LEVEL)
     pieces = _pieces(text) if len(write(formula, UNICODE)) > WHOLE else [text]
-    return "#sym.zws;".join(f"$display({_argument(piece.replace(BREAK, ' '))})$" for piece in pieces)
+    return "#sym.zws;".join(f"${piece.replace(BREAK, ' ')}$" for piece in pieces)
 
 
 WHOLE = 28
@@ -290,10 +365,11 @@ def _pieces(text: str) -> list[str]:
 
 def flat(text: Text, display: bool = False) -> str:
     result, mark = "", ""
-    for part, following in zip(text, (*text[1:], ""), strict=True):
+    for part, following in zip(text, (*text, "")[1:], strict=True):
         match part:
             case Formula():
-                formula = _math(part) if display and len(text) < 3 else f"${write(part, TYPST).replace(BREAK, ' ')}$"
+                alone = display and len(text) < 3
+                formula = _math(part) if alone else f"${write(part, LEVEL).replace(BREAK, ' ')}$"
                 mark = following[:1] if isinstance(following, str) and len(write(part, UNICODE)) < WHOLE else ""
                 mark = mark if mark in CLOSING else ""
                 # A mark that closes never starts a line.
@@ -309,40 +385,47 @@ def flat(text: Text, display: bool = False) -> str:
 def _figure(figure: Figure) -> str:
     drawing = draw(figure)
     strokes = "".join(map(_arrow, drawing.strokes))
-    spots = "".join(
-        _place(x, y, flat(spot.text)) for (x, y), spot in zip(drawing.places, figure.spots, strict=True)
-    )
-    labels = "".join(
-        _place(*s.label, f"#box(fill: white, inset: 0.15em, text(size: 0.85em, fill: soft)[{flat(s.arrow.text)}])")
-        for s in drawing.strokes if s.arrow.text
-    )
+    spots = labels = ""
+    for (x, y), spot in zip(drawing.places, figure.spots, strict=True):
+        ring = f"#circle(radius: {RING}em, stroke: 0.6pt + hair)" if spot.ring else ""
+        up = (RING if spot.ring else 0.7) + NUMBER / 2
+        spots += _place(x, y, ring) + _place(x, y, flat(spot.text))
+        spots += _label(x, y - up, spot.above, "black") + _label(x, y + up, spot.below, "accent")
+    for (x, y), arrow in ((s.label, s.arrow) for s in drawing.strokes):
+        labels += _label(x, y, arrow.text, "black" if arrow.under else "soft", arrow.under)
     size = f"width: {drawing.width:.2f}em, height: {drawing.height:.2f}em"
-    caption = f"\n\n#text(fill: soft, size: 0.92em)[{flat(figure.caption)}]\n" if figure.caption else ""
     body = f"block({size}, breakable: false)[{strokes}{spots}{labels}]"
     if drawing.width > PAGE:
         body = f"scale({100 * PAGE / drawing.width:.0f}%, origin: left + top, reflow: true, {body})"
-    return f"#block({body}){caption}"
+    if not figure.caption:
+        return f"#block({body})"
+    caption = f"text(fill: soft, size: 0.92em)[{flat(figure.caption)}]"
+    if drawing.width < PAGE / 2:
+        # What is said of a small figure stands beside it.
+        columns = f"columns: ({drawing.width:.2f}em, 1fr), column-gutter: 2em, align: horizon"
+        return f"#block(breakable: false, grid({columns}, {body}, {caption}))"
+    return f"#block(breakable: false)[#{body}\n\n#{caption}]"
 
 
-PAGE = 50
-"""In em: the width that a figure may have; a wider one is drawn smaller."""
+def _label(x: float, y: float, text: Text, colour: str, gradient: Text = ()) -> str:
+    """Small, in the middle of a place, on the paper's white: an arrow may run below."""
+    more = f" #text(fill: accent)[∂ {flat(gradient)}]" if gradient else ""
+    shown = f"text(size: {SMALL}em, fill: {colour})[{flat(text)}{more}]"
+    return _place(x, y, f"#box(fill: white.transparentize(20%), inset: 0.1em, {shown})") if text else ""
 
 
 def _place(x: float, y: float, body: str) -> str:
     """Centred on a point."""
     box = f"box(width: 40em, height: 4em, align(center + horizon)[{body}])"
-    return f"#place(dx: {x - 20:.2f}em, dy: {y - 2:.2f}em, {box})"
+    return f"#place(top + left, dx: {x - 20:.2f}em, dy: {y - 2:.2f}em, {box})"
 
 
 def _arrow(stroke: Stroke) -> str:
-    length = max(((stroke.x2 - stroke.x1) ** 2 + (stroke.y2 - stroke.y1) ** 2) ** 0.5, 1e-9)
-    ux, uy = (stroke.x2 - stroke.x1) / length, (stroke.y2 - stroke.y1) / length
-    bx, by = stroke.x2 - 0.42 * ux, stroke.y2 - 0.42 * uy
-    corners = ((stroke.x2, stroke.y2), (bx - 0.17 * uy, by + 0.17 * ux), (bx + 0.17 * uy, by - 0.17 * ux))
-    colour = "hair" if stroke.arrow.faint else "soft"
-    line = f"line(start: {_point(stroke.x1, stroke.y1)}, end: {_point(bx, by)}, stroke: 0.6pt + {colour})"
-    head = f"polygon(fill: {colour}, {', '.join(_point(*c) for c in corners)})"
-    return f"#place({line})#place({head})"
+    last = _point(*stroke.tip[0])
+    to = f"curve.quad({_point(*stroke.via)}, {last})" if stroke.via else f"curve.line({last})"
+    line = f"curve(stroke: 0.6pt + soft, curve.move({_point(*stroke.start)}), {to})"
+    head = f"polygon(fill: soft, {', '.join(_point(*c) for c in stroke.corners)})"
+    return f"#place(top + left, {line})#place(top + left, {head})"
 
 
 def _point(x: float, y: float) -> str:
@@ -388,8 +471,8 @@ def _texts(document: Document) -> Iterable[Text]:
                 yield from (*header, *(t for row in rows for cell in row for t in cell))
             case Listing(text=text):
                 yield (Code(text),)
-            case Figure(spots=spots, arrows=arrows, caption=caption):
-                yield from (*(s.text for s in spots), *(a.text for a in arrows), caption)
+            case Figure(texts=texts):
+                yield from texts
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,7 +11,7 @@ from itertools import pairwise
 from chainrule.ir.expr import Tensor
 from chainrule.ir.functions import CATALOGUE, split_derivative
 from chainrule.ir.index import Affine
-from chainrule.render.names import Symbol
+from chainrule.render.names import LAYER, Symbol
 from chainrule.render.styles import ATOM, NEGATIVE, PRIMES, PRODUCT, QUOTIENT, SUM, Piece, Style, at
 
 
@@ -46,14 +47,18 @@ def subscripts_of(subscripts: Sequence[Affine], *, some: bool = False) -> str:
 
 
 def script(
-    symbol: Symbol, tensor: Tensor, samples: Sequence[Affine], lower: str, style: Style, *, bar: bool = False,
+    symbol: Symbol, tensor: Tensor, samples: Sequence[Affine], lower: str, style: Style, *, bars: int = 0,
     transposed: bool = False,
 ) -> str:
     """The symbol of a tensor with its layer, its samples and its other subscripts."""
     stem = symbol.stem.removesuffix("*")
-    base = style.bar(stem) if bar else style.name(stem)
+    base = style.name(stem)
+    for _ in range(bars):
+        base = style.bar(base)
     upper = [style.token("*")] if stem != symbol.stem else []
-    if symbol.layer:
+    if symbol.layer.isdigit():
+        upper.append(style.token(f"[{symbol.layer}]"))
+    elif symbol.layer:
         layer = style.token(",").join(_layer(part, style) for part in symbol.layer.split(","))
         upper.append(style.token("[") + layer + style.token("]"))
     upper += [style.token(f"({affine_token(s)})") for s in samples] + ([style.token("ᵀ")] if transposed else [])
@@ -61,8 +66,9 @@ def script(
 
 
 def _layer(part: str, style: Style) -> str:
-    """A layer's number, or the number's distance from ℓ; or its label."""
-    return style.token(part) if part[:1] in "ℓ0123456789" else style.name(part)
+    """A layer's number, r or its distance from r; or its label."""
+    number = part.isdigit() or re.fullmatch(rf"{LAYER}([+−]\d+)?", part)
+    return style.token(part) if number else style.name(part)
 
 
 def rational(value: Fraction, style: Style) -> Piece:

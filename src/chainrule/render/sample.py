@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from chainrule.arrays.execute import execute
 from chainrule.derive.adjoint import Derivation, derive_program
-from chainrule.derive.lemma import one_sample
+from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.derive.reduce import reduced_program
 from chainrule.errors import ChainruleError, DerivationError
 from chainrule.ir.cost import operations
@@ -33,8 +33,9 @@ from chainrule.semantics.labelled import Array, shape_of
 
 FEW = 2
 """What only counts things is cut to this."""
-COUPLED = 3
-"""Samples where they are coupled."""
+COUPLED = 4
+"""Samples where they are coupled, and at least the features of one that is normalised: of three that are brought to
+mean 0 and variance 1, all gradients would lie along one line."""
 TURNS = 4
 """Choices of numbers that are tried at one size."""
 FAINT = 1e-4
@@ -80,7 +81,7 @@ def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True
     small: dict[int, Derivation] = {}
     first: Sample | None = None
     left = MOST
-    for turn, few in product(range(TURNS), (FEW,) if handy else (FEW, FEW + 1)):
+    for turn, few in product(range(TURNS), (FEW,) if handy else (FEW, COUPLED)):
         if few not in small:
             small[few] = derivation if handy else _smaller(derivation, few)
         sample = _sample(small[few], {}, turn, whole=whole)
@@ -103,7 +104,8 @@ def _sample(derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int,
         return None
     try:
         backward = derivation.backward.equations if whole else _followed(derivation)
-        arrays = run(backward, _forward(derivation, sizes, chosen, turn), sizes)
+        names = {name.tensor: name for fold in derivation.folds for name in fold.names}
+        arrays = run((*names.values(), *backward), _forward(derivation, sizes, chosen, turn), sizes)
     except ChainruleError:
         raise
     except (ValueError, ArithmeticError) as error:
@@ -112,6 +114,64 @@ def _sample(derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int,
         return None
     values = {name: dict(np.ndenumerate(array.astype(object))) for name, array in arrays.items()}
     return _settled(Sample(derivation, sizes, values, bool(chosen)))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The loss before and after a step of gradient descent by `rate`, and at one component of a parameter the quotient
+    of differences to both sides, by `h`, beside the gradient."""
+
+    rate: Fraction
+    before: Number
+    after: Number
+    tensor: Tensor
+    place: Place
+    h: Fraction
+    quotient: float
+    gradient: Number
+
+
+RATES = (Fraction(1, 2), Fraction(1, 10), Fraction(1, 100), Fraction(1, 1000))
+H = Fraction(1, 1000)
+
+
+def trial(sample: Sample) -> Trial | None:
+    """What the gradients of the parameters are worth, by the forward pass alone; nothing where no loss is known, or no
+    rate of RATES lowers it."""
+    derivation, values = sample.derivation, sample.values
+    gradients = {
+        t: values[adjoint_of(t).name] for t in derivation.forward.parameters if adjoint_of(t).name in values
+    }
+    moving = [(t, place) for t, own in gradients.items() for place, v in own.items() if float(plain(v)) != 0]
+    if derivation.loss is None or not moving:
+        return None
+    before = values[derivation.loss.name][()]
+    for rate in RATES:
+        moved: Values = {
+            t.name: {p: float(plain(v)) - float(rate * plain(own[p])) for p, v in values[t.name].items()}
+            for t, own in gradients.items()
+        }
+        after = _loss(sample, moved)
+        if after < float(plain(before)):
+            tensor, place = max(moving, key=lambda at: abs(float(plain(gradients[at[0]][at[1]]))))
+            own = values[tensor.name]
+            ends = (_loss(sample, {tensor.name: {**own, place: plain(own[place]) + h}}) for h in (H, -H))
+            high, low = ends
+            return Trial(rate, before, after, tensor, place, H, (high - low) / float(2 * H), gradients[tensor][place])
+    return None
+
+
+def _loss(sample: Sample, changed: Values) -> float:
+    """The loss with other numbers for some parameters."""
+    loss = sample.derivation.loss
+    assert loss is not None
+    state: dict[str, Array] = {}
+    for tensor in sample.derivation.forward.given:
+        array = np.empty(shape_of(tensor, sample.sizes), object)
+        for place, value in {**sample.values[tensor.name], **changed.get(tensor.name, {})}.items():
+            array[place] = value if tensor.dtype == "integer" else float(plain(value))
+        state[tensor.name] = array
+    return float(plain(run(sample.derivation.forward.equations, state, sample.sizes)[loss.name].item()))
 
 
 def _gradients(sample: Sample) -> Iterator[tuple[Tensor, dict[Place, Number]]]:
@@ -206,7 +266,8 @@ def _smaller(derivation: Derivation, few: int) -> Derivation:
     small = replace(small, equations=tuple(Equation(b.target, _averaged(a.value, b.value)) for a, b in pairs))
     by_name = {t.name: t for t in (*small.given, *small.defined)}
     loss = None if derivation.loss is None else by_name[derivation.loss.name]
-    return derive_program(small, loss, [by_name[name] for name in derivation.gradients], layers=derivation.layers)
+    wrt = [by_name[name] for name in derivation.gradients]
+    return derive_program(small, loss, wrt, layers=derivation.layers, letters=derivation.letters)
 
 
 def _averaged(old: Expr, new: Expr) -> Expr:
@@ -226,7 +287,7 @@ def _averaged(old: Expr, new: Expr) -> Expr:
 
 
 def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Numbers for the named extents: those of the arrays, else one sample; three where samples are coupled: two that
+    """Numbers for the named extents: those of the arrays, else one sample; more where samples are coupled: two that
     are brought to mean 0 and variance 1 are ±1, and their gradients vanish."""
     sizes: dict[str, int] = {}
     for tensor in derivation.joint.given:

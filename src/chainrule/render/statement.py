@@ -1,4 +1,4 @@
-"""One assignment of the array program as a NumPy statement.
+"""One assignment of the array program as a statement of an array library: NumPy's, or what others spell otherwise.
 
 A sum of products is a matrix product where it is one, else einsum. A slice at affine subscripts is an index of open
 grids, as the formula has it: x[:, :, 2*i + p].
@@ -39,13 +39,12 @@ from chainrule.arrays.nodes import (
 from chainrule.errors import DerivationError
 from chainrule.forms.fuse import Fused, fuse
 from chainrule.ir.expr import Tensor
-from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import nodes
+from chainrule.render.libraries import NumPy
 
 BRACKET, SUM, PRODUCT, POWER, ATOM = range(5)
-CALLS = {name: name if f.listing else f"np.{f.numpy or name}" for name, f in CATALOGUE.items() if name != "step"}
 SIGNS = {"equal": "==", "less": "<", "less_equal": "<="}
 
 
@@ -104,6 +103,9 @@ def fraction(value: Fraction) -> Code:
 class Context(Protocol):
     """What the statements of one listing share."""
 
+    library: NumPy
+    like: str
+    """An array of real numbers that is given."""
     words: Mapping[str, str]
     """Tensors by name: their names in Python."""
     given: Sequence[Tensor]
@@ -146,21 +148,22 @@ class Statement:
             root = root.operands[0] if isinstance(root, Broadcast) else root
             if name not in self.listing.defined:
                 self.listing.defined.add(name)
-                kind = ", int" if tensor.dtype == "integer" else ""
-                made.append(f"{name} = np.zeros({self.shape(tensor.shape)}{kind})")
+                zeros = self.library.zeros(self.shape(tensor.shape), self.like, integer=tensor.dtype == "integer")
+                made.append(f"{name} = {zeros}")
             axes = tuple(i for s in assignment.part for i in s.indices)
-            place = f"{name}[{self.index(assignment.part, tensor.shape, axes)}]"
-            return [*made, *self.grown(place, self.code(root, name))]
+            place = self.index(assignment.part, tensor.shape, axes)
+            value = self.code(root, name).whole
+            return [*made, *self.grown(self.library.put(name, place, value))]
         value = self.code(root, name)
         value = value.number if tensor.dtype == "real" else value
         if assignment.tensor != tensor:
             value = value.then(f".reshape({self.extents(tensor.shape)})")
-        return self.grown(name, value)
+        text = self.library.scalar(value.whole, self.like) if _number(root) and not tensor.shape else value.whole
+        return self.grown("" if text == name else f"{name} = {text}")
 
-    def grown(self, place: str, value: Code) -> list[str]:
+    def grown(self, assigned: str) -> list[str]:
         """The assignment, after the lines that it needs."""
-        assigned = [] if value.whole == place else [f"{place} = {value.whole}"]
-        return [*self.padding, *map(self.grid, self.grids), *self.before, *assigned]
+        return [*self.padding, *map(self.grid, self.grids), *self.before, *([assigned] if assigned else [])]
 
     # Names and extents
 
@@ -175,10 +178,8 @@ class Statement:
         return self.places[group, index]
 
     def grid(self, group: Axes) -> str:
-        words = ", ".join(self.place(group, i) for i in group)
-        if len(group) == 1:
-            return f"{words} = np.arange({self.extent(group[0].extent)})"
-        return f"{words} = np.ogrid[{', '.join(f':{self.extent(i.extent)}' for i in group)}]"
+        words, extents = [self.place(group, i) for i in group], [self.extent(i.extent) for i in group]
+        return self.library.grid(words, extents, self.like)
 
     def affine(self, s: Affine, group: Axes) -> str:
         text = ""
@@ -248,10 +249,8 @@ class Statement:
 
     def padded(self, node: Pad, of: Code) -> Code:
         """A name for the array with cells put around it."""
-        fill = fraction(node.fill).whole if isinstance(node.fill, Fraction) else "-np.inf"
-        value = "" if node.fill == 0 else f", constant_values={fill}"
-        widths = f"({', '.join(map(str, node.widths))}{',' if len(node.widths) == 1 else ''})"
-        code, pads = f"np.pad({of.number.whole}, {widths}{value})", self.listing.pads
+        fill = fraction(node.fill).whole if isinstance(node.fill, Fraction) else f"-{self.library.prefix}.inf"
+        code, pads = self.library.pad(of.number.whole, node.widths, fill), self.listing.pads
         if (of.text, code) not in pads:
             stem = of.text if of.text.isidentifier() else "array"
             word = f"{stem}_padded"
@@ -280,16 +279,18 @@ class Statement:
             case Number(value=value):
                 if isinstance(value, Fraction):
                     return fraction(value)
-                return Code(f"np.{value.strip('-')}", minus=value == "-inf")
+                return Code(f"{self.library.prefix}.{value.strip('-')}", minus=value == "-inf")
             case Size(extent=extent):
                 return Code(self.extent(extent))
             case Iota(subscript=s):
                 return Code(self.affine(s, s.indices), ATOM if s.plain or not s.terms else SUM)
             case Cast():
+                if self.library.typed:
+                    return self.real(of, inside[0])
                 code = replace(inside[0], truth=True)
                 return code if of.dtype == "bool" else code.number
             case Transpose(order=order):
-                return inside[0].then(_turned(order))
+                return inside[0].then(self.turned(order))
             case Reshape(shape=shape):
                 return inside[0].then(_spread(of.shape, shape) or f".reshape({self.extents(shape)})")
             case Broadcast(shape=shape):
@@ -301,22 +302,44 @@ class Statement:
             case Gather(axis=axis):
                 return inside[0].then(f"[{', '.join([':'] * axis + [c.whole for c in inside[1:]])}]")
             case Reduce():
-                return self.reduced(node, inside[0].number)
+                return self.reduced(node, inside[0] if self.library.typed else inside[0].number)
             case Einsum():
                 return self.einsum(node, inside)
             case Power(exponent=exponent):
-                return _power(inside[0].number, exponent)
-            case Map(function=function):
-                return self.mapped(function, inside)
+                return self.power(of, inside[0].number, exponent)
+            case Map():
+                return self.mapped(node, inside)
             case _:
-                raise DerivationError(f"no NumPy is known for {type(node).__name__}", about=self.equation)
+                raise DerivationError(f"no {self.library.name} is known for {type(node).__name__}", about=self.equation)
+
+    @property
+    def library(self) -> NumPy:
+        return self.listing.library
+
+    @property
+    def like(self) -> str:
+        return self.listing.like
+
+    def real(self, of: Node, code: Code) -> Code:
+        """Brackets or whole numbers as real ones, by the library's word."""
+        if _number(of):
+            return code
+        return Code(self.library.real(replace(code, minus=False).at(ATOM), self.like), minus=code.minus)
+
+    def turned(self, order: Sequence[int]) -> str:
+        if [*order] == sorted(order):
+            return ""
+        return ".T" if [*order] == [1, 0] else self.library.transpose(order)
 
     def repeated(self, of: Node, code: Code, shape: Shape) -> Code:
         if of.shape:
-            return Code(f"np.broadcast_to({code.number.whole}, {self.shape(shape)})")
+            return Code(f"{self.library.prefix}.broadcast_to({code.number.whole}, {self.shape(shape)})")
         if code.text == "0":
-            return Code(f"np.zeros({self.shape(shape)})")
-        return Code(f"np.full({self.shape(shape)}, {code.number.whole}{'' if of.dtype == 'integer' else ', float'})")
+            return Code(self.library.zeros(self.shape(shape), self.like))
+        made = self.library.full(
+            self.shape(shape), code.number.whole, self.like, integer=of.dtype == "integer", number=_number(of)
+        )
+        return Code(made)
 
     def scattered(self, node: Scatter, inside: Sequence[Code], name: str) -> Code:
         """Lines that add the terms to zeros."""
@@ -326,28 +349,35 @@ class Statement:
             while name in (*self.listing.words.values(), *self.sums):
                 name += "_"
             self.sums.add(name)
-        index = places[0].whole if len(places) == 1 else f"({', '.join(p.whole for p in places)})"
-        self.before.append(f"{name} = np.zeros({self.shape(node.shape)})")
-        self.before.append(f"np.add.at({name}, {index}, {terms.whole})")
+        self.before.append(f"{name} = {self.library.zeros(self.shape(node.shape), self.like)}")
+        self.before.append(self.library.add_at(name, [p.whole for p in places], terms.whole))
         return Code(name)
 
     def reduced(self, node: Reduce, of: Code) -> Code:
+        if self.library.typed and node.operands[0].dtype == "bool":
+            of = self.real(node.operands[0], of)
         count, axes = len(node.operands[0].shape), node.axes
-        axis = f"axis={axes[0] if len(axes) == 1 else axes}"
+        axis = f"{self.library.axis}={axes[0] if len(axes) == 1 else axes}"
         match node.kind:
             case "peak":
                 return Code("", peak=True)
             case "rest":
                 self.listing.helpers.add("logsumexp")
-                return Code(f"logsumexp({of.whole}, {axis})")
+                return Code(f"{self.library.calls['logsumexp']}({of.whole}, {axis})")
             case "argmax":
                 if len(axes) > 1:
                     of = Code(f"{of.at(ATOM)}.reshape({self.extents(node.shape)}{', ' * bool(node.shape)}-1)")
-                return Code(f"{of.at(ATOM)}.argmax(axis={len(node.shape)})")
+                return Code(f"{of.at(ATOM)}.argmax({self.library.axis}={len(node.shape)})")
             case kind:
+                kind = self.library.reduction(kind)
                 return Code(f"{of.at(ATOM)}.{kind}({'' if len(axes) == count else axis})")
 
-    def mapped(self, function: str, inside: Sequence[Code]) -> Code:
+    def mapped(self, node: Map, inside: Sequence[Code]) -> Code:
+        function = node.function
+        if self.library.typed and function not in ("and", "where"):
+            brackets = [o.dtype == "bool" for o in node.operands]
+            inside = [self.real(o, c) if b else c for o, c, b in zip(node.operands, inside, brackets, strict=True)]
+        numbers = [*map(_number, node.operands)]
         match function:
             case "add":
                 return _sum(inside)
@@ -355,23 +385,38 @@ class Statement:
                 return _product(inside)
             case "where":
                 where, one, other = inside
-                return Code(f"np.where({where.text}, {one.number.whole}, {other.whole})")
+                texts = where.text, one.number.whole, other.whole
+                if self.library.typed and numbers[0]:
+                    return Code(f"({texts[1]} if {texts[0]} else {texts[2]})")
+                return Code(self.library.where(*texts, self.like, numbers=all(numbers[1:])))
             case "and":
                 return Code(" & ".join(c.at(ATOM) for c in inside), BRACKET, truth=True)
             case "step":
-                return Code(f"{inside[0].number.whole} > 0", BRACKET, truth=True)
+                code = Code(f"{inside[0].number.whole} > 0", BRACKET, truth=True)
+                return Code(self.library.real(code.at(ATOM), self.like)) if self.library.typed else code
             case "equal" | "less" | "less_equal":
                 return Code(f"{inside[0].whole} {SIGNS[function]} {inside[1].whole}", BRACKET, truth=True)
             case _:
-                if function not in CALLS:
-                    raise DerivationError(f"no NumPy is known for {function}", about=self.equation)
-                self.listing.helpers.add(function)
-                return Code(f"{CALLS[function]}({', '.join(c.number.whole for c in inside)})")
+                return self.called(function, [c.number.whole for c in inside], numbers)
+
+    def called(self, function: str, arguments: Sequence[str], numbers: Sequence[bool]) -> Code:
+        if function in ("max", "min"):
+            return Code(self.library.extreme(function, arguments, numbers))
+        call = self.library.calls.get(function)
+        if call is None:
+            raise DerivationError(f"no {self.library.name} is known for {function}", about=self.equation)
+        self.listing.helpers.add(function)
+        if all(numbers) and self.library.typed:
+            call = f"math.{function}"
+        return Code(f"{call}({', '.join(arguments)})")
 
     def einsum(self, node: Einsum, inside: Sequence[Code]) -> Code:
         minus = sum(c.minus for c in inside) % 2 == 1
         codes = [replace(c, minus=False) for c in inside]
-        if all(c.truth for c in codes):
+        if self.library.typed:
+            brackets = [o.dtype == "bool" for o in node.operands]
+            codes = [self.real(o, c) if b else c for o, c, b in zip(node.operands, codes, brackets, strict=True)]
+        elif all(c.truth for c in codes):
             codes[0] = codes[0].number
         every = tuple(dict.fromkeys(i for own in node.indices for i in own))
         summed = [i for i in every if i not in node.kept]
@@ -379,12 +424,12 @@ class Statement:
             pairs = [*zip(codes, node.indices, strict=True)]
             (a, own), (b, other) = pairs
             if len(every) == 1 + len(node.kept) < 3 and (own == other or (not node.kept and set(own) == set(other))):
-                b = b if own == other else b.then(_turned([other.index(i) for i in own]))
+                b = b if own == other else b.then(self.turned([other.index(i) for i in own]))
                 product = _product([a, b])
-                axis = "" if not node.kept else f"axis={own.index(summed[0])}"
+                axis = "" if not node.kept else f"{self.library.axis}={own.index(summed[0])}"
                 return Code(f"{product.number.at(ATOM)}.sum({axis})", minus=minus)
             for one, two in (pairs, pairs[::-1]):
-                form = _matrix_product(*one, *two, summed, node.kept)
+                form = self.matrix_product(*one, *two, summed, node.kept)
                 if form is not None:
                     return replace(form, minus=minus)
         letters: dict[Index, str] = {}
@@ -393,7 +438,36 @@ class Statement:
             letters[index] = next(c for c in (self.letters[index], *ascii_letters) if c not in used)
         words = ",".join("".join(letters[i] for i in own) for own in node.indices)
         result = "".join(letters[i] for i in node.kept)
-        return Code(f'np.einsum("{words}->{result}", {", ".join(c.whole for c in codes)})', minus=minus)
+        arguments = ", ".join(c.whole for c in codes)
+        return Code(f'{self.library.prefix}.einsum("{words}->{result}", {arguments})', minus=minus)
+
+    def power(self, of: Node, base: Code, exponent: Fraction) -> Code:
+        if exponent < 0:
+            below = base.at(POWER) if exponent == -1 else self.power(of, base, -exponent).at(POWER)
+            return Code(f"1 / {below}", PRODUCT, below=below)
+        if exponent == Fraction(1, 2):
+            own = self.library.typed and _number(of)
+            return Code(f"{'math' if own else self.library.prefix}.sqrt({base.whole})", POWER)
+        return Code(f"{base.at(ATOM)}**{fraction(exponent).at(ATOM)}", POWER)
+
+    def matrix_product(
+        self, a: Code, own: Axes, b: Code, other: Axes, summed: Sequence[Index], kept: Axes
+    ) -> Code | None:
+        """a @ b, where that is a sum over the last axis of a and the first of b, and gives the axes in order."""
+        if len(summed) != 1 or not (summed[0] in own and summed[0] in other):
+            return None
+        (k,) = summed
+        left, right = [tuple(i for i in axes if i != k) for axes in (own, other)]
+        if set(left) & set(right) or len(right) > 1 or (*left, *right) != kept or (len(left) > 1 and own[-1] != k):
+            return None
+        a, b = a.then(self.turned([own.index(i) for i in (*left, k)])) if own[-1] != k else a, b
+        b = b.then(self.turned([other.index(i) for i in (k, *right)])) if other[0] != k else b
+        return Code(f"{a.number.at(PRODUCT)} @ {b.at(POWER)}", PRODUCT)
+
+
+def _number(node: Node) -> bool:
+    """Whether the code of an array is that of one number of Python's."""
+    return not node.shape and all(isinstance(n, Number | Size | Iota | Map | Power | Cast) for n in in_order(node))
 
 
 def _written(node: Node) -> Sequence[Node]:
@@ -407,12 +481,6 @@ def _slice(s: Affine, extent: Extent) -> str:
     last = s.offset + step * (int(index.extent) - 1)
     stop = "" if last + step >= int(extent) else str(last + 1)
     return f"{s.offset or ''}:{stop}" + (f":{step}" if step != 1 else "")
-
-
-def _turned(order: Sequence[int]) -> str:
-    if [*order] == sorted(order):
-        return ""
-    return ".T" if [*order] == [1, 0] else f".transpose({', '.join(map(str, order))})"
 
 
 def _spread(shape: Shape, to: Shape) -> str:
@@ -459,27 +527,3 @@ def _product(factors: Sequence[Code]) -> Code:
     text = " * ".join(p.at(POWER) if n else p.at(PRODUCT) for n, p in enumerate(above)) or "1"
     text += "".join(f" / {p.below}" for p in parts if p.below)
     return Code(text, PRODUCT, minus, all(p.truth for p in parts))
-
-
-def _power(base: Code, exponent: Fraction) -> Code:
-    if exponent < 0:
-        below = base.at(POWER) if exponent == -1 else _power(base, -exponent).at(POWER)
-        return Code(f"1 / {below}", PRODUCT, below=below)
-    if exponent == Fraction(1, 2):
-        return Code(f"np.sqrt({base.whole})", POWER)
-    return Code(f"{base.at(ATOM)}**{fraction(exponent).at(ATOM)}", POWER)
-
-
-def _matrix_product(
-    a: Code, own: Axes, b: Code, other: Axes, summed: Sequence[Index], kept: Axes
-) -> Code | None:
-    """a @ b, where that is a sum over the last axis of a and the first of b, and gives the axes in order."""
-    if len(summed) != 1 or not (summed[0] in own and summed[0] in other):
-        return None
-    (k,) = summed
-    left, right = [tuple(i for i in axes if i != k) for axes in (own, other)]
-    if set(left) & set(right) or len(right) > 1 or (*left, *right) != kept or (len(left) > 1 and own[-1] != k):
-        return None
-    a, b = a.then(_turned([own.index(i) for i in (*left, k)])) if own[-1] != k else a, b
-    b = b.then(_turned([other.index(i) for i in (k, *right)])) if other[0] != k else b
-    return Code(f"{a.number.at(PRODUCT)} @ {b.at(POWER)}", PRODUCT)

@@ -43,7 +43,7 @@ class Style(Protocol):
     def call(self, function: str, primes: str, arguments: Sequence[str]) -> str: ...
     def parenthesise(self, text: str) -> str: ...
     def absolute(self, text: str) -> str: ...
-    def bar(self, stem: str) -> str: ...
+    def bar(self, base: str) -> str: ...
     def bold_one(self) -> str: ...
     def word(self, name: str) -> str: ...
     def sampled(self, base: str, sign: str, factors: str) -> str: ...
@@ -118,8 +118,8 @@ class Unicode:
     def absolute(self, text: str) -> str:
         return f"|{text}|"
 
-    def bar(self, stem: str) -> str:
-        return stem + "\u0304"
+    def bar(self, base: str) -> str:
+        return base + "\u0304"
 
     def bold_one(self) -> str:
         return "𝟏"
@@ -229,8 +229,8 @@ class Latex:
     def absolute(self, text: str) -> str:
         return rf"\left|{text}\right|"
 
-    def bar(self, stem: str) -> str:
-        return rf"\bar{{{self.name(stem)}}}"
+    def bar(self, base: str) -> str:
+        return rf"\bar{{{base}}}"
 
     def bold_one(self) -> str:
         return r"\mathbf{1}"

@@ -76,15 +76,29 @@ def flat(text: Text) -> str:
 def figure(block: Figure, width: int) -> list[str]:
     """The arrows of a figure in chains, x ─W→ u → z, and the caption."""
     lines: list[str] = []
+    numbered = {n for n, spot in enumerate(block.spots) if spot.above or spot.below}
+
+    def told(number: int) -> str:
+        """A spot; with its numbers where it is met first."""
+        spot = block.spots[number]
+        if number not in numbered:
+            return flat(spot.text)
+        numbered.remove(number)
+        return flat(spot.text) + with_gradient(f" = {flat(spot.above)}" if spot.above else "", spot.below)
+
     for start, links in chains(block):
-        words = flat(block.spots[start].text)
+        words = told(start)
         for arrow, end in links:
-            line = "┄" if arrow.faint else "─"
-            label = flat(arrow.text).replace(" ", FIXED)
-            words += f" {line}{label}→ {flat(block.spots[end].text)}"
+            label = with_gradient(flat(arrow.text), arrow.under).replace(" ", FIXED)
+            words += f" ─{label}→ {told(end)}"
         first, *rest = wrap(words, width - 4)
         lines += [f"    {first}", *(f"      {line}" for line in rest)]
     return [*lines, *wrap(flat(block.caption), width)] if block.caption else lines
+
+
+def with_gradient(value: str, gradient: Text) -> str:
+    """A value, and the gradient by it behind ∂."""
+    return f"{value}, ∂ {flat(gradient)}".removeprefix(", ") if gradient else value
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -143,12 +157,17 @@ def table(block: Table, width: int) -> list[str]:
     """Columns as wide as they need where all fit; else the widest give way."""
     rows = [tuple(cell_text(cell) for cell in row) for row in block.rows]
     header = tuple([flat(text)] for text in block.header)
-    natural = [max(width_of(line) for row in (header, *rows) for line in row[c]) for c in range(len(header))]
+    own = [row for row in (header, *rows) if len(row) == len(header)]
+    natural = [max(width_of(line) for row in own for line in row[c]) for c in range(len(header))]
     widths = fit(natural, width - 3 * (len(header) - 1))
     result = [*_row(header, widths), "─┼─".join("─" * w for w in widths)]
-    several = any(len(_row(row, widths)) > 1 for row in rows)
+    several = any(len(_row(row, widths)) > 1 for row in own)
     for position, row in enumerate(rows):
-        if position and several:
+        if len(row) < len(header):
+            whole = [part for line in row[0] for part in wrap(line, width)]
+            result += [*([""] if position else []), *whole, "─┴─".join("─" * w for w in widths)]
+            continue
+        if position and several and len(rows[position - 1]) == len(header):
             result.append(" │ ".join(" " * w for w in widths))
         result += _row(row, widths)
     return result

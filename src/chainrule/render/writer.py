@@ -36,7 +36,7 @@ from chainrule.render.conservation import planes as summed_sides
 from chainrule.render.document import Inline, Text
 from chainrule.render.formula import Formula, Part
 from chainrule.render.lines import Detail
-from chainrule.render.names import Names, Symbol, names_of
+from chainrule.render.names import LAYER, Names, Symbol, names_of
 from chainrule.render.prose import pieces, sentences
 
 T = TypeVar("T")
@@ -70,6 +70,16 @@ class Writer:
         for text in texts:
             result.extend((self.sentences[key], *text) if result else text)
         return tuple(result)
+
+    @cached_property
+    def running(self) -> frozenset[Tensor]:
+        """The states that a step moves and no gradient depends on, running statistics, with their next values: a
+        document has them in full detail alone."""
+        forward = self.derivation.forward
+        nexts = {state.next for state in forward.states}
+        read = {t for e in forward.equations if e.tensor not in nexts for t in e.value.tensors}
+        states = {state.tensor for state in forward.states} | nexts
+        return frozenset() if self.detail == "full" else frozenset(states - read)
 
     @cached_property
     def constants(self) -> dict[str, NDArray[Any]]:
@@ -106,12 +116,12 @@ class Writer:
         return Formula(parts, names or self.names)
 
     def range(self, numbers: Sequence[int]) -> Formula:
-        """ℓ = 2, …, 6 for neighbours, ℓ = 2, 4, …, 8 for others."""
+        """r = 2, …, 6 for neighbours, r = 2, 4, …, 8 for others."""
         own = sorted(numbers)
         step = own[1] - own[0] if len(own) > 1 else 1
         first = own[:1] if step == 1 else own[:2]
         shown = own if len(own) <= len(first) + 1 else [*first, "…", own[-1]]
-        return self.math("ℓ = " + ", ".join(map(str, shown)))
+        return self.math(f"{LAYER} = " + ", ".join(map(str, shown)))
 
     def relative_names(self, involved: Iterable[Tensor], number: int) -> tuple[Symbol | None, ...]:
         """The symbols of tensors as they are written from layer `number`."""

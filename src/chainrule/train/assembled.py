@@ -27,15 +27,16 @@ from chainrule.optim.named import optimizer_named
 from chainrule.optim.optimizer import Optimizer
 from chainrule.train.columns import Columns, chosen, labelled
 from chainrule.train.feed import WEIGHT, Feed, Rows, Samples
-from chainrule.train.metrics import Metric, confusion, measured, metric_named
+from chainrule.train.metrics import Asked, Metric, confusion, measured, metrics_named
 from chainrule.train.parameters import Gradients, Parameters
 from chainrule.train.runners import (
     Again,
+    Engine,
     Executor,
     NativeRunner,
     Runner,
-    check_executor,
     check_workers,
+    engine,
     first,
     metrics_of,
     runner,
@@ -175,10 +176,12 @@ class Assembled:
 
     def _derived(self, net: Network) -> Derivation:
         wrt = (*net.training.parameters, *(t for t in self.feed.inputs if t.dtype == "real"))
-        made = ("derivation", net.training, net.loss, wrt, *net.labels.items())
+        made = ("derivation", net.training, net.loss, wrt, *net.labels.items(), *net.letters.items())
 
         def derived() -> Derivation:
-            return printable(derive_program(net.training, net.loss, wrt, layers=net.labels, memory=Checked()))
+            return printable(derive_program(
+                net.training, net.loss, wrt, layers=net.labels, letters=net.letters, memory=Checked()
+            ))
 
         return KNOWN.get(made, derived)
 
@@ -230,19 +233,18 @@ class Assembled:
         return kept
 
     def _runner(
-        self, what: Hashable, task: Callable[[], Task], samples: int, executor: Executor | None, workers: int | None,
+        self, what: Hashable, task: Callable[[], Task], samples: int, executor: Engine | None, workers: int | None,
         dtype: np.dtype[Any] | None = None, looked: Callable[[], Loops] | None = None,
     ) -> Runner:
         """What runs a task, made once for each kind of task as long as there are few kinds: each has memory of its own.
         """
-        check_executor(executor)
         check_workers(workers)
         return self._runners.get(
             (what, samples, executor, workers, dtype),
             lambda: runner(task(), dtype or self.dtype, samples, executor, workers, looked),
         )
 
-    def _forward(self, x: Samples, tensor: Tensor, executor: Executor | None, workers: int | None) -> Array:
+    def _forward(self, x: Samples, tensor: Tensor, executor: Engine | None, workers: int | None) -> Array:
         again = self._again.get((tensor, executor, workers))
         if again is not None and (result := again(x, self.values.parameters, self.values.states)) is not None:
             return result
@@ -250,7 +252,7 @@ class Assembled:
         return self._outputs(given, first(len(next(iter(given.values())))), tensor, executor, workers)
 
     def _outputs(
-        self, given: Mapping[str, Array], at: NDArray[np.int64], tensor: Tensor, executor: Executor | None,
+        self, given: Mapping[str, Array], at: NDArray[np.int64], tensor: Tensor, executor: Engine | None,
         workers: int | None,
     ) -> Array:
         """A tensor's value at these rows of the inputs."""
@@ -266,22 +268,20 @@ class Assembled:
         return outputs[tensor]
 
     def activations(
-        self, x: Samples, layer: str, *, executor: Executor | None = None, workers: int | None = None
+        self, x: Samples, layer: str, *, executor: Executor | None = None, workers: int | None = None,
+        devices: int | None = None,
     ) -> Array:
         """What a layer gives for each sample, outside of training: model.activations(x, "relu1"). Raises ModelError for
         a layer that there is not."""
         self[layer]
-        return self._forward(x, self.network.outputs[layer], executor, workers)
+        return self._forward(x, self.network.outputs[layer], engine(executor, devices), workers)
 
-    def predict(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
-        """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid). `executor`
-        and `workers` are as for `fit`."""
-        return self._forward(x, self._prediction, executor, workers)
-
-    @property
-    def _prediction(self) -> Tensor:
-        net = self.network
-        return net.inference_logits if net.prediction is net.logits else net.prediction
+    def predict(
+        self, x: Samples, *, executor: Executor | None = None, workers: int | None = None, devices: int | None = None
+    ) -> Array:
+        """The output for each sample: probabilities where the loss contains the link (softmax, sigmoid). `executor`,
+        `workers` and `devices` are as for `fit`."""
+        return self._forward(x, self.network.inferred, engine(executor, devices), workers)
 
     @property
     def columns(self) -> Columns | None:
@@ -293,26 +293,32 @@ class Assembled:
         self.feed.columns = value
 
     def classify(self, x: Samples) -> Array:
-        """The label of each sample, as the targets had them, or the number of its class. Raises ModelError where the
-        model learns numbers."""
-        found = chosen(self.predict(x), self.loss.labels if self.loss else "numbers", self.classes)
+        """The label of each sample, as the targets had them, or the number of its class; of several outputs that are
+        each yes or no, 1 or 0 for each. Raises ModelError where the model learns numbers."""
+        output, labels = self.predict(x), self.loss.labels if self.loss else "numbers"
+        found = chosen(output, labels, self.classes)
+        if found is None and labels == "binary":
+            return (output > 0.5).astype(np.int64)
         if found is None:
             raise ModelError("the model learns numbers, not classes", fix="call model.predict(x)")
         return labelled(self.columns, self.classes, found)
 
-    def logits(self, x: Samples, *, executor: Executor | None = None, workers: int | None = None) -> Array:
+    def logits(
+        self, x: Samples, *, executor: Executor | None = None, workers: int | None = None, devices: int | None = None
+    ) -> Array:
         """The output of the last layer, before the loss's link."""
-        return self._forward(x, self.network.inference_logits, executor, workers)
+        return self._forward(x, self.network.inference_logits, engine(executor, devices), workers)
 
     def evaluate(
         self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None,
-        metrics: Iterable[str | Callable[..., Any]] = (), executor: Executor | None = None, workers: int | None = None,
+        metrics: Asked = (), executor: Executor | None = None, workers: int | None = None,
+        devices: int | None = None,
     ) -> dict[str, float]:
         """{"loss", "accuracy"}: the loss (with l2) over these samples, and the accuracy where there are classes: of
         those whose weight is not 0; and the `metrics`. The options are as for `fit`."""
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
-        measures = [metric_named(metric) for metric in metrics]
-        return self._evaluate(rows, self.feed.labels(rows.target), executor, workers, measures)
+        measures = metrics_named(metrics)
+        return self._evaluate(rows, self.feed.labels(rows.target), engine(executor, devices), workers, measures)
 
     def confusion_matrix(self, x: Samples, y: ArrayLike, *, sample_weight: ArrayLike | None = None) -> Array:
         """How often a sample of class i, the row, is taken for one of class j, the column; in the order of `classes`.
@@ -327,7 +333,7 @@ class Assembled:
         return confusion(self._scores(rows, labels, None, None), rows.target, weight)
 
     def _evaluate(
-        self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None,
+        self, rows: Rows, labels: Labels, executor: Engine | None, workers: int | None,
         measures: Sequence[Metric] = (),
     ) -> dict[str, float]:
         check_inference(self.network)
@@ -339,14 +345,14 @@ class Assembled:
         return self._measured(rows, labels, executor, workers, measures) | found if measures else found
 
     def _measured(
-        self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None, measures: Sequence[Metric]
+        self, rows: Rows, labels: Labels, executor: Engine | None, workers: int | None, measures: Sequence[Metric]
     ) -> dict[str, float]:
         output = self._scores(rows, labels, executor, workers)
         return measured(measures, output, rows.targets, rows.weights, labels)
 
-    def _scores(self, rows: Rows, labels: Labels, executor: Executor | None, workers: int | None) -> Array:
+    def _scores(self, rows: Rows, labels: Labels, executor: Engine | None, workers: int | None) -> Array:
         """Outputs by which an answer is yes above one half."""
-        output = self._outputs(rows.given, rows.at, self._prediction, executor, workers)
+        output = self._outputs(rows.given, rows.at, self.network.inferred, executor, workers)
         linked = self.network.prediction is not self.network.logits
         return output if linked or labels != "binary" else output + self.dtype.type(0.5)
 
@@ -359,12 +365,13 @@ class Assembled:
         dtype: str | None = None,
         executor: Executor = "numpy",
         seed: int = 0,
+        devices: int | None = None,
     ) -> tuple[float, Gradients]:
         """(loss, name -> gradient): of every parameter and of "input", each of the shape of what it belongs to.
         `dtype` is the model's unless given; `seed` draws the random tensors of layers that have some;
         `sample_weight` is as for `fit`. `executor="native"` computes them, in float32, with the code that training
-        runs."""
-        check_executor(executor)
+        runs, "jax" on `devices`."""
+        made_by = engine(executor, devices)
         if dtype is not None and dtype not in DTypes:
             raise ModelError(f"the dtype is 'float32' or 'float64', not {dtype!r}")
         kind = self.dtype if dtype is None else np.dtype(dtype)
@@ -372,7 +379,7 @@ class Assembled:
         (net, derivation), samples = self._programs(rows.given), len(rows)
         assert net.target and net.loss
         made = self._runner(
-            ("gradients", net.weight), lambda: gradients(net, derivation), samples, executor, None, kind
+            ("gradients", net.weight), lambda: gradients(net, derivation), samples, made_by, None, kind
         )
         data = rows.over((t for t in made.task.data if t not in made.task.drawn), net.target)
         outputs, _ = made.run(data, self._kept(made.task, kind), first(samples), samples, seed=seeded(seed))

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from chainrule.errors import ModelError
+from chainrule.options import several
 from chainrule.train.atomic import replaced
 from chainrule.train.metrics import higher
 from chainrule.train.runners import check_count
@@ -33,6 +34,8 @@ class Callback:
 
     every: int = 0
     """Steps from one `on_steps` to the next; 0 for none. Training stops at these steps and goes on."""
+    writes: bool = False
+    """Whether it only writes down what it sees, so that one of several processes is enough."""
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
@@ -53,6 +56,9 @@ class Callback:
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
         """Called after each epoch with its metrics: "loss", "val_loss", …"""
+
+
+Hook: TypeAlias = "Callback | Callable[[Model, Metrics], bool | None]"
 
 
 class _Function(Callback):
@@ -143,17 +149,20 @@ class ReduceOnPlateau(_Watching):
 
 
 class Checkpoint(_Watching):
-    """Saves the model: after every epoch, and within it each `every` steps or `seconds`; with `best`, after an epoch
-    that is better than all before it and then only. A saved model goes on where it was: fit(…, resume=True)."""
+    """Saves the model: after every epoch unless `epochs` is False, and within it each `every` steps or `seconds`; with
+    `best`, after an epoch that is better than all before it and then only. A saved model goes on where it was:
+    fit(…, resume=True)."""
+
+    writes = True
 
     def __init__(
         self, path: str | PathLike[str], *, every: int = 0, seconds: float = math.inf, best: bool = False,
-        monitor: str | None = None,
+        monitor: str | None = None, epochs: bool = True,
     ) -> None:
         super().__init__(monitor, 0.0)
         if best and (every or seconds < math.inf):
             raise ModelError("how good an epoch is shows at its end", fix="leave out best, or every and seconds")
-        self.path, self.seconds, self.best = fspath(path), seconds, best
+        self.path, self.seconds, self.best, self.epochs = fspath(path), seconds, best, epochs
         if every:
             check_count("every", every, 100)
         self.every = every
@@ -167,7 +176,7 @@ class Checkpoint(_Watching):
         self._last = time.monotonic()
 
     def on_epoch(self, model: Model, metrics: Metrics) -> bool | None:
-        if not self.best or self.better(metrics):
+        if self.better(metrics) if self.best else self.epochs:
             self.on_steps(model)
 
 
@@ -212,10 +221,18 @@ class CSVLogger(Callback):
                 file.write(text.getvalue().encode())
 
 
-def callbacks_of(given: Iterable[object]) -> list[Callback]:
-    """Raises ModelError for what is neither a callback nor a function."""
+class Elsewhere(Callback):
+    """In the place of a callback that writes, where another process does: training stops at the same steps."""
+
+    def __init__(self, writing: Callback) -> None:
+        super().__init__()
+        self.every = writing.every
+
+
+def callbacks_of(given: object) -> list[Callback]:
+    """One or several. Raises ModelError for what is neither a callback nor a function."""
     result: list[Callback] = []
-    for one in given:
+    for one in several(given):
         if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
             raise ModelError(
                 f"{one!r} is no callback", about="callbacks",

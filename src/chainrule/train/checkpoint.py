@@ -29,7 +29,7 @@ from chainrule.train.model import Model, Path
 from chainrule.train.state import Training, digest
 
 KEY = "chainrule"  # the one entry of the metadata, so that the same model is the same bytes
-VERSION = 3
+VERSION = 4
 TRAINING = "training/"  # begins the names of arrays that belong to the state of training
 T = TypeVar("T")
 _TYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
@@ -59,7 +59,10 @@ def to_bytes(model: Model) -> bytes:
             graph.append({"layer": layers.index(node.layer), "parents": [nodes.index(p) for p in node.parents]})
     architecture = {
         "version": VERSION,
-        "layers": [{"class": type(layer).__name__, "config": layer.config} for layer in layers],
+        "layers": [
+            {"class": type(layer).__name__, "config": layer.config} | ({"label": layer.label} if layer.label else {})
+            for layer in layers
+        ],
         "graph": graph,
         "inputs": [nodes.index(node) for node in model.inputs],
         "loss": model.loss.saved if model.loss else None,
@@ -218,6 +221,7 @@ def _build(
                 f"the model has a layer {name!r} of its author's own", fix=f'load(path, custom={{"{name}": {name}}})'
             )
         layers.append(classes[entry["class"]](**entry["config"]))
+        layers[-1].label = str(entry.get("label", ""))
     nodes: list[Node] = []
     for entry in architecture["graph"]:
         if "input" in entry:

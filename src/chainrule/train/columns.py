@@ -6,6 +6,7 @@ of the columns, what stands in for a missing number, the values that texts have,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from chainrule.errors import DataError
 from chainrule.ir.source import shorten
 from chainrule.nn.losses import Labels
-from chainrule.train.table import Column, Table, column_of, dense, is_table, plain, table_of
+from chainrule.train.table import Column, Known, Table, column_of, dense, is_table, plain, table_of
 
 Array = NDArray[Any]
 
@@ -27,7 +28,8 @@ VALUES = 256  # texts of one column with an input of their own: the most frequen
 @dataclass(frozen=True)
 class Feature:
     """A column that is an input. One of numbers has one input, with `fill` where nothing is known; one of texts has
-    an input of 0 and 1 for each of its `values`, and where `missing` for the lack of one; two values share an input."""
+    an input of 0 and 1 for each of its `values`, and where `missing` for the lack of one; two values share an input.
+    So has one of a single number with gaps."""
 
     name: str
     fill: float | None = None
@@ -38,6 +40,10 @@ class Feature:
     def width(self) -> int:
         kinds = len(self.values) + self.missing
         return 1 if self.fill is not None or kinds == 2 else kinds
+
+    @property
+    def of_texts(self) -> bool:
+        return self.fill is None and not all(map(_is_number, self.values))
 
     def encode(self, table: Table, column: Column) -> Array:
         """(rows, width). Raises DataError for texts among numbers, an infinity, and texts that are all unknown."""
@@ -96,13 +102,15 @@ class Target:
 class Columns:
     """The mapping. `order` holds the names of all columns of the table that it was learnt from, of inputs, target and
     what was left out; they are places from 1 where the table had no names. No features: samples are arrays.
-    `refuse`: missing numbers are refused. `notes` say in words what learning did."""
+    `refuse`: missing numbers are refused; `comma`: whether decimals were written with one, where that was seen. `notes`
+    say in words what learning did."""
 
     features: tuple[Feature, ...] = ()
     target: Target | None = None
     order: tuple[str, ...] = ()
     named: bool = True
     refuse: bool = False
+    comma: bool | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
@@ -119,6 +127,19 @@ class Columns:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.target.labels or () if self.target else ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns that a table may have: the labels of a frame's samples are none of its columns."""
+        goal = () if self.target is None or self.target.name in self.order else (self.target.name,)
+        return self.order + goal
+
+    @property
+    def known(self) -> Known:
+        """What a reader of further tables is told."""
+        names = self.names if self.named else ()
+        taken = tuple(feature.name for feature in self.features) if self.named else ()
+        return Known(names, taken, tuple(f.name for f in self.features if f.of_texts), self.comma)
 
     @property
     def scaled(self) -> Array:
@@ -139,10 +160,10 @@ class Columns:
                 )
         return np.concatenate([feature.encode(table, column) for feature, column in found], axis=1)
 
-    def target_of(self, table: Table) -> Array:
-        """What is to be learnt of each row: places in the labels, or numbers. Raises DataError where the table has no
-        such column."""
-        assert self.target is not None
+    def goal(self, table: Table) -> Column:
+        """The column of what is to be learnt. Raises DataError where the table has none."""
+        if self.target is None:
+            raise DataError(f"the model knows no target among the columns of {table.source}", fix="name it: --target")
         column = _named(table, self.target.name) if self._by_name(table) else None
         if column is None and not self._by_name(table) and len(table.columns) == len(self.order):
             column = table.columns[self.order.index(self.target.name)]
@@ -151,7 +172,7 @@ class Columns:
                 f"{table.source} has no column {shorten(self.target.name, 40)!r}, which the model learnt",
                 fix="give a table with the target",
             )
-        return self.target.encode(table, column)
+        return column
 
     def _by_name(self, table: Table) -> bool:
         return self.named and table.named
@@ -175,9 +196,12 @@ class Columns:
                     f"{table.source} has no column {shorten(feature.name, 40)!r}, which the model takes",
                     fix=f"it takes {some([feature.name for feature in self.features])}",
                 )
+            if column.name != feature.name:
+                names = f"{shorten(column.name, 40)!r} of {table.source} is taken for {shorten(feature.name, 40)!r}"
+                warnings.warn(f"the column {names}", stacklevel=2)
             found.append((feature, column))
         taken = {id(column) for _, column in found}
-        known = {name.strip().casefold() for name in self.order}
+        known = {name.strip().casefold() for name in self.names}
         for column in table.columns:
             if id(column) not in taken and column.name.strip().casefold() not in known:
                 raise DataError(
@@ -194,7 +218,7 @@ class Columns:
         target = None if self.target is None else [self.target.name, self.target.labels and list(self.target.labels)]
         return {
             "features": features, "target": target, "order": list(self.order), "named": self.named,
-            "refuse": self.refuse,
+            "refuse": self.refuse, "comma": self.comma,
         }
 
     @classmethod
@@ -214,7 +238,8 @@ class Columns:
         order = tuple(map(_text, saved["order"]))
         if any(feature.width < 1 or feature.name not in order for feature in features):
             raise ValueError("a column has no place in the table")
-        return cls(tuple(features), target, order, _truth(saved["named"]), _truth(saved["refuse"]))
+        comma = None if saved["comma"] is None else _truth(saved["comma"])
+        return cls(tuple(features), target, order, _truth(saved["named"]), _truth(saved["refuse"]), comma)
 
 
 def _text(value: Any) -> str:

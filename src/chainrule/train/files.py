@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -21,13 +22,14 @@ from numpy.typing import NDArray
 
 from chainrule.errors import DataError
 from chainrule.ir.source import shorten
-from chainrule.train.columns import Columns, find
+from chainrule.train.columns import Columns, Target, find
 from chainrule.train.data import digits, numbers, split
-from chainrule.train.delimited import PACKED, SMALL, is_delimited, read_table
+from chainrule.train.delimited import is_delimited, read_table
 from chainrule.train.idx import RATIO, read_idx
-from chainrule.train.learn import FEW, Kind, learn
-from chainrule.train.rows import parquet
-from chainrule.train.table import Table, table_of
+from chainrule.train.learn import FEW, Kind, answered, learn
+from chainrule.train.packed import PACKED, SMALL
+from chainrule.train.rows import read_parquet
+from chainrule.train.table import NOTHING, Table, table_of
 
 Array = NDArray[Any]
 Source = str | PathLike[str] | tuple[str | PathLike[str], str | PathLike[str]]
@@ -55,6 +57,19 @@ _DAMAGED = (
 )
 
 
+@dataclass(frozen=True)
+class Form:
+    """How a table is written, where that is told: as `read_data` takes it."""
+
+    header: bool | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    missing: str | Sequence[str] = ()
+
+
+AS_SEEN = Form()
+
+
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """Samples `x` and targets `y`, held-out ones where there are any, and the names of the classes where they have
@@ -77,7 +92,7 @@ class DataSet:
         parts = [f"{samples:,} samples", f"{' × '.join(map(str, shape))} inputs"]
         goal = "target"
         if self.columns and self.columns.target:
-            texts = sum(feature.fill is None for feature in self.columns.features)
+            texts = sum(feature.of_texts for feature in self.columns.features)
             kinds = {"of numbers": len(self.columns.features) - texts, "of texts": texts}
             of = " and ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
             columns = "column" + "s" * (len(self.columns.features) > 1)
@@ -129,12 +144,13 @@ def read_data(
     drop: Sequence[str | int] = (),
     missing: str | Sequence[str] = (),
     separator: str | None = None,
+    decimal: str | None = None,
     kind: Kind | None = None,
 ) -> DataSet:
     """A data set by its name ("digits", "iris", "wine", "breast-cancer", "diabetes", "fashion-mnist"), or from a
-    file: a table (.csv, .tsv, .data, gzipped or not, or .parquet), .npz (x and y, or x_train and y_train; x_test and
-    y_test), a folder with MNIST's four IDX files, one IDX file of images beside its labels, or a pair (images, labels).
-    Images of bytes become float32 in 0 … 1.
+    file: a table (.csv, .tsv, .data, packed as .gz, .bz2, .xz, .zip or not, or .parquet), .npz (x and y, or x_train and
+    y_train; x_test and y_test), a folder with MNIST's four IDX files, one IDX file of images beside its labels, or a
+    pair (images, labels). Images of bytes become float32 in 0 … 1.
 
     Of a table, `target` is the column to learn, by its name or its number from 1, the last one unless one is called
     target, class or label; `columns` are the inputs, all others unless given, without those to `drop`. Numbers are
@@ -142,21 +158,21 @@ def read_data(
     of their own; `missing` gives texts that stand for what is missing, besides those that usually do (nothing, NA, ?,
     null …), or is "refuse". A target of texts, or of few whole numbers, becomes classes in sorted order, which `kind`
     decides where that is not wanted: "classes" or "numbers". `header` says whether there are names in the first line,
-    and `separator` what stands between cells, where what stands below it, or in the lines, misleads.
+    `separator` what stands between cells and `decimal` whether "." or "," begins decimals, where what is seen misleads.
 
     Raises DataError naming the file, the line or array, what was found and the fix; FileNotFoundError as `open` does.
     """
     options = {"target": target, "header": header, "columns": columns, "drop": drop or None, "missing": missing or None}
-    given = [name for name, value in {**options, "separator": separator, "kind": kind}.items() if value is not None]
+    form = Form(header, separator, decimal, missing)
+    options |= {"separator": separator, "decimal": decimal, "kind": kind}
+    given = [name for name, value in options.items() if value is not None]
     if not isinstance(source, tuple):
         text = fspath(source)
         path = None if text in NAMES else _existing(text)
         if path is not None and _is_table(path):
-            table = _table(path, header, separator, missing)
+            table = _table(path, form)
             made, table = learn(table, target=target, columns=columns, drop=drop, kind=kind, refuse=missing == REFUSE)
-            return DataSet(
-                made.encode(table), made.target_of(table), classes=list(made.labels) or None, name=text, columns=made
-            )
+            return _encoded(made, table, None, text)
         if given:
             raise _no_table(given, text)
         if path is None:
@@ -166,7 +182,7 @@ def read_data(
         if path.suffix.lower() == ".npz":
             return _npz(path)
         if "idx" not in path.name:
-            raise DataError(f"{path} is of no known kind", fix=f"give {_KINDS}")
+            raise DataError(f"{path} is of no known kind", fix=f"give {_KINDS}; a spreadsheet is saved as CSV first")
         source = path, _labels_beside(path)
     if given:
         raise _no_table(given, fspath(source[0]))
@@ -174,32 +190,36 @@ def read_data(
 
 
 def read_labelled(
-    source: Source, columns: Columns | None, *, header: bool | None = None, separator: str | None = None,
-    missing: str | Sequence[str] = (), target: str | int | None = None,
+    source: Source, columns: Columns | None, form: Form = AS_SEEN, *, target: str | int | None = None
 ) -> DataSet:
     """Samples and their targets for a model with this mapping: a table's columns as the model knows them."""
     if columns is None or not columns.features or (path := _delimited(source)) is None:
-        return read_data(source, target=target, header=header, separator=separator, missing=missing)
-    table = _table(path, header, separator, missing, columns)
-    if target is not None and columns.target is not None:
-        known, column = columns.target, find(table, target)
-        return DataSet(columns.encode(table), known.encode(table, column), None, None, list(known.labels or ()) or None,
-                       str(path), columns)
-    return DataSet(
-        columns.encode(table), columns.target_of(table), classes=list(columns.labels) or None, name=str(path),
-        columns=columns,
-    )
+        return read_data(source, target=target, **vars(form))
+    table = _table(path, form, columns)
+    wanted = columns.goal(table) if target is None else find(table, target)
+    table, lost = answered(table, wanted)
+    for note in lost:
+        warnings.warn(note, stacklevel=2)
+    return _encoded(columns, table, target, str(path))
+
+
+def _encoded(columns: Columns, table: Table, target: str | int | None, name: str) -> DataSet:
+    """Samples and targets of a table, every row of which has one."""
+    wanted = columns.goal(table) if target is None else find(table, target)
+    y = (columns.target or Target(wanted.name)).encode(table, wanted)
+    if table.named and wanted.name not in columns.names:
+        table = replace(table, columns=tuple(column for column in table.columns if column is not wanted))
+    return DataSet(columns.encode(table), y, classes=list(columns.labels) or None, name=name, columns=columns)
 
 
 def read_samples(
-    source: Source, columns: Columns | None, inputs: int, *, header: bool | None = None, separator: str | None = None,
-    missing: str | Sequence[str] = (), target: str | int | None = None,
+    source: Source, columns: Columns | None, inputs: int, form: Form = AS_SEEN, *, target: str | int | None = None
 ) -> Array:
     """The samples alone, to predict for: those held out where a data set has some. A table needs no target, an IDX
     file no labels and an .npz file no y. Without a mapping a table of `inputs` columns has no target."""
     path = _delimited(source)
     if path is not None:
-        table = _table(path, header, separator, missing, columns)
+        table = _table(path, form, columns)
         if columns is not None and columns.features:
             return columns.encode(table)
         if target is None and len(table.columns) == inputs:
@@ -232,20 +252,24 @@ def _is_table(path: Path) -> bool:
     return path.is_file() and (is_delimited(path) or path.suffix.lower() == PARQUET)
 
 
-def _table(
-    path: Path, header: bool | None, separator: str | None, missing: str | Sequence[str], columns: Columns | None = None
-) -> Table:
-    words = () if missing == REFUSE else (missing,) if isinstance(missing, str) else tuple(missing)
-    if path.suffix.lower() == PARQUET:
-        if header is not None or separator is not None:
-            raise DataError(f"{path} has its names and types with it", fix="leave out header and separator")
-        with parquet(str(path)) as file:
-            most = max(SMALL, PACKED * path.stat().st_size) // 8
-            if file.metadata.num_rows * file.metadata.num_columns > most:
-                raise DataError(f"{path} has more than {most:,} cells", fix="read it in parts: cr.rows(path, target=…)")
-            return table_of(file.read(), str(path), words)
-    texts = [f.name for f in columns.features if f.fill is None] if columns else ()
-    return read_table(path, header=header, separator=separator, missing=words, texts=texts)
+def _table(path: Path, form: Form, columns: Columns | None = None) -> Table:
+    """The table in a file. What was done to one that a model is given is said at once; else its mapping keeps it."""
+    words = () if form.missing == REFUSE else (form.missing,) if isinstance(form.missing, str) else tuple(form.missing)
+    if path.suffix.lower() != PARQUET:
+        known = columns.known if columns else NOTHING
+        table = read_table(
+            path, header=form.header, separator=form.separator, decimal=form.decimal, missing=words, known=known
+        )
+    elif (form.header, form.separator, form.decimal) != (None, None, None):
+        raise DataError(f"{path} has its names and types with it", fix="leave out header, separator and decimal")
+    else:
+        table = table_of(read_parquet(str(path), max(SMALL, PACKED * path.stat().st_size)), str(path), words)
+    if columns is not None and columns.features:
+        if columns.named and not table.named:
+            table = replace(table, notes=(*table.notes, f"{path} has no names: its columns are taken in their order"))
+        for note in table.notes:
+            warnings.warn(note, stacklevel=3)
+    return table
 
 
 def _existing(text: str) -> Path:

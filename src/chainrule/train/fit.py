@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from signal import SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from chainrule.errors import DivergenceError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
-from chainrule.train.callbacks import Callback
+from chainrule.train.callbacks import Callback, Checkpoint
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt
 from chainrule.train.progress import Progress
+from chainrule.train.ranks import Ranks
 from chainrule.train.runners import Runner, metrics_of, rates
 from chainrule.train.shuffle import words_for
 from chainrule.train.state import Training, fingerprint, joined
@@ -56,6 +58,7 @@ class Course:
     shuffle: bool | str = True
     callbacks: Sequence[Callback] = ()
     evaluate: Callable[[], dict[str, float]] = dict
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
         self.rated: tuple[tuple[int, float] | None, Array] = None, np.zeros(0)
@@ -71,9 +74,10 @@ class Course:
         return -(-self.samples // self.batch)
 
     def train(self, report: Progress) -> History:
-        """Epochs up to the goal. Ctrl-C ends them between two steps."""
+        """Epochs up to the goal. Ctrl-C ends them between two steps. Where several processes train, so does SIGTERM, as
+        of a machine that is taken away, to any of them: then what saves does so, and the process ends."""
         history = self.training.history
-        with Interrupt() as interrupt:
+        with Interrupt(also_ended=self.ranks is not None) as interrupt:
             try:
                 for callback in self.callbacks:
                     callback.begin(self.model)
@@ -83,7 +87,22 @@ class Course:
                 history.interrupted = True
                 if self.training.done:
                     self.training.rows = self.rows()
+                if self.ranks is not None and interrupt.ended:
+                    for callback in self.callbacks:
+                        if isinstance(callback, Checkpoint):
+                            callback.on_steps(self.model)
+                    self.ranks.communicator.Barrier()
+                    raise SystemExit(128 + SIGTERM) from None
         return history
+
+    def check(self, interrupt: Interrupt) -> None:
+        """Raises KeyboardInterrupt where Ctrl-C or SIGTERM came, to any of the processes."""
+        if self.ranks is not None:
+            asked, ended = self.ranks.any(interrupt.asked, interrupt.ended)
+            if not asked:  # on any process; what has come since then, all hear of at the next check
+                return
+            interrupt.noted, interrupt.ended = True, interrupt.ended or ended
+        interrupt.check()
 
     def prepare(self, goal: int | None) -> None:
         """Go on up to an epoch, or as far as the last call was to go. An epoch that was begun over other rows, or in
@@ -130,7 +149,7 @@ class Course:
         training = self.training
         order = self.order() if self.all_rows else self.at[self.order()]
         while training.done < self.steps:
-            interrupt.check()
+            self.check(interrupt)
             end = min([self.steps, *(self.until(c.every) for c in self.callbacks if c.every)])
             self.run(order, end, report, interrupt)
             waiting = [c for c in self.callbacks if c.due() or (c.every and training.steps % c.every == 0)]
@@ -138,7 +157,7 @@ class Course:
                 training.rows = self.rows()
                 for callback in waiting:
                     callback.on_steps(self.model)
-        interrupt.check()
+        self.check(interrupt)
         metrics = self.metrics() | self.evaluate()
         training.epochs += 1
         training.forget_epoch()

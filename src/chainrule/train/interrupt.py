@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps."""
+"""Ctrl-C, and SIGTERM where that is asked for, between two steps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from typing import Any
 class Interrupt:
     """While this is entered, Ctrl-C is noted (`asked`) and not raised, so that what was done is counted as done; a
     second one is raised. A handler of the user's own stays, and so does a SIGINT that is ignored, as in a shell's
-    background job. One that is entered within another, in a thread that runs in its context, hears what that hears."""
+    background job. One that is entered within another, in a thread that runs in its context, hears what that hears.
+    `also_ended` notes SIGTERM in the same way, and that it was it (`ended`)."""
 
-    def __init__(self) -> None:
-        self.noted = False
-        self._before: Any = None
+    def __init__(self, *, also_ended: bool = False) -> None:
+        self.noted = self.ended = False
+        self._signals: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
+        if also_ended:
+            self._signals[signal.SIGTERM] = signal.SIG_DFL
+        self._before: dict[signal.Signals, Any] = {}
         self._above = _CURRENT.get()
 
     @property
@@ -25,8 +29,9 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         ours = threading.current_thread() is threading.main_thread()
-        if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._note)
+        for number, plain in self._signals.items():
+            if ours and signal.getsignal(number) is plain:
+                self._before[number] = signal.signal(number, self._note)
         self._token = _CURRENT.set(self)
         return self
 
@@ -34,13 +39,13 @@ class Interrupt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _CURRENT.reset(self._token)
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.noted:
             raise KeyboardInterrupt
-        self.noted = True
+        self.noted, self.ended = True, number == signal.SIGTERM
 
     def check(self) -> None:
         """Raises KeyboardInterrupt where Ctrl-C came."""

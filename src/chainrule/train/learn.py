@@ -39,7 +39,7 @@ def learn(
     """The mapping of a table with its target, and the rows that have one."""
     if len(table.columns) < 2:
         raise DataError(
-            f"{table.source} has one column",
+            f"{table.source} has one column" + "".join(f"; {note}" for note in table.notes),
             fix="give the inputs and the target, separated by commas, semicolons, tabs or spaces, or --separator",
         )
     wanted = _default_target(table) if target is None else find(table, target)
@@ -47,14 +47,10 @@ def learn(
     if target is None and wanted is not table.columns[-1]:
         notes.append(f"the target is the column {shorten(wanted.name, 40)}, by its name; --target chooses another")
     goal = _target(table, wanted, kind, notes)
-    known = ~wanted.missing
-    if not known.any():
-        raise DataError(f"{table.show(wanted)} of {table.source} is empty", fix="choose another target")
-    if not known.all():
-        lost = int((~known).sum())
-        notes.append(f"{lost} of {len(table)} rows have no {shorten(wanted.name, 40)}: they are left out")
-        table = _taken(table, known)
-        wanted = next(column for column in table.columns if column.name == wanted.name)
+    place = table.columns.index(wanted)
+    table, lost = answered(table, wanted)
+    notes += lost
+    wanted = table.columns[place]
     chosen = [column for column in table.columns if column is not wanted]
     if columns is not None:
         chosen = [find(table, name) for name in columns]
@@ -62,15 +58,21 @@ def learn(
     dropped = [find(table, name) for name in drop]
     features = _features(table, [column for column in chosen if column not in dropped], notes)
     made = Columns(
-        tuple(features), goal, tuple(table.names), table.named, refuse, (*table.notes, *notes)
+        tuple(features), goal, tuple(table.names), table.named, refuse, table.comma, (*table.notes, *notes)
     )
     return made, table
 
 
-def _taken(table: Table, rows: Array) -> Table:
-    columns = tuple(replace(column, values=column.values[rows]) for column in table.columns)
-    lines = None if table.lines is None else table.lines[rows]
-    return Table(table.source, columns, table.named, lines, table.notes)
+def answered(table: Table, wanted: Column) -> tuple[Table, list[str]]:
+    """The rows with something in a column, and what is said of the others. Raises DataError where there are none."""
+    known = ~wanted.missing
+    if not known.any():
+        raise DataError(f"{table.show(wanted)} of {table.source} is empty", fix="choose another: --target, or target=")
+    if known.all():
+        return table, []
+    lost = f"{int((~known).sum())} of {len(table)} rows have no {shorten(wanted.name, 40)}: they are left out"
+    columns = tuple(replace(column, values=column.values[known]) for column in table.columns)
+    return replace(table, columns=columns, lines=None if table.lines is None else table.lines[known]), [lost]
 
 
 def _default_target(table: Table) -> Column:
@@ -90,7 +92,8 @@ def _target(table: Table, column: Column, kind: Kind | None, notes: list[str]) -
         raise DataError(f"{where} holds dates, which are nothing to learn", fix="choose the column to learn: --target")
     if column.texts is not None:
         if kind == "numbers":
-            numbers_of(table, column, None)
+            shown = some([repr(shorten(text, 20)) for text in column.texts[:3]])
+            raise DataError(f"{where} holds texts, such as {shown}", fix="leave out --kind numbers, or kind='numbers'")
         groups = _spellings(column, notes)
         if len(groups) > rows / 2 and rows >= ROWS:
             raise DataError(
@@ -105,6 +108,9 @@ def _target(table: Table, column: Column, kind: Kind | None, notes: list[str]) -
         return Target(column.name)
     if not np.isfinite(values).all():
         numbers_of(table, column, None)
+    if kind is None and len(values) > 2:
+        name = shorten(column.name, 40) if table.named else f"column {column.name}"
+        notes.append(f"{name}: {len(values)} whole numbers are taken for classes: --kind, or kind=, for numbers")
     return Target(column.name, tuple(plain(value) for value in values.tolist()))
 
 
@@ -149,9 +155,12 @@ def _feature(table: Table, column: Column, notes: list[str]) -> Feature | None:
     if column.texts is None:
         values = numbers_of(table, column, None)
         held = values[~column.missing]
-        if not len(held) or (len(held) > 1 and (held == held[0]).all()):
+        if not len(held) or (len(held) > 1 and (held == held[0]).all() and not missing):
             notes.append(f"{name} is {'empty' if not len(held) else f'always {plain(held[0])}'}: it is left out")
             return None
+        if len(held) > 1 and (held == held[0]).all():
+            notes.append(f"{name} is {plain(held[0])}, or missing ({missing} of {rows}): which of both is an input")
+            return Feature(column.name, values=(plain(held[0]),), missing=True)
         if rows >= ROWS and not missing and (np.diff(values) == 1).all():
             if column.name.strip().casefold() in _IDS:
                 notes.append(f"{name} numbers the rows: it is left out")
@@ -187,7 +196,7 @@ def learning(model: Assembled, x: Any, y: Any, outputs: int) -> Generator[None]:
         model.columns = _learnt(x, y, outputs)
         if model.columns is not None:
             for note in model.columns.notes:
-                warnings.warn(note, stacklevel=5)
+                warnings.warn(note, stacklevel=6)
             model.classes = model.columns.labels or model.classes
     try:
         yield

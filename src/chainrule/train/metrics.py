@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 
 from chainrule.errors import ModelError
 from chainrule.nn.losses import Labels
+from chainrule.options import several
 
 Array = NDArray[Any]
 Measure = Callable[[Array, Array, Array], float]
+Asked = str | Callable[..., Any] | Iterable[str | Callable[..., Any]]
+"""One metric or several, by name or as functions."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,11 @@ METRICS: dict[str, Metric] = {
 ALIASES = {"mean_absolute_error": "mae", "root_mean_squared_error": "rmse", "r2_score": "r2", "roc_auc": "auc"}
 
 
+def metrics_named(given: Asked) -> list[Metric]:
+    """One or several."""
+    return [metric_named(metric) for metric in several(given)]
+
+
 def metric_named(given: object) -> Metric:
     """The metric of a name ("top3_accuracy" for any number), or a function (outputs, targets) -> number of one's own;
     more is better of that unless its name has "loss" or "error" in it. Raises ModelError for anything else."""
@@ -180,7 +188,7 @@ def class_weights(
 ) -> NDArray[np.float64]:
     """A weight for each sample: that of its class, by number or by name; of "balanced" the number of samples over that
     of classes and the class's own, so that each class counts as much. Raises ModelError for a class that there is
-    not."""
+    not, and for what is no weight."""
     if not isinstance(given, Mapping) and not (isinstance(given, str) and given == "balanced"):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ModelError(f"class_weight is {given!r}", fix='write class_weight="balanced", or {0: 1.0, 1: 5.0}')
     if isinstance(given, str):
@@ -188,6 +196,11 @@ def class_weights(
         return (len(truth) / (np.count_nonzero(there) * np.maximum(there, 1)))[truth]
     weights = np.ones(count)
     for key, weight in given.items():
+        if np.asarray(weight).dtype.kind not in "iuf" or np.ndim(weight) or not 0 <= weight < np.inf:
+            raise ModelError(
+                f"class_weight gives the class {key!r} the weight {weight!r}, which is no number from 0",
+                fix="write class_weight={0: 1.0, 1: 5.0}",
+            )
         place: Any = names.index(key) if key in names else key
         if isinstance(place, bool) or place not in range(count):
             known = ", ".join(names) or f"0 … {count - 1}"

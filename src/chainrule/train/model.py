@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from os import PathLike
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.compile import checked_loops, training
+from chainrule.compile import checked_loops, shared, training
 from chainrule.derive.check import KNOWN
 from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
@@ -30,20 +32,23 @@ from chainrule.options import spoken
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
-from chainrule.train.callbacks import Callback, EarlyStopping, callbacks_of, in_order
+from chainrule.train.callbacks import EarlyStopping, Elsewhere, Hook, callbacks_of, in_order
 from chainrule.train.data import Standardiser, differ_in_scale
 from chainrule.train.feed import Feed, Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
 from chainrule.train.learn import learning
-from chainrule.train.metrics import metric_named
+from chainrule.train.metrics import Asked, metrics_named
 from chainrule.train.progress import progress
+from chainrule.train.ranks import Ranks, RanksRunner, check_sums
 from chainrule.train.runners import (
+    Engine,
     Executor,
     NumpyRunner,
+    Runner,
     check_count,
-    check_executor,
     check_workers,
+    engine,
     rates,
     workers_for,
 )
@@ -157,11 +162,14 @@ class Model(Assembled):
         patience: int | None = None,
         min_delta: float = 0.0,
         restore_best: bool = True,
-        callbacks: Iterable[Callback | Callable[[Model, Mapping[str, float]], bool | None]] = (),
-        metrics: Iterable[str | Callable[..., Any]] = (),
+        callbacks: Hook | Iterable[Hook] = (),
+        metrics: Asked = (),
         verbose: bool = True,
         executor: Executor | None = None,
         workers: int | None = None,
+        devices: int | None = None,
+        communicator: Any = None,
+        synchronised: bool = True,
     ) -> History:
         """Train by mini-batches. `optimizer` is one of cr.SGD, cr.Adam, … or a name: "sgd" (rate 0.1, momentum 0.9, as
         without one), "nesterov" (the same), "adam", "adamw", "rmsprop", "adagrad" (as their classes without options).
@@ -186,42 +194,55 @@ class Model(Assembled):
 
         The loss and accuracy of an epoch are those of its batches as they came. Ctrl-C ends the run and keeps
         what is learnt; the same seed and data give the same bits. `executor` is "native", code made from the
-        derivation for this machine, or "numpy"; without one it is native where the model is of float32 and there is a C
-        compiler. `workers` is how many threads may share the work, by default the processors where a batch is worth
-        it; fewer do where that is quicker. It changes no bit.
+        derivation for this machine, "numpy", or "jax", the same step on GPUs and TPUs; without one it is native where
+        the model is of float32 and there is a C compiler. `workers` is how many threads may share the work, by default
+        the processors where a batch is worth it; fewer do where that is quicker. It changes no bit. `devices` is how
+        many of JAX's devices share each batch, by default all.
+
+        With a `communicator` of mpi4py each of its processes, all of which call this alike, computes its share of
+        every batch, and all make one step: that of the whole batch. Statistics over a batch are those of the whole
+        where `synchronised`, which only executor="jax" can do, else of each share. One process writes; SIGTERM to any
+        of them saves by the `cr.Checkpoint` that is among the callbacks, and ends them.
 
         Raises DataError and ShapeError for the data, DivergenceError where the loss is no longer finite.
         """
         check_count("epochs", epochs, 10)
         check_count("batch_size", batch_size, 10)
-        check_executor(executor)
+        made_by = engine(executor, devices)
         check_shuffle(shuffle)
-        listed = callbacks_of(callbacks)
-        if patience is not None:
-            listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
-        state = begun(self.trained, optimizer, seed, restart)
-        given = x if isinstance(x, Rows) else self.taken(x, y, sample_weight)
-        rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
-        if class_weight is not None:
-            rows = self.feed.weighted(rows, class_weight, self.classes)
-        labels, measures = self.feed.labels(rows.target), [metric_named(metric) for metric in metrics]
-        if self.trained is None and given is not x:
-            self._note_scales(rows)
-        course = self._course(state, rows, labels, min(batch_size, len(rows)), executor, workers)
-        course.shuffle, course.callbacks = shuffle, in_order(listed)
-        if held is not None:
-            course.evaluate = lambda: {
-                f"val_{name}": value
-                for name, value in self._evaluate(held, labels, executor, workers, measures).items()
-            }
-        elif measures:
-            course.evaluate = lambda: self._measured(rows, labels, executor, workers, measures)
-        if resume and state.goal and not state.unfinished:
-            return state.history
-        self._begin(state, rows, executor, workers)
-        course.prepare(None if resume and state.unfinished else state.epochs + epochs)
-        with progress(state.goal, verbose, first=state.epochs) as report:
-            return course.train(report)
+        ranks = None if communicator is None else Ranks(communicator, synchronised)
+        with ranks.failing() if ranks else nullcontext():
+            listed = callbacks_of(callbacks)
+            if ranks and not ranks.first:
+                listed, verbose = [Elsewhere(one) if one.writes else one for one in listed], False
+            if patience is not None:
+                listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
+            state = begun(self.trained, optimizer, seed, restart)
+            given = x if isinstance(x, Rows) else self.taken(x, y, sample_weight)
+            rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
+            if class_weight is not None:
+                rows = self.feed.weighted(rows, class_weight, self.classes)
+            if rows.weights is not None and not rows.weights.any():
+                problem = "all samples have the weight 0, so there is nothing to learn"
+                raise ModelError(problem, fix="give some more than 0")
+            labels, measures = self.feed.labels(rows.target), metrics_named(metrics)
+            if self.trained is None and given is not x:
+                self._note_scales(rows)
+            course = self._course(state, rows, labels, min(batch_size, len(rows)), made_by, workers, ranks)
+            course.shuffle, course.callbacks = shuffle, in_order(listed)
+            if held is not None:
+                course.evaluate = lambda: {
+                    f"val_{name}": value
+                    for name, value in self._evaluate(held, labels, made_by, workers, measures).items()
+                }
+            elif measures:
+                course.evaluate = lambda: self._measured(rows, labels, made_by, workers, measures)
+            if resume and state.goal and not state.unfinished:
+                return state.history
+            self._begin(state, rows, made_by, workers)
+            course.prepare(None if resume and state.unfinished else state.epochs + epochs)
+            with progress(state.goal, verbose, first=state.epochs) as report:
+                return course.train(report)
 
     def taken(self, x: Samples, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         """Samples with their targets, checked, which `fit` takes in their place, as often as it is called."""
@@ -245,19 +266,21 @@ class Model(Assembled):
     def train_on_batch(
         self, x: Samples, y: ArrayLike, *, optimizer: Optimizer | str | None = None,
         sample_weight: ArrayLike | None = None, executor: Executor | None = None, workers: int | None = None,
+        devices: int | None = None,
     ) -> dict[str, float]:
         """One step over these samples as one batch, {"loss", "accuracy"} before it. It goes on where training stands;
         epochs are the caller's to count.
 
         Raises DataError and ShapeError for the data, DivergenceError where the loss is not finite.
         """
+        made_by = engine(executor, devices)
         state = begun(self.trained, optimizer, None, False)
         rows = self.feed.rows(x, y, sample_weight, self.dtype)
-        course = self._course(state, rows, self.feed.labels(rows.target), len(rows), executor, workers)
-        self._begin(state, rows, executor, workers)
+        course = self._course(state, rows, self.feed.labels(rows.target), len(rows), made_by, workers)
+        self._begin(state, rows, made_by, workers)
         return course.step()
 
-    def _begin(self, state: Training, rows: Rows, executor: Executor | None, workers: int | None) -> None:
+    def _begin(self, state: Training, rows: Rows, executor: Engine | None, workers: int | None) -> None:
         """Train from here. Before the first step each `Standardise` whose states nobody has set learns them."""
         labels = {layer: label for label, layer in self.network.layers}
         for node in order(self.output) if self.trained is None else ():
@@ -286,21 +309,31 @@ class Model(Assembled):
         self.trained = state
 
     def _course(
-        self, state: Training, rows: Rows, labels: Labels, batch: int, executor: Executor | None, workers: int | None
+        self, state: Training, rows: Rows, labels: Labels, batch: int, executor: Engine | None, workers: int | None,
+        ranks: Ranks | None = None,
     ) -> Course:
         """What trains on these rows."""
         (net, derivation), rule = self._programs(rows.given), state.optimizer
         assert net.target
         text = rule.text(len(t.shape) for t in net.training.parameters)
-        made = self._runner(
-            ("training", net.weight, labels, text, tuple(self._rates.items())),
-            lambda: KNOWN.get(
-                ("task", net.training, net.logits, net.weight, labels, text, *net.random.items(), *self._rates.items()),
+        what: Hashable = net.weight, labels, text, tuple(self._rates.items())
+
+        def made_for(name: str, task: Callable[[], Task], batch: int, workers: int | None) -> Runner:
+            return self._runner(
+                (name, *what), task, batch, executor, workers,
+                looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
+            )
+
+        if ranks is not None:
+            check_sums(derivation, ranks, executor)
+            parts = shared(net, derivation, rule, labels, self._rates)
+            one = made_for("share", lambda: parts.share, -(-batch // ranks.communicator.size), workers or 1)
+            made = RanksRunner(parts, ranks, one, self.dtype)
+        else:
+            made = made_for("training", lambda: KNOWN.get(
+                ("task", net.training, net.logits, *what, *net.random.items()),
                 lambda: training(net, derivation, rule, labels, self._rates),
-            ),
-            batch, executor, workers,
-            looked=lambda: checked_loops(net, self.loss, derivation, rule, batch),
-        )
+            ), batch, workers)
         task = made.task
         start = rule.start(self.network.training.parameters, self.dtype)
         state.kept = {name: aligned(state.kept.get(name, value), self.dtype) for name, value in start.items()}
@@ -325,7 +358,7 @@ class Model(Assembled):
             return first_not_finite(task.equations, values, net.labels)
 
         data = rows.over((t for t in task.data if t not in task.drawn), net.target)
-        return Course(self, state, made, data, kept, rows.at, batch, give, take, blame)
+        return Course(self, state, made, data, kept, rows.at, batch, give, take, blame, ranks=ranks)
 
     def profile(
         self, x: Samples, y: ArrayLike, *, batch_size: int = 32, optimizer: Optimizer | str | None = None
@@ -412,6 +445,39 @@ class Model(Assembled):
         from chainrule.train.checkpoint import save
 
         save(self, path)
+
+    def to_onnx(self, path: Path, *, training: bool = False, optimizer: Optimizer | str | None = None) -> None:
+        """Write an ONNX file of standard operators (opset 18), with any number of samples: input, prediction.
+
+        With `training` one step of training instead, which runtimes run that cannot train: from a batch and its
+        targets, in the form that the loss takes, to the loss and "next.…" of each parameter and of all else that is
+        kept. What is kept are inputs with a default, where the model stands: a first step is given the batch alone, a
+        further one what came out before. `optimizer` is as for `fit`; random masks are inputs without a default.
+
+        Needs the package onnx (extra `onnx`). Raises ModelError, and OSError where the file cannot be written.
+        """
+        from chainrule.train.atomic import replaced
+        from chainrule.train.export import onnx_of
+
+        data = onnx_of(self, optimizer, trains=training)
+        with replaced(path) as file:
+            file.write(data)
+
+    def to_torch(self, path: Path) -> None:
+        """Write a Python file, as in net.py, with the class `Network`, a `torch.nn.Module` whose forward pass is
+        printed, and `load()`; and beside it net.safetensors with the weights that it loads. Its output is that of the
+        last layer, which PyTorch's losses take; `train()` and `eval()` choose what batch normalisation and dropout do.
+
+        Raises ModelError and DerivationError for what has no word in PyTorch, OSError where a file cannot be written.
+        """
+        from chainrule.train.atomic import replaced
+        from chainrule.train.export import torch_of
+
+        source, weights = torch_of(self)
+        for target, data in ((PurePath(path), source.encode()), (PurePath(path).with_suffix(".safetensors"), weights)):
+            with replaced(target) as file:
+                file.write(data)
+
 
 def in_library(layer: Layer) -> bool:
     return LAYERS.get(type(layer).__name__) is type(layer)

@@ -16,6 +16,7 @@ from chainrule.compile import loaded, machine_of
 from chainrule.errors import ModelError
 from chainrule.ir.cost import operations_for
 from chainrule.ir.expr import Tensor
+from chainrule.ir.source import shorten
 from chainrule.loops.plan import Deliver, Draw, Gather, Plan, Prefetch, Stage
 from chainrule.loops.program import lower
 from chainrule.loops.task import Task
@@ -28,7 +29,7 @@ from chainrule.train.runners import outputs_of
 
 Array = NDArray[Any]
 REPEATS = 20
-SHOWN = 10  # of the parts, in a notebook
+SHOWN, NAMED = 10, 56  # of the parts, and letters of each, in a notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,10 @@ class Profile:
 
         slow, rest = self.rows[:SHOWN], self.rows[SHOWN:]
         parts = [(row.what, row.seconds) for row in slow] + [(f"{len(rest)} others", sum(row.seconds for row in rest))]
-        rows = [(what, f"{1e6 * seconds:,.2f} µs", seconds / self.seconds) for what, seconds in parts if seconds]
+        rows = [
+            (shorten(what, NAMED), f"{1e6 * seconds:,.2f} µs", seconds / self.seconds)
+            for what, seconds in parts if seconds
+        ]
         return cell(Drawn(bars(rows), (repr(self)[1:-1].split(";")[0],)))
 
     def __str__(self) -> str:

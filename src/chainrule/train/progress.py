@@ -7,6 +7,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from chainrule.notebook import in_notebook
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -148,9 +150,3 @@ def progress(epochs: int, verbose: bool, what: str = "", *, first: int = 0) -> P
     if in_notebook():
         return Cell(epochs, what, first)
     return Terminal(epochs, what, first) if sys.stdout.isatty() else Lines(epochs)
-
-
-def in_notebook() -> bool:
-    """Whether a kernel runs this, whose front end shows more than text. Nothing is imported to find out."""
-    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", type(None))()
-    return getattr(shell, "kernel", None) is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import Any, cast
@@ -69,15 +69,33 @@ class _Column:
         return np.memmap(self.file, self.dtype, "r", shape=(self.count, *self.shape))
 
 
+def read_parquet(path: str, most: int) -> Any:
+    """A Parquet file as pyarrow's table, in which a text that recurs is kept once. Raises DataError as `parquet` does,
+    and where the file says that it holds more bytes than `most`."""
+    with parquet(path) as file:
+        texts = [field.name for field in file.schema_arrow if str(field.type) in ("string", "large_string")]
+    with parquet(path, texts) as file:
+        about = file.metadata
+        # What is said of single columns is not looked at: where that is damaged, pyarrow ends the process.
+        size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        if max(size, 8 * about.num_rows * about.num_columns) > most:
+            fix = "read it in parts: cr.rows(path, target=…)"
+            raise DataError(f"{path} unpacks to more than {most:,} bytes", fix=fix)
+        table = file.read()
+        table.validate(full=True)  # texts that are none in UTF-8, and places beyond the end, are found by no reading
+        return table
+
+
 @contextmanager
-def parquet(path: str) -> Generator[Any]:
-    """pyarrow's view of a Parquet file. Raises DataError where pyarrow is not installed, or the file is damaged."""
+def parquet(path: str, texts: Sequence[str] = ()) -> Generator[Any]:
+    """pyarrow's view of a Parquet file, in which a text of the columns `texts` is kept once however often it recurs.
+    Raises DataError where pyarrow is not installed, or the file is damaged."""
     try:
         from pyarrow import parquet as library  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
     except ImportError:
         raise DataError("Parquet files need pyarrow", fix='pip install "chainrule[parquet]"') from None
     try:
-        with cast(Any, library).ParquetFile(path) as file:
+        with cast(Any, library).ParquetFile(path, read_dictionary=[*texts]) as file:
             yield file
     except (ValueError, OSError, RuntimeError, MemoryError) as error:  # pyarrow's own are some of these
         if isinstance(error, DataError) or (isinstance(error, OSError) and error.filename is not None):

@@ -1,7 +1,7 @@
-"""What runs the steps of a task: native code, or NumPy.
+"""What runs the steps of a task: native code, NumPy, or JAX.
 
-Both take the same arrays and give the same outputs. What a task keeps (parameters, states) they change: native code in
-place, NumPy by putting new arrays into the dictionary.
+All take the same arrays and give the same outputs. What a task keeps (parameters, states) they change: native code in
+place, the others by putting new arrays into the dictionary.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import ctypes
 import math
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +36,28 @@ from chainrule.train.data import sums_up
 from chainrule.train.shuffle import shuffled
 from chainrule.verify.loops import Loops
 
+if TYPE_CHECKING:
+    from chainrule.targets.jax import Step
+
 Array = NDArray[Any]
-Executor = Literal["native", "numpy"]
+Executor = Literal["native", "numpy", "jax"]
 REAL, INT = np.dtype(np.float32), np.dtype(np.int32)
 SLICE = 0.05  # seconds after which Ctrl-C is seen and the number of workers chosen anew
 TRIAL = 0.005  # seconds for which a number of workers is tried
 RESTS = 4, 200  # times as long as its trial took, the slower number is left alone: each time twice as long, to the last
 PARALLEL = 8e6  # operations in a batch from which a second worker is worth its meetings
+AHEAD = 8  # steps that may wait for JAX's devices
+
+
+@dataclass(frozen=True)
+class Jax:
+    """JAX on so many of its devices, or on all."""
+
+    devices: int | None = None
+
+
+Engine = Literal["native", "numpy"] | Jax
+"""An executor with what it runs on."""
 
 
 class Runner(Protocol):
@@ -122,6 +139,66 @@ class NumpyRunner:
         given |= {t.name: a[at] if t in self.task.stepwise else a for t, a in kept.items()}
         with np.errstate(over="ignore", invalid="ignore"):
             return execute(self.program, given, extents={SAMPLES: len(rows)}, dtype=self.dtype)
+
+
+class JaxRunner:
+    """JAX, on devices that share each batch. Steps are handed to the devices ahead of what they have done."""
+
+    def __init__(self, task: Task, dtype: np.dtype[Any], devices: int | None) -> None:
+        self.task, self.dtype = task, dtype
+        self.step = step_of(task, dtype, devices)
+        self.shuffled = shuffled
+        self.whole = any(t.dtype == "integer" for t in task.data)
+
+    def run(
+        self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
+        seed: int = 0, before: int = 0, report: Callable[[int], bool | None] | None = None,
+    ) -> tuple[dict[Tensor, Array], int]:
+        task, samples = self.task, len(order)
+        if self.whole:
+            check_ids(task.equations, data)
+        kinds = {t: INT if t.dtype == "integer" else self.dtype for t in data}
+        steps, failed = -(-samples // batch), -1
+        result = outputs_of(task, samples, steps, self.dtype)
+        waiting = deque[tuple[int, Any]]()
+        with self.step.wide():
+            state = self.step.put(kept)
+            for step in range(steps):
+                rows = order[step * batch : (step + 1) * batch]
+                given = {t: array[rows].astype(kinds[t], copy=False) for t, array in data.items()}
+                rates = [kept[t][step] for t in task.stepwise]
+                state, outputs = self.step(state, given, rates, seed, before + step)
+                waiting.append((step, outputs))
+                if len(waiting) == AHEAD and (failed := self.read(result, waiting, batch)) >= 0:
+                    break
+                if report and report(step + 1):
+                    break
+            while waiting and failed < 0:
+                failed = self.read(result, waiting, batch)
+            if task.following:
+                kept.update(self.step.taken(state))
+        return result, failed
+
+    def read(self, result: Mapping[Tensor, Array], waiting: deque[tuple[int, Any]], batch: int) -> int:
+        """The outputs of the first step that waits; its number where the loss is not finite, or -1."""
+        step, outputs = waiting.popleft()
+        for (tensor, array), output in zip(result.items(), outputs, strict=True):
+            if tensor.shape and isinstance(tensor.shape[0], str):
+                rows = array[step * batch : (step + 1) * batch]
+                rows[...] = np.asarray(output)[: len(rows)]
+            else:
+                array[step] = output
+        loss = self.task.loss
+        return -1 if loss is None or np.isfinite(result[loss][step]) else step
+
+
+def step_of(task: Task, dtype: np.dtype[Any], devices: int | None) -> Step:
+    """A task's step for JAX. Raises ModelError where there is no JAX, or not so many devices."""
+    try:
+        from chainrule.targets.jax import Step
+    except ModuleNotFoundError:
+        raise ModelError('executor="jax" needs JAX', fix='pip install "chainrule[jax]"') from None
+    return Step(task, dtype, devices)
 
 
 class NativeRunner:
@@ -260,12 +337,14 @@ def cores() -> int:
 
 
 def runner(
-    task: Task, dtype: np.dtype[Any], samples: int, executor: str | None, workers: int | None = None,
+    task: Task, dtype: np.dtype[Any], samples: int, executor: Engine | None, workers: int | None = None,
     looked: Callable[[], Loops] | None = None,
 ) -> Runner:
-    """Native code where that is possible, else NumPy, with a line that says why. With `executor` "numpy" or "native"
-    that one. `looked` says what came of carrying out the task's loops; native code whose loops never were runs with a
-    line. Raises BuildError and CompileError for "native" where it is not possible."""
+    """Native code where that is possible, else NumPy, with a line that says why; with an `executor` that one. `looked`
+    says what came of carrying out the task's loops; native code whose loops never were runs with a line. Raises
+    BuildError and CompileError for "native" where it is not possible, ModelError for "jax"."""
+    if isinstance(executor, Jax):
+        return JaxRunner(task, dtype, executor.devices)
     if executor == "numpy" or (executor is None and dtype != np.float32):
         return NumpyRunner(task, dtype)
     if dtype != np.float32:
@@ -336,9 +415,15 @@ def metrics_of(task: Task, outputs: Mapping[Tensor, Array], samples: int, batch:
     return metrics
 
 
-def check_executor(executor: object) -> None:
-    if executor not in (None, "native", "numpy"):
-        raise ModelError(f"unknown executor {executor!r}", fix='write executor="native" or executor="numpy"')
+def engine(executor: Executor | None, devices: int | None = None) -> Engine | None:
+    """The executor that a user has named, on as many of JAX's devices. Raises ModelError for what is none."""
+    if executor not in (None, "native", "numpy", "jax"):
+        raise ModelError(f"unknown executor {executor!r}", fix='write executor="native", "numpy" or "jax"')
+    if devices is not None:
+        if executor != "jax":
+            raise ModelError("devices are those of JAX", fix='write executor="jax", or workers= for native code')
+        check_count("devices", devices, 8)
+    return Jax(devices) if executor == "jax" else executor
 
 
 def check_workers(workers: object) -> None:

@@ -10,6 +10,7 @@ from chainrule.errors import ModelError
 from chainrule.nn.layer import Input, Layer, Node
 from chainrule.nn.layers import ACTIVATIONS, LAYERS
 from chainrule.nn.losses import Loss
+from chainrule.options import written
 from chainrule.train.model import Model
 
 
@@ -45,9 +46,8 @@ class Sequential(Model):
             if isinstance(item, str):
                 item = _activation(item)()
             if isinstance(item, type) and issubclass(item, Layer):
-                raise ModelError(
-                    f"{item.__name__} is a class", about=f"entry {number}", fix=f"call it: cr.{item.__name__}()"
-                )
+                fix = f"call it: {written(item)}()"
+                raise ModelError(f"{item.__name__} is a class", about=f"entry {number}", fix=fix)
             if not isinstance(item, Layer):
                 raise ModelError(
                     f"entry {number} is no layer: {item!r}",
@@ -65,6 +65,9 @@ def _activation(name: str) -> type[Layer]:
     if name.lower() in {layer.lower() for layer in LAYERS}:
         ours = next(layer for layer in LAYERS if layer.lower() == name.lower())
         raise ModelError(f"{ours} is not an activation", fix=f"write cr.{ours}(…)")
+    if "=" in name:
+        fix = f"equations are a layer's: class Mine(cr.Layer): equation = {name!r}"
+        raise ModelError("a text between layers names an activation", about=name, fix=fix)
     near = get_close_matches(name.lower(), ACTIVATIONS, 1, 0.5)
     fix = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(ACTIVATIONS)}"
     raise ModelError(f"unknown activation {name!r}", fix=fix)

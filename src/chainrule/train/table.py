@@ -19,12 +19,14 @@ Number = Callable[[str], float | None]
 
 EMPTY = frozenset(("", "na", "n/a", "#n/a", "nan", "-nan", "null", "<na>", "nat", "?", "."))
 BLANK = frozenset(("none", "-"))  # nothing among numbers; among texts they are as good as others
+FIGURES = 1000  # characters of a number, at most
+_LONGEST = max(map(len, EMPTY | BLANK))
 ODD = 0.05  # of a column of numbers: so many texts are slips of the pen, more are what the column holds
 _INDEX = re.compile(r"|Unnamed: \d+(\.\d+)*")  # the name that an index of rows in front has in a file
 _LEVEL = re.compile(r"__index_level_\d+__")  # and one that pandas writes to Parquet
 
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:([,'’ \u00a0\u202f])\d{3})(?:\1\d{3})*(?:\.\d+)?")
-_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:[.'’ \u00a0\u202f]\d{3})+|\d+|(?=,))(?:,\d+)?(?:[eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:([,'’ \u00a0\u202f])\d{3})(?:\1\d{3})*(?:\.\d+)?")
+_COMMA = re.compile(r"[+-]?(?:[1-9]\d{0,2}(?:[.'’ \u00a0\u202f]\d{3})+|\d+|(?=,))(?:,\d+)?(?:[eE][+-]?\d+)?")
 _UNIT = re.compile(r"([+-]?)[$€£¥]\s?(.+)|(.+?)\s?[%$€£¥]")
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AaPp]\.?[Mm]\.?)?"
 _DAY = (
@@ -64,13 +66,15 @@ class Column:
 @dataclass(frozen=True, eq=False)
 class Table:
     """`source` is its file, or the name of an argument. `named`: the names are the table's own, not places from 1.
-    `lines` are those of a file, one for each row. `notes` say what was taken for no part of the data."""
+    `lines` are those of a file, one for each row. `notes` say what was taken for no part of the data, or in doubt.
+    `comma`: whether decimals were written with one, where that was seen."""
 
     source: str
     columns: tuple[Column, ...]
     named: bool
     lines: Array | None = None
     notes: tuple[str, ...] = ()
+    comma: bool | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0]) if self.columns else 0
@@ -86,6 +90,36 @@ class Table:
     def show(self, column: Column) -> str:
         number = self.columns.index(column) + 1
         return f"column {number} ({shorten(column.name, 40)})" if self.named else f"column {number}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a model knows of its tables: the `names` of their columns, of which it has `taken` some; those that hold
+    `texts`, whatever they look like; whether decimals are written with a comma."""
+
+    names: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    comma: bool | None = None
+
+
+NOTHING = Known()
+
+
+def each_once(names: Sequence[str], start: int = 1) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of columns, each once, and what is said of those that were not. One without a name has its place, from
+    `start`, but the first, and a second one of a name says so."""
+    made: list[str] = []
+    notes: list[str] = []
+    for place, name in enumerate(names):
+        count, found = 1, name or (f"column {place + start}" if place else "")
+        while found in made or (count > 1 and found in names):
+            count += 1
+            found = f"{name or f'column {place + start}'} ({count})"
+        made.append(found)
+        if name and count > 1:
+            notes.append(f"a further column {shorten(name, 40)} is called {shorten(found, 40)}")
+    return tuple(made), tuple(notes)
 
 
 def without_index(columns: Sequence[Column]) -> tuple[tuple[Column, ...], tuple[str, ...]]:
@@ -107,23 +141,32 @@ def plain(value: float) -> str:
 
 def number(cell: str) -> float | None:
     """A number with a point for its decimals, thousands separated or not, with a sign of money or percent or none."""
+    if len(cell) > FIGURES:
+        return None
     try:
         return None if "_" in cell else float(cell)
     except ValueError:
         pass
     if found := _THOUSANDS.fullmatch(cell):
         return float(cell.replace(found[1], ""))
+    return _with_unit(cell, number)
+
+
+def _with_unit(cell: str, read: Number) -> float | None:
+    """A number with a sign of money or percent, which is read without it."""
     if found := _UNIT.fullmatch(cell):
         text = (found[1] or "") + (found[2] or found[3]).strip()
-        return None if _UNIT.fullmatch(text) else number(text)
+        return None if _UNIT.fullmatch(text) else read(text)
     return None
 
 
 def number_with_comma(cell: str) -> float | None:
-    """A number with a comma for its decimals, as in 1.234,5."""
-    if cell and cell[-1].isdigit() and _COMMA.fullmatch(cell):
+    """A number with a comma for its decimals, as in 1.234,5, with a sign of money or percent or none."""
+    if len(cell) > FIGURES:
+        return None
+    if cell[-1:].isdigit() and _COMMA.fullmatch(cell):
         return float(re.sub(r"[.'’ \u00a0\u202f]", "", cell).replace(",", "."))
-    return None
+    return _with_unit(cell, number_with_comma)
 
 
 def column_of(name: str, cells: Any, missing: frozenset[str] = frozenset()) -> Column:
@@ -191,7 +234,7 @@ class Growing:
         self.wrong: DataError | None = None
 
     def nothing(self, cell: str) -> bool:
-        text = cell.lower()
+        text = cell.lower() if len(cell) <= _LONGEST else cell
         return text in EMPTY or cell in self.missing or (self.numeric and text in BLANK)
 
     def add(self, cells: Sequence[str], rows: Sequence[int]) -> None:
@@ -286,15 +329,20 @@ def table_of(x: Any, source: str = "x", missing: Iterable[str] = ()) -> Table:
             raise DataError(f"the rows of {source} have different lengths", fix="give every row the same length")
         names, columns = [str(i + 1) for i in range(rows.shape[1])], list(rows.T)
         return Table(source, tuple(column_of(n, c, empty) for n, c in zip(names, columns, strict=True)), False)
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{source} has {names.count(twice)} columns {twice!r}", fix="rename all but one of them")
-    kept, notes = without_index([column_of(n, c, empty) for n, c in zip(names, columns, strict=True)])
-    return Table(source, kept, True, notes=notes)
+    once, twice = each_once(names)
+    kept, notes = without_index([column_of(n, c, empty) for n, c in zip(once, columns, strict=True)])
+    return Table(source, kept, True, notes=(*twice, *notes))
 
 
 def _cells(column: Any) -> Any:
-    """The cells of a column of a data frame, whatever its library keeps them in."""
-    if hasattr(column, "to_pylist"):
-        return np.array([*column.to_pylist(), None], object)[:-1]
-    return np.asarray(column.to_numpy())
+    """The cells of a column of a data frame, whatever its library keeps them in. A text that pyarrow keeps once, for
+    many rows, is one object."""
+    if not hasattr(column, "to_pylist"):
+        return np.asarray(column.to_numpy())
+    parts: list[Array] = []
+    for chunk in getattr(column, "chunks", [column]):
+        coded = hasattr(chunk, "dictionary")
+        values = np.array([*(chunk.dictionary if coded else chunk).to_pylist(), None], object)
+        places = chunk.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False) if coded else slice(-1)
+        parts.append(values[places])
+    return np.concatenate([*parts, np.zeros(0, object)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
-from itertools import repeat
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from chainrule.errors import ModelError
 from chainrule.optim.optimizer import Optimizer
+from chainrule.options import several
 from chainrule.train.feed import Rows, Samples
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt
@@ -28,8 +28,8 @@ def fit_together(
     x: Samples,
     y: ArrayLike,
     *,
-    optimizers: Iterable[Optimizer | str | None] | None = None,
-    seeds: Iterable[int | None] | None = None,
+    optimizers: Optimizer | str | Iterable[Optimizer | str | None] | None = None,
+    seeds: int | Iterable[int | None] | None = None,
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
     sample_weight: ArrayLike | None = None,
     workers: int | None = None,
@@ -40,10 +40,10 @@ def fit_together(
     history of each. Each ends with the bits, the state and the history of its own `fit`, but it is lowered and compiled
     once for all.
 
-    `optimizers` and `seeds` have one for each model. So have `folds`, pairs of rows as `KFold().split(x)` gives them:
-    those that it is trained on, and those that are its validation data. `workers` are the threads for all of them, by
-    default as many as there are processors. The other options are those of `fit`, the same for every model, but for
-    `callbacks`, each of which would have one memory for all.
+    `optimizers` and `seeds` have one for each model, or are one for all. `folds` has one for each, pairs of rows as
+    `KFold().split(x)` gives them: those that it is trained on, and those that are its validation data. `workers` are
+    the threads for all of them, by default as many as there are processors. The other options are those of `fit`, the
+    same for every model, but for `callbacks`, each of which would have one memory for all.
 
     Ctrl-C ends all of them between two steps; with `resume=True` they are finished. Where training fails, the others
     are trained to their end, and then the first error is raised, with a note that says whose it is. Raises ModelError
@@ -95,8 +95,10 @@ def fit_together(
     return [run.result() for run in runs]
 
 
-def _each(name: str, values: Iterable[T] | None, models: Sequence[Model]) -> Iterable[T | None]:
-    found = list(values) if values is not None else list(repeat(None, len(models)))
+def _each(name: str, values: T | Iterable[T], models: Sequence[Model]) -> list[T]:
+    found = several(values)
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        found *= len(models)
     if len(found) != len(models):
         raise ModelError(f"there are {len(models)} models and {len(found)} {name}", fix="give one for each model")
     return found

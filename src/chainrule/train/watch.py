@@ -66,6 +66,8 @@ class TensorBoard(Callback):
     Raises ModelError where that is not installed.
     """
 
+    writes = True
+
     def __init__(self, folder: str | PathLike[str], watch: Watch | None = None) -> None:
         super().__init__()
         try:

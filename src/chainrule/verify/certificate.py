@@ -17,7 +17,7 @@ from typing import Any, Literal
 from chainrule.derive import Derivation
 from chainrule.derive.laws import normal
 from chainrule.derive.reduce import RULE
-from chainrule.derive.scene import FORMS, extents_for
+from chainrule.derive.scene import extents_for
 from chainrule.derive.scene import Line as SceneLine
 from chainrule.derive.subject import ENGLISH, Shapes, Subject
 from chainrule.derive.trial import Difference, gradient_differs, line_differs
@@ -35,6 +35,7 @@ from chainrule.verify.proof import prove as proved_by_coq
 Tier = Literal["proved", "exact", "exact up to a constant", "evidence", "loops"]
 TIERS: tuple[Tier, ...] = ("proved", "exact", "exact up to a constant", "evidence", "loops")
 UNBOUNDED: tuple[Tier, ...] = ("proved", "evidence", "loops")
+HEADER = ("lemma", "checked")  # of a row for each lemma
 
 MEANING = (
     "exact: both sides were equal at random points of the field GF(2^61 − 1); `bound` limits the chance that a false "
@@ -123,13 +124,18 @@ class Certificate:
 
     def _repr_html_(self) -> str:
         """What a notebook shows, in its own style: the claim, and a row for each lemma."""
-        rows = [("line", "rule", "tier", "bound")]
-        for what, rule, tier, bound, _ in self._rows(False):
-            rows.append((str(what), rule, tier, "none" if tier in UNBOUNDED else _power(bound)))
-        cells = ("".join(f'<td style="text-align:left">{escape(text)}</td>' for text in row) for row in rows)
-        table = "".join(f"<tr>{row}</tr>" for row in cells)
-        box = '<div style="max-height:26rem;overflow:auto">'
-        return f"<p>{escape(self.claim)}.</p>{box}<table>{table.replace('td', 'th', 8)}</table></div>"
+
+        def row(kind: str, *texts: str) -> str:
+            cells = (f'<{kind} style="text-align:left;padding-right:1em">{escape(text)}</{kind}>' for text in texts)
+            return f"<tr>{''.join(cells)}</tr>"
+
+        head = row("th", *HEADER, "tier", "bound")
+        body = "".join(
+            row("td", str(what), rule, tier, "none" if tier in UNBOUNDED else _power(bound))
+            for what, rule, tier, bound, _ in self._rows(False)
+        )
+        table = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+        return f'<p>{escape(self.claim)}.</p><div style="max-height:26rem;overflow:auto">{table}</div>'
 
     @property
     def claim(self) -> str:
@@ -152,7 +158,7 @@ class Certificate:
         from rich.table import Table
 
         table = Table(title="Certificate", title_justify="left")
-        for name in ("line", "rule", "tier"):
+        for name in (*(("line", "rule") if full else HEADER), "tier"):
             table.add_column(name)
         for name in ("bound", "ms"):
             table.add_column(name, justify="right")
@@ -332,7 +338,7 @@ def _with_proof(entries: Iterable[Entry], proof: Proof) -> list[Entry]:
     for entry in entries:
         place = seen.setdefault(entry.what, 0)
         seen[entry.what] += 1
-        proved = (entry.what, place) in proof.lines and entry.rule not in FORMS
+        proved = (entry.what, place) in proof.lines
         found.append(replace(entry, tier="proved", bound=Fraction(0)) if proved else entry)
     return found
 

@@ -8,14 +8,15 @@ from fractions import Fraction
 from math import prod
 
 from chainrule.derive import Derivation, Lemma
-from chainrule.derive.check import broken_chain, composite_holds, equation_holds, lemma_holds, lemmas_of
+from chainrule.derive.check import broken_chain, composite_holds, equation_holds, fold_holds, lemma_holds, lemmas_of
 from chainrule.derive.compose import composites
-from chainrule.derive.reduce import reduced_composite, reduced_lemma, small_derivation
-from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_lemma, work
+from chainrule.derive.reduce import reduced_composite, reduced_fold, reduced_lemma, small_derivation
+from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_fold, of_lemma, work
 from chainrule.derive.subject import Subject
 from chainrule.errors import DerivationError
 from chainrule.ir.expr import Add, Component, Reduce, Tensor
 from chainrule.ir.index import SAMPLES
+from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import Key, kind, nodes
 from chainrule.semantics.labelled import size
@@ -60,6 +61,14 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
                     less = reduced_composite(composite)
                 scene = scene if less is None else of_composite(less, few, where, forms)
                 found.append((SceneCheck(scene), less is not None))
+    for fold in derivation.folds:
+        where = Subject("fold", spelled(fold.target.tensor), spelled(fold.sinks[0].tensor))
+        forms = printed(lambda known=fold: fold_holds(known))
+        scene, smaller = of_fold(fold, few, where, forms), None
+        if scene.work > LINE_WORK:
+            smaller = reduced_fold(fold)
+        scene = scene if smaller is None else of_fold(smaller, few, where, forms)
+        found.append((SceneCheck(scene), smaller is not None))
     found += [(SceneCheck(scene), False) for scene in equation_forms(program, few)]
     found.append(_gradient(derivation, extents_for(program, samples)))
     return found

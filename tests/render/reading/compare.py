@@ -11,9 +11,11 @@ from tests.render.reading import latex, mathml, unicode
 from tests.render.reading.grammar import Node, parse
 from tests.render.reading.intended import WRITTEN, Intended, indices_of, mode_of, rounded, shown
 from tests.render.reading.meaning import Reading, Unit, Value
-from tests.render.reading.tokens import CLOSE, OPEN, ReadingError, Rows, Sign, Token, Vocabulary, find
+from tests.render.reading.tokens import CLOSE, OPEN, ReadingError, Rows, Sign, Token, Vocabulary, find, numbered
 
+from chainrule.ir.expr import Expr
 from chainrule.ir.functions import CATALOGUE
+from chainrule.render.document import Document, Figure, Text
 from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.mathml import MathML
 from chainrule.render.pieces import Numbers
@@ -48,13 +50,14 @@ class Wanted:
         called = {p.removesuffix("(") for p in formula.parts if isinstance(p, str) and p.endswith("(")}
         self.functions = (FUNCTIONS - {stem for stem, _ in self.intended.ranks}) | called
         stems = symbols | self.intended.extents | {name for name, _ in self.bounds} | SIGNS
+        stems |= set(formula.names.constants.values())
         self.words = Vocabulary(frozenset(stems), self.functions, "e" in symbols)
 
     def check(self, style: Style, read: Reader) -> None:
         """Raises ReadingError or AssertionError where the written formula does not say what the parts say."""
         reading = Reading(self.intended.known, self.mode)
-        written = write(self.formula, style)
-        runs = split(read(written, self.words), self.formula, style, read, self.words)
+        written, names = write(self.formula, style), self.formula.names
+        runs = split(numbered(read(written, self.words), names.constants), self.formula, style, read, self.words)
         trees = [parse(run, self.functions) for part, run in runs if not isinstance(part, Numbers)]
         for at, wanted in zip(self.places, self.values, strict=True):
             for tree, value in zip(trees, wanted, strict=True):
@@ -63,6 +66,21 @@ class Wanted:
         for part, run in runs:
             if isinstance(part, Numbers):
                 numbers(part, run, self.functions)
+
+
+def unbound(document: Document) -> list[str]:
+    """The arrows whose derivative has an index that stands at neither end."""
+    wrong: list[str] = []
+    for figure in (block for block in document.blocks if isinstance(block, Figure)):
+        for arrow in figure.arrows:
+            ends = (figure.spots[end].text for end in (arrow.start, arrow.end))
+            bound = {i for text in ends for part in _expressions(text) for i in part.free}
+            wrong += [str(part) for part in _expressions(arrow.text) if not bound.issuperset(part.free)]
+    return wrong
+
+
+def _expressions(text: Text) -> list[Expr]:
+    return [part for f in text if isinstance(f, Formula) for part in f.parts if isinstance(part, Expr)]
 
 
 def same(found: Value, wanted: Value) -> bool:

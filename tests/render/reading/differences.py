@@ -28,7 +28,8 @@ class World:
     def __init__(self, derivation: Derivation, samples: int = 3, seed: int = 0) -> None:
         forward = derivation.forward
         self.derivation, self.samples = derivation, samples
-        self.program = Program(forward.equations, forward.given, outputs=forward.outputs)
+        named = {name.tensor: name for fold in derivation.folds for name in fold.names}
+        self.program = Program((*forward.equations, *named.values()), forward.given, outputs=forward.outputs)
         rng = np.random.default_rng(seed)
         given: dict[str, Array] = {}
         for tensor in forward.given:

@@ -46,6 +46,7 @@ from chainrule.ir.expr import (
     Expr,
     Guard,
     Multiply,
+    Pad,
     Power,
     Reduce,
     Size,
@@ -93,6 +94,7 @@ class Intended:
     axes: dict[str, int] = field(default_factory=dict[str, int])
     sizes: dict[Extent, int] = field(default_factory=dict[Extent, int])
     sums: dict[object, int] = field(default_factory=dict[object, int])
+    pads: dict[tuple[Tensor, int], Pad | None] = field(default_factory=dict[tuple[Tensor, int], "Pad | None"])
 
     @property
     def known(self) -> Known:
@@ -124,7 +126,13 @@ class Intended:
         return entrywise(lambda v: unknown("share", number, v), value) if number else value
 
     def loss(self) -> int:
-        return component(self.meet(self.names.loss, LOSS), False, (), ())
+        return component(self.meet(self.names.loss, LOSS), 0, (), ())
+
+    def bars(self, read: Component | View) -> int:
+        """The bars above a padded read: so many say one thing of a tensor."""
+        bars = self.names.bars(read.tensor, read.pad)
+        assert self.pads.setdefault((read.tensor, bars), read.pad) == read.pad, "two paddings are written alike"
+        return bars
 
     # Components -------------------------------------------------------------------------------------
 
@@ -132,15 +140,15 @@ class Intended:
         axes = list(zip(node.subscripts, node.tensor.shape, strict=True))
         samples = tuple(number(s, at) for s, e in axes if e == "N")
         lower = tuple(number(s, at) for s, e in axes if e != "N")
-        bar = node.pad is not None
+        bars = self.bars(node)
         signal = self.names.signal(node.tensor)
         if signal is not None:
-            return component(self.meet(signal, node.tensor), bar, samples, lower)
+            return component(self.meet(signal, node.tensor), bars, samples, lower)
         if self.names.gradient(node.tensor) is None:
-            return component(self.meet(self.names.symbol(node.tensor), node.tensor), bar, samples, lower)
+            return component(self.meet(self.names.symbol(node.tensor), node.tensor), bars, samples, lower)
         of = self.of(node.tensor)
         own = self.meet(self.names.symbol(of), of)
-        return self.share(node.tensor, partial(self.loss(), component(own, bar, samples, lower)))
+        return self.share(node.tensor, partial(self.loss(), component(own, bars, samples, lower)))
 
     def expression(self, node: Expr, at: Place) -> int:
         match node:
@@ -325,7 +333,7 @@ class Intended:
         own = self.meet(symbol, of)
         shape = (self.size(extents[0]), self.size(extents[1]))
         self.blocks[word, own, len(view.fixed)] = shape
-        value = matrix((word, "∇" if gradient else "", own, samples, lower, view.pad is not None), shape)
+        value = matrix((word, "∇" if gradient else "", own, samples, lower, self.bars(view)), shape)
         if gradient:
             self.loss()
         return self.share(tensor, value) if gradient else value
@@ -343,15 +351,15 @@ class Intended:
         lower = tuple(number(s, at) for s, e in view.fixed if e != "N")
         signal = self.names.signal(tensor)
         if signal is not None:
-            return plane(self.meet(signal, tensor), samples, lower, view.pad is not None)
+            return plane(self.meet(signal, tensor), samples, lower, self.bars(view))
         gradient = self.names.gradient(tensor)
         of = self.of(tensor) if gradient else tensor
         symbol = self.names.symbol(of) if view.fixed else self.names.matrix_symbol(tensor, self.names.symbol(of))
         own = self.meet(symbol, of)
         if gradient is None:
-            return plane(own, samples, lower, view.pad is not None)
+            return plane(own, samples, lower, self.bars(view))
         self.loss()
-        return self.share(tensor, plane("∇", own, samples, lower, view.pad is not None))
+        return self.share(tensor, plane("∇", own, samples, lower, self.bars(view)))
 
     def part(self, part: object, at: Place) -> Value:
         self.at = at

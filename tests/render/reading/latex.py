@@ -128,31 +128,33 @@ class _Reader:
         self.place += 1
         return self.text[self.place - 1]
 
-    def stem(self) -> tuple[str, bool] | None:
-        """A letter or word, and whether a bar is above it."""
+    def stem(self) -> tuple[str, int] | None:
+        """A letter or word, and how many bars are above it."""
         if self.match(r"\\operatorname\*?"):
-            return self.group(), False
+            return self.group(), 0
         if self.match(r"\\mathrm"):
-            return self.group().replace(r"\_", "_"), False
+            return self.group().replace(r"\_", "_"), 0
         if self.match(r"\\mathcal\{L\}"):
-            return "𝓛", False
+            return "𝓛", 0
         if self.match(r"\\mathbf\{1\}"):
-            return "𝟏", False
+            return "𝟏", 0
         if self.match(r"\\bar"):
-            return self.named(self.group()), True
+            inner = _Reader(self.group(), self.words)
+            more = inner.stem() if inner.text.startswith(r"\bar") else (self.named(inner.text), 0)
+            return None if more is None else (more[0], more[1] + 1)
         for command, mark in ACCENTS.items():
             if self.match(rf"\\{command}(?![a-z])"):
-                return self.named(self.group()) + mark, False
+                return self.named(self.group()) + mark, 0
         start = self.place
         if command := self.match(r"\\[a-zA-Z]+"):
             name = {**GREEK, **WORDS}.get(command[1:])
             if name is None:
                 self.place = start
                 return None
-            return name, False
+            return name, 0
         if self.text[self.place].isalpha():
             self.place += 1
-            return self.text[self.place - 1], False
+            return self.text[self.place - 1], 0
         return None
 
     def named(self, text: str) -> str:
@@ -178,11 +180,11 @@ class _Reader:
                 raise ReadingError(f"an arrow without a number in {self.text!r}")
             return [After(SIGNS[body[1:]], self.group().strip("()"))]
         if re.fullmatch(r".*_\{\\mathrm\{\d+\}\}", body):
-            return self.scripted(self.named(self.text[start : self.place]), False)
+            return self.scripted(self.named(self.text[start : self.place]), 0)
         tokens: list[Token] = [Group(tuple(_Reader(body, self.words).tokens()))]
         return [*tokens, *power(plain(self.group()))] if self.match(r"\^") else tokens
 
-    def scripted(self, stem: str, bar: bool) -> list[Token]:
+    def scripted(self, stem: str, bars: int) -> list[Token]:
         primes = (self.match("'+") or "").replace("'''", "‴").replace("''", "″").replace("'", "′")
         above = below = ""
         while mark := self.match(r"[\^_]"):
@@ -194,4 +196,4 @@ class _Reader:
             return [Of(stem, tuple(_Reader(below, self.words).tokens()))]
         if primes and below.isdigit() and stem in self.words.functions:
             return letter(stem, primes + below, "", "")
-        return letter(stem, primes, plain(above), plain(below), bar)
+        return letter(stem, primes, plain(above), plain(below), bars)

@@ -100,16 +100,16 @@ class _Reader:
     def table(self, table: Element) -> Rows:
         return Rows(tuple(tuple(tuple(self.all(list(cell))) for cell in line) for line in table))
 
-    def stem(self, element: Element) -> tuple[str, bool] | None:
-        """The letter or word that an element is, and whether a bar is above it."""
+    def stem(self, element: Element) -> tuple[str, int] | None:
+        """The letter or word that an element is, and how many bars are above it."""
         element = unwrapped(element)
         if element.tag in ("mi", "mo", "mn"):
-            return plain(element), False
+            return plain(element), 0
         if element.tag == "mover":
             inner, accent = self.stem(element[0]), ACCENTS[plain(element[1])]
             if inner is None:
                 return None
-            return (inner[0], True) if accent == "\u0304" else (inner[0] + accent, False)
+            return (inner[0], inner[1] + 1) if accent == "\u0304" else (inner[0] + accent, 0)
         if element.tag == "msub" and plain(element[1]).isdigit():
             inner = self.stem(element[0])
             foot = "".join(FEET[int(c)] for c in plain(element[1]))
@@ -123,7 +123,7 @@ class _Reader:
             return letter(plain(base[0]), plain(base[1]) + lower, upper, "")
         if found is None:
             return self.group(base, upper, lower)
-        stem, bar = found
+        stem, bars = found
         if stem == "e" and above is not None and (not self.words.e or scripts(upper)[2] not in ("", "ᵀ")):
             return [Exponential(tuple(self.one(above)))]
         if stem in ("↑", "↓"):
@@ -134,7 +134,7 @@ class _Reader:
             stem, lower = stem + "".join(FEET[int(c)] for c in lower), ""
         if stem.isascii() and stem.isdigit():
             return [Number(stem), *power(upper)]
-        return letter(stem, "", upper.replace("∗", "*"), lower, bar)
+        return letter(stem, "", upper.replace("∗", "*"), lower, bars)
 
     def group(self, base: Element, upper: str, lower: str) -> list[Token]:
         body: list[Token] = [Group(tuple(self.one(base)))]

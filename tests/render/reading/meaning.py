@@ -234,7 +234,7 @@ class Reading:
         if letter is None:
             raise ReadingError("a gradient by no letter")
         if self.mode == "planes":
-            return plane("∇", self.symbol(letter), *self.subscripts(letter, at), letter.bar)
+            return plane("∇", self.symbol(letter), *self.subscripts(letter, at), letter.bars)
         return self.block(letter, at, "∇")
 
     def big(self, node: Node, at: Place) -> Value:
@@ -309,7 +309,7 @@ class Reading:
         if name.endswith("max") and len(values) == 1 and self.mode == "matrix":
             return extreme(name, values[0])
         if name == "diag":
-            return Unit(values[0]) if _ones(node.arguments[0]) else np.diag(values[0][:, 0])
+            return Unit(values[0]) if _ones(node.arguments[0]) else np.diag(np.array(values[0], object, ndmin=2)[:, 0])
         if name == "sum":
             return total(values[0])
         if name in OPERATIONS:
@@ -345,7 +345,7 @@ class Reading:
         if (self.view, symbol, count) not in self.known.blocks:
             raise ReadingError(f"{letter} in a matrix form")
         shape = self.known.blocks[self.view, symbol, count]
-        return matrix((self.view, sign, symbol, samples, lower, letter.bar), shape)
+        return matrix((self.view, sign, symbol, samples, lower, letter.bars), shape)
 
     def letter(self, letter: Letter, at: Place) -> Value:
         symbol = self.symbol(letter)
@@ -354,10 +354,10 @@ class Reading:
                 return self.block(letter, at)
             samples, lower = self.subscripts(letter, at)
             if self.mode == "planes" and len(lower) < self.known.ranks[symbol]:
-                return plane(symbol, samples, lower, letter.bar)
+                return plane(symbol, samples, lower, letter.bars)
             if len(lower) != self.known.ranks[symbol]:
                 raise ReadingError(f"{letter} has rank {self.known.ranks[symbol]}")
-            return component(symbol, letter.bar, samples, lower)
+            return component(symbol, letter.bars, samples, lower)
         if letter.stem == "J":
             return matrix(("J", letter.lower), self.known.shapes["J", letter.lower])
         if letter.stem == "𝟏":
@@ -388,8 +388,8 @@ def softmax(value: Value) -> Value:
 OPERATIONS = ("pad", "crop", "maxpool", "argmaxpool")
 
 
-def component(symbol: tuple[str, str], bar: bool, samples: tuple[int, ...], lower: tuple[int, ...]) -> int:
-    return unknown("component", symbol, bar, samples, lower)
+def component(symbol: tuple[str, str], bars: int, samples: tuple[int, ...], lower: tuple[int, ...]) -> int:
+    return unknown("component", symbol, bars, samples, lower)
 
 
 def matrix(about: object, shape: tuple[int, int]) -> Value:

@@ -5,8 +5,9 @@ Three readers make these tokens, one for each format; none of them shares anythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction as Rational
 from itertools import accumulate
 
 
@@ -27,7 +28,7 @@ class Letter:
     primes: str = ""
     upper: tuple[str, ...] = ()
     lower: str = ""
-    bar: bool = False
+    bars: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ def scripts(text: str) -> tuple[str, list[str], str]:
     return star, groups, text
 
 
-def letter(stem: str, primes: str, above: str, lower: str, bar: bool = False) -> list[Token]:
+def letter(stem: str, primes: str, above: str, lower: str, bars: int = 0) -> list[Token]:
     """A letter and, where a power or ᵀ is among what stands above it, that behind it."""
     star, upper, rest = scripts(above)
-    found: list[Token] = [Letter(stem + star, primes, tuple(upper), lower, bar)]
+    found: list[Token] = [Letter(stem + star, primes, tuple(upper), lower, bars)]
     return found + power(rest) if rest else found
 
 
@@ -124,6 +125,26 @@ def power(text: str) -> list[Token]:
     if not text.lstrip("⊙-").replace("/", "").isdigit():
         raise ReadingError(f"a power {text!r}")
     return [After("power", text)]
+
+
+def numbered(tokens: Sequence[Token], letters: Mapping[Rational, str]) -> list[Token]:
+    """The tokens with numbers for the letters that stand for them."""
+    values = {letter: Number(str(value)) for value, letter in letters.items()}
+
+    def one(token: Token) -> Token:
+        if isinstance(token, Letter):
+            return values.get(token.stem, token) if token == Letter(token.stem) else token
+        return _inside(token, letters)
+
+    return [one(token) for token in tokens]
+
+
+def _inside(token: Token, letters: Mapping[Rational, str]) -> Token:
+    parts = {
+        f.name: tuple(numbered(part, letters))
+        for f in fields(token) if isinstance(part := getattr(token, f.name), tuple) and f.name != "rows"
+    }
+    return replace(token, **parts) if parts else token
 
 
 def depth_change(token: Token) -> int:

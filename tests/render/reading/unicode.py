@@ -104,7 +104,7 @@ class _Reader:
                 return None
             stem = rest[0]
         self.place += len(stem)
-        bar = bool(self.match(MACRON))
+        bars = len(self.match(f"{MACRON}+") or "")
         primes = self.match(f"[{PRIMES}]+") or ""
         if number := self.match("[₁₂]"):
             primes += str("₀₁₂".index(number))
@@ -131,7 +131,7 @@ class _Reader:
         lower = self.lower()
         if stem in ("∇", "unpool"):
             return [Of(stem, tuple(_Reader(lower, self.words).tokens()))]
-        return letter(stem, primes, above, lower, bar)
+        return letter(stem, primes, above, lower, bars)
 
     def lower(self) -> str:
         if not self.text.startswith("_", self.place):

@@ -259,7 +259,7 @@ class Reader:
         fixed = self.fixed(tensor, letter, at)
         whole = all(isinstance(p, int) for p in fixed)
         outside = any(isinstance(p, int) and not 0 <= p < s for p, s in zip(fixed, np.shape(array), strict=True))
-        if outside and not letter.bar:
+        if outside and not letter.bars:
             raise ReadingError(f"{letter} is read outside its range")
         if outside:
             return 0.0

@@ -1,0 +1,307 @@
+"""PyTorch modules as models of ours: `torch.export` says what a module calls, and a table what each call is here.
+
+    model = cr.from_torch(module, example, loss="softmax_cross_entropy")
+
+The calls are those that the module makes (ATen, not decomposed), so an attention is one of them.
+"""
+# PyTorch is only partly typed.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from chainrule.errors import DataError, ModelError
+from chainrule.interop.aten import IN_PLACE, ROWS, SOFT, VIEWS, Fixed, size_samples, sizes
+from chainrule.interop.graph import Graph
+from chainrule.interop.views import View, permuted
+from chainrule.ir.source import shorten
+from chainrule.nn.losses import Loss
+from chainrule.train.model import Model
+
+
+def from_torch(
+    module: Any, example: Any, *, loss: str | Loss | None = None, l2: float = 0.0, samples: int = 0, output: int = 0
+) -> Model:
+    """The network of a PyTorch module, with its weights: derived, checked, trained and saved as any model.
+
+    `example` is what the module is called on, a tensor or a tuple of them; only shapes and types matter. The axis
+    `samples` counts the samples, as many as there are later; what a layer does in training (batch normalisation,
+    dropout), it does here in training. Where the module returns several tensors, the model is that of number `output`.
+    Layers are called as their modules are, with _ for the dots: "layer1_0_conv1.W".
+
+    Raises ModelError for a call that the table lacks, with its place in the module and the line of code; where PyTorch
+    cannot export the module; or where samples are not independent of each other. Needs the extra `torch`.
+    """
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ImportError('PyTorch is not installed: pip install "chainrule[torch]"') from None
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(f"{shorten(repr(module), 60)} is no torch.nn.Module", fix="give the module, not its output")
+    tensors = tuple(example) if isinstance(example, (tuple, list)) else (example,)
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor) or tensor.dim() <= samples or not 0 <= samples:
+            raise DataError(
+                f"the example is {shorten(repr(tensor), 60)}", about="from_torch",
+                fix=f"give tensors as the module takes them, with an axis {samples} of samples",
+            )
+    program = _exported(torch, module, tuple(_several(tensor, samples) for tensor in tensors), samples)
+    shared: set[str] = set()
+    while True:
+        importing = _Import(torch, program, samples, shared)
+        view = importing.output(output)
+        graph = importing.graph
+        if not graph.conflicts:
+            break
+        shared |= graph.conflicts
+    double = torch.float64 in {tensor.dtype for tensor in (*module.parameters(), *tensors)}
+    model = graph.finished(view, loss, l2, "float64" if double else "float32")
+    frozen = graph.owners(importing.fixed)
+    if frozen:
+        model.freeze(*frozen)
+    return model
+
+
+def _several(tensor: Any, axis: int) -> Any:
+    """An example of at least two samples: PyTorch takes one for a number that stays."""
+    return tensor if tensor.shape[axis] > 1 else tensor.repeat_interleave(3, axis)
+
+
+def _exported(torch: Any, module: Any, example: tuple[Any, ...], samples: int) -> Any:
+    """What the module calls in training, the number of samples open. Python's len fixes it, unless PyTorch reads the
+    module's code rather than run it, which it does not do as often."""
+    modes = {part: part.training for part in module.modules()}
+    shapes = tuple({samples: torch.export.Dim.AUTO} for _ in example)
+    try:
+        module.train()
+        for strict in (False, True):
+            program = torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
+            given = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(example) :]
+            if all(size_samples(value.shape[samples])[1] for value in given):
+                return program
+    except Exception as error:  # PyTorch raises what it likes here
+        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(
+            f"PyTorch cannot export the module: {shorten(said, 200)}", about=type(module).__name__,
+            fix="see that module(example) runs, and that no branch depends on values",
+        ) from None
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+    raise ModelError(
+        "the module is of a fixed number of samples", about=type(module).__name__,
+        fix="ask for it by x.shape[0], and see that nothing depends on it",
+    )
+
+
+class _Import:
+    """One reading of an exported program."""
+
+    def __init__(self, torch: Any, program: Any, samples: int, shared: set[str]) -> None:
+        self.torch, self.program, self.samples = torch, program, samples
+        signature = program.graph_signature
+        self.state = {**program.state_dict, **program.constants}
+        parameters = {name: self.state[name].detach() for name in signature.parameters}
+        self.fixed = {name for name in parameters if not self.state[name].requires_grad}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in parameters.items()}
+        self.graph = Graph(arrays, set(arrays), shared)
+        self.names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        self.names |= dict(getattr(signature, "inputs_to_lifted_tensor_constants", {}))
+        self.values: dict[Any, Any] = {}
+        self.now: dict[Any, Any] = {}
+        self.modules: dict[str, int] = {}
+
+    def output(self, number: int) -> View:
+        """The value that the program returns as this output."""
+        nodes = list(self.program.graph.nodes)
+        returned = next(node for node in nodes if node.op == "output").args[0]
+        kinds = [spec.kind.name == "USER_OUTPUT" for spec in self.program.graph_signature.output_specs]
+        users = [node for node, own in zip(returned, kinds, strict=True) if own]
+        if not 0 <= number < len(users):
+            raise ModelError(f"the module returns {len(users)} tensors", fix="choose one of them by output=0")
+        needed = self._needed(nodes, users[number])
+        for node in nodes:
+            if node.op == "placeholder":
+                self._placeholder(node)
+            elif node in needed:
+                self._call(node)
+        result = self.values[self.now.get(users[number], users[number])]
+        if not isinstance(result, View):
+            self.graph.refuse("the output is the same for all samples", "return a value of the network")
+        return result
+
+    def _needed(self, nodes: Sequence[Any], result: Any) -> set[Any]:
+        """The calls that a result depends on. What is written over in place is replaced from there on."""
+        needs: dict[Any, list[Any]] = {}
+        now: dict[Any, Any] = {}
+        for node in nodes:
+            needs[node] = [now.get(arg, arg) for arg in node.all_input_nodes]
+            if node.op == "call_function" and _name(node) in IN_PLACE:
+                now[node.args[0]] = node
+        found, left = set[Any](), [now.get(result, result)]
+        while left:
+            node = left.pop()
+            if node not in found:
+                found.add(node)
+                left += needs[node]
+        for node in nodes:
+            self.modules[_path(node)] = self.modules.get(_path(node), 0) + (node.op == "call_function")
+        return found
+
+    def _placeholder(self, node: Any) -> None:
+        value, name = node.meta["val"], self.names.get(node.name)
+        if name in self.graph.trained:
+            self.values[node] = self.graph.weight(name)
+        elif name is not None:
+            self.values[node] = Fixed(self.state[name].detach(), name)
+        elif hasattr(value, "shape"):
+            shape = [int(extent) for axis, extent in enumerate(value.shape) if axis != self.samples]
+            if not value.dtype.is_floating_point and value.dtype != self.torch.bool and value.dtype.is_complex:
+                raise DataError(f"the input {node.name} is of {value.dtype}", fix="give real or whole numbers")
+            view = self.graph.input(shape, integer=not value.dtype.is_floating_point)
+            order = [*range(1, self.samples + 1), 0, *range(self.samples + 1, len(shape) + 1)]
+            self.values[node] = permuted(view, order)
+        else:
+            self.values[node] = value
+
+    def _call(self, node: Any) -> None:
+        name = _name(node)
+        self._place(node, name)
+        if node.target is operator.getitem:
+            whole = self.values[node.args[0]]
+            found = whole[node.args[1]]
+            if found is None:
+                self.graph.refuse("where the greatest value stands is no function of values", "use the values alone")
+            self.values[node] = found
+        elif not name or "sym_" in name:  # sizes, and arithmetic on them
+            self.values[node] = node.meta["val"]
+        elif not any(isinstance(self._value(arg), View) for arg in node.all_input_nodes) and self._static(node):
+            self.values[node] = self._computed(node)
+        else:
+            self.values[node] = self._row(node, IN_PLACE.get(name, name))
+            if name in IN_PLACE:
+                self._written_over(node)
+
+    def _place(self, node: Any, name: str) -> None:
+        """Say to the graph which call this is."""
+        call, found = self.graph.call, node.meta.get("val")
+        call.path, call.name = _path(node), name.split(".")[0].rstrip("_")
+        call.where, call.single = _where(node, call.path), self.modules[call.path] == 1
+        tensors = [v for v in (found if isinstance(found, (list, tuple)) else [found]) if hasattr(v, "shape")]
+        call.sizes, call.soft = [sizes(v) for v in tensors], _softened(node)
+        given = [arg.meta["val"] for arg in node.all_input_nodes if hasattr(arg.meta.get("val"), "dtype")]
+        real = any(v.dtype.is_floating_point for v in given)
+        call.rounded = real and any(not v.dtype.is_floating_point for v in tensors if v.dtype != self.torch.bool)
+        call.logical = any(v.dtype == self.torch.bool for v in given)
+
+    def _value(self, node: Any) -> Any:
+        return self.values[self.now.get(node, node)]
+
+    def _computed(self, node: Any) -> Any:
+        """What a call gives that no input reaches: computed now."""
+        plain = [_plain(self._argument(arg)) for arg in node.args]
+        more = {key: _plain(self._argument(arg)) for key, arg in node.kwargs.items()}
+        found = node.target(*plain, **more)
+        if isinstance(found, (list, tuple)):
+            return [Fixed(part, f"{node.name}_{k}") for k, part in enumerate(found)]
+        name = next((v.name for v in map(self._argument, node.args[:1]) if isinstance(v, Fixed)), node.name)
+        return Fixed(found, name if name in self.names.values() else node.name)
+
+    def _argument(self, arg: Any) -> Any:
+        if isinstance(arg, (list, tuple)):
+            return [self._argument(part) for part in arg]
+        return self._value(arg) if hasattr(arg, "op") and hasattr(arg, "meta") else arg
+
+    def _static(self, node: Any) -> bool:
+        """Whether a value does not depend on the number of samples."""
+        found = node.meta["val"]
+        values = found if isinstance(found, (list, tuple)) else [found]
+        return all(size_samples(extent)[1] is False for v in values if hasattr(v, "shape") for extent in v.shape)
+
+    def _written_over(self, node: Any) -> None:
+        """From here on the argument stands for the result. Raises ModelError where another view of it is still read."""
+        target = node.args[0]
+        root = _root(target)
+        later = list(node.graph.nodes)
+        later = later[later.index(node) + 1 :]
+        for other in node.graph.nodes:
+            alias = other not in (target, node) and other.op == "call_function" and _root(other) == root != other
+            if alias and other in self.values and any(user in later for user in other.users):
+                self.graph.refuse("this changes in place what is read in another shape later", "work on a copy")
+        self.now[target] = node
+
+    def _row(self, node: Any, name: str) -> Any:
+        row = ROWS.get(name)
+        if row is None:
+            self.graph.refuse(
+                f"there is no row for PyTorch's {name}", "write it with other functions, or as a cr.Layer of your own"
+            )
+        rest = node.target._schema.arguments[len(node.args) :]
+        said = (a for a in rest if not a.kwarg_only or a.name in SAID)
+        args = [*node.args, *(node.kwargs.get(a.name, a.default_value) for a in said)]
+        found = row(self.graph, *map(self._argument, args))
+        made = found if isinstance(found, list) else [found]
+        for view, size in zip(made, self.graph.call.sizes, strict=False):
+            if isinstance(view, View) and view.sizes != size:
+                self.graph.refuse(f"{name} is {size}, and {view.sizes} here", "this is a fault of chainrule: report it")
+        return found
+
+
+SAID = {"alpha", "beta", "approximate", "scale", "enable_gqa", "correction", "keepdim"}
+"""The arguments by keyword alone that rows read, in the order in which PyTorch has them."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return value.tensor if isinstance(value, Fixed) else value
+
+
+def _softened(node: Any) -> bool:
+    """Whether all that reads a value, moves and sums aside, is a softmax or the like."""
+    name = _name(node)
+    if name in SOFT:
+        return True
+    left = list(node.users)
+    while left:
+        user = left.pop()
+        name = _name(user)
+        if name in VIEWS or name in ("add.Tensor", "masked_fill.Scalar", "masked_fill.Tensor", "clone"):
+            if not user.users:
+                return False
+            left += user.users
+        elif name not in SOFT:
+            return False
+    return bool(node.users)
+
+
+def _name(node: Any) -> str:
+    return str(node.target).removeprefix("aten.").removesuffix(".default") if hasattr(node.target, "_schema") else ""
+
+
+def _modules(node: Any) -> list[tuple[str, Any]]:
+    return list((node.meta.get("nn_module_stack") or {}).values())
+
+
+def _path(node: Any) -> str:
+    """The path of the module that makes a call, "layer1.0.conv1"."""
+    stack = _modules(node)
+    return str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
+
+
+def _where(node: Any, path: str) -> str:
+    """Where a call stands: the module, and the last line of the user's own code."""
+    frames = [frame.strip() for frame in (node.meta.get("stack_trace") or "").split("File ") if frame.strip()]
+    own = [frame for frame in frames if "/torch/" not in frame.split(",")[0]] or frames
+    line = ", ".join(" ".join(part.split()) for part in own[-1].splitlines()) if own else ""
+    return ", ".join(filter(None, (f"the module {path}" if path else "the module", line)))
+
+
+def _root(node: Any) -> Any:
+    """What a call gives a view of, through all moves."""
+    while node.op == "call_function" and node.args and (_name(node) in VIEWS or node.target is operator.getitem):
+        node = node.args[0]
+    return node

@@ -1,0 +1,297 @@
+"""PyTorch modules as models: the same outputs, the same gradients, the same training, for any number of samples."""
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (as everyone calls it)
+
+import chainrule as cr
+from tests.doors.compare import arrays, differences
+from tests.doors.nets import MORE, NETS
+
+MSE = "mean_squared_error"
+
+
+def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """A net, the example that it is brought in with, and twice as many samples less one."""
+    torch.manual_seed(0)
+    module, example = {**NETS, **MORE}[name]()
+    with torch.no_grad():
+        for parameter in module.parameters():  # so that none is 0 or 1 everywhere
+            parameter += 0.1 * torch.randn_like(parameter)
+    module = module.to(dtype)
+    example = tuple(x.to(dtype) if x.is_floating_point() else x for x in example)
+    return module, example, tuple(torch.cat([x.roll(1, -1), x.roll(2, -1)])[:-1] for x in example)
+
+
+@pytest.mark.parametrize("name", [*NETS, *MORE])
+def test_outputs_and_every_gradient_are_those_of_autograd(name: str) -> None:
+    module, example, samples = made(name)
+    model = cr.from_torch(module, example, loss=MSE)
+    assert differences(model, module, samples) == []
+
+
+def losses(module: nn.Module, samples: tuple[Tensor, ...], target: Tensor, steps: int) -> list[float]:
+    """PyTorch's losses over steps of gradient descent."""
+    module = copy.deepcopy(module).train()
+    rule, found = torch.optim.SGD(module.parameters(), lr=0.05), list[float]()
+    for _ in range(steps):
+        rule.zero_grad()
+        value = ((module(*samples) - target) ** 2).mean()
+        value.backward()
+        rule.step()
+        found.append(value.item())
+    return found
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_native_training_has_the_losses_of_pytorch(name: str) -> None:
+    module, example, samples = made(name, torch.float32)
+    model = cr.from_torch(module, example, loss=MSE)
+    target = torch.randn(module(*samples).shape)
+    expected = losses(module, samples, target, 3)
+    history = model.fit(
+        arrays(samples), target.numpy().reshape(len(target), *model.network.logits.shape[1:]), epochs=3, verbose=False,
+        batch_size=len(target), optimizer=cr.SGD(0.05), executor="native",
+    )
+    np.testing.assert_allclose([epoch["loss"] for epoch in history.epochs], expected, rtol=1e-5)
+    assert expected[0] != pytest.approx(expected[2], rel=1e-4)  # it moved
+
+
+def test_a_wrong_weight_is_seen() -> None:
+    module, example, samples = made("transformer layer")
+    model = cr.from_torch(module, example, loss=MSE)
+    with torch.no_grad():
+        module.linear2.bias[0] += 1e-9
+    assert differences(model, module, samples)
+
+
+def test_layers_are_called_as_their_modules_and_saved_with_their_names(tmp_path: Path) -> None:
+    module, example, samples = made("resnet block")
+    model = cr.from_torch(module, example, loss=MSE)
+    labels = [label for label, _ in model.network.layers]
+    assert {"conv1", "bn1", "conv2", "bn2", "shortcut", "fc", "relu", "add"} <= {*labels}
+    assert isinstance(model["conv1"], cr.Conv2d) and isinstance(model["bn1"], cr.BatchNorm)
+    np.testing.assert_array_equal(model.parameters["fc.W"], module.fc.weight.detach().numpy())
+    model.save(tmp_path / "m.safetensors")
+    again = cr.load(tmp_path / "m.safetensors")
+    assert [label for label, _ in again.network.layers] == labels
+    np.testing.assert_array_equal(again.predict(arrays(samples)), model.predict(arrays(samples)))
+    assert "conv1" in again.derive().to_text()
+
+
+CERTIFIED = ["causal attention", "tied weights", "dilated tcn", "group norm", "attention in windows"]
+
+
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_what_comes_in_is_certified(name: str) -> None:
+    module, example, _ = made(name)
+    assert cr.from_torch(module, example, loss=MSE).verify().count("exact") > 20
+
+
+def test_a_network_of_ordinary_size_is_derived_in_seconds() -> None:
+    """Its shapes are made smaller to be checked, and each read of a part of an axis lets them."""
+    module = nn.TransformerEncoderLayer(256, 8, 512, batch_first=True)
+    model = cr.from_torch(module, torch.randn(2, 64, 256), loss=MSE)
+    assert len(model.derive().gradients) == len(model.parameters) + 1
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm, self.drop = nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=0.25), nn.Dropout(0.25)
+        self.layer = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.drop(self.norm(self.fc(x))).unsqueeze(1)).squeeze(1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_and_running_averages_are_those_of_training(training: bool) -> None:
+    torch.manual_seed(0)
+    module, x = Noisy().double().train(training), torch.randn(7, 4, dtype=torch.float64)
+    modes = [part.training for part in module.modules()]
+    model = cr.from_torch(module, x[:2], loss=MSE)
+    assert [part.training for part in module.modules()] == modes
+    assert sorted(p for p in model.network.random.values() if p) == [0.5, 0.5, 0.5, 0.5, 0.75]
+    with torch.no_grad():
+        np.testing.assert_allclose(model.predict(x.numpy()), module.eval()(x).numpy(), rtol=1e-12, atol=1e-12)
+    model.fit(x.numpy(), np.zeros((7, 6)), epochs=1, batch_size=7, optimizer=cr.SGD(1e-9), verbose=False)
+    u = module.fc(x).detach().numpy()
+    np.testing.assert_allclose(model.states["norm.running_mean"], 0.25 * u.mean(0), rtol=1e-7)
+    np.testing.assert_allclose(model.states["norm.running_variance"], 0.75 + 0.25 * u.var(0), rtol=1e-7)
+
+
+class Sequence(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(x, 0) * x.sum(2, keepdim=True)
+
+
+def test_samples_may_stand_along_another_axis() -> None:
+    module, example = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0).double(), torch.randn(5, 2, 8).double()
+    model = cr.from_torch(module, example, samples=1)
+    x = torch.randn(5, 4, 8).double()
+    expected = module(x).transpose(0, 1).detach().numpy()
+    np.testing.assert_allclose(model.predict(x.transpose(0, 1).numpy()), expected, rtol=1e-12, atol=1e-13)
+    y = Sequence()(x).transpose(0, 1).numpy()
+    found = cr.from_torch(Sequence(), example, samples=1).predict(x.transpose(0, 1).numpy().astype(np.float32))
+    np.testing.assert_allclose(found, y, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_frozen_stays_frozen() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    module[0].requires_grad_(False)
+    model = cr.from_torch(module, torch.randn(2, 3), loss=MSE)
+    model.fit(np.ones((4, 3)), np.ones((4, 1)), epochs=1, verbose=False)
+    np.testing.assert_array_equal(model.parameters["layer_0.W"], module[0].weight.detach().numpy())
+    assert not np.array_equal(model.parameters["layer_2.W"], module[2].weight.detach().numpy())
+
+
+class Inner(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.rfft(x).real
+
+
+class Outer(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.first, self.inner = nn.Linear(4, 4), inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.first(x))
+
+
+class Applied(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def overwritten(x: Tensor) -> Tensor:
+    y = x * 2
+    z = y.view(-1, 2, 2)
+    F.relu_(y)
+    return z.flatten(1) + y
+
+
+REFUSED: dict[str, tuple[Any, list[str]]] = {
+    "a call without a row": (Outer(Inner()), ["fft_rfft", "module inner", "test_torch.py", "torch.fft.rfft(x).real"]),
+    "a softmax over the samples": (Applied(lambda x: x.softmax(0)), ["softmax over the samples"]),
+    "products of samples": (Applied(lambda x: x @ x.T), ["samples with samples"]),
+    "a part of the samples": (Applied(lambda x: x[1:]), ["samples"]),
+    "what is overwritten and read": (Applied(overwritten), ["in place", "copy"]),
+    "an infinity that no softmax reads": (Applied(lambda x: x.masked_fill(x > 0, float("-inf"))), ["-inf"]),
+    "whole numbers of real ones": (Applied(lambda x: x.long() * x), ["rounded"]),
+    "nothing computed": (Applied(lambda x: torch.ones(3)), ["samples"]),
+    "a branch on values": (Applied(lambda x: x if x.sum() > 0 else -x), ["cannot export"]),
+    "no module": (lambda x: x, ["torch.nn.Module"]),
+    "dilated pooling": (nn.MaxPool1d(2, dilation=2), ["dilation"]),
+    "uneven bins": (nn.AdaptiveMaxPool1d(3), ["bins"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_come_in_is_named(name: str) -> None:
+    module, says = REFUSED[name]
+    example = torch.randn(2, 1, 5) if "pool" in name or "bins" in name else torch.randn(2, 4)
+    with pytest.raises(cr.ChainruleError) as caught:
+        cr.from_torch(module, example)
+    assert [part for part in says if part not in str(caught.value)] == [], str(caught.value)
+
+
+FUNCTIONS: dict[str, Any] = {
+    **{
+        name: getattr(F, name)
+        for name in (
+            "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "softsign", "logsigmoid", "hardtanh",
+            "hardswish", "tanhshrink", "softshrink", "hardshrink", "leaky_relu",
+        )
+    },
+    "softmax over an inner axis": lambda x: x.softmax(1),
+    "softmin": lambda x: F.softmin(x, -1),
+    "softplus with beta": lambda x: F.softplus(x, beta=2.0),
+    "normalised": lambda x: F.normalize(x, dim=1),
+    "cosine": lambda x: F.cosine_similarity(x[:, :2], x[:, 2:], dim=-1),
+    "variance": lambda x: (
+        x.var(1) + x.std((1, 2), keepdim=True).squeeze(1) + x.var(2, unbiased=False, keepdim=True).sum(1)
+    ),
+    "powers": lambda x: (x.abs() + 1) ** 1.5 + x**3 + 1 / (x.abs() + 1) + x.square().sqrt() + 2 ** x.tanh(),
+    "extremes": lambda x: (
+        x.amax(1) - x.amin((1,)) + x.max(1).values + torch.maximum(x[:, 0], x[:, 1]) + x.logsumexp(1)
+    ),
+    "where": lambda x: torch.where(x > 0.5, x, 0.1 * x) + torch.where(x.abs() <= 1, x * x, x.abs()) * (x != 0),
+    "clamped": lambda x: x.clamp(-1, 0.5) + x.clamp(min=0.25) + x.clamp_max(0.75),
+    "masked": lambda x: x.masked_fill(torch.eye(4)[:, :3] > 0, -7.0) + torch.tril(x) - x.triu(1),
+    "cumulated": lambda x: x.cumsum(1) + x.flip(1).cumsum(-1),
+    "rolled": lambda x: x.roll(1, 1) + torch.roll(x, (-2, 1), (1, 2)),
+    "repeated": lambda x: x.repeat(1, 2, 1) + x.repeat_interleave(2, dim=1) + torch.stack([x, -x], 2).flatten(1, 2),
+    "reshaped": lambda x: (
+        (x.reshape(-1, 3, 4) * torch.arange(12.0).view(3, 4)).transpose(1, 2)
+        + x.unflatten(1, (2, 2)).flatten(1, 2)
+    ),
+    "padded": lambda x: F.pad(x, (1, 2, -1, 1)) - F.pad(x[:, :, :1], (2, 3, 0, 0), value=0.5),
+    "padded twice": lambda x: F.pad(F.pad(x, (1, 0)), (0, 1))[:, :, ::2] + F.pad(x[:, :, 1:2], (1, 1)),
+    "products": lambda x: (
+        torch.einsum("nij,njk->nik", x, x.mT) @ x + (x.mT @ x).sum(-1)[:, None] + torch.bmm(x, x.mT) @ x
+    ),
+    "outer": lambda x: x.flatten(1)[:, :, None] * x.flatten(1)[:, None],
+    "steps": lambda x: x[:, ::2].index_select(2, torch.tensor([2, 0, 2])),
+    "movedim": lambda x: x.movedim(1, 2).swapaxes(1, 2).permute(0, -1, 1).squeeze().unsqueeze(-2).squeeze(-2),
+    "trigonometry": lambda x: torch.sin(x) * torch.cos(x) + torch.expm1(x) + torch.log1p(x.abs()) + torch.erf(x),
+    "split": lambda x: torch.cat(
+        [*x.split([1, 3], 1), *x.chunk(2, 1), *x.unbind(1)[0].unsqueeze(1).tensor_split(1, 1)], 1
+    ),
+    "rms": lambda x: F.rms_norm(x, (4, 3), eps=1e-6) + F.layer_norm(x, (3,)) + F.layer_norm(x, (4, 3), eps=1e-3),
+    "in place": lambda x: (x * 2).add_(1).mul_(3).sigmoid_(),
+    "mask of attention": lambda x: F.scaled_dot_product_attention(
+        x, x, 2 * x, attn_mask=torch.ones(4, 4).tril().bool(), scale=0.3
+    ),
+    "causal mask that is added": lambda x: (x @ x.mT + torch.full((4, 4), float("-inf")).triu(1)).softmax(-1) @ x,
+    "one-hot": lambda x: F.one_hot(torch.arange(4) % 3, 3).to(x.dtype) * x,
+}
+IMAGES: dict[str, Any] = {
+    "bilinear": lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
+    "bilinear with corners": lambda x: F.interpolate(x, size=(10, 12), mode="bilinear", align_corners=True),
+    "nearest": lambda x: F.interpolate(x, scale_factor=(1, 3)),
+    "max pool, ceil": lambda x: F.max_pool2d(x, 3, 2, padding=1, ceil_mode=True),
+    "mean pool, ceil": lambda x: F.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True),
+    "mean pool, ceil, inside": lambda x: F.avg_pool2d(x, (2, 3), 2, ceil_mode=True, count_include_pad=False),
+    "bins": lambda x: F.adaptive_avg_pool2d(x, (3, 4)),
+    "even bins": lambda x: F.adaptive_avg_pool2d(x, (5, 2)) + F.adaptive_max_pool2d(x, (1, 1)),
+    "transposed, groups, dilation": nn.ConvTranspose2d(2, 4, (3, 2), 2, 1, 1, groups=2, dilation=2),
+    "same, dilated": nn.Conv2d(2, 3, (3, 4), padding="same", dilation=2),
+    "reflected": nn.Conv2d(2, 3, 3, padding=2, padding_mode="reflect"),
+    "circular": nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"),
+    "replicated": nn.Conv2d(2, 3, 3, padding=(2, 1), padding_mode="replicate"),
+    "unfolded": lambda x: x.unfold(2, 3, 2).unfold(3, 2, 1).amax((4, 5)),
+    "instance norm": nn.InstanceNorm2d(2),
+    "group norm": lambda x: F.group_norm(x, 1),
+    "batch norm without scale": nn.BatchNorm2d(2, affine=False),
+    "prelu": nn.PReLU(),
+    "flat batch norm": nn.Sequential(nn.Flatten(), nn.BatchNorm1d(60), nn.Unflatten(1, (2, 30))),
+    "merged": lambda x: (x.flatten(0, 1).softmax(-1) * 2).view(-1, 2, 5, 6).mean(1),
+    "unfolded windows": lambda x: (
+        x.unflatten(3, (2, 3)).permute(0, 3, 1, 2, 4).flatten(0, 1).tanh().unflatten(0, (-1, 2)).sum(1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *IMAGES])
+def test_functions_are_those_of_pytorch(name: str) -> None:
+    torch.manual_seed(0)
+    function = {**FUNCTIONS, **IMAGES}[name]
+    module = (function if isinstance(function, nn.Module) else Applied(function)).double()
+    x = torch.randn(3, *((4, 3) if name in FUNCTIONS else (2, 5, 6)), dtype=torch.float64)
+    model = cr.from_torch(module, x[:2], loss=MSE)
+    assert differences(model, module, (x,)) == []
