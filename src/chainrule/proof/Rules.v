@@ -456,14 +456,15 @@ Ltac alike :=
     match type of a with
     | Z => match type of (f a) with Z => fail 1 | _ => idtac end; match goal with |- context [f ?b] =>
         tryif constr_eq a b then fail else replace b with a by lia end
-    | K => first [is_var f | match f with power _ => idtac end]; match goal with |- context [f ?b] =>
+    | K => first [is_var f | match f with power _ => idtac end]; match type of (f a) with K => idtac end;
+        match goal with |- context [f ?b] =>
         tryif constr_eq a b then fail else replace b with a by ring end
     end end.
 Ltac brackets :=
   repeat match goal with |- context [bracket ?b] =>
-    let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith | ring] end;
-  alike; ring.
-Ltac settle := first [ring | alike; ring | brackets].
+    let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
+  first [ring | alike; ring].
+Ltac settle := first [ring | brackets].
 (* The sum at place k to the front; it is the first of the left side, and what is below `rest` closes. *)
 Ltac nth_front k :=
   lazymatch k with

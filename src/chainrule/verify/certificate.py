@@ -17,8 +17,8 @@ from typing import Any, Literal
 from chainrule.derive import Derivation
 from chainrule.derive.laws import normal
 from chainrule.derive.reduce import RULE
-from chainrule.derive.scene import extents_for
 from chainrule.derive.scene import Line as SceneLine
+from chainrule.derive.scene import extents_for
 from chainrule.derive.subject import ENGLISH, Shapes, Subject
 from chainrule.derive.trial import Difference, gradient_differs, line_differs
 from chainrule.errors import ChainruleError, CompileError, DataError, VerificationError

@@ -43,6 +43,15 @@ class Claim:
     constant: Expr | None = None
 
     @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels of `Extents` at which it is tried. A form has those of its line, or all as numbers; the range in
+        which a form reads is a number of the layer."""
+        if self.rows[-1].rule != "form":
+            return LEVELS
+        guarded = any(isinstance(node, Guard) for node in nodes(self.rows[-1].after))
+        return LEVELS[-1:] if guarded else (LEVELS[0], LEVELS[-1])
+
+    @property
     def equations(self) -> tuple[Equation, ...]:
         return self.facts if self.equation is None else (*self.facts, self.equation)
 
@@ -143,7 +152,7 @@ def _seen(move: Move, later: Mapping[Index, Affine]) -> Move:
 
 # Extents.
 
-LEVELS = range(4)
+LEVELS = (0, 1, 2, 3)
 """At the first two those extents stay numbers that a stride or a radix counts by, and at the second the extents that a
 window ties, H = 2·I + 1, are tied as they are in the layer; at the third all that stand in a window are numbers, at the
 last all."""
@@ -225,7 +234,7 @@ class Extents:
                     pass
 
     def _windows(self, row: Row) -> None:
-        """A form and the line it stands for run over the same windows: indices of one extent, where no axis ties them."""
+        """A form and its line run over the same windows: indices of one extent, where no axis ties them."""
         sides = (row.before, row.after)
         bound = {i for side in sides for node in nodes(side) if isinstance(node, Reduce) for i in node.indices}
         alone = {s.plain for side in sides for c in components(side) for s in c.subscripts}

@@ -15,7 +15,7 @@ from time import perf_counter
 from chainrule.derive import Derivation
 from chainrule.derive.subject import Subject
 from chainrule.errors import VerificationError
-from chainrule.verify.claims import LEVELS, Claim, claims
+from chainrule.verify.claims import Claim, claims
 from chainrule.verify.coq import UnprintableError, rules
 from chainrule.verify.theorem import Theorem
 
@@ -83,11 +83,11 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
 def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
     """The file, what it proves, and its axioms. A claim that Coq refuses is tried again with more extents as numbers,
     and then left out."""
-    level = [0] * len(every)
+    left = [[*claim.levels] for claim in every]
     made: dict[int, tuple[str, Proved]] = {}  # the section, and what it says
     refused: dict[int, Proved] = {}
     for n, claim in enumerate(every):
-        _make(made, refused, n, claim, 0)
+        _make(made, refused, n, claim, left[n].pop(0))
     while True:
         text = document([made[n][0] for n in sorted(made)])
         where, message = run(text, program)
@@ -97,9 +97,8 @@ def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...
         name, rule = where
         n = int(name)
         del made[n]
-        level[n] += 1
-        if level[n] in LEVELS:
-            _make(made, refused, n, every[n], level[n])
+        if left[n]:
+            _make(made, refused, n, every[n], left[n].pop(0))
         else:
             refused[n] = Proved(every[n].what, every[n].places, reason=f"Coq does not close the step {rule}")
 

@@ -61,7 +61,7 @@ class Theorem(Lines):
             case "single":
                 return "alone"
             case "form":
-                return f"same ltac:(first [tidy | meaning ltac:({self._partners(row)})])"
+                return f"first [meaning ltac:({self._partners(row)}) | same tidy]"
             case "law" | "reuse" | "cite":
                 return "same ltac:(first [known | tidy])"
             case rule if rule.startswith("derivative."):
@@ -72,9 +72,11 @@ class Theorem(Lines):
                 return "same tidy"
 
     def _partners(self, row: Row) -> str:
-        """Which sum of a form written out is which of the line: that over the same axes, else the next of its extent."""
+        """Which sum of a form is which of its line: that over the same axes, else the next of its extent."""
         left, right = _sums(row.before), _sums(row.after)
-        if not left or len(left) != len(right):
+        if len(left) != len(right):
+            raise UnprintableError("a form with other sums than its line")
+        if not left:
             return "terms"
         text = "settle"
         places: list[int] = []
