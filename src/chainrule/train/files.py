@@ -100,16 +100,25 @@ class DataSet:
             named = "" if self.columns.named else "column "
             goal = f"target {named}{shorten(self.columns.target.name, 40)}"
         y = self.y if self.y_test is None else np.concatenate([self.y, self.y_test])
-        if self.classes is None and (y.ndim > 1 or y.dtype.kind == "f"):
+        if self.classes is None and (y.ndim > 1 or y.dtype.kind == "f" or not self.numbers_classes):
             wide = "" if y.ndim == 1 else f" {' × '.join(map(str, y.shape[1:]))}"
             parts.append(f"{goal}:{wide} numbers from {y.min():g} to {y.max():g}")
         else:
             found, counts = np.unique(y.reshape(-1), return_counts=True)
-            names = self.classes or [str(one) for one in range(int(found.max()) + 1)]
-            each = [f"{shorten(names[int(k)], 20)} {n}" for k, n in zip(found, counts, strict=True)]
+            names = [self.classes[int(k)] if self.classes else str(k) for k in found]
+            each = [f"{shorten(name, 20)} {n}" for name, n in zip(names, counts, strict=True)]
             shown = ", ".join(each[:10]) + (" …" if len(each) > 10 else "")
-            parts.append(f"{goal}: {len(names)} classes, {shown}")
+            parts.append(f"{goal}: {len(self.classes or range(int(found.max()) + 1))} classes, {shown}")
         return f"{self.name}: {'; '.join(parts)}"
+
+    @property
+    def numbers_classes(self) -> bool:
+        """Whether targets without names can be the numbers of classes: those of a table know, others are whole, and
+        few beside the number of samples."""
+        if self.columns is not None or self.y.ndim != 1:
+            return self.columns is None
+        count = float(self.y.max()) + 1
+        return bool((self.y == np.floor(self.y)).all()) and (count <= FEW or 3 * count <= len(self.y))
 
     def held_out(self, fraction: float = 0.2, seed: int = 0) -> DataSet:
         """The same with this fraction held out, of every class where y holds classes, unless some is already.
