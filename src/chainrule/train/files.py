@@ -177,7 +177,8 @@ def read_data(
     given = [name for name, value in options.items() if value is not None]
     if not isinstance(source, tuple):
         text = fspath(source)
-        path = None if text in NAMES else _existing(text)
+        name = _data_set(text)
+        path = None if name else _existing(text)
         if path is not None and _is_table(path):
             table = _table(path, form)
             made, table = learn(table, target=target, columns=columns, drop=drop, kind=kind, refuse=missing == REFUSE)
@@ -185,7 +186,7 @@ def read_data(
         if given:
             raise _no_table(given, text)
         if path is None:
-            return _fashion() if text == "fashion-mnist" else _bundled(text)
+            return _fashion() if name == "fashion-mnist" else _bundled(name)
         if path.is_dir():
             return _folder(path, text)
         if path.suffix.lower() == ".npz":
@@ -235,7 +236,7 @@ def read_samples(
             return Columns.of_numbers(table).encode(table)
         made, table = learn(table, target=target)
         return made.encode(table)
-    if not isinstance(source, tuple) and fspath(source) not in NAMES:
+    if not isinstance(source, tuple) and not _data_set(fspath(source)):
         path = _existing(fspath(source))
         if path.is_file() and path.suffix.lower() == ".npz":
             arrays = _arrays(path)
@@ -249,9 +250,15 @@ def read_samples(
     return data.x if data.x_test is None else data.x_test
 
 
+def _data_set(text: str) -> str:
+    """The data set that comes with a package and is so called, in any case, and as scikit-learn writes it; or ''."""
+    name = text.lower().replace("_", "-")
+    return name if name in NAMES else ""
+
+
 def _delimited(source: Source) -> Path | None:
     """The file of a table, where it is one."""
-    if isinstance(source, tuple) or fspath(source) in NAMES:
+    if isinstance(source, tuple) or _data_set(fspath(source)):
         return None
     path = _existing(fspath(source))
     return path if _is_table(path) else None
@@ -296,7 +303,7 @@ def _existing(text: str) -> Path:
         raise DataError(
             "MNIST does not come with chainrule", fix="give the folder that holds its four IDX files, or fashion-mnist"
         )
-    near = get_close_matches(text.lower().replace("_", "-"), NAMES, 1, 0.5)
+    near = get_close_matches(text.lower(), NAMES, 1, 0.5)
     raise DataError(
         f"there is no data set or file {text[:60]!r}",
         fix=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(NAMES)}, or give a file or folder",
