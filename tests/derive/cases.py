@@ -217,6 +217,18 @@ USERS = {
             "facts_of_facts", "z[n, g<2] = W[g]*x[n, 0]\nc[n] = z[n, 1]**2\nh[n] = z[n, 0]*c[n]\n"
             "y[n, q<2] = W[q]*x[n, 1] + h[n]", {"W": (2,), "x": ("N", 4)},
         ),
+        Case(
+            "maximum_beside_what_it_reads", "h[i<2] = max[k<3](w[k, i])\ny[n, i<2] = x[n, i]*h[i] + w[0, i]",
+            {"w": (3, 2), "x": ("N", 2)},
+        ),
+        Case(
+            "maximum_over_samples_beside_what_it_reads", "h[i<3] = max[m](x[m, i])\ny[n, j<3] = x[n, j]*h[j]",
+            {"x": ("N", 3)},
+        ),
+        Case(
+            "fold_that_reads_an_earlier_value", "a[n, i<2] = tanh(v[n, i])\nb[n, i<2] = x[n, i]**2\n"
+            "y[n, i<2] = a[n, i]*tanh(v[n, i])*b[n, i] + x[n, i]", {"v": ("N", 2), "x": ("N", 2)},
+        ),
         Case("derivative_that_is_zero", "y[n, k] = sign(x[n, k])*x[n, k]", {"x": ("N", 3)}),
     )
 }
