@@ -119,7 +119,8 @@ def gradients_of(model: cr.Model) -> Task:
 
 
 WAYS = ["a vector and a part", "one sample", "unscheduled"]
-BY_TURNS = [(name, WAYS[n % 3]) for n, name in enumerate(LAYERS)]
+BY_TURNS = [(name, WAYS[n // 2 % 3]) for n, name in enumerate(LAYERS) if n % 2 == 0]
+# What is left out here is compiled over floats in test_native.py, and all of it here in the campaign.
 
 
 @pytest.mark.parametrize(("name", "way"), few(product(LAYERS, WAYS), BY_TURNS))
