@@ -1,4 +1,7 @@
-"""Every block of the guide runs, and prints what the page shows below it; no built page asks another host: `make pages`."""
+"""Every block of the guide runs, and prints what the page shows below it; no built page asks another host.
+
+By `make pages`, and what takes long by the campaign.
+"""
 
 from __future__ import annotations
 
