@@ -1,7 +1,7 @@
 """Programs under a sanitizer: `python -m tests.targets.sanitized undefined|address last|every PROGRAM…`, started by
 test_sanitizers.py, since what a sanitizer finds ends the process. "planted" reads one entry too far, and overflows.
-The layouts are the last one of LAYOUTS, or every one. With the vocabulary comes JAX, which takes longer under a sanitizer
-than all else: it is imported where it is asked for."""
+The layouts are the last one of LAYOUTS, or every one. The vocabulary comes with JAX, which takes longer under a
+sanitizer than all else: it is imported where it is asked for."""
 
 from __future__ import annotations
 
