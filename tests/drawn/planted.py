@@ -291,8 +291,8 @@ def one_position(stack: ExitStack) -> None:
 
     def wrong(maximum: Reduce, setting: Setting) -> Component:
         for equation in setting.auxiliary:
-            if set(equation.value.free) == set(maximum.free):
-                return equation.target
+            if equation.tensor.shape == tuple(i.extent for i in maximum.free):
+                return Component(equation.tensor, tuple(map(Affine.of, maximum.free)))
         return right(maximum, setting)
 
     stack.enter_context(patch.object(calculus, "argmax_of", wrong))
@@ -433,7 +433,7 @@ def coupled(stack: ExitStack) -> None:
 # Arrays and loops
 
 
-@planted("the number that a tensor is padded with is dropped", "numbers")
+@planted("the number that a tensor is padded with is dropped", "jax")
 def pad_dropped(stack: ExitStack) -> None:
     from chainrule.arrays import lower
 
