@@ -21,6 +21,7 @@ from itertools import pairwise  # noqa: E402
 from typing import Any  # noqa: E402
 from unittest.mock import patch  # noqa: E402
 
+from chainrule.arrays.execute import executable
 from chainrule.derive import RULES, adjoint, algebra, calculus, check, compose, eliminate, lemma  # noqa: E402
 from chainrule.derive.coupling import Coupling  # noqa: E402
 from chainrule.derive.trace import Rewrite, Setting  # noqa: E402
@@ -75,6 +76,7 @@ def with_fault(kind: str) -> Generator[None]:
 
 def _forget() -> None:
     check.KNOWN.clear()
+    executable.cache_clear()
     recognise._found.cache_clear()
     recognise._passes.cache_clear()
 
@@ -433,7 +435,7 @@ def coupled(stack: ExitStack) -> None:
 # Arrays and loops
 
 
-@planted("the number that a tensor is padded with is dropped", "jax")
+@planted("the number that a tensor is padded with is dropped", "numbers")
 def pad_dropped(stack: ExitStack) -> None:
     from chainrule.arrays import lower
 
