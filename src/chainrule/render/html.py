@@ -32,7 +32,7 @@ from chainrule.render.document import (
     Text,
 )
 from chainrule.render.figure import NUMBER, RING, SMALL, Stroke, draw
-from chainrule.render.formula import Formula, write
+from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.mathml import MathML, breakable, joined, letters
 from chainrule.render.prose import sentences
 from chainrule.render.styles import LATEX
@@ -200,6 +200,8 @@ class _Page:
         return result
 
     def formula(self, formula: Formula, display: bool = False, plain: bool = False) -> str:
+        if formula.parts == (Blank(None),):
+            return '<span class="line"></span>'
         markup = write(formula, self.style)
         if plain:
             return f"<math>{markup}</math>"
