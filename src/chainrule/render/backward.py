@@ -202,6 +202,11 @@ class Row:
     fold: Fold | None = None
     name: Equation | None = None
 
+    @property
+    def made(self) -> Tensor | None:
+        """The tensor that the row computes."""
+        return next((e.tensor for e in self.results(batch=True)), None)
+
     def results(self, batch: bool) -> tuple[Equation, ...]:
         """The last lines of the lemma in this use's tensors, for all samples or for one."""
         if self.fold is not None:

@@ -63,7 +63,7 @@ def network(of: Context) -> Iterable[Block]:
 
 def example(of: Context) -> Iterable[Block]:
     if of.sample is not None:
-        yield from Numbered(of.sample, of.language, of.detail).section(of.derivation is not of.sample.derivation)
+        yield from Numbered(of.sample, of.language, of.detail).section(of.derivation)
         yield from Windows(of.sample, of.language, of.detail).figures()
 
 

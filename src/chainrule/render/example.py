@@ -9,6 +9,7 @@ from math import prod
 from typing import TypeVar
 
 from chainrule import forms
+from chainrule.derive.adjoint import Derivation
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
@@ -53,15 +54,16 @@ class Numbered(Backward):
         self.single = sample.sizes[SAMPLES] == 1
         self.longest, self.tallest = LONGEST, SHOWN
 
-    def section(self, cut: bool) -> Iterable[Block]:
+    def section(self, whole: Derivation) -> Iterable[Block]:
+        """The example, with the numbers that lines have in the backward pass of the `whole` derivation."""
         yield Heading(1, self.say("example.heading"))
-        key = "own" if self.sample.own else "cut" if cut else "same"
+        key = "own" if self.sample.own else "same" if whole is self.derivation else "cut"
         yield Paragraph(self.say(f"example.{key}"))
         yield Paragraph(self.join(self.given(), "document.semicolon"))
         if any(isinstance(plain(v), float) for own in self.sample.values.values() for v in own.values()):
             yield Paragraph(self.say("example.rounded"))
         header = tuple(self.say(f"example.{key}") for key in ("line", "numbers", "result"))
-        yield Table(header, (*self.forward_rows(), *self.backward_rows()))
+        yield Table(header, (*self.forward_rows(), *self.backward_rows(Backward(whole, self.language, self.detail))))
         found = trial(self.sample)
         if found is not None:
             yield Paragraph(self.tried(found))
@@ -109,12 +111,14 @@ class Numbered(Backward):
             lines.append((name, (), (shown,), view, forms.whole(equation.tensor)))
         return self.rows(lines)
 
-    def backward_rows(self) -> Iterable[tuple[Cell, ...]]:
+    def backward_rows(self, whole: Backward) -> Iterable[tuple[Cell, ...]]:
         lines: list[tuple[object, Text, Sequence[Equation], Names, Part]] = []
-        for number, row in enumerate((row for _, rows in self.pages() for row in rows), 1):
+        numbers = {row.made.name: number for number, row in whole.numbered if row.made}
+        for row in (row for _, rows in self.pages() for row in rows):
+            number = numbers.get(row.made.name) if row.made else None
             batch = not (self.single and row.per_sample)
             results = row.results(batch)
-            if results:
+            if results and number is not None:
                 name: object = self.derivation.number(row.use.lemma) if row.use else None
                 if row.fold:
                     name = kind(results[0].value, results[0].indices)

@@ -151,7 +151,8 @@ class Questions(Backward):
         if len(new) > FEW:
             answer.append(("…",))
         for content, (number, row) in before.items():
-            if content in after and (share := made(after[content][1])) != made(row):
+            share = after[content][1].made if content in after else None
+            if share is not None and share != row.made:
                 name = there.math(Nabla(share), names=there.batch)
                 answer.append(self.say("question.now", share=name, line=f"({number})"))
         kept = sorted({number for number, _ in before.values()} - set(gone))
@@ -301,11 +302,6 @@ def _content(row: Row) -> tuple[Key, ...]:
 def _component(row: Row, result: Equation) -> Component:
     """The component whose gradient this is."""
     return Component(replace(row.part.tensor, shape=result.tensor.shape), result.target.subscripts)
-
-
-def made(row: Row) -> Tensor:
-    """The tensor that a row computes."""
-    return row.results(batch=True)[0].tensor
 
 
 def line_of(writer: Backward, row: Row, batch: bool) -> Text:
