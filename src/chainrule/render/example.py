@@ -16,12 +16,12 @@ from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, iterative, kind, nodes
 from chainrule.render.backward import Backward
-from chainrule.render.component import MINUS
+from chainrule.render.component import MINUS, OMITTED
 from chainrule.render.document import Block, Cell, Heading, Inline, Paragraph, Table, Text
 from chainrule.render.formula import Formula, Nabla, Part, Worked
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
-from chainrule.render.pieces import Exact, Numbers
+from chainrule.render.pieces import Exact, Numbers, whole_in_print
 from chainrule.render.sample import Place, Sample, Trial, trial
 from chainrule.render.writer import coupled
 from chainrule.semantics.exact import Number, plain
@@ -38,7 +38,7 @@ FEW = 3
 """Entries of a tensor up to which they stand beside a layer in a figure."""
 ROWS = 14
 """Lines beyond which one of each kind is printed."""
-DOTS = Component(Tensor("…", ()), ())
+DOTS = Component(OMITTED, ())
 T = TypeVar("T")
 
 
@@ -95,8 +95,12 @@ class Numbered(Backward):
                 symbol = Nabla(tensor)
             whole = self.whole(tensor)
             if whole is None:
-                shape = "×".join(str(size(e, self.sample.sizes)) for e in tensor.shape if e != SAMPLES)
-                yield self.say("example.many", x=self.math(symbol, names=view), shape=shape)
+                kept = (e for e in tensor.shape if e != SAMPLES or not self.single)
+                shape = "×".join(str(size(e, self.sample.sizes)) for e in kept)
+                numbers = repeated([exact(v) for _, v in sorted(self.values(tensor).items())])
+                shown = self.math(Numbers(numbers), names=view)
+                key = "many" if len(numbers) == len(self.values(tensor)) else "cycle"
+                yield self.say(f"example.{key}", x=self.math(symbol, names=view), shape=shape, numbers=shown)
             else:
                 yield (self.math(symbol, "=", *whole, names=view),)
 
@@ -226,8 +230,15 @@ class Numbered(Backward):
             return (self.math(target, "=", Numbers(exact(value)), names=view),)
         if isinstance(worked, Constant):
             return (self.math(target, "=", Worked(worked), names=view),)
-        sign = "=" if not isinstance(plain(value), float) else "≈"
+        sign = "=" if whole_in_print(exact(value)) else "≈"
         return (self.math(target, "=", Worked(worked), sign, Numbers(exact(value)), names=view),)
+
+
+def repeated(values: Sequence[Exact]) -> tuple[Exact, ...]:
+    """The shortest start of the values that they are, over and over."""
+    starts = range(1, len(values) + 1)
+    period = next(n for n in starts if all(value == values[at % n] for at, value in enumerate(values)))
+    return tuple(values[:period])
 
 
 def exact(value: Number) -> Exact:
@@ -252,8 +263,9 @@ def leaf(value: Number) -> Constant:
 def numbered(node: Expr, at: dict[Index, int], own: Numbered) -> Steps[Expr]:
     """The expression with numbers for its letters; of a long sum the first terms and the last."""
     match node:
-        case Constant(value=Fraction()):
-            return node
+        case Constant(value=Fraction() as value):
+            letter = own.names.constants.get(value)
+            return Component(Tensor(letter, ()), ()) if letter else node
         case Constant(value=value):
             return Constant(Fraction(3.141592653589793 if value == "pi" else 2.718281828459045))
         case Size(extent=extent):
