@@ -172,6 +172,9 @@ def test_what_a_bias_moves_is_what_is_computed_from_it_and_not_what_a_normalisat
     derivation = network()
     bias = derivation.forward.parameters[-1]
     assert moved(derivation, bias) == closure(derivation.joint.equations, bias.name)
+    deep = derived("lenet")
+    bias = deep.forward.parameters[-1]
+    assert moved(deep, bias) == closure(deep.joint.equations, bias.name)
     layers = cr.Input(2), cr.Dense(2), cr.BatchNorm(), cr.Sigmoid()
     normal = cr.Sequential(*layers, loss="half_squared_error").derive()
     before = next(t for t in normal.forward.parameters if t.name == "dense1.b")

@@ -38,8 +38,8 @@ OTHER = {"tanh": "sigmoid"}
 DECAY = Fraction(1, 10)
 FAINT, NOISE = 1e-9, 1e-12
 """What rounding may make of a difference that is 0, in parts of the value; of a gradient, in parts of the largest."""
-EXTENT = 4
-"""Samples, and entries of any other axis without a number, at the random points."""
+POINTS, EXTENT = 3, 4
+"""Random points; samples, and entries of any other axis without a number, at each."""
 FEW, MANY = 6, 12
 """Parameters and lines up to which each is printed; gradients up to which each is named."""
 
@@ -337,14 +337,16 @@ def lines_of(numbers: Sequence[int]) -> str:
 
 
 def points(derivation: Derivation) -> Iterator[dict[str, NDArray[Any]]]:
-    """A few random points: values of all that the program is given, by name."""
+    """A few random points: values of all that the program is given, by name. Weights are the smaller the more of them
+    a sum has, so that nothing is driven to its limits, where a change is lost in rounding."""
     rng = np.random.default_rng(0)
-    for low in (0.2, -1.5, -1.5):
+    for _ in range(POINTS):
         given: dict[str, NDArray[Any]] = {}
         for t in derivation.joint.given:
             shape = [e if isinstance(e, int) else EXTENT for e in t.shape]
             top = range_of(derivation.forward, t) if t.dtype == "integer" else 0
-            given[t.name] = rng.integers(top, size=shape) if top else rng.uniform(low, 1.5, shape)
+            scale = prod(shape[1:]) ** -0.5 if t in derivation.forward.parameters else 1
+            given[t.name] = rng.integers(top, size=shape) if top else scale * rng.uniform(-1.5, 1.5, shape)
         yield given
 
 
