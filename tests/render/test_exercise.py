@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from itertools import pairwise
@@ -22,6 +23,8 @@ from chainrule.ir.program import Equation
 from chainrule.render.build import build
 from chainrule.render.document import Document, Heading, Lines, Paragraph, Table, Text, formulas
 from chainrule.render.formula import Blank, Formula, write
+from chainrule.render.html import render as write_page
+from chainrule.render.pdf import unknown
 from chainrule.render.questions import Question, Questions, lines_of, moved, points, vanishing
 from chainrule.render.styles import UNICODE
 from chainrule.render.text import flat
@@ -305,3 +308,13 @@ def test_what_is_no_level_and_no_place_of_answers_is_refused() -> None:
     for wrong in ({"level": 4}, {"answers": "never"}):
         with pytest.raises(DerivationError, match=r"4|never"):
             build(derived("neuron"), "en", "standard", exercise=True, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_pages_have_every_line_to_write_on_and_every_character(lang: str) -> None:
+    document = sheet(3, "after", lang)
+    lines_ = [f for f in blank(document) if f.parts == (Blank(None),)]
+    others = len(blank(document)) - len(lines_)
+    page = write_page(document)
+    assert page.count('<span class="line">') == len(lines_) > 10 and page.count('class="blank"') == others
+    assert unknown(document) == [] and unknown(replace(document, title="\u0e01")) == ["\u0e01"]
