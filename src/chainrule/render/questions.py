@@ -147,7 +147,7 @@ class Questions(Backward):
             answer.append(self.say("question.changed", lines=lines_of(gone)))
         elif new:
             answer.append(self.say("question.added"))
-        answer += [line_of(there, row, batch or not row.per_sample) for row in new[:FEW]]
+        answer += [text for row in new[:FEW] for text in lines_by(there, row, batch or not row.per_sample)]
         if len(new) > FEW:
             answer.append(("…",))
         for content, (number, row) in before.items():
@@ -304,13 +304,13 @@ def _component(row: Row, result: Equation) -> Component:
     return Component(replace(row.part.tensor, shape=result.tensor.shape), result.target.subscripts)
 
 
-def line_of(writer: Backward, row: Row, batch: bool) -> Text:
+def lines_by(writer: Backward, row: Row, batch: bool) -> Sequence[Text]:
     """What a row computes, by components and in concise form."""
     results, names = row.results(batch), writer.view(writer.names, not batch)
     form = row.concise(results, batch)
     lines: list[Text] = [(writer.math(e.target, "=", e.value, names=names),) for e in results]
     lines += [(writer.math(form.left, "=", form.right, names=names),)] if form is not None else []
-    return writer.join(lines, "document.semicolon")
+    return lines
 
 
 def _read(value: Expr, tensor: Tensor) -> Component | None:
