@@ -61,6 +61,8 @@ BY_NUMPY = pytest.mark.usefixtures("by_numpy")
         ["derive", "y[n, k] = x[n, j]"],
         ["derive", "neuron", "--wrt", "W"],
         ["derive", "neuron", "-o", "neuron.docx"],
+        ["derive", "neuron", "--level", "3"],
+        ["derive", "neuron", "--exercise", "--answers", "answers.md"],
         ["derive", "neuron", "-o", "/no/such/folder/neuron.md"],
         ["train", "digits", "--rate", "-1"],
         ["train", "digits", "--rate", "nan"],
@@ -771,3 +773,14 @@ def test_a_run_that_diverges_exits_with_1_and_leaves_the_file(
     assert run(*line, "--rate", "1e38") == 1 and saved.read_bytes() == before
     said = capsys.readouterr().err
     assert re.fullmatch(r"chainrule train: the loss became (nan|inf) .*; choose a lower rate.*\n", said)
+
+
+def test_an_exercise_and_its_answers_are_two_files(tmp_path: Path) -> None:
+    files = [tmp_path / "sheet.md", tmp_path / "answers.txt"]
+    what = "z[n, k] = sigmoid(u[n, k])"
+    assert run("derive", what, "--exercise", "--level", "3", "-o", str(files[0]), "--answers", str(files[1])) == 0
+    sheet, answers = (file.read_text(encoding="utf-8") for file in files)
+    assert r"\underline" in sheet and "tanh" in sheet and "____" not in answers and "(1 − (z_i)²)" not in sheet
+    assert "tanh(u_k)" in answers.replace("\u00a0", " ")
+    derivation = cr.derive(what)
+    assert answers.rstrip() == derivation.to_text(exercise=True, level=3, answers="alone").rstrip()
