@@ -82,25 +82,29 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
 
 def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
     """The file, what it proves, and its axioms. A claim that Coq refuses is tried again with more extents as numbers,
-    and then left out."""
+    and then left out; what Coq accepted before it is read again only once, with the whole file."""
     left = [[*claim.levels] for claim in every]
     made: dict[int, tuple[str, Proved]] = {}  # the section, and what it says
     refused: dict[int, Proved] = {}
     for n, claim in enumerate(every):
         _make(made, refused, n, claim, left[n].pop(0))
+    start = 0
     while True:
-        text = document([made[n][0] for n in sorted(made)])
+        text = document([made[n][0] for n in sorted(made) if n >= start])
         where, message = run(text, program)
-        if where is None:
+        if where is None and start == 0:
             axioms = tuple(sorted(set(re.findall(r"^\S+", message.partition("Axioms:")[2], re.MULTILINE))))
             return text, tuple(made[n][1] if n in made else refused[n] for n in range(len(every))), axioms
-        name, rule = where
-        n = int(name)
-        del made[n]
-        if left[n]:
-            _make(made, refused, n, every[n], left[n].pop(0))
-        else:
-            refused[n] = Proved(every[n].what, every[n].places, reason=f"Coq does not close the step {rule}")
+        start = 0
+        if where is not None:
+            name, rule = where
+            start = int(name)
+            del made[start]
+            if left[start]:
+                _make(made, refused, start, every[start], left[start].pop(0))
+            else:
+                what, places = every[start].what, every[start].places
+                refused[start] = Proved(what, places, reason=f"Coq does not close the step {rule}")
 
 
 def _make(
@@ -120,7 +124,8 @@ def _make(
 def document(sections: Sequence[str]) -> str:
     """A file that is complete in itself: the rules, the sections, and a question for what all of it rests on."""
     names = re.findall(r"^Theorem (claim_\d+) :", "".join(sections), re.MULTILINE)
-    asked = f"Definition claims := ({', '.join(names)}).\nPrint Assumptions claims.\n" if names else ""
+    every = "".join(f"let _ := {name} in " for name in names)
+    asked = f"Definition claims := {every}I.\nPrint Assumptions claims.\n" if names else ""
     return f"{rules()[0]}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
 
 

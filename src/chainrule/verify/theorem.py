@@ -3,7 +3,7 @@ step is a lemma closed by the tactic of its rule, and the theorem is "first line
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from chainrule.derive.calculus import apply_law
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
@@ -61,7 +61,7 @@ class Theorem(Lines):
             case "single":
                 return "alone"
             case "form":
-                return f"first [meaning ltac:({self._partners(row)}) | same tidy]"
+                return f"first [{' | '.join([*self._partners(row), 'pinning', 'same tidy'])}]"
             case "law" | "reuse" | "cite":
                 return "same ltac:(first [known | tidy])"
             case rule if rule.startswith("derivative."):
@@ -71,25 +71,21 @@ class Theorem(Lines):
             case _:
                 return "same tidy"
 
-    def _partners(self, row: Row) -> str:
+    def _partners(self, row: Row) -> Iterator[str]:
         """Which sum of a form is which of its line: that over the same axes, else the next of its extent."""
         left, right = _sums(row.before), _sums(row.after)
-        if len(left) != len(right):
-            raise UnprintableError("a form with other sums than its line")
-        if not left:
-            return "terms"
-        text = "settle"
-        places: list[int] = []
-        for i in left:
+        text, places = "settle" if left else "terms", list[int]()
+        for i in left if len(left) == len(right) else ():
             one = [j for j in right if self.extent(j) == self.extent(i)]
             over = [j for j in one if _axes(row.after, j) == _axes(row.before, i)]
             if not one:
-                return "terms"
+                return
             places.append(right.index((over or one)[0]))
             right.pop(places[-1])
         for k in reversed(places):
             text = f"partner {k}%nat ltac:({text})"
-        return text
+        if len(left) == len(places):
+            yield f"meaning ltac:({text})"
 
     def _under(self, indices: Iterable[Index], theorem: str) -> str:
         return "".join(f"apply {theorem}; intros {self.index(i)} ?; cbv beta; " for i in indices)
