@@ -23,7 +23,7 @@ from chainrule.ir.parse import parse_equation
 from chainrule.train.models import BUILT_IN, read_model
 from chainrule.verify.certificate import Certificate
 from chainrule.verify.claims import Claim, Row, claims, of_piece
-from chainrule.verify.coq import rules
+from chainrule.verify.coq import theorems
 from chainrule.verify.plan import every_lemma
 from chainrule.verify.proof import ALLOWED, document, prove, run
 from chainrule.verify.theorem import Theorem
@@ -145,7 +145,7 @@ def test_every_rule_has_a_corrupted_copy() -> None:
 @pytest.mark.parametrize("rule", CORRUPTED)
 def test_a_corrupted_rule_is_refused(rule: str, coqc: str, tmp_path: Path) -> None:
     old, new = CORRUPTED[rule]
-    text, _ = rules()
+    text = theorems()
     assert text.count(old) == 1
     path = tmp_path / "Rules.v"
     path.write_text(text.replace(old, new) + "End Chainrule.\n", encoding="utf-8")
@@ -201,10 +201,10 @@ def _subject(number: int) -> Subject:
 
 
 def test_an_axiom_is_seen_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    text, words = rules()
+    text = theorems()
     text = text.replace("Section Chainrule.", "Axiom anything : True.\nSection Chainrule.", 1)
     with_axiom = text.replace("intros H. apply first_ext.", "intros H. pose proof anything. apply first_ext.", 1)
     assert with_axiom != text
-    monkeypatch.setattr("chainrule.verify.proof.rules", lambda: (with_axiom, words))
+    monkeypatch.setattr("chainrule.verify.proof.theorems", lambda: with_axiom)
     with pytest.raises(cr.VerificationError, match="anything"):
         prove(cr.derive("y[n, k] = 2*x[n, k] + 3"))

@@ -6,9 +6,31 @@ Fixpoint over (ns : list Z) (f : list Z -> K) : K :=
   match ns with nil => f nil | cons n r => sum n (fun i => over r (fun l => f (cons i l))) end.
 Fixpoint within (ns l : list Z) : Prop :=
   match ns, l with nil, nil => True | cons n r, cons i s => (0 <= i < n)%Z /\ within r s | _, _ => False end.
-Fixpoint unit_at (c l : list Z) : K :=
-  match c, l with nil, nil => one | cons i r, cons j s => bracket (j =? i)%Z * unit_at r s | _, _ => zero end.
+Fixpoint units (a : K) (c l : list Z) : K :=
+  match c, l with nil, nil => a | cons i r, cons j s => units (a * bracket (j =? i)%Z) r s | _, _ => zero end.
+Definition unit_at (c l : list Z) : K :=
+  match c, l with nil, nil => one | cons i r, cons j s => units (bracket (j =? i)%Z) r s | _, _ => zero end.
+(* A tensor as a function of lists. *)
+Fixpoint tensor (rank : nat) : Type := match rank with O => K | S r => Z -> tensor r end.
+Fixpoint listed (rank : nat) : tensor rank -> list Z -> K :=
+  match rank with
+  | O => fun y l => match l with nil => y | _ => zero end
+  | S r => fun y l => match l with nil => zero | cons i s => listed r (y i) s end
+  end.
 
+Lemma units_factor a c : forall l, units a c l = a * units one c l.
+Proof.
+  revert a. induction c as [|i c IH]; intros a [|j l]; cbn [units]; try ring. rewrite IH, (IH (one * _)). ring.
+Qed.
+Lemma unit_cons i c j l : unit_at (cons i c) (cons j l) = bracket (j =? i)%Z * unit_at c l.
+Proof.
+  cbn [unit_at]. rewrite units_factor. f_equal. destruct c as [|k c], l as [|m l]; cbn [units unit_at]; trivial.
+  rewrite (units_factor (one * _)), (units_factor (bracket _)). ring.
+Qed.
+Lemma unit_same c : forall l, unit_at c l = unit_at l c.
+Proof. induction c; intros [|j l]; trivial. rewrite !unit_cons, IHc. f_equal. f_equal. apply Z.eqb_sym. Qed.
+Lemma one_times a : one * a = a.
+Proof. ring. Qed.
 Lemma over_ext ns : forall f g, (forall l, within ns l -> f l = g l) -> over ns f = over ns g.
 Proof.
   induction ns as [|n ns IH]; intros f g H; cbn [over]; [now apply H|].
@@ -39,8 +61,11 @@ Qed.
 (* A movement is the sum of movements along one component. *)
 Lemma at_unit ns : forall l f, within ns l -> over ns (fun c => f c * unit_at c l) = f l.
 Proof.
-  induction ns as [|n ns IH]; intros [|i l] f W; cbn [over within unit_at] in *; try contradiction; [ring|].
-  destruct W as [R W]. rewrite (one_term n i).
+  induction ns as [|n ns IH]; intros [|i l] f W; cbn [over within] in *; try contradiction; [cbn [unit_at]; ring|].
+  destruct W as [R W].
+  transitivity (sum n (fun j => over ns (fun c => f (cons j c) * (bracket (i =? j)%Z * unit_at c l)))).
+  { apply sum_ext. intros. apply over_ext. intros. now rewrite unit_cons. }
+  rewrite (one_term n i).
   - rewrite (proj2 (inside_spec i n) R), Z.eqb_refl. cbn [bracket].
     rewrite <- (IH l (fun c => f (cons i c)) W). rewrite mul_over. apply over_ext. intros. ring.
   - intros j _ N. rewrite <- (over_zero ns). apply over_ext. intros c _.
@@ -97,7 +122,65 @@ Proof.
   intros H c W.
   assert (Q : forall f, over ns (fun l => f l * unit_at l c) = f c) by (intros; now apply at_unit).
   assert (S : forall f, over ns (fun l => f l * unit_at c l) = f c).
-  { intros f. rewrite <- (Q f). apply over_ext. intros l _. f_equal. clear.
-    revert l; induction c; intros [|j l]; cbn [unit_at]; trivial. rewrite IHc. f_equal. f_equal. apply Z.eqb_sym. }
+  { intros f. rewrite <- (Q f). apply over_ext. intros l _. f_equal. apply unit_same. }
   rewrite <- (S g), <- (S h). apply H.
 Qed.
+
+(* Operands of one equation: its tangent is the sum of what each of them contributes. *)
+Lemma over_two ms s f g : over ms (fun k => s k * (f k + g k)) = over ms (fun k => s k * f k) + over ms (fun k => s k * g k).
+Proof. rewrite <- over_add. apply over_ext. intros. ring. Qed.
+Lemma cancel a b c : a + c = b + c -> a = b.
+Proof.
+  intros H. transitivity (a + c + num (-1 # 1) * c); [ring|]. rewrite H. ring.
+Qed.
+Ltac linearly :=
+  lazymatch goal with
+  | |- linear _ (fun _ => zero) => apply linear_zero
+  | |- linear _ (fun d => d _) => apply linear_read; cbn [within]; repeat split; lia
+  | |- linear _ (fun d => _ + _) => apply linear_add; linearly
+  | |- linear _ (fun d => _ * _) => first [apply linear_left; linearly | apply linear_right; linearly]
+  | |- linear _ (fun d => sum _ _) => apply linear_sum; let i := fresh "i" in intros i ?; linearly
+  | |- linear _ (fun d => read _ _ zero) => apply linear_padded; intros; unfold inside in *; linearly
+  end.
+Ltac split_sums :=
+  cbv beta;
+  lazymatch goal with
+  | |- sum ?n _ = _ =>
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; split_sums | split_sum]
+  | |- _ + _ = _ => eapply (f_equal2 add); split_sums
+  | |- _ => reflexivity
+  end.
+(* A component of a list of indices. *)
+Ltac places k W :=
+  repeat (destruct k as [|? k]; cbn [within] in W; [contradiction W | destruct W as [? W]]);
+  destruct k; cbn [within] in W; [clear W | contradiction W].
+
+(* What moves: a path of numbers, and the dual number that stands for it at its start. Over the real numbers these are
+   curves with their derivatives (Real.v). *)
+Variable path : (K -> K) -> dual -> Prop.
+Hypothesis path_still : forall a, path (fun _ => a) (still a).
+Hypothesis path_line : forall a b, path (fun t => a + t * b) (a, b).
+Hypothesis path_add : forall c d a b, path c a -> path d b -> path (fun t => c t + d t) (dadd a b).
+Hypothesis path_mul : forall c d a b, path c a -> path d b -> path (fun t => c t * d t) (dmul a b).
+Hypothesis path_left : forall k c a, path c a -> path (fun t => k * c t) (dleft k a).
+Hypothesis path_right : forall k c a, path c a -> path (fun t => c t * k) (dright a k).
+Hypothesis path_sum : forall n (c : Z -> K -> K) a,
+  (forall i, 0 <= i < n -> path (c i) (a i))%Z -> path (fun t => sum n (fun i => c i t)) (dsum n a).
+Hypothesis path_read : forall b c a o, (b = true -> path c a) -> path (fun t => read b (c t) o) (dread b a o).
+Hypothesis path_exp : forall c a, path c a -> path (fun t => exp (c t)) (dfun exp exp a).
+Hypothesis path_logsumexp : forall n (c : Z -> K -> K) a,
+  (0 < n)%Z -> (forall i, 0 <= i < n -> path (c i) (a i))%Z ->
+  path (fun t => logsumexp n (fun i => c i t)) (dlogsumexp n a).
+Ltac along known :=
+  lazymatch goal with
+  | |- path _ (still _) => apply path_still
+  | |- path _ (dadd _ _) => apply path_add; along known
+  | |- path _ (dmul _ _) => apply path_mul; along known
+  | |- path _ (dleft _ _) => apply path_left; along known
+  | |- path _ (dright _ _) => apply path_right; along known
+  | |- path _ (dsum _ _) => apply path_sum; let i := fresh "i" in intros i ?; along known
+  | |- path _ (dread _ _ _) => apply path_read; unfold inside in *; intros; along known
+  | |- path _ (dlogsumexp _ _) => apply path_logsumexp; [lia | let i := fresh "i" in intros i ?; along known]
+  | |- path _ (dfun exp exp _) => apply path_exp; along known
+  | |- _ => known; along known
+  end.

@@ -200,7 +200,7 @@ Fixpoint first_greatest (m : nat) (a : Z -> R) : Z :=
   | S k => let b := first_greatest k a in if Rlt_dec (a b) (a (Z.of_nat (S k))) then Z.of_nat (S k) else b
   end.
 Definition rargmax (n : Z) (a : Z -> R) : Z := first_greatest (pred (Z.to_nat n)) a.
-Definition rmax (n : Z) (a : Z -> R) : R := a (rargmax n a).
+Definition rmax (n : Z) (a : Z -> R) : R := if (0 <? n)%Z then a (rargmax n a) else 0.
 Definition greatest n (a : Z -> R) k := (0 <= k < n)%Z /\ forall i, (0 <= i < n)%Z -> i <> k -> a i < a k.
 Lemma first_in m a : (0 <= first_greatest m a <= Z.of_nat m)%Z.
 Proof. induction m; cbn [first_greatest]; [lia|]. destruct (Rlt_dec _ _); lia. Qed.
@@ -214,6 +214,10 @@ Proof.
     - rewrite IHm by lia. destruct (Rlt_dec _ _) as [L|L]; [|reflexivity].
       specialize (G (Z.of_nat (S m))). assert (a (Z.of_nat (S m)) < a k) by (apply G; lia). lra. }
   apply H. lia.
+Qed.
+Lemma max_greatest n a k : greatest n a k -> rmax n a = a k.
+Proof.
+  intros G. unfold rmax. rewrite (argmax_greatest n a k G). destruct G as [B _]. now rewrite (proj2 (Z.ltb_lt 0 n)) by lia.
 Qed.
 Lemma stays_greatest n c f k : (forall i, 0 <= i < n -> curve (c i) (f i))%Z -> greatest n (fun i => fst (f i)) k ->
   exists r, 0 < r /\ forall t, Rabs (t - 0) < r -> greatest n (fun i => c i t) k.
@@ -242,10 +246,10 @@ Proof.
     - rewrite (proj2 (inside_spec k n) I). unfold at_id. rewrite Z.eqb_refl. cbn [bracket]. ring.
     - intros i _ N. unfold at_id. rewrite (proj2 (Z.eqb_neq i k) N). cbn [bracket]. ring. }
   split.
-  - unfold rmax at 1. rewrite (argmax_greatest n _ k) by (apply H; rewrite Rminus_eq_0, Rabs_R0; assumption).
-    cbn [dmax fst]. unfold rmax. rewrite (argmax_greatest _ _ _ G). exact V.
+  - rewrite (max_greatest n _ k) by (apply H; rewrite Rminus_eq_0, Rabs_R0; assumption).
+    cbn [dmax fst]. now rewrite (max_greatest n _ k).
   - rewrite S. apply (lim_near (c k) _ 0 _ r P); [|exact L].
-    intros t D. unfold rmax. now rewrite (argmax_greatest n _ k) by now apply H.
+    intros t D. now rewrite (max_greatest n _ k) by now apply H.
 Qed.
 Theorem argmax_still n c f k : (forall i, 0 <= i < n -> curve (c i) (f i))%Z -> greatest n (fun i => fst (f i)) k ->
   exists r, 0 < r /\ forall t, Rabs (t - 0) < r -> rargmax n (fun i => c i t) = k.
@@ -276,4 +280,39 @@ Proof.
   apply sum_ext. intros i _. fold S. unfold rlogsumexp. fold S.
   replace (Q2R (-1 # 1) * ln S) with (- ln S) by (unfold Q2R; simpl; lra).
   rewrite exp_plus, exp_Ropp, exp_ln by assumption. ring.
+Qed.
+
+(* These real functions are what the laws of Rules.v ask for. *)
+Definition rpower (q : Q) (a : R) : R := match Qden q with xH => powerRZ a (Qnum q) | _ => Rpower a (Q2R q) end.
+Lemma rpower_one a : rpower 1 a = a.
+Proof. unfold rpower. simpl. ring. Qed.
+Lemma argmax_same n a b : same1 R a b n -> rargmax n a = rargmax n b.
+Proof.
+  intros E. unfold rargmax. destruct (Z.to_nat n) as [|m] eqn:M; [reflexivity|]. cbn [pred].
+  assert (H : forall k, (k <= m)%nat -> first_greatest k a = first_greatest k b).
+  { induction k; intros L; cbn [first_greatest]; [reflexivity|]. rewrite IHk by lia.
+    assert (Q := first_in k b). rewrite !E by lia. reflexivity. }
+  now apply H.
+Qed.
+Lemma max_same n a b : same1 R a b n -> rmax n a = rmax n b.
+Proof.
+  intros E. unfold rmax. rewrite (argmax_same n a b E). destruct (Z.ltb_spec 0 n) as [N|N]; [|reflexivity]. apply E.
+  assert (Q := first_in (pred (Z.to_nat n)) b). unfold rargmax. lia.
+Qed.
+Lemma logsumexp_same n a b : same1 R a b n -> rlogsumexp n a = rlogsumexp n b.
+Proof. intros E. unfold rlogsumexp. f_equal. apply sum_ext. intros i I. now rewrite E. Qed.
+(* Over two indices, in the order of the numbers m * i + j. *)
+Definition joined (m : Z) (a : Z -> Z -> R) (l : Z) : R := a (l / m)%Z (l mod m)%Z.
+Definition rmax2 n m a := if (0 <? m)%Z then rmax (n * m) (joined m a) else 0.
+Definition rargmax2 n m a := if (0 <? m)%Z then rargmax (n * m) (joined m a) else 0%Z.
+Definition rlogsumexp2 n m a := ln (rsum n (fun i => rsum m (fun j => exp (a i j)))).
+Lemma joined_same n m a b : (0 < m)%Z -> same2 R a b n m -> same1 R (joined m a) (joined m b) (n * m).
+Proof. intros M E l L. unfold joined. apply E; Z.to_euclidean_division_equations; nia. Qed.
+Lemma max2_same n m a b : same2 R a b n m -> rmax2 n m a = rmax2 n m b.
+Proof. intros E. unfold rmax2. destruct (Z.ltb_spec 0 m); [|reflexivity]. now apply max_same, joined_same. Qed.
+Lemma argmax2_same n m a b : same2 R a b n m -> rargmax2 n m a = rargmax2 n m b.
+Proof. intros E. unfold rargmax2. destruct (Z.ltb_spec 0 m); [|reflexivity]. now apply argmax_same, joined_same. Qed.
+Lemma logsumexp2_same n m a b : same2 R a b n m -> rlogsumexp2 n m a = rlogsumexp2 n m b.
+Proof.
+  intros E. unfold rlogsumexp2. f_equal. apply sum_ext. intros i I. apply sum_ext. intros j J. now rewrite E.
 Qed.

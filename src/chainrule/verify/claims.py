@@ -122,10 +122,10 @@ def aligned(claim: Claim) -> Aligned:
     rows: list[Row] = []
     found: list[Cleared] = []
     for row in reversed(claim.rows):
-        after = substitute(row.after, later)
+        before, after = substitute(row.before, later), substitute(row.after, later)  # a split's own line before has it
         if row.split is not None:
             later = {**later, row.split[0]: row.split[1].substitute(later)}
-        rows.append(Row(row.rule, substitute(row.before, later), after, row.split))
+        rows.append(Row(row.rule, before, after, row.split))
         clearing = _cleared(row, spatial)
         found.append(tuple((t.substitute(later), tuple(_seen(m, later) for m in some)) for t, some in clearing))
     target = tuple(s.substitute(later) for s in claim.wrt.subscripts) if claim.wrt is not None else ()
@@ -186,6 +186,7 @@ class Extents:
                     self._join(("place", move.at, move.index.extent), move.index, move.index.extent)
                 elif row.rule == "residues":
                     numbers |= {move.index, *move.at.indices}
+        self._ranges()
         for row in (row for row in lines.rows if row.rule == "form"):
             self._windows(row)
         if any(row.rule in ("single", "form") for row in lines.rows):
@@ -216,7 +217,7 @@ class Extents:
                         if s.plain is not None and s.plain.extent == e:
                             self._join(s.plain, (tensor, k), e)
                 case Guard(subscript=s, extent=e):
-                    self._find(("place", s, e), e)
+                    self._join(("place", s, e), ("guard", s, e), e)
                     if s.plain is not None and s.plain.extent == e:
                         self._join(s.plain, ("place", s, e), e)
                 case Delta(left=left, right=Affine() as right):
@@ -232,6 +233,13 @@ class Extents:
                             self._join(i, ("window", node.tensors, n, i.extent), i.extent)
                 case _:
                     pass
+
+    def _ranges(self) -> None:
+        """A range bracket that is no axis's has its number in every line, whatever stands for its index."""
+        axes = {self._find(n, e) for n, e in [*self.values.items()] if isinstance(n, tuple) and isinstance(n[0], Tensor)}
+        for node, extent in [*self.values.items()]:
+            if isinstance(node, tuple) and node[0] == "guard" and self._find(node, extent) not in axes:
+                self._join(("range", extent), node, extent)
 
     def _windows(self, row: Row) -> None:
         """A form and its line run over the same windows: indices of one extent, where no axis ties them."""

@@ -16,7 +16,7 @@ from chainrule.derive import Derivation
 from chainrule.derive.subject import Subject
 from chainrule.errors import VerificationError
 from chainrule.verify.claims import Claim, claims
-from chainrule.verify.coq import UnprintableError, rules
+from chainrule.verify.coq import UnprintableError, theorems
 from chainrule.verify.theorem import Theorem
 
 MISSING = "not proved: Coq is not installed; `apt install coq` brings it, and every check above stands without it"
@@ -126,7 +126,7 @@ def document(sections: Sequence[str]) -> str:
     names = re.findall(r"^Theorem (claim_\d+) :", "".join(sections), re.MULTILINE)
     every = "".join(f"let _ := {name} in " for name in names)
     asked = f"Definition claims := {every}I.\nPrint Assumptions claims.\n" if names else ""
-    return f"{rules()[0]}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
+    return f"{theorems()}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
 
 
 def run(text: str, program: str) -> tuple[tuple[str, str] | None, str]:
