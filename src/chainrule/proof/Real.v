@@ -30,6 +30,8 @@ Proof.
   - rewrite Rminus_eq_0, Rabs_R0. assumption.
   - replace (x + h - x) with h by lra. eapply Rlt_le_trans; [exact L | apply Rmin_l].
 Qed.
+Lemma lim_is f x l m : derivable_pt_lim f x l -> l = m -> derivable_pt_lim f x m.
+Proof. now intros H <-. Qed.
 Lemma curve_ext c d a : (forall t, c t = d t) -> curve c a -> curve d a.
 Proof. intros E [V L]. split; [now rewrite <- E | now apply (lim_ext c)]. Qed.
 
@@ -105,20 +107,24 @@ Proof.
   replace 1 with (0 + 1) by lra.
   apply (derivable_pt_lim_plus (fun _ => a) id); [apply derivable_pt_lim_const | apply derivable_pt_lim_id].
 Qed.
+Definition expm1 x := exp x - 1.
+Definition log1p x := ln (1 + x).
 Definition sigmoid x := / (1 + exp (- x)).
 Definition softplus x := ln (1 + exp x).
 Definition step x := if Rlt_dec 0 x then 1 else 0.
 Definition sign x := if Rlt_dec 0 x then 1 else if Rlt_dec x 0 then -1 else 0.
 Theorem law_exp x : derivable_pt_lim exp x (exp x).
 Proof. apply derivable_pt_lim_exp. Qed.
-Theorem law_expm1 x : derivable_pt_lim (fun t => exp t - 1) x ((exp x - 1) + 1).
+Theorem curve_exp c a : curve c a -> curve (fun t => exp (c t)) (dfun R Rmult exp exp a).
+Proof. apply curve_fun, law_exp. Qed.
+Theorem law_expm1 x : derivable_pt_lim expm1 x (expm1 x + 1).
 Proof.
-  replace (exp x - 1 + 1) with (exp x - 0) by lra.
+  unfold expm1. replace (exp x - 1 + 1) with (exp x - 0) by lra.
   apply (derivable_pt_lim_minus exp (fun _ => 1)); [apply law_exp | apply derivable_pt_lim_const].
 Qed.
 Theorem law_log x : 0 < x -> derivable_pt_lim ln x (/ x).
 Proof. apply derivable_pt_lim_ln. Qed.
-Theorem law_log1p x : 0 < 1 + x -> derivable_pt_lim (fun t => ln (1 + t)) x (/ (1 + x)).
+Theorem law_log1p x : 0 < 1 + x -> derivable_pt_lim log1p x (/ (1 + x)).
 Proof. intros P. apply (chained ln _ x 1 (/ (1 + x))); [apply shifted | now apply law_log | lra]. Qed.
 Theorem law_sigmoid x : derivable_pt_lim sigmoid x (sigmoid x * (1 - sigmoid x)).
 Proof.

@@ -24,6 +24,18 @@ REAL_AXIOMS = frozenset({
 """What Coq's real numbers stand on; a theorem about them may rest on these and no other."""
 _SMOOTH = ("exp", "expm1", "sigmoid", "tanh", "sin", "cos", "softplus")
 """Functions of the catalogue whose law `Real.v` proves everywhere."""
+_OVER_R = (
+    ("K", "R"), ("zero", "0%R"), ("one", "1%R"), ("num", "Q2R"), ("sum", "sum R 0 Rplus"), ("bracket", "bracket R 0 1"),
+    ("read", "read R"), ("power", "rpower"), ("logsumexp", "rlogsumexp"), ("max", "rmax"), ("argmax", "rargmax"),
+    ("logsumexp2", "rlogsumexp2"), ("max2", "rmax2"), ("argmax2", "rargmax2"),
+)  # fmt: skip
+"""What the words of a line are over the real numbers."""
+_INSTANCE = (
+    "R 0 1 Rplus Rmult Rminus Ropp Q2R R_ring R_numbers rpower rpower_one exp rmax rlogsumexp rargmax rmax2 rlogsumexp2",
+    "rargmax2 max_same argmax_same logsumexp_same max2_same argmax2_same logsumexp2_same curve curve_still curve_line",
+    "curve_add curve_mul curve_left curve_right curve_sum curve_read curve_exp curve_logsumexp",
+)
+"""The variables and hypotheses of Rules.v and Compose.v, by Real.v."""
 
 
 class Network(Printer):
@@ -41,6 +53,8 @@ class Network(Printer):
         self.moving = frozenset(moving)
         self.operand: Tensor | None = None
         """The one that moves alone, along a list of numbers d."""
+        self.programs: list[str] = []
+        """The definitions of the forward pass, of the backward pass, and of the forward pass along a path."""
         self.lemmas: list[str] = []
         """The sections of the uses, in front of that of the network."""
         self.along = False
@@ -156,7 +170,8 @@ class Network(Printer):
             if any(s.plain is None for s in equation.target.subscripts):
                 raise UnprintableError("an equation for some components alone")
             t, places = equation.tensor, [self.index(i) for i in equation.indices]
-            yield f"Definition {self.tensor(t)}{_binders(places)} : K := {self.line(equation.value)}."
+            self.programs.append(f"Definition {self.tensor(t)}{_binders(places)} : K := {self.line(equation.value)}.")
+            yield self.programs[-1]
             if t in self.moving:
                 whole = self.named(("whole", t), f"whole_{t.name}")
                 yield f"Definition {whole}{_binders(places)} : dual := {self.dual(equation.value)}."
@@ -166,11 +181,14 @@ class Network(Printer):
         for p in self.parameters:
             places = self.own(p)
             moved = f"{_applied(self.tensor(p), places)} + t * {_applied(self.tangent(p), places)}"
-            yield f"Definition {self.at_name(p)} (t : K){_binders(places)} : K := {moved}."
+            self.programs.append(f"Definition {self.at_name(p)} (t : K){_binders(places)} : K := {moved}.")
+            yield self.programs[-1]
         for equation in needed:
             if equation.tensor in self.moving:
                 places = [self.index(i) for i in equation.indices]
-                yield f"Definition {self.at_name(equation.tensor)} (t : K){_binders(places)} : K := {self.at(equation.value)}."
+                name = self.at_name(equation.tensor)
+                self.programs.append(f"Definition {name} (t : K){_binders(places)} : K := {self.at(equation.value)}.")
+                yield self.programs[-1]
 
     def at_name(self, t: Tensor) -> str:
         return self.named(("at", t), f"at_{t.name}")
@@ -319,7 +337,8 @@ class Network(Printer):
             known.insert(0, f"apply path_{self.tangent(t)}")
         yield (
             f"Theorem gradient : path (fun t => {self.at_name(self.loss)} t) ({self.tensor(self.loss)}, {self.result()}).\n"
-            f"Proof using All. change ({self.result()}) with ({result}). rewrite <- network. apply path_{self.tangent(self.loss)}. Qed."
+            f"Proof using All. exact (eq_rect _ (fun slope => path {self.at_name(self.loss)} ({self.tensor(self.loss)}, slope)) "
+            f"path_{self.tangent(self.loss)} _ network). Qed."
         )
 
     def result(self) -> str:
@@ -338,14 +357,59 @@ class Network(Printer):
         found += [f"Variable {self.function(name, n)} : {'K -> ' * n}K." for name, n in self.functions.items()]
         if self.constants:
             found.append(f"Variables ({' '.join(self.constants.values())} : K).")
+        tensors = self.variables()
+        split = len(tensors) - len(self.parameters)
+        return [*found, *tensors[:split], *(law for _, law in self.known_laws), *tensors[split:]]
+
+    def variables(self) -> list[str]:
+        """Inputs and parameters, then the directions of these."""
         given = {*self.derivation.forward.given}
         self.given = [name for t, name in self.tensors.items() if t in given]
-        found += [
+        found = [
             f"Variable {name} : {'Z -> ' * len(t.shape)}{'K' if t.dtype == 'real' else 'Z'}."
             for t, name in self.tensors.items() if t in given
         ]
-        found += [law for _, law in self.known_laws]
         return found + [f"Variable {self.tangent(p)} : {'Z -> ' * len(p.shape)}K." for p in self.parameters]
+
+    def over_the_reals(self) -> str:
+        """The same programs over the real numbers, and the theorem of analysis that follows."""
+        given, proofs = list[str](), list[str]()
+        unfolded = ", ".join(self.function(f, 1) for f in sorted(self.functions, key=lambda f: split_derivative(f)[1] is None))
+        for name, arity in self.functions.items():
+            base, argument = split_derivative(name)
+            if base not in _SMOOTH or arity != 1:
+                raise UnprintableError(f"{base} over the real numbers")
+            own = self.function(name, 1)
+            given.append(f"Definition {own} : K -> K := {base}." if argument is None else self.slope(own))
+        for base in self.smooth:
+            own, slope = self.function(base, 1), self.function(derivative_of(base), 1)
+            law = f"eapply lim_is; [apply law_{base} | unfold {unfolded}, rpower, Q2R; simpl; field]"
+            proofs.append(
+                f"Lemma path_{base} c a : curve c a -> curve (fun t => {own} (c t)) (dfun R Rmult {own} {slope} a).\n"
+                f"Proof. apply curve_fun. {law}. Qed."
+            )
+        for thing, name in self.constants.items():
+            extent = thing.removeprefix("number_of_")
+            if extent not in self.sizes:
+                raise UnprintableError(f"{thing} over the real numbers")
+            given.append(f"Definition {name} : K := IZR {self.sizes[extent]}.")
+        arguments = [*self.sizes.values(), *(self.function(f, n) for f, n in self.functions.items())]
+        arguments += [*self.constants.values(), *self.given, *("(fun _ => eq_refl)" for _ in self.known_laws)]
+        arguments += [*map(self.tangent, self.parameters), *(f"path_{base}" for base in self.smooth)]
+        sizes = [f"Variables ({' '.join(self.sizes.values())} : Z)."] if self.sizes else []
+        return "\n".join((
+            "Module Over_the_reals.", *(f"Notation {a} := ({b})." for a, b in _OVER_R), "Section network.", *sizes, *given,
+            *self.variables(), *self.programs, *proofs,
+            f"Theorem gradient : derivable_pt_lim {self.at_name(self.loss)} 0 ({self.result()}).",
+            f"Proof. exact (proj2 (gradient {' '.join(_INSTANCE)} {' '.join(arguments)})). Qed.",
+            "End network.", "End Over_the_reals.", "Print Assumptions Over_the_reals.gradient.", "",
+        ))
+
+    def slope(self, own: str) -> str:
+        """The derivative of a function, by its law."""
+        law = next(text for _, text in self.known_laws if f" {own} " in text)
+        names, _, value = law.removesuffix(".").partition(" : forall ")[2].partition(f", {own} ")
+        return f"Definition {own} ({names} : K) : K := {value.partition(' = ')[2]}."
 
     def section(self) -> str:
         body = "\n".join([*self.defined(), *self.steps(), *self.whole()])
