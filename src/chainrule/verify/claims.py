@@ -165,6 +165,8 @@ class Extents:
     def __init__(self, claim: Claim, lines: Aligned, level: int) -> None:
         self._parent: dict[object, object] = {}
         self.values: dict[object, Extent] = {}
+        self._guards: dict[tuple[object, Extent], None] = {}
+        self._axes: dict[tuple[object, Extent], None] = {}
         numbers: set[object] = set()
         outer = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
         roots = [side for row in lines.rows for side in (row.before, row.after)]
@@ -214,10 +216,12 @@ class Extents:
                 case Component(tensor=tensor, subscripts=subscripts):
                     for k, (s, e) in enumerate(zip(subscripts, tensor.shape, strict=True)):
                         self._join((tensor, k), ("place", s, e), e)
+                        self._axes[(tensor, k), e] = None
                         if s.plain is not None and s.plain.extent == e:
                             self._join(s.plain, (tensor, k), e)
                 case Guard(subscript=s, extent=e):
                     self._join(("place", s, e), ("guard", s, e), e)
+                    self._guards[("guard", s, e), e] = None
                     if s.plain is not None and s.plain.extent == e:
                         self._join(s.plain, ("place", s, e), e)
                 case Delta(left=left, right=Affine() as right):
@@ -236,10 +240,10 @@ class Extents:
 
     def _ranges(self) -> None:
         """A range bracket that is no axis's has its number in every line, whatever stands for its index."""
-        axes = {self._find(n, e) for n, e in [*self.values.items()] if isinstance(n, tuple) and isinstance(n[0], Tensor)}
-        for node, extent in [*self.values.items()]:
-            if isinstance(node, tuple) and node[0] == "guard" and self._find(node, extent) not in axes:
-                self._join(("range", extent), node, extent)
+        for guard, extent in self._guards:
+            root = self._find(guard, extent)
+            if not any(self._find(axis, e) == root for axis, e in self._axes):
+                self._join(("range", extent), guard, extent)
 
     def _windows(self, row: Row) -> None:
         """A form and its line run over the same windows: indices of one extent, where no axis ties them."""

@@ -1,6 +1,5 @@
 """A whole network as one theorem: its lemmas put together by the chain rule (`proof/Compose.v`), over any ring and, by
-`proof/Real.v`, over the real numbers: along every direction of the parameters the loss moves as the derived gradient says.
-"""
+`proof/Real.v`, over the real numbers. Along every direction of the parameters the loss moves as the gradient says."""
 
 from __future__ import annotations
 
@@ -9,10 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from chainrule.derive import Derivation
 from chainrule.derive.adjoint import Use
 from chainrule.derive.subject import Subject
-from chainrule.ir.expr import LOSS, Component, Expr, Guard, Tensor
+from chainrule.ir.expr import Expr, Guard, Tensor
 from chainrule.ir.functions import CATALOGUE, split_derivative
-from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.program import Equation
+from chainrule.ir.index import Extent, Index
 from chainrule.verify.claims import of_piece
 from chainrule.verify.coq import Printer, UnprintableError, words
 from chainrule.verify.theorem import Theorem
@@ -31,9 +29,9 @@ _OVER_R = (
 )  # fmt: skip
 """What the words of a line are over the real numbers."""
 _INSTANCE = (
-    "R 0 1 Rplus Rmult Rminus Ropp Q2R R_ring R_numbers rpower rpower_one exp rmax rlogsumexp rargmax rmax2 rlogsumexp2",
-    "rargmax2 max_same argmax_same logsumexp_same max2_same argmax2_same logsumexp2_same curve curve_still curve_line",
-    "curve_add curve_mul curve_left curve_right curve_sum curve_read curve_exp curve_logsumexp",
+    "R 0 1 Rplus Rmult Rminus Ropp Q2R R_ring R_numbers rpower rpower_one exp rmax rlogsumexp rargmax rmax2",
+    "rlogsumexp2 rargmax2 max_same argmax_same logsumexp_same max2_same argmax2_same logsumexp2_same curve curve_still",
+    "curve_line curve_add curve_mul curve_left curve_right curve_sum curve_read curve_exp curve_logsumexp",
 )
 """The variables and hypotheses of Rules.v and Compose.v, by Real.v."""
 
@@ -229,8 +227,10 @@ class Network(Printer):
             yield f"Lemma uses_{k} : {' + '.join(shares)} = total_{self.tangent(x)}.\nProof. {proof}. Qed."
 
     def _places(self, x: Tensor) -> str:
-        text = "".join(f"destruct c as [|{p} c]; cbn [within] in W; [contradiction W | destruct W as [? W]]. " for p in self.own(x))
-        return f"{text}destruct c; cbn [within] in W; [clear W | contradiction W]. "
+        each = "cbn [within] in W; [contradiction W | destruct W as [? W]]. "
+        return "".join(f"destruct c as [|{p} c]; {each}" for p in self.own(x)) + (
+            "destruct c; cbn [within] in W; [clear W | contradiction W]. "
+        )
 
     def _claim(self, n: int, use: Use, theorem: Theorem) -> str:
         """The lemma of this use, its variables the network's."""
@@ -281,7 +281,8 @@ class Network(Printer):
         yield (
             f"Lemma equation_{k} : total_{self.tangent(y)}_of = {' + '.join(f'share_{n}' for n, _ in own)}.\n"
             f"Proof. transitivity (over {self.shape(y)} (fun l => {signal} l * ({apart}))).\n"
-            f"  - apply over_ext. intros l W. places l W. cbn [listed]. apply (f_equal2 mul); [reflexivity | apply apart_{k}; assumption].\n"
+            "  - apply over_ext. intros l W. places l W. cbn [listed].\n"
+            f"    apply (f_equal2 mul); [reflexivity | apply apart_{k}; assumption].\n"
             f"  - {proof}. Qed."
         )
 
@@ -328,16 +329,18 @@ class Network(Printer):
             ranges = "".join(f"(0 <= {self.index(i)} < {self.extent(i)})%Z -> " for i in equation.indices)
             every = f"forall {' '.join(indices)}, " if indices else ""
             whole = self.named(("whole", t), "")
+            at, dual = _applied(f"{self.at_name(t)} t", indices), _applied(self.moved(t), indices)
             yield (
-                f"Lemma path_{self.tangent(t)} : {every}{ranges}path (fun t => {_applied(f'{self.at_name(t)} t', indices)}) "
-                f"{_applied(self.moved(t), indices)}.\n"
-                f"Proof. intros. change {_applied(self.moved(t), indices)} with {_applied(whole, indices)}. "
-                f"unfold {self.at_name(t)}, {whole}. along ltac:(first [{' | '.join([*known, 'assumption', 'lia'])}]). Qed."
+                f"Lemma path_{self.tangent(t)} : {every}{ranges}path (fun t => {at}) {dual}.\n"
+                f"Proof. intros. change {dual} with {_applied(whole, indices)}. "
+                f"unfold {self.at_name(t)}, {whole}.\n"
+                f"  along ltac:(first [{' | '.join([*known, 'assumption', 'lia'])}]). Qed."
             )
             known.insert(0, f"apply path_{self.tangent(t)}")
+        at, value = self.at_name(self.loss), self.tensor(self.loss)
         yield (
-            f"Theorem gradient : path (fun t => {self.at_name(self.loss)} t) ({self.tensor(self.loss)}, {self.result()}).\n"
-            f"Proof using All. exact (eq_rect _ (fun slope => path {self.at_name(self.loss)} ({self.tensor(self.loss)}, slope)) "
+            f"Theorem gradient : path (fun t => {at} t) ({value}, {self.result()}).\n"
+            f"Proof using All. exact (eq_rect _ (fun slope => path {at} ({value}, slope)) "
             f"path_{self.tangent(self.loss)} _ network). Qed."
         )
 
@@ -374,7 +377,8 @@ class Network(Printer):
     def over_the_reals(self) -> str:
         """The same programs over the real numbers, and the theorem of analysis that follows."""
         given, proofs = list[str](), list[str]()
-        unfolded = ", ".join(self.function(f, 1) for f in sorted(self.functions, key=lambda f: split_derivative(f)[1] is None))
+        derivatives_first = sorted(self.functions, key=lambda f: split_derivative(f)[1] is None)
+        unfolded = ", ".join(self.function(f, 1) for f in derivatives_first)
         for name, arity in self.functions.items():
             base, argument = split_derivative(name)
             if base not in _SMOOTH or arity != 1:
@@ -398,8 +402,8 @@ class Network(Printer):
         arguments += [*map(self.tangent, self.parameters), *(f"path_{base}" for base in self.smooth)]
         sizes = [f"Variables ({' '.join(self.sizes.values())} : Z)."] if self.sizes else []
         return "\n".join((
-            "Module Over_the_reals.", *(f"Notation {a} := ({b})." for a, b in _OVER_R), "Section network.", *sizes, *given,
-            *self.variables(), *self.programs, *proofs,
+            "Module Over_the_reals.", *(f"Notation {a} := ({b})." for a, b in _OVER_R),
+            "Section network.", *sizes, *given, *self.variables(), *self.programs, *proofs,
             f"Theorem gradient : derivable_pt_lim {self.at_name(self.loss)} 0 ({self.result()}).",
             f"Proof. exact (proj2 (gradient {' '.join(_INSTANCE)} {' '.join(arguments)})). Qed.",
             "End network.", "End Over_the_reals.", "Print Assumptions Over_the_reals.gradient.", "",

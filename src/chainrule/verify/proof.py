@@ -17,6 +17,7 @@ from chainrule.derive.subject import Subject
 from chainrule.errors import VerificationError
 from chainrule.verify.claims import Claim, claims
 from chainrule.verify.coq import UnprintableError, theorems
+from chainrule.verify.network import REAL_AXIOMS, Network
 from chainrule.verify.theorem import Theorem
 
 MISSING = "not proved: Coq is not installed; `apt install coq` brings it, and every check above stands without it"
@@ -107,6 +108,30 @@ def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...
                 refused[start] = Proved(what, places, reason=f"Coq does not close the step {rule}")
 
 
+def prove_gradient(derivation: Derivation, keep: str | PathLike[str] | None = None) -> str | None:
+    """Prove that along every direction of the parameters the loss moves as the derived gradient says, over the real
+    numbers; "" where Coq accepted it, else the reason, None where Coq is not installed. What Coq accepted is written to
+    `keep`. Raises VerificationError where it rests on an axiom that is not allowed."""
+    program = coqc()
+    if program is None:
+        return None
+    try:
+        network = Network(derivation)
+        sections = network.section()
+        text = f"{theorems()}\n{theorems('Compose.v')}\n{sections}End Chainrule.\nPrint Assumptions gradient.\n"
+        text += f"{theorems('Real.v')}\n{network.over_the_reals()}"
+    except UnprintableError as error:
+        return str(error)
+    done = compiled(text, program)
+    if done.returncode:
+        return f"Coq refuses it: {done.stderr.strip().splitlines()[-1]}"
+    if axioms := {*re.findall(r"^(\S+) ?:", done.stdout, re.MULTILINE)} - {"Axioms", *REAL_AXIOMS}:
+        raise VerificationError("the gradient", "what it rests on", ", ".join(sorted(axioms)), "the allowed axioms")
+    if keep is not None:
+        Path(keep).write_text(text, encoding="utf-8")
+    return ""
+
+
 def _make(
     made: dict[int, tuple[str, Proved]], refused: dict[int, Proved], n: int, claim: Claim, level: int
 ) -> None:
@@ -129,12 +154,16 @@ def document(sections: Sequence[str]) -> str:
     return f"{theorems()}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
 
 
-def run(text: str, program: str) -> tuple[tuple[str, str] | None, str]:
-    """What Coq prints; or the number of the claim that it refuses, the rule of the step, and its message."""
+def compiled(text: str, program: str) -> subprocess.CompletedProcess[str]:
     with TemporaryDirectory() as folder:
         path = Path(folder, "proof.v")
         path.write_text(text, encoding="utf-8")
-        done = subprocess.run([program, "-q", path.name], cwd=folder, capture_output=True, text=True, check=False)
+        return subprocess.run([program, "-q", path.name], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def run(text: str, program: str) -> tuple[tuple[str, str] | None, str]:
+    """What Coq prints; or the number of the claim that it refuses, the rule of the step, and its message."""
+    done = compiled(text, program)
     if not done.returncode:
         return None, done.stdout
     line = re.findall(r"line (\d+), characters", done.stderr)

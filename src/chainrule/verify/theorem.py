@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from chainrule.derive.calculus import apply_law
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
-from chainrule.ir.expr import LOSS, ZERO, Apply, Component, Delta, Expr, Multiply, Reduce, Tensor, add, multiply
-from chainrule.ir.functions import split_derivative
+from chainrule.ir.expr import LOSS, ZERO, Delta, Expr, Multiply, Reduce, Tensor, add, multiply
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, substitute
@@ -37,7 +35,8 @@ class Theorem(Lines):
             whole = f"(eq_trans {whole} {name}_{n})"
         return "\n".join((
             f"(* {str(claim.what).replace('*', '×')} *)", f"Section {name}_section.", *self._declared(), *given, *steps,
-            f"Theorem {name} :\n  {lines[0]}\n  = {lines[-1]}.\nProof{using}. exact {whole}. Qed.", f"End {name}_section.", "",
+            f"Theorem {name} :\n  {lines[0]}\n  = {lines[-1]}.\nProof{using}. exact {whole}. Qed.",
+            f"End {name}_section.", "",
         ))
 
     # Proofs: one tactic for each step.
