@@ -43,10 +43,6 @@ def coqc() -> str:
 # Models.
 
 
-UNPROVED = {"transformer-tiny": ["∂add2.y in layernorm2.y, one sample", "∂add2.y in layernorm2.v, one sample"]}
-"""Concise forms with diag on the left, which no tactic clears."""
-
-
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_line_of_a_built_in_model_is_proved_for_all_extents(name: str) -> None:
     """But for the forms whose windows are strided, which are proved at the numbers of the layer."""
@@ -54,7 +50,7 @@ def test_every_line_of_a_built_in_model_is_proved_for_all_extents(name: str) -> 
     proof, every = prove(derivation), [*claims(derivation)]
     assert proof is not None and set(proof.axioms) <= ALLOWED
     forms = [claim.rows[-1].rule == "form" for claim in every]
-    assert [str(t.what) for t in proof.theorems if t.reason] == UNPROVED.get(name, [])
+    assert [str(t.what) for t in proof.theorems if t.reason] == []
     assert {t.level for t, form in zip(proof.theorems, forms, strict=True) if not form} == {0}
     own = [t for t, form in zip(proof.theorems, forms, strict=True) if form]
     assert len(own) >= 6 and sum(t.level == 0 for t in own) >= 0.85 * len(own)

@@ -94,8 +94,8 @@ def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...
         text = document([made[n][0] for n in sorted(made) if n >= start])
         where, message = run(text, program)
         if where is None and start == 0:
-            axioms = tuple(sorted(set(re.findall(r"^\S+", message.partition("Axioms:")[2], re.MULTILINE))))
-            return text, tuple(made[n][1] if n in made else refused[n] for n in range(len(every))), axioms
+            found = tuple(made[n][1] if n in made else refused[n] for n in range(len(every)))
+            return text, found, tuple(sorted(axioms_of(message)))
         start = 0
         if where is not None:
             name, rule = where
@@ -125,8 +125,8 @@ def prove_gradient(derivation: Derivation, keep: str | PathLike[str] | None = No
     done = compiled(text, program)
     if done.returncode:
         return f"Coq refuses it: {done.stderr.strip().splitlines()[-1]}"
-    if axioms := {*re.findall(r"^(\S+) ?:", done.stdout, re.MULTILINE)} - {"Axioms", *REAL_AXIOMS}:
-        raise VerificationError("the gradient", "what it rests on", ", ".join(sorted(axioms)), "the allowed axioms")
+    if others := axioms_of(done.stdout) - REAL_AXIOMS:
+        raise VerificationError("the gradient", "what it rests on", ", ".join(sorted(others)), "the allowed axioms")
     if keep is not None:
         Path(keep).write_text(text, encoding="utf-8")
     return ""
@@ -152,6 +152,11 @@ def document(sections: Sequence[str]) -> str:
     every = "".join(f"let _ := {name} in " for name in names)
     asked = f"Definition claims := {every}I.\nPrint Assumptions claims.\n" if names else ""
     return f"{theorems()}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
+
+
+def axioms_of(printed: str) -> frozenset[str]:
+    """The names that `Print Assumptions` prints: each begins a line, what it says is set in."""
+    return frozenset(re.findall(r"^\S+", printed.partition("Axioms:")[2], re.MULTILINE)) - {"Axioms:", "Closed"}
 
 
 def compiled(text: str, program: str) -> subprocess.CompletedProcess[str]:
