@@ -21,7 +21,7 @@ from itertools import pairwise  # noqa: E402
 from typing import Any  # noqa: E402
 from unittest.mock import patch  # noqa: E402
 
-from chainrule.arrays.execute import executable
+from chainrule.arrays.execute import executable  # noqa: E402
 from chainrule.derive import RULES, adjoint, algebra, calculus, check, compose, eliminate, lemma  # noqa: E402
 from chainrule.derive.coupling import Coupling  # noqa: E402
 from chainrule.derive.trace import Rewrite, Setting  # noqa: E402

@@ -10,7 +10,7 @@ from chainrule.ir.expr import Add, Component, Constant, Expr, Power, Reduce, Ten
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_equation, parse_expression
 from chainrule.ir.print import to_text
-from chainrule.ir.walk import components, key, kind, nodes, substitute, transform
+from chainrule.ir.walk import components, distinct, key, kind, nodes, substitute, transform
 
 X, W, A = Tensor("x", (4, 4)), Tensor("W", (4, 4)), Tensor("a", (4,), "integer")
 i, j, k = Index("i", 4), Index("j", 4), Index("k", 4)
@@ -85,6 +85,24 @@ def test_a_bound_index_is_not_renamed_to_its_neighbour() -> None:
     """j1 stands in no subscript, and is a name of the sum's all the same."""
     body = expression("sum[j<4, j1<2](x[i, j])")
     assert to_text(substitute(body, {i: Affine.of(j)})) == "sum[j2<4, j1<2](x[j, j2])"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sum[j](x[j]*sum[j](W[j, j]))", "sum[j](x[j]*sum[j1](W[j1, j1]))"),
+        ("x[j]*max[j](x[j])*sum[k](x[k])", "x[j]*max[j1](x[j1])*sum[k](x[k])"),
+        ("sum[j](x[j]*sum[k](W[j, k]*sum[j](x[j]))) + sum[j](x[j])",
+         "sum[j](x[j]*sum[k](W[j, k]*sum[j1](x[j1]))) + sum[j](x[j])"),
+        ("sum[j](sum[k](W[j, k]))", "sum[j](sum[k](W[j, k]))"),
+    ],
+)  # fmt: skip
+def test_a_reader_meets_each_letter_once(text: str, shown: str) -> None:
+    """A sum over an index that stands around it already is one over another."""
+    tensors = {"x": Tensor("x", (3,)), "W": Tensor("W", (3, 3))}
+    one, other = (parse_expression(t, tensors=tensors) for t in (text, shown))
+    assert key(one) == key(other)  # they are the same
+    assert to_text(distinct(one)) == to_text(other)
 
 
 def test_substitution_is_simultaneous() -> None:

@@ -222,6 +222,28 @@ def substitute(node: Expr, mapping: Mapping[Index, Affine]) -> Steps[Expr]:
             return rebuild(node, tuple(parts))
 
 
+@iterative
+def distinct(node: Expr, around: frozenset[str] = frozenset()) -> Steps[Expr]:
+    """The same expression for readers: no bound index has the name of one that is free, or bound around it."""
+    if Reduce not in node.types:
+        return node
+    around = around or frozenset(i.name for i in node.free)
+    if isinstance(node, Reduce):
+        names = {i.name for i in node.indices}
+        if names & around:
+            taken = [*(Index(name, 1) for name in around), *node.indices, *bound(node.body), *node.body.free]
+            new: dict[Index, Index] = {}
+            for i in node.indices:
+                new[i] = fresh(i.name, i.extent, taken)
+                taken.append(new[i])
+            node = Reduce(node.kind, tuple(new.values()), rename(node.body, new))
+        around |= {i.name for i in node.indices}
+    parts: list[Expr] = []
+    for child in children(node):
+        parts.append((yield child, around))
+    return rebuild(node, tuple(parts))
+
+
 def rename(node: Expr, mapping: Mapping[Index, Index]) -> Expr:
     return substitute(node, {old: Affine.of(new) for old, new in mapping.items()})
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from chainrule.forms import Form
 from chainrule.ir.expr import Expr, Tensor
+from chainrule.ir.walk import distinct
 from chainrule.render.component import expression, worked
 from chainrule.render.concise import concise, nabla
 from chainrule.render.names import Names
@@ -68,6 +69,6 @@ def _part(part: Part, names: Names, style: Style) -> Piece:
         case Blank(width=width):
             return Piece(style.blank(width))
         case Expr():
-            return expression(part, names, style)
+            return expression(distinct(part), names, style)
         case _:
             return concise(part, names, style)
