@@ -28,12 +28,12 @@ ELEMENT = {
 }  # fmt: skip
 
 
-def element(g: Graph, name: str, *operands: Operand) -> Operand:
+def element(g: Graph, name: str, *operands: Operand) -> View:
     """A function of each component, operands aligned at their last axes."""
     return applied(g, ELEMENT[name], *operands)
 
 
-def applied(g: Graph, text: str, *operands: Operand) -> Operand:
+def applied(g: Graph, text: str, *operands: Operand) -> View:
     """A text of each component."""
     views = [operand for operand in operands if isinstance(operand, View)]
     if not views:
@@ -43,7 +43,7 @@ def applied(g: Graph, text: str, *operands: Operand) -> Operand:
     return g.equation(text, [next(moved) if isinstance(o, View) else o for o in operands], axes)
 
 
-def power(g: Graph, x: View, exponent: float) -> Operand:
+def power(g: Graph, x: View, exponent: float) -> View:
     if float(exponent).is_integer():
         return applied(g, f"({{0}})**({int(exponent)})", x)
     numerator, denominator = float(exponent).as_integer_ratio()
@@ -51,7 +51,7 @@ def power(g: Graph, x: View, exponent: float) -> Operand:
     return applied(g, f"({{0}})**({written})", x)
 
 
-def total(g: Graph, one: Operand, other: Operand) -> Operand:
+def total(g: Graph, one: Operand, other: Operand) -> View:
     """one + other, by the layer Add where both are whole tensors of samples of one shape."""
     if isinstance(one, View) and isinstance(other, View):
         nodes = one.source.node, other.source.node
@@ -78,7 +78,7 @@ def contraction(g: Graph, a: View, axis: int, b: View, other: int) -> View:
     return _product(g, a, b, axes, joint[0])
 
 
-def einsum(g: Graph, text: str, views: Sequence[View]) -> Operand:
+def einsum(g: Graph, text: str, views: Sequence[View]) -> View:
     """Einstein's sum: "bij,bjk->bik"."""
     given, _, wanted = text.replace(" ", "").partition("->")
     parts = given.split(",")
@@ -107,7 +107,7 @@ def _product(g: Graph, a: View, b: View, axes: Sequence[Digits], over: Digits) -
     return g.equation("sum[{r}]({0}*{1})" if over else "{0}*{1}", [a, b], axes, over)
 
 
-def matmul(g: Graph, a: View, b: View) -> Operand:
+def matmul(g: Graph, a: View, b: View) -> View:
     """NumPy's matmul: products of the matrices in the last two axes, for vectors as well."""
     vectors = len(a.axes) == 1, len(b.axes) == 1
     a, b = inserted(a, 0) if vectors[0] else a, inserted(b, 1) if vectors[1] else b
@@ -126,7 +126,7 @@ def _leading(view: View, rank: int) -> View:
     return replace(view, axes=((),) * (rank - len(view.axes)) + view.axes)
 
 
-def reduce(g: Graph, kind: str, x: View, over: Sequence[int], keep: bool) -> Operand:
+def reduce(g: Graph, kind: str, x: View, over: Sequence[int], keep: bool) -> View:
     """sum, mean, max, min or logsumexp over some axes."""
     axes = sorted(axis % len(x.axes) for axis in over)
     bound = [digit for axis in axes for digit in x.axes[axis]]
@@ -141,7 +141,7 @@ def reduce(g: Graph, kind: str, x: View, over: Sequence[int], keep: bool) -> Ope
     return y if keep else removed(y, axes)
 
 
-def variance(g: Graph, x: View, over: Sequence[int], keep: bool, correction: float) -> Operand:
+def variance(g: Graph, x: View, over: Sequence[int], keep: bool, correction: float) -> View:
     """The mean of (x − mean)² over some axes, times count/(count − correction)."""
     count = math.prod(size_of(x.axes[axis])[0] for axis in over)
     mean = reduce(g, "mean", x, over, True)
@@ -151,7 +151,7 @@ def variance(g: Graph, x: View, over: Sequence[int], keep: bool, correction: flo
     return element(g, "mul", y, count / (count - correction)) if correction else y
 
 
-def norm(g: Graph, x: View, order: float, over: Sequence[int], keep: bool) -> Operand:
+def norm(g: Graph, x: View, order: float, over: Sequence[int], keep: bool) -> View:
     """Σ |x|, or the root of Σ x², over some axes."""
     if order not in (1, 2):
         g.refuse(f"a norm of order {order}", "norms of order 1 and 2 are known")
@@ -161,7 +161,7 @@ def norm(g: Graph, x: View, order: float, over: Sequence[int], keep: bool) -> Op
     return element(g, "sqrt", found) if order == 2 else found
 
 
-def cosine(g: Graph, x: View, y: View, axis: int = 1, epsilon: float = 1e-8) -> Operand:
+def cosine(g: Graph, x: View, y: View, axis: int = 1, epsilon: float = 1e-8) -> View:
     """The cosine of the angle between the vectors along an axis, their lengths at least epsilon."""
     lengths = [element(g, "maximum", norm(g, value, 2, [axis], False), epsilon) for value in (x, y)]
     product = element(g, "mul", x, y)
@@ -169,13 +169,13 @@ def cosine(g: Graph, x: View, y: View, axis: int = 1, epsilon: float = 1e-8) -> 
     return applied(g, "{0}/({1}*{2})", reduce(g, "sum", product, [axis], False), *lengths)
 
 
-def weight_norm(g: Graph, v: View, length: View, axis: int = 0) -> Operand:
+def weight_norm(g: Graph, v: View, length: View, axis: int = 0) -> View:
     """v times length/|v|, a length for each entry of an axis. Salimans & Kingma, NeurIPS 2016."""
     others = [k for k in range(len(v.axes)) if k != axis]
     return applied(g, "{0}*{1}/{2}", v, length, norm(g, v, 2, others, True))
 
 
-def cumulated(g: Graph, x: View, axis: int) -> Operand:
+def cumulated(g: Graph, x: View, axis: int) -> View:
     """Sums of the entries up to each place of an axis."""
     axis %= len(x.axes)
     x = renewed(g.single(x, axis))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chainrule.interop.arithmetic import contraction
-from chainrule.interop.graph import Array, Graph, Operand
+from chainrule.interop.graph import Array, Graph
 from chainrule.interop.views import (
     SAMPLE,
     Size,
@@ -24,7 +24,7 @@ from chainrule.interop.views import (
 from chainrule.nn.arrangement import Concat
 
 
-def concat(g: Graph, values: Sequence[View], axis: int) -> Operand:
+def concat(g: Graph, values: Sequence[View], axis: int) -> View:
     """One value after another along an axis."""
     axis %= len(values[0].axes)
     values = [g.single(value, axis) for value in values]
@@ -84,7 +84,7 @@ def flip(g: Graph, x: View, axes: Sequence[int]) -> View:
     return x
 
 
-def chosen(g: Graph, x: View, axis: int, places: Array) -> Operand:
+def chosen(g: Graph, x: View, axis: int, places: Array) -> View:
     """The entries of an axis at fixed places, whose axes stand in its place: a slice, where they are at equal steps."""
     flat = places.reshape(-1)
     steps = set(np.diff(flat).tolist()) or {1}

@@ -34,7 +34,7 @@ from chainrule.nn.pooling import (
 from chainrule.nn.sequences import Attention, Embedding
 
 
-def pointwise(g: Graph, layer: Any, x: View) -> Operand:
+def pointwise(g: Graph, layer: Any, x: View) -> View:
     """A layer that is a function of each component: moves and it change places."""
     if SAMPLE not in x.digits:
         return applied(g, layer.formula("{0}"), x)
@@ -44,7 +44,7 @@ def pointwise(g: Graph, layer: Any, x: View) -> Operand:
     return replace(x, source=Source(x.source.shape, g.layer(layer, [x.source.node])))
 
 
-def dropout(g: Graph, x: View, rate: float) -> Operand:
+def dropout(g: Graph, x: View, rate: float) -> View:
     if rate == 0:
         return x
     if rate == 1:
@@ -64,7 +64,7 @@ def own(**weights: Operand | None) -> dict[str, str] | None:
     return names
 
 
-def linear(g: Graph, x: View, weight: View, bias: View | None) -> Operand:
+def linear(g: Graph, x: View, weight: View, bias: View | None) -> View:
     """x Wᵀ + b over the last axis."""
     names, sampled = own(W=weight, b=bias), SAMPLE in x.digits and SAMPLE not in x.axes[-1]
     if names is None or not sampled:
@@ -81,7 +81,7 @@ def linear(g: Graph, x: View, weight: View, bias: View | None) -> Operand:
     return g.result(made, (SAMPLES, units))
 
 
-def softmax(g: Graph, x: View, axis: int, log: bool = False) -> Operand:
+def softmax(g: Graph, x: View, axis: int, log: bool = False) -> View:
     order = [k for k in range(len(x.axes)) if k != axis % len(x.axes)] + [axis % len(x.axes)]
     extent = size_of(x.axes[axis])[0]
     if SAMPLE in x.axes[axis]:
@@ -90,7 +90,7 @@ def softmax(g: Graph, x: View, axis: int, log: bool = False) -> Operand:
     return permuted(y, [order.index(k) for k in range(len(order))])
 
 
-def embedding(g: Graph, table: View, ids: View) -> Operand:
+def embedding(g: Graph, table: View, ids: View) -> View:
     """Rows of a table at whole numbers of an input."""
     names = own(E=table)
     entries, units = (size_of(axis)[0] for axis in table.axes)
@@ -109,7 +109,7 @@ def embedding(g: Graph, table: View, ids: View) -> Operand:
 def convolution(
     g: Graph, x: View, weight: View, bias: View | None, *, stride: Sequence[int], padding: Any,
     dilation: Sequence[int], groups: int, transposed: bool = False, added: Sequence[int] = (0, 0),
-) -> Operand:
+) -> View:
     """A convolution over one or two axes, or its transpose; `padding` as the layers take it."""
     rank = len(x.axes) - 2
     if rank not in (1, 2):
@@ -155,7 +155,7 @@ def given(g: Graph, layer: Layer, x: View, weights: Mapping[str, View | None] | 
 def pool(
     g: Graph, kind: str, x: View, size: Sequence[int], stride: Sequence[int], padding: Any, ceil: bool,
     include: bool = True,
-) -> Operand:
+) -> View:
     rank = len(size)
     kinds = {("max", 1): MaxPool1d, ("max", 2): MaxPool2d, ("mean", 1): MeanPool1d, ("mean", 2): MeanPool2d}
     if (kind, rank) not in kinds or len(x.axes) != rank + 2:
@@ -165,7 +165,7 @@ def pool(
     return given(g, layer, x)
 
 
-def adaptive(g: Graph, kind: str, x: View, size: Sequence[int]) -> Operand:
+def adaptive(g: Graph, kind: str, x: View, size: Sequence[int]) -> View:
     rank = len(size)
     if all(extent == 1 for extent in size):
         pooled = g.layer(GlobalMeanPool() if kind == "mean" else GlobalMaxPool(), [g.plain(x)])
@@ -176,7 +176,7 @@ def adaptive(g: Graph, kind: str, x: View, size: Sequence[int]) -> Operand:
 
 def batch_norm(
     g: Graph, x: View, scale: View | None, shift: View | None, mean: Any, variance: Any, momentum: float, epsilon: float
-) -> Operand:
+) -> View:
     """Batch normalisation of axis 1; `mean` and `variance` are the running ones, arrays."""
     affine = scale is not None and shift is not None
     names = own(g=scale, b=shift)
@@ -196,7 +196,7 @@ def batch_norm(
     return View(Source(shape, made), axes, at)
 
 
-def layer_norm(g: Graph, x: View, axes: int, scale: View | None, shift: View | None, epsilon: float) -> Operand:
+def layer_norm(g: Graph, x: View, axes: int, scale: View | None, shift: View | None, epsilon: float) -> View:
     names = own(g=scale, b=shift)
     if names is None:
         g.refuse("a layer normalisation whose scale is no parameter of its own", "")
@@ -204,7 +204,7 @@ def layer_norm(g: Graph, x: View, axes: int, scale: View | None, shift: View | N
     return g.rowwise(LayerNorm(axes, epsilon, scale is not None, shift is not None), x, axes, extents, names)
 
 
-def rms_norm(g: Graph, x: View, axes: int, scale: View | None, epsilon: float) -> Operand:
+def rms_norm(g: Graph, x: View, axes: int, scale: View | None, epsilon: float) -> View:
     names = own(g=scale)
     if names is None:
         g.refuse("an RMS normalisation whose scale is no parameter of its own", "")
@@ -213,7 +213,7 @@ def rms_norm(g: Graph, x: View, axes: int, scale: View | None, epsilon: float) -
 
 def group_norm(
     g: Graph, x: View, groups: int | None, scale: View | None, shift: View | None, epsilon: float
-) -> Operand:
+) -> View:
     """With no number of groups each channel is one."""
     if (scale is None) != (shift is None):
         g.refuse("a group normalisation with a scale or a shift alone", "give it both, or none")
@@ -224,7 +224,7 @@ def group_norm(
 
 def attention(
     g: Graph, q: View, k: View, v: View, mask: View | None, causal: bool, scale: float | None, rate: float
-) -> Operand:
+) -> View:
     if not len(q.axes) == len(k.axes) == len(v.axes):
         g.refuse("attention whose queries, keys and values have different numbers of axes", "give all the same axes")
     joint, views = g.aligned([q, k, v], lambda view: view.axes[:-2])
