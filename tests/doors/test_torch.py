@@ -247,6 +247,9 @@ FUNCTIONS: dict[str, Any] = {
     ),
     "outer": lambda x: x.flatten(1)[:, :, None] * x.flatten(1)[:, None],
     "steps": lambda x: x[:, ::2].index_select(2, torch.tensor([2, 0, 2])),
+    "places": lambda x: (
+        x[:, torch.tensor([[0, 3], [1, -1]])].sum(2) + x[:, [2, 0], [1, 1]][:, :, None]
+    ),
     "movedim": lambda x: x.movedim(1, 2).swapaxes(1, 2).permute(0, -1, 1).squeeze().unsqueeze(-2).squeeze(-2),
     "trigonometry": lambda x: torch.sin(x) * torch.cos(x) + torch.expm1(x) + torch.log1p(x.abs()) + torch.erf(x),
     "split": lambda x: torch.cat(

@@ -94,11 +94,16 @@ def chosen(g: Graph, x: View, axis: int, places: Array) -> View:
     else:
         hot = np.zeros((len(flat), size_of(x.axes[axis])[0]))
         hot[np.arange(len(flat)), flat] = 1
-        order = [k for k in range(len(x.axes)) if k != axis]
-        product = contraction(g, g.fixed(f"places_{len(g.weights)}", hot), 1, x, axis)
-        found = permuted(product, [*(1 + order.index(k) if k != axis else 0 for k in range(len(x.axes)))])
+        found = mapped(g, x, axis, hot)
     sizes = found.sizes
     return g.reshaped(found, [*sizes[:axis], *((int(e), False) for e in places.shape), *sizes[axis + 1 :]])
+
+
+def mapped(g: Graph, x: View, axis: int, matrix: Array) -> View:
+    """A fixed matrix times the vectors along an axis."""
+    order = [k for k in range(len(x.axes)) if k != axis]
+    product = contraction(g, g.fixed(f"places_{len(g.weights)}", matrix), 1, x, axis)
+    return permuted(product, [*(1 + order.index(k) if k != axis else 0 for k in range(len(x.axes)))])
 
 
 def bordered(g: Graph, x: View, axis: int, before: int, after: int, mode: str) -> View:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +16,7 @@ from chainrule.errors import ModelError
 from chainrule.interop import arranged
 from chainrule.interop.graph import Graph, Operand
 from chainrule.interop.views import (
+    SAMPLE,
     Size,
     View,
     inserted,
@@ -157,6 +159,24 @@ def picked(g: Graph, x: View, axis: int, ids: Any) -> Operand:
     return arranged.chosen(g, x, axis % len(x.axes), ids.array)
 
 
+def indexed(g: Graph, x: View, places: Sequence[Any]) -> View:
+    """x[…] by fixed tensors of whole numbers, which stand beside each other: as numbers of the merged axes."""
+    given = {axis: place for axis, place in enumerate(places) if place is not None}
+    if any(isinstance(place, View) or place.array.dtype == bool for place in given.values()):
+        g.refuse("places that are computed, or chosen by a mask", "choose fixed places, or an Embedding")
+    axes, arrays = [*given], [place.array for place in given.values()]
+    if axes != [*range(axes[0], axes[-1] + 1)]:
+        g.refuse("places along axes that are apart", "choose along one axis after the other")
+    if any(SAMPLE in x.axes[each] for each in axes):
+        g.refuse("this takes a part of the samples", "networks are functions of each sample here")
+    extents = [size_of(x.axes[each])[0] for each in axes]
+    within = [np.where(array < 0, array + e, array) for array, e in zip(arrays, extents, strict=True)]
+    flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*within)), extents)
+    rest = x.sizes
+    merged = g.reshaped(x, [*rest[: axes[0]], (math.prod(extents), False), *rest[axes[-1] + 1 :]])
+    return arranged.chosen(g, merged, axes[0], np.asarray(flat))
+
+
 def filled(value: float) -> Callable[..., Any]:
     """A number everywhere, in a shape that has the samples."""
 
@@ -225,6 +245,7 @@ MOVES: dict[str, Callable[..., Any]] = {
     "full_like": lambda g, x, value, *_: arranged.everywhere(g, value, g.call.sizes[0]),
     "new_full": lambda g, x, size, value, *_: arranged.everywhere(g, value, g.call.sizes[0]),
     "pixel_shuffle": lambda g, x, factor: arranged.cells_of_channels(g, x, factor, True), "index_select": picked,
+    "index.Tensor": indexed,
     "repeat_interleave.self_int": lambda g, x, times, axis=None, output_size=None: interleaved(g, x, times, axis),
 }  # fmt: skip
 VIEWS = {

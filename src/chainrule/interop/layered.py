@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.interop.arithmetic import applied, contraction, element
+from chainrule.interop.arithmetic import applied, contraction, element, reduce
 from chainrule.interop.graph import Graph, Operand, laid, runs
 from chainrule.interop.views import SAMPLE, Source, View, aligned, of, permuted, renewed, size_of
 from chainrule.ir.expr import Tensor
@@ -86,6 +86,9 @@ def softmax(g: Graph, x: View, axis: int, log: bool = False) -> View:
     extent = size_of(x.axes[axis])[0]
     if SAMPLE in x.axes[axis]:
         g.refuse("a softmax over the samples", "a network is a function of each sample here")
+    if SAMPLE not in x.digits:
+        text = "{0} - {1}" if log else "exp({0} - {1})"
+        return applied(g, text, x, reduce(g, "logsumexp", x, [axis], True))
     y = g.rowwise(LogSoftmax() if log else Softmax(), permuted(x, order), 1, [extent])
     return permuted(y, [order.index(k) for k in range(len(order))])
 

@@ -228,13 +228,14 @@ def _convolution(node: Node) -> Operand:
 
 def _pool(node: Node) -> Any:
     size = node.said("kernel_shape", [])
-    if set(node.said("dilations", [1])) != {1} or node.outputs > 1:
-        node.graph.refuse("pooling with dilation, or that gives places", "pool without them")
+    if set(node.said("dilations", [1])) != {1}:
+        node.graph.refuse("pooling with dilation", "pool without it")
     kind = "max" if node.kind == "MaxPool" else "mean"
-    return layered.pool(
+    found = layered.pool(
         node.graph, kind, node.x, size, node.said("strides", [1] * len(size)), _pads(node, len(size)),
         bool(node.said("ceil_mode", 0)), bool(node.said("count_include_pad", 0)),
     )
+    return [found, None]  # where the greatest stand is no function of values, and may not be read
 
 
 def _batch_norm(node: Node) -> Operand:
@@ -436,25 +437,80 @@ def _pad(node: Node) -> View:
     return node.graph.padded(x, {axis % len(x.axes): pair for axis, pair in zip(axes, pairs, strict=True)}, number)
 
 
-def _resize(node: Node) -> Operand:
-    x, mode = node.x, node.said("mode", "nearest")
+def _resize(node: Node) -> View:
+    """A layer where cells are repeated, or interpolated at whole steps, over all axes but two; else a matrix for each
+    axis."""
+    x, mode, rank = node.x, node.said("mode", "nearest"), len(node.x.axes)
     place = node.said("coordinate_transformation_mode", "half_pixel")
     nearest = node.said("nearest_mode", "round_prefer_floor")
-    scales, sizes = node.option("scales", 2), node[3]
-    axes = [axis % len(x.axes) for axis in node.said("axes", range(len(x.axes)))]
-    parts = [float(scale) for scale in scales] if scales else []
-    if sizes is not None:
-        parts = [new[0] / x.sizes[axis][0] for new, axis in zip(_sizes(node, sizes), axes, strict=True)]
-    scale_of = dict(zip(axes, parts, strict=True))
-    given = [scale_of.get(axis, 1.0) for axis in range(len(x.axes))]
-    whole = [round(scale) for scale in given]
+    if place not in PLACED or node.said("antialias", 0):
+        node.graph.refuse(f"a resize by {place}, or that smooths", "resize without cropping and antialias")
+    axes = [axis % rank for axis in node.said("axes", range(rank))]
+    lengths = [x.sizes[axis][0] for axis in axes]
+    given, policy = node.option("scales", 2), node.said("keep_aspect_ratio_policy", "stretch")
+    if node[3] is None:
+        scales = [float(scale) for scale in given]
+        made = [math.floor(length * scale) for length, scale in zip(lengths, scales, strict=True)]
+    else:
+        made = [size for size, _ in _sizes(node, node[3])]
+        scales = [new / length for new, length in zip(made, lengths, strict=True)]
+        if policy != "stretch":
+            scales = [(min if policy == "not_larger" else max)(scales)] * len(axes)
+            made = [math.floor(length * scales[0] + 0.5) for length in lengths]
+    whole = {axis: round(scale) for axis, scale in zip(axes, scales, strict=True)}
     half = place in ("half_pixel", "pytorch_half_pixel")
     repeats = mode == "nearest" and ((place == "asymmetric" and nearest == "floor") or (half and "prefer" in nearest))
-    linear = mode == "linear" and (half or place == "align_corners")
-    if whole != given or whole[:2] != [1, 1] or min(whole, default=0) < 1 or not (repeats or linear):
-        node.graph.refuse(f"a resize by {given} in the mode {mode!r}", "resize by whole numbers, nearest or linear")
-    kind = "linear" if linear else "nearest"
-    return layered.given(node.graph, Upsample(whole[2:], kind, place == "align_corners"), x)
+    plain = [*whole.values()] == scales and min(scales) >= 1 and whole.get(0, 1) == whole.get(1, 1) == 1
+    if plain and rank in (3, 4) and (repeats or (mode == "linear" and (half or place == "align_corners"))):
+        factors = [whole.get(axis, 1) for axis in range(2, rank)]
+        kind = "linear" if mode == "linear" else "nearest"
+        return layered.given(node.graph, Upsample(factors, kind, place == "align_corners"), x)
+    for axis, length, new, scale in zip(axes, lengths, made, scales, strict=True):
+        if scale != 1:
+            matrix = _interpolated(node, length, new, PLACED[place](np.arange(new), length, new, scale), mode, nearest)
+            x = arranged.mapped(node.graph, node.graph.single(x, axis), axis, matrix)
+    return x
+
+
+PLACED: dict[str, Callable[[Any, int, int, float], Any]] = {
+    "half_pixel": lambda i, length, new, scale: (i + 0.5) / scale - 0.5,
+    "pytorch_half_pixel": lambda i, length, new, scale: (i + 0.5) / scale - 0.5 if new > 1 else 0.0 * i,
+    "asymmetric": lambda i, length, new, scale: i / scale,
+    "align_corners": lambda i, length, new, scale: i * (length - 1) / (length * scale - 1) if new > 1 else 0 * i,
+    "half_pixel_symmetric": lambda i, length, new, scale: (
+        length / 2 * (1 - new / (scale * length)) + (i + 0.5) / scale - 0.5
+    ),
+}
+"""Where each new cell lies among the old ones."""
+NEAREST: dict[str, Callable[[Any], Any]] = {
+    "round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5),
+    "floor": np.floor, "ceil": np.ceil,
+}
+
+
+def _interpolated(node: Node, length: int, new: int, at: Any, mode: str, nearest: str) -> Any:
+    """The matrix from the old cells to the new ones, which lie at `at`. Cells outside are the outermost ones again, or
+    nothing where `exclude_outside`. Keys, IEEE Transactions on Acoustics, Speech, and Signal Processing 29 (1981)."""
+    first, a = np.floor(at), node.said("cubic_coeff_a", -0.75)
+    away = at - first
+    match mode:
+        case "nearest":
+            shares = {0: np.ones(new)}
+            first = NEAREST[nearest](at)
+        case "linear":
+            shares = {0: 1 - away, 1: away}
+        case "cubic":
+            outer = [a * (((d - 5) * d + 8) * d - 4) for d in (away + 1, 2 - away)]
+            inner = [((a + 2) * d - (a + 3)) * d * d + 1 for d in (away, 1 - away)]
+            shares = {-1: outer[0], 0: inner[0], 1: inner[1], 2: outer[1]}
+        case _:
+            node.graph.refuse(f"a resize in the mode {mode!r}", "resize by nearest, linear or cubic")
+    matrix = np.zeros((new, length))
+    for step, share in shares.items():
+        cells = first + step
+        inside = (cells >= 0) & (cells < length) | (not node.said("exclude_outside", 0))
+        np.add.at(matrix, (np.arange(new), np.clip(cells, 0, length - 1).astype(int)), share * inside)
+    return matrix / matrix.sum(1, keepdims=True) if node.said("exclude_outside", 0) else matrix
 
 
 def _depth(node: Node) -> View:
