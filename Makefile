@@ -25,7 +25,7 @@ doors:  ## networks from PyTorch and ONNX, against these
 	@$(MAKE) --no-print-directory VENV=build/doors doors-tests
 
 doors-tests: $(VENV)/ready-doors
-	$(BIN)/python -m pytest -m doors tests/doors
+	$(BIN)/python -m pytest -m "doors and not campaign" tests/doors
 
 engines:  ## JAX on eight simulated devices of a CPU, and MPI on processes, against one (in an environment of its own)
 	@$(MAKE) --no-print-directory VENV=build/engines engines-tests

@@ -38,8 +38,8 @@ LEVEL = {part: level for level, row in enumerate(ROWS) for part in row}
 CORE = frozenset({"numpy", "rich", "safetensors"})  # what [project.dependencies] promises
 # What an extra installs: imported inside the function that needs it, or by the module that is all about it.
 OPTIONAL = frozenset({
-    "IPython", "matplotlib", "mpi4py", "mpmath", "onnx", "pandas", "pyarrow", "sklearn", "tensorboardX", "torch",
-    "typst",
+    "IPython", "keras", "matplotlib", "mpi4py", "mpmath", "onnx", "pandas", "pyarrow", "sklearn", "tensorboardX",
+    "torch", "typst",
 })
 ABOUT = {"chainrule.sklearn": "sklearn", "chainrule.targets.jax": "jax"}
 EXECUTES = frozenset({"eval", "exec", "compile", "__import__"})

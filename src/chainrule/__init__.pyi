@@ -13,6 +13,7 @@ from chainrule.errors import (
     ShapeError as ShapeError,
     VerificationError as VerificationError,
 )
+from chainrule.interop.keras import from_keras as from_keras
 from chainrule.interop.onnx import from_onnx as from_onnx
 from chainrule.interop.pytorch import from_torch as from_torch
 from chainrule.nn.initialisers import (

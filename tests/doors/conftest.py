@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("KERAS_BACKEND", "torch")  # before anything imports Keras
 collect_ignore = [] if find_spec("torch") else [path.name for path in Path(__file__).parent.glob("*.py")]
 
 

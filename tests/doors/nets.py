@@ -496,7 +496,107 @@ NETS: dict[str, Make] = {
     "attention in windows": lambda: (Windows(), (rand(3, 4, 4, 4),)),
     "pixel shuffle": lambda: (PixelShuffle(), (rand(3, 1, 4, 4),)),
 }
+class Relative(nn.Module):
+    """Attention with a bias for each distance, as in Swin and T5."""
+
+    distance: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.bias = nn.Linear(8, 24), nn.Parameter(rand(9, 2))
+        places = torch.arange(5)
+        self.register_buffer("distance", places[:, None] - places + 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        N, T, C = x.shape
+        q, k, v = self.qkv(x).reshape(N, T, 3, 2, C // 2).permute(2, 0, 3, 1, 4).unbind(0)
+        bias = self.bias[self.distance.view(-1)].view(T, T, -1).permute(2, 0, 1).contiguous()
+        scores = (q * (C // 2) ** -0.5) @ k.transpose(-2, -1) + bias.unsqueeze(0)
+        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(N, T, C)
+
+
+class Perceiver(nn.Module):
+    """Queries that are learnt look at the inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latents, self.norm = nn.Parameter(rand(3, 8)), nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True, kdim=5, vdim=5)
+        self.head = nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.latents.unsqueeze(0).expand(x.size(0), -1, -1)
+        return self.head((q + self.attention(self.norm(q), x, x)[0]).flatten(1))
+
+
+class WaveNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(1, 4, 1), nn.Conv1d(5, 2, 1)
+        self.gates = nn.ModuleList(nn.Conv1d(4, 8, 2, dilation=2**k) for k in range(3))
+        self.rest = nn.ModuleList(nn.Conv1d(4, 4, 1) for _ in range(3))
+        self.skips = nn.ModuleList(nn.Conv1d(4, 5, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        total: Any = 0
+        for k, (gate, rest, skip) in enumerate(zip(self.gates, self.rest, self.skips, strict=True)):
+            a, b = gate(F.pad(x, (2**k, 0))).chunk(2, 1)
+            z = torch.tanh(a) * torch.sigmoid(b)
+            total, x = total + skip(z), x + rest(z)
+        return self.last(F.relu(total))
+
+
+class Hyper(nn.Module):
+    """The weights of one layer are what another gives, for each sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights, self.shift = nn.Linear(3, 12), nn.Linear(3, 4)
+        self.code, self.shared = nn.Parameter(rand(2, 3)), nn.Linear(3, 8)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        y = torch.bmm(self.weights(c).view(-1, 4, 3), x.unsqueeze(-1)).squeeze(-1) + self.shift(c)
+        return F.linear(torch.tanh(y), self.shared(self.code).view(4, 4).t())
+
+
+class Capsules(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.W, self.conv = nn.Parameter(0.3 * rand(4, 3, 2, 5)), nn.Conv2d(1, 8, 3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = self.conv(x).flatten(1)[:, :20].view(-1, 4, 5)
+        square = (u**2).sum(-1, keepdim=True)
+        h = torch.einsum("ijdk,nik->nijd", self.W, square / (1 + square) * u / torch.sqrt(square + 1e-8))
+        b, v = h.new_zeros(h.size(0), 4, 3), h
+        for _ in range(2):
+            v = (b.softmax(2).unsqueeze(-1) * h).sum(1)
+            b = b + (h * v.unsqueeze(1)).sum(-1)
+        return v.norm(dim=-1)
+
+
+class RungeKutta(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Sequential(nn.Linear(3, 6), nn.Softplus(), nn.Linear(6, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2):
+            a = self.f(x)
+            b = self.f(x + 0.05 * a)
+            c = self.f(x + 0.05 * b)
+            x = x + 0.1 * (a + 2 * b + 2 * c + self.f(x + 0.1 * c)) / 6
+        return x
+
+
 MORE: dict[str, Make] = {
+    "relative positions": lambda: (Relative(), (rand(3, 5, 8),)),
+    "perceiver": lambda: (Perceiver(), (rand(3, 6, 5),)),
+    "wavenet": lambda: (WaveNet(), (rand(3, 1, 10),)),
+    "hypernetwork": lambda: (Hyper(), (rand(3, 3), rand(3, 3))),
+    "capsules": lambda: (Capsules(), (rand(3, 1, 6, 6),)),
+    "runge-kutta": lambda: (RungeKutta(), (rand(3, 3),)),
     "convnext": lambda: (ConvNeXt(), (rand(3, 2, 6, 6),)),
     "transformer decoder": lambda: (Decoder(), (rand(3, 4, 8), rand(3, 5, 8))),
     "grouped queries": lambda: (GroupedQueries(), (rand(3, 5, 8),)),

@@ -5,9 +5,11 @@ Nothing here knows a layer: forward, both gradients, strides, dilations and grou
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from chainrule.arrays.nodes import Axes, Convolution, Einsum, Slice, Window
+from chainrule.arrays.nodes import Axes, Convolution, Einsum, Node, Pad, Slice, Window
+from chainrule.ir.index import Affine, Extent, Index
 
 
 def recognised(product: Einsum) -> Einsum:
@@ -39,3 +41,31 @@ def windows_of(image: Slice, other: Axes, kept: Collection[object]) -> tuple[Win
             return ()
         windows.append(Window(axis, moving[0], within[0]))
     return tuple(windows)
+
+
+def around(node: Convolution) -> tuple[Node, Sequence[tuple[int, int]]]:
+    """The array that the windows of a convolution slide over, and how many zeros stand before and after each axis."""
+    of, sliding = node.slice.operands[0], {w.axis for w in node.windows}
+    if isinstance(of, Pad) and of.fill == 0 and all(axis in sliding for axis, w in enumerate(of.widths) if any(w)):
+        return of.operands[0], of.widths
+    return of, [(0, 0)] * len(of.shape)
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a window slides along an axis: forwards, so that the result or the kernel may have to be turned round."""
+
+    stride: int = 1
+    dilation: int = 1
+    pad: tuple[int, int] = 0, 0
+    turned: bool = False
+    within_turned: bool = False
+
+
+def move(window: Window, s: Affine, sizes: Mapping[Index, Extent], extent: int) -> Move:
+    """That of a window which reads an axis of this extent at s, with zeros where that is outside."""
+    stride, dilation = s.coefficient(window.place), s.coefficient(window.within)
+    places, taps = int(sizes[window.place]) - 1, int(sizes[window.within]) - 1
+    first = s.offset + min(0, stride * places) + min(0, dilation * taps)
+    last = first + abs(stride) * places + abs(dilation) * taps
+    return Move(abs(stride), abs(dilation), (-first, last + 1 - extent), stride < 0, dilation < 0)

@@ -5,27 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ModelError
-from chainrule.interop import rows
+from chainrule.interop import arithmetic, arranged, layered
+from chainrule.interop import aten_moves as moves
+from chainrule.interop.aten_moves import Fixed
 from chainrule.interop.graph import Graph, Operand
-from chainrule.interop.views import (
-    Size,
-    View,
-    inserted,
-    permuted,
-    removed,
-    repeated,
-    selected,
-    size_of,
-    sliced,
-    unfolded,
-)
+from chainrule.interop.views import View, size_of
 from chainrule.nn.activations import (
     ELU,
     GELU,
@@ -45,54 +33,13 @@ from chainrule.nn.activations import (
 from chainrule.nn.upsampling import Upsample
 
 
-def size_samples(extent: Any) -> Size:
-    """An extent of PyTorch's: a number, or one times that of the samples. Raises ModelError for another expression."""
-    if isinstance(extent, int):
-        return extent, False
-    expression = extent.node.expr
-    if not expression.free_symbols:
-        return int(expression), False
-    values = [Fraction(str(expression.subs(dict.fromkeys(expression.free_symbols, p)))) / p for p in (1009, 2003)]
-    if values[0] != values[1] or values[0].denominator != 1:
-        raise ModelError(f"an axis has {expression} entries", fix="keep samples independent of each other")
-    return int(values[0]), True
-
-
-def sizes(value: Any) -> list[Size]:
-    return [size_samples(extent) for extent in value.shape]
-
-
-# The rows: the graph, and the arguments of the call as PyTorch orders them
-
-
-@dataclass(frozen=True, eq=False)
-class Fixed:
-    """A tensor that nothing trains, and what it is called."""
-
-    tensor: Any
-    name: str
-
-    @property
-    def array(self) -> Any:
-        return self.tensor.detach().cpu().numpy()
-
-
-def _valued(g: Graph, value: Any) -> Any:
-    """A constant tensor as an operand."""
-    if isinstance(value, Fixed):
-        return g.constant(value.name, np.asarray(value.array, np.float64))
-    if hasattr(value, "node"):
-        g.refuse("the number of samples is computed with", "networks are functions of each sample here")
-    return float(value) if isinstance(value, bool) else value
-
-
 def _element(name: str, defaults: Mapping[int, float] = {}) -> Callable[..., Any]:
-    count = 1 + max((k for k in range(4) if f"{{{k}}}" in rows.ELEMENT[name]), default=0)
+    count = 1 + max((k for k in range(4) if f"{{{k}}}" in arithmetic.ELEMENT[name]), default=0)
 
     def row(g: Graph, *args: Any) -> Operand:
         each = [args[k] if k < len(args) and args[k] is not None else defaults.get(k) for k in range(count)]
-        given = [_valued(g, value) for value in each]
-        return rows.element(g, name, *given)
+        given = [moves.valued(g, value) for value in each]
+        return arithmetic.element(g, name, *given)
 
     return row
 
@@ -101,155 +48,73 @@ def _scaled(name: str, reverse: bool = False) -> Callable[..., Any]:
     """add and sub, whose second operand has a factor."""
 
     def row(g: Graph, x: Any, y: Any, alpha: Any = 1) -> Operand:
-        x, y = _valued(g, x), _valued(g, y)
+        x, y = moves.valued(g, x), moves.valued(g, y)
         if alpha not in (None, 1):
-            y = rows.element(g, "mul", y, float(alpha)) if isinstance(y, View) else y * alpha
+            y = arithmetic.element(g, "mul", y, float(alpha)) if isinstance(y, View) else y * alpha
         x, y = (y, x) if reverse else (x, y)
-        return rows.total(g, x, y) if name == "add" else rows.element(g, name, x, y)
+        return arithmetic.total(g, x, y) if name == "add" else arithmetic.element(g, name, x, y)
 
     return row
 
 
 def _layer(make: Callable[..., Any]) -> Callable[..., Any]:
     """A layer that is a function of each component, made from the options of the call."""
-    return lambda g, x, *options: rows.pointwise(g, make(*options), x)
+    return lambda g, x, *options: layered.pointwise(g, make(*options), x)
 
 
 def _elu(g: Graph, x: View, alpha: float = 1, scale: float = 1, inner: float = 1) -> Operand:
     if scale != 1 or inner != 1:
         g.refuse("an ELU with scales", "write it with exp and where")
-    return rows.pointwise(g, ELU(float(alpha)), x)
+    return layered.pointwise(g, ELU(float(alpha)), x)
 
 
 def _softplus(g: Graph, x: View, beta: float, threshold: float) -> Operand:
-    return rows.pointwise(g, Softplus(), x) if beta == 1 else rows.element(g, "softplus", x, float(beta))
-
-
-def _view(g: Graph, x: View, *_: Any) -> View:
-    return g.reshaped(x, g.call.sizes[0])
-
-
-def _expand(g: Graph, x: View, *_: Any) -> View:
-    (shape,) = g.call.sizes
-    for _new in range(len(shape) - len(x.axes)):
-        x = inserted(x, 0)
-    for axis, size in enumerate(shape):
-        if not x.axes[axis] and size != (1, False):
-            x = repeated(x, axis, size)
-    return x
-
-
-def _repeat(g: Graph, x: View, times: Sequence[Any]) -> View:
-    for _ in range(len(times) - len(x.axes)):
-        x = inserted(x, 0)
-    for axis, count in enumerate(times):
-        x = repeated(x, axis, size_samples(count))
-    return x
-
-
-def _pieces(g: Graph, x: View, lengths: Any, axis: int = 0) -> list[View]:
-    """chunk, split: the lengths are those of the results."""
-    return rows.pieces(g, x, axis % len(x.axes), [shape[axis][0] for shape in g.call.sizes])
-
-
-def _transpose(g: Graph, x: View, one: int, other: int) -> View:
-    order = list(range(len(x.axes)))
-    order[one], order[other] = order[other], order[one]
-    return permuted(x, order)
-
-
-def _permute(g: Graph, x: View, order: Sequence[int]) -> View:
-    return permuted(x, [axis % len(x.axes) for axis in order])
-
-
-def _slice(g: Graph, x: View, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> View:
-    axis %= len(x.axes)
-    extent, samples = size_of(x.axes[axis])
-    if samples and start in (None, 0) and step == 1 and (end is None or not isinstance(end, int) or end >= 2**62):
-        return x
-    if samples:
-        g.refuse("this takes a part of the samples", "networks are functions of each sample here")
-    first, last, step = slice(start, min(end, extent) if end is not None else None, step).indices(extent)
-    return sliced(g.single(x, axis), axis, first, len(range(first, last, step)), step)
-
-
-def _select(g: Graph, x: View, axis: int, place: int) -> View:
-    axis %= len(x.axes)
-    return selected(g.single(x, axis), axis, place % size_of(x.axes[axis])[0])
-
-
-def _squeeze(g: Graph, x: View, axes: Any = None) -> View:
-    given = range(len(x.axes)) if axes is None else axes if isinstance(axes, (list, tuple)) else [axes]
-    return removed(x, [axis % len(x.axes) for axis in given])
-
-
-def _pad(g: Graph, x: View, widths: Sequence[int], mode: str = "constant", value: Any = None) -> View:
-    pairs = list(zip(widths[::2], widths[1::2], strict=True))
-    if mode != "constant":
-        for k, (before, after) in enumerate(pairs):
-            x = rows.bordered(g, x, len(x.axes) - 1 - k, before, after, mode)
-        return x
-    return g.padded(x, {len(x.axes) - 1 - k: pair for k, pair in enumerate(pairs)}, float(value or 0.0))
+    return layered.pointwise(g, Softplus(), x) if beta == 1 else arithmetic.element(g, "softplus", x, float(beta))
 
 
 def _reduced(kind: str) -> Callable[..., Any]:
     def row(g: Graph, x: View, axes: Any = None, keep: bool = False, *_: Any) -> Operand:
         given = range(len(x.axes)) if axes in (None, []) else axes if isinstance(axes, (list, tuple)) else [axes]
-        return rows.reduce(g, kind, x, [axis % len(x.axes) for axis in given], keep)
+        return arithmetic.reduce(g, kind, x, [axis % len(x.axes) for axis in given], keep)
 
     return row
 
 
 def _all(kind: str) -> Callable[..., Any]:
-    return lambda g, x, *_: rows.reduce(g, kind, x, range(len(x.axes)), False)
+    return lambda g, x, *_: arithmetic.reduce(g, kind, x, range(len(x.axes)), False)
 
 
 def _variance(root: bool) -> Callable[..., Any]:
     def row(g: Graph, x: View, axes: Any, correction: Any = 1, keep: bool = False) -> Operand:
         given = range(len(x.axes)) if axes in (None, []) else axes
         correction = 1 if correction is None else correction
-        found = rows.variance(g, x, [axis % len(x.axes) for axis in given], bool(keep), float(correction))
-        return rows.element(g, "sqrt", found) if root else found
+        found = arithmetic.variance(g, x, [axis % len(x.axes) for axis in given], bool(keep), float(correction))
+        return arithmetic.element(g, "sqrt", found) if root else found
 
     return row
 
 
 def _norm(g: Graph, x: View, order: float = 2, axes: Any = None, keep: bool = False, dtype: Any = None) -> Operand:
     given = range(len(x.axes)) if axes is None else axes
-    return rows.norm(g, x, order, [axis % len(x.axes) for axis in given], keep)
+    return arithmetic.norm(g, x, order, [axis % len(x.axes) for axis in given], keep)
 
 
 def _softmax(log: bool) -> Callable[..., Any]:
-    return lambda g, x, axis, *_: rows.softmax(g, x, axis, log)
-
-
-def _cat(g: Graph, tensors: Sequence[Any], axis: int = 0) -> Operand:
-    return rows.concat(g, [_view_of(g, tensor) for tensor in tensors], axis)
-
-
-def _stack(g: Graph, tensors: Sequence[Any], axis: int = 0) -> Operand:
-    views = [_view_of(g, tensor) for tensor in tensors]
-    axis %= len(views[0].axes) + 1
-    return rows.concat(g, [inserted(view, axis) for view in views], axis)
-
-
-def _view_of(g: Graph, value: Any) -> View:
-    """A tensor among views; a constant one keeps its shape."""
-    return g.fixed(value.name, np.asarray(value.array, np.float64)) if isinstance(value, Fixed) else value
+    return lambda g, x, axis, *_: layered.softmax(g, x, axis, log)
 
 
 def _matmul(g: Graph, a: Any, b: Any) -> Operand:
-    return rows.matmul(g, _view_of(g, a), _view_of(g, b))
+    return arithmetic.matmul(g, moves.view_of(g, a), moves.view_of(g, b))
 
 
 def _addmm(g: Graph, bias: Any, a: View, b: View, beta: float = 1, alpha: float = 1) -> Operand:
     if beta != 1 or alpha != 1:
         g.refuse("addmm with factors", "write alpha*(a @ b) + beta*bias")
-    return rows.element(g, "add", rows.matmul(g, a, b), _valued(g, bias))
+    return arithmetic.element(g, "add", arithmetic.matmul(g, a, b), moves.valued(g, bias))
 
 
 def _linear(g: Graph, x: View, weight: Any, bias: Any = None) -> Operand:
-    return rows.linear(g, x, _view_of(g, weight), None if bias is None else _view_of(g, bias))
+    return layered.linear(g, x, moves.view_of(g, weight), None if bias is None else moves.view_of(g, bias))
 
 
 def _convolution(transposed: bool = False) -> Callable[..., Any]:
@@ -257,7 +122,7 @@ def _convolution(transposed: bool = False) -> Callable[..., Any]:
         rank = len(x.axes) - 2
         added, groups, dilation = rest if transposed else (0, rest[1], rest[0])
         pads = padding if isinstance(padding, str) else _each(padding, rank)
-        return rows.convolution(
+        return layered.convolution(
             g, x, weight, bias, stride=_each(stride, rank), padding=pads, dilation=_each(dilation, rank),
             groups=groups, transposed=transposed, added=_each(added, rank),
         )
@@ -278,7 +143,7 @@ def _max_pool(rank: int) -> Callable[..., Any]:
         if set(_each(dilation, rank)) != {1}:
             g.refuse("max pooling with dilation", "pool without it")
         size = _each(size, rank)
-        return rows.pool(g, "max", x, size, _each(stride, rank) if stride else size, _each(padding, rank), ceil)
+        return layered.pool(g, "max", x, size, _each(stride, rank) if stride else size, _each(padding, rank), ceil)
 
     return row
 
@@ -292,7 +157,7 @@ def _mean_pool(rank: int) -> Callable[..., Any]:
             g.refuse("mean pooling with a divisor of its own", "leave divisor_override out")
         size = _each(size, rank)
         pads = _each(padding, rank)
-        return rows.pool(g, "mean", x, size, _each(stride, rank) if stride else size, pads, ceil, include)
+        return layered.pool(g, "mean", x, size, _each(stride, rank) if stride else size, pads, ceil, include)
 
     return row
 
@@ -303,7 +168,7 @@ def _batch_norm(
 ) -> Operand:
     if mean is None or variance is None:
         g.refuse("a batch normalisation without running averages", "track_running_stats=True keeps them")
-    return rows.batch_norm(g, x, scale, shift, mean.array, variance.array, momentum, epsilon)
+    return layered.batch_norm(g, x, scale, shift, mean.array, variance.array, momentum, epsilon)
 
 
 def _instance_norm(
@@ -312,26 +177,26 @@ def _instance_norm(
 ) -> Operand:
     if mean is not None:
         g.refuse("an instance normalisation with running averages", "leave track_running_stats out")
-    return rows.group_norm(g, x, None, scale, shift, epsilon)
+    return layered.group_norm(g, x, None, scale, shift, epsilon)
 
 
 def _group_norm(g: Graph, x: View, groups: int, scale: Any, shift: Any, epsilon: float, _: bool) -> Operand:
-    return rows.group_norm(g, x, groups, scale, shift, epsilon)
+    return layered.group_norm(g, x, groups, scale, shift, epsilon)
 
 
 def _layer_norm(g: Graph, x: View, shape: Sequence[int], scale: Any, shift: Any, epsilon: float, _: bool) -> Operand:
-    return rows.layer_norm(g, x, len(shape), scale, shift, epsilon)
+    return layered.layer_norm(g, x, len(shape), scale, shift, epsilon)
 
 
 def _rms_norm(g: Graph, x: View, shape: Sequence[int], scale: Any, epsilon: Any) -> Operand:
     if epsilon is None:
         g.refuse("an RMS normalisation whose epsilon is that of the type", "give it eps=1e-6")
-    return rows.rms_norm(g, x, len(shape), scale, epsilon)
+    return layered.rms_norm(g, x, len(shape), scale, epsilon)
 
 
 def _prelu(g: Graph, x: View, slope: View) -> Operand:
     shared = size_of(slope.axes[0])[0] == 1
-    return rows.given(g, PReLU(shared), x, {"a": slope})
+    return layered.given(g, PReLU(shared), x, {"a": slope})
 
 
 def _attention(
@@ -345,19 +210,19 @@ def _attention(
         mask = g.fixed(mask.name, np.asarray(array, np.float64))
     elif isinstance(mask, View) and g.call.logical:
         g.refuse("a mask of attention that is computed from values", "give an additive mask")
-    return rows.attention(g, q, k, v, mask, causal, None if scale is None else float(scale), rate)
+    return layered.attention(g, q, k, v, mask, causal, None if scale is None else float(scale), rate)
 
 
 def _masked(g: Graph, x: View, mask: Any, value: Any) -> Operand:
     """masked_fill: a number in the place of some components."""
     number = float(value.tensor) if isinstance(value, Fixed) else float(value)
-    kept = _valued(g, mask)
-    return rows.applied(g, "{0}*(1 - {1}) + {2}*{1}", x, kept, g.finite(number))
+    kept = moves.valued(g, mask)
+    return arithmetic.applied(g, "{0}*(1 - {1}) + {2}*{1}", x, kept, g.finite(number))
 
 
 def _where(g: Graph, condition: Any, one: Any, other: Any) -> Operand:
     one, other = (g.finite(v) if isinstance(v, float) else v for v in (_number(one), _number(other)))
-    return rows.element(g, "where", _valued(g, condition), _valued(g, one), _valued(g, other))
+    return arithmetic.element(g, "where", moves.valued(g, condition), moves.valued(g, one), moves.valued(g, other))
 
 
 def _number(value: Any) -> Any:
@@ -368,7 +233,8 @@ def _tril(upper: bool) -> Callable[..., Any]:
     def row(g: Graph, x: View, diagonal: int = 0) -> Operand:
         height, width = (size_of(axis)[0] for axis in x.axes[-2:])
         made = np.triu if upper else np.tril
-        return rows.element(g, "mul", x, g.constant(f"mask_{len(g.weights)}", made(np.ones((height, width)), diagonal)))
+        kept = g.constant(f"mask_{len(g.weights)}", made(np.ones((height, width)), diagonal))
+        return arithmetic.element(g, "mul", x, kept)
 
     return row
 
@@ -377,21 +243,14 @@ def _equal(different: bool) -> Callable[..., Any]:
     """[a == b]; of an integer input and a whole number as the language has it."""
 
     def row(g: Graph, x: Any, y: Any) -> Operand:
-        x, y = _valued(g, x), _valued(g, y)
+        x, y = moves.valued(g, x), moves.valued(g, y)
         if isinstance(x, View) and x.source.integer and not isinstance(y, View) and float(y).is_integer() and y >= 0:
             text = f"[{int(y)} == {{0}}]"
-            return rows.applied(g, f"1 - {text}" if different else text, x)
+            return arithmetic.applied(g, f"1 - {text}" if different else text, x)
         differ = "[{0} > {1}] + [{1} > {0}]"
-        return rows.applied(g, differ if different else f"1 - ({differ})", x, y)
+        return arithmetic.applied(g, differ if different else f"1 - ({differ})", x, y)
 
     return row
-
-
-def _to(g: Graph, x: View, *_: Any) -> View:
-    """Another type: the same numbers, unless real ones would become whole."""
-    if g.call.rounded:
-        g.refuse("real numbers are rounded to whole ones", "networks are differentiable here")
-    return x
 
 
 def _upsample(mode: str, rank: int) -> Callable[..., Any]:
@@ -401,7 +260,7 @@ def _upsample(mode: str, rank: int) -> Callable[..., Any]:
         if any(new % old for new, old in pairs):
             g.refuse("cells are interpolated at a scale that is no whole number", "choose a whole scale_factor")
         corners = mode == "linear" and bool(rest[1] if len(rest) > 1 else False)
-        return rows.given(g, Upsample([new // old for new, old in pairs], mode, corners), x)
+        return layered.given(g, Upsample([new // old for new, old in pairs], mode, corners), x)
 
     return row
 
@@ -409,7 +268,7 @@ def _upsample(mode: str, rank: int) -> Callable[..., Any]:
 def _adaptive(kind: str) -> Callable[..., Any]:
     def row(g: Graph, x: View, size: Any, *_: Any) -> Any:
         (made,) = g.call.sizes[:1]
-        found = rows.adaptive(g, kind, x, [extent for extent, _ in made[2:]])
+        found = layered.adaptive(g, kind, x, [extent for extent, _ in made[2:]])
         return [found, None] if kind == "max" else found
 
     return row
@@ -417,74 +276,46 @@ def _adaptive(kind: str) -> Callable[..., Any]:
 
 def _embedding(g: Graph, table: View, ids: Any, *_: Any) -> Operand:
     if not isinstance(ids, Fixed):
-        return rows.embedding(g, table, ids)
-    return rows.chosen(g, table, 0, ids.array)
-
-
-def _index(g: Graph, x: View, axis: int, ids: Any) -> Operand:
-    if not isinstance(ids, Fixed):
-        g.refuse("places that are computed", "choose fixed places, or an Embedding")
-    return rows.chosen(g, x, axis % len(x.axes), ids.array)
+        return layered.embedding(g, table, ids)
+    return arranged.chosen(g, table, 0, ids.array)
 
 
 def _power(g: Graph, x: View, exponent: Any) -> Operand:
-    exponent = _valued(g, exponent)
+    exponent = moves.valued(g, exponent)
     if isinstance(exponent, View):
-        return rows.applied(g, "exp({1}*log({0}))", x, exponent)
-    return rows.power(g, x, exponent)
-
-
-def _filled(value: float) -> Callable[..., Any]:
-    """A number everywhere, in a shape that has the samples."""
-
-    def row(g: Graph, *args: Any) -> View:
-        return rows.everywhere(g, value, g.call.sizes[0])
-
-    return row
+        return arithmetic.applied(g, "exp({1}*log({0}))", x, exponent)
+    return arithmetic.power(g, x, exponent)
 
 
 def _bilinear(g: Graph, x: View, y: View, weight: View, bias: Any = None) -> Operand:
     if len(x.axes) != 2:
         g.refuse("a bilinear map of more than vectors", "flatten the axes before it")
-    found = rows.einsum(g, "ni,kij,nj->nk", [x, weight, y])
-    return found if bias is None else rows.element(g, "add", found, bias)
+    found = arithmetic.einsum(g, "ni,kij,nj->nk", [x, weight, y])
+    return found if bias is None else arithmetic.element(g, "add", found, bias)
 
 
 def _raised(g: Graph, base: float, exponent: View) -> Operand:
-    return rows.applied(g, f"exp({{0}}*log({float(base)!r}))", exponent)
+    return arithmetic.applied(g, f"exp({{0}}*log({float(base)!r}))", exponent)
 
 
 def _gelu(g: Graph, x: View, approximate: str = "none") -> Operand:
-    return rows.pointwise(g, GELU("tanh" if approximate == "tanh" else "exact"), x)
+    return layered.pointwise(g, GELU("tanh" if approximate == "tanh" else "exact"), x)
 
 
 def _clamp(g: Graph, x: View, low: Any = None, high: Any = None) -> Operand:
     found: Any = x
     if low is not None:
-        found = rows.element(g, "maximum", found, _valued(g, low))
-    return found if high is None else rows.element(g, "minimum", found, _valued(g, high))
-
-
-def _rolled(g: Graph, x: View, shifts: Sequence[int], axes: Sequence[int] = ()) -> Operand:
-    if not axes:
-        g.refuse("a roll of the flattened tensor", "roll along an axis")
-    for shift, axis in zip(shifts, axes, strict=True):
-        axis %= len(x.axes)
-        extent = size_of(x.axes[axis])[0]
-        head, tail = rows.pieces(g, x, axis, [extent - shift % extent, shift % extent])
-        found = rows.concat(g, [tail, head], axis) if shift % extent else x
-        assert isinstance(found, View)
-        x = found
-    return x
+        found = arithmetic.element(g, "maximum", found, moves.valued(g, low))
+    return found if high is None else arithmetic.element(g, "minimum", found, moves.valued(g, high))
 
 
 def _dropped(g: Graph, x: View, rate: float, training: bool) -> Operand:
-    return rows.dropout(g, x, rate if training else 0.0)
+    return layered.dropout(g, x, rate if training else 0.0)
 
 
 def _largest(kind: str) -> Callable[..., Any]:
     """max and min over an axis: the values, and not where they are."""
-    return lambda g, x, axis, keep=False: [rows.reduce(g, kind, x, [axis], keep), None]
+    return lambda g, x, axis, keep=False: [arithmetic.reduce(g, kind, x, [axis], keep), None]
 
 
 ROWS: dict[str, Callable[..., Any]] = {
@@ -512,7 +343,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     "hardtanh": _layer(lambda low=-1, high=1: Hardtanh(float(low), float(high))), "prelu": _prelu,
     "dropout": _dropped, "feature_dropout": lambda g, *_: g.refuse("dropout of whole channels", "use nn.Dropout"),
     "linear": _linear, "addmm": _addmm, **dict.fromkeys(("matmul", "bmm", "mm", "dot"), _matmul),
-    "einsum": lambda g, text, views, path=None: rows.einsum(g, text, [_view_of(g, view) for view in views]),
+    "einsum": lambda g, text, views, path=None: arithmetic.einsum(g, text, [moves.view_of(g, view) for view in views]),
     "conv1d": _convolution(), "conv2d": _convolution(), "conv1d.padding": _convolution(),
     "conv2d.padding": _convolution(), "conv_transpose1d": _convolution(True),
     "conv_transpose2d.input": _convolution(True),
@@ -523,54 +354,19 @@ ROWS: dict[str, Callable[..., Any]] = {
     "upsample_linear1d.vec": _upsample("linear", 1), "upsample_bilinear2d.vec": _upsample("linear", 2),
     "batch_norm": _batch_norm, "instance_norm": _instance_norm, "group_norm": _group_norm, "layer_norm": _layer_norm,
     "rms_norm": _rms_norm, "scaled_dot_product_attention": _attention, "embedding": _embedding,
-    "softmax.int": _softmax(False), "log_softmax.int": _softmax(True), "glu": lambda g, x, axis=-1: rows.element(
-        g, "glu", *rows.pieces(g, x, axis % len(x.axes), [size_of(x.axes[axis])[0] // 2] * 2)),
+    "softmax.int": _softmax(False), "log_softmax.int": _softmax(True), "glu": lambda g, x, axis=-1: arithmetic.element(
+        g, "glu", *arranged.pieces(g, x, axis % len(x.axes), [size_of(x.axes[axis])[0] // 2] * 2)),
     "mean.dim": _reduced("mean"), "mean": _all("mean"), "sum.dim_IntList": _reduced("sum"), "sum": _all("sum"),
     "amax": _reduced("max"), "amin": _reduced("min"), "logsumexp": _reduced("logsumexp"), "max": _all("max"),
     "min": _all("min"), "max.dim": _largest("max"), "min.dim": _largest("min"),
     "var.correction": _variance(False), "std.correction": _variance(True), "var.dim": _variance(False),
     "std.dim": _variance(True), "var": lambda g, x, unbiased=True: _variance(False)(g, x, None, unbiased),
     "std": lambda g, x, unbiased=True: _variance(True)(g, x, None, unbiased), "linalg_vector_norm": _norm,
-    "cosine_similarity": rows.cosine,
-    "norm.ScalarOpt_dim": _norm, "cumsum": lambda g, x, axis, dtype=None: rows.cumulated(g, x, axis),
+    "cosine_similarity": arithmetic.cosine,
+    "norm.ScalarOpt_dim": _norm, "cumsum": lambda g, x, axis, dtype=None: arithmetic.cumulated(g, x, axis),
     "masked_fill.Scalar": _masked, "masked_fill.Tensor": _masked, "tril": _tril(False), "triu": _tril(True),
-    "cat": _cat, "stack": _stack, "concat": _cat,
-    # Moves
-    **dict.fromkeys(("contiguous", "clone", "alias", "lift_fresh_copy", "positive"), lambda g, x, *_: x),
-    "expand_as": _expand,
-    **dict.fromkeys(("to.dtype_layout", "to.dtype", "to.device", "_to_copy"), _to),
-    **dict.fromkeys(("view", "reshape", "flatten.using_ints", "unflatten.int", "_unsafe_view", "view_as", "reshape_as"),
-                    _view),
-    "expand": _expand, "repeat": _repeat, "tile": _repeat, "chunk": _pieces, "split.Tensor": _pieces,
-    "split_with_sizes": _pieces, "split.sizes": _pieces, "tensor_split.sections": _pieces,
-    "tensor_split.indices": _pieces, "unbind.int": lambda g, x, axis=0: rows.unbound(
-        g, x, axis % len(x.axes)),
-    "transpose.int": _transpose, "permute": _permute, "t": lambda g, x: permuted(x, range(len(x.axes))[::-1]),
-    "numpy_T": lambda g, x: permuted(x, range(len(x.axes))[::-1]), "mT": lambda g, x: _transpose(g, x, -2, -1),
-    "movedim.int": lambda g, x, source, target: permuted(x, _moved(len(x.axes), source, target)),
-    "swapaxes": _transpose, "slice.Tensor": _slice, "select.int": _select, "narrow": lambda g, x, axis, start, length:
-        _slice(g, x, axis, start, start + length),
-    "squeeze": _squeeze, "squeeze.dim": _squeeze, "squeeze.dims": _squeeze,
-    "unsqueeze": lambda g, x, axis: inserted(x, axis % (len(x.axes) + 1)), "flip": rows.flip, "roll": _rolled,
-    "pad": _pad, "constant_pad_nd": lambda g, x, widths, value=0: _pad(g, x, widths, "constant", value),
-    "unfold": lambda g, x, axis, size, step: unfolded(
-        g.single(x, axis % len(x.axes)), axis % len(x.axes), size, step),
-    **{f"{how}{name}{like}": _filled(value) for name, value in (("zeros", 0.0), ("ones", 1.0))
-       for how, like in (("", ""), ("new_", ""), ("", "_like"))},
-    "full": lambda g, size, value, *_: rows.everywhere(g, value, g.call.sizes[0]),
-    "full_like": lambda g, x, value, *_: rows.everywhere(g, value, g.call.sizes[0]),
-    "new_full": lambda g, x, size, value, *_: rows.everywhere(g, value, g.call.sizes[0]),
-    "_weight_norm": rows.weight_norm, "bilinear": _bilinear,
-    "pixel_shuffle": lambda g, x, factor: rows.cells_of_channels(g, x, factor, True), "index_select": _index,
-    "repeat_interleave.self_int": lambda g, x, times, axis=None, output_size=None: _interleaved(g, x, times, axis),
+    "_weight_norm": arithmetic.weight_norm, "bilinear": _bilinear, **moves.MOVES,
 }  # fmt: skip
-VIEWS = {
-    "contiguous", "alias", "to.dtype", "to.dtype_layout", "to.device", "view", "reshape", "flatten.using_ints",
-    "unflatten.int", "_unsafe_view", "view_as", "expand", "expand_as", "chunk", "split.Tensor", "split_with_sizes",
-    "unbind.int", "transpose.int", "permute", "t", "movedim.int", "swapaxes", "slice.Tensor", "select.int", "narrow",
-    "squeeze", "squeeze.dim", "squeeze.dims", "unsqueeze",
-}
-"""The calls whose result looks at their argument."""
 SOFT = {"softmax.int", "log_softmax.int", "logsumexp", "amax", "max.dim", "scaled_dot_product_attention"}
 """The calls for which −10⁹ and less is nothing."""
 IN_PLACE = {
@@ -582,15 +378,3 @@ IN_PLACE = {
        for kind in ("Tensor", "Scalar")},
 }  # fmt: skip
 """What changes its argument, and the call whose result it puts there."""
-
-
-def _moved(rank: int, source: int, target: int) -> list[int]:
-    order = [axis for axis in range(rank) if axis != source % rank]
-    order.insert(target % rank, source % rank)
-    return order
-
-
-def _interleaved(g: Graph, x: View, times: int, axis: Any) -> View:
-    if axis is None:
-        g.refuse("repeat_interleave of the flattened tensor", "give it an axis")
-    return repeated(x, axis % len(x.axes), (times, False), inner=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.interop import rows
+from chainrule.interop import arithmetic, arranged, layered
 from chainrule.interop.graph import Operand
 from chainrule.interop.nodes import Extents, Node, shape_of
 from chainrule.interop.views import Size, View, inserted, permuted, removed, repeated, selected, size_of, sliced
@@ -46,11 +46,11 @@ def _sizes(node: Node, value: Any) -> list[Size]:
 
 
 def _element(name: str) -> Callable[[Node], Any]:
-    return lambda node: rows.element(node.graph, name, *(node.value(k) for k in range(len(node.inputs))))
+    return lambda node: arithmetic.element(node.graph, name, *(node.value(k) for k in range(len(node.inputs))))
 
 
 def _layer(make: Callable[[Node], Any]) -> Callable[[Node], Any]:
-    return lambda node: rows.pointwise(node.graph, make(node), node.x)
+    return lambda node: layered.pointwise(node.graph, make(node), node.x)
 
 
 def _paired(node: Node, places: Sequence[int]) -> list[tuple[Size, Size]]:
@@ -72,8 +72,8 @@ def _arithmetic(name: str, over: Callable[[int, int], int]) -> Callable[[Node], 
             scalar = all(not isinstance(v, Extents) or v.scalar for v in node.inputs)
             return Extents(tuple((over(a[0], b[0]), a[1] or b[1]) for a, b in pairs), scalar)
         if name == "add":
-            return rows.total(node.graph, node.value(0), node.value(1))
-        return rows.element(node.graph, name, node.value(0), node.value(1))
+            return arithmetic.total(node.graph, node.value(0), node.value(1))
+        return arithmetic.element(node.graph, name, node.value(0), node.value(1))
 
     return row
 
@@ -82,7 +82,7 @@ def _most(name: str) -> Callable[[Node], Any]:
     def row(node: Node) -> Operand:
         found = node.value(0)
         for place in range(1, len(node.inputs)):
-            found = rows.element(node.graph, name, found, node.value(place))
+            found = arithmetic.element(node.graph, name, found, node.value(place))
         return found
 
     return row
@@ -92,7 +92,7 @@ def _equal(node: Node) -> Any:
     if any(isinstance(value, Extents) for value in node.inputs):
         return np.array([a == b for a, b in _paired(node, (0, 1))])
     differ = "[{0} > {1}] + [{1} > {0}]"
-    return rows.applied(node.graph, f"1 - ({differ})", node.value(0), node.value(1))
+    return arithmetic.applied(node.graph, f"1 - ({differ})", node.value(0), node.value(1))
 
 
 def _where(node: Node) -> Any:
@@ -100,7 +100,7 @@ def _where(node: Node) -> Any:
         pairs = _paired(node, (1, 2))
         return Extents(tuple(a if c else b for c, (a, b) in zip(node[0].reshape(-1), pairs, strict=True)))
     chosen = [_finite(node, place) for place in (1, 2)]
-    return rows.element(node.graph, "where", node.value(0), *chosen)
+    return arithmetic.element(node.graph, "where", node.value(0), *chosen)
 
 
 def _finite(node: Node, place: int) -> Operand:
@@ -113,33 +113,33 @@ def _finite(node: Node, place: int) -> Operand:
 def _clip(node: Node) -> Operand:
     low, high = node.option("min", 1), node.option("max", 2)
     if low is not None and high is not None and low < high:
-        return rows.pointwise(node.graph, Hardtanh(float(low), float(high)), node.x)
+        return layered.pointwise(node.graph, Hardtanh(float(low), float(high)), node.x)
     found: Operand = node.x
     if low is not None:
-        found = rows.element(node.graph, "maximum", found, float(low))
-    return found if high is None else rows.element(node.graph, "minimum", found, float(high))
+        found = arithmetic.element(node.graph, "maximum", found, float(low))
+    return found if high is None else arithmetic.element(node.graph, "minimum", found, float(high))
 
 
 def _power(node: Node) -> Operand:
     exponent = node.value(1)
     if isinstance(exponent, View):
-        return rows.applied(node.graph, "exp({1}*log({0}))", node.value(0), exponent)
-    return rows.power(node.graph, node.x, exponent)
+        return arithmetic.applied(node.graph, "exp({1}*log({0}))", node.value(0), exponent)
+    return arithmetic.power(node.graph, node.x, exponent)
 
 
 def _prelu(node: Node) -> Operand:
     slope = node.view(1)
     sizes = [size for size, _ in slope.sizes]
     if len(node.x.axes) == 2 and sizes == [size_of(node.x.axes[1])[0]]:
-        return rows.given(node.graph, PReLU(), node.x, {"a": slope})
-    return rows.applied(node.graph, "relu({0}) + {1}*min({0}, 0)", node.x, slope)
+        return layered.given(node.graph, PReLU(), node.x, {"a": slope})
+    return arithmetic.applied(node.graph, "relu({0}) + {1}*min({0}, 0)", node.x, slope)
 
 
 def _selu(node: Node) -> Operand:
     if "alpha" not in node.attributes and "gamma" not in node.attributes:
-        return rows.pointwise(node.graph, SELU(), node.x)
+        return layered.pointwise(node.graph, SELU(), node.x)
     alpha, gamma = (_decimal(node.said(name, given)) for name, given in (("alpha", 1.67326319), ("gamma", 1.05070102)))
-    return rows.applied(node.graph, f"{gamma}*(relu({{0}}) + {alpha}*expm1(min({{0}}, 0)))", node.x)
+    return arithmetic.applied(node.graph, f"{gamma}*(relu({{0}}) + {alpha}*expm1(min({{0}}, 0)))", node.x)
 
 
 def _softmax(log: bool) -> Callable[[Node], Any]:
@@ -147,7 +147,7 @@ def _softmax(log: bool) -> Callable[[Node], Any]:
         axis, rank = node.said("axis", -1 if node.version >= 13 else 1), len(node.x.axes)
         if node.version < 13 and axis % rank != rank - 1:
             node.graph.refuse(f"a softmax of opset {node.version} over several axes", "convert the file to opset 13")
-        return rows.softmax(node.graph, node.x, axis, log)
+        return layered.softmax(node.graph, node.x, axis, log)
 
     return row
 
@@ -169,9 +169,9 @@ def _matmul(node: Node) -> Operand:
     if isinstance(weight, View) and isinstance(node[0], View) and node.single_use(1):
         turned = _matrix(node, weight, 1)
         if turned is not None:
-            return rows.linear(node.graph, node.x, turned, node.bias)
-    found = rows.matmul(node.graph, node.view(0), node.view(1))
-    return found if node.bias is None else rows.element(node.graph, "add", found, node.bias)
+            return layered.linear(node.graph, node.x, turned, node.bias)
+    found = arithmetic.matmul(node.graph, node.view(0), node.view(1))
+    return found if node.bias is None else arithmetic.element(node.graph, "add", found, node.bias)
 
 
 def _gemm(node: Node) -> Operand:
@@ -182,12 +182,12 @@ def _gemm(node: Node) -> Operand:
     if alpha == 1 and beta == 1 and (bias is None or bias.sizes == [units]):
         turned = weight if node.said("transB", 0) else _matrix(node, weight, 1) if node.single_use(1) else None
         if turned is not None:
-            return rows.linear(g, x, turned, bias)
-    y: Operand = rows.matmul(g, x, permuted(weight, [1, 0]) if node.said("transB", 0) else weight)
-    y = y if alpha == 1 else rows.element(g, "mul", y, float(alpha))
+            return layered.linear(g, x, turned, bias)
+    y: Operand = arithmetic.matmul(g, x, permuted(weight, [1, 0]) if node.said("transB", 0) else weight)
+    y = y if alpha == 1 else arithmetic.element(g, "mul", y, float(alpha))
     if bias is None:
         return y
-    return rows.element(g, "add", y, bias if beta == 1 else rows.element(g, "mul", bias, float(beta)))
+    return arithmetic.element(g, "add", y, bias if beta == 1 else arithmetic.element(g, "mul", bias, float(beta)))
 
 
 def _pads(node: Node, rank: int) -> Any:
@@ -219,7 +219,7 @@ def _convolution(node: Node) -> Operand:
             node.graph.refuse("a transposed convolution whose output is cut unevenly", "give both sides the same pads")
         padding = [before for before, _ in padding]
     ones = [1] * rank
-    return rows.convolution(
+    return layered.convolution(
         node.graph, node.x, node.view(1), node.weight(2), stride=node.said("strides", ones), padding=padding,
         dilation=node.said("dilations", ones), groups=node.said("group", 1), transposed=transposed,
         added=node.said("output_padding", [0] * rank),
@@ -228,19 +228,20 @@ def _convolution(node: Node) -> Operand:
 
 def _pool(node: Node) -> Any:
     size = node.said("kernel_shape", [])
-    if set(node.said("dilations", [1])) != {1} or node.outputs > 1:
-        node.graph.refuse("pooling with dilation, or that gives places", "pool without them")
+    if set(node.said("dilations", [1])) != {1}:
+        node.graph.refuse("pooling with dilation", "pool without it")
     kind = "max" if node.kind == "MaxPool" else "mean"
-    return rows.pool(
+    found = layered.pool(
         node.graph, kind, node.x, size, node.said("strides", [1] * len(size)), _pads(node, len(size)),
         bool(node.said("ceil_mode", 0)), bool(node.said("count_include_pad", 0)),
     )
+    return [found, None]  # where the greatest stand is no function of values, and may not be read
 
 
 def _batch_norm(node: Node) -> Operand:
     momentum, epsilon = 1 - node.said("momentum", 0.9), node.said("epsilon", 1e-5)
     scale, shift = node.view(1), node.view(2)
-    return rows.batch_norm(
+    return layered.batch_norm(
         node.graph, node.x, scale, shift, node.array(3), node.array(4), _decimal(momentum), _decimal(epsilon)
     )
 
@@ -254,21 +255,21 @@ def _instance_norm(node: Node) -> Operand:
     epsilon = _decimal(node.said("epsilon", 1e-5))
     scale, shift = node.inputs[1:3]
     if all(isinstance(value, np.ndarray) for value in (scale, shift)) and (scale == 1).all() and not shift.any():
-        return rows.group_norm(node.graph, node.x, None, None, None, epsilon)
-    return rows.group_norm(node.graph, node.x, None, node.view(1), node.view(2), epsilon)
+        return layered.group_norm(node.graph, node.x, None, None, None, epsilon)
+    return layered.group_norm(node.graph, node.x, None, node.view(1), node.view(2), epsilon)
 
 
 def _layer_norm(node: Node) -> Operand:
     rank = len(node.x.axes)
     axes = rank - node.said("axis", -1) % rank
-    return rows.layer_norm(
+    return layered.layer_norm(
         node.graph, node.x, axes, node.weight(1), node.weight(2), _decimal(node.said("epsilon", 1e-5))
     )
 
 
 def _dropout(node: Node) -> Any:
     rate = node.option("ratio", 1, 0.5)
-    return [rows.dropout(node.graph, node.x, _decimal(float(rate))), None]
+    return [layered.dropout(node.graph, node.x, _decimal(float(rate))), None]
 
 
 def _copy(node: Node) -> Any:
@@ -296,7 +297,7 @@ def _reduced(kind: str) -> Callable[[Node], Any]:
         if not axes and node.said("noop_with_empty_axes", 0):
             return x
         over = [axis % len(x.axes) for axis in axes] if axes else list(range(len(x.axes)))
-        return rows.norm(g, x, 2, over, keep) if kind == "l2" else rows.reduce(g, kind, x, over, keep)
+        return arithmetic.norm(g, x, 2, over, keep) if kind == "l2" else arithmetic.reduce(g, kind, x, over, keep)
 
     return row
 
@@ -356,7 +357,7 @@ def _unsqueeze(node: Node) -> Any:
 def _concat(node: Node) -> Any:
     if any(isinstance(value, Extents) for value in node.inputs):
         return Extents(tuple(size for value in node.inputs for size in _sizes(node, value)))
-    return rows.concat(node.graph, [node.view(place) for place in range(len(node.inputs))], node.said("axis", 0))
+    return arranged.concat(node.graph, [node.view(place) for place in range(len(node.inputs))], node.said("axis", 0))
 
 
 def _split(node: Node) -> list[View]:
@@ -365,7 +366,7 @@ def _split(node: Node) -> list[View]:
     if lengths is None:
         each = -(-extent // node.said("num_outputs", node.outputs))
         lengths = [min(each, extent - start) for start in range(0, extent, each)]
-    return rows.pieces(node.graph, x, axis, lengths)
+    return arranged.pieces(node.graph, x, axis, lengths)
 
 
 def _slice(node: Node) -> Any:
@@ -403,14 +404,14 @@ def _gather(node: Node) -> Any:
     if isinstance(places, View):
         if axis or len(x.axes) != 2:
             node.graph.refuse("places that are computed, of more than the rows of a table", "use an Embedding")
-        return rows.embedding(node.graph, x, places)
+        return layered.embedding(node.graph, x, places)
     extent, at = size_of(x.axes[axis])[0], np.asarray(places)
     at = np.where(at < 0, at + extent, at)
     if ((at < 0) | (at >= extent)).any():
         node.graph.refuse(f"a place beyond the {extent} of the axis", "export the network again")
     if at.ndim == 0:
         return selected(node.graph.single(x, axis), axis, int(at))
-    return rows.chosen(node.graph, x, axis, at)
+    return arranged.chosen(node.graph, x, axis, at)
 
 
 def _expand(node: Node) -> View:
@@ -436,34 +437,89 @@ def _pad(node: Node) -> View:
     return node.graph.padded(x, {axis % len(x.axes): pair for axis, pair in zip(axes, pairs, strict=True)}, number)
 
 
-def _resize(node: Node) -> Operand:
-    x, mode = node.x, node.said("mode", "nearest")
+def _resize(node: Node) -> View:
+    """A layer where cells are repeated, or interpolated at whole steps, over all axes but two; else a matrix for each
+    axis."""
+    x, mode, rank = node.x, node.said("mode", "nearest"), len(node.x.axes)
     place = node.said("coordinate_transformation_mode", "half_pixel")
     nearest = node.said("nearest_mode", "round_prefer_floor")
-    scales, sizes = node.option("scales", 2), node[3]
-    axes = [axis % len(x.axes) for axis in node.said("axes", range(len(x.axes)))]
-    parts = [float(scale) for scale in scales] if scales else []
-    if sizes is not None:
-        parts = [new[0] / x.sizes[axis][0] for new, axis in zip(_sizes(node, sizes), axes, strict=True)]
-    scale_of = dict(zip(axes, parts, strict=True))
-    given = [scale_of.get(axis, 1.0) for axis in range(len(x.axes))]
-    whole = [round(scale) for scale in given]
+    if place not in PLACED or node.said("antialias", 0):
+        node.graph.refuse(f"a resize by {place}, or that smooths", "resize without cropping and antialias")
+    axes = [axis % rank for axis in node.said("axes", range(rank))]
+    lengths = [x.sizes[axis][0] for axis in axes]
+    given, policy = node.option("scales", 2), node.said("keep_aspect_ratio_policy", "stretch")
+    if node[3] is None:
+        scales = [float(scale) for scale in given]
+        made = [math.floor(length * scale) for length, scale in zip(lengths, scales, strict=True)]
+    else:
+        made = [size for size, _ in _sizes(node, node[3])]
+        scales = [new / length for new, length in zip(made, lengths, strict=True)]
+        if policy != "stretch":
+            scales = [(min if policy == "not_larger" else max)(scales)] * len(axes)
+            made = [math.floor(length * scales[0] + 0.5) for length in lengths]
+    whole = {axis: round(scale) for axis, scale in zip(axes, scales, strict=True)}
     half = place in ("half_pixel", "pytorch_half_pixel")
     repeats = mode == "nearest" and ((place == "asymmetric" and nearest == "floor") or (half and "prefer" in nearest))
-    linear = mode == "linear" and (half or place == "align_corners")
-    if whole != given or whole[:2] != [1, 1] or min(whole, default=0) < 1 or not (repeats or linear):
-        node.graph.refuse(f"a resize by {given} in the mode {mode!r}", "resize by whole numbers, nearest or linear")
-    kind = "linear" if linear else "nearest"
-    return rows.given(node.graph, Upsample(whole[2:], kind, place == "align_corners"), x)
+    plain = [*whole.values()] == scales and min(scales) >= 1 and whole.get(0, 1) == whole.get(1, 1) == 1
+    if plain and rank in (3, 4) and (repeats or (mode == "linear" and (half or place == "align_corners"))):
+        factors = [whole.get(axis, 1) for axis in range(2, rank)]
+        kind = "linear" if mode == "linear" else "nearest"
+        return layered.given(node.graph, Upsample(factors, kind, place == "align_corners"), x)
+    for axis, length, new, scale in zip(axes, lengths, made, scales, strict=True):
+        if scale != 1:
+            matrix = _interpolated(node, length, new, PLACED[place](np.arange(new), length, new, scale), mode, nearest)
+            x = arranged.mapped(node.graph, node.graph.single(x, axis), axis, matrix)
+    return x
+
+
+PLACED: dict[str, Callable[[Any, int, int, float], Any]] = {
+    "half_pixel": lambda i, length, new, scale: (i + 0.5) / scale - 0.5,
+    "pytorch_half_pixel": lambda i, length, new, scale: (i + 0.5) / scale - 0.5 if new > 1 else 0.0 * i,
+    "asymmetric": lambda i, length, new, scale: i / scale,
+    "align_corners": lambda i, length, new, scale: i * (length - 1) / (length * scale - 1) if new > 1 else 0 * i,
+    "half_pixel_symmetric": lambda i, length, new, scale: (
+        length / 2 * (1 - new / (scale * length)) + (i + 0.5) / scale - 0.5
+    ),
+}
+"""Where each new cell lies among the old ones."""
+NEAREST: dict[str, Callable[[Any], Any]] = {
+    "round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5),
+    "floor": np.floor, "ceil": np.ceil,
+}
+
+
+def _interpolated(node: Node, length: int, new: int, at: Any, mode: str, nearest: str) -> Any:
+    """The matrix from the old cells to the new ones, which lie at `at`. Cells outside are the outermost ones again, or
+    nothing where `exclude_outside`. Keys, IEEE Transactions on Acoustics, Speech, and Signal Processing 29 (1981)."""
+    first, a = np.floor(at), node.said("cubic_coeff_a", -0.75)
+    away = at - first
+    match mode:
+        case "nearest":
+            shares = {0: np.ones(new)}
+            first = NEAREST[nearest](at)
+        case "linear":
+            shares = {0: 1 - away, 1: away}
+        case "cubic":
+            outer = [a * (((d - 5) * d + 8) * d - 4) for d in (away + 1, 2 - away)]
+            inner = [((a + 2) * d - (a + 3)) * d * d + 1 for d in (away, 1 - away)]
+            shares = {-1: outer[0], 0: inner[0], 1: inner[1], 2: outer[1]}
+        case _:
+            node.graph.refuse(f"a resize in the mode {mode!r}", "resize by nearest, linear or cubic")
+    matrix = np.zeros((new, length))
+    for step, share in shares.items():
+        cells = first + step
+        inside = (cells >= 0) & (cells < length) | (not node.said("exclude_outside", 0))
+        np.add.at(matrix, (np.arange(new), np.clip(cells, 0, length - 1).astype(int)), share * inside)
+    return matrix / matrix.sum(1, keepdims=True) if node.said("exclude_outside", 0) else matrix
 
 
 def _depth(node: Node) -> View:
     """Channels as cells of blocks."""
-    return rows.cells_of_channels(node.graph, node.x, node.said("blocksize", 1), node.said("mode", "DCR") == "CRD")
+    return arranged.cells_of_channels(node.graph, node.x, node.said("blocksize", 1), node.said("mode", "DCR") == "CRD")
 
 
 def _einsum(node: Node) -> Operand:
-    return rows.einsum(node.graph, node.said("equation", ""), [node.view(k) for k in range(len(node.inputs))])
+    return arithmetic.einsum(node.graph, node.said("equation", ""), [node.view(k) for k in range(len(node.inputs))])
 
 
 FUNCTIONS: dict[str, Callable[[Node], Any]] = {
@@ -485,8 +541,8 @@ FUNCTIONS: dict[str, Callable[[Node], Any]] = {
 ROWS: dict[str, Callable[[Node], Any]] = {
     "Softmax": _softmax(False), "LogSoftmax": _softmax(True), "Gemm": _gemm, "MatMul": _matmul, "Einsum": _einsum,
     "Conv": _convolution, "ConvTranspose": _convolution, "MaxPool": _pool, "AveragePool": _pool,
-    "GlobalAveragePool": lambda node: rows.adaptive(node.graph, "mean", node.x, [1] * (len(node.x.axes) - 2)),
-    "GlobalMaxPool": lambda node: rows.adaptive(node.graph, "max", node.x, [1] * (len(node.x.axes) - 2)),
+    "GlobalAveragePool": lambda node: layered.adaptive(node.graph, "mean", node.x, [1] * (len(node.x.axes) - 2)),
+    "GlobalMaxPool": lambda node: layered.adaptive(node.graph, "max", node.x, [1] * (len(node.x.axes) - 2)),
     "BatchNormalization": _batch_norm, "InstanceNormalization": _instance_norm, "LayerNormalization": _layer_norm,
     "Dropout": _dropout, "Identity": _copy, "Cast": _cast, "ReduceMean": _reduced("mean"),
     "ReduceSum": _reduced("sum"), "ReduceMax": _reduced("max"), "ReduceMin": _reduced("min"),

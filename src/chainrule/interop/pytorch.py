@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from chainrule.errors import DataError, ModelError
-from chainrule.interop.aten import IN_PLACE, ROWS, SOFT, VIEWS, Fixed, size_samples, sizes
+from chainrule.interop.aten import IN_PLACE, ROWS, SOFT
+from chainrule.interop.aten_moves import VIEWS, Fixed, size_samples, sizes
 from chainrule.interop.graph import Graph
 from chainrule.interop.views import View, permuted
 from chainrule.ir.source import shorten

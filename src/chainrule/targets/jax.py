@@ -13,7 +13,6 @@ Only this file imports JAX, and whoever runs a task with it imports this file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import product as cartesian
 from math import ceil, e, pi, prod
@@ -25,6 +24,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from chainrule.arrays.convolution import Move, around, move
 from chainrule.arrays.ids import Limits
 from chainrule.arrays.lower import digits_of, lower
 from chainrule.arrays.nodes import (
@@ -46,7 +46,6 @@ from chainrule.arrays.nodes import (
     Scatter,
     Slice,
     Transpose,
-    Window,
     in_order,
 )
 from chainrule.errors import ModelError
@@ -80,14 +79,6 @@ def slides(node: Node) -> TypeGuard[Convolution]:
 def needed(node: Node) -> Sequence[Node]:
     """The operands that a node is made of here: a convolution reads the array that its windows slide over."""
     return (around(node)[0], node.kernel) if slides(node) else node.operands
-
-
-def around(node: Convolution) -> tuple[Node, Sequence[tuple[int, int]]]:
-    """The array that the windows of a convolution slide over, and how many zeros stand before and after each axis."""
-    of, sliding = node.slice.operands[0], {w.axis for w in node.windows}
-    if isinstance(of, Pad) and of.fill == 0 and all(axis in sliding for axis, w in enumerate(of.widths) if any(w)):
-        return of.operands[0], of.widths
-    return of, [(0, 0)] * len(of.shape)
 
 
 def value_of(node: Node, operands: Sequence[Array], dtype: np.dtype[Any], *, several: bool) -> Array:
@@ -280,26 +271,6 @@ def convolved(
     result = jnp.flip(result, [2 + k for k, m in enumerate(moves) if m.turned])
     shown = (*first, *groups, *outer, *more, *(w.place for w in node.windows))
     return over(result.reshape([size[i] if i in size else sizes[i] for i in shown]), shown, node.kept)
-
-
-@dataclass(frozen=True)
-class Move:
-    """How a window slides along an axis: forwards, so that the result or the kernel may have to be turned round."""
-
-    stride: int = 1
-    dilation: int = 1
-    pad: tuple[int, int] = 0, 0
-    turned: bool = False
-    within_turned: bool = False
-
-
-def move(window: Window, s: Affine, sizes: Mapping[Index, int], extent: int) -> Move:
-    """That of a window which reads an axis of this extent at s, with zeros where that is outside."""
-    stride, dilation = s.coefficient(window.place), s.coefficient(window.within)
-    places, taps = sizes[window.place] - 1, sizes[window.within] - 1
-    first = s.offset + min(0, stride * places) + min(0, dilation * taps)
-    last = first + abs(stride) * places + abs(dilation) * taps
-    return Move(abs(stride), abs(dilation), (-first, last + 1 - extent), stride < 0, dilation < 0)
 
 
 def alone(array: Array, own: Sequence[object], wanted: Sequence[object]) -> tuple[Array, list[object]]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import reduce
 from string import ascii_letters
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from chainrule.arrays.convolution import around, move
 from chainrule.arrays.ids import Limits
 from chainrule.arrays.lower import lower
 from chainrule.arrays.nodes import (
@@ -25,7 +24,7 @@ from chainrule.arrays.nodes import (
     Axes,
     Broadcast,
     Cast,
-    DType,
+    Convolution,
     Einsum,
     Gather,
     Given,
@@ -50,25 +49,9 @@ from chainrule.ir.expr import ADJOINT, Tensor
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.print import spelled, to_text
 from chainrule.ir.program import Equation
-from chainrule.loops.task import Task
+from chainrule.targets.onnx_graph import FUNCTIONS, REST, Array, File, Graph, numbers
 
-Array = NDArray[Any]
 OPSET, IR = 18, 10
-REST = -(2**63)  # where a slice that goes backwards ends: before the first entry
-
-
-@dataclass(frozen=True)
-class File:
-    """What is written beside a task's equations. `fixed` are the kept tensors that are constants of the graph; the
-    others are inputs, whose default is their value. `outputs` are the names of what comes out."""
-
-    task: Task
-    values: Mapping[str, Array]
-    outputs: Mapping[Tensor, str]
-    fixed: bool
-    dtype: np.dtype[Any]
-    name: str
-    about: Mapping[str, str]
 
 
 def to_bytes(file: File) -> bytes:
@@ -125,118 +108,10 @@ def _word(tensor: Tensor) -> str:
 
 
 @dataclass
-class _Graph:
-    """The nodes so far, and the names of what they make."""
+class _Graph(Graph):
+    """With the nodes of the array program, and the equations made of them."""
 
-    file: File
-    onnx: Any
-    nodes: list[tuple[str, Sequence[str], str, Mapping[str, Any]]] = field(default_factory=list[Any])
-    constants: dict[str, Array] = field(default_factory=dict[str, Array])
-    same: dict[tuple[Any, ...], str] = field(default_factory=dict[Any, str])
-    says: dict[str, str] = field(default_factory=dict[str, str])
-    known: dict[Tensor, str] = field(default_factory=dict[Tensor, str])
-    counts: Counter[str] = field(default_factory=Counter[str])
-    sizes: dict[Extent, str] = field(default_factory=dict[Extent, str])
     pieces: dict[Tensor, list[tuple[Assignment, str]]] = field(default_factory=dict[Any, Any])
-    within: str = ""
-
-    # Names and constants
-
-    def unique(self, name: str) -> str:
-        self.counts[name] += 1
-        return name if self.counts[name] == 1 else self.unique(f"{name}_{self.counts[name]}")
-
-    def add(self, kind: str, *of: str, **attributes: Any) -> str:
-        """The name of what an operator makes of these."""
-        made = self.unique(f"{self.within}/{kind}")
-        self.nodes.append((kind, of, made, attributes))
-        return made
-
-    def constant(self, array: ArrayLike) -> str:
-        """The name of a constant; equal ones are one."""
-        array = np.asarray(array)
-        key = array.dtype, array.shape, array.tobytes()
-        if key in self.same:
-            return self.same[key]
-        text = ",".join(map(str, array.ravel()[:8])) + "…" * (array.size > 8)
-        name = self.unique(f"{'ints' if array.dtype.kind == 'i' and array.ndim else 'number'} {text}")
-        self.constants[name] = array
-        self.same[key] = name
-        return name
-
-    def ints(self, *values: int) -> str:
-        return self.constant(np.array(values, np.int64))
-
-    def scalar(self, value: float | Fraction, dtype: DType = "real") -> str:
-        return self.constant(np.array(value, np.int64) if dtype == "integer" else np.array(float(value), self.kind))
-
-    @property
-    def kind(self) -> np.dtype[Any]:
-        return self.file.dtype
-
-    def named(self, node: str, name: str, since: int) -> str:
-        """The value of a node by this name: the last node's own, where it was added after the first `since`."""
-        if len(self.nodes) == since or self.nodes[-1][2] != node or node in self.sizes.values():
-            self.add("Identity", node)
-        kind, of, _, attributes = self.nodes.pop()
-        self.nodes.append((kind, of, self.unique(name), attributes))
-        return self.nodes[-1][2]
-
-    # Extents
-
-    def size(self, extent: Extent) -> str:
-        """The name of a vector of one number: the extent."""
-        if isinstance(extent, int):
-            return self.ints(extent)
-        if extent not in self.sizes:
-            tensor = next(t for t in (*self.file.task.data, *self.file.task.kept) if extent in t.shape)
-            axis, self.within = tensor.shape.index(extent), extent
-            self.sizes[extent] = self.add("Shape", tensor.name, start=axis, end=axis + 1)
-        return self.sizes[extent]
-
-    def vector(self, shape: Iterable[Extent]) -> str:
-        """The name of a shape."""
-        shape = tuple(shape)
-        if all(isinstance(e, int) for e in shape):
-            return self.ints(*map(int, shape))
-        sizes = [self.size(e) for e in shape]
-        return self.add("Concat", *sizes, axis=0) if len(sizes) > 1 else sizes[0]
-
-    def product(self, extents: Iterable[Extent]) -> str:
-        """The name of a vector of one number: their product."""
-        extents = tuple(extents)
-        number = self.ints(math.prod(e for e in extents if isinstance(e, int)))
-        return reduce(lambda a, e: self.add("Mul", a, self.size(e)), (e for e in extents if isinstance(e, str)), number)
-
-    def reshaped(self, of: str, shape: Sequence[Extent]) -> str:
-        open_ = [e for e in shape if isinstance(e, str)]
-        if len(open_) > 1:
-            return self.add("Reshape", of, self.vector(shape))
-        return self.add("Reshape", of, self.ints(*(-1 if isinstance(e, str) else e for e in shape)))
-
-    def transposed(self, of: str, order: Sequence[int]) -> str:
-        return of if [*order] == [*range(len(order))] else self.add("Transpose", of, perm=[*order])
-
-    def expanded(self, of: str, shape: Shape, to: Shape) -> str:
-        """An array repeated along axes that it lacks or that have length 1: those that it has may stay 1 here."""
-        own = (*(1,) * (len(to) - len(shape)), *shape)
-        return self.add("Expand", of, self.vector(1 if e == o else o for e, o in zip(own, to, strict=True)))
-
-    # Whole numbers
-
-    def places(self, subscript: Affine) -> str:
-        """The values of a subscript over its indices, an axis for each."""
-        if all(isinstance(i.extent, int) for i in subscript.indices):
-            return self.constant(_numbers(subscript))
-        zero, one = self.scalar(0, "integer"), self.scalar(1, "integer")
-        total, rank = self.scalar(subscript.offset, "integer"), len(subscript.terms)
-        for axis, (index, c) in enumerate(subscript.terms):
-            count = self.add("Squeeze", self.size(index.extent))
-            term = self.add("Mul", self.add("Range", zero, count, one), self.scalar(c, "integer"))
-            axes = [a for a in range(rank) if a != axis]
-            term = self.add("Unsqueeze", term, self.ints(*axes)) if axes else term
-            total = self.add("Add", total, term)
-        return total
 
     # Equations
 
@@ -279,7 +154,7 @@ class _Graph:
             flat.append(self.reshaped(made, [*(i.extent for i in first), count]))
             weights = [math.prod(lengths[k + 1 :]) for k in range(len(rest))]
             place = Affine.total((part[axis], w) for axis, w in zip(rest, weights, strict=True))
-            at.append(_numbers(place, over).ravel())
+            at.append(numbers(place, over).ravel())
         found = np.concatenate(at)
         assert sorted(found) == [*range(math.prod(lengths))], "every component is defined once"
         result = self.add("Concat", *flat, axis=len(whole))
@@ -289,9 +164,13 @@ class _Graph:
 
     def value(self, root: Node) -> str:
         made = dict[Node, str]()
-        for node in in_order(root):
-            made[node] = self.one(node, [made[o] for o in node.operands])
+        for node in in_order(root, self.needed):
+            made[node] = self.one(node, [made[o] for o in self.needed(node)])
         return made[root]
+
+    def needed(self, node: Node) -> Sequence[Node]:
+        """The operands that a node is made of here: a convolution reads the array that its windows slide over."""
+        return (around(node)[0], node.kernel) if self.slides(node) else node.operands
 
     def one(self, node: Node, of: Sequence[str]) -> str:
         """An array of the array program, from its operands."""
@@ -329,6 +208,8 @@ class _Graph:
                 return self.scattered(node, of)
             case Reduce():
                 return self.reduced(node, of)
+            case Convolution() if self.slides(node):
+                return self.convolved(node, *of)
             case Einsum():
                 return self.einsum(node, of)
             case Map(function=function):
@@ -339,10 +220,6 @@ class _Graph:
                 raise TypeError(f"{type(node).__name__} is not in ONNX")
 
     # Nodes
-
-    def cast(self, of: str, dtype: DType) -> str:
-        kind = {"real": self.kind, "integer": np.dtype(np.int64), "bool": np.dtype(bool)}[dtype]
-        return self.add("Cast", of, to=self.onnx.helper.np_dtype_to_tensor_dtype(kind))
 
     def sliced(self, of: str, shape: Shape, subscripts: Sequence[Affine], axes: Axes) -> str:
         """An array at affine subscripts: slices with steps in one operator, windows fetched axis by axis, and what an
@@ -465,6 +342,48 @@ class _Graph:
         words = ",".join("".join(letters[i] for i in own) for own in node.indices)
         return self.add("Einsum", *of, equation=f"{words}->{''.join(letters[i] for i in node.kept)}")
 
+    def slides(self, node: Node) -> TypeGuard[Convolution]:
+        """Whether a node is computed as ONNX's convolution, which onnxruntime has in float32 alone: windows and groups
+        have known extents there, and each of its arrays one open extent at most."""
+        if not isinstance(node, Convolution) or self.kind != np.float32:
+            return False
+        known = {*node.roles[1], *(i for w in node.windows for i in (w.place, w.within))}
+        sizes = _sizes(node)
+        lengths = [*(sizes[i] for i in known), *(around(node)[0].shape[w.axis] for w in node.windows)]
+        unknown = [[i for i in own if isinstance(sizes[i], str)] for own in (*node.indices, node.kept)]
+        return all(isinstance(e, int) for e in lengths) and max(map(len, unknown)) <= 1
+
+    def convolved(self, node: Convolution, image: str, kernel: str) -> str:
+        """A convolution: all of the batch as one axis, groups of features as one, and the windows, which slide
+        forwards over no more than they see."""
+        (of, widths), (batch, groups, outer, features) = around(node), node.roles
+        sizes, windows = _sizes(node), {w.axis: w for w in node.windows}
+        moves = [move(w, node.slice.subscripts[a] - widths[a][0], sizes, int(of.shape[a])) for a, w in windows.items()]
+        axes = [Index(f"at {axis}", of.shape[axis]) for axis in windows]
+        plain = dict(zip(windows, map(Affine.of, axes), strict=True))
+        read = [plain.get(axis, s) for axis, s in enumerate(node.slice.subscripts)]
+        own, sizes = tuple(i for s in read for i in s.indices), sizes | {i: i.extent for i in axes}
+        image = self.sliced(image, of.shape, read, own)
+        image = self.merged(image, own, [batch, (*groups, *features), *((i,) for i in axes)], sizes)
+        within = [(w.within,) for w in node.windows]
+        kernel = self.merged(kernel, node.indices[1 - node.image], [(*groups, *outer), features, *within], sizes)
+        kernel = self.turned(kernel, [2 + k for k, m in enumerate(moves) if m.within_turned])
+        # Places behind the last window, fewer than its stride, need not be cut off.
+        pads = [(m.pad[0], max(m.pad[1], 0) if m.pad[1] > -m.stride else m.pad[1]) for m in moves]
+        pairs = enumerate(zip(axes, pads, strict=True))
+        cut = [(max(-b, 0), int(i.extent) - max(-a, 0), 2 + k) for k, (i, (b, a)) in pairs if b < 0 or a < 0]
+        if cut:
+            image = self.add("Slice", image, *(self.ints(*numbers) for numbers in zip(*cut, strict=True)))
+        made = self.add(
+            "Conv", image, kernel, group=math.prod(int(sizes[i]) for i in groups), strides=[m.stride for m in moves],
+            dilations=[m.dilation for m in moves], pads=[max(pair[side], 0) for side in (0, 1) for pair in pads],
+        )
+        made = self.turned(made, [2 + k for k, m in enumerate(moves) if m.turned])
+        shown = (*batch, *groups, *outer, *(w.place for w in node.windows))
+        if len(batch) != 1 or len(groups) + len(outer) != 1:
+            made = self.reshaped(made, [sizes[i] for i in shown])
+        return self.transposed(made, [shown.index(i) for i in node.kept])
+
     def power(self, of: str, exponent: Fraction) -> str:
         if exponent < 0:
             return self.add("Reciprocal", of if exponent == -1 else self.power(of, -exponent))
@@ -477,56 +396,5 @@ class _Graph:
                 return self.add("Pow", of, self.scalar(exponent))
 
 
-def _numbers(subscript: Affine, over: Sequence[Index] | None = None) -> Array:
-    """The values of a subscript whose extents are numbers, over its indices or these."""
-    indices = subscript.indices if over is None else over
-    grids = np.ogrid[tuple(slice(int(i.extent)) for i in indices)]
-    total = sum((subscript.coefficient(i) * g for i, g in zip(indices, grids, strict=True)), np.int64(subscript.offset))
-    return np.asarray(np.broadcast_to(total, [int(i.extent) for i in indices]), np.int64)
-
-
-# Functions entry by entry
-
-Entry = Callable[[_Graph, Sequence[str]], str]
-
-
-def _operator(kind: str) -> Entry:
-    """One operator; of several operands two at a time, in their order."""
-    return lambda g, of: reduce(lambda a, b: g.add(kind, a, b), of) if len(of) > 1 else g.add(kind, of[0])
-
-
-def _expm1(g: _Graph, of: Sequence[str]) -> str:
-    """exp(x) − 1 = tanh(x/2)·(exp(x) + 1), which keeps its digits near 0."""
-    half = g.add("Tanh", g.add("Mul", of[0], g.scalar(0.5)))
-    return g.add("Mul", half, g.add("Add", g.add("Exp", of[0]), g.scalar(1)))
-
-
-def _log1p(g: _Graph, of: Sequence[str]) -> str:
-    """log(1 + x) = log(u)·x/(u − 1) with u = 1 + x as it is rounded: W. Kahan; see Goldberg, ACM Computing Surveys 23
-    (1991), theorem 4."""
-    x, one = of[0], g.scalar(1)
-    u = g.add("Add", x, one)
-    log = g.add("Log", u)
-    ratio = g.add("Div", x, g.add("Sub", u, one))
-    whole = g.add("Where", g.add("Equal", u, x), log, g.add("Mul", log, ratio))
-    return g.add("Where", g.add("Equal", u, one), x, whole)
-
-
-def _multiplied(g: _Graph, of: Sequence[str]) -> str:
-    minus = g.scalar(-1)
-    rest = [o for o in of if o != minus]
-    product = reduce(lambda a, b: g.add("Mul", a, b), rest) if rest else g.scalar(1)
-    return g.add("Neg", product) if (len(of) - len(rest)) % 2 else product
-
-
-FUNCTIONS: Mapping[str, Entry] = {
-    "add": _operator("Add"), "multiply": _multiplied, "and": _operator("And"),
-    "where": lambda g, of: g.add("Where", *of),
-    "equal": _operator("Equal"), "less": _operator("Less"), "less_equal": _operator("LessOrEqual"),
-    "exp": _operator("Exp"), "expm1": _expm1, "log": _operator("Log"), "log1p": _log1p,
-    "sin": _operator("Sin"), "cos": _operator("Cos"), "tanh": _operator("Tanh"),
-    "sigmoid": _operator("Sigmoid"), "softplus": _operator("Softplus"), "relu": _operator("Relu"),
-    "erf": _operator("Erf"), "erfc": lambda g, of: g.add("Sub", g.scalar(1), g.add("Erf", of[0])),
-    "step": lambda g, of: g.cast(g.add("Greater", of[0], g.scalar(0)), "real"),
-    "max": _operator("Max"), "min": _operator("Min"), "sign": _operator("Sign"), "abs": _operator("Abs"),
-}  # fmt: skip
+def _sizes(node: Convolution) -> dict[Index, Extent]:
+    return {i: e for own, o in zip(node.indices, node.operands, strict=True) for i, e in zip(own, o.shape, strict=True)}

@@ -1,0 +1,135 @@
+"""The calls of any framework that arrange: one value after another, parts, places, borders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chainrule.interop.arithmetic import contraction
+from chainrule.interop.graph import Array, Graph
+from chainrule.interop.views import (
+    SAMPLE,
+    Size,
+    View,
+    flipped,
+    inserted,
+    permuted,
+    removed,
+    repeated,
+    selected,
+    size_of,
+    sliced,
+)
+from chainrule.nn.arrangement import Concat
+
+
+def concat(g: Graph, values: Sequence[View], axis: int) -> View:
+    """One value after another along an axis."""
+    axis %= len(values[0].axes)
+    values = [g.single(value, axis) for value in values]
+    if len(values) == 1:
+        return values[0]
+    nodes = [value.source.node for value in values]
+    plain = all(v.unmoved and v.source.node and v.axes[0] == (SAMPLE,) for v in values)
+    if plain and axis and len(set(nodes)) == len(nodes):
+        shape = [*values[0].source.shape]
+        shape[axis] = sum(size_of(v.axes[axis])[0] for v in values)
+        return g.result(g.layer(Concat(axis), [node for node in nodes if node]), tuple(shape))
+    end = sum(size_of(value.axes[axis])[0] for value in values)
+    terms, at = list[View](), 0
+    for value in values:
+        length = size_of(value.axes[axis])[0]
+        terms.append(g.padded(value, {axis: (at, end - at - length)}, 0.0))
+        at += length
+    axes, found = g.together(terms)
+    return g.equation(" + ".join(f"{{{k}}}" for k in range(len(found))), found, axes)
+
+
+def pieces(g: Graph, x: View, axis: int, lengths: Sequence[int]) -> list[View]:
+    x, at, found = g.single(x, axis), 0, list[View]()
+    for length in lengths:
+        found.append(sliced(x, axis, at, length))
+        at += length
+    return found
+
+
+def unbound(g: Graph, x: View, axis: int) -> list[View]:
+    x = g.single(x, axis)
+    return [selected(x, axis, place) for place in range(size_of(x.axes[axis])[0])]
+
+
+def everywhere(g: Graph, value: float, sizes: Sequence[Size]) -> View:
+    """A number in a shape that has the samples."""
+    view = g.fixed(f"filled_{len(g.weights)}", np.asarray(float(value)))
+    for size in reversed(sizes):
+        view = repeated(inserted(view, 0), 0, size)
+    return view
+
+
+def cells_of_channels(g: Graph, x: View, factor: int, first: bool) -> View:
+    """Channels as cells of blocks of an image, factor² to a block. The number of a channel begins with that of the
+    channel that is left where `first`, else with the cell's."""
+    n, (c, _), (h, _), (w, _) = x.sizes
+    left = c // factor**2
+    parts = (left, factor, factor) if first else (factor, factor, left)
+    x = g.reshaped(x, [n, *((extent, False) for extent in (*parts, h, w))])
+    x = permuted(x, [0, 1, 4, 2, 5, 3] if first else [0, 3, 4, 1, 5, 2])
+    return g.reshaped(x, [n, (left, False), (h * factor, False), (w * factor, False)])
+
+
+def flip(g: Graph, x: View, axes: Sequence[int]) -> View:
+    for axis in axes:
+        x = flipped(g.single(x, axis % len(x.axes)), axis % len(x.axes))
+    return x
+
+
+def chosen(g: Graph, x: View, axis: int, places: Array) -> View:
+    """The entries of an axis at fixed places, whose axes stand in its place: a slice, where they are at equal steps."""
+    flat = places.reshape(-1)
+    steps = set(np.diff(flat).tolist()) or {1}
+    x = g.single(x, axis)
+    if len(steps) == 1 and (step := int(steps.pop())):
+        found = sliced(x, axis, int(flat[0]), len(flat), step)
+    else:
+        hot = np.zeros((len(flat), size_of(x.axes[axis])[0]))
+        hot[np.arange(len(flat)), flat] = 1
+        found = mapped(g, x, axis, hot)
+    sizes = found.sizes
+    return g.reshaped(found, [*sizes[:axis], *((int(e), False) for e in places.shape), *sizes[axis + 1 :]])
+
+
+def mapped(g: Graph, x: View, axis: int, matrix: Array) -> View:
+    """A fixed matrix times the vectors along an axis."""
+    order = [k for k in range(len(x.axes)) if k != axis]
+    product = contraction(g, g.fixed(f"places_{len(g.weights)}", matrix), 1, x, axis)
+    return permuted(product, [*(1 + order.index(k) if k != axis else 0 for k in range(len(x.axes)))])
+
+
+def bordered(g: Graph, x: View, axis: int, before: int, after: int, mode: str) -> View:
+    """An axis with its own entries around it: in a circle, reflected, or the outermost ones repeated."""
+    extent = size_of(x.axes[axis])[0]
+    x = g.single(x, axis)
+
+    def part(start: int, length: int) -> View:
+        return sliced(x, axis, start, length)
+
+    match mode:
+        case "circular":
+            around = part(extent - before, before) if before else None, part(0, after) if after else None
+        case "reflect":
+            around = (
+                flipped(part(1, before), axis) if before else None,
+                flipped(part(extent - 1 - after, after), axis) if after else None,
+            )
+        case "replicate":
+            ends = removed(part(0, 1), [axis]), removed(part(extent - 1, 1), [axis])
+            around = tuple(
+                repeated(inserted(end, axis), axis, (times, False)) if times else None
+                for end, times in zip(ends, (before, after), strict=True)
+            )
+        case _:
+            g.refuse(f"padding of the mode {mode!r}", "pad with a constant")
+    found = concat(g, [view for view in (around[0], x, around[1]) if view is not None], axis)
+    assert isinstance(found, View)
+    return found

@@ -1,0 +1,247 @@
+"""The calls of any framework that are layers of ours, with their options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from chainrule.interop.arithmetic import applied, contraction, element, reduce
+from chainrule.interop.graph import Graph, Operand, laid, runs
+from chainrule.interop.views import SAMPLE, Source, View, aligned, of, permuted, renewed, size_of
+from chainrule.ir.expr import Tensor
+from chainrule.ir.index import SAMPLES
+from chainrule.nn.activations import LogSoftmax, Softmax
+from chainrule.nn.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from chainrule.nn.dense import Dense
+from chainrule.nn.dropout import Dropout
+from chainrule.nn.equations import Equations
+from chainrule.nn.layer import Layer, instantiate
+from chainrule.nn.normalisation import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+from chainrule.nn.pooling import (
+    AdaptiveMaxPool,
+    AdaptiveMeanPool,
+    GlobalMaxPool,
+    GlobalMeanPool,
+    MaxPool1d,
+    MaxPool2d,
+    MeanPool1d,
+    MeanPool2d,
+)
+from chainrule.nn.sequences import Attention, Embedding
+
+
+def pointwise(g: Graph, layer: Any, x: View) -> View:
+    """A layer that is a function of each component: moves and it change places."""
+    if SAMPLE not in x.digits:
+        return applied(g, layer.formula("{0}"), x)
+    if not (x.source.node and x.whole and x.source.shape[:1] == (SAMPLES,)):
+        x = g.spread(x)
+    assert x.source.node
+    return replace(x, source=Source(x.source.shape, g.layer(layer, [x.source.node])))
+
+
+def dropout(g: Graph, x: View, rate: float) -> View:
+    if rate == 0:
+        return x
+    if rate == 1:
+        return applied(g, "0*{0}", x)
+    return pointwise(g, Dropout(rate), x)
+
+
+def own(**weights: Operand | None) -> dict[str, str] | None:
+    """The names of weights that are given whole; None where one is no parameter of its own."""
+    names: dict[str, str] = {}
+    for name, value in weights.items():
+        if value is None:
+            continue
+        if not isinstance(value, View) or value.source.node or not value.source.name or not value.unmoved:
+            return None
+        names[name] = value.source.name
+    return names
+
+
+def linear(g: Graph, x: View, weight: View, bias: View | None) -> View:
+    """x Wᵀ + b over the last axis."""
+    names, sampled = own(W=weight, b=bias), SAMPLE in x.digits and SAMPLE not in x.axes[-1]
+    if names is None or not sampled:
+        y = contraction(g, x, len(x.axes) - 1, weight, 1)
+        return y if bias is None else element(g, "add", y, bias)
+    units = size_of(weight.axes[0])[0]
+    if x.axes[:-1] != ((SAMPLE,),):
+        return g.rowwise(Dense(units, bias=bias is not None, axes="last"), x, 1, [units], names)
+    # The layer contracts over all axes: a tensor whose components are in their order needs no flattening.
+    flat = x.source.node and x.whole and [i for place in x.at[1:] for i, _ in place.terms] == list(x.axes[-1])
+    node = x.source.node if flat else g.written(x, x.axes)
+    assert node
+    made = g.layer(Dense(units, bias=bias is not None), [node], names)
+    return g.result(made, (SAMPLES, units))
+
+
+def softmax(g: Graph, x: View, axis: int, log: bool = False) -> View:
+    order = [k for k in range(len(x.axes)) if k != axis % len(x.axes)] + [axis % len(x.axes)]
+    extent = size_of(x.axes[axis])[0]
+    if SAMPLE in x.axes[axis]:
+        g.refuse("a softmax over the samples", "a network is a function of each sample here")
+    if SAMPLE not in x.digits:
+        text = "{0} - {1}" if log else "exp({0} - {1})"
+        return applied(g, text, x, reduce(g, "logsumexp", x, [axis], True))
+    y = g.rowwise(LogSoftmax() if log else Softmax(), permuted(x, order), 1, [extent])
+    return permuted(y, [order.index(k) for k in range(len(order))])
+
+
+def embedding(g: Graph, table: View, ids: View) -> View:
+    """Rows of a table at whole numbers of an input."""
+    names = own(E=table)
+    entries, units = (size_of(axis)[0] for axis in table.axes)
+    if names and ids.source.node and ids.whole and ids.source.integer and ids.source.shape[:1] == (SAMPLES,):
+        node = g.layer(Embedding(entries, units), [ids.source.node], names)
+        new = g.result(node, (*ids.source.shape, units))
+        return View(new.source, (*ids.axes, new.axes[-1]), (*ids.at, new.at[-1]))
+    if len(table.axes[0]) != 1 or not ids.source.integer:
+        g.refuse("these ids are no input of whole numbers", "give the ids as an input of the network")
+    ids = renewed(ids)
+    (row,) = table.axes[0]
+    text = f"sum[{{r}}]([{{letters[{row.name}]}} == {{1}}]*{{0}})"
+    return g.equation(text, [table, ids], [*ids.axes, table.axes[1]], [row])
+
+
+def convolution(
+    g: Graph, x: View, weight: View, bias: View | None, *, stride: Sequence[int], padding: Any,
+    dilation: Sequence[int], groups: int, transposed: bool = False, added: Sequence[int] = (0, 0),
+) -> View:
+    """A convolution over one or two axes, or its transpose; `padding` as the layers take it."""
+    rank = len(x.axes) - 2
+    if rank not in (1, 2):
+        g.refuse(f"a convolution over {rank} axes", "one or two axes are convolved here")
+    sizes = [size for size, _ in weight.sizes]
+    kernel = sizes[2:]
+    shared: dict[str, Any] = {"stride": list(stride), "dilation": list(dilation), "groups": groups}
+    shared["bias"] = bias is not None
+    if transposed:
+        kind = ConvTranspose1d if rank == 1 else ConvTranspose2d
+        layer: Layer = kind(
+            sizes[1] * groups, kernel, padding=padding, output_padding=list(added)[:rank], **shared
+        )
+    else:
+        layer = (Conv1d if rank == 1 else Conv2d)(sizes[0], kernel, padding=padding, **shared)
+    return given(g, layer, x, {"W": weight, "b": bias})
+
+
+def given(g: Graph, layer: Layer, x: View, weights: Mapping[str, View | None] | None = None) -> View:
+    """What a layer gives for one value of samples, each by itself. Where its weights are no parameters of its own, but
+    computed or another layer's too, and where samples are merged with other axes, its equations are read so."""
+    held = {name: view for name, view in (weights or {}).items() if view is not None}
+    shape, names = (SAMPLES, *(size for size, _ in x.sizes[1:])), own(**held)
+    out = instantiate(layer, "layer", [Tensor("input", shape)]).output.shape
+    more = [group for group in runs(x.axes[:1]) if group and group != (SAMPLE,)]
+    if names is not None and (not more or layer.states(shape) or x.axes[0][:1] != (SAMPLE,)):
+        return g.result(g.layer(layer, [g.plain(x)], names), out)
+    nodes = [g.written(x, [(SAMPLE,), *more, *x.axes[1:]])]
+    read = {"x": "x1"} if names is None and held else {}
+    if names is None:
+        nodes += [g.written(view, view.axes) for view in held.values()]
+        read |= {name: f"x{place}" for place, name in enumerate(held, 2)}
+    text = re.sub(r"[A-Za-z_]\w*", lambda word: read.get(word[0], word[0]), layer.equations(shape))
+    extents, at = [size_of(group)[0] for group in more], [f"m{place}" for place in range(1, len(more) + 1)]
+    lines = [line.replace("[n", f"[{', '.join(['n', *at])}") for line in text.strip().splitlines()]
+    first = ", ".join(["n", *(f"{index}<{extent}" for index, extent in zip(at, extents, strict=True))])
+    lines = [line.replace(f"[{', '.join(['n', *at])}", f"[{first}", 1) for line in lines]
+    shapes = {name: [size for size, _ in view.sizes] for name, view in held.items()} if names else None
+    made = g.layer(Equations("\n".join(line.strip() for line in lines), shapes), nodes, names)
+    return laid(Source((SAMPLES, *extents, *out[1:]), made), [x.axes[0], *of(Source(out, made)).axes[1:]])
+
+
+def pool(
+    g: Graph, kind: str, x: View, size: Sequence[int], stride: Sequence[int], padding: Any, ceil: bool,
+    include: bool = True,
+) -> View:
+    rank = len(size)
+    kinds = {("max", 1): MaxPool1d, ("max", 2): MaxPool2d, ("mean", 1): MeanPool1d, ("mean", 2): MeanPool2d}
+    if (kind, rank) not in kinds or len(x.axes) != rank + 2:
+        g.refuse(f"pooling over {rank} axes of {len(x.axes)}", "one or two axes of (N, channels, …) are pooled here")
+    more = {"count_include_pad": include} if kind == "mean" else {}
+    layer = kinds[kind, rank](list(size), list(stride), padding, ceil=ceil, **more)
+    return given(g, layer, x)
+
+
+def adaptive(g: Graph, kind: str, x: View, size: Sequence[int]) -> View:
+    rank = len(size)
+    if all(extent == 1 for extent in size):
+        pooled = g.layer(GlobalMeanPool() if kind == "mean" else GlobalMaxPool(), [g.plain(x)])
+        made = g.result(pooled, (SAMPLES, size_of(x.axes[1])[0]))
+        return replace(made, axes=(*made.axes, *((),) * rank))
+    return given(g, (AdaptiveMeanPool if kind == "mean" else AdaptiveMaxPool)(list(size)), x)
+
+
+def batch_norm(
+    g: Graph, x: View, scale: View | None, shift: View | None, mean: Any, variance: Any, momentum: float, epsilon: float
+) -> View:
+    """Batch normalisation of axis 1; `mean` and `variance` are the running ones, arrays."""
+    affine = scale is not None and shift is not None
+    names = own(g=scale, b=shift)
+    if names is None or (scale is None) != (shift is None):
+        g.refuse("a batch normalisation whose scale and shift are no parameters", "give it both, or none")
+    rest = [axis for k, axis in enumerate(x.axes) if k != 1]
+    groups = runs(rest)
+    if groups[:1] != [(SAMPLE,)]:
+        g.refuse("a batch normalisation of values that are the same for all samples", "")
+    node = g.written(x, [(SAMPLE,), x.axes[1], *groups[1:]])
+    label = {"running_mean": np.asarray(mean), "running_variance": np.asarray(variance)}
+    made = g.layer(BatchNorm(momentum, epsilon, affine), [node], names, constants=label)
+    shape = (SAMPLES, *(size_of(group)[0] for group in (x.axes[1], *groups[1:])))
+    out = laid(Source((SAMPLES, *shape[2:], shape[1]), made), [*rest, x.axes[1]])
+    at = (out.at[0], out.at[-1], *out.at[1:-1])
+    axes = (*out.axes[:1], out.axes[-1], *out.axes[1:-1])
+    return View(Source(shape, made), axes, at)
+
+
+def layer_norm(g: Graph, x: View, axes: int, scale: View | None, shift: View | None, epsilon: float) -> View:
+    names = own(g=scale, b=shift)
+    if names is None:
+        g.refuse("a layer normalisation whose scale is no parameter of its own", "")
+    extents = [size for size, _ in x.sizes[-axes:]]
+    return g.rowwise(LayerNorm(axes, epsilon, scale is not None, shift is not None), x, axes, extents, names)
+
+
+def rms_norm(g: Graph, x: View, axes: int, scale: View | None, epsilon: float) -> View:
+    names = own(g=scale)
+    if names is None:
+        g.refuse("an RMS normalisation whose scale is no parameter of its own", "")
+    return g.rowwise(RMSNorm(axes, epsilon, scale is not None), x, axes, [size for size, _ in x.sizes[-axes:]], names)
+
+
+def group_norm(
+    g: Graph, x: View, groups: int | None, scale: View | None, shift: View | None, epsilon: float
+) -> View:
+    """With no number of groups each channel is one."""
+    if (scale is None) != (shift is None):
+        g.refuse("a group normalisation with a scale or a shift alone", "give it both, or none")
+    affine = scale is not None
+    layer = InstanceNorm(epsilon, affine) if groups is None else GroupNorm(groups, epsilon, affine)
+    return given(g, layer, x, {"gain": scale, "b": shift})
+
+
+def attention(
+    g: Graph, q: View, k: View, v: View, mask: View | None, causal: bool, scale: float | None, rate: float
+) -> View:
+    if not len(q.axes) == len(k.axes) == len(v.axes):
+        g.refuse("attention whose queries, keys and values have different numbers of axes", "give all the same axes")
+    joint, views = g.aligned([q, k, v], lambda view: view.axes[:-2])
+    q, k, v = views
+    groups = [group for group in runs(joint) if group]
+    nodes = [g.written(view, [*groups, *view.axes[-2:]]) for view in views]
+    scores = [*joint, q.axes[-2], k.axes[-2]]
+    if mask is not None:
+        mask = renewed(mask)
+        full, mappings = aligned([scores, [()] * (len(scores) - len(mask.axes)) + list(mask.axes)])
+        if full != scores:
+            g.refuse("a mask that runs along merged axes", "give the mask the axes of the scores")
+        nodes.append(g.written(mask.substituted(mappings[1]), [*groups, q.axes[-2], k.axes[-2]]))
+    node = g.layer(Attention(causal, scale, rate), nodes)
+    lead = (SAMPLES if group == (SAMPLE,) else size_of(group)[0] for group in groups)
+    made = Source((*lead, size_of(q.axes[-2])[0], size_of(v.axes[-1])[0]), node)
+    return laid(made, [*joint, q.axes[-2], v.axes[-1]])
