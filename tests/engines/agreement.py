@@ -14,6 +14,7 @@ from chainrule.arrays.execute import execute
 from chainrule.compile import training
 from chainrule.derive import Derivation
 from chainrule.ir.index import SAMPLES
+from chainrule.loops.shares import shares
 from chainrule.semantics import entries, field
 from chainrule.semantics.reals import Floats, Reals, precise
 from chainrule.targets.jax import Step
@@ -94,6 +95,12 @@ def off_parameters(one: cr.Model, other: cr.Model) -> float:
     """How far parameters are apart, but for those whose gradient is exactly 0."""
     zero = identically_zero(one.derive())
     return max(off(one.parameters[name], other.parameters[name]) for name in one.parameters if name not in zero)
+
+
+def rounds(model: cr.Model, rule: cr.Optimizer) -> int:
+    """How often those who share a batch must meet, by the equations of a step."""
+    assert model.loss
+    return len(shares(training(model.network, model.derive(), rule, model.loss.labels)).rounds)
 
 
 def collectives(model: cr.Model, rule: cr.Optimizer, samples: int, devices: int) -> list[str]:

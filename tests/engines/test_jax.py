@@ -12,7 +12,16 @@ import chainrule as cr
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
 from chainrule.optim.named import OPTIMIZERS
-from tests.engines.agreement import collectives, data_for, identically_zero, off, off_gradients, off_parameters, stepped
+from tests.engines.agreement import (
+    collectives,
+    data_for,
+    identically_zero,
+    off,
+    off_gradients,
+    off_parameters,
+    rounds,
+    stepped,
+)
 from tests.nn.test_every_layer import MODELS, model_with
 
 pytestmark = pytest.mark.engines
@@ -140,6 +149,7 @@ SHARED = [name for name in MODELS if name not in ("BatchNorm", "Embedding")]
 def test_devices_meet_once_a_step_where_samples_do_not_couple(name: str, samples: int) -> None:
     made = window(name) if name in WINDOWS else model_with(name)
     assert collectives(made, cr.SGD(0.1), samples, 8) == ["all-reduce"]
+    assert rounds(made, cr.SGD(0.1)) == 1
 
 
 def test_one_device_meets_nobody_and_a_norm_over_all_gradients_needs_no_second_meeting() -> None:
@@ -154,6 +164,7 @@ def test_batch_normalisation_adds_three_meetings(layers: int) -> None:
     blocks = [layer for _ in range(layers) for layer in (cr.Dense(4), cr.BatchNorm(), cr.Tanh())]
     made = cr.Sequential(cr.Input(5), *blocks, cr.Dense(3), loss="half_squared_error", dtype="float64")
     assert collectives(made, cr.SGD(0.1), 16, 8) == ["all-reduce"] * (3 * layers + 1)
+    assert rounds(made, cr.SGD(0.1)) == 3 * layers + 1  # no fewer: the longest chain of sums over samples
 
 
 def test_a_table_that_ids_choose_from_needs_them_all_where_shares_are_not_equal() -> None:

@@ -40,7 +40,7 @@ from chainrule.train.history import History
 from chainrule.train.learn import learning
 from chainrule.train.metrics import Asked, metrics_named
 from chainrule.train.progress import progress
-from chainrule.train.ranks import Ranks, RanksRunner, check_sums
+from chainrule.train.ranks import Ranks, RanksRunner, check_shares, parted
 from chainrule.train.runners import (
     Engine,
     Executor,
@@ -201,8 +201,8 @@ class Model(Assembled):
 
         With a `communicator` of mpi4py each of its processes, all of which call this alike, computes its share of
         every batch, and all make one step: that of the whole batch. Statistics over a batch are those of the whole
-        where `synchronised`, which only executor="jax" can do, else of each share. One process writes; SIGTERM to any
-        of them saves by the `cr.Checkpoint` that is among the callbacks, and ends them.
+        where `synchronised`, else of each share, and then one meeting of all is enough for a step. One process writes;
+        SIGTERM to any of them saves by the `cr.Checkpoint` that is among the callbacks, and ends them.
 
         Raises DataError and ShapeError for the data, DivergenceError where the loss is no longer finite.
         """
@@ -325,10 +325,14 @@ class Model(Assembled):
             )
 
         if ranks is not None:
-            check_sums(derivation, ranks, executor)
-            parts = shared(net, derivation, rule, labels, self._rates)
-            one = made_for("share", lambda: parts.share, -(-batch // ranks.communicator.size), workers or 1)
-            made = RanksRunner(parts, ranks, one, self.dtype)
+            check_shares(derivation, ranks, executor)
+            step = shared(net, derivation, rule, labels, self._rates)
+            parts, own = parted(step, synchronised=ranks.synchronised), -(-batch // ranks.communicator.size)
+            each = [
+                made_for(f"round {n} {ranks.synchronised}", lambda task=part.task: task, own, workers or 1)
+                for n, part in enumerate(parts.rounds)
+            ]
+            made = RanksRunner(step.whole, parts, ranks, each, self.dtype)
         else:
             made = made_for("training", lambda: KNOWN.get(
                 ("task", net.training, net.logits, *what, *net.random.items()),
