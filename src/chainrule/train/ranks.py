@@ -2,18 +2,15 @@
 NumPy, an all-reduce adds them up, and all make the same update.
 
 That is one all-reduce a step where samples do not couple, and where they do, as by the statistics of a batch, as many
-as `loops/shares.py` finds rounds. What fails on one process ends them all, with one line that names it.
+as `loops/shares.py` finds rounds.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import socket
-import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -23,7 +20,7 @@ from numpy.typing import NDArray
 from chainrule.arrays.execute import execute
 from chainrule.compile import Shared
 from chainrule.derive import Derivation
-from chainrule.errors import ChainruleError, CompileError, DivergenceError, ModelError
+from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.print import spelled
@@ -31,6 +28,8 @@ from chainrule.loops.shares import SAMPLE_COUNT, Round, Shares, shares
 from chainrule.loops.task import Task
 from chainrule.semantics import field
 from chainrule.semantics.prime import PRIME
+from chainrule.train.guardian import Guard
+from chainrule.train.processes import Processes
 from chainrule.train.runners import Engine, Jax, Runner, drawn, first, outputs_of
 from chainrule.train.shuffle import shuffled
 from chainrule.verify.loops import executed, point, reduced_step
@@ -58,60 +57,42 @@ def world() -> Any | None:
     return mpi().COMM_WORLD if several else None
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """The processes, by a communicator of mpi4py. Statistics are of the whole batch if `synchronised`, else of
-    each share, and then a step needs one all-reduce whatever couples."""
+class Ranks(Processes):
+    """The processes, by a communicator of mpi4py. Statistics are of the whole batch if `synchronised`, else of each
+    share, and then a step needs one all-reduce whatever couples."""
 
-    communicator: Any
-    synchronised: bool = True
+    kind = "rank"
 
-    def __post_init__(self) -> None:
-        if not all(hasattr(self.communicator, name) for name in ("Allreduce", "Abort", "rank", "size")):
+    def __init__(self, communicator: Any, synchronised: bool = True) -> None:
+        if not all(hasattr(communicator, name) for name in ("Allreduce", "Abort", "rank", "size")):
             raise ModelError(
-                f"{self.communicator!r} is no communicator",
+                f"{communicator!r} is no communicator",
                 fix="from mpi4py import MPI; model.fit(x, y, communicator=MPI.COMM_WORLD)",
             )
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.communicator.rank == 0
+        self.communicator, self.synchronised = communicator, synchronised
+        self.number, self.count = communicator.rank, communicator.size
 
     def share(self, samples: int) -> slice:
         """Of so many rows, those of this process: as many as the others have, or one more."""
-        rank, size = self.communicator.rank, self.communicator.size
-        return slice(samples * rank // size, samples * (rank + 1) // size)
+        return slice(samples * self.number // self.count, samples * (self.number + 1) // self.count)
 
     def sum(self, numbers: Array) -> None:
         """Put the sum over all processes in the place of an array."""
         self.communicator.Allreduce(mpi().IN_PLACE, numbers, mpi().SUM)
 
     def any(self, *said: bool) -> list[bool]:
-        """What one process at least says."""
         numbers = np.array(said, np.int32)
         self.sum(numbers)
         return [bool(n) for n in numbers]
 
-    @contextmanager
-    def failing(self) -> Generator[None]:
-        """Of what fails here the others would never know: they are ended too. A loss that is not finite is one of all
-        processes, and so is Ctrl-C when it gets here."""
-        try:
-            yield
-        except (DivergenceError, KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            if self.communicator.size == 1:
-                raise
-            rank, size = self.communicator.rank, self.communicator.size
-            what = f"{type(error).__name__}: {error}"
-            if isinstance(error, ChainruleError):
-                what = f"{error.problem}; {error.fix}" if error.fix else error.problem
-            line = f"chainrule: rank {rank} of {size} on {socket.gethostname()} failed: {' '.join(what.split())}"
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-            self.communicator.Abort(1)
+    def wait(self) -> None:
+        self.communicator.Barrier()
+
+    def end(self) -> None:
+        self.communicator.Abort(1)
+
+    def guarded(self) -> Guard | None:
+        return Guard(self.communicator) if self.count > 1 else None
 
 
 def parted(made: Shared, *, synchronised: bool) -> Shares:
@@ -198,16 +179,17 @@ class RanksRunner:
         return float(numbers[0])
 
 
-def check_shares(derivation: Derivation, ranks: Ranks, executor: Engine | None) -> None:
-    """Raises ModelError for JAX, which shares batches by itself, and where samples depend on each other by more than
-    sums over them; CompileError where the rounds of shares do not give what the step of the whole batch does: at
-    random points of GF(p), at reduced shapes, where a sum is one number in any order."""
+def checked_shares(
+    derivation: Derivation, made: Shared, ranks: Ranks, executor: Engine | None
+) -> tuple[Task, Shares]:
+    """A step and its rounds. Raises ModelError for JAX, which shares batches by itself, and where samples depend on
+    each other by more than sums over them; CompileError where the rounds of shares do not give what the step of the
+    whole batch does: at random points of GF(p), at reduced shapes, where a sum is one number in any order."""
     if isinstance(executor, Jax):
         raise ModelError("JAX shares a batch by itself", fix="leave out communicator, or executor")
-    if not ranks.synchronised:
-        return
-    if wrong := differing(*reduced_shares(derivation)):
+    if ranks.synchronised and (wrong := differing(*reduced_shares(derivation))):
         raise CompileError(f"shares of a batch give another {spelled(wrong[0])} than the batch", fix="please report it")
+    return made.whole, parted(made, synchronised=ranks.synchronised)
 
 
 def reduced_shares(derivation: Derivation) -> tuple[Task, Shares]:

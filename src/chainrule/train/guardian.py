@@ -1,0 +1,103 @@
+"""Who says that one of several processes was killed: it cannot say so itself, and mpirun, which ends the others, knows
+no ranks. A process of its own, beside rank 0, holds a connection to each; the first that breaks off without a word is
+named. This file is run by itself, and stands on Python alone.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import socket
+import subprocess
+import sys
+from typing import Any
+
+PATIENCE = 5.0  # seconds in which a connection stands, or there is none
+BYE, SAID = b"bye\n", b"said\n"
+
+
+class Guard:
+    """The connection of a process, by a communicator of mpi4py, from the first step to the last. Where there can be
+    none, as through a firewall, nobody is named, and all else is the same."""
+
+    def __init__(self, communicator: Any) -> None:
+        rank, size, here = communicator.rank, communicator.size, socket.gethostname()
+        near = len(set(communicator.allgather(here))) == 1
+        host, port, word = communicator.bcast(self.begun(size, near) if rank == 0 else None)
+        self.connection: socket.socket | None = None
+        try:
+            self.connection = socket.create_connection(("localhost" if near else host, port), PATIENCE)
+            self.connection.sendall(f"{word} rank {rank} of {size} on {here}\n".encode())
+        except OSError:
+            self.connection = None
+        communicator.Barrier()
+
+    @staticmethod
+    def begun(size: int, near: bool) -> tuple[str, int, str]:
+        """Where the guardian listens, and the word by which it knows its own."""
+        word = secrets.token_hex(16)
+        with socket.create_server(("localhost" if near else "", 0), backlog=max(size, 64)) as listening:
+            command = [sys.executable, "-I", "-S", __file__, str(listening.fileno()), word]
+            subprocess.Popen(
+                command, pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                start_new_session=True,  # who ends the processes of a job does not end it before it has spoken
+            )
+            return socket.gethostname(), listening.getsockname()[1], word
+
+    def leave(self, *, said: bool = False) -> None:
+        """End in order; or `said`, after a line of this process's own: then nobody is named any more."""
+        if self.connection is not None:
+            try:
+                self.connection.sendall(SAID if said else BYE)
+                self.connection.close()
+            except OSError:
+                pass
+            self.connection = None
+
+
+def broken(listening: socket.socket, word: str) -> str | None:
+    """The process whose connection breaks off first; None where all leave in order, or one has said itself why not."""
+    waiting, heard = selectors.DefaultSelector(), dict[socket.socket, bytes]()
+    waiting.register(listening, selectors.EVENT_READ)
+    known = False
+    while not known or heard:
+        events = waiting.select(None if known else 2 * PATIENCE)
+        if not events:
+            return None
+        for key, _ in events:
+            one = key.fileobj
+            assert isinstance(one, socket.socket)
+            if one is listening:
+                made, _ = listening.accept()
+                waiting.register(made, selectors.EVENT_READ)
+                heard[made] = b""
+                continue
+            try:
+                data = one.recv(512)
+            except OSError:
+                data = b""
+            heard[one] += data
+            own, _, name = heard[one].split(b"\n")[0].decode(errors="replace").partition(" ")
+            ours = own == word
+            known = known or ours
+            if ours and heard[one].endswith(SAID):
+                return None
+            if ours and not data:
+                return name
+            if not data or heard[one].endswith(BYE) or len(heard[one]) > 1024:
+                waiting.unregister(one)
+                one.close()
+                del heard[one]
+    return None
+
+
+def main() -> None:
+    found = broken(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+    if found is not None:
+        line = f"chainrule: {found} was killed, perhaps for want of memory; all processes end\n"
+        os.write(2, line.encode(errors="replace"))
+
+
+if __name__ == "__main__":
+    main()
