@@ -34,12 +34,13 @@ def killed(folder: Path, count: int, rank: int, wait: float, **options: object) 
     """What is wrong with one kill, or nothing. Where nothing is saved yet a run begins, else it goes on."""
     saved = folder / "model.safetensors"
     before = cr.load(saved).training.steps if saved.exists() else 0
+    written = saved.stat().st_mtime_ns if before else 0
     for old in folder.glob("pid*"):
         old.unlink()
     process = shares(folder, count, "long", save=True, dtype="float64", resume=before > 0, **options)
-    for number in range(count):
-        until(folder / f"pid{number}")
     until(saved)
+    while saved.stat().st_mtime_ns == written and process.poll() is None:  # until it trains
+        time.sleep(0.02)
     time.sleep(wait)
     if process.poll() is not None:
         return f"the run ended by itself: {process.communicate()[0]}"

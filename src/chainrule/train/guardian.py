@@ -9,11 +9,15 @@ import os
 import secrets
 import selectors
 import socket
+import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 PATIENCE = 5.0  # seconds in which a connection stands, or there is none
+LAUNCHERS = "mpi", "hydra", "orte", "prte"
 BYE, SAID = b"bye\n", b"said\n"
 
 
@@ -38,11 +42,15 @@ class Guard:
         """Where the guardian listens, and the word by which it knows its own."""
         word = secrets.token_hex(16)
         with socket.create_server(("localhost" if near else "", 0), backlog=max(size, 64)) as listening:
-            command = [sys.executable, "-I", "-S", __file__, str(listening.fileno()), word]
+            above, errors = launcher()
+            command = [sys.executable, "-I", "-S", __file__, str(listening.fileno()), word, str(above)]
             subprocess.Popen(
                 command, pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=errors,
                 start_new_session=True,  # who ends the processes of a job does not end it before it has spoken
             )
+            if errors is not None:
+                os.close(errors)
             return socket.gethostname(), listening.getsockname()[1], word
 
     def leave(self, *, said: bool = False) -> None:
@@ -54,6 +62,29 @@ class Guard:
             except OSError:
                 pass
             self.connection = None
+
+
+def launcher() -> tuple[int, int | None]:
+    """The process that has started this job, where it is found on this machine, and where its errors go to. What its
+    processes write to it hands on only until it sees that one is dead, and that may be too early for a line."""
+    pid, above = os.getppid(), 0
+    try:
+        while pid > 1:
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+            if not any(word in name for word in LAUNCHERS):
+                break
+            above, pid = pid, int(rest.split()[1])
+        return above, os.open(f"/proc/{above}/fd/2", os.O_WRONLY | os.O_APPEND) if above else None
+    except (OSError, ValueError):
+        return 0, None
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended. One that has and that nobody has asked for is a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def broken(listening: socket.socket, word: str) -> str | None:
@@ -95,6 +126,10 @@ def broken(listening: socket.socket, word: str) -> str | None:
 def main() -> None:
     found = broken(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
     if found is not None:
+        above, end = int(sys.argv[3]), time.monotonic() + PATIENCE
+        # What the launcher writes into a file goes to where its last words end, over what others append.
+        while above and stat.S_ISREG(os.fstat(2).st_mode) and not gone(above) and time.monotonic() < end:
+            time.sleep(0.02)
         line = f"chainrule: {found} was killed, perhaps for want of memory; all processes end\n"
         os.write(2, line.encode(errors="replace"))
 
