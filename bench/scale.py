@@ -82,8 +82,13 @@ class Alone(Ranks):
     def __init__(self, count: int = 1) -> None:
         self.communicator, self.synchronised, self.number, self.count = None, True, 0, count
 
+    spent = 0.0
+
     def sum(self, numbers: Any) -> None:
         pass
+
+    def alike(self, number: int) -> int:
+        return number
 
 
 class Timed(Ranks):
@@ -96,11 +101,15 @@ class Timed(Ranks):
         super().sum(numbers)
         self.spent += time.process_time() - start
 
+    def alike(self, number: int) -> int:
+        """The greatest of all."""
+        return int(self.communicator.allreduce(number, mpi().MAX))
+
 
 class Steps:
     """A net's step as a rank makes it, over one batch that comes again."""
 
-    def __init__(self, model: cr.Model, batch: int, ranks: Ranks) -> None:
+    def __init__(self, model: cr.Model, batch: int, ranks: Alone | Timed) -> None:
         net = model.network
         assert net.target and model.loss
         step = shared(net, model.derive(), RULE, model.loss.labels)
@@ -128,12 +137,12 @@ class Steps:
         self.run(1)
         start = time.process_time()
         self.run(1)
-        count = max(1, math.ceil(0.1 / max(time.process_time() - start, 1e-6)))
+        count = self.ranks.alike(max(1, math.ceil(0.1 / max(time.process_time() - start, 1e-6))))
         found = list[float]()
         for _ in range(repeats):
-            start, before = time.process_time(), getattr(self.ranks, "spent", 0.0)
+            start, before = time.process_time(), self.ranks.spent
             self.run(count)
-            found.append((time.process_time() - start - getattr(self.ranks, "spent", 0.0) + before) / count)
+            found.append((time.process_time() - start - self.ranks.spent + before) / count)
         return min(found)
 
 
@@ -194,7 +203,7 @@ def worker() -> None:
     found: dict[str, Any] = {"meetings": {}, "steps": {}}
     for count in (1, 256, 4096, 65_536, 1_048_576, 4_194_304):
         numbers, taken = np.zeros(count, np.float32), list[float]()
-        for _ in range(300 if count < 100_000 else 40):
+        for _ in range(100 if count < 100_000 else 20):
             world.Barrier()
             start = time.perf_counter()
             world.Allreduce(mpi().IN_PLACE, numbers, mpi().SUM)
@@ -218,7 +227,7 @@ def here(meetings: dict[str, float]) -> Network:
     """Latency and bandwidth between two processes of this machine, by the smallest and the greatest meeting."""
     sizes = sorted(meetings, key=int)
     least, most = meetings[sizes[0]], meetings[sizes[-1]]
-    return Network("between two processes here", least / 2, 4 * int(sizes[-1]) / max(most - least, 1e-9))
+    return Network("between two processes here", least, 4 * int(sizes[-1]) / max(most - least, 1e-9))
 
 
 def simulated(name: str) -> tuple[int, int]:

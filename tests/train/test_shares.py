@@ -93,6 +93,12 @@ def test_what_needs_more_than_sums_is_refused_with_its_equation(loss: str) -> No
         reduced_shares(derivation)
 
 
+def test_statistics_of_each_share_are_refused_where_there_are_no_shares() -> None:
+    model = cr.Sequential(cr.Input(3), cr.Dense(2), loss="half_squared_error")
+    with pytest.raises(cr.ModelError, match="for processes of MPI"):
+        model.fit([[1.0, 2.0, 3.0]], [[1.0, 2.0]], synchronised=False)
+
+
 def test_a_sum_that_each_share_keeps_to_itself_or_doubles_is_seen() -> None:
     task = step(cr.Dense(4), cr.BatchNorm(), rule=cr.SGD(0.1))
     parts = shares(task)

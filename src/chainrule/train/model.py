@@ -216,6 +216,11 @@ class Model(Assembled):
         check_count("batch_size", batch_size, 10)
         made_by = engine(executor, devices, shard)
         check_shuffle(shuffle)
+        if communicator is None and not synchronised:
+            raise ModelError(
+                "synchronised=False is for processes of MPI; JAX's devices have the statistics of the whole batch",
+                fix="leave it out, or give communicator=MPI.COMM_WORLD",
+            )
         ranks = None if communicator is None else Ranks(communicator, synchronised)
         processes = ranks or (hosts() if isinstance(made_by, Jax) else None)
         with processes.failing(training=True) if processes else nullcontext():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ from chainrule.errors import ChainruleError, DivergenceError, ModelError
 if TYPE_CHECKING:
     from chainrule.targets import jax
     from chainrule.train.guardian import Guard
+
+
+GRACE = 2.0  # seconds
 
 
 class Processes(ABC):
@@ -50,6 +54,10 @@ class Processes(ABC):
         """What names a process of these that is killed, where something does."""
         return None
 
+    def lost(self, error: BaseException) -> bool:
+        """Whether an error says that another process could not be reached."""
+        return False
+
     @contextmanager
     def failing(self, *, training: bool = False) -> Generator[None]:
         """Of what fails here the others would never know: they are ended too. A loss that is not finite is one of all
@@ -62,6 +70,8 @@ class Processes(ABC):
         except BaseException as error:
             if self.count == 1:
                 raise
+            if guard and self.lost(error):
+                time.sleep(GRACE)  # it is the other's fault: the line that names that one comes first, and ends all
             what = f"{type(error).__name__}: {error}"
             if isinstance(error, ChainruleError):
                 what = f"{error.problem}; {error.fix}" if error.fix else error.problem

@@ -90,6 +90,10 @@ class Ranks(Processes):
 
     def end(self) -> None:
         self.communicator.Abort(1)
+        os._exit(1)  # after an error of its own MPI may come back from there
+
+    def lost(self, error: BaseException) -> bool:
+        return isinstance(error, mpi().Exception)
 
     def guarded(self) -> Guard | None:
         return Guard(self.communicator) if self.count > 1 else None
