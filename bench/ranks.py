@@ -6,8 +6,8 @@
 Needs mpi4py and MPICH, and PyTorch for its rows. All processes are there from the beginning and wait, without taking a
 processor, until it is their turn. By the clock of the wall two processes are so many times as fast as one as this
 machine lets them; the table also says what share of two processors they got meanwhile, and what a busy machine does not
-change: the work of each process on its processor's clock, without meetings, and a meeting at its quickest. The loss, ours of the
-last epoch and theirs of the last step, is that of one process in each.
+change: the work of each process on its processor's clock, without meetings, and a meeting at its quickest. The loss is
+that of one process in each library: ours of the last epoch, theirs of the last step.
 """
 
 from __future__ import annotations

@@ -321,7 +321,7 @@ def written(page: str, made: dict[str, str]) -> str:
         _, found, after = rest.partition(end)
         if not found:
             raise SystemExit(f"docs/scale.md has no place for the table {name!r}")
-        page = f"{before}{start}\n{table}\n{end}{after}"
+        page = f"{before}{start}\n{table}\n\n{end}{after}"
     return page
 
 
