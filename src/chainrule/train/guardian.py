@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,40 +29,42 @@ class Guard:
     def __init__(self, communicator: Any) -> None:
         rank, size, here = communicator.rank, communicator.size, socket.gethostname()
         near = len(set(communicator.allgather(here))) == 1
-        host, port, word = communicator.bcast(self.begun(size, near) if rank == 0 else None)
+        where = communicator.bcast(started(size, near) if rank == 0 else None)
         self.connection: socket.socket | None = None
-        try:
-            self.connection = socket.create_connection(("localhost" if near else host, port), PATIENCE)
-            self.connection.sendall(f"{word} rank {rank} of {size} on {here}\n".encode())
-        except OSError:
-            self.connection = None
+        if where is not None:
+            host, port, word = where
+            with suppress(OSError):
+                made = socket.create_connection(("localhost" if near else host, port), PATIENCE)
+                made.sendall(f"{word} rank {rank} of {size} on {here}\n".encode())
+                self.connection = made
         communicator.Barrier()
 
-    @staticmethod
-    def begun(size: int, near: bool) -> tuple[str, int, str]:
-        """Where the guardian listens, and the word by which it knows its own."""
-        word = secrets.token_hex(16)
+    def leave(self, *, said: bool = False) -> None:
+        """End in order; or `said`, after a line of this process's own: then nobody is named any more."""
+        if self.connection is not None:
+            with suppress(OSError):
+                self.connection.sendall(SAID if said else BYE)
+            self.connection.close()
+            self.connection = None
+
+
+def started(size: int, near: bool) -> tuple[str, int, str] | None:
+    """Start the guardian: where it listens, and the word by which it knows its own; None where it cannot be started."""
+    word, (above, errors) = secrets.token_hex(16), launcher()
+    try:
         with socket.create_server(("localhost" if near else "", 0), backlog=max(size, 64)) as listening:
-            above, errors = launcher()
             command = [sys.executable, "-I", "-S", __file__, str(listening.fileno()), word, str(above)]
             subprocess.Popen(
                 command, pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=errors,
                 start_new_session=True,  # who ends the processes of a job does not end it before it has spoken
             )
-            if errors is not None:
-                os.close(errors)
             return socket.gethostname(), listening.getsockname()[1], word
-
-    def leave(self, *, said: bool = False) -> None:
-        """End in order; or `said`, after a line of this process's own: then nobody is named any more."""
-        if self.connection is not None:
-            try:
-                self.connection.sendall(SAID if said else BYE)
-                self.connection.close()
-            except OSError:
-                pass
-            self.connection = None
+    except (OSError, ValueError):  # no port or process is to be had, or the system hands none on
+        return None
+    finally:
+        if errors is not None:
+            os.close(errors)
 
 
 def launcher() -> tuple[int, int | None]:

@@ -64,7 +64,7 @@ class Ranks(Processes):
     kind = "rank"
 
     def __init__(self, communicator: Any, synchronised: bool = True) -> None:
-        if not all(hasattr(communicator, name) for name in ("Allreduce", "Abort", "rank", "size")):
+        if not all(hasattr(communicator, name) for name in ("Allreduce", "Barrier", "Abort", "rank", "size")):
             raise ModelError(
                 f"{communicator!r} is no communicator",
                 fix="from mpi4py import MPI; model.fit(x, y, communicator=MPI.COMM_WORLD)",
