@@ -21,6 +21,7 @@ from tests.engines.agreement import off_parameters
 from tests.engines.test_mpi import off, seen, until
 
 pytestmark = pytest.mark.engines
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def port() -> int:
@@ -35,12 +36,12 @@ def started(*command: str) -> subprocess.Popen[str]:
     flags = " ".join(f for f in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in f)
     return subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {"XLA_FLAGS": flags},
+        env=os.environ | {"XLA_FLAGS": flags}, cwd=ROOT,
     )
 
 
 def both(folder: Path, kinds: str, **options: Any) -> list[subprocess.Popen[str]]:
-    given, at = (str(host.__file__), str(folder), kinds, json.dumps(options)), str(port())
+    given, at = ("-m", host.__name__, str(folder), kinds, json.dumps(options)), str(port())
     return [started(*given, at, "2", str(k)) for k in range(2)]
 
 
@@ -90,7 +91,7 @@ def test_what_cannot_meet_is_refused_before_anything_waits(options: list[str], s
 
 def test_one_that_is_told_to_end_stops_both_between_two_steps_and_saves(tmp_path: Path) -> None:
     two = both(tmp_path, "table", epochs=100_000, save=True)
-    until(tmp_path / "model.safetensors")
+    until(tmp_path / "model.safetensors", 200)
     os.kill(int((tmp_path / "pid1").read_text()), signal.SIGTERM)
     for process in two:
         said, _ = process.communicate(timeout=60)
@@ -101,7 +102,7 @@ def test_one_that_is_told_to_end_stops_both_between_two_steps_and_saves(tmp_path
 
 def test_one_that_is_killed_ends_the_other(tmp_path: Path) -> None:
     two = both(tmp_path, "table", epochs=100_000, save=True)
-    until(tmp_path / "model.safetensors")
+    until(tmp_path / "model.safetensors", 200)
     os.kill(int((tmp_path / "pid1").read_text()), signal.SIGKILL)
     start = time.monotonic()
     said, _ = two[0].communicate(timeout=60)
