@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Python's bytecode is kept whatever the environment says: tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .PHONY: demo test doors doors-tests engines engines-tests lint guide pages package versions bench campaign proof clean
@@ -38,7 +40,7 @@ lint: $(VENV)/ready-lint  ## style, and types in strict mode
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-pages: $(VENV)/ready-pages  ## the notebook docs/tour.ipynb, executed by Jupyter
+pages: $(VENV)/ready-pages  ## the blocks of the guide, its built pages, and the notebook docs/tour.ipynb by Jupyter
 	$(BIN)/python -m pytest -n 0 -m pages
 
 guide: $(VENV)/ready-guide  ## the guide, as pages: build/guide/index.html

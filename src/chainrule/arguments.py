@@ -360,7 +360,17 @@ def _derive_options(derive: argparse.ArgumentParser) -> None:
         help="own numbers for the worked example, as in input=[1,2] or dense1.W=[[2,-1],[-1,1]]; a fraction is written "
         '"1/2" in quotes (may be repeated; what is left out gets small whole numbers)',
     )
-    derive.add_argument("--exercise", action="store_true", help="leave blanks, and end with a solution sheet")
+    derive.add_argument(
+        "--exercise", action="store_true", help="leave blanks and ask questions; the solution sheet follows at the end"
+    )
+    derive.add_argument(
+        "--level", type=int, choices=[1, 2, 3],
+        help="of the exercise: 1 gives the lemmas, asks for the backward pass and the numbers; 2 asks for the lemmas "
+        "too and gives their reasons as hints, 3 gives none; default 2",
+    )
+    derive.add_argument(
+        "--answers", type=Path, metavar="FILE", help="the solution sheet of the exercise goes into a file of its own"
+    )
     derive.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file .html, .pdf, .tex, .md or .txt")
 
 

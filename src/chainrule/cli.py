@@ -416,19 +416,23 @@ def _derivation(what: str, wrt: Sequence[str] | None) -> Derivation:
 
 
 def _derive(options: argparse.Namespace) -> int:
-    path: Path | None = options.output
     if options.library:
         return _module(options)
-    format_: str | None = options.format
-    if path is not None:
-        _writable(path)
-        if format_ is None:
-            format_ = _SUFFIXES.get(path.suffix.lower())
-            if format_ is None:
-                known = ".html, .pdf, .tex, .md or .txt"
-                _warn(f"chainrule derive: the suffix of {path} names no format; use {known}, or give --format")
-                return 2
-    elif format_ == "pdf":
+    path: Path | None = options.output
+    answers: Path | None = options.answers
+    if (answers or options.level) and not options.exercise:
+        _warn("chainrule derive: --level and --answers belong to an exercise; add --exercise")
+        return 2
+    if answers is not None and path is None:
+        _warn("chainrule derive: with --answers the exercise goes into a file too; add -o exercise.pdf")
+        return 2
+    formats = {file: _format_of(file, options.format) for file in (path, answers) if file is not None}
+    unknown = [str(file) for file, format_ in formats.items() if format_ is None]
+    if unknown:
+        known = ".html, .pdf, .tex, .md or .txt"
+        _warn(f"chainrule derive: the suffix of {unknown[0]} names no format; use {known}, or give --format")
+        return 2
+    if path is None and options.format == "pdf":
         _warn("chainrule derive: a PDF goes into a file; add -o document.pdf")
         return 2
     checked = options.verify or options.prove
@@ -438,12 +442,27 @@ def _derive(options: argparse.Namespace) -> int:
         derivation = _derivation(options.what, options.wrt)
         certificate = derivation.verify(prove=options.prove) if checked else None
     choices: dict[str, Any] = {"lang": options.lang, "detail": options.detail, "certificate": certificate}
-    choices |= {"example": _example(options.example), "exercise": options.exercise}
+    choices |= {"example": _example(options.example), "exercise": options.exercise, "level": options.level or 2}
     choices["name"] = None if "=" in options.what else Path(options.what).stem
+    format_ = options.format if path is None else formats[path]
+    _print_document(derivation, path, format_, choices | ({"answers": "without"} if answers else {}))
+    if answers is not None:
+        _print_document(derivation, answers, formats[answers], choices | {"answers": "alone"})
+    return 0
+
+
+def _format_of(path: Path, chosen: str | None) -> str | None:
+    """The format chosen, or that of the file's suffix."""
+    _writable(path)
+    return chosen or _SUFFIXES.get(path.suffix.lower())
+
+
+def _print_document(derivation: Derivation, path: Path | None, format_: str | None, choices: dict[str, Any]) -> None:
+    """A document into a file, or as text that is printed."""
     if format_ == "pdf":
         assert path is not None
         _write(path, derivation.to_pdf(**choices))
-        return 0
+        return
     writers = {"markdown": derivation.to_markdown, "latex": derivation.to_latex, "html": derivation.to_html}
     text = writers.get(format_ or "text", derivation.to_text)(**choices)
     text = text if text.endswith("\n") else text + "\n"
@@ -451,7 +470,6 @@ def _derive(options: argparse.Namespace) -> int:
         _put(text)
     else:
         _write(path, text)
-    return 0
 
 
 def _module(options: argparse.Namespace) -> int:

@@ -29,13 +29,18 @@ class More(TypedDict, total=False):
     certificate: as `model.verify()` gives it; becomes the last section.
     example: the reader's own numbers for the worked example, by name, as in {"input": [[1, 2]], "target": [[0, 1]],
     "dense1.W": [[2, -1], [-1, 1]]}; what is left out gets small whole numbers.
-    exercise: blanks to fill in, and a solution sheet at the end.
+    exercise: blanks to fill in, questions, and a solution sheet at the end.
+    level: of an exercise; 1 gives the lemmas and asks for the backward pass and the numbers, 2 asks for the lemmas too,
+    with their reasons as hints, and 3 without.
+    answers: the solution sheet "after" the exercise, "without" it, or the sheet "alone".
     name: the network's, for the title.
     """
 
     certificate: Certificate | None
     example: Mapping[str, ArrayLike] | None
     exercise: bool
+    level: Literal[1, 2, 3]
+    answers: Literal["after", "without", "alone"]
     name: str | None
 
 
@@ -146,6 +151,8 @@ def _chosen(derivation: Derived, more: More) -> render.More:
         "checked": _checked(derivation, more.get("certificate")),
         "example": more.get("example"),
         "exercise": more.get("exercise", False),
+        "level": more.get("level", 2),
+        "answers": more.get("answers", "after"),
         "name": more.get("name"),
     }
 

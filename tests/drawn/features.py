@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import combinations
 
 from tests.drawn.language import (
@@ -26,6 +27,8 @@ from tests.drawn.language import (
     free,
     moved,
     parts,
+    places,
+    put,
     reads,
     walk,
 )
@@ -41,6 +44,7 @@ FEATURES = (
     "dilation", "reversed", "mixed radix on the left", "pieces", "several reads of one tensor", "read by two equations",
     "diagonal", "body lacks an index", "hidden index", "names with numbers", "names like ours", "second sample index",
     "parameter", "state", "random", "integer input", "several id columns", "several inputs", "argmax", "a value twice",
+    "two maxima of one tensor",
 )  # fmt: skip
 
 
@@ -83,7 +87,12 @@ def _of_program(program: Program) -> Iterator[str]:
 
 
 def _without_indices(node: Expr) -> Expr:
-    return moved(node, dict.fromkeys(free(node), Index("", 1)))
+    """The value wherever it is read: at any indices, padded or not."""
+    node = moved(node, dict.fromkeys(free(node), Index("", 1)))
+    for path, read in [*places(node)]:
+        if isinstance(read, Read) and read.pad is not None:
+            node = put(node, path, replace(read, pad=None))
+    return node
 
 
 def _indices(e: Equation) -> Iterator[Index]:
@@ -106,6 +115,9 @@ def _of_equation(e: Equation) -> Iterator[str]:
         by_tensor.setdefault(r.name, set()).add(r.subscripts)
     if any(len(found) > 1 for found in by_tensor.values()):
         yield "several reads of one tensor"
+    maxima = {node.body for node in walk(e.value) if isinstance(node, Reduce) and node.kind == "max"}
+    if any(count > 1 for count in Counter(name for body in maxima for name in {r.name for r in reads(body)}).values()):
+        yield "two maxima of one tensor"
     yield from _of(e.value, frozenset(i.name for i in e.indices), bound)
 
 

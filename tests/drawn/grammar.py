@@ -162,7 +162,7 @@ class Maker(Expressions):
         count = self.weighted({1: 3.5, 2: 3, 3: 2, 4: 1.5})
         if "three equations" in wants:
             count = max(count, 3)
-        elif "several equations" in wants:
+        elif {"several equations", "a value twice"} & set(wants):
             count = max(count, 2)
         split = self.pick(["residues", "blocks"]) if "pieces" in wants or self.chance(0.04) else ""
         radix = "mixed radix on the left" in wants or self.chance(0.04)
@@ -278,9 +278,12 @@ WANTED: dict[str, float] = dict.fromkeys(
         "stride", "dilation", "reversed", "several reads of one tensor", "strides side by side",
         "body lacks an index", "diagonal", "hidden index", "second sample index", "parameter", "state", "random",
         "argmax", "lone bracket", "mixed radix on the left", "pieces", "several inputs", "a value twice",
+        "two maxima of one tensor",
     ),
     1.0,
-) | {"state": 1.9, "random": 1.7, "several id columns": 1.8, "pad -inf": 1.8, "argmax": 1.6}  # fmt: skip
+) | {
+    "a value twice": 1.8, "state": 1.9, "random": 1.7, "several id columns": 1.8, "pad -inf": 1.8, "argmax": 1.6,
+}  # fmt: skip
 
 
 def program(seed: int) -> Program:

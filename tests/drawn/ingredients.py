@@ -12,6 +12,7 @@ from tests.drawn.language import (
     Add,
     Affine,
     Apply,
+    Equation,
     Expr,
     Given,
     Index,
@@ -24,7 +25,8 @@ from tests.drawn.language import (
     at,
     free,
     moved,
-    reads,
+    places,
+    put,
     walk,
 )
 from tests.drawn.spans import width
@@ -321,24 +323,56 @@ def _strides(draw: Expressions, scope: Scope, depth: int) -> Expr:
 def _again(draw: Expressions, scope: Scope, depth: int) -> Expr:
     """The value of an equation before, at this one's indices: where these reach further than that one's, its tensor
     does not hold it."""
-    before = draw.pick([e for e in draw.equations if e.name not in draw.integers and not draw.only] or [None])
-    if before is None:
+    earlier = [e for e in draw.equations if e.name not in draw.integers and not draw.only]
+    found = [(e, new) for e in earlier if (new := _elsewhere(draw, e, scope)) is not None]
+    if not found:
         raise StuckError
-    inner = {i for node in walk(before.value) if isinstance(node, Reduce) for i in node.indices}
-    names, new = {i.name for i in inner}, dict[Index, Index]()
-    for i in sorted(free(before.value), key=lambda i: i.name):
-        options = [j for j in scope if (j.extent == N) == (i.extent == N) and j.name not in names]
-        new[i] = draw.pick(some(options))
+    before, new = draw.pick(found)
     value = moved(before.value, new)
     shapes = {**{g.name: g.shape for g in draw.given.values()}, **draw.defined, **draw.integers}
-    for r in reads(value):
-        for s, extent in zip(r.subscripts, shapes[r.name], strict=False):
-            whole = s.plain.extent == extent if s.plain else isinstance(extent, int) and inside_axis(s, extent)
-            if r.pad is None and not whole:
+    for path, r in [*places(value)]:
+        if isinstance(r, Read) and r.pad is None and not _whole(r, shapes[r.name]):
+            if r.name in draw.integers:
                 raise StuckError
-    if not draw.fits((*scope, *inner)):
-        raise StuckError
+            value = put(value, path, replace(r, pad=draw.padding(r.name)))
     return draw.product([draw.tame(value, 4), draw.leaf(scope)])
+
+
+def _elsewhere(draw: Expressions, e: Equation, scope: Scope) -> dict[Index, Index] | None:
+    """Indices of this scope for those of an equation before, where there are any, those that reach further first."""
+    inner = {i for node in walk(e.value) if isinstance(node, Reduce) for i in node.indices}
+    new: dict[Index, Index] = {}
+    for i in sorted(free(e.value), key=lambda i: i.name):
+        options = [j for j in scope if (j.extent == N) == (i.extent == N) and j.name not in {k.name for k in inner}]
+        further = [j for j in options if width(j) > width(i)]
+        if not options:
+            return None
+        new[i] = draw.pick(further or options)
+    return new if draw.fits((*scope, *inner)) else None
+
+
+def _whole(r: Read, shape: Shape) -> bool:
+    """Whether every place that it is read at is inside of the tensor."""
+    return all(
+        s.plain.extent == extent if s.plain else isinstance(extent, int) and inside_axis(s, extent)
+        for s, extent in zip(r.subscripts, shape, strict=False)
+    )
+
+
+@ingredient("two maxima of one tensor")
+def _two_maxima(draw: Expressions, scope: Scope, depth: int) -> Expr:
+    """Each has its own place."""
+    indices, inside = draw.inner(scope, 1)
+    first = draw.read(inside, indices)
+    shape = draw.shapes().get(first.name) if isinstance(first, Read) else None
+    if shape is None or not isinstance(first, Read):
+        raise StuckError
+    for _ in range(8):
+        other = draw.fit(first.name, shape, inside, indices)
+        if other is not None and other.subscripts != first.subscripts:
+            one, two = (Reduce("max", indices, r) for r in (first, other))
+            return draw.product([one, two]) if draw.chance(0.5) else Add(((True, one), (False, two)))
+    raise StuckError
 
 
 # Tensors of certain kinds

@@ -21,6 +21,7 @@ from itertools import pairwise  # noqa: E402
 from typing import Any  # noqa: E402
 from unittest.mock import patch  # noqa: E402
 
+from chainrule.arrays.execute import executable
 from chainrule.derive import RULES, adjoint, algebra, calculus, check, compose, eliminate, lemma  # noqa: E402
 from chainrule.derive.coupling import Coupling  # noqa: E402
 from chainrule.derive.trace import Rewrite, Setting  # noqa: E402
@@ -75,6 +76,7 @@ def with_fault(kind: str) -> Generator[None]:
 
 def _forget() -> None:
     check.KNOWN.clear()
+    executable.cache_clear()
     recognise._found.cache_clear()
     recognise._passes.cache_clear()
 
@@ -291,8 +293,8 @@ def one_position(stack: ExitStack) -> None:
 
     def wrong(maximum: Reduce, setting: Setting) -> Component:
         for equation in setting.auxiliary:
-            if set(equation.value.free) == set(maximum.free):
-                return equation.target
+            if equation.tensor.shape == tuple(i.extent for i in maximum.free):
+                return Component(equation.tensor, tuple(map(Affine.of, maximum.free)))
         return right(maximum, setting)
 
     stack.enter_context(patch.object(calculus, "argmax_of", wrong))

@@ -21,6 +21,7 @@ from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.prose import sentences
 from chainrule.render.sample import Sample, sample_of, trial
 from chainrule.render.styles import UNICODE
+from chainrule.render.text import flat
 from chainrule.semantics.exact import plain
 
 NUMBERS = {"input": [[1, 2]], "target": [[0, 1]], "dense1.W": [[2, -1], [-1, 1]], "dense1.b": [0, -1]}
@@ -205,3 +206,15 @@ def test_a_step_along_the_gradients_lowers_the_loss_and_differences_agree(name: 
     own[found.place] = -2 * plain(own[found.place])
     wrong = trial(sample)
     assert wrong is None or abs(wrong.quotient - float(plain(wrong.gradient))) > 0.1 * abs(wrong.quotient)
+
+
+def test_a_line_of_the_example_has_the_number_of_its_line_in_the_backward_pass() -> None:
+    """Of equal layers the backward pass prints the lines once, for r = 4, 3, 2; the example has numbers for each."""
+    layers = [layer for _ in range(4) for layer in (cr.Dense(2), cr.Sigmoid())]
+    derivation = cr.Sequential(cr.Input(2), *layers, cr.Dense(2), loss="half_squared_error").derive()
+    blocks = [b for b in build(derivation, "en", "full").blocks if isinstance(b, Table)]
+    example, backward = (next(b for b in blocks if flat(b.header[0]) == title) for title in ("line", "explanation"))
+    signals = [(flat(r[0][0]), flat(r[1][0])[:4]) for r in example.rows if flat(r[1][0]).startswith("δ^[")]
+    lines = {flat(r[1][0])[:4]: flat(r[0][0]).split()[0] for r in backward.rows if len(r) == 3}
+    assert signals == [(lines["δ^[r" if layer in "δ^[4 δ^[3 δ^[2" else layer], layer) for _, layer in signals]
+    assert [layer for _, layer in signals] == ["δ^[5", "δ^[4", "δ^[3", "δ^[2", "δ^[1"]

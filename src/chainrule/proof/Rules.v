@@ -108,14 +108,14 @@ Lemma sum_inner n m f g :
 Proof. intros H. rewrite sum_swap. now apply sum_ext. Qed.
 
 Lemma inside_spec a n : inside a n = true <-> (0 <= a < n)%Z.
-Proof. unfold inside. rewrite andb_true_iff, Z.leb_le, Z.ltb_lt. tauto. Qed.
+Proof using. unfold inside. rewrite andb_true_iff, Z.leb_le, Z.ltb_lt. reflexivity. Qed.
 Lemma true_one b : b = true -> bracket b = one. Proof. now intros ->. Qed.
 Lemma false_zero b : b = false -> bracket b = zero. Proof. now intros ->. Qed.
 Lemma both a b : bracket a * bracket b = bracket (a && b). Proof. destruct a, b; simpl; ring. Qed.
 
 (* One term of a sum is left where a bracket is false but for one index. *)
 Lemma one_term n s f : (forall i, 0 <= i < n -> i <> s -> f i = zero)%Z -> sum n f = bracket (inside s n) * f s.
-Proof.
+Proof using K_ring K_numbers.
   intros H. destruct (inside s n) eqn:E; simpl.
   - apply inside_spec in E. unfold sum.
     assert (G : forall m, (s < Z.of_nat m <= n)%Z -> first m f = f s).
@@ -449,6 +449,30 @@ Ltac float :=
       match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [float | float]
   | |- _ => reflexivity
   end.
+(* A sum over an index that a bracket pins to one number is its term there. *)
+Ltac pinned f :=
+  let g := constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
+    match t with
+    | context [bracket (i =? ?s)%Z] => exact s
+    | context [bracket (?s =? i)%Z] => exact s
+    end)) in
+  match g with fun _ => ?s => s end.
+Ltac pin :=
+  cbv beta;
+  match goal with
+  | |- sum ?n ?f = _ =>
+      let s := pinned f in
+      eapply eq_trans;
+      [ apply (one_term n s f); let i := fresh "i" in let N := fresh "N" in intros i ? N; cbv beta;
+        first [rewrite (false_zero (i =? s)%Z) by lia | rewrite (false_zero (s =? i)%Z) by lia]; zeros; ring
+      | cbv beta; eapply (f_equal2 mul); [reflexivity | pin] ]
+  | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; pin
+  | |- _ * _ = _ =>
+      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 mul); [pin | pin]
+  | |- _ + _ = _ =>
+      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
+  | |- _ => reflexivity
+  end.
 (* Subscripts that are equal numbers are written alike, and arguments of functions that are equal; brackets in every
    case that arithmetic leaves. *)
 Ltac alike :=
@@ -481,3 +505,22 @@ Ltac partner k rest :=
   lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
 Ltac terms := first [apply (f_equal2 add); terms | same settle].
 Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float | symmetry]]; rest.
+(* The same where brackets pin sums, and where sums stand within functions and within sums of other factors: any sum may be
+   the partner, and what is equal in the same way is written alike. *)
+Ltac pair := first [partner 0%nat pair | partner 1%nat pair | partner 2%nat pair | summands]
+with summands := first [apply (f_equal2 add); summands | same agree]
+with agree := first [ring | likenesses; first [ring | brackets] | brackets]
+with likenesses :=
+  repeat match goal with
+  | |- context [sum ?n ?f] =>
+      match goal with |- context [sum n ?g] =>
+        tryif constr_eq f g then fail else replace (sum n g) with (sum n f) by pair end
+  | |- context [?f ?a] =>
+      match type of (f a) with K => idtac end; match type of a with K => idtac end;
+      first [is_var f | match f with power _ => idtac end];
+      match goal with |- context [f ?b] =>
+        tryif constr_eq a b then fail else replace b with a by first [ring | pinning] end
+  end
+with pinning :=
+  eapply eq_trans; [float | eapply eq_trans; [pin | symmetry; eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]]]];
+  pair.

@@ -2,7 +2,8 @@
 
 `detail` is "brief" (each lemma's first and last line), "standard" (steps with one reason are one line)
 or "full" (every step of the trace). `checked` adds the certificate as the last section, `example` holds the reader's
-own numbers for the worked example, and an `exercise` leaves blanks and ends with a solution sheet.
+own numbers for the worked example, and an `exercise` of a `level` leaves blanks and asks questions; its solution sheet
+stands after it, or alone.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from chainrule.render.algorithm import Algorithm
 from chainrule.render.build import build
 from chainrule.render.certified import Checked, Theorems
 from chainrule.render.document import Block, Document, Paragraph
+from chainrule.render.exercise import Answers
 from chainrule.render.glance import Glance
 from chainrule.render.lemmas import Lemmas
+from chainrule.render.questions import Level
 from chainrule.render.sample import Given
 
 __all__ = [
-    "Checked", "Document", "Given", "More", "Theorems", "build", "drawn", "html", "latex", "markdown", "notebook",
-    "pdf", "text",
+    "Answers", "Checked", "Document", "Given", "Level", "More", "Theorems", "build", "drawn", "html", "latex",
+    "markdown", "notebook", "pdf", "text",
 ]
 
 
@@ -35,6 +38,8 @@ class More(TypedDict, total=False):
     checked: Checked | None
     example: Given | None
     exercise: bool
+    level: Level
+    answers: Answers
     name: str | None
 
 

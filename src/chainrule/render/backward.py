@@ -48,7 +48,7 @@ class Backward(Folded):
         cells: list[tuple[Cell, ...]] = []
         known: dict[object, int] = {}
         self.explained.clear()
-        for run in runs_of(self.pages(), self.page_signature):
+        for run in self.runs:
             numbers = [block[0][0] for block in run]
             names = self.names if len(run) == 1 else self.names.relative(numbers[0])
             rows = [row for _, part in run[0] for row in part]
@@ -157,6 +157,22 @@ class Backward(Folded):
         """The tensors whose gradients are in such a row."""
         return {gradient.tensor for fold in self.formulas_of.values() for gradient in fold.inner}
 
+    @cached_property
+    def runs(self) -> list[list[tuple[tuple[int, list[Row]], ...]]]:
+        """The pages as runs of equal blocks."""
+        return runs_of(self.pages(), self.page_signature)
+
+    @cached_property
+    def numbered(self) -> list[tuple[int, Row]]:
+        """Every row with the number of its line; of equal layers the lines of the first stand for all."""
+        result: list[tuple[int, Row]] = []
+        number = 0
+        for run in self.runs:
+            own = [[row for _, part in block for row in part] for block in run]
+            result += [entry for rows in own for entry in enumerate(rows, number + 1)]
+            number += len(own[0])
+        return result
+
     def page(self, tensor: Tensor) -> int:
         number = self.names.layer(tensor)
         return self.LAST if number is None else number
@@ -185,6 +201,11 @@ class Row:
     per_sample: bool
     fold: Fold | None = None
     name: Equation | None = None
+
+    @property
+    def made(self) -> Tensor | None:
+        """The tensor that the row computes."""
+        return next((e.tensor for e in self.results(batch=True)), None)
 
     def results(self, batch: bool) -> tuple[Equation, ...]:
         """The last lines of the lemma in this use's tensors, for all samples or for one."""
@@ -270,7 +291,7 @@ class Row:
         if again:
             return writer.join(parts, "document.semicolon")
         parts.extend(self.paths(writer, self.use, results, names))
-        if form is not None and (weight := _transposed(form, self.use)) is not None:
+        if form is not None and (weight := transposed(form, self.use)) is not None:
             parts.append(writer.say("backward.transpose", W=writer.math(whole(weight), names=names)))
         return writer.join(parts, "document.semicolon")
 
@@ -330,15 +351,15 @@ def _without_samples(tensor: Tensor) -> Tensor:
     return replace(tensor, shape=tuple(e for e in tensor.shape if e != SAMPLES))
 
 
-def _transposed(form: Form, use: Use) -> Tensor | None:
+def transposed(form: Form, use: Use) -> Tensor | None:
     """The weight that the equation reads and the form reads transposed, if any."""
     match form:
         case Operation(name="transpose", of=(View(tensor=tensor),)):
             weight = any(t.name == tensor.name and SAMPLES not in t.shape for t in use.equation.value.tensors)
             return tensor if weight and len(tensor.shape) == 2 and tensor.name != use.tensor.name else None
         case Operation(name="matmul", of=(left, right)):
-            return _transposed(left, use) or _transposed(right, use)
+            return transposed(left, use) or transposed(right, use)
         case Operation(name="scale", of=(of, *_)) | Sum(inner=of):
-            return _transposed(of, use)
+            return transposed(of, use)
         case _:
             return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from chainrule.derive.adjoint import Derivation
 from chainrule.errors import DerivationError
@@ -18,13 +17,14 @@ from chainrule.render.backward import Backward
 from chainrule.render.certified import Certified, Checked
 from chainrule.render.circuit import Circuit
 from chainrule.render.conventions import Conventions
-from chainrule.render.document import Block, Document, Figure, Paragraph
+from chainrule.render.document import Block, Document, Paragraph
 from chainrule.render.example import Numbered
-from chainrule.render.exercise import Exercise
+from chainrule.render.exercise import ANSWERS, Answers, Exercise, Part, has_numbers
 from chainrule.render.lemmas import Lemmas
 from chainrule.render.lines import DETAILS, Detail
 from chainrule.render.overview import Overview
 from chainrule.render.prose import sentences
+from chainrule.render.questions import LEVELS, Level, Questions
 from chainrule.render.sample import Given, Sample, sample_of
 from chainrule.render.windows import Windows
 
@@ -38,6 +38,7 @@ class Context:
     detail: Detail
     checked: Checked | None
     given: Given | None
+    level: Level
 
     @cached_property
     def sample(self) -> Sample | None:
@@ -62,7 +63,7 @@ def network(of: Context) -> Iterable[Block]:
 
 def example(of: Context) -> Iterable[Block]:
     if of.sample is not None:
-        yield from Numbered(of.sample, of.language, of.detail).section(of.derivation is not of.sample.derivation)
+        yield from Numbered(of.sample, of.language, of.detail).section(of.derivation)
         yield from Windows(of.sample, of.language, of.detail).figures()
 
 
@@ -86,6 +87,10 @@ def backward(of: Context) -> Iterable[Block]:
     yield from Backward(*of.style).backward()
 
 
+def questions(of: Context) -> Iterable[Block]:
+    yield from Questions(*of.style).section(of.level)
+
+
 def notation(of: Context) -> Iterable[Block]:
     yield from Overview(*of.style).notation()
 
@@ -98,8 +103,6 @@ def certificate(of: Context) -> Iterable[Block]:
     yield from Certified(*of.style).certificate(of.checked)
 
 
-Part = Literal["given", "asked", "told"]
-"""What a section is in an exercise: given to the reader, asked with blanks and then answered, or told as an answer."""
 SECTIONS: tuple[tuple[Callable[[Context], Iterable[Block]], Part], ...] = (
     (network, "given"),
     (example, "asked"),
@@ -108,6 +111,7 @@ SECTIONS: tuple[tuple[Callable[[Context], Iterable[Block]], Part], ...] = (
     (lemmas, "asked"),
     (composites, "told"),
     (backward, "asked"),
+    (questions, "posed"),
     (notation, "given"),
     (conventions, "given"),
     (certificate, "given"),
@@ -119,27 +123,38 @@ RESULT_FIRST = (network, backward, algorithm)
 
 def build(
     derivation: Derivation, language: str, detail: str, checked: Checked | None = None, example: Given | None = None,
-    exercise: bool = False, name: str | None = None,
+    exercise: bool = False, name: str | None = None, level: Level = 2, answers: Answers = "after",
 ) -> Document:
     """The document of a derivation. `example` holds the reader's own numbers for the worked example, by name; an
-    `exercise` leaves blanks, and ends with a solution sheet; `name` is that of the network, for the title. Raises
-    DerivationError for an unknown language or level of detail, and for numbers that fit nothing."""
+    `exercise` of a `level` leaves blanks and asks questions, and `answers` says where its solution sheet is; `name` is
+    that of the network, for the title. Raises DerivationError for an unknown language, level or level of detail, and
+    for numbers that fit nothing."""
     if detail not in DETAILS:
         raise DerivationError(f"there is no level of detail {detail!r}", fix="one of " + ", ".join(DETAILS))
-    context = Context(derivation, language, detail, checked, example)
+    if level not in LEVELS:
+        raise DerivationError(f"there is no level {level!r} of exercises", fix="1, 2 or 3")
+    if answers not in ANSWERS:
+        raise DerivationError(f"answers are not {answers!r}", fix="one of " + ", ".join(ANSWERS))
+    context = Context(derivation, language, detail, checked, example, level)
     sections = SECTIONS
     if len(derivation.forward.equations) == 1:
         # Sorting keeps the order of the others.
         first: dict[object, int] = {section: place for place, section in enumerate(RESULT_FIRST)}
         sections = sorted(SECTIONS, key=lambda entry: first.get(entry[0], len(first)))
-    made = [(tuple(section(context)), part) for section, part in sections]
+    made: list[tuple[tuple[Block, ...], Part]] = [
+        (tuple(section(context)), "given" if level == 1 and section is lemmas else part)
+        for section, part in sections if exercise or part != "posed"
+    ]
     blocks = tuple(block for own, _ in made for block in own)
-    if exercise:
-        sheet = Exercise(derivation, language, detail)
-        asked = (b for own, part in made if part != "told" for b in sheet.sheet(own, blank=part == "asked"))
-        answers = (b for own, part in made for b in own if part != "given" or isinstance(b, Figure))
-        blocks = (Paragraph(sheet.lead()), *asked, *sheet.solutions(answers))
     title = sentences(language)["document.title"]
     if name is not None:
         title = sentences(language)["figure.title"].format(title=title, name=name)
+    if exercise:
+        sheet = Exercise(derivation, language, detail)
+        asked = (b for own, part in made if part != "told" for b in sheet.sheet(own, part, level))
+        told = (b for own, part in made for b in own if part != "given" or has_numbers(b))
+        if answers == "alone":
+            return Document(language, sentences(language)["exercise.title"].format(title=title), tuple(told))
+        solutions = sheet.solutions(told) if answers == "after" else ()
+        blocks = (Paragraph(sheet.lead(level, answers)), *asked, *solutions)
     return Document(language, title, blocks)

@@ -205,6 +205,8 @@ def binders(indices: Sequence[Index], body: Expr, names: Names) -> str:
 
 # --- numbers in place of letters ----------------------------------------------------------------
 
+OMITTED = Tensor("…", ())
+"""What a component of a worked line stands for where it is terms left out; any other is a number that has a letter."""
 MINUS = "−"
 """The function of a worked line that turns the sign of its argument: the minus of a − b, not that of a number."""
 
@@ -216,8 +218,8 @@ def worked(node: Expr, style: Style) -> Steps[Piece]:
         case Constant(value=Fraction() as value):
             piece = value_of(value, style)
             return piece if value < 0 or value.denominator == 1 else Piece(piece.text, QUOTIENT)
-        case Component():
-            return Piece(style.token("…"))
+        case Component(tensor=tensor):
+            return Piece(style.token("…") if tensor == OMITTED else style.name(tensor.name))
         case Power(base=base, exponent=exponent):
             inner: Piece = yield base, style
             return power_of(inner, exponent, style)

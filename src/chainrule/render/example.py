@@ -9,18 +9,19 @@ from math import prod
 from typing import TypeVar
 
 from chainrule import forms
+from chainrule.derive.adjoint import Derivation
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.ir.expr import Add, Apply, Component, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, iterative, kind, nodes
 from chainrule.render.backward import Backward
-from chainrule.render.component import MINUS
+from chainrule.render.component import MINUS, OMITTED
 from chainrule.render.document import Block, Cell, Heading, Inline, Paragraph, Table, Text
 from chainrule.render.formula import Formula, Nabla, Part, Worked
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
-from chainrule.render.pieces import Exact, Numbers
+from chainrule.render.pieces import Exact, Numbers, whole_in_print
 from chainrule.render.sample import Place, Sample, Trial, trial
 from chainrule.render.writer import coupled
 from chainrule.semantics.exact import Number, plain
@@ -37,7 +38,7 @@ FEW = 3
 """Entries of a tensor up to which they stand beside a layer in a figure."""
 ROWS = 14
 """Lines beyond which one of each kind is printed."""
-DOTS = Component(Tensor("…", ()), ())
+DOTS = Component(OMITTED, ())
 T = TypeVar("T")
 
 
@@ -53,15 +54,16 @@ class Numbered(Backward):
         self.single = sample.sizes[SAMPLES] == 1
         self.longest, self.tallest = LONGEST, SHOWN
 
-    def section(self, cut: bool) -> Iterable[Block]:
+    def section(self, whole: Derivation) -> Iterable[Block]:
+        """The example, with the numbers that lines have in the backward pass of the `whole` derivation."""
         yield Heading(1, self.say("example.heading"))
-        key = "own" if self.sample.own else "cut" if cut else "same"
+        key = "own" if self.sample.own else "same" if whole is self.derivation else "cut"
         yield Paragraph(self.say(f"example.{key}"))
         yield Paragraph(self.join(self.given(), "document.semicolon"))
         if any(isinstance(plain(v), float) for own in self.sample.values.values() for v in own.values()):
             yield Paragraph(self.say("example.rounded"))
         header = tuple(self.say(f"example.{key}") for key in ("line", "numbers", "result"))
-        yield Table(header, (*self.forward_rows(), *self.backward_rows()))
+        yield Table(header, (*self.forward_rows(), *self.backward_rows(Backward(whole, self.language, self.detail))))
         found = trial(self.sample)
         if found is not None:
             yield Paragraph(self.tried(found))
@@ -93,8 +95,12 @@ class Numbered(Backward):
                 symbol = Nabla(tensor)
             whole = self.whole(tensor)
             if whole is None:
-                shape = "×".join(str(size(e, self.sample.sizes)) for e in tensor.shape if e != SAMPLES)
-                yield self.say("example.many", x=self.math(symbol, names=view), shape=shape)
+                kept = (e for e in tensor.shape if e != SAMPLES or not self.single)
+                shape = "×".join(str(size(e, self.sample.sizes)) for e in kept)
+                numbers = repeated([exact(v) for _, v in sorted(self.values(tensor).items())])
+                shown = self.math(Numbers(numbers), names=view)
+                key = "many" if len(numbers) == len(self.values(tensor)) else "cycle"
+                yield self.say(f"example.{key}", x=self.math(symbol, names=view), shape=shape, numbers=shown)
             else:
                 yield (self.math(symbol, "=", *whole, names=view),)
 
@@ -109,12 +115,14 @@ class Numbered(Backward):
             lines.append((name, (), (shown,), view, forms.whole(equation.tensor)))
         return self.rows(lines)
 
-    def backward_rows(self) -> Iterable[tuple[Cell, ...]]:
+    def backward_rows(self, whole: Backward) -> Iterable[tuple[Cell, ...]]:
         lines: list[tuple[object, Text, Sequence[Equation], Names, Part]] = []
-        for number, row in enumerate((row for _, rows in self.pages() for row in rows), 1):
+        numbers = {row.made.name: number for number, row in whole.numbered if row.made}
+        for row in (row for _, rows in self.pages() for row in rows):
+            number = numbers.get(row.made.name) if row.made else None
             batch = not (self.single and row.per_sample)
             results = row.results(batch)
-            if results:
+            if results and number is not None:
                 name: object = self.derivation.number(row.use.lemma) if row.use else None
                 if row.fold:
                     name = kind(results[0].value, results[0].indices)
@@ -222,8 +230,15 @@ class Numbered(Backward):
             return (self.math(target, "=", Numbers(exact(value)), names=view),)
         if isinstance(worked, Constant):
             return (self.math(target, "=", Worked(worked), names=view),)
-        sign = "=" if not isinstance(plain(value), float) else "≈"
+        sign = "=" if whole_in_print(exact(value)) else "≈"
         return (self.math(target, "=", Worked(worked), sign, Numbers(exact(value)), names=view),)
+
+
+def repeated(values: Sequence[Exact]) -> tuple[Exact, ...]:
+    """The shortest start of the values that they are, over and over."""
+    starts = range(1, len(values) + 1)
+    period = next(n for n in starts if all(value == values[at % n] for at, value in enumerate(values)))
+    return tuple(values[:period])
 
 
 def exact(value: Number) -> Exact:
@@ -248,8 +263,9 @@ def leaf(value: Number) -> Constant:
 def numbered(node: Expr, at: dict[Index, int], own: Numbered) -> Steps[Expr]:
     """The expression with numbers for its letters; of a long sum the first terms and the last."""
     match node:
-        case Constant(value=Fraction()):
-            return node
+        case Constant(value=Fraction() as value):
+            letter = own.names.constants.get(value)
+            return Component(Tensor(letter, ()), ()) if letter else node
         case Constant(value=value):
             return Constant(Fraction(3.141592653589793 if value == "pi" else 2.718281828459045))
         case Size(extent=extent):

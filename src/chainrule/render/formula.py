@@ -26,9 +26,9 @@ class Nabla:
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """A line to write on, about as many letters wide."""
+    """A line to write on, about as many letters wide; with None as wide as there is room."""
 
-    width: int
+    width: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,12 @@ from chainrule.render.document import (
     Text,
 )
 from chainrule.render.figure import NUMBER, RING, SMALL, Stroke, draw
-from chainrule.render.formula import Formula, write
+from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.mathml import MathML, breakable, joined, letters
 from chainrule.render.prose import sentences
 from chainrule.render.styles import LATEX
+from chainrule.render.text import CLOSING, flat
 from chainrule.render.text import figure as described
-from chainrule.render.text import flat
 
 FONTS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "en": (
@@ -187,19 +187,26 @@ class _Page:
         return "".join(f"<p>{self.flat(text, display=True)}</p>" for text in cell)
 
     def flat(self, text: Text, display: bool = False, plain: bool = False) -> str:
-        result = ""
-        for part in text:
+        result = mark = ""
+        for part, following in zip(text, (*text, "")[1:], strict=True):
             match part:
                 case Formula():
                     # A formula between words stands in the line; one that is a cell's whole text stands free.
-                    result += self.formula(part, display=display and len(text) < 3, plain=plain)
+                    shown = self.formula(part, display=display and len(text) < 3, plain=plain)
+                    mark = following[:1] if isinstance(following, str) and "<wbr>" not in shown and not plain else ""
+                    mark = mark if mark in CLOSING else ""
+                    # A mark that closes never starts a line.
+                    result += f'<span class="k">{shown}{mark}</span>' if mark else shown
                 case Code(text=name):
                     result += f"<code>{escape(name)}</code>"
                 case str():
+                    part, mark = part.removeprefix(mark), ""
                     result += escape(part, quote=False).replace("ᵀ", "<sup>⊤</sup>")
         return result
 
     def formula(self, formula: Formula, display: bool = False, plain: bool = False) -> str:
+        if formula.parts == (Blank(None),):
+            return '<span class="line"></span>'
         markup = write(formula, self.style)
         if plain:
             return f"<math>{markup}</math>"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from chainrule.ir.expr import Tensor
-from chainrule.render.styles import FEET, PRIMES, Piece
+from chainrule.render.styles import COLUMNS, FEET, PRIMES, Piece
 
 ACCENTS = {"\u0303": "~", "\u0302": "^"}
 SIGNS = {"Σ": "∑", "ᵀ": "⊤", "*": "∗"}
@@ -119,8 +119,9 @@ class MathML:
         table = "".join("<mtr>" + "".join(f"<mtd>{entry}</mtd>" for entry in line) + "</mtr>" for line in rows)
         return f"<mrow><mo>[</mo><mtable>{table}</mtable><mo>]</mo></mrow>"
 
-    def blank(self, width: int) -> str:
-        return f'<mspace class="blank" width="{width * 0.6:.1f}em" height="0.7em"></mspace>'
+    def blank(self, width: int | None) -> str:
+        size = (COLUMNS if width is None else width) * 0.6
+        return f'<mspace class="blank" width="{size:.1f}em" height="1.4em"></mspace>'
 
 
 BRACKETS = ("(", ")", "[", "]")

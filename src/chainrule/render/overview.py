@@ -209,8 +209,9 @@ class Overview(Glance):
                 ends = (group_[0], group_[-1])
                 symbol: Text = (self.math(whole(ends[0]), ", …, ", whole(ends[1])),)
                 code: Text = (Code(spelled(ends[0])), ", …, ", Code(spelled(ends[1])))
-                shapes = {t.shape for t in group_}
-                rows.append(((symbol,), (code,), ((shape_text(group_[0]) if len(shapes) == 1 else "…",),)))
+                shapes = [*map(shape_text, group_)]
+                shown = shapes[:1] if len(set(shapes)) == 1 else shapes
+                rows.append(((symbol,), (code,), ((", ".join(shown),),)))
             else:
                 rows.extend(
                     (((self.math(whole(t)),),), ((Code(spelled(t)),),), ((shape_text(t),),)) for t in group_

@@ -119,8 +119,9 @@ class Typst:
     def rows(self, rows: Sequence[Sequence[str]]) -> str:
         return "mat(" + "; ".join(", ".join(map(_argument, row)) for row in rows) + ")"
 
-    def blank(self, width: int) -> str:
-        return f"#box(width: {0.55 * width:.1f}em, height: 0.8em, stroke: (bottom: 0.5pt))"
+    def blank(self, width: int | None) -> str:
+        size = "100%" if width is None else f"{0.55 * width:.1f}em"
+        return f"#box(width: {size}, height: 1.6em, stroke: (bottom: 0.5pt))"
 
 
 class Level(Typst):

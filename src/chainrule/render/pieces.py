@@ -166,9 +166,14 @@ def numbers(values: Exact | tuple[Exact, ...] | tuple[tuple[Exact, ...], ...], s
     return Piece(style.parenthesise(f"{style.token(',')} ".join(text for (text,) in rows)))
 
 
+def whole_in_print(value: Exact) -> bool:
+    """Whether a number is printed as it is."""
+    return isinstance(value, Fraction) and value.denominator <= LONGEST
+
+
 def value_of(value: Exact, style: Style) -> Piece:
     """An exact number as it is, any other rounded to DIGITS significant digits."""
-    if isinstance(value, Fraction) and value.denominator <= LONGEST:
+    if isinstance(value, Fraction) and whole_in_print(value):
         return rational(value, style)
     mantissa, _, exponent = f"{abs(float(value)):.{DIGITS}g}".partition("e")
     digits = style.token(mantissa)

@@ -353,7 +353,7 @@ def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int], tu
     forward = derivation.forward
     rank = len([e for e in tensor.shape if e != SAMPLES])
     if tensor.dtype == "integer":
-        top = _range(forward, tensor)
+        top = range_of(forward, tensor)
         return (n % top for n in count())
     if tensor.name == "target":
         classes = tensor.shape[-1] if rank else 1
@@ -376,7 +376,7 @@ def _cycle(numbers: Sequence[int], start: int = 0) -> Iterator[Number]:
     return (numbers[n % len(numbers)] for n in count(start))
 
 
-def _range(program: Program, tensor: Tensor) -> int:
+def range_of(program: Program, tensor: Tensor) -> int:
     """How many values an integer tensor takes: as many as each index that it is compared with."""
     extents = [
         node.left.plain.extent

@@ -48,7 +48,7 @@ class Style(Protocol):
     def word(self, name: str) -> str: ...
     def sampled(self, base: str, sign: str, factors: str) -> str: ...
     def rows(self, rows: Sequence[Sequence[str]]) -> str: ...
-    def blank(self, width: int) -> str: ...
+    def blank(self, width: int | None) -> str: ...
 
 
 def at(piece: Piece, precedence: int, style: Style) -> str:
@@ -133,8 +133,8 @@ class Unicode:
     def rows(self, rows: Sequence[Sequence[str]]) -> str:
         return "[" + "; ".join(", ".join(row) for row in rows) + "]"
 
-    def blank(self, width: int) -> str:
-        return "_" * width
+    def blank(self, width: int | None) -> str:
+        return "_" * (COLUMNS if width is None else width)
 
 
 COMMANDS = {
@@ -150,6 +150,8 @@ COMMANDS = {
 
 ACCENTS = {"\u0303": r"\tilde", "\u0302": r"\hat"}
 ACCENTED = (r"\tilde", r"\hat", r"\bar")
+COLUMNS = 70
+"""In letters: a line to write on from margin to margin, on any paper."""
 LONG, WIDE = 110, 4
 """Characters of source in a parenthesis beyond which a line may break in it; columns beyond which a matrix is small."""
 FEET = "₀₁₂₃₄₅₆₇₈₉"
@@ -247,8 +249,9 @@ class Latex:
             return rf"\begin{{bmatrix}}{body}\end{{bmatrix}}"
         return rf"\left[\begin{{smallmatrix}}{body}\end{{smallmatrix}}\right]"
 
-    def blank(self, width: int) -> str:
-        return rf"\underline{{\hspace{{{width}ex}}}}"
+    def blank(self, width: int | None) -> str:
+        # The rule of no width makes room to write by hand.
+        return rf"\underline{{\hspace{{{COLUMNS if width is None else width}ex}}\rule{{0pt}}{{3.5ex}}}}"
 
 
 UNICODE = Unicode()

@@ -122,10 +122,10 @@ def aligned(claim: Claim) -> Aligned:
     rows: list[Row] = []
     found: list[Cleared] = []
     for row in reversed(claim.rows):
-        after = substitute(row.after, later)
+        before, after = substitute(row.before, later), substitute(row.after, later)  # a split's own line before has it
         if row.split is not None:
             later = {**later, row.split[0]: row.split[1].substitute(later)}
-        rows.append(Row(row.rule, substitute(row.before, later), after, row.split))
+        rows.append(Row(row.rule, before, after, row.split))
         clearing = _cleared(row, spatial)
         found.append(tuple((t.substitute(later), tuple(_seen(m, later) for m in some)) for t, some in clearing))
     target = tuple(s.substitute(later) for s in claim.wrt.subscripts) if claim.wrt is not None else ()
@@ -165,6 +165,8 @@ class Extents:
     def __init__(self, claim: Claim, lines: Aligned, level: int) -> None:
         self._parent: dict[object, object] = {}
         self.values: dict[object, Extent] = {}
+        self._guards: dict[tuple[object, Extent], None] = {}
+        self._axes: dict[tuple[object, Extent], None] = {}
         numbers: set[object] = set()
         outer = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
         roots = [side for row in lines.rows for side in (row.before, row.after)]
@@ -186,6 +188,7 @@ class Extents:
                     self._join(("place", move.at, move.index.extent), move.index, move.index.extent)
                 elif row.rule == "residues":
                     numbers |= {move.index, *move.at.indices}
+        self._ranges()
         for row in (row for row in lines.rows if row.rule == "form"):
             self._windows(row)
         if any(row.rule in ("single", "form") for row in lines.rows):
@@ -213,10 +216,12 @@ class Extents:
                 case Component(tensor=tensor, subscripts=subscripts):
                     for k, (s, e) in enumerate(zip(subscripts, tensor.shape, strict=True)):
                         self._join((tensor, k), ("place", s, e), e)
+                        self._axes[(tensor, k), e] = None
                         if s.plain is not None and s.plain.extent == e:
                             self._join(s.plain, (tensor, k), e)
                 case Guard(subscript=s, extent=e):
-                    self._find(("place", s, e), e)
+                    self._join(("place", s, e), ("guard", s, e), e)
+                    self._guards[("guard", s, e), e] = None
                     if s.plain is not None and s.plain.extent == e:
                         self._join(s.plain, ("place", s, e), e)
                 case Delta(left=left, right=Affine() as right):
@@ -232,6 +237,13 @@ class Extents:
                             self._join(i, ("window", node.tensors, n, i.extent), i.extent)
                 case _:
                     pass
+
+    def _ranges(self) -> None:
+        """A range bracket that is no axis's has its number in every line, whatever stands for its index."""
+        for guard, extent in self._guards:
+            root = self._find(guard, extent)
+            if not any(self._find(axis, e) == root for axis, e in self._axes):
+                self._join(("range", extent), guard, extent)
 
     def _windows(self, row: Row) -> None:
         """A form and its line run over the same windows: indices of one extent, where no axis ties them."""

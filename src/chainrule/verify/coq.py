@@ -7,7 +7,7 @@ printed decides anything: what Coq refuses is not proved.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -34,12 +34,13 @@ from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import substitute
 from chainrule.verify.claims import Claim, Extents, aligned
 
-RULES = Path(__file__).parents[1] / "proof" / "Rules.v"
+PROOF = Path(__file__).parents[1] / "proof"
 WORDS = frozenset(
     {"as", "at", "cofix", "else", "end", "exists", "exists2", "fix", "for", "forall", "fun", "if", "IF", "in", "let"}
     | {"match", "mod", "Prop", "return", "Set", "then", "Type", "using", "where", "with", "by", "true", "false", "fst"}
     | {"snd", "eq", "loss", "signal", "gradient_of_loss", "known"}
 )
+ARGUMENT = "argument "  # of a law; no tensor that is read or made has a space in its name
 
 
 class UnprintableError(Exception):
@@ -47,30 +48,47 @@ class UnprintableError(Exception):
 
 
 @cache
-def rules() -> tuple[str, frozenset[str]]:
-    """The theorems, and the words that stand in them."""
-    text = RULES.read_text(encoding="utf-8")
-    return text, frozenset(re.findall(r"[^\W\d][\w']*", re.sub(r"\(\*.*?\*\)", "", text, flags=re.DOTALL)))
+def theorems(file: str = "Rules.v") -> str:
+    """The theorems in front of what is printed."""
+    return (PROOF / file).read_text(encoding="utf-8")
 
 
-class Lines:
-    """The printer of one claim, by name. Of its extents those of `Extents` at this level stay numbers."""
+@cache
+def words(file: str = "Rules.v") -> frozenset[str]:
+    """The words that stand in them, which no name may be."""
+    return frozenset(re.findall(r"[^\W\d][\w']*", re.sub(r"\(\*.*?\*\)", "", theorems(file), flags=re.DOTALL)))
 
-    def __init__(self, claim: Claim, name: str, level: int = 0) -> None:
-        self.claim, self.name, self.level = claim, name, level
-        self.x, self.y = f"{name}_x", f"{name}_y"  # moved along one component of x
-        lines = aligned(claim)
-        self.rows, self.cleared, self.target = lines.rows, lines.cleared, lines.target
-        self.extents = Extents(claim, lines, level)
-        self.moving = claim.wrt.tensor if claim.wrt is not None else None
+
+class Printer:
+    """Expressions as text. What moves is known by the subclass, and so is which extents are one."""
+
+    moving: Set[Tensor] = frozenset()
+
+    def __init__(self) -> None:
         self._names: dict[object, str] = {}
-        self._taken = {*WORDS, *rules()[1]}
+        self._taken = {*WORDS, *words()}
         self.sizes: dict[object, str] = {}
         self.tensors: dict[Tensor, str] = {}
         self.functions: dict[str, int] = {}
         self.constants: dict[str, str] = {}
         self.assumed: dict[tuple[str, str], None] = {}
         """What a line stands on: a law of a function, a power's, no ties of a maximum."""
+
+    def extent(self, i: Index) -> str:
+        raise NotImplementedError
+
+    def axis(self, tensor: Tensor, k: int) -> str:
+        raise NotImplementedError
+
+    def range(self, g: Guard) -> str:
+        raise NotImplementedError
+
+    def moved(self, tensor: Tensor) -> str:
+        """The dual number that stands for a tensor that moves."""
+        raise NotImplementedError
+
+    def derivative(self, of: Expr, wrt: Component) -> str:
+        raise UnprintableError("a derivative outside a lemma")
 
     # Names.
 
@@ -103,20 +121,6 @@ class Lines:
         self.functions[name] = arity
         return self.named(("function ", name), name if argument is None else f"{base}_by_{argument + 1}")
 
-    def size(self, root: object) -> str:
-        """The extent of axes and indices that are one: a number, or a variable."""
-        extent = self.extents.values[root]
-        if root in self.extents.literal and isinstance(extent, int):
-            return str(extent)
-        self.sizes[root] = self.named(("extent ", root), self.extents.name(root))
-        return self.sizes[root]
-
-    def extent(self, i: Index) -> str:
-        return self.size(self.extents.index(i))
-
-    def axis(self, tensor: Tensor, k: int) -> str:
-        return self.size(self.extents.axis(tensor, k))
-
     # Lines.
 
     def affine(self, a: Affine) -> str:
@@ -137,7 +141,7 @@ class Lines:
         return f"({self.affine(d.left)} =? {self.affine(d.right)})%Z"
 
     def guard(self, g: Guard) -> str:
-        return f"(inside {self.affine(g.subscript)} {self.size(self.extents.place(g.subscript, g.extent))})"
+        return f"(inside {self.affine(g.subscript)} {self.range(g)})"
 
     def condition(self, c: Component) -> str:
         parts = [
@@ -220,29 +224,12 @@ class Lines:
         sizes = " ".join(map(self.extent, indices))
         return f"({kind}{'2' * (len(indices) == 2)} {sizes} (fun {' '.join(map(self.index, indices))} => {body}))"
 
-    def derivative(self, of: Expr, wrt: Component) -> str:
-        """∂of/∂wrt: a tangent, or the error signal."""
-        claim = self.claim
-        if claim.equation is None or claim.wrt is None:
-            raise UnprintableError("a derivative outside a lemma")
-        y = claim.equation.target
-        if of is Component(LOSS, ()) and wrt.tensor == y.tensor and claim.signal is not None:
-            at = {s.plain: at for s, at in zip(y.subscripts, wrt.subscripts, strict=True) if s.plain is not None}
-            return self.line(substitute(claim.signal, at))
-        if wrt.tensor != self.moving or wrt.subscripts != self.target:
-            raise UnprintableError(f"a derivative by {wrt}")
-        if of is Component(LOSS, ()):
-            return f"(snd {self.y})" if y.tensor == LOSS else f"(snd (loss {self.y}))"
-        if isinstance(of, Component) and of.tensor == y.tensor:
-            return f"(snd {self.applied(self.y, of.subscripts)})"
-        return f"(snd {self.dual(of)})"
-
     def applied(self, name: str, subscripts: Sequence[Affine]) -> str:
         return f"({' '.join([name, *map(self.affine, subscripts)])})" if subscripts else name
 
     def dual(self, e: Expr) -> str:
         """An expression over dual numbers, x being moved along one component."""
-        depends = self.moving in e.tensors
+        depends = not self.moving.isdisjoint(e.tensors)
         match e:
             case Reduce(kind="sum", indices=indices, body=body):
                 return self.nested("dsum", indices, self.dual(body))
@@ -255,12 +242,12 @@ class Lines:
                 return f"(still {self.line(e)})"
             case Component():
                 if e.pad is not None:
-                    return self.padded(e, "dread", self.applied(self.x, e.subscripts))
-                return self.applied(self.x, e.subscripts)
+                    return self.padded(e, "dread", self.applied(self.moved(e.tensor), e.subscripts))
+                return self.applied(self.moved(e.tensor), e.subscripts)
             case Multiply(factors=factors):
                 text, moving = "", False
                 for factor in factors:
-                    if self.moving in factor.tensors:
+                    if not self.moving.isdisjoint(factor.tensors):
                         one = self.dual(factor)
                         text = one if not text else f"({'dmul' if moving else 'dleft'} {text} {one})"
                         moving = True
@@ -288,12 +275,70 @@ class Lines:
         if len(arguments) == 1:
             return f"(dfun {names[0]} {names[1]} {self.dual(arguments[0])})"
         a, b = arguments
-        if self.moving not in b.tensors:
+        if self.moving.isdisjoint(b.tensors):
             u, v = self.named("u", "u"), self.line(b)
             return f"(dfun (fun {u} => {names[0]} {u} {v}) (fun {u} => {names[1]} {u} {v}) {self.dual(a)})"
-        if self.moving not in a.tensors:
+        if self.moving.isdisjoint(a.tensors):
             u, v = self.named("u", "u"), self.line(a)
             return f"(dfun ({names[0]} {v}) ({names[2]} {v}) {self.dual(b)})"
         return f"(dfun2 {' '.join(names)} {self.dual(a)} {self.dual(b)})"
 
-    # Proofs.
+    def laws(self) -> Iterator[tuple[str, str]]:
+        """What is known of the derivatives of functions: a name, and the hypothesis."""
+        for function in [f for f in self.functions if split_derivative(f)[1] is not None]:
+            arguments = tuple(Component(Tensor(f"{ARGUMENT}{n}", ()), ()) for n in range(self.functions[function]))
+            names = " ".join(self.named(a.tensor, "a") for a in arguments)
+            value = self.line(apply_law(Apply(function, arguments)))
+            name = self.named(("law ", function), f"law_{function}")
+            left = f"{self.function(function, len(arguments))} {names}"
+            yield name, f"Hypothesis {name} : forall {names}, {left} = {value}."
+
+
+class Lines(Printer):
+    """The printer of one claim, by name. Of its extents those of `Extents` at this level stay numbers."""
+
+    def __init__(self, claim: Claim, name: str, level: int = 0) -> None:
+        super().__init__()
+        self.claim, self.name, self.level = claim, name, level
+        self.x, self.y = f"{name}_x", f"{name}_y"  # moved along one component of x
+        lines = aligned(claim)
+        self.rows, self.cleared, self.target = lines.rows, lines.cleared, lines.target
+        self.extents = Extents(claim, lines, level)
+        self.moving = frozenset() if claim.wrt is None else frozenset({claim.wrt.tensor})
+
+    def size(self, root: object) -> str:
+        """The extent of axes and indices that are one: a number, or a variable."""
+        extent = self.extents.values[root]
+        if root in self.extents.literal and isinstance(extent, int):
+            return str(extent)
+        self.sizes[root] = self.named(("extent ", root), self.extents.name(root))
+        return self.sizes[root]
+
+    def extent(self, i: Index) -> str:
+        return self.size(self.extents.index(i))
+
+    def axis(self, tensor: Tensor, k: int) -> str:
+        return self.size(self.extents.axis(tensor, k))
+
+    def range(self, g: Guard) -> str:
+        return self.size(self.extents.place(g.subscript, g.extent))
+
+    def moved(self, tensor: Tensor) -> str:
+        return self.x
+
+    def derivative(self, of: Expr, wrt: Component) -> str:
+        """∂of/∂wrt: a tangent, or the error signal."""
+        claim = self.claim
+        if claim.equation is None or claim.wrt is None:
+            raise UnprintableError("a derivative outside a lemma")
+        y = claim.equation.target
+        if of is Component(LOSS, ()) and wrt.tensor == y.tensor and claim.signal is not None:
+            at = {s.plain: at for s, at in zip(y.subscripts, wrt.subscripts, strict=True) if s.plain is not None}
+            return self.line(substitute(claim.signal, at))
+        if wrt.tensor not in self.moving or wrt.subscripts != self.target:
+            raise UnprintableError(f"a derivative by {wrt}")
+        if of is Component(LOSS, ()):
+            return f"(snd {self.y})" if y.tensor == LOSS else f"(snd (loss {self.y}))"
+        if isinstance(of, Component) and of.tensor == y.tensor:
+            return f"(snd {self.applied(self.y, of.subscripts)})"
+        return f"(snd {self.dual(of)})"

@@ -16,7 +16,8 @@ from chainrule.derive import Derivation
 from chainrule.derive.subject import Subject
 from chainrule.errors import VerificationError
 from chainrule.verify.claims import Claim, claims
-from chainrule.verify.coq import UnprintableError, rules
+from chainrule.verify.coq import UnprintableError, theorems
+from chainrule.verify.network import REAL_AXIOMS, Network
 from chainrule.verify.theorem import Theorem
 
 MISSING = "not proved: Coq is not installed; `apt install coq` brings it, and every check above stands without it"
@@ -82,25 +83,53 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
 
 def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
     """The file, what it proves, and its axioms. A claim that Coq refuses is tried again with more extents as numbers,
-    and then left out."""
+    and then left out; what Coq accepted before it is read again only once, with the whole file."""
     left = [[*claim.levels] for claim in every]
     made: dict[int, tuple[str, Proved]] = {}  # the section, and what it says
     refused: dict[int, Proved] = {}
     for n, claim in enumerate(every):
         _make(made, refused, n, claim, left[n].pop(0))
+    start = 0
     while True:
-        text = document([made[n][0] for n in sorted(made)])
+        text = document([made[n][0] for n in sorted(made) if n >= start])
         where, message = run(text, program)
-        if where is None:
-            axioms = tuple(sorted(set(re.findall(r"^\S+", message.partition("Axioms:")[2], re.MULTILINE))))
-            return text, tuple(made[n][1] if n in made else refused[n] for n in range(len(every))), axioms
-        name, rule = where
-        n = int(name)
-        del made[n]
-        if left[n]:
-            _make(made, refused, n, every[n], left[n].pop(0))
-        else:
-            refused[n] = Proved(every[n].what, every[n].places, reason=f"Coq does not close the step {rule}")
+        if where is None and start == 0:
+            found = tuple(made[n][1] if n in made else refused[n] for n in range(len(every)))
+            return text, found, tuple(sorted(axioms_of(message)))
+        start = 0
+        if where is not None:
+            name, rule = where
+            start = int(name)
+            del made[start]
+            if left[start]:
+                _make(made, refused, start, every[start], left[start].pop(0))
+            else:
+                what, places = every[start].what, every[start].places
+                refused[start] = Proved(what, places, reason=f"Coq does not close the step {rule}")
+
+
+def prove_gradient(derivation: Derivation, keep: str | PathLike[str] | None = None) -> str | None:
+    """Prove that along every direction of the parameters the loss moves as the derived gradient says, over the real
+    numbers; "" where Coq accepted it, else the reason, None where Coq is not installed. What Coq accepted is written to
+    `keep`. Raises VerificationError where it rests on an axiom that is not allowed."""
+    program = coqc()
+    if program is None:
+        return None
+    try:
+        network = Network(derivation)
+        sections = network.section()
+        text = f"{theorems()}\n{theorems('Compose.v')}\n{sections}End Chainrule.\nPrint Assumptions gradient.\n"
+        text += f"{theorems('Real.v')}\n{network.over_the_reals()}"
+    except UnprintableError as error:
+        return str(error)
+    done = compiled(text, program)
+    if done.returncode:
+        return f"Coq refuses it: {done.stderr.strip().splitlines()[-1]}"
+    if others := axioms_of(done.stdout) - REAL_AXIOMS:
+        raise VerificationError("the gradient", "what it rests on", ", ".join(sorted(others)), "the allowed axioms")
+    if keep is not None:
+        Path(keep).write_text(text, encoding="utf-8")
+    return ""
 
 
 def _make(
@@ -120,16 +149,26 @@ def _make(
 def document(sections: Sequence[str]) -> str:
     """A file that is complete in itself: the rules, the sections, and a question for what all of it rests on."""
     names = re.findall(r"^Theorem (claim_\d+) :", "".join(sections), re.MULTILINE)
-    asked = f"Definition claims := ({', '.join(names)}).\nPrint Assumptions claims.\n" if names else ""
-    return f"{rules()[0]}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
+    every = "".join(f"let _ := {name} in " for name in names)
+    asked = f"Definition claims := {every}I.\nPrint Assumptions claims.\n" if names else ""
+    return f"{theorems()}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
+
+
+def axioms_of(printed: str) -> frozenset[str]:
+    """The names that `Print Assumptions` prints: each begins a line, what it says is set in."""
+    return frozenset(re.findall(r"^\S+", printed.partition("Axioms:")[2], re.MULTILINE)) - {"Axioms:", "Closed"}
+
+
+def compiled(text: str, program: str) -> subprocess.CompletedProcess[str]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "proof.v")
+        path.write_text(text, encoding="utf-8")
+        return subprocess.run([program, "-q", path.name], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def run(text: str, program: str) -> tuple[tuple[str, str] | None, str]:
     """What Coq prints; or the number of the claim that it refuses, the rule of the step, and its message."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "proof.v")
-        path.write_text(text, encoding="utf-8")
-        done = subprocess.run([program, "-q", path.name], cwd=folder, capture_output=True, text=True, check=False)
+    done = compiled(text, program)
     if not done.returncode:
         return None, done.stdout
     line = re.findall(r"line (\d+), characters", done.stderr)

@@ -3,23 +3,21 @@ step is a lemma closed by the tactic of its rule, and the theorem is "first line
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from chainrule.derive.calculus import apply_law
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
-from chainrule.ir.expr import LOSS, ZERO, Apply, Component, Delta, Expr, Multiply, Reduce, Tensor, add, multiply
-from chainrule.ir.functions import split_derivative
+from chainrule.ir.expr import LOSS, ZERO, Delta, Expr, Multiply, Reduce, Tensor, add, multiply
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, substitute
 from chainrule.verify.claims import Cleared, Row
-from chainrule.verify.coq import Lines, UnprintableError
+from chainrule.verify.coq import ARGUMENT, Lines, UnprintableError
 
 
 class Theorem(Lines):
     """The section of one claim."""
 
-    def section(self) -> str:
+    def section(self, using: str = "") -> str:
         """Raises UnprintableError for what has no text."""
         claim, rows, name = self.claim, self.rows, self.name
         lines = [self.line(rows[0].before), *(self.line(row.after) for row in rows)]
@@ -37,7 +35,8 @@ class Theorem(Lines):
             whole = f"(eq_trans {whole} {name}_{n})"
         return "\n".join((
             f"(* {str(claim.what).replace('*', '×')} *)", f"Section {name}_section.", *self._declared(), *given, *steps,
-            f"Theorem {name} :\n  {lines[0]}\n  = {lines[-1]}.\nProof. exact {whole}. Qed.", f"End {name}_section.", "",
+            f"Theorem {name} :\n  {lines[0]}\n  = {lines[-1]}.\nProof{using}. exact {whole}. Qed.",
+            f"End {name}_section.", "",
         ))
 
     # Proofs: one tactic for each step.
@@ -61,7 +60,7 @@ class Theorem(Lines):
             case "single":
                 return "alone"
             case "form":
-                return f"first [meaning ltac:({self._partners(row)}) | same tidy]"
+                return f"first [{' | '.join([*self._partners(row), 'pinning', 'same tidy'])}]"
             case "law" | "reuse" | "cite":
                 return "same ltac:(first [known | tidy])"
             case rule if rule.startswith("derivative."):
@@ -71,25 +70,21 @@ class Theorem(Lines):
             case _:
                 return "same tidy"
 
-    def _partners(self, row: Row) -> str:
+    def _partners(self, row: Row) -> Iterator[str]:
         """Which sum of a form is which of its line: that over the same axes, else the next of its extent."""
         left, right = _sums(row.before), _sums(row.after)
-        if len(left) != len(right):
-            raise UnprintableError("a form with other sums than its line")
-        if not left:
-            return "terms"
-        text = "settle"
-        places: list[int] = []
-        for i in left:
+        text, places = "settle" if left else "terms", list[int]()
+        for i in left if len(left) == len(right) else ():
             one = [j for j in right if self.extent(j) == self.extent(i)]
             over = [j for j in one if _axes(row.after, j) == _axes(row.before, i)]
             if not one:
-                return "terms"
+                return
             places.append(right.index((over or one)[0]))
             right.pop(places[-1])
         for k in reversed(places):
             text = f"partner {k}%nat ltac:({text})"
-        return text
+        if len(left) == len(places):
+            yield f"meaning ltac:({text})"
 
     def _under(self, indices: Iterable[Index], theorem: str) -> str:
         return "".join(f"apply {theorem}; intros {self.index(i)} ?; cbv beta; " for i in indices)
@@ -156,18 +151,26 @@ class Theorem(Lines):
 
     # What is given.
 
-    def _declared(self) -> list[str]:
-        """Variables for all that has been named."""
+    @property
+    def integers(self) -> tuple[str, ...]:
+        """The extents that are variables, and the indices of the gradient."""
         free = (i for row in self.rows for side in (row.before, row.after) for i in side.free)
         free = (*(i for s in self.target for i in s.indices), *free)
-        integers = [*self.sizes.values(), *map(self.index, free)]
-        found = [f"Variables ({' '.join(dict.fromkeys(integers))} : Z)."] if integers else []
+        return tuple(dict.fromkeys([*self.sizes.values(), *map(self.index, free)]))
+
+    @property
+    def held(self) -> tuple[Tensor, ...]:
+        """The tensors that are variables."""
+        return tuple(t for t in self.tensors if not t.name.startswith(ARGUMENT))
+
+    def _declared(self) -> list[str]:
+        """Variables for all that has been named."""
+        found = [f"Variables ({' '.join(self.integers)} : Z)."] if self.integers else []
         found += [f"Variable {self.function(name, n)} : {'K -> ' * n}K." for name, n in self.functions.items()]
         if self.constants:
             found.append(f"Variables ({' '.join(self.constants.values())} : K).")
-        for t, name in self.tensors.items():
-            if not t.name.startswith(_ARGUMENT):
-                found.append(f"Variable {name} : {'Z -> ' * len(t.shape)}{'K' if t.dtype == 'real' else 'Z'}.")
+        for t in self.held:
+            found.append(f"Variable {self.tensors[t]} : {'Z -> ' * len(t.shape)}{'K' if t.dtype == 'real' else 'Z'}.")
         return found
 
     def _moved(self) -> list[str]:
@@ -221,13 +224,8 @@ class Theorem(Lines):
                     f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {self.line(fact.value)}."
                 )
                 rewrites.append(f"{name}{'' if plain else ' by arith'}")
-        for function in [f for f in self.functions if split_derivative(f)[1] is not None]:
-            arguments = tuple(Component(Tensor(f"{_ARGUMENT}{n}", ()), ()) for n in range(self.functions[function]))
-            names = " ".join(self.named(a.tensor, "a") for a in arguments)
-            value = self.line(apply_law(Apply(function, arguments)))
-            name = self.named(("law ", function), f"law_{function}")
-            left = f"{self.function(function, len(arguments))} {names}"
-            hypotheses.append(f"Hypothesis {name} : forall {names}, {left} = {value}.")
+        for name, law in self.laws():
+            hypotheses.append(law)
             rewrites.append(name)
         alone = [f"rewrite !{h}; tidy" for h in rewrites]
         if len(rewrites) > 1:
@@ -289,7 +287,3 @@ def _sums(e: Expr) -> list[Index]:
 def _axes(e: Expr, i: Index) -> set[tuple[Tensor, int]]:
     """The axes that an index runs over."""
     return {(c.tensor, k) for c in components(e) for k, s in enumerate(c.subscripts) if s.plain == i}
-
-
-_ARGUMENT = "argument "  # of a law; no tensor that is read or made has a space in its name
-

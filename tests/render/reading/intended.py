@@ -387,8 +387,9 @@ class Intended:
         match node:
             case Constant(value=Fraction() as value):
                 return exact(rounded(value))
-            case Component():
-                return unknown("…")
+            case Component(tensor=tensor):
+                letters = {letter: value for value, letter in self.names.constants.items()}
+                return exact(letters[tensor.name]) if tensor.name in letters else unknown("…")
             case Apply(function="−", arguments=(argument,)):
                 return -self.worked(argument) % PRIME
             case Apply(function="step", arguments=(argument,)):

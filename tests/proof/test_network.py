@@ -1,0 +1,90 @@
+"""The whole gradient of a network as one theorem over the real numbers; and wrong ones, refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+import chainrule as cr
+from chainrule.train.models import read_model
+from chainrule.verify.coq import theorems
+from chainrule.verify.network import REAL_AXIOMS
+from chainrule.verify.proof import axioms_of, compiled, prove_gradient
+
+pytestmark = pytest.mark.proof
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("whole") / "mlp.v"
+    assert prove_gradient(read_model("mlp").derive(), path) == ""
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_theorem_of_mlp_speaks_of_the_derivative_of_its_loss_along_every_direction(kept: str) -> None:
+    statement = re.findall(r"^Theorem gradient : (derivable_pt_lim at_loss 0 .*)\.$", kept, re.MULTILINE)
+    assert len(statement) == 1
+    parameters = ("dense1_W", "dense1_b", "dense2_W", "dense2_b")
+    assert all(f"(δ_{p}" in statement[0] and f"(d_{p}" in statement[0] for p in parameters)
+    assert not re.search(r"\b(Admitted|admit|Axiom|Parameter|Conjecture|give_up)\b", kept)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r"(Definition δ_dense1_u .*) \* \(one \+", r"\1 * (zero +"),
+        (r"(Definition δ_dense2_b .*)\(δ_dense2_u n_1", r"\1(δ_dense2_u (n_1 + 1)%Z"),
+        (r"(Definition δ_sample_loss .*)\(power \(-1 # 1\)", r"\1(power (-2 # 1)"),
+    ],
+)
+def test_a_wrong_backward_program_is_refused(kept: str, old: str, new: str) -> None:
+    program = shutil.which("coqc")
+    assert program
+    wrong = re.sub(old, new, kept)
+    assert wrong != kept and compiled(wrong, program).returncode
+
+
+def test_another_axiom_of_the_real_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chainrule.verify.proof.REAL_AXIOMS", REAL_AXIOMS - {"ClassicalDedekindReals.sig_forall_dec"})
+    with pytest.raises(cr.VerificationError, match="sig_forall_dec"):
+        prove_gradient(read_model("mlp").derive())
+
+
+def test_what_cannot_be_proved_is_said() -> None:
+    assert prove_gradient(cr.derive("y[n, k] = 2*x[n, k] + 3")) == "no loss"
+    assert prove_gradient(read_model("lenet").derive())
+
+
+# Laws of analysis, each with one thing in it changed.
+
+CORRUPTED = {
+    "law_sigmoid": ("sigmoid x (sigmoid x * (1 - sigmoid x)).", "sigmoid x (sigmoid x * (1 + sigmoid x))."),
+    "law_log": ("ln x (/ x).", "ln x (x)."),
+    "law_tanh": ("tanh x (1 - tanh x ^ 2).", "tanh x (1 - tanh x)."),
+    "law_relu": ("(fun t => Rmax t 0) x (step x).", "(fun t => Rmax t 0) x 1."),
+    "curve_mul": ("(dmul R Rplus Rmult a b).", "(dadd R Rplus a b)."),
+    "curve_logsumexp": ("curve_logsumexp n c f : (0 < n)%Z ->", "curve_logsumexp n c f :"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CORRUPTED)
+def test_a_corrupted_law_of_analysis_is_refused(name: str) -> None:
+    program, (old, new) = shutil.which("coqc"), CORRUPTED[name]
+    assert program
+    text = f"{theorems()}\n{theorems('Compose.v')}\nEnd Chainrule.\n{theorems('Real.v')}"
+    found = re.search(rf"^Theorem {name}\b.*?^Proof.*?Qed\.", text, re.MULTILINE | re.DOTALL)
+    assert found and found[0].count(old) == 1
+    assert compiled(text[: found.start()] + found[0].replace(old, new), program).returncode
+    assert not compiled(text[: found.end()], program).returncode
+
+
+def test_compose_stands_on_no_axiom_and_real_on_those_of_the_real_numbers() -> None:
+    program = shutil.which("coqc")
+    assert program
+    asked = "Print Assumptions layer. Print Assumptions unique.\n"
+    text = f"{theorems()}\n{theorems('Compose.v')}\nEnd Chainrule.\n{asked}{theorems('Real.v')}"
+    done = compiled(f"{text}\nPrint Assumptions curve_max.\nPrint Assumptions law_sigmoid.\n", program)
+    assert not done.returncode and done.stdout.count("Closed under the global context") == 2
+    assert 2 <= len(axioms_of(done.stdout)) and axioms_of(done.stdout) <= REAL_AXIOMS
