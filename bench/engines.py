@@ -49,8 +49,8 @@ class Derived:
         target = self.model.network.target
         with self.step.wide():
             self.batches = [
-                self.step.arguments((), {t: classes[y] if t == target else x for t in task.data}, rates, 0, 0)[1:]
-                for x, y in data.batches(workload.batch)
+                self.step.arguments((), {t: z if t == target else x for t in task.data}, rates, 0, 0, len(z))[1:]
+                for x, z in ((x, classes[y]) for x, y in data.batches(workload.batch))
             ]
         self.reset()
 

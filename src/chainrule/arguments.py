@@ -39,6 +39,7 @@ TRAIN_EXAMPLES = """examples:
   chainrule train fashion-mnist --model lenet
   chainrule train iris.csv --save iris.safetensors
   chainrule train flats.csv --target rent --drop address,id
+  chainrule train digits --executor jax --coordinator 10.0.0.1:4321 --processes 2 --process 0
   chainrule train folder-of-idx-files --model network.toml --schedule cosine --warm-up 100
 """
 EVALUATE_EXAMPLES = """examples:
@@ -272,6 +273,15 @@ def _train_options(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--limit", type=_positive, metavar="N", help="train on N samples only")
     train.add_argument("--seed", type=_seed, default=0, help="of the initial values and the order, default %(default)s")
+    train.add_argument(
+        "--executor", choices=["native", "numpy", "jax"], help="what runs the steps; default: native code, or NumPy"
+    )
+    train.add_argument(
+        "--coordinator", metavar="HOST:PORT",
+        help="where processes of JAX meet that train together, on the machine of process 0",
+    )
+    train.add_argument("--processes", type=_positive, metavar="N", help="how many they are")
+    train.add_argument("--process", type=_seed, metavar="K", help="which of them this is, from 0")
     train.add_argument("--tune", action="store_true", help="first measure which loops are quickest here, and keep that")
     train.add_argument("--save", type=Path, metavar="FILE", help="write the trained model, as in digits.safetensors")
     train.add_argument(

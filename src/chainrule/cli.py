@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chainrule.train.history import History
     from chainrule.train.model import Model
     from chainrule.train.models import Training
+    from chainrule.train.processes import Processes
 
 KEPT = 10.0  # seconds of training between one time that --save writes and the next
 _SUFFIXES = {
@@ -47,25 +48,38 @@ def digits_model(seed: int = 0) -> Model:
 
 
 def _train(options: argparse.Namespace) -> int:
-    """Where mpirun has started several processes, all train, and the first of them speaks and writes."""
+    """Where several processes train, by mpirun or by --coordinator, the first of them speaks and writes."""
     if options.resume and not options.save:
         raise ModelError("--resume goes on with the file of --save", fix="write --save FILE")
     begun = options.save if options.resume and options.save.exists() else None
     trained = begun or (options.model if _is_saved(options.model) else None)
     read = _reading(options, trained, begun is not None)
+    processes = _processes(options)
+    if processes is None:
+        return _trained(options, read, begun is not None, None)
+    if not processes.first:
+        options.quiet, options.json, options.tune = True, False, False
+    with processes.failing():
+        return _trained(options, read, begun is not None, processes)
+
+
+def _processes(options: argparse.Namespace) -> Processes | None:
+    """The processes that train together, this one among them, where there are others."""
+    from chainrule.train.processes import connect
     from chainrule.train.ranks import Ranks, world
 
+    met: tuple[Any, ...] = options.coordinator, options.processes, options.process
+    if met != (None, None, None):
+        if options.executor != "jax":
+            raise ModelError("--coordinator is where processes of JAX meet", fix="write --executor jax, or use mpirun")
+        return connect(*met)
     communicator = world()
-    if communicator is None:
-        return _trained(options, read, begun is not None, None)
-    if communicator.rank:
-        options.quiet, options.json, options.tune = True, False, False
-    with Ranks(communicator).failing():
-        return _trained(options, read, begun is not None, communicator)
+    return None if communicator is None else Ranks(communicator)
 
 
 def _trained(
-    options: argparse.Namespace, read: Callable[[], tuple[DataSet, Model | None]], begun: bool, communicator: Any
+    options: argparse.Namespace, read: Callable[[], tuple[DataSet, Model | None]], begun: bool,
+    processes: Processes | None,
 ) -> int:
     from chainrule.train import run
     from chainrule.train.metrics import metric_named
@@ -97,8 +111,8 @@ def _trained(
     for remark in run.remarks(data, standardised=options.standardise is not False):
         say(f"note: {remark}")
     say(model.summary())
-    history = _fitted(options, model, data, plan, optimizer, communicator)
-    if communicator is None or not communicator.rank:
+    history = _fitted(options, model, data, plan, optimizer, processes)
+    if processes is None or processes.first:
         _written(options, model, data, str(whole), history)
     return 130 if history.interrupted else 0
 
@@ -125,10 +139,11 @@ def _saying(options: argparse.Namespace) -> Callable[[str], None]:
 
 def _fitted(
     options: argparse.Namespace, model: Model, data: DataSet, plan: Training, optimizer: Optimizer | None,
-    communicator: Any,
+    processes: Processes | None,
 ) -> History:
     """Train the model as planned, and keep it in the file of --save meanwhile."""
     from chainrule.train.callbacks import Callback, Checkpoint, CSVLogger, ReduceOnPlateau
+    from chainrule.train.ranks import Ranks
     from chainrule.train.run import samples, targets
 
     x, y = samples(model, data.x, data.name), targets(model, data, data.y)
@@ -144,7 +159,8 @@ def _fitted(
         x, y, epochs=plan.epochs, batch_size=plan.batch_size, optimizer=optimizer, seed=options.seed,
         resume=options.resume, validation_split=plan.validation, patience=plan.patience,
         class_weight=options.class_weight, metrics=options.metric, verbose=not (options.quiet or options.json),
-        callbacks=watching, communicator=communicator,
+        callbacks=watching, executor=options.executor,
+        communicator=processes.communicator if isinstance(processes, Ranks) else None,
     )
     if history.stopped and plan.patience:
         ended = model.training.epochs

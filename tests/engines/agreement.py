@@ -14,9 +14,11 @@ from chainrule.arrays.execute import execute
 from chainrule.compile import training
 from chainrule.derive import Derivation
 from chainrule.ir.index import SAMPLES
+from chainrule.loops.shares import shares
 from chainrule.semantics import entries, field
 from chainrule.semantics.reals import Floats, Reals, precise
 from chainrule.targets.jax import Step
+from chainrule.train.runners import Rule
 
 Array = NDArray[Any]
 Fit = Callable[..., cr.History]
@@ -96,18 +98,43 @@ def off_parameters(one: cr.Model, other: cr.Model) -> float:
     return max(off(one.parameters[name], other.parameters[name]) for name in one.parameters if name not in zero)
 
 
-def collectives(model: cr.Model, rule: cr.Optimizer, samples: int, devices: int) -> list[str]:
-    """What devices tell each other in a step, in the program that XLA has compiled."""
+def rounds(model: cr.Model, rule: cr.Optimizer) -> int:
+    """How often those who share a batch must meet, by the equations of a step."""
+    assert model.loss
+    return len(shares(training(model.network, model.derive(), rule, model.loss.labels)).rounds)
+
+
+def compiled(
+    model: cr.Model, rule: cr.Optimizer, samples: int, devices: int, shard: Rule | None = None
+) -> tuple[Step, Any, Any]:
+    """A step for devices, what it keeps, and the program that XLA has compiled."""
     net, derivation = model.network, model.derive()
     assert model.loss
     task = training(net, derivation, rule, model.loss.labels)
-    step = Step(task, model.dtype, devices)
+    step = Step(task, model.dtype, devices, shard)
     rates = [model.dtype.type(0.1) for _ in task.stepwise]
+    count = len(step.places(samples))
     rows: dict[Any, Array] = {
-        t: np.zeros([samples, *(int(n) for n in t.shape[1:])], np.int32 if t.dtype == "integer" else model.dtype)
+        t: np.zeros([count, *(int(n) for n in t.shape[1:])], np.int32 if t.dtype == "integer" else model.dtype)
         for t in task.data if t not in task.drawn
     }
     with step.wide():
         state = step.put(model._learning(task, rule))
-        compiled = step.jitted.lower(*step.arguments(state, rows, rates, 0, 0)).compile()
-    return COLLECTIVE.findall(compiled.as_text())
+        return step, state, step.jitted.lower(*step.arguments(state, rows, rates, 0, 0, samples)).compile()
+
+
+def collectives(model: cr.Model, rule: cr.Optimizer, samples: int, devices: int) -> list[str]:
+    """What devices tell each other in a step, in the program that XLA has compiled."""
+    return COLLECTIVE.findall(compiled(model, rule, samples, devices)[2].as_text())
+
+
+def held_by_a_device(
+    model: cr.Model, rule: cr.Optimizer, samples: int, devices: int, shard: Rule | None
+) -> dict[str, tuple[int, int]]:
+    """How many numbers of what is kept a device holds, before a step and after it."""
+    step, (before, _), program = compiled(model, rule, samples, devices, shard)
+    after = program.output_shardings[0][0]
+    return {
+        t.name: (a.addressable_shards[0].data.size, int(np.prod(at.shard_shape(a.shape))))
+        for t, a, at in zip(step.lasting, before, after, strict=True)
+    }

@@ -12,7 +12,17 @@ import chainrule as cr
 from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
 from chainrule.optim.named import OPTIMIZERS
-from tests.engines.agreement import collectives, data_for, identically_zero, off, off_gradients, off_parameters, stepped
+from tests.engines.agreement import (
+    collectives,
+    data_for,
+    held_by_a_device,
+    identically_zero,
+    off,
+    off_gradients,
+    off_parameters,
+    rounds,
+    stepped,
+)
 from tests.nn.test_every_layer import MODELS, model_with
 
 pytestmark = pytest.mark.engines
@@ -120,17 +130,51 @@ def test_eight_devices_take_the_steps_of_one(kind: str) -> None:
     one, eight, other = mixed(kind), mixed(kind), mixed(kind)
     x, y = data_for(one, 61)
 
-    def fitted(made: cr.Model, devices: int, epochs: int = 10, batch: int = 13) -> cr.History:
-        options: dict[str, Any] = {"optimizer": cr.Adam(0.01), "executor": "jax", "devices": devices, "verbose": False}
-        return made.fit(x, y, epochs=epochs, batch_size=batch, **options)
+    def fitted(made: cr.Model, epochs: int = 10, batch: int = 13, **options: Any) -> cr.History:
+        return made.fit(x, y, epochs=epochs, batch_size=batch, optimizer=cr.Adam(0.01), verbose=False, **options)
 
-    single, several = fitted(one, 1), fitted(eight, 8)
+    single, several = fitted(one, executor="jax", devices=1), fitted(eight, executor="jax", devices=8)
     assert one.training.steps == 50
     assert off(single.loss, several.loss) <= 1e-12 and off_parameters(one, eight) <= 1e-11
     assert off(eight.predict(x, executor="numpy"), eight.predict(x, executor="jax")) <= 1e-12
     # The comparison sees batches of another size; training goes on with other devices.
-    assert off(single.loss[:1], fitted(other, 8, 1, 12).loss) > 1e-6
-    assert off(fitted(one, 1, 1).loss, fitted(eight, 3, 1).loss) <= 1e-11
+    assert off(single.loss[:1], fitted(other, 1, 12, executor="numpy").loss) > 1e-6
+    if kind == "dense":
+        further = [fitted(made, 1, executor="jax", devices=n).loss for made, n in ((one, 1), (eight, 3))]
+        assert off(*further) <= 1e-11
+
+
+def by_eights(name: str, shape: tuple[int, ...]) -> int | None:
+    """The first axis that eight devices share equally."""
+    return next((axis for axis, n in enumerate(shape) if n % 8 == 0), None)
+
+
+def test_parameters_lie_where_a_rule_says_and_the_numbers_are_the_same() -> None:
+    """Each device holds an eighth of what is shared, and of what the optimizer keeps of it, before a step and after."""
+    one, eight = mixed("dense"), mixed("dense")
+    x, y = data_for(one, 61)
+    for made, shard in ((one, None), (eight, by_eights)):
+        made.fit(
+            x, y, epochs=10, batch_size=13, optimizer=cr.Adam(0.01), verbose=False, executor="jax", devices=8,
+            shard=shard,
+        )
+    assert one.training.steps == 50
+    assert off(one.training.history.loss, eight.training.history.loss) <= 1e-12 and off_parameters(one, eight) <= 1e-11
+    whole = {"dense1.W": 576, "dense1.b": 8, "dense2.W": 24, "dense2.b": 3}
+    for shard, wanted in ((None, whole), (by_eights, {"dense1.W": 72, "dense1.b": 1, "dense2.W": 3, "dense2.b": 3})):
+        sizes = held_by_a_device(one, cr.Adam(0.01), 16, 8, shard)
+        assert {n: found for n, found in sizes.items() if n in wanted} == {n: (s, s) for n, s in wanted.items()}
+        moments = {n for n in sizes if n.endswith(".dense1.W")}
+        assert len(moments) == 2 and all(sizes[n] == (wanted["dense1.W"],) * 2 for n in moments)
+
+
+def test_an_axis_that_devices_cannot_share_is_refused_by_name() -> None:
+    made = mixed("dense")
+    x, y = data_for(made, 16)
+    with pytest.raises(cr.ModelError, match=r"8 devices cannot share axis 0 of dense2\.W \(3, 8\) equally"):
+        made.fit(x, y, executor="jax", devices=8, shard=lambda name, shape: 0)
+    with pytest.raises(cr.ModelError, match="for JAX"):
+        made.fit(x, y, shard=by_eights)
 
 
 SHARED = [name for name in MODELS if name not in ("BatchNorm", "Embedding")]
@@ -140,6 +184,7 @@ SHARED = [name for name in MODELS if name not in ("BatchNorm", "Embedding")]
 def test_devices_meet_once_a_step_where_samples_do_not_couple(name: str, samples: int) -> None:
     made = window(name) if name in WINDOWS else model_with(name)
     assert collectives(made, cr.SGD(0.1), samples, 8) == ["all-reduce"]
+    assert rounds(made, cr.SGD(0.1)) == 1
 
 
 def test_one_device_meets_nobody_and_a_norm_over_all_gradients_needs_no_second_meeting() -> None:
@@ -154,6 +199,7 @@ def test_batch_normalisation_adds_three_meetings(layers: int) -> None:
     blocks = [layer for _ in range(layers) for layer in (cr.Dense(4), cr.BatchNorm(), cr.Tanh())]
     made = cr.Sequential(cr.Input(5), *blocks, cr.Dense(3), loss="half_squared_error", dtype="float64")
     assert collectives(made, cr.SGD(0.1), 16, 8) == ["all-reduce"] * (3 * layers + 1)
+    assert rounds(made, cr.SGD(0.1)) == 3 * layers + 1  # no fewer: the longest chain of sums over samples
 
 
 def test_a_table_that_ids_choose_from_needs_them_all_where_shares_are_not_equal() -> None:

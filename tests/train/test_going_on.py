@@ -407,7 +407,7 @@ def test_a_signal_that_comes_while_processes_agree_is_not_lost() -> None:
             return [False for _ in said]
 
     interrupt = Interrupt(also_ended=True)
-    course: Any = SimpleNamespace(ranks=Others())
+    course: Any = SimpleNamespace(processes=Others())
     Course.check(course, interrupt)
     with pytest.raises(KeyboardInterrupt):
         Course.check(course, interrupt)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from chainrule.arrays.convolution import Move, around, move
@@ -62,6 +63,7 @@ OF_TWO: Mapping[str, Callable[[Array, Array], Array]] = {
 }
 FUNCTIONS: Mapping[str, Callable[..., Array]] = {"where": jnp.where} | {n: f.over(jnp) for n, f in CATALOGUE.items()}
 AXIS = "samples"
+ASKED = 16  # steps after which processes ask each other whether to stop
 
 
 # Arrays
@@ -376,9 +378,14 @@ class Step:
     """A task's step on devices, compiled once for each size of a batch. `put` brings arrays there, and a call makes a
     step with what is kept: what it gives stays on the devices until somebody reads it."""
 
-    def __init__(self, task: Task, dtype: np.dtype[Any], devices: int | None) -> None:
+    def __init__(
+        self, task: Task, dtype: np.dtype[Any], devices: int | None,
+        shard: Callable[[str, tuple[int, ...]], int | None] | None = None,
+    ) -> None:
         self.task, self.dtype = task, dtype
-        present = jax.devices()
+        present, self.alone = jax.devices(), jax.process_count() == 1
+        if devices is not None and not self.alone:
+            raise ModelError("several processes share all devices", fix="leave out devices")
         if devices is not None and devices > len(present):
             raise ModelError(
                 f"JAX has {len(present)} device{'s' * (len(present) > 1)} here, not {devices}",
@@ -387,11 +394,16 @@ class Step:
         self.mesh = Mesh(np.array(present[:devices]), (AXIS,))
         self.rows, self.all = (NamedSharding(self.mesh, PartitionSpec(*axes)) for axes in ((AXIS,), ()))
         self.sampled = [bool(t.shape) and isinstance(t.shape[0], str) for t in task.outputs]
+        self.kept_at = [self.place_of(t, shard) for t in self.lasting]
+        self.places = lru_cache(8)(self.own_places)
+        self.wish = False
         # To bring a number to a device takes as long as a small layer: one that comes again is there.
         self.number = lru_cache(8)(self.brought)
         self.jitted: Any = jax.jit(
             self.traced, static_argnums=5, donate_argnums=0,
-            out_shardings=((self.all, self.all), tuple(self.rows if s else self.all for s in self.sampled)),
+            out_shardings=(
+                (self.kept_at, self.all), tuple(self.rows if s and self.alone else self.all for s in self.sampled)
+            ),
         )
 
     @staticmethod
@@ -405,39 +417,87 @@ class Step:
         return -(-samples // self.mesh.size) * self.mesh.size
 
     def put(self, kept: Mapping[Tensor, np.ndarray[Any, Any]]) -> Array:
-        """What is kept, on every device, and that every loss so far was finite. `stepwise` numbers are given anew to
-        each step."""
+        """What is kept, on every device or shared, and that every loss so far was finite. `stepwise` numbers are given
+        anew to each step."""
         lasting = [kept[t] for t in self.lasting]
-        return jax.device_put((lasting, np.True_), self.all)
+        if self.alone:
+            return jax.device_put((lasting, np.True_), (self.kept_at, self.all))
+        return [self.laid(a, at) for a, at in zip(lasting, self.kept_at, strict=True)], self.laid(np.True_, self.all)
+
+    @staticmethod
+    def laid(array: Any, at: NamedSharding) -> Array:
+        """An array that every process has, on the devices of all."""
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, at, lambda part: array[part])
+
+    def place_of(self, tensor: Tensor, shard: Callable[[str, tuple[int, ...]], int | None] | None) -> NamedSharding:
+        """Where a kept tensor lies: what an optimizer keeps of a parameter, as the parameter does."""
+        owners = [t for t in self.lasting if tensor.name.endswith(f".{t.name}") and t.shape == tensor.shape]
+        name, shape = (owners or [tensor])[0].name, tuple(int(n) for n in tensor.shape)
+        axis = shard(name, shape) if shard and shape else None
+        if axis is None:
+            return self.all
+        if not 0 <= axis < len(shape) or shape[axis] % self.mesh.size:
+            raise ModelError(
+                f"{self.mesh.size} devices cannot share axis {axis} of {name} {shape} equally",
+                fix="let shard give None for it, or another axis",
+            )
+        return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, AXIS))
+
+    def own_places(self, samples: int) -> np.ndarray[Any, Any]:
+        """Which rows of a batch this process feeds, by their places in it: those of its devices. Places behind the last
+        row are the first, whose values nobody reads."""
+        each = self.padded(samples) // self.mesh.size
+        mine = [k for k, d in enumerate(self.mesh.devices.flat) if d.process_index == jax.process_index()]
+        places = (np.array(mine)[:, None] * each + np.arange(each)).ravel()
+        return np.where(places < samples, places, 0)
+
+    def agreed(self, step: int, wish: bool) -> bool:
+        """Whether to stop after this step. Several processes ask each other from time to time, all after one step."""
+        if self.alone:
+            return wish
+        self.wish |= wish
+        if (step + 1) % ASKED:
+            return False
+        asked, self.wish = self.wish, False
+        return bool(Distributed.gathered(np.array(asked)).any())
 
     @property
     def lasting(self) -> list[Tensor]:
         return [t for t in self.task.kept if t not in self.task.stepwise]
 
     def __call__(
-        self, state: Array, data: Mapping[Tensor, np.ndarray[Any, Any]], rates: Sequence[Any], seed: int, step: int
+        self, state: Array, data: Mapping[Tensor, np.ndarray[Any, Any]], rates: Sequence[Any], seed: int, step: int,
+        samples: int,
     ) -> tuple[Array, Sequence[Array]]:
-        """What is kept after a step over these rows, and the task's outputs; what has a row for each sample has rows
-        of no meaning behind them. Once a loss is not finite nothing that is kept changes any more."""
-        return self.jitted(*self.arguments(state, data, rates, seed, step))
+        """What is kept after a step over a batch of so many samples, and the task's outputs; what has a row for each
+        sample has rows of no meaning behind them. `data` are the rows at `places`. Once a loss is not finite nothing
+        that is kept changes any more."""
+        return self.jitted(*self.arguments(state, data, rates, seed, step, samples))
 
     def brought(self, kind: type, value: Any) -> Array:
-        return jax.device_put(kind(value), self.all)
+        return jax.device_put(kind(value), self.all) if self.alone else self.laid(kind(value), self.all)
 
     def taken(self, state: Array) -> dict[Tensor, np.ndarray[Any, Any]]:
         """What is kept, read back: arrays that others may write to."""
-        return {t: np.array(a) for t, a in zip(self.lasting, state[0], strict=True)}
+        every = state[0]
+        if not self.alone:
+            every = [a if a.is_fully_replicated else multihost_utils.process_allgather(a, tiled=True) for a in every]
+        return {t: np.array(a) for t, a in zip(self.lasting, every, strict=True)}
 
     def arguments(
-        self, state: Array, data: Mapping[Tensor, np.ndarray[Any, Any]], rates: Sequence[Any], seed: int, step: int
+        self, state: Array, data: Mapping[Tensor, np.ndarray[Any, Any]], rates: Sequence[Any], seed: int, step: int,
+        samples: int,
     ) -> tuple[Any, ...]:
-        tensors = [t for t in self.task.data if t not in self.task.drawn]
-        samples = len(data[tensors[0]])
-        more = self.padded(samples) - samples
-        rows = [np.concatenate([data[t], np.repeat(data[t][:1], more, 0)]) if more else data[t] for t in tensors]
+        rows = [data[t] for t in self.task.data if t not in self.task.drawn]
+        if self.alone:
+            laid = jax.device_put(rows, self.rows)
+        else:
+            whole = self.padded(samples)
+            laid = [jax.make_array_from_process_local_data(self.rows, a, (whole, *a.shape[1:])) for a in rows]
         numbers = [np.uint64(seed % 2**64), np.uint64(step)] if self.task.drawn else [np.uint64(0), np.uint64(0)]
         given = [self.number(type(n), n) for n in (*rates, *numbers)]
-        return state, jax.device_put(rows, self.rows), tuple(given[:-2]), *given[-2:], samples
+        return state, laid, tuple(given[:-2]), *given[-2:], samples
 
     def traced(
         self, state: Array, rows: Sequence[Array], rates: Sequence[Array], seed: Array, step: Array, samples: int
@@ -465,3 +525,23 @@ class Step:
     def shared(self, samples: int) -> Callable[[Array], Array]:
         """The first rows of an array, which lie on the devices in shares."""
         return lambda array: lax.with_sharding_constraint(array[:samples], self.rows)
+
+
+class Distributed:
+    """The processes whose devices are shared."""
+
+    @staticmethod
+    def connect(coordinator: str, processes: int, process: int) -> None:
+        """Meet the others, before anything is computed. Processors talk to each other by gloo."""
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=10)
+
+    @staticmethod
+    def place() -> tuple[int, int]:
+        """Which process this is, of how many."""
+        return jax.process_index(), jax.process_count()
+
+    @staticmethod
+    def gathered(numbers: Any) -> Any:
+        """An array of every process, one below the other. All ask together."""
+        return np.asarray(multihost_utils.process_allgather(numbers))

@@ -20,8 +20,8 @@ from chainrule.ir.program import Equation
 from chainrule.train.callbacks import Callback, Checkpoint
 from chainrule.train.history import History
 from chainrule.train.interrupt import Interrupt
+from chainrule.train.processes import Processes
 from chainrule.train.progress import Progress
-from chainrule.train.ranks import Ranks
 from chainrule.train.runners import Runner, metrics_of, rates
 from chainrule.train.shuffle import words_for
 from chainrule.train.state import Training, fingerprint, joined
@@ -58,7 +58,7 @@ class Course:
     shuffle: bool | str = True
     callbacks: Sequence[Callback] = ()
     evaluate: Callable[[], dict[str, float]] = dict
-    ranks: Ranks | None = None
+    processes: Processes | None = None
 
     def __post_init__(self) -> None:
         self.rated: tuple[tuple[int, float] | None, Array] = None, np.zeros(0)
@@ -77,7 +77,7 @@ class Course:
         """Epochs up to the goal. Ctrl-C ends them between two steps. Where several processes train, so does SIGTERM, as
         of a machine that is taken away, to any of them: then what saves does so, and the process ends."""
         history = self.training.history
-        with Interrupt(also_ended=self.ranks is not None) as interrupt:
+        with Interrupt(also_ended=self.processes is not None) as interrupt:
             try:
                 for callback in self.callbacks:
                     callback.begin(self.model)
@@ -87,18 +87,18 @@ class Course:
                 history.interrupted = True
                 if self.training.done:
                     self.training.rows = self.rows()
-                if self.ranks is not None and interrupt.ended:
+                if self.processes is not None and interrupt.ended:
                     for callback in self.callbacks:
                         if isinstance(callback, Checkpoint):
                             callback.on_steps(self.model)
-                    self.ranks.communicator.Barrier()
+                    self.processes.wait()
                     raise SystemExit(128 + SIGTERM) from None
         return history
 
     def check(self, interrupt: Interrupt) -> None:
         """Raises KeyboardInterrupt where Ctrl-C or SIGTERM came, to any of the processes."""
-        if self.ranks is not None:
-            asked, ended = self.ranks.any(interrupt.asked, interrupt.ended)
+        if self.processes is not None:
+            asked, ended = self.processes.any(interrupt.asked, interrupt.ended)
             if not asked:  # on any process; what has come since then, all hear of at the next check
                 return
             interrupt.noted, interrupt.ended = True, interrupt.ended or ended

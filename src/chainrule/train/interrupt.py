@@ -30,8 +30,10 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         ours = threading.current_thread() is threading.main_thread()
         for number, plain in self._signals.items():
-            if ours and signal.getsignal(number) is plain:
-                self._before[number] = signal.signal(number, self._note)
+            before = signal.getsignal(number)  # None of a library's own, such as JAX's, which tells that library alone
+            if ours and (before is plain or (before is None and number == signal.SIGTERM)):
+                signal.signal(number, self._note)
+                self._before[number] = plain
         self._token = _CURRENT.set(self)
         return self
 

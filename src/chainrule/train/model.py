@@ -39,12 +39,15 @@ from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
 from chainrule.train.learn import learning
 from chainrule.train.metrics import Asked, metrics_named
+from chainrule.train.processes import hosts
 from chainrule.train.progress import progress
-from chainrule.train.ranks import Ranks, RanksRunner, check_sums
+from chainrule.train.ranks import Ranks, RanksRunner, checked_shares
 from chainrule.train.runners import (
     Engine,
     Executor,
+    Jax,
     NumpyRunner,
+    Rule,
     Runner,
     check_count,
     check_workers,
@@ -168,6 +171,7 @@ class Model(Assembled):
         executor: Executor | None = None,
         workers: int | None = None,
         devices: int | None = None,
+        shard: Rule | None = None,
         communicator: Any = None,
         synchronised: bool = True,
     ) -> History:
@@ -197,23 +201,31 @@ class Model(Assembled):
         derivation for this machine, "numpy", or "jax", the same step on GPUs and TPUs; without one it is native where
         the model is of float32 and there is a C compiler. `workers` is how many threads may share the work, by default
         the processors where a batch is worth it; fewer do where that is quicker. It changes no bit. `devices` is how
-        many of JAX's devices share each batch, by default all.
+        many of JAX's devices share each batch, by default all. Each has all parameters, unless `shard` says otherwise:
+        a function of a parameter's name and shape, the axis that the devices share, or None. What the optimizer keeps
+        lies as its parameter does. Processes of `jax.distributed`, all of which call this alike, share all devices.
 
         With a `communicator` of mpi4py each of its processes, all of which call this alike, computes its share of
         every batch, and all make one step: that of the whole batch. Statistics over a batch are those of the whole
-        where `synchronised`, which only executor="jax" can do, else of each share. One process writes; SIGTERM to any
-        of them saves by the `cr.Checkpoint` that is among the callbacks, and ends them.
+        where `synchronised`, else of each share, and then one meeting of all is enough for a step. One process writes;
+        SIGTERM to any of them saves by the `cr.Checkpoint` that is among the callbacks, and ends them.
 
         Raises DataError and ShapeError for the data, DivergenceError where the loss is no longer finite.
         """
         check_count("epochs", epochs, 10)
         check_count("batch_size", batch_size, 10)
-        made_by = engine(executor, devices)
+        made_by = engine(executor, devices, shard)
         check_shuffle(shuffle)
+        if communicator is None and not synchronised:
+            raise ModelError(
+                "synchronised=False is for processes of MPI; JAX's devices have the statistics of the whole batch",
+                fix="leave it out, or give communicator=MPI.COMM_WORLD",
+            )
         ranks = None if communicator is None else Ranks(communicator, synchronised)
-        with ranks.failing() if ranks else nullcontext():
+        processes = ranks or (hosts() if isinstance(made_by, Jax) else None)
+        with processes.failing(training=True) if processes else nullcontext():
             listed = callbacks_of(callbacks)
-            if ranks and not ranks.first:
+            if processes and not processes.first:
                 listed, verbose = [Elsewhere(one) if one.writes else one for one in listed], False
             if patience is not None:
                 listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
@@ -229,7 +241,7 @@ class Model(Assembled):
             if self.trained is None and given is not x:
                 self._note_scales(rows)
             course = self._course(state, rows, labels, min(batch_size, len(rows)), made_by, workers, ranks)
-            course.shuffle, course.callbacks = shuffle, in_order(listed)
+            course.shuffle, course.callbacks, course.processes = shuffle, in_order(listed), processes
             if held is not None:
                 course.evaluate = lambda: {
                     f"val_{name}": value
@@ -325,10 +337,16 @@ class Model(Assembled):
             )
 
         if ranks is not None:
-            check_sums(derivation, ranks, executor)
-            parts = shared(net, derivation, rule, labels, self._rates)
-            one = made_for("share", lambda: parts.share, -(-batch // ranks.communicator.size), workers or 1)
-            made = RanksRunner(parts, ranks, one, self.dtype)
+            step, parts = KNOWN.get(
+                ("shares", net.training, net.logits, *what, *net.random.items(), ranks.synchronised, executor),
+                lambda: checked_shares(derivation, shared(net, derivation, rule, labels, self._rates), ranks, executor),
+            )
+            own = -(-batch // ranks.count)
+            each = [
+                made_for(f"round {n} {ranks.synchronised}", lambda task=part.task: task, own, workers or 1)
+                for n, part in enumerate(parts.rounds)
+            ]
+            made = RanksRunner(step, parts, ranks, each, self.dtype)
         else:
             made = made_for("training", lambda: KNOWN.get(
                 ("task", net.training, net.logits, *what, *net.random.items()),
@@ -358,7 +376,7 @@ class Model(Assembled):
             return first_not_finite(task.equations, values, net.labels)
 
         data = rows.over((t for t in task.data if t not in task.drawn), net.target)
-        return Course(self, state, made, data, kept, rows.at, batch, give, take, blame, ranks=ranks)
+        return Course(self, state, made, data, kept, rows.at, batch, give, take, blame)
 
     def profile(
         self, x: Samples, y: ArrayLike, *, batch_size: int = 32, optimizer: Optimizer | str | None = None

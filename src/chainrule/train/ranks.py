@@ -1,19 +1,17 @@
-"""Processes of MPI that train one model together: each computes the gradients of its share of a batch, by native code
-or NumPy, one all-reduce adds them up, and all make the same update.
+"""Processes of MPI that train one model together: each computes sums over its share of a batch, by native code or
+NumPy, an all-reduce adds them up, and all make the same update.
 
-A loss is a mean over the samples of a batch, and what is added to it: it and its gradients are the sum of those of the
-shares, each times its part of the batch. Where samples couple that is not so, which is found over GF(p) and refused.
-What fails on one process ends them all, with one line that names it.
+That is one all-reduce a step where samples do not couple, and where they do, as by the statistics of a batch, as many
+as `loops/shares.py` finds rounds.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import socket
-import sys
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -22,19 +20,23 @@ from numpy.typing import NDArray
 from chainrule.arrays.execute import execute
 from chainrule.compile import Shared
 from chainrule.derive import Derivation
-from chainrule.derive.coupling import coupling
-from chainrule.errors import ChainruleError, DivergenceError, ModelError
+from chainrule.errors import CompileError, ModelError
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.print import spelled
+from chainrule.loops.shares import SAMPLE_COUNT, Round, Shares, shares
 from chainrule.loops.task import Task
+from chainrule.semantics import field
 from chainrule.semantics.prime import PRIME
+from chainrule.train.guardian import Guard
+from chainrule.train.processes import Processes
 from chainrule.train.runners import Engine, Jax, Runner, drawn, first, outputs_of
+from chainrule.train.shuffle import shuffled
 from chainrule.verify.loops import executed, point, reduced_step
 
 Array = NDArray[Any]
 PARTS = 1, 2
-"""The samples of two shares of a batch, for which the law of sums is looked at."""
+"""The samples of two shares of a batch, for which the rounds are looked at."""
 LAUNCHED = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"
 """What mpirun tells the processes that it starts."""
 
@@ -55,76 +57,66 @@ def world() -> Any | None:
     return mpi().COMM_WORLD if several else None
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """The processes, by a communicator of mpi4py. Where the samples couple they are those of the whole batch if
-    `synchronised`, which is refused, else of each share."""
+class Ranks(Processes):
+    """The processes, by a communicator of mpi4py. Statistics are of the whole batch if `synchronised`, else of each
+    share, and then a step needs one all-reduce whatever couples."""
 
-    communicator: Any
-    synchronised: bool = True
+    kind = "rank"
 
-    def __post_init__(self) -> None:
-        if not all(hasattr(self.communicator, name) for name in ("Allreduce", "Abort", "rank", "size")):
+    def __init__(self, communicator: Any, synchronised: bool = True) -> None:
+        if not all(hasattr(communicator, name) for name in ("Allreduce", "Barrier", "Abort", "rank", "size")):
             raise ModelError(
-                f"{self.communicator!r} is no communicator",
+                f"{communicator!r} is no communicator",
                 fix="from mpi4py import MPI; model.fit(x, y, communicator=MPI.COMM_WORLD)",
             )
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.communicator.rank == 0
+        self.communicator, self.synchronised = communicator, synchronised
+        self.number, self.count = communicator.rank, communicator.size
 
     def share(self, samples: int) -> slice:
         """Of so many rows, those of this process: as many as the others have, or one more."""
-        rank, size = self.communicator.rank, self.communicator.size
-        return slice(samples * rank // size, samples * (rank + 1) // size)
+        return slice(samples * self.number // self.count, samples * (self.number + 1) // self.count)
 
     def sum(self, numbers: Array) -> None:
         """Put the sum over all processes in the place of an array."""
         self.communicator.Allreduce(mpi().IN_PLACE, numbers, mpi().SUM)
 
     def any(self, *said: bool) -> list[bool]:
-        """What one process at least says."""
         numbers = np.array(said, np.int32)
         self.sum(numbers)
         return [bool(n) for n in numbers]
 
-    @contextmanager
-    def failing(self) -> Generator[None]:
-        """Of what fails here the others would never know: they are ended too. A loss that is not finite is one of all
-        processes, and so is Ctrl-C when it gets here."""
-        try:
-            yield
-        except (DivergenceError, KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            if self.communicator.size == 1:
-                raise
-            rank, size = self.communicator.rank, self.communicator.size
-            what = f"{type(error).__name__}: {error}"
-            if isinstance(error, ChainruleError):
-                what = f"{error.problem}; {error.fix}" if error.fix else error.problem
-            line = f"chainrule: rank {rank} of {size} on {socket.gethostname()} failed: {' '.join(what.split())}"
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-            self.communicator.Abort(1)
+    def wait(self) -> None:
+        self.communicator.Barrier()
+
+    def end(self) -> None:
+        self.communicator.Abort(1)
+        os._exit(1)  # after an error of its own MPI may come back from there
+
+    def lost(self, error: BaseException) -> bool:
+        return isinstance(error, mpi().Exception)
+
+    def guarded(self) -> Guard | None:
+        return Guard(self.communicator) if self.count > 1 else None
+
+
+def parted(made: Shared, *, synchronised: bool) -> Shares:
+    """A step as the processes make it: that of the whole batch, or with the statistics of each share, which are not
+    added up, nor is what comes of them. Raises ModelError where sums are not enough."""
+    if synchronised:
+        return shares(made.whole)
+    return Shares((Round(made.share, made.share.outputs),), made.update)
 
 
 class RanksRunner:
-    """Runs a task of training: `made` computes the shares, on this process its own."""
+    """Runs a task of training: `made` computes the rounds of a step, on this process of its own samples. Without
+    `synchronised` each share has statistics of its own: what it gives is a mean over its samples, or a count."""
 
-    def __init__(self, shared: Shared, ranks: Ranks, made: Runner, dtype: np.dtype[Any]) -> None:
-        self.task, self.shared, self.ranks, self.made, self.dtype = shared.whole, shared, ranks, made, dtype
-        self.shuffled = made.shuffled
-        outputs = shared.share.outputs
-        self.shapes = [tuple(int(n) for n in t.shape) for t in outputs]
-        sizes = [int(np.prod(shape)) for shape in self.shapes]
-        self.ends = [1, *(1 + int(n) for n in np.cumsum(sizes))]  # in front: how many want to stop
-        self.mean = np.ones(self.ends[-1], bool)  # what is a mean over samples; the others are counts
-        for tensor, start, end in zip(outputs, self.ends, self.ends[1:], strict=False):
-            self.mean[start:end] = tensor not in self.task.outputs[1:]
-        self.mean[0] = False
+    def __init__(
+        self, task: Task, parts: Shares, ranks: Ranks, made: Sequence[Runner], dtype: np.dtype[Any]
+    ) -> None:
+        self.task, self.parts, self.ranks, self.made, self.dtype = task, parts, ranks, made, dtype
+        self.shuffled = made[0].shuffled if made else shuffled
+        self.counts = frozenset(task.outputs[1:])
 
     def run(
         self, data: Mapping[Tensor, Array], kept: dict[Tensor, Array], order: NDArray[np.int64], batch: int, *,
@@ -136,79 +128,97 @@ class RanksRunner:
         result, wish, failed = outputs_of(task, samples, steps, self.dtype), False, -1
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]
-            numbers = self.step(data, kept, rows, seed, before + step)
-            numbers[0] = wish
-            self.ranks.sum(numbers)
-            pairs = zip(self.shared.share.outputs, self.shapes, self.ends, self.ends[1:], strict=False)
-            values = {t: numbers[start:end].reshape(shape) for t, shape, start, end in pairs}
+            now = {t: a[step] if t in task.stepwise else a for t, a in kept.items()}
+            values, ending = self.step(data, now, rows, seed, before + step, wish)
             for tensor, array in result.items():
                 array[step] = values[tensor]
             if not np.isfinite(result[task.outputs[0]][step]):
                 failed = step
                 break
-            kept.update(self.updated(kept, values, step))
+            kept.update({t: values[n] for t, n in task.following.items() if n is not t})
             wish = bool(report and report(step + 1))
-            if numbers[0]:
+            if ending:
                 break
         return result, failed
 
     def step(
-        self, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], rows: NDArray[np.int64], seed: int, step: int
-    ) -> Array:
-        """What this process adds to the sums of a step. What is drawn, it draws for the whole batch."""
-        share, own = self.shared.share, self.ranks.share(len(rows))
-        numbers, mine = np.zeros(self.ends[-1], self.dtype), rows[own]
-        if not len(mine):
-            return numbers
-        given = {t: array[mine] for t, array in data.items()}
+        self, data: Mapping[Tensor, Array], kept: Mapping[Tensor, Array], rows: NDArray[np.int64], seed: int, step: int,
+        wish: bool,
+    ) -> tuple[dict[Tensor, Array], bool]:
+        """What a step leaves behind, and whether a process has wished to stop. What is drawn, each draws for the whole
+        batch."""
+        own = self.ranks.share(len(rows))
+        mine = rows[own]
+        given = {t: array[mine] for t, array in data.items()} if len(mine) else {}
         given |= {t: a[own] for t, a in drawn(self.task, seed, step, len(rows), self.dtype).items()}
-        found, _ = self.made.run(given, {t: kept[t] for t in share.kept}, first(len(mine)), len(mine))
-        for tensor, start, end in zip(share.outputs, self.ends, self.ends[1:], strict=False):
-            numbers[start:end] = found[tensor].ravel()
-        numbers[self.mean] *= len(mine) / len(rows)
-        return numbers
-
-    def updated(self, kept: Mapping[Tensor, Array], values: Mapping[Tensor, Array], step: int) -> dict[Tensor, Array]:
-        """What is kept after the step, as the optimizer's equations say."""
-        task, update = self.task, self.shared.update
-        known = {**values, **{t: a[step] if t in task.stepwise else a for t, a in kept.items()}}
+        known = {**kept, SAMPLE_COUNT: np.asarray(len(rows), self.dtype)}
+        wishes = 0.0
+        for part, made in zip(self.parts.rounds, self.made, strict=True):
+            found: dict[Tensor, Array] = {}
+            if len(mine):
+                its, of_all = part.task.data, {t: known[t] for t in part.task.kept}
+                found, _ = made.run({t: given[t] for t in its}, of_all, first(len(mine)), len(mine))
+            wishes += self.added(part.sums, found, len(mine) / len(rows), known, wish)
+            given |= {t: array for t, array in found.items() if t not in known}
         with np.errstate(over="ignore", invalid="ignore"):
-            made = execute(update, {t.name: known[t] for t in update.given}, dtype=self.dtype)
-        after = {**{t.name: np.array(a) for t, a in values.items()}, **made}
-        return {t: after[n.name] for t, n in task.following.items() if n is not t}
+            rest = self.parts.rest
+            made = execute(rest, {t.name: known[t] for t in rest.given}, dtype=self.dtype)
+        return known | {t: np.asarray(made[t.name]) for t in rest.defined}, wishes > 0
+
+    def added(
+        self, sums: Sequence[Tensor], found: Mapping[Tensor, Array], part: float, known: dict[Tensor, Array], wish: bool
+    ) -> float:
+        """Put the sums over all processes among what is known: one meeting, which also counts who wishes to stop."""
+        shapes = [tuple(int(n) for n in t.shape) for t in sums]
+        ends = [1, *(1 + int(n) for n in np.cumsum([math.prod(shape) for shape in shapes]))]
+        numbers = np.zeros(ends[-1], self.dtype)
+        numbers[0] = wish
+        for tensor, start, end in zip(sums, ends, ends[1:], strict=False):
+            if tensor in found:
+                weight = 1.0 if self.ranks.synchronised or tensor in self.counts else part
+                numbers[start:end] = found[tensor].ravel() * self.dtype.type(weight)
+        self.ranks.sum(numbers)
+        pairs = zip(sums, shapes, ends, ends[1:], strict=False)
+        known.update({t: numbers[start:end].reshape(shape) for t, shape, start, end in pairs})
+        return float(numbers[0])
 
 
-def check_sums(derivation: Derivation, ranks: Ranks, executor: Engine | None) -> None:
-    """Raises ModelError for JAX, which shares batches by itself, and where loss and gradients of a batch are not the
-    sum of those of its shares: at a random point of GF(p), at reduced shapes, that sum is another number."""
+def checked_shares(
+    derivation: Derivation, made: Shared, ranks: Ranks, executor: Engine | None
+) -> tuple[Task, Shares]:
+    """A step and its rounds. Raises ModelError for JAX, which shares batches by itself, and where samples depend on
+    each other by more than sums over them; CompileError where the rounds of shares do not give what the step of the
+    whole batch does: at random points of GF(p), at reduced shapes, where a sum is one number in any order."""
     if isinstance(executor, Jax):
         raise ModelError("JAX shares a batch by itself", fix="leave out communicator, or executor")
-    if not ranks.synchronised or not _differing(reduced_step(derivation, None)):
-        return
-    forward = derivation.forward
-    found = coupling(forward, derivation.loss, {t for t in (*forward.given, *forward.defined) if t.dtype == "real"})
-    at = ", ".join(spelled(e.tensor) for e in found.first if SAMPLES in e.tensor.shape)
-    raise ModelError(
-        f"the samples of a batch are coupled{f', in {at}' if at else ': its loss is not a mean over them'}, so that "
-        "the shares of processes do not add up",
-        fix='write synchronised=False for statistics of each share, or executor="jax" for those of the batch',
-    )
+    if ranks.synchronised and (wrong := differing(*reduced_shares(derivation))):
+        raise CompileError(f"shares of a batch give another {spelled(wrong[0])} than the batch", fix="please report it")
+    return made.whole, parted(made, synchronised=ranks.synchronised)
 
 
-def _differing(task: Task, seed: int = 1) -> list[Tensor]:
-    """The numbers of a step that are not the sum of those of two shares of its batch, each times its part."""
+def reduced_shares(derivation: Derivation) -> tuple[Task, Shares]:
+    """Loss and gradients at reduced shapes, and their rounds. Raises ModelError where sums are not enough."""
+    task = reduced_step(derivation, None)
+    task = replace(task, outputs=tuple(t for t in task.outputs if SAMPLES not in t.shape))
+    return task, shares(task)
+
+
+def differing(task: Task, parts: Shares, seed: int = 1) -> list[Tensor]:
+    """What a step leaves behind that its rounds, over two shares, do not give."""
     samples = sum(PARTS)
     given = point(task, samples, seed)
     whole = executed(task, given, samples, seed)
-    wanted = [t for t in whole if SAMPLES not in t.shape]
-    total: dict[Tensor, Array] = {t: np.zeros(np.shape(whole[t]), object) for t in wanted}
-    start = 0
-    for count in PARTS:
-        rows = {t: a[start : start + count] if SAMPLES in t.shape else a for t, a in given.items()}
-        part = executed(task, rows, count, seed)
-        weight = count * pow(samples, -1, PRIME) % PRIME
-        for t in wanted:
-            total[t] = (total[t] + weight * np.asarray(part[t]).astype(object)) % PRIME
-        start += count
-    return [t for t in wanted if not np.array_equal(total[t], np.asarray(whole[t]).astype(object) % PRIME)]
-
+    known = {t: a for t, a in given.items() if SAMPLES not in t.shape} | {SAMPLE_COUNT: np.array(samples, np.uint64)}
+    ends = [sum(PARTS[:n]) for n in range(len(PARTS) + 1)]
+    rows = [{t: a[start:end] for t, a in given.items() if SAMPLES in t.shape} for start, end in pairwise(ends)]
+    for part in parts.rounds:
+        total = dict.fromkeys(part.sums, 0)
+        for own, count in zip(rows, PARTS, strict=True):
+            its = {t: own[t] if t in own else known[t] for t in (*part.task.data, *part.task.kept)}
+            found = executed(part.task, its, count, seed)
+            own.update({t: a for t, a in found.items() if t not in total})
+            total = {t: (a + found[t].astype(object)) % PRIME for t, a in total.items()}
+        known |= {t: np.asarray(a).astype(np.uint64) for t, a in total.items()}
+    after = field.execute(parts.rest, {t.name: known[t] for t in parts.rest.given}, seed=seed, extents={})
+    left = known | {t: after[t.name][0] for t in parts.rest.defined}
+    return [t for t in whole if not np.array_equal(left[task.following.get(t, t)], whole[t])]

@@ -49,11 +49,16 @@ PARALLEL = 8e6  # operations in a batch from which a second worker is worth its 
 AHEAD = 8  # steps that may wait for JAX's devices
 
 
+Rule = Callable[[str, tuple[int, ...]], int | None]
+"""Of a parameter's name and shape the axis that devices share, or None where each has all of it."""
+
+
 @dataclass(frozen=True)
 class Jax:
-    """JAX on so many of its devices, or on all."""
+    """JAX on so many of its devices, or on all, which share parameters by a rule."""
 
     devices: int | None = None
+    shard: Rule | None = None
 
 
 Engine = Literal["native", "numpy"] | Jax
@@ -144,9 +149,9 @@ class NumpyRunner:
 class JaxRunner:
     """JAX, on devices that share each batch. Steps are handed to the devices ahead of what they have done."""
 
-    def __init__(self, task: Task, dtype: np.dtype[Any], devices: int | None) -> None:
+    def __init__(self, task: Task, dtype: np.dtype[Any], devices: int | None, shard: Rule | None = None) -> None:
         self.task, self.dtype = task, dtype
-        self.step = step_of(task, dtype, devices)
+        self.step = step_of(task, dtype, devices, shard)
         self.shuffled = shuffled
         self.whole = any(t.dtype == "integer" for t in task.data)
 
@@ -165,13 +170,14 @@ class JaxRunner:
             state = self.step.put(kept)
             for step in range(steps):
                 rows = order[step * batch : (step + 1) * batch]
-                given = {t: array[rows].astype(kinds[t], copy=False) for t, array in data.items()}
+                own = rows[self.step.places(len(rows))]
+                given = {t: array[own].astype(kinds[t], copy=False) for t, array in data.items()}
                 rates = [kept[t][step] for t in task.stepwise]
-                state, outputs = self.step(state, given, rates, seed, before + step)
+                state, outputs = self.step(state, given, rates, seed, before + step, len(rows))
                 waiting.append((step, outputs))
                 if len(waiting) == AHEAD and (failed := self.read(result, waiting, batch)) >= 0:
                     break
-                if report and report(step + 1):
+                if self.step.agreed(step, bool(report and report(step + 1))):
                     break
             while waiting and failed < 0:
                 failed = self.read(result, waiting, batch)
@@ -192,13 +198,13 @@ class JaxRunner:
         return -1 if loss is None or np.isfinite(result[loss][step]) else step
 
 
-def step_of(task: Task, dtype: np.dtype[Any], devices: int | None) -> Step:
+def step_of(task: Task, dtype: np.dtype[Any], devices: int | None, shard: Rule | None = None) -> Step:
     """A task's step for JAX. Raises ModelError where there is no JAX, or not so many devices."""
     try:
         from chainrule.targets.jax import Step
     except ModuleNotFoundError:
         raise ModelError('executor="jax" needs JAX', fix='pip install "chainrule[jax]"') from None
-    return Step(task, dtype, devices)
+    return Step(task, dtype, devices, shard)
 
 
 class NativeRunner:
@@ -344,7 +350,7 @@ def runner(
     says what came of carrying out the task's loops; native code whose loops never were runs with a line. Raises
     BuildError and CompileError for "native" where it is not possible, ModelError for "jax"."""
     if isinstance(executor, Jax):
-        return JaxRunner(task, dtype, executor.devices)
+        return JaxRunner(task, dtype, executor.devices, executor.shard)
     if executor == "numpy" or (executor is None and dtype != np.float32):
         return NumpyRunner(task, dtype)
     if dtype != np.float32:
@@ -415,7 +421,7 @@ def metrics_of(task: Task, outputs: Mapping[Tensor, Array], samples: int, batch:
     return metrics
 
 
-def engine(executor: Executor | None, devices: int | None = None) -> Engine | None:
+def engine(executor: Executor | None, devices: int | None = None, shard: Rule | None = None) -> Engine | None:
     """The executor that a user has named, on as many of JAX's devices. Raises ModelError for what is none."""
     if executor not in (None, "native", "numpy", "jax"):
         raise ModelError(f"unknown executor {executor!r}", fix='write executor="native", "numpy" or "jax"')
@@ -423,7 +429,12 @@ def engine(executor: Executor | None, devices: int | None = None) -> Engine | No
         if executor != "jax":
             raise ModelError("devices are those of JAX", fix='write executor="jax", or workers= for native code')
         check_count("devices", devices, 8)
-    return Jax(devices) if executor == "jax" else executor
+    if shard is not None and (executor != "jax" or not callable(shard)):
+        raise ModelError(
+            "shard is a function of a parameter's name and shape, for JAX",
+            fix='write executor="jax", shard=lambda name, shape: 0 if len(shape) == 2 else None',
+        )
+    return Jax(devices, shard) if executor == "jax" else executor
 
 
 def check_workers(workers: object) -> None:
