@@ -20,7 +20,8 @@ class Algorithm(Backward):
         if len(self.derivation.forward.equations) == 1 and self.detail == "brief":
             return
         yield Heading(1, self.say("algorithm.heading"))
-        if len(self.derivation.forward.equations) > 1:
+        if len(self.pages()) > 1:
+            # Of a single layer, the backward pass has these lines.
             yield Paragraph(self.say("algorithm.lead"))
             yield self.formulas()
         yield from self.program()

@@ -67,6 +67,9 @@ class Backward(Folded):
             for place, row in enumerate(rows, number + 1):
                 equation = row.use.equation if row.use else row.fold.sinks[0] if row.fold else None
                 if equation and (coupling := self.coupling(equation, names.of_batch())):
+                    if self.detail == "standard":
+                        through = (use.lemma for use in derivation.uses if use.equation == equation)
+                        coupling = self.say("coupling.back", number=str(min(map(derivation.number, through))))
                     said = self.say("coupling.line", line=f"({place})", coupling=coupling)
                     title = cells.pop()[0][0] if self.layers else ()
                     cells.append(((title, said),))
@@ -74,8 +77,8 @@ class Backward(Folded):
             for row in rows:
                 number += 1
                 cells.append(row.cells(self, f"({number}) ", names, self.explained))
-            if single:
-                # Of a network, the algorithm has these lines.
+            if len(self.pages()) == 1:
+                # Of several layers, the algorithm has these lines.
                 batch = [text for row in rows for text in row.batch(self, names)]
                 half = (len(batch) + 1) // 2
                 label = self.say("backward.batch", N=self.math(Size(SAMPLES)))

@@ -109,7 +109,8 @@ class Glance(Writer):
         cells: list[tuple[Cell, ...]] = [
             ((label,), ((str(n[0]),),), *(((_grouped(int(str(k))) if k else "",),) for k in n[1:])) for label, n in rows
         ]
-        cells.append(((self.say("glance.total"),), (), *(((_grouped(k),),) for k in total)))
+        if len(cells) > 1:
+            cells.append(((self.say("glance.total"),), (), *(((_grouped(k),),) for k in total)))
         return Table(tuple(self.say(f"glance.{key}") for key in header), tuple(cells))
 
     def labels(self, part: Part) -> Text:

@@ -115,9 +115,8 @@ class Lemmas(Folded):
             key = "given" if names.signal(shown.error_signal) else "given_gradient"
             yield Paragraph(self.say(f"lemma.{key}", equation=stated, signal=signal, gradient=wanted))
         coupling = self.coupled(lemma, names)
-        if coupling is not None:
-            yield Paragraph(coupling)
-        said: dict[str, Text] = {}
+        yield from map(Paragraph, self.once([coupling] if coupling is not None else []))
+        said: list[Text] = []
         for own, each in lemmas:
             view = self.local(each)
             short = self.short(own, each)
@@ -125,9 +124,19 @@ class Lemmas(Folded):
                 yield from self.paths(Paths(self, self.stated(each), view).figure())
             yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
-            for text in (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation)):
-                said.setdefault(flat(text), text)
-        yield from map(Paragraph, said.values())
+            said += (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation))
+        yield from map(Paragraph, self.once(said))
+
+    def once(self, texts: Iterable[Text]) -> list[Text]:
+        """The texts that have not been said yet; in full, those of one group of lemmas that are different."""
+        new = {key: text for text in texts if (key := flat(text)) not in self.said}
+        if self.detail != "full":
+            self.said.update(new)
+        return [*new.values()]
+
+    @cached_property
+    def said(self) -> set[str]:
+        return set()
 
     def paths(self, figures: Iterable[Figure]) -> Iterable[Figure]:
         """The first figure of one path and the first of many; in full every one."""
@@ -180,11 +189,14 @@ class Lemmas(Folded):
     def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
         shown = self.stated(lemma)
         once = self.detail == "standard" and lemma.kind in self.only_folded
-        matrix = () if once else self.matrix_line(shown, names)
-        closing = [*matrix, *(self.batch_line(lemma, names) if shown is not lemma else ())]
+        matrix = () if once else tuple(self.matrix_line(shown, names))
+        stated = short is not None and self.detail == "standard"
+        # For all samples, the algorithm has the form of what needs no proof.
+        batch = () if shown is lemma or (stated and matrix) else self.batch_line(lemma, names)
+        closing = [*matrix, *batch]
         proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
-        if short is not None and self.detail == "standard":
-            # What needs no proof is one line, with its other forms beside it.
+        if stated:
+            # What needs no proof is one line, with its other form beside it.
             left, right, reason = proof[-1]
             forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
             proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
