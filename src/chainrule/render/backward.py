@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,10 +18,11 @@ from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Guard, Size, T
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes
-from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
+from chainrule.render.alike import Repetition, Said, repetition
+from chainrule.render.document import Block, Cell, Code, Heading, Inline, Paragraph, Table, Text
 from chainrule.render.folded import Folded
 from chainrule.render.formula import Nabla
-from chainrule.render.names import Names
+from chainrule.render.names import Names, Symbol
 from chainrule.render.pieces import affine_token
 from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
@@ -47,6 +49,7 @@ class Backward(Folded):
         number = 0
         cells: list[tuple[Cell, ...]] = []
         known: dict[object, int] = {}
+        printed: dict[int, Said] = {}
         self.explained.clear()
         for run in runs_of(self.pages(), self.page_signature):
             numbers = [block[0][0] for block in run]
@@ -70,13 +73,23 @@ class Backward(Folded):
                     if self.detail == "standard":
                         through = (use.lemma for use in derivation.uses if use.equation == equation)
                         coupling = self.say("coupling.back", number=str(min(map(derivation.number, through))))
-                    said = self.say("coupling.line", line=f"({place})", coupling=coupling)
+                    line = self.say("coupling.line", line=f"({place})", coupling=coupling)
                     title = cells.pop()[0][0] if self.layers else ()
-                    cells.append(((title, said),))
+                    cells.append(((title, line),))
                     break
-            for row in rows:
-                number += 1
-                cells.append(row.cells(self, f"({number}) ", names, self.explained))
+            said = [self.said_by(row) for row in rows]
+            place = 0
+            while place < len(rows):
+                found = repetition(said[place:], printed) if len(run) == 1 and self.detail != "full" else None
+                if found is None:
+                    number += 1
+                    cells.append(rows[place].cells(self, f"({number}) ", names, self.explained))
+                    if len(run) == 1:
+                        printed[number] = said[place]
+                    place += 1
+                else:
+                    cells.append((((), self.repeated(number + 1, found)),))
+                    number, place = number + found.count, place + found.count
             if len(self.pages()) == 1:
                 # Of several layers, the algorithm has these lines.
                 batch = [text for row in rows for text in row.batch(self, names)]
@@ -92,6 +105,44 @@ class Backward(Folded):
         first = known.setdefault(self.page_signature((page, rows)), page)
         alone = len(run) == 1 and not more and len(rows) >= SAVED
         return first if first != page and alone and self.detail != "full" else None
+
+    def said_by(self, row: Row) -> Said:
+        equations = row.results(batch=not row.per_sample)
+        written = tuple(t.name in self.names.signals for e in equations for t in tensors_of(e))
+        fold = (self.fold_number(row.fold), row.name is None) if row.fold else None
+        cited = self.derivation.number(row.use.lemma) if row.use else len(row.part.uses)
+        return Said(equations, (cited if row.fold is None else fold, row.use is None, row.per_sample, written))
+
+    def repeated(self, number: int, found: Repetition) -> Text:
+        """Which lines repeat which, and what stands in them for what."""
+        letters: dict[str, str] = {}
+        shares: dict[Tensor, Tensor] = {}
+        for old, new in found.tensors.items():
+            (a, share), (b, other) = (self.names.adjoints.get(t.name, (t.name, "")) for t in (old, new))
+            letters[a] = b
+            if share != other:
+                shares[old] = new
+        changed = {a: b for a, b in letters.items() if self.symbol_of(a) != self.symbol_of(b)}
+        moved = Counter(
+            (x.layer, y.layer) for x, y in ((self.symbol_of(a), self.symbol_of(b)) for a, b in changed.items())
+            if x.stem == y.stem
+        )
+        told: list[Text] = []
+        for layers, _ in moved.most_common(1):
+            told.append(self.say("backward.layer_for", old=layers[0], new=layers[1]))
+        for a, b in changed.items():
+            x, y = self.symbol_of(a), self.symbol_of(b)
+            if x.stem != y.stem or (x.layer, y.layer) != moved.most_common(1)[0][0]:
+                pair = (self.math(whole(Tensor(name, ()))) for name in (a, b))
+                told.append(self.say("backward.for", **dict(zip(("old", "new"), pair, strict=True))))
+        for old, new in shares.items():
+            told.append(self.say("backward.for", old=self.math(Nabla(old)), new=self.math(Nabla(new))))
+        lines = (f"({n})–({n + found.count - 1})" for n in (number, found.first))
+        places: dict[str, Inline | Text] = dict(zip(("lines", "first"), lines, strict=True))
+        return self.say("backward.repeated", **places, substitution=self.join(told))
+
+    def symbol_of(self, name: str) -> Symbol:
+        return self.names.symbol(Tensor(name, ()))
 
     def title(self, page: int, rows: Sequence[Row]) -> Text:
         """A layer by its number and the names of its parts."""

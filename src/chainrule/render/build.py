@@ -87,11 +87,7 @@ def backward(of: Context) -> Iterable[Block]:
 
 
 def notation(of: Context) -> Iterable[Block]:
-    yield from Overview(*of.style).notation()
-
-
-def conventions(of: Context) -> Iterable[Block]:
-    yield from Conventions(*of.style).conventions()
+    yield from Overview(*of.style).notation(Conventions(*of.style).conventions())
 
 
 def certificate(of: Context) -> Iterable[Block]:
@@ -109,7 +105,6 @@ SECTIONS: tuple[tuple[Callable[[Context], Iterable[Block]], Part], ...] = (
     (composites, "told"),
     (backward, "asked"),
     (notation, "given"),
-    (conventions, "given"),
     (certificate, "given"),
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from math import prod
 from typing import Protocol
@@ -54,8 +55,13 @@ class Part:
 
 
 class Glance(Writer):
+    @cached_property
+    def several(self) -> bool:
+        """Whether there is more to see than one layer."""
+        return len(self.parts(numbered=False)) > 1
+
     def at_a_glance(self, circuit: Figure | None, numbers: Values | None) -> Iterable[Block]:
-        if self.derivation.layers:
+        if self.several:
             figure, table = self.drawn_and_counted(numbers)
             yield circuit or figure
             yield table
@@ -109,8 +115,7 @@ class Glance(Writer):
         cells: list[tuple[Cell, ...]] = [
             ((label,), ((str(n[0]),),), *(((_grouped(int(str(k))) if k else "",),) for k in n[1:])) for label, n in rows
         ]
-        if len(cells) > 1:
-            cells.append(((self.say("glance.total"),), (), *(((_grouped(k),),) for k in total)))
+        cells.append(((self.say("glance.total"),), (), *(((_grouped(k),),) for k in total)))
         return Table(tuple(self.say(f"glance.{key}") for key in header), tuple(cells))
 
     def labels(self, part: Part) -> Text:

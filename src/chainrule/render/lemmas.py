@@ -38,6 +38,7 @@ from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Figure, Heading, Inline, Line, Lines, Paragraph, Text
 from chainrule.render.folded import Folded
+from chainrule.render.figure import width_of
 from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
@@ -45,6 +46,10 @@ from chainrule.render.paths import Paths
 from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
 from chainrule.render.writer import concise_of, coupled, tensors_of, ways
+
+
+LONGEST = 5.0
+"""In em: a factor up to which it stands beside an arrow; a figure with longer ones shows no more than its lemma."""
 
 
 class Lemmas(Folded):
@@ -117,12 +122,19 @@ class Lemmas(Folded):
         coupling = self.coupled(lemma, names)
         yield from map(Paragraph, self.once([coupling] if coupling is not None else []))
         said: list[Text] = []
+        lines: list[Line] = []
         for own, each in lemmas:
             view = self.local(each)
             short = self.short(own, each)
             if self.detail != "brief" and short is None:
+                if lines:
+                    yield Lines(tuple(lines))
+                    lines.clear()
                 yield from self.paths(Paths(self, self.stated(each), view).figure())
-            yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
+            lines += self.lemma_lines(str(own), each, view, short)
+            if short is None or each is lemmas[-1][1]:
+                yield Lines(tuple(lines))
+                lines.clear()
             law = self.conserved(each, view)
             said += (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation))
         yield from map(Paragraph, self.once(said))
@@ -142,6 +154,8 @@ class Lemmas(Folded):
         """The first figure of one path and the first of many; in full every one."""
         for figure in figures:
             many = len(figure.spots) > 3
+            if any(width_of(arrow.text) > LONGEST for arrow in figure.arrows):
+                continue
             if self.detail == "full" or many not in self.drawn:
                 self.drawn.add(many)
                 yield figure
@@ -192,7 +206,7 @@ class Lemmas(Folded):
         matrix = () if once else tuple(self.matrix_line(shown, names))
         stated = short is not None and self.detail == "standard"
         # For all samples, the algorithm has the form of what needs no proof.
-        batch = () if shown is lemma or (stated and matrix) else self.batch_line(lemma, names)
+        batch = () if shown is lemma or (stated and (matrix or once)) else self.batch_line(lemma, names)
         closing = [*matrix, *batch]
         proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
         if stated:

@@ -40,7 +40,7 @@ class Overview(Glance):
         yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
         yield from self.at_a_glance(circuit, example)
         lead = self.say("network.equation_lead" if single else "network.lead")
-        yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.derivation.layers else lead)
+        yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.several else lead)
         rows: list[tuple[Cell, ...]] = []
         for numbers, members, names in self.blocks(equations):
             for equation in members:
@@ -105,7 +105,8 @@ class Overview(Glance):
             members = [equation for _, own in run[0] for equation in own]
             yield numbers, members, self.names.relative(numbers[0]) if len(run) > 1 else self.names
 
-    def notation(self) -> Iterable[Block]:
+    def notation(self, conventions: Iterable[Text]) -> Iterable[Block]:
+        """What symbols mean, and the choices that were made; then the names in code."""
         program = self.derivation.forward
         yield Heading(1, self.say("notation.heading"))
         scalar = Component(LOSS, ())
@@ -145,6 +146,7 @@ class Overview(Glance):
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
         items.extend(self.form_notation())
+        items.extend(conventions)
         yield Items(tuple(items))
         yield from self.symbols()
 
