@@ -1,13 +1,18 @@
-"""Rows of the backward pass that say once more, in other letters, what rows before them say."""
+"""Rows of the two passes that say once more, in other letters, what rows before them say."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from chainrule.forms import whole
 from chainrule.ir.expr import Tensor
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, kind
+from chainrule.render.document import Text
+from chainrule.render.formula import Nabla
+from chainrule.render.writer import Writer
 
 SHORTEST = 3
 """Rows from which a repetition is named instead of printed."""
@@ -59,3 +64,29 @@ def renamed(old: Said, new: Said, known: Mapping[Tensor, Tensor]) -> Mapping[Ten
                 if result.setdefault(p.tensor, q.tensor) != q.tensor:
                     return None
     return result if len({*result.values()}) == len(result) else None
+
+
+def swapped(writer: Writer, tensors: Mapping[Tensor, Tensor]) -> Text:
+    """What stands for what, in words: letters that only move to another layer as one, gradients where another share is
+    meant or one of them is an error signal."""
+    names = writer.names
+    letters: dict[str, str] = {}
+    gradients: list[tuple[Tensor, Tensor]] = []
+    for old, new in tensors.items():
+        (a, share), (b, other) = (names.adjoints.get(t.name, (t.name, "")) for t in (old, new))
+        letters[a] = b
+        if share != other or (old.name in names.signals) != (new.name in names.signals):
+            gradients.append((old, new))
+    pairs = [(a, b, *(names.symbol(Tensor(name, ())) for name in (a, b))) for a, b in letters.items()]
+    moved = Counter((x.layer, y.layer) for *_, x, y in pairs if x.stem == y.stem and x.layer != y.layer)
+    (layers, _), *_ = moved.most_common(1) or [(None, 0)]
+    told: list[Text] = []
+    if layers is not None:
+        told.append(writer.say("backward.layer_for", old=layers[0], new=layers[1]))
+    for a, b, x, y in pairs:
+        if x != y and (x.stem != y.stem or (x.layer, y.layer) != layers):
+            old, new = (writer.math(whole(Tensor(name, ()))) for name in (a, b))
+            told.append(writer.say("backward.for", old=old, new=new))
+    for old, new in gradients:
+        told.append(writer.say("backward.for", old=writer.math(Nabla(old)), new=writer.math(Nabla(new))))
+    return writer.join(told)

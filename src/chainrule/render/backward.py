@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,11 +17,11 @@ from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Guard, Size, T
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes
-from chainrule.render.alike import Repetition, Said, repetition
-from chainrule.render.document import Block, Cell, Code, Heading, Inline, Paragraph, Table, Text
+from chainrule.render.alike import Repetition, Said, repetition, swapped
+from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
 from chainrule.render.folded import Folded
 from chainrule.render.formula import Nabla
-from chainrule.render.names import Names, Symbol
+from chainrule.render.names import Names
 from chainrule.render.pieces import affine_token
 from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
@@ -36,15 +35,17 @@ class Backward(Folded):
     def backward(self) -> Iterable[Block]:
         derivation = self.derivation
         single = len(derivation.forward.equations) == 1
+        several = len(self.pages()) > 1 and self.layers > 0
         yield Heading(1, self.say("backward.result" if single else "backward.heading"))
         lead = "backward.lead_given" if derivation.loss is None else "backward.lead"
-        yield Paragraph(self.say(lead))
+        said = self.say(lead)
         if derivation.loss is not None:
             seed = Derivative(Component(LOSS, ()), Component(LOSS, ()))
             seeds = [self.math(seed, names=self.batch)]
             if any(self.names.is_loss(t) and t != LOSS for t in derivation.forward.defined):
                 seeds.append(self.math(seed))
-            yield Paragraph(self.say("backward.start", seed=self.join((s, " = 1") for s in seeds)))
+            said += self.say("backward.start", seed=self.join((s, " = 1") for s in seeds))
+        yield Paragraph(said)
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
         cells: list[tuple[Cell, ...]] = []
@@ -65,7 +66,7 @@ class Backward(Folded):
                 continue
             if len(run) > 1:
                 cells.append(((self.say("backward.layers", range=self.range(numbers)),),))
-            elif self.layers:
+            elif several:
                 cells.append(((self.title(page, rows),),))
             for place, row in enumerate(rows, number + 1):
                 equation = row.use.equation if row.use else row.fold.sinks[0] if row.fold else None
@@ -74,7 +75,7 @@ class Backward(Folded):
                         through = (use.lemma for use in derivation.uses if use.equation == equation)
                         coupling = self.say("coupling.back", number=str(min(map(derivation.number, through))))
                     line = self.say("coupling.line", line=f"({place})", coupling=coupling)
-                    title = cells.pop()[0][0] if self.layers else ()
+                    title = cells.pop()[0][0] if several else ()
                     cells.append(((title, line),))
                     break
             said = [self.said_by(row) for row in rows]
@@ -90,7 +91,7 @@ class Backward(Folded):
                 else:
                     cells.append((((), self.repeated(number + 1, found)),))
                     number, place = number + found.count, place + found.count
-            if len(self.pages()) == 1:
+            if not several:
                 # Of several layers, the algorithm has these lines.
                 batch = [text for row in rows for text in row.batch(self, names)]
                 half = (len(batch) + 1) // 2
@@ -108,41 +109,14 @@ class Backward(Folded):
 
     def said_by(self, row: Row) -> Said:
         equations = row.results(batch=not row.per_sample)
-        written = tuple(t.name in self.names.signals for e in equations for t in tensors_of(e))
         fold = (self.fold_number(row.fold), row.name is None) if row.fold else None
         cited = self.derivation.number(row.use.lemma) if row.use else len(row.part.uses)
-        return Said(equations, (cited if row.fold is None else fold, row.use is None, row.per_sample, written))
+        return Said(equations, (cited if row.fold is None else fold, row.use is None, row.per_sample))
 
     def repeated(self, number: int, found: Repetition) -> Text:
         """Which lines repeat which, and what stands in them for what."""
-        letters: dict[str, str] = {}
-        shares: dict[Tensor, Tensor] = {}
-        for old, new in found.tensors.items():
-            (a, share), (b, other) = (self.names.adjoints.get(t.name, (t.name, "")) for t in (old, new))
-            letters[a] = b
-            if share != other:
-                shares[old] = new
-        changed = {a: b for a, b in letters.items() if self.symbol_of(a) != self.symbol_of(b)}
-        moved = Counter(
-            (x.layer, y.layer) for x, y in ((self.symbol_of(a), self.symbol_of(b)) for a, b in changed.items())
-            if x.stem == y.stem
-        )
-        told: list[Text] = []
-        for layers, _ in moved.most_common(1):
-            told.append(self.say("backward.layer_for", old=layers[0], new=layers[1]))
-        for a, b in changed.items():
-            x, y = self.symbol_of(a), self.symbol_of(b)
-            if x.stem != y.stem or (x.layer, y.layer) != moved.most_common(1)[0][0]:
-                pair = (self.math(whole(Tensor(name, ()))) for name in (a, b))
-                told.append(self.say("backward.for", **dict(zip(("old", "new"), pair, strict=True))))
-        for old, new in shares.items():
-            told.append(self.say("backward.for", old=self.math(Nabla(old)), new=self.math(Nabla(new))))
-        lines = (f"({n})–({n + found.count - 1})" for n in (number, found.first))
-        places: dict[str, Inline | Text] = dict(zip(("lines", "first"), lines, strict=True))
-        return self.say("backward.repeated", **places, substitution=self.join(told))
-
-    def symbol_of(self, name: str) -> Symbol:
-        return self.names.symbol(Tensor(name, ()))
+        lines, first = (f"({n})–({n + found.count - 1})" for n in (number, found.first))
+        return self.say("backward.repeated", lines=lines, first=first, substitution=swapped(self, found.tensors))
 
     def title(self, page: int, rows: Sequence[Row]) -> Text:
         """A layer by its number and the names of its parts."""
@@ -339,8 +313,7 @@ class Row:
         for old, new in dict.fromkeys(zip(tensors_of(stated.equation), tensors_of(use.equation), strict=True)):
             if old == LOSS or there.symbol(old) == names.symbol(new):
                 continue
-            own = new == self.part.tensor and new in writer.derivation.forward.parameters
-            if own or (old in read and there.symbol(old).stem != names.symbol(new).stem):
+            if old in read and there.symbol(old).stem != names.symbol(new).stem:
                 pair = {
                     "old": writer.math(whole(old), names=there), "new": writer.math(whole(new), names=names),
                 }

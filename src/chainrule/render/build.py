@@ -109,7 +109,7 @@ SECTIONS: tuple[tuple[Callable[[Context], Iterable[Block]], Part], ...] = (
 )
 
 RESULT_FIRST = (network, backward, algorithm)
-"""With what the document of a lone equation begins: what comes out, and as code."""
+"""With what the document of a lone equation or layer begins: what comes out, and as code."""
 
 
 def build(
@@ -123,7 +123,7 @@ def build(
         raise DerivationError(f"there is no level of detail {detail!r}", fix="one of " + ", ".join(DETAILS))
     context = Context(derivation, language, detail, checked, example)
     sections = SECTIONS
-    if len(derivation.forward.equations) == 1:
+    if len(Algorithm(derivation, language, context.detail).pages()) == 1:
         # Sorting keeps the order of the others.
         first: dict[object, int] = {section: place for place, section in enumerate(RESULT_FIRST)}
         sections = sorted(SECTIONS, key=lambda entry: first.get(entry[0], len(first)))

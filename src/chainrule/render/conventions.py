@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chainrule.derive.compose import composites
 from chainrule.forms import whole
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
@@ -19,7 +20,7 @@ class Conventions(Lemmas):
         """How gradients are laid out and what the 1/N is part of; then every choice at a kink or a tie."""
         if self.detail == "brief" or not self.derivation.lemmas:
             return
-        items: list[Text] = [self.say("conventions.gradient"), self.say("conventions.jacobian")]
+        items: list[Text] = [self.say("conventions.jacobian")] if composites(self.derivation) else []
         forward = self.derivation.forward
         weight = next((t for e in forward.equations for t in e.value.tensors if self.matrix(e, t)), None)
         if weight is not None:

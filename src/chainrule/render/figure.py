@@ -84,7 +84,7 @@ def unbroken(text: Text) -> float:
     for part in text:
         match part:
             case Formula(parts=parts) if any(isinstance(p, Numbers) for p in parts):
-                widest = max(widest, width_of((part,)))
+                widest = max(widest, MATRIX * width_of((part,)))
             case Formula():
                 runs = (run for line in _written(part) for run in _runs(line))
                 widest = max(widest, SIGN * max(map(_letters, runs), default=0))
@@ -107,8 +107,10 @@ def _runs(formula: str) -> list[str]:
     return runs
 
 
-SIGNS_BETWEEN = ("=", "+", "−", "<", ">", "⊙", "⋆", "∗", "·")
+SIGNS_BETWEEN = ("=", "≈", "+", "−", "<", ">", "⊙", "⋆", "∗", "·")
 """Signs after which a line may break."""
+MATRIX = 0.75
+"""The size of the numbers of a matrix, of the size of the text."""
 
 
 def _written(formula: Formula) -> Iterable[str]:

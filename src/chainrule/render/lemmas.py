@@ -196,17 +196,19 @@ class Lemmas(Folded):
                 return text
         if self.stated(lemma) is lemma and any(SAMPLES in t.shape for t in tensors_of(lemma.equation)):
             if coupled(lemma.equation):
-                return self.say("lemma.coupled", n=self.math("n")) if lemma.equation.tensor != LOSS else None
+                told = lemma.equation.tensor == LOSS or (self.detail == "standard" and self.derivation.coupling.first)
+                return None if told else self.say("lemma.coupled", n=self.math("n"))
             return self.say("lemma.below")
         return None
 
     def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
         shown = self.stated(lemma)
-        once = self.detail == "standard" and lemma.kind in self.only_folded
-        matrix = () if once else tuple(self.matrix_line(shown, names))
-        stated = short is not None and self.detail == "standard"
-        # For all samples, the algorithm has the form of what needs no proof.
-        batch = () if shown is lemma or (stated and (matrix or once)) else self.batch_line(lemma, names)
+        standard = self.detail == "standard"
+        stated = short is not None and standard
+        once = standard and lemma.kind in self.only_folded
+        matrix = () if once else tuple(self.matrix_line(shown, names, checked=not stated))
+        # In standard, the algorithm has the forms for all samples.
+        batch = () if shown is lemma or (standard and (matrix or once)) else self.batch_line(lemma, names)
         closing = [*matrix, *batch]
         proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
         if stated:
@@ -215,11 +217,6 @@ class Lemmas(Folded):
             forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
             proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
             closing = []
-        elif len(closing) > 1 and self.detail == "standard":
-            # The form for all samples stands beside that for one.
-            (left, right, reason), (a, b, why) = closing
-            more = self.say("figure.closing", form=_joined(a, b), reason=why)
-            closing = [(left, right, self.join([reason, more], "document.semicolon"))]
         rows = [*proof, *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)
@@ -264,14 +261,15 @@ class Lemmas(Folded):
                 reason = self.say("lemma.piece_result", index=self.math(", ".join(split)))
                 yield left, self.math("=", piece.equation.value, names=names), reason
 
-    def matrix_line(self, shown: Lemma, names: Names) -> Iterable[tuple[Formula, Formula, Text]]:
+    def matrix_line(self, shown: Lemma, names: Names, checked: bool) -> Iterable[tuple[Formula, Formula, Text]]:
+        """The concise form, with its shapes where they are to be `checked`."""
         form = concise_of(shown)
         if form is None:
             return
         if form.family == "planes":
             reason = self.planes_reason(form.right, shown, names)
         else:
-            check = shape_check(form.right)
+            check = shape_check(form.right) if checked else ""
             reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
         yield self.math(form.left, names=names), self.math("=", form.right, names=names), reason
 

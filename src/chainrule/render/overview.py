@@ -13,6 +13,7 @@ from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import kind
+from chainrule.render.alike import Repetition, Said, repetition, swapped
 from chainrule.render.document import Block, Cell, Code, Figure, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
 from chainrule.render.glance import Glance, Values
@@ -42,12 +43,27 @@ class Overview(Glance):
         lead = self.say("network.equation_lead" if single else "network.lead")
         yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.several else lead)
         rows: list[tuple[Cell, ...]] = []
+        printed: dict[int, Said] = {}
+        codes: list[Text] = []
         for numbers, members, names in self.blocks(equations):
-            for equation in members:
+            said = [Said((one_sample(e) or e,), one_sample(e) is None) for e in members]
+            skipped = 0
+            for place, equation in enumerate(members):
+                if skipped:
+                    skipped -= 1
+                    continue
+                found = repetition(said[place:], printed) if len(numbers) == 1 and self.detail != "full" else None
+                if found is not None:
+                    skipped = found.count - 1
+                    rows.append(self.repeated(members[place : place + found.count], codes[found.first :], found))
+                    continue
                 code: Text = (Code(spelled(equation.tensor)),)
                 if len(numbers) > 1:
                     code = self.say("network.layers", range=self.range(numbers))
                 rows.append(((code,), *self.both_forms(equation, names)))
+                if len(numbers) == 1:
+                    printed[len(codes)] = said[place]
+                codes.append(code)
         yield Table((self.say("network.code"), self.say("network.components"), self.say("network.matrix")), tuple(rows))
         if self.names.given:
             for equation in equations:
@@ -61,6 +77,13 @@ class Overview(Glance):
                             y=self.math(whole(y.tensor)),
                         )
                     )
+
+    def repeated(self, equations: Sequence[Equation], first: Sequence[Text], found: Repetition) -> tuple[Cell, ...]:
+        """One row for equations that say what earlier ones say."""
+        ends = (*first[0], "–", *first[found.count - 1])
+        own = (Code(spelled(equations[0].tensor)), "–", Code(spelled(equations[-1].tensor)))
+        places = {"first": ends, "substitution": swapped(self, found.tensors)}
+        return (own,), (self.say("network.repeated", **places),), ()
 
     def both_forms(self, equation: Equation, names: Names) -> tuple[Cell, Cell]:
         """The equation by components and, where it has one, in matrix form; for one sample where it can be."""
@@ -121,8 +144,6 @@ class Overview(Glance):
                 items.append(self.say("notation.samples", n=n, N=size, sample_loss=one, batch_loss=all_))
             else:
                 items.append(self.say("notation.coupled", n=n, N=size))
-        if given:
-            items.append(self.say("notation.given", loss=self.math(scalar)))
         if any(symbol.layer for symbol in self.names.symbols.values()):
             items.append(self.say("notation.layers", l=self.math(LAYER)))
         v = Tensor("v", (1,))

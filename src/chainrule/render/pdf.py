@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import as_file, files
+from math import ceil
 
 from chainrule.errors import DerivationError
 from chainrule.ir.expr import Tensor
@@ -171,26 +172,26 @@ PREAMBLE = """\
 #set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
 #set text(size: 10pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
   fallback: false)
-#set par(leading: 0.52em, spacing: 0.66em, justify: false)
+#set par(leading: 0.5em, spacing: 0.55em, justify: false)
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
 #show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
-#show raw.where(block: true): set text(size: 0.87em)
-#show raw.where(block: true): set par(leading: 0.4em)
+#show raw.where(block: true): set text(size: 0.82em)
+#show raw.where(block: true): set par(leading: 0.38em)
 #set math.mat(delim: "[")
 #let accent = rgb("#8c2f1b")
 #let soft = rgb("#6b6760")
 #let hair = rgb("#d9d3c7")
-#show heading.where(level: 1): it => block(above: 1em, below: 0.55em, width: 100%%, sticky: true,
+#show heading.where(level: 1): it => block(above: 0.75em, below: 0.4em, width: 100%%, sticky: true,
   stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.3em), text(size: 1.2em, fill: accent, it.body))
-#show heading.where(level: 2): it => block(above: 0.95em, below: 0.4em, sticky: true, text(size: 1.04em, it.body))
+#show heading.where(level: 2): it => block(above: 0.7em, below: 0.35em, sticky: true, text(size: 1.04em, it.body))
 #show heading.where(level: 3): it => text(size: 1.04em, it.body)
-#set list(marker: text(fill: accent, "•"), spacing: 0.45em)
+#set list(marker: text(fill: accent, "•"), spacing: 0.4em)
 #show list: set text(size: 0.93em)
 #let reason(body) = text(fill: soft, size: 0.92em, body)
 #let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.15em), radius: 0.2em, body)
-#show table: set par(spacing: 0.45em)
-#set table(stroke: none, inset: (x: 0pt, top: 0.24em, bottom: 0.1em), column-gutter: 1em, align: left + top)
+#show table: set par(spacing: 0.4em)
+#set table(stroke: none, inset: (x: 0pt, top: 0.2em, bottom: 0.1em), column-gutter: 1em, align: left + top)
 #let shortest(arrangements, set-in) = layout(size => {
   let heights = arrangements.map(a => measure(width: size.width, set-in(a)).height)
   set-in(arrangements.at(heights.position(height => height == calc.min(..heights))))
@@ -208,10 +209,10 @@ PREAMBLE = """\
     reason(line.at(3)),
   )
   let whole = wide + room + 4.2em.to-absolute()
-  let wanted = (72mm, 84mm, 96mm, 108mm, 120mm, 132mm).map(
+  let wanted = range(9).map(n => 72mm + n * 8mm).map(
     width => calc.min(whole, calc.max(width, wide + 4.2em.to-absolute() + least.to-absolute())))
   shortest(wanted.dedup(), width => table(
-    columns: (width, 1fr), inset: (x: 0pt, y: 0.1em), align: left + horizon, ..lines.pos().map(cells).flatten()))
+    columns: (width, 1fr), inset: (x: 0pt, y: 0.06em), align: left + horizon, ..lines.pos().map(cells).flatten()))
 }
 #let splits(count, parts) = if count == 1 { ((parts,),) } else {
   range(1, parts - count + 2).map(n => splits(count - 1, parts - n).map(rest => (n, ..rest))).join()
@@ -334,7 +335,7 @@ LONG, PAGEFUL = 40, 85
 
 def _items(items: Sequence[Text]) -> str:
     """A list; a long one in two columns of about the same length."""
-    lengths = [max(1.0, width_of(item) / 22) for item in items]
+    lengths = [ceil(width_of(item) / 24) for item in items]
     if len(items) <= FEW:
         return f"#list({', '.join(f'[{flat(item)}]' for item in items)})"
     half = next(n for n in range(len(items)) if 2 * sum(lengths[: n + 1]) >= sum(lengths)) + 1
@@ -367,9 +368,18 @@ def _spanned(cell: Cell) -> str:
 
 
 def _cell(cell: Cell) -> str:
+    if len(cell) > 1 and all(len(text) == 1 and isinstance(text[0], Formula) for text in cell):
+        # Formulas follow each other, the short ones unbroken.
+        shown = (flat(text, display=True) for text in cell)
+        row = (f"#box[{x}]" if width_of(text) < BOXED else x for x, text in zip(shown, cell, strict=True))
+        return f"#par(hanging-indent: 1em)[{' #h(1.6em, weak: true) '.join(row)}]"
     words = (len(text) > 1 and any(isinstance(part, str) for part in text) for text in cell)
     lines = (f"par(hanging-indent: 1em)[{flat(text, display=True)}]" for text in cell)
     return " #parbreak() ".join(f"#reason({x})" if told else f"#{x}" for told, x in zip(words, lines, strict=True))
+
+
+BOXED = 20.0
+"""In em: about how wide a formula is up to which it is unbroken in a row of formulas."""
 
 
 def _math(formula: Formula) -> str:
