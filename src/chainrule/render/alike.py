@@ -77,16 +77,14 @@ def swapped(writer: Writer, tensors: Mapping[Tensor, Tensor]) -> Text:
         letters[a] = b
         if share != other or (old.name in names.signals) != (new.name in names.signals):
             gradients.append((old, new))
-    pairs = [(a, b, *(names.symbol(Tensor(name, ())) for name in (a, b))) for a, b in letters.items()]
-    moved = Counter((x.layer, y.layer) for *_, x, y in pairs if x.stem == y.stem and x.layer != y.layer)
-    (layers, _), *_ = moved.most_common(1) or [(None, 0)]
-    told: list[Text] = []
-    if layers is not None:
-        told.append(writer.say("backward.layer_for", old=layers[0], new=layers[1]))
-    for a, b, x, y in pairs:
-        if x != y and (x.stem != y.stem or (x.layer, y.layer) != layers):
-            old, new = (writer.math(whole(Tensor(name, ()))) for name in (a, b))
-            told.append(writer.say("backward.for", old=old, new=new))
+    pairs = [(Tensor(a, ()), Tensor(b, ())) for a, b in letters.items()]
+    symbols = [(names.symbol(a), names.symbol(b)) for a, b in pairs]
+    moved = Counter((x.layer, y.layer) for x, y in symbols if x.stem == y.stem and x.layer != y.layer)
+    together = [layers for layers, _ in moved.most_common(1)]
+    told = [writer.say("backward.layer_for", old=old, new=new) for old, new in together]
+    for (a, b), (x, y) in zip(pairs, symbols, strict=True):
+        if x != y and (x.stem != y.stem or (x.layer, y.layer) not in together):
+            told.append(writer.say("backward.for", old=writer.math(whole(a)), new=writer.math(whole(b))))
     for old, new in gradients:
         told.append(writer.say("backward.for", old=writer.math(Nabla(old)), new=writer.math(Nabla(new))))
     return writer.join(told)

@@ -37,8 +37,8 @@ from chainrule.ir.walk import Key, components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Figure, Heading, Inline, Line, Lines, Paragraph, Text
-from chainrule.render.folded import Folded
 from chainrule.render.figure import width_of
+from chainrule.render.folded import Folded
 from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
 from chainrule.render.names import Names
@@ -46,7 +46,6 @@ from chainrule.render.paths import Paths
 from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
 from chainrule.render.writer import concise_of, coupled, tensors_of, ways
-
 
 LONGEST = 5.0
 """In em: a factor up to which it stands beside an arrow; a figure with longer ones shows no more than its lemma."""
