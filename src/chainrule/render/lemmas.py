@@ -121,19 +121,12 @@ class Lemmas(Folded):
         coupling = self.coupled(lemma, names)
         yield from map(Paragraph, self.once([coupling] if coupling is not None else []))
         said: list[Text] = []
-        lines: list[Line] = []
         for own, each in lemmas:
             view = self.local(each)
             short = self.short(own, each)
             if self.detail != "brief" and short is None:
-                if lines:
-                    yield Lines(tuple(lines))
-                    lines.clear()
                 yield from self.paths(Paths(self, self.stated(each), view).figure())
-            lines += self.lemma_lines(str(own), each, view, short)
-            if short is None or each is lemmas[-1][1]:
-                yield Lines(tuple(lines))
-                lines.clear()
+            yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
             said += (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation))
         yield from map(Paragraph, self.once(said))

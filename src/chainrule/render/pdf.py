@@ -12,6 +12,7 @@ from math import ceil
 from chainrule.errors import DerivationError
 from chainrule.ir.expr import Tensor
 from chainrule.render.document import (
+    Block,
     Cell,
     Code,
     Document,
@@ -290,7 +291,7 @@ def source(document: Document) -> str:
     """The document in typst's notation."""
     head = PREAMBLE % {"title": _quoted(document.title), "lang": LANGUAGES[document.language]}
     parts = [head]
-    blocks = (None, *document.blocks, None)
+    blocks = (None, *_together(document.blocks), None)
     for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
         match before, block, after:
             case _, Heading(text=text), Paragraph() if block.level > 1:
@@ -301,6 +302,23 @@ def source(document: Document) -> str:
             case _:
                 parts.append(_block(block))
     return "\n".join(parts) + "\n"
+
+
+def _together(blocks: Iterable[Block]) -> Iterable[Block]:
+    """The blocks, with neighbouring proofs as one where the second is one line: their signs stand below each other."""
+    last: Block | None = None
+    for block in blocks:
+        match last, block:
+            case Lines(lines=before), Lines(lines=(line,)):
+                last = Lines((*before, line))
+                continue
+            case None, _:
+                pass
+            case _:
+                yield last
+        last = block
+    if last is not None:
+        yield last
 
 
 def _block(block: object) -> str:
