@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Python's bytecode is kept whatever the environment says: tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
 AXE    := 4.14.1
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -37,7 +39,7 @@ lint: $(VENV)/ready-lint  ## style, and types in strict mode
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Node's package manager and Chromium are no part of what chainrule needs: without them nothing is said of documents there.
-pages: $(VENV)/ready-pages  ## the notebook docs/tour.ipynb, executed by Jupyter; documents in Chromium, with axe-core
+pages: $(VENV)/ready-pages  ## the guide's blocks and built pages, the notebook docs/tour.ipynb by Jupyter, documents in Chromium with axe-core
 	$(BIN)/python -m pytest -n 0 -m pages
 	@if command -v npm > /dev/null && { command -v chromium || command -v google-chrome; } > /dev/null; then \
 	  npm install --silent --no-fund --no-audit --prefix build/axe axe-core@$(AXE) && \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 
 # Read when NumPy and JAX are first imported, so they are set before anything else is.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -74,7 +75,9 @@ def ctrl_c() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def quickly(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most tests run their kernels a few times, and would wait longer for the compiler: they do without -O2, which
-    changes no bit (tests/targets/test_native.py). The flags of users are in the campaign, and where a test says so."""
+    changes no bit (tests/targets/test_native.py), and one compiler takes a whole source, since every core has a test to
+    run. What users get is in the campaign, and where a test says so."""
     campaign = request.config.getoption("--hypothesis-profile") == "campaign"
     if not campaign and request.node.get_closest_marker("shipped") is None:
         monkeypatch.setattr(compiler, "FLAGS", tuple("-O0" if flag == "-O2" else flag for flag in compiler.FLAGS))
+        monkeypatch.setattr("chainrule.compile.LONG", sys.maxsize)

@@ -17,12 +17,14 @@ from safetensors.numpy import save_file
 
 import chainrule as cr
 from chainrule import arguments, cli
+from chainrule.loops.task import Task
 from chainrule.optim.named import OPTIMIZERS
-from chainrule.train import models, progress, tune
+from chainrule.train import assembled, models, progress, tune
 from chainrule.train.callbacks import Checkpoint
 from chainrule.train.files import NAMES
 from chainrule.train.models import BUILT_IN, Training
 from chainrule.train.run import Choices, merged, optimizer_for
+from chainrule.train.runners import NumpyRunner
 
 README = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
 
@@ -32,6 +34,18 @@ def run(*arguments: str) -> int:
         return cli.main(list(arguments))
     except SystemExit as exit:
         return int(exit.code or 0)
+
+
+@pytest.fixture
+def by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(task: Task, dtype: np.dtype[Any], *rest: object) -> NumpyRunner:
+        return NumpyRunner(task, dtype)
+
+    monkeypatch.setattr(assembled, "runner", made)
+
+
+BY_NUMPY = pytest.mark.usefixtures("by_numpy")
+"""Where what is read, said and saved is tested: nothing is compiled, which takes longer than the training."""
 
 
 @pytest.mark.parametrize(
@@ -223,6 +237,7 @@ def flowers(tmp_path: Path) -> Path:
     return path
 
 
+@BY_NUMPY
 def test_a_standardised_model_is_trained_saved_evaluated_and_predicts(
     flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +285,7 @@ def test_a_standardised_model_is_trained_saved_evaluated_and_predicts(
     assert "'rose'" in capsys.readouterr().err
 
 
+@BY_NUMPY
 def test_numbers_are_learnt_by_a_model_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, saved = tmp_path / "net.toml", str(tmp_path / "m.safetensors")
     file.write_text(
@@ -288,6 +304,7 @@ def test_numbers_are_learnt_by_a_model_file(tmp_path: Path, capsys: pytest.Captu
     assert "ends with a sigmoid" in capsys.readouterr().err
 
 
+@BY_NUMPY
 def test_samples_are_reshaped_where_that_is_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, saved = tmp_path / "net.toml", str(tmp_path / "m.safetensors")
     file.write_text(
@@ -303,6 +320,7 @@ def test_samples_are_reshaped_where_that_is_all(tmp_path: Path, capsys: pytest.C
     assert "[4]" in capsys.readouterr().err
 
 
+@BY_NUMPY
 def test_a_built_in_model_takes_its_shape_from_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.npz"
     rng = np.random.default_rng(0)
@@ -313,6 +331,7 @@ def test_a_built_in_model_takes_its_shape_from_the_data(tmp_path: Path, capsys: 
     assert re.search(r"dense3 +\(N, 4\)", out)
 
 
+@BY_NUMPY
 def test_a_table_of_pixels_is_standardised_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, saved = tmp_path / "t.csv", tmp_path / "m.safetensors"
     pixels = np.random.default_rng(0).integers(0, 256, (40, 784))
@@ -338,6 +357,7 @@ def test_ctrl_c_in_training_saves_what_was_learnt(
     assert not np.array_equal(cr.load(saved).parameters["dense1.W"], start)
 
 
+@BY_NUMPY
 def test_a_run_that_is_killed_goes_on_from_what_was_saved_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -352,13 +372,13 @@ def test_a_run_that_is_killed_goes_on_from_what_was_saved_meanwhile(
         if saves == 3:
             raise SystemError
 
-    monkeypatch.setattr(Checkpoint, "on_steps", killed)
-    assert run(*line, str(whole)) == 0 and saves == 0  # in less than ten seconds nothing is to be lost
-    monkeypatch.setattr(cli, "KEPT", 0.0)
-    with pytest.raises(SystemError):
-        run(*line, str(part))
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "on_steps", killed)
+        assert run(*line, str(whole)) == 0 and saves == 0  # in less than ten seconds nothing is to be lost
+        patch.setattr(cli, "KEPT", 0.0)
+        with pytest.raises(SystemError):
+            run(*line, str(part))
     assert 0 < cr.load(part).training.steps < cr.load(whole).training.steps
-    monkeypatch.undo()
     assert run(*line, str(part), "--resume") == 0
     capsys.readouterr()
     for name, array in cr.load(whole).parameters.items():
@@ -504,6 +524,7 @@ PEOPLE = "sex,age,city,note,bought\n" + "".join(
 )
 
 
+@BY_NUMPY
 def test_who_takes_every_sample_for_one_class_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "t.csv"
     for known, told in ((False, True), (True, False)):  # whether the columns say anything of the classes
@@ -513,6 +534,7 @@ def test_who_takes_every_sample_for_one_class_is_told_so(tmp_path: Path, capsys:
         assert ("; every sample is taken for many" in capsys.readouterr().out) == told
 
 
+@BY_NUMPY
 def test_a_table_of_texts_and_gaps_is_trained_on_with_no_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -539,6 +561,7 @@ def test_a_table_of_texts_and_gaps_is_trained_on_with_no_option(
     assert "no column 'age', which the model takes" in capsys.readouterr().err
 
 
+@BY_NUMPY
 def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -556,6 +579,7 @@ def test_numbers_are_learnt_with_no_option_and_come_back_in_their_own_size(
     assert abs(float(lines[1]) - 5000.5) < 1000
 
 
+@BY_NUMPY
 def test_a_model_that_is_trained_further_knows_its_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, saved, new = tmp_path / "t.csv", str(tmp_path / "m.safetensors"), tmp_path / "new.csv"
     table.write_text(PEOPLE, encoding="utf-8")
@@ -575,6 +599,7 @@ def test_a_model_that_is_trained_further_knows_its_columns(tmp_path: Path, capsy
     assert "knows its columns already; leave out --drop" in capsys.readouterr().err
 
 
+@BY_NUMPY
 def test_a_note_of_reading_is_a_line_without_a_place_in_the_program(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -589,6 +614,7 @@ def test_a_note_of_reading_is_a_line_without_a_place_in_the_program(
     assert told.err.count("\n") == 1 and len(told.out.splitlines()) == 2
 
 
+@BY_NUMPY
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -613,6 +639,7 @@ def test_missing_values_are_refused_as_asked(tmp_path: Path, capsys: pytest.Capt
     assert "line 2, column 2 (age)" in capsys.readouterr().err
 
 
+@BY_NUMPY
 def test_nothing_from_a_file_or_an_argument_steers_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,7 @@
-"""Every block of the guide runs, and prints what the page shows below it; no built page asks another host."""
+"""Every block of the guide runs, and prints what the page shows below it; no built page asks another host.
+
+By `make pages`, and what takes long by the campaign.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ HERE = [p for p in PAGES if p.name not in DOORS]
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(p, marks=[pytest.mark.campaign] * (p.name in SLOW), id=p.name) for p in HERE]
+    "page",
+    [pytest.param(p, marks=pytest.mark.campaign if p.name in SLOW else pytest.mark.pages, id=p.name) for p in HERE],
 )
 def test_every_block_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -100,6 +104,7 @@ def asked_of_others(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.pages
 def test_no_built_page_asks_another_host(tmp_path: Path) -> None:
     site = tmp_path / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]

@@ -65,6 +65,7 @@ from chainrule.train.table import dense, plain
 
 Array = NDArray[Any]
 MOST = 200  # samples in a batch, unless another number is asked for
+MAKE = ("hidden_layer_sizes", "activation", "alpha", "dropout", "layers", "network", "loss", "standardise", "dtype")
 OURS = {"logistic": "sigmoid"}
 """What is called otherwise in scikit-learn; its "identity" is no layer."""
 
@@ -168,6 +169,8 @@ class _Estimator(BaseEstimator):
     ) -> Self:
         for name in ("alpha", "tol"):
             check_not_negative(self, name, "1e-4")
+        if not begins:
+            self._check_makes_it_still()
         rows, y = self._given(X, y, begins)
         weight = self._weight(sample_weight, y, rows)
         if begins:
@@ -184,7 +187,7 @@ class _Estimator(BaseEstimator):
         seed = None
         if begins:
             seed = self._drawn()
-            self.model_ = self._made(rows, batch, seed)
+            self.model_, self._makes = self._made(rows, batch, seed), self._making()
             self.loss_curve_ = list[float]()
             self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         stop = EarlyStopping(
@@ -287,6 +290,20 @@ class _Estimator(BaseEstimator):
             )
         model.columns = columns
         return model
+
+    def _making(self) -> dict[str, Any]:
+        """The parameters that a network is made of."""
+        found = {name: getattr(self, name) for name in MAKE}
+        return {**found, "hidden_layer_sizes": [*several(self.hidden_layer_sizes)]}
+
+    def _check_makes_it_still(self) -> None:
+        """Refuse to go on with a network that is another than the parameters say now."""
+        for name, value in self._making().items():
+            if self._makes[name] != value:
+                raise ValueError(
+                    f"{name} was {self._makes[name]!r} when the network was made, and is {value!r}: training would go "
+                    "on with the network as it was made; set it back, or fit with warm_start=False"
+                )
 
     def _hidden(self) -> list[Layer | str]:
         sizes = self.hidden_layer_sizes

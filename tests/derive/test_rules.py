@@ -169,11 +169,11 @@ def test_a_corrupted_rule_is_refused(
 ) -> None:
     """By deriving itself, and by the oracle where deriving does not check."""
     extents = {"N": 2}
-    assert gradients_are_exact(CASES[case].derivation, extents, 1)
+    assert gradients_are_exact(CASES[case].derived_anew(), extents, 1)
     with corrupted(id, wrong):
         with pytest.raises(DerivationError, match="is false"):
-            assert CASES[case].derivation
+            assert CASES[case].derived_anew()
         with monkeypatch.context() as patch:
             patch.setattr(check, "checked", lambda derivation, memory: derivation)
-            assert not gradients_are_exact(CASES[case].derivation, extents, 1)
-    assert gradients_are_exact(CASES[case].derivation, extents, 1)
+            assert not gradients_are_exact(CASES[case].derived_anew(), extents, 1)
+    assert gradients_are_exact(CASES[case].derived_anew(), extents, 1)

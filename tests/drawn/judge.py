@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from types import FrameType
 
+from chainrule.derive.check import REPORT
 from chainrule.errors import ChainruleError
 from tests.drawn.consumers import SkippedError
 from tests.drawn.language import Program
@@ -83,7 +84,10 @@ def judged(program: Program, names: Sequence[str], longest: int = LONGEST) -> Ve
         except SkippedError:
             verdict.skipped.append(name)
         except ChainruleError as error:
-            verdict.refused[name] = reason(error)
+            if error.fix == REPORT:  # what is right was refused, or what is wrong was derived
+                verdict.faults.append(Fault(name, "a line is false", reason(error)))
+            else:
+                verdict.refused[name] = reason(error)
         except Hanging:
             verdict.faults.append(Fault(name, "hangs"))
         except Exception as error:  # whatever it is, it is a fault

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_every_formula_of_a_hard_case_is_read_back(name: str) -> None:
     assert [fault for format in FORMATS for fault in faults(found, format)] == []
 
 
-@pytest.mark.parametrize("name", few(LAYERS, 2))
+@pytest.mark.parametrize("name", few(LAYERS, 4))
 def test_every_formula_of_a_layer_is_read_back(name: str) -> None:
     shape, build_layer = LAYERS[name]
     x = cr.Input(*shape, dtype="integer" if REGISTRY[name].integer else "real")
@@ -166,8 +167,11 @@ class Saboteur:
         return partial(self.methods[name], own) if name in self.methods else own
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("lost", SABOTAGE)
+LOST = [(lost, [*FORMATS][n % len(FORMATS)]) for n, lost in enumerate(SABOTAGE)]
+"""Each in one format, so that each reader sees a third of them; every pair is in the campaign."""
+
+
+@pytest.mark.parametrize(("lost", "format"), few(product(SABOTAGE, FORMATS), LOST))
 def test_what_a_printer_loses_turns_it_red(lost: str, format: str) -> None:
     style = cast(Style, Saboteur(FORMATS[format][0], SABOTAGE[lost]))
     assert len(faults(sample(), format, style, enough=3)) == 3

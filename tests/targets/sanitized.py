@@ -1,15 +1,16 @@
 """Programs under a sanitizer: `python -m tests.targets.sanitized undefined|address last|every PROGRAM…`, started by
 test_sanitizers.py, since what a sanitizer finds ends the process. "planted" reads one entry too far, and overflows.
-The layouts are the last one of LAYOUTS, or every one."""
+The layouts are the last one of LAYOUTS, or every one. The vocabulary comes with JAX, which takes longer under a
+sanitizer than all else: it is imported where it is asked for."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import numpy as np
 from tests.loops.tasks import floats, task_of
-from tests.targets.native import HERE, at_lanes, built_of, by_numpy, distance, natively
-from tests.targets.test_native import BOUND, layers, losses
+from tests.targets.native import BOUND, HERE, at_lanes, built_of, by_numpy, distance, natively
 
 import chainrule as cr
 from chainrule.compile import emit, training
@@ -33,11 +34,11 @@ def program(name: str) -> Task:
             )  # fmt: skip
             return training(model.network, model.derive(), cr.SGD(0.1, momentum=0.9), "classes")
         case "losses":
-            return losses()
+            return import_module("tests.targets.test_native").losses()
         case "planted":
             return task_of("y[k] = 2*x[k]", kept=f"x[{SIZE}]", data="d[N, 1]")
         case _:
-            return layers(int(name))
+            return import_module("tests.targets.test_native").layers(int(name))
 
 
 def main(kind: str, layouts: str, *names: str) -> None:

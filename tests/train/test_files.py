@@ -316,7 +316,7 @@ def test_an_unknown_target_is_answered_with_the_columns(tmp_path: Path, target: 
 
 @pytest.mark.parametrize(
     ("name", "shape", "classes"),
-    [("digits", 64, 10), ("iris", 4, 3), ("wine", 13, 3), ("breast-cancer", 30, 2), ("diabetes", 10, None)],
+    [("digits", 64, 10), ("Iris", 4, 3), ("wine", 13, 3), ("breast_cancer", 30, 2), ("diabetes", 10, None)],
 )
 def test_bundled_sets_hold_a_fifth_of_every_class_out(name: str, shape: int, classes: int | None) -> None:
     data = cr.read_data(name)
@@ -338,7 +338,7 @@ def test_the_digits_are_those_of_cr_digits() -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("digts", "'digits'"), ("breast_cancer", "'breast-cancer'"), ("mnist", "folder"), ("qqq", "choose from")],
+    [("digts", "'digits'"), ("brest_cancer", "'breast-cancer'"), ("mnist", "folder"), ("qqq", "choose from")],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name: str, says: str) -> None:
     assert says in error(name)

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import numpy as np
@@ -204,8 +205,17 @@ def test_a_reader_that_ends_otherwise_is_told(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_files_are_read_or_refused_in_no_time(kind: str, part: int, tmp_path: Path) -> None:
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, 3) + bytes(3))
+    before = getrusage(RUSAGE_SELF).ru_maxrss
     wrong, _, longest = answers(kind, tmp_path, range(1000 + 5000 * part, 6000 + 5000 * part))
     assert wrong == [] and longest < 2
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 1 << 19  # KiB
+
+
+@pytest.mark.parametrize("label", [2**30, 3e9, 2**62])
+def test_one_large_number_is_no_number_of_a_class(label: float, tmp_path: Path) -> None:
+    """As many names as that would take all memory."""
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=np.array([0, 1, 0, label]))
+    assert str(cr.read_data(tmp_path / "a.npz")).endswith(f"target: numbers from 0 to {float(label):g}")
 
 
 def test_what_is_unpacked_is_bounded_by_what_is_there(tmp_path: Path) -> None:

@@ -138,6 +138,10 @@ def of_fold(fold: Fold, extents: Mapping[str, int], where: Subject, forms: bool 
         lines += _form_line(where, concise(target, fold.result), extents)
     definitions = {e.tensor.name: e for e in fold.forward}
     computed = [*fold.forward, *fold.names, *fold.backward]
+    read, defined = {t for e in computed for t in e.value.tensors}, {e.tensor for e in computed}
+    lemmas = [use.instance for use in fold.involved]
+    saved = {e.tensor: e for lemma in lemmas for e in (*lemma.facts, *lemma.auxiliary)}
+    computed += [e for tensor, e in saved.items() if tensor in read - defined]  # what these lemmas read besides
     if all(e.tensor != LOSS for e in fold.sinks):
         reached = (
             summed(e.indices, Multiply((Component(adjoint_of(e.tensor), e.target.subscripts), e.target)))

@@ -100,16 +100,25 @@ class DataSet:
             named = "" if self.columns.named else "column "
             goal = f"target {named}{shorten(self.columns.target.name, 40)}"
         y = self.y if self.y_test is None else np.concatenate([self.y, self.y_test])
-        if self.classes is None and (y.ndim > 1 or y.dtype.kind == "f"):
+        if self.classes is None and (y.ndim > 1 or y.dtype.kind == "f" or not self.numbers_classes):
             wide = "" if y.ndim == 1 else f" {' × '.join(map(str, y.shape[1:]))}"
             parts.append(f"{goal}:{wide} numbers from {y.min():g} to {y.max():g}")
         else:
             found, counts = np.unique(y.reshape(-1), return_counts=True)
-            names = self.classes or [str(one) for one in range(int(found.max()) + 1)]
-            each = [f"{shorten(names[int(k)], 20)} {n}" for k, n in zip(found, counts, strict=True)]
+            names = [self.classes[int(k)] if self.classes else str(k) for k in found]
+            each = [f"{shorten(name, 20)} {n}" for name, n in zip(names, counts, strict=True)]
             shown = ", ".join(each[:10]) + (" …" if len(each) > 10 else "")
-            parts.append(f"{goal}: {len(names)} classes, {shown}")
+            parts.append(f"{goal}: {len(self.classes or range(int(found.max()) + 1))} classes, {shown}")
         return f"{self.name}: {'; '.join(parts)}"
+
+    @property
+    def numbers_classes(self) -> bool:
+        """Whether targets without names can be the numbers of classes: those of a table know, others are whole, and
+        few beside the number of samples."""
+        if self.columns is not None or self.y.ndim != 1:
+            return self.columns is None
+        count = float(self.y.max()) + 1
+        return bool((self.y == np.floor(self.y)).all()) and (count <= FEW or 3 * count <= len(self.y))
 
     def held_out(self, fraction: float = 0.2, seed: int = 0) -> DataSet:
         """The same with this fraction held out, of every class where y holds classes, unless some is already.
@@ -168,7 +177,8 @@ def read_data(
     given = [name for name, value in options.items() if value is not None]
     if not isinstance(source, tuple):
         text = fspath(source)
-        path = None if text in NAMES else _existing(text)
+        name = _data_set(text)
+        path = None if name else _existing(text)
         if path is not None and _is_table(path):
             table = _table(path, form)
             made, table = learn(table, target=target, columns=columns, drop=drop, kind=kind, refuse=missing == REFUSE)
@@ -176,7 +186,7 @@ def read_data(
         if given:
             raise _no_table(given, text)
         if path is None:
-            return _fashion() if text == "fashion-mnist" else _bundled(text)
+            return _fashion() if name == "fashion-mnist" else _bundled(name)
         if path.is_dir():
             return _folder(path, text)
         if path.suffix.lower() == ".npz":
@@ -226,7 +236,7 @@ def read_samples(
             return Columns.of_numbers(table).encode(table)
         made, table = learn(table, target=target)
         return made.encode(table)
-    if not isinstance(source, tuple) and fspath(source) not in NAMES:
+    if not isinstance(source, tuple) and not _data_set(fspath(source)):
         path = _existing(fspath(source))
         if path.is_file() and path.suffix.lower() == ".npz":
             arrays = _arrays(path)
@@ -240,9 +250,15 @@ def read_samples(
     return data.x if data.x_test is None else data.x_test
 
 
+def _data_set(text: str) -> str:
+    """The data set that comes with a package and is so called, in any case, and as scikit-learn writes it; or ''."""
+    name = text.lower().replace("_", "-")
+    return name if name in NAMES else ""
+
+
 def _delimited(source: Source) -> Path | None:
     """The file of a table, where it is one."""
-    if isinstance(source, tuple) or fspath(source) in NAMES:
+    if isinstance(source, tuple) or _data_set(fspath(source)):
         return None
     path = _existing(fspath(source))
     return path if _is_table(path) else None
@@ -287,7 +303,7 @@ def _existing(text: str) -> Path:
         raise DataError(
             "MNIST does not come with chainrule", fix="give the folder that holds its four IDX files, or fashion-mnist"
         )
-    near = get_close_matches(text.lower().replace("_", "-"), NAMES, 1, 0.5)
+    near = get_close_matches(text.lower(), NAMES, 1, 0.5)
     raise DataError(
         f"there is no data set or file {text[:60]!r}",
         fix=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(NAMES)}, or give a file or folder",

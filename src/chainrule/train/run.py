@@ -23,7 +23,6 @@ from chainrule.optim.schedules import cosine, one_cycle, step_decay, warm_up
 from chainrule.train.columns import chosen
 from chainrule.train.data import differ_in_scale
 from chainrule.train.files import DataSet
-from chainrule.train.learn import FEW
 from chainrule.train.model import Model
 from chainrule.train.models import BUILT_IN, ModelFile, Training
 
@@ -144,7 +143,7 @@ def _learning_numbers(file: ModelFile, data: DataSet, standardise: bool) -> Mode
         )
     ours = file.name in BUILT_IN and file.loss is not None and file.loss.labels == "classes"
     plain = file.loss is not None and file.loss.name == "mean_squared_error" and not file.loss.options
-    if data.classes is not None or not (ours or plain) or data.y.ndim > 2 or (_are_classes(data) and not plain):
+    if data.classes is not None or not (ours or plain) or data.y.ndim > 2 or (data.numbers_classes and not plain):
         return file
     if data.y.ndim == 2 and (not plain or data.y.shape[1] > 1):
         return file
@@ -183,7 +182,7 @@ def _classes(file: ModelFile, data: DataSet) -> int | None:
     if file.loss is None:
         raise ModelError(f"{file.name} has no loss", fix='write loss = "softmax_cross_entropy" on top of the file')
     wanted = file.loss.labels == "classes"
-    if wanted and data.classes is None and data.y.ndim == 1 and not _are_classes(data):
+    if wanted and data.classes is None and data.y.ndim == 1 and not data.numbers_classes:
         raise DataError(
             f"{data.name} has numbers to learn, but {file.name} learns classes: its loss is {file.loss.name}",
             fix='write a model file with loss = "mean_squared_error" and units = 1 in its last layer; '
@@ -203,14 +202,6 @@ def _classes(file: ModelFile, data: DataSet) -> int | None:
     if wanted and found is not None and found < 2:
         raise DataError(f"{data.name} has a single class, of which there is nothing to learn", fix="give two or more")
     return found
-
-
-def _are_classes(data: DataSet) -> bool:
-    """Whether targets can be labels: those of a table know, others are whole, and few beside the number of samples."""
-    if data.columns is not None or data.y.ndim != 1:
-        return data.columns is None
-    count = float(data.y.max()) + 1
-    return bool((data.y == np.floor(data.y)).all()) and (count <= FEW or 3 * count <= len(data.y))
 
 
 def input_size(model: Model) -> int:
