@@ -84,7 +84,7 @@ def unbroken(text: Text) -> float:
     for part in text:
         match part:
             case Formula(parts=parts) if any(isinstance(p, Numbers) for p in parts):
-                widest = max(widest, MATRIX * width_of((part,)))
+                widest = max(widest, width_of((part,)))
             case Formula():
                 runs = (run for line in _written(part) for run in _runs(line))
                 widest = max(widest, SIGN * max(map(_letters, runs), default=0))
@@ -109,8 +109,6 @@ def _runs(formula: str) -> list[str]:
 
 SIGNS_BETWEEN = ("=", "≈", "+", "−", "<", ">", "⊙", "⋆", "∗", "·")
 """Signs after which a line may break."""
-MATRIX = 0.75
-"""The size of the numbers of a matrix, of the size of the text."""
 
 
 def _written(formula: Formula) -> Iterable[str]:

@@ -219,7 +219,7 @@ PREAMBLE = """\
   range(1, parts - count + 2).map(n => splits(count - 1, parts - n).map(rest => (n, ..rest))).join()
 }
 #let lines(own, width) = {
-  if own <= width { 1 } else { 1 + calc.ceil((own - width) / (0.92 * width - 1em.to-absolute())) }
+  if own + 0.8em.to-absolute() <= width { 1 } else { 1 + calc.ceil((own - width) / (0.92 * width - 1em.to-absolute())) }
 }
 #let fitted(sizes, natural, least, room) = {
   // Columns that are narrow keep their width; the others share what is left so that the table is low.
@@ -391,13 +391,11 @@ def _cell(cell: Cell) -> str:
         shown = (flat(text, display=True) for text in cell)
         row = (f"#box[{x}]" if width_of(text) < BOXED else x for x, text in zip(shown, cell, strict=True))
         return f"#par(hanging-indent: 1em)[{' #h(1.6em, weak: true) '.join(row)}]"
-    words = (len(t) > 1 and width_of(t) > SENTENCE and not any(isinstance(part, Code) for part in t) for t in cell)
+    words = (len(t) > 1 and not any(isinstance(part, Code) for part in t) for t in cell)
     lines = (f"par(hanging-indent: 1em)[{flat(text, display=True)}]" for text in cell)
     return " #parbreak() ".join(f"#reason({x})" if told else f"#{x}" for told, x in zip(words, lines, strict=True))
 
 
-SENTENCE = 8.0
-"""In em: about how wide words and formulas are that are a reason, and no name."""
 BOXED = 20.0
 """In em: about how wide a formula is up to which it is unbroken in a row of formulas."""
 
