@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Python's bytecode is kept whatever the environment says: tests start many processes.
 unexport PYTHONDONTWRITEBYTECODE
+AXE    := 4.14.1
 FIXED  := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
 .PHONY: demo test doors doors-tests engines engines-tests lint guide pages package versions bench campaign proof clean
@@ -40,8 +41,15 @@ lint: $(VENV)/ready-lint  ## style, and types in strict mode
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-pages: $(VENV)/ready-pages  ## the blocks of the guide, its built pages, and the notebook docs/tour.ipynb by Jupyter
+# Node's package manager and Chromium are no part of what chainrule needs: without them nothing is said of documents there.
+pages: $(VENV)/ready-pages  ## the guide's blocks and built pages, the notebook docs/tour.ipynb by Jupyter, documents in Chromium with axe-core
 	$(BIN)/python -m pytest -n 0 -m pages
+	@if command -v npm > /dev/null && { command -v chromium || command -v google-chrome; } > /dev/null; then \
+	  npm install --silent --no-fund --no-audit --prefix build/axe axe-core@$(AXE) && \
+	  $(BIN)/python -m pytest -n 0 -m "browser and not campaign" tests/render/test_in_browser.py; \
+	else \
+	  echo "Documents are not looked at in a browser: that takes npm and Chromium, which are optional."; \
+	fi
 
 guide: $(VENV)/ready-guide  ## the guide, as pages: build/guide/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

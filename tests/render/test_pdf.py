@@ -27,6 +27,13 @@ from chainrule.render.pdf import BREAK, TYPST, glyphs, source, unknown
 MODELS = ("neuron", "mlp-textbook", "lenet", "transformer-tiny")
 
 
+def left_out(text: str) -> list[str]:
+    """What typst says that it did not print."""
+    with as_file(files("chainrule.render").joinpath("fonts")) as folder:
+        fonts = typst.Fonts(font_paths=[folder], include_system_fonts=False)
+        return [warning.message for warning in typst.compile_with_warnings(text.encode(), font_paths=fonts)[1]]
+
+
 @cache
 def reader(name: str, lang: Language) -> PdfReader:
     return PdfReader(io.BytesIO(derived(name).to_pdf(lang=lang)))
@@ -46,6 +53,18 @@ def test_the_text_can_be_selected(lang: Language, words: tuple[str, ...]) -> Non
     # The letters of formulas too: δ and σ, slanted.
     assert "𝛿" in text and "𝜎" in text and "∑" in text
     assert "\ufffd" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "lang"), few(product(MODELS, ("en", "zh")), [("neuron", "en")])
+)
+def test_typst_prints_all_of_a_document(name: str, lang: Language) -> None:
+    assert left_out(source(document(name, lang))) == []
+
+
+def test_a_formula_that_typst_leaves_out_of_a_line_is_found() -> None:
+    assert left_out("#par[a $b$#sym.zws;$c$ d]") == []
+    assert left_out("#par[a $b$#sym.zws;$ c $ d]") != []
 
 
 def test_only_the_fonts_that_come_along_are_used() -> None:

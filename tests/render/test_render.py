@@ -79,7 +79,9 @@ def test_the_dense_lemma_has_the_lines_of_the_design():
     assert right[3:] == ["Σ_k δ_k Σ_l [k = i] [l = j] x_l", "δ_i x_j", "δ xᵀ"]
     blocks = build(derive_equation(EQUATIONS[0], wrt="W"), "en", "standard").blocks
     last = next(b for b in blocks if isinstance(b, Lines)).lines[-1]
-    assert [write(p, UNICODE) for p in last.reason if isinstance(p, Formula)][-2:] == ["∇_W f = Δᵀ X", "N"]
+    assert [write(p, UNICODE) for p in last.reason if isinstance(p, Formula)] == ["(K×1)(1×L) = K×L ✓"]
+    table = [write(f, UNICODE) for f in formulas(Document("en", "", tuple(b for b in blocks if isinstance(b, Table))))]
+    assert "∇_W f = (∇_U f)ᵀ X" in table  # for all samples
 
 
 def test_the_matrix_line_carries_its_shape_check():
@@ -103,7 +105,7 @@ def test_detail_groups_the_same_steps():
     assert len(brief) < len(standard) < len(full)
     assert brief[0][:2] == standard[0][:2] and standard[0] == full[0]
     assert brief[0][2] == standard[0][2] + " = δ_i x_j"  # the first and the last in one line
-    # The form for all samples, a line of its own in brief and in full, stands beside the last one in standard.
+    # The form for all samples is a line of its own in brief and in full; in standard it stands with the result.
     assert brief[-2][1:] == standard[-1][1:] == full[-2][1:] and brief[-1][1:] == full[-1][1:]
     steps = derivation.lemmas[0].sample
     assert steps is not None and len(full) == len(steps.all_steps) + 2
@@ -326,4 +328,4 @@ def test_headings_come_in_the_order_of_the_article():
 
 def test_a_row_is_not_called_the_loss_where_none_is_given():
     text = render.text(derive_equation("u[n, k] = sum[l](W[k, l]*x[n, l]); y[n, k] = sigmoid(u[n, k])"))
-    assert "The equations" in text and "The loss" not in text
+    assert "The backward pass" in text and "The loss" not in text

@@ -19,8 +19,9 @@ class Algorithm(Backward):
     def algorithm(self) -> Iterable[Block]:
         if len(self.derivation.forward.equations) == 1 and self.detail == "brief":
             return
-        yield Heading(1, self.say("algorithm.heading"))
-        if len(self.derivation.forward.equations) > 1:
+        if len(self.pages()) > 1:
+            # Of a single layer, the backward pass has these lines, and stands before the program.
+            yield Heading(1, self.say("algorithm.heading"))
             yield Paragraph(self.say("algorithm.lead"))
             yield self.formulas()
         yield from self.program()

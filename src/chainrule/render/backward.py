@@ -17,6 +17,7 @@ from chainrule.ir.expr import LOSS, Component, Delta, Derivative, Guard, Size, T
 from chainrule.ir.index import SAMPLES, Affine
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes
+from chainrule.render.alike import Repetition, Said, repetition, swapped
 from chainrule.render.document import Block, Cell, Code, Heading, Paragraph, Table, Text
 from chainrule.render.folded import Folded
 from chainrule.render.formula import Nabla
@@ -34,19 +35,22 @@ class Backward(Folded):
     def backward(self) -> Iterable[Block]:
         derivation = self.derivation
         single = len(derivation.forward.equations) == 1
+        several = len(self.pages()) > 1 and self.layers > 0
         yield Heading(1, self.say("backward.result" if single else "backward.heading"))
         lead = "backward.lead_given" if derivation.loss is None else "backward.lead"
-        yield Paragraph(self.say(lead))
+        said = self.say(lead)
         if derivation.loss is not None:
             seed = Derivative(Component(LOSS, ()), Component(LOSS, ()))
             seeds = [self.math(seed, names=self.batch)]
             if any(self.names.is_loss(t) and t != LOSS for t in derivation.forward.defined):
                 seeds.append(self.math(seed))
-            yield Paragraph(self.say("backward.start", seed=self.join((s, " = 1") for s in seeds)))
+            said += self.say("backward.start", seed=self.join((s, " = 1") for s in seeds))
+        yield Paragraph(said)
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0
         cells: list[tuple[Cell, ...]] = []
         known: dict[object, int] = {}
+        printed: dict[int, Said] = {}
         self.explained.clear()
         for run in self.runs:
             numbers = [block[0][0] for block in run]
@@ -62,20 +66,33 @@ class Backward(Folded):
                 continue
             if len(run) > 1:
                 cells.append(((self.say("backward.layers", range=self.range(numbers)),),))
-            elif self.layers:
+            elif several:
                 cells.append(((self.title(page, rows),),))
             for place, row in enumerate(rows, number + 1):
                 equation = row.use.equation if row.use else row.fold.sinks[0] if row.fold else None
                 if equation and (coupling := self.coupling(equation, names.of_batch())):
-                    said = self.say("coupling.line", line=f"({place})", coupling=coupling)
-                    title = cells.pop()[0][0] if self.layers else ()
-                    cells.append(((title, said),))
+                    if self.detail == "standard":
+                        through = (use.lemma for use in derivation.uses if use.equation == equation)
+                        coupling = self.say("coupling.back", number=str(min(map(derivation.number, through))))
+                    line = self.say("coupling.line", line=f"({place})", coupling=coupling)
+                    title = cells.pop()[0][0] if several else ()
+                    cells.append(((title, line),))
                     break
-            for row in rows:
-                number += 1
-                cells.append(row.cells(self, f"({number}) ", names, self.explained))
-            if single:
-                # Of a network, the algorithm has these lines.
+            said = [self.said_by(row) for row in rows]
+            place = 0
+            while place < len(rows):
+                found = repetition(said[place:], printed) if len(run) == 1 and self.detail != "full" else None
+                if found is None:
+                    number += 1
+                    cells.append(rows[place].cells(self, f"({number}) ", names, self.explained))
+                    if len(run) == 1:
+                        printed[number] = said[place]
+                    place += 1
+                else:
+                    cells.append((((), self.repeated(number + 1, found)),))
+                    number, place = number + found.count, place + found.count
+            if not several:
+                # Of several layers, the algorithm has these lines.
                 batch = [text for row in rows for text in row.batch(self, names)]
                 half = (len(batch) + 1) // 2
                 label = self.say("backward.batch", N=self.math(Size(SAMPLES)))
@@ -89,6 +106,17 @@ class Backward(Folded):
         first = known.setdefault(self.page_signature((page, rows)), page)
         alone = len(run) == 1 and not more and len(rows) >= SAVED
         return first if first != page and alone and self.detail != "full" else None
+
+    def said_by(self, row: Row) -> Said:
+        equations = row.results(batch=not row.per_sample)
+        fold = (self.fold_number(row.fold), row.name is None) if row.fold else None
+        cited = self.derivation.number(row.use.lemma) if row.use else len(row.part.uses)
+        return Said(equations, (cited if row.fold is None else fold, row.use is None, row.per_sample))
+
+    def repeated(self, number: int, found: Repetition) -> Text:
+        """Which lines repeat which, and what stands in them for what."""
+        lines, first = (f"({n})–({n + found.count - 1})" for n in (number, found.first))
+        return self.say("backward.repeated", lines=lines, first=first, substitution=swapped(self, found.tensors))
 
     def title(self, page: int, rows: Sequence[Row]) -> Text:
         """A layer by its number and the names of its parts."""
@@ -306,8 +334,7 @@ class Row:
         for old, new in dict.fromkeys(zip(tensors_of(stated.equation), tensors_of(use.equation), strict=True)):
             if old == LOSS or there.symbol(old) == names.symbol(new):
                 continue
-            own = new == self.part.tensor and new in writer.derivation.forward.parameters
-            if own or (old in read and there.symbol(old).stem != names.symbol(new).stem):
+            if old in read and there.symbol(old).stem != names.symbol(new).stem:
                 pair = {
                     "old": writer.math(whole(old), names=there), "new": writer.math(whole(new), names=names),
                 }

@@ -92,11 +92,7 @@ def questions(of: Context) -> Iterable[Block]:
 
 
 def notation(of: Context) -> Iterable[Block]:
-    yield from Overview(*of.style).notation()
-
-
-def conventions(of: Context) -> Iterable[Block]:
-    yield from Conventions(*of.style).conventions()
+    yield from Overview(*of.style).notation(Conventions(*of.style).conventions())
 
 
 def certificate(of: Context) -> Iterable[Block]:
@@ -113,12 +109,11 @@ SECTIONS: tuple[tuple[Callable[[Context], Iterable[Block]], Part], ...] = (
     (backward, "asked"),
     (questions, "posed"),
     (notation, "given"),
-    (conventions, "given"),
     (certificate, "given"),
 )
 
 RESULT_FIRST = (network, backward, algorithm)
-"""With what the document of a lone equation begins: what comes out, and as code."""
+"""With what the document of a lone equation or layer begins: what comes out, and as code."""
 
 
 def build(
@@ -137,7 +132,7 @@ def build(
         raise DerivationError(f"answers are not {answers!r}", fix="one of " + ", ".join(ANSWERS))
     context = Context(derivation, language, detail, checked, example, level)
     sections = SECTIONS
-    if len(derivation.forward.equations) == 1:
+    if len(Algorithm(derivation, language, context.detail).pages()) == 1:
         # Sorting keeps the order of the others.
         first: dict[object, int] = {section: place for place, section in enumerate(RESULT_FIRST)}
         sections = sorted(SECTIONS, key=lambda entry: first.get(entry[0], len(first)))

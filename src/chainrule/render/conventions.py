@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chainrule.derive.compose import composites
 from chainrule.forms import whole
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components
-from chainrule.render.document import Block, Items, Text
+from chainrule.render.document import Text
 from chainrule.render.lemmas import Lemmas
 from chainrule.render.text import flat
 
 
 class Conventions(Lemmas):
-    def conventions(self) -> Iterable[Block]:
+    def conventions(self) -> Iterable[Text]:
         """How gradients are laid out and what the 1/N is part of; then every choice at a kink or a tie."""
         if self.detail == "brief" or not self.derivation.lemmas:
             return
-        items: list[Text] = [self.say("conventions.gradient"), self.say("conventions.jacobian")]
+        items: list[Text] = [self.say("conventions.jacobian")] if composites(self.derivation) else []
         forward = self.derivation.forward
         weight = next((t for e in forward.equations for t in e.value.tensors if self.matrix(e, t)), None)
         if weight is not None:
@@ -33,7 +34,7 @@ class Conventions(Lemmas):
             shown = lemma.sample or lemma
             for text in self.choices(shown):
                 found.setdefault(flat(text), text)
-        yield Items((*items, *found.values()))
+        yield from (*items, *found.values())
 
     def matrix(self, equation: Equation, tensor: Tensor) -> bool:
         """Whether a parameter is a matrix that an equation multiplies by: read at an index of the result, then at one

@@ -78,6 +78,39 @@ def width_of(text: Text) -> float:
     return LETTER * letters
 
 
+def unbroken(text: Text) -> float:
+    """About the width of the longest piece of a text that no line break parts, in em."""
+    widest = 0.0
+    for part in text:
+        match part:
+            case Formula(parts=parts) if any(isinstance(p, Numbers) for p in parts):
+                widest = max(widest, width_of((part,)))
+            case Formula():
+                runs = (run for line in _written(part) for run in _runs(line))
+                widest = max(widest, SIGN * max(map(_letters, runs), default=0))
+            case Code():
+                widest = max(widest, width_of((part,)))
+            case str():
+                widest = max(widest, *(width_of((word,)) for word in part.split() or [""]))
+    return widest
+
+
+def _runs(formula: str) -> list[str]:
+    """A formula in the pieces between which lines may break: factors outside brackets, and what is added anywhere."""
+    runs, depth = [""], 0
+    for c in formula:
+        depth += (c in "([{") - (c in ")]}")
+        if c == " " and (depth == 0 or runs[-1][-1:] in SIGNS_BETWEEN):
+            runs.append("")
+        else:
+            runs[-1] += c
+    return runs
+
+
+SIGNS_BETWEEN = ("=", "≈", "+", "−", "<", ">", "⊙", "⋆", "∗", "·")
+"""Signs after which a line may break."""
+
+
 def _written(formula: Formula) -> Iterable[str]:
     """The formula in the terminal's form; of a matrix its widest row."""
     for part in formula.parts:

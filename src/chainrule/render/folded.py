@@ -78,7 +78,8 @@ class Folded(Writer):
             yield left, self.math("=", steps[-1].after, names=names), self.fold_reason(steps, fold, names)
             left = None
         form = self.fold_form(fold)
-        if form is not None:
+        if form is not None and self.detail != "standard":
+            # In standard, the backward pass has it for each layer.
             check = shape_check(form.right)
             reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
             yield self.math(*form.left, names=names), self.math("=", form.right, names=names), reason

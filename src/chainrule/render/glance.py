@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from math import prod
 from typing import Protocol
@@ -54,8 +55,13 @@ class Part:
 
 
 class Glance(Writer):
+    @cached_property
+    def several(self) -> bool:
+        """Whether there is more to see than one layer."""
+        return len(self.parts(numbered=False)) > 1
+
     def at_a_glance(self, circuit: Figure | None, numbers: Values | None) -> Iterable[Block]:
-        if self.derivation.layers:
+        if self.several:
             figure, table = self.drawn_and_counted(numbers)
             yield circuit or figure
             yield table

@@ -37,6 +37,7 @@ from chainrule.ir.walk import Key, components, nodes
 from chainrule.render.component import bounded
 from chainrule.render.concise import shape_check
 from chainrule.render.document import Block, Figure, Heading, Inline, Line, Lines, Paragraph, Text
+from chainrule.render.figure import width_of
 from chainrule.render.folded import Folded
 from chainrule.render.formula import Formula, Nabla, Part
 from chainrule.render.lines import ATTACHED, LIMIT, Run, group
@@ -45,6 +46,9 @@ from chainrule.render.paths import Paths
 from chainrule.render.pieces import affine_token
 from chainrule.render.text import flat
 from chainrule.render.writer import concise_of, coupled, tensors_of, ways
+
+LONGEST = 5.0
+"""In em: a factor up to which it stands beside an arrow; a figure with longer ones shows no more than its lemma."""
 
 
 class Lemmas(Folded):
@@ -115,9 +119,8 @@ class Lemmas(Folded):
             key = "given" if names.signal(shown.error_signal) else "given_gradient"
             yield Paragraph(self.say(f"lemma.{key}", equation=stated, signal=signal, gradient=wanted))
         coupling = self.coupled(lemma, names)
-        if coupling is not None:
-            yield Paragraph(coupling)
-        said: dict[str, Text] = {}
+        yield from map(Paragraph, self.once([coupling] if coupling is not None else []))
+        said: list[Text] = []
         for own, each in lemmas:
             view = self.local(each)
             short = self.short(own, each)
@@ -125,14 +128,26 @@ class Lemmas(Folded):
                 yield from self.paths(Paths(self, self.stated(each), view).figure())
             yield Lines(tuple(self.lemma_lines(str(own), each, view, short)))
             law = self.conserved(each, view)
-            for text in (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation)):
-                said.setdefault(flat(text), text)
-        yield from map(Paragraph, said.values())
+            said += (*self.notes(self.stated(each), view), *([law] if law else []), *self.meaning(each.equation))
+        yield from map(Paragraph, self.once(said))
+
+    def once(self, texts: Iterable[Text]) -> list[Text]:
+        """The texts that have not been said yet; in full, those of one group of lemmas that are different."""
+        new = {key: text for text in texts if (key := flat(text)) not in self.said}
+        if self.detail != "full":
+            self.said.update(new)
+        return [*new.values()]
+
+    @cached_property
+    def said(self) -> set[str]:
+        return set()
 
     def paths(self, figures: Iterable[Figure]) -> Iterable[Figure]:
         """The first figure of one path and the first of many; in full every one."""
         for figure in figures:
             many = len(figure.spots) > 3
+            if any(width_of(arrow.text) > LONGEST for arrow in figure.arrows):
+                continue
             if self.detail == "full" or many not in self.drawn:
                 self.drawn.add(many)
                 yield figure
@@ -173,27 +188,27 @@ class Lemmas(Folded):
                 return text
         if self.stated(lemma) is lemma and any(SAMPLES in t.shape for t in tensors_of(lemma.equation)):
             if coupled(lemma.equation):
-                return self.say("lemma.coupled", n=self.math("n")) if lemma.equation.tensor != LOSS else None
+                told = lemma.equation.tensor == LOSS or (self.detail == "standard" and self.derivation.coupling.first)
+                return None if told else self.say("lemma.coupled", n=self.math("n"))
             return self.say("lemma.below")
         return None
 
     def lemma_lines(self, number: str, lemma: Lemma, names: Names, short: Text | None) -> Iterable[Line]:
         shown = self.stated(lemma)
-        once = self.detail == "standard" and lemma.kind in self.only_folded
-        matrix = () if once else self.matrix_line(shown, names)
-        closing = [*matrix, *(self.batch_line(lemma, names) if shown is not lemma else ())]
+        standard = self.detail == "standard"
+        stated = short is not None and standard
+        once = standard and lemma.kind in self.only_folded
+        matrix = () if once else tuple(self.matrix_line(shown, names, checked=not stated))
+        # In standard, the algorithm has the forms for all samples.
+        batch = () if shown is lemma or (standard and (matrix or once)) else self.batch_line(lemma, names)
+        closing = [*matrix, *batch]
         proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
-        if short is not None and self.detail == "standard":
-            # What needs no proof is one line, with its other forms beside it.
+        if stated:
+            # What needs no proof is one line, with its other form beside it.
             left, right, reason = proof[-1]
             forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
             proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
             closing = []
-        elif len(closing) > 1 and self.detail == "standard":
-            # The form for all samples stands beside that for one.
-            (left, right, reason), (a, b, why) = closing
-            more = self.say("figure.closing", form=_joined(a, b), reason=why)
-            closing = [(left, right, self.join([reason, more], "document.semicolon"))]
         rows = [*proof, *closing]
         for position, (left, right, reason) in enumerate(rows, 1):
             yield Line(f"{number}.{position}", left, right, reason)
@@ -238,14 +253,15 @@ class Lemmas(Folded):
                 reason = self.say("lemma.piece_result", index=self.math(", ".join(split)))
                 yield left, self.math("=", piece.equation.value, names=names), reason
 
-    def matrix_line(self, shown: Lemma, names: Names) -> Iterable[tuple[Formula, Formula, Text]]:
+    def matrix_line(self, shown: Lemma, names: Names, checked: bool) -> Iterable[tuple[Formula, Formula, Text]]:
+        """The concise form, with its shapes where they are to be `checked`."""
         form = concise_of(shown)
         if form is None:
             return
         if form.family == "planes":
             reason = self.planes_reason(form.right, shown, names)
         else:
-            check = shape_check(form.right)
+            check = shape_check(form.right) if checked else ""
             reason = self.say("lemma.checked", check=self.math(check)) if check else self.say("lemma.matrix")
         yield self.math(form.left, names=names), self.math("=", form.right, names=names), reason
 

@@ -37,7 +37,7 @@ MERGES: tuple[tuple[frozenset[str], frozenset[str]], ...] = (
     (frozenset({"solve", "padding", "bracket"}), frozenset({"solve", "padding", "algebra"})),
 )
 """Which neighbouring lines become one, in this order, where a lemma has more lines than it may."""
-LIMIT = 7
+LIMIT = 6
 """Lines of a lemma in standard detail, its concise forms among them."""
 
 

@@ -13,6 +13,7 @@ from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import kind
+from chainrule.render.alike import Repetition, Said, repetition, swapped
 from chainrule.render.document import Block, Cell, Code, Figure, Heading, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
 from chainrule.render.glance import Glance, Values
@@ -40,14 +41,29 @@ class Overview(Glance):
         yield Heading(1, self.say("network.equation_heading" if single else "network.heading"))
         yield from self.at_a_glance(circuit, example)
         lead = self.say("network.equation_lead" if single else "network.lead")
-        yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.derivation.layers else lead)
+        yield Paragraph((*self.say("glance.counted"), " ", *lead) if self.several else lead)
         rows: list[tuple[Cell, ...]] = []
+        printed: dict[int, Said] = {}
+        codes: list[Text] = []
         for numbers, members, names in self.blocks(equations):
-            for equation in members:
+            said = [Said((one_sample(e) or e,), one_sample(e) is None) for e in members]
+            skipped = 0
+            for place, equation in enumerate(members):
+                if skipped:
+                    skipped -= 1
+                    continue
+                found = repetition(said[place:], printed) if len(numbers) == 1 and self.detail != "full" else None
+                if found is not None:
+                    skipped = found.count - 1
+                    rows.append(self.repeated(members[place : place + found.count], codes[found.first :], found))
+                    continue
                 code: Text = (Code(spelled(equation.tensor)),)
                 if len(numbers) > 1:
                     code = self.say("network.layers", range=self.range(numbers))
                 rows.append(((code,), *self.both_forms(equation, names)))
+                if len(numbers) == 1:
+                    printed[len(codes)] = said[place]
+                codes.append(code)
         yield Table((self.say("network.code"), self.say("network.components"), self.say("network.matrix")), tuple(rows))
         if self.names.given:
             for equation in equations:
@@ -61,6 +77,13 @@ class Overview(Glance):
                             y=self.math(whole(y.tensor)),
                         )
                     )
+
+    def repeated(self, equations: Sequence[Equation], first: Sequence[Text], found: Repetition) -> tuple[Cell, ...]:
+        """One row for equations that say what earlier ones say."""
+        ends = (*first[0], "–", *first[found.count - 1])
+        own = (Code(spelled(equations[0].tensor)), "–", Code(spelled(equations[-1].tensor)))
+        places = {"first": ends, "substitution": swapped(self, found.tensors)}
+        return (own,), (self.say("network.repeated", **places),), ()
 
     def both_forms(self, equation: Equation, names: Names) -> tuple[Cell, Cell]:
         """The equation by components and, where it has one, in matrix form; for one sample where it can be."""
@@ -105,7 +128,8 @@ class Overview(Glance):
             members = [equation for _, own in run[0] for equation in own]
             yield numbers, members, self.names.relative(numbers[0]) if len(run) > 1 else self.names
 
-    def notation(self) -> Iterable[Block]:
+    def notation(self, conventions: Iterable[Text]) -> Iterable[Block]:
+        """What symbols mean, and the choices that were made; then the names in code."""
         program = self.derivation.forward
         yield Heading(1, self.say("notation.heading"))
         scalar = Component(LOSS, ())
@@ -120,8 +144,6 @@ class Overview(Glance):
                 items.append(self.say("notation.samples", n=n, N=size, sample_loss=one, batch_loss=all_))
             else:
                 items.append(self.say("notation.coupled", n=n, N=size))
-        if given:
-            items.append(self.say("notation.given", loss=self.math(scalar)))
         if any(symbol.layer for symbol in self.names.symbols.values()):
             items.append(self.say("notation.layers", l=self.math(LAYER)))
         v = Tensor("v", (1,))
@@ -145,6 +167,7 @@ class Overview(Glance):
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
         items.extend(self.form_notation())
+        items.extend(conventions)
         yield Items(tuple(items))
         yield from self.symbols()
 

@@ -7,10 +7,12 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import as_file, files
+from math import ceil
 
 from chainrule.errors import DerivationError
 from chainrule.ir.expr import Tensor
 from chainrule.render.document import (
+    Block,
     Cell,
     Code,
     Document,
@@ -24,7 +26,7 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import NUMBER, PAGE, RING, SMALL, Stroke, draw, width_of
+from chainrule.render.figure import NUMBER, PAGE, RING, SMALL, Stroke, draw, unbroken, width_of
 from chainrule.render.formula import Formula, write
 from chainrule.render.styles import FEET, POWER, PRIMES, QUOTIENT, UNICODE, Piece, at
 from chainrule.render.text import CLOSING
@@ -172,25 +174,31 @@ PREAMBLE = """\
 #set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
 #set text(size: 10pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
   fallback: false)
-#set par(leading: 0.52em, spacing: 0.66em, justify: false)
+#set par(leading: 0.5em, spacing: 0.55em, justify: false)
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
 #show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
-#show raw.where(block: true): set text(size: 0.87em)
-#show raw.where(block: true): set par(leading: 0.4em)
+#show raw.where(block: true): set text(size: 0.82em)
+#show raw.where(block: true): set par(leading: 0.38em)
 #set math.mat(delim: "[")
 #let accent = rgb("#8c2f1b")
 #let soft = rgb("#6b6760")
 #let hair = rgb("#d9d3c7")
-#show heading.where(level: 1): it => block(above: 1em, below: 0.55em, width: 100%%, sticky: true,
+#show heading.where(level: 1): it => block(above: 0.75em, below: 0.4em, width: 100%%, sticky: true,
   stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.3em), text(size: 1.2em, fill: accent, it.body))
-#show heading.where(level: 2): it => block(above: 0.95em, below: 0.4em, sticky: true, text(size: 1.04em, it.body))
+#show heading.where(level: 2): it => block(above: 0.7em, below: 0.35em, sticky: true, text(size: 1.04em, it.body))
 #show heading.where(level: 3): it => text(size: 1.04em, it.body)
-#set list(marker: text(fill: accent, "•"), spacing: 0.45em)
+#set list(marker: text(fill: accent, "•"), spacing: 0.4em)
 #show list: set text(size: 0.93em)
+#let reason(body) = text(fill: soft, size: 0.92em, body)
 #let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.15em), radius: 0.2em, body)
-#set table(stroke: none, inset: (x: 0pt, top: 0.24em, bottom: 0.1em), column-gutter: 1em, align: left + top)
-#let proof(..lines) = context {
+#show table: set par(spacing: 0.4em)
+#set table(stroke: none, inset: (x: 0pt, top: 0.2em, bottom: 0.1em), column-gutter: 1em, align: left + top)
+#let shortest(arrangements, set-in) = layout(size => {
+  let heights = arrangements.map(a => measure(width: size.width, set-in(a)).height)
+  set-in(arrangements.at(heights.position(height => height == calc.min(..heights))))
+})
+#let proof(least, ..lines) = context {
   let wide = calc.max(..lines.pos().map(line => measure(line.at(1)).width))
   let room = calc.max(..lines.pos().map(line => measure(line.at(2)).width))
   let cells(line) = (
@@ -200,39 +208,60 @@ PREAMBLE = """\
       h(0.28em)
       line.at(2)
     }),
-    text(fill: soft, size: 0.92em, line.at(3)),
+    reason(line.at(3)),
   )
-  table(columns: (calc.min(wide + room + 4.2em.to-absolute(), 102mm), 1fr), inset: (x: 0pt, y: 0.1em),
-    align: left + horizon, ..lines.pos().map(cells).flatten())
+  let whole = wide + room + 4.2em.to-absolute()
+  let wanted = range(9).map(n => 72mm + n * 8mm).map(
+    width => calc.min(whole, calc.max(width, wide + 4.2em.to-absolute() + least.to-absolute())))
+  shortest(wanted.dedup(), width => table(
+    columns: (width, 1fr), inset: (x: 0pt, y: 0.06em), align: left + horizon, ..lines.pos().map(cells).flatten()))
 }
-#let fitted(natural, room) = {
-  let widths = natural
-  let open = range(natural.len())
-  while open.len() > 0 and widths.sum() > room {
-    let closed = range(widths.len()).filter(c => c not in open).map(c => widths.at(c))
-    let share = (room - closed.sum(default: 0pt)) / open.len()
-    let small = open.filter(c => natural.at(c) <= share)
-    if small.len() == 0 { for c in open { widths.at(c) = share }; break }
-    open = open.filter(c => c not in small)
+#let splits(count, parts) = if count == 1 { ((parts,),) } else {
+  range(1, parts - count + 2).map(n => splits(count - 1, parts - n).map(rest => (n, ..rest))).join()
+}
+#let lines(own, width) = {
+  if own + 0.8em.to-absolute() <= width { 1 } else { 1 + calc.ceil((own - width) / (0.92 * width - 1em.to-absolute())) }
+}
+#let fitted(sizes, natural, least, room) = {
+  // Columns that are narrow keep their width; the others share what is left so that the table is low.
+  let open = range(natural.len()).filter(c => natural.at(c) > 0.12 * room)
+  let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
+  let best = (height: none, widths: natural)
+  for split in splits(open.len(), if open.len() > 3 { 2 * open.len() } else { 24 }) {
+    let widths = natural
+    for (c, n) in open.zip(split) { widths.at(c) = left * n / split.sum() }
+    let short = open.map(c => calc.max(0pt, calc.min(natural.at(c), least.at(c)) - widths.at(c))).sum()
+    let height = sizes.map(row => calc.max(..row.zip(widths).map(((own, width)) => (
+      own.height * lines(own.width, width))))).sum() + 10 * short
+    if best.height == none or height < best.height { best = (height: height, widths: widths) }
   }
-  widths
+  best.widths
 }
-#let listed(header, ..rows) = layout(size => {
+#let listed(least, header, ..rows) = layout(size => {
   let count = header.len()
   let titles = header.map(title => pad(bottom: 0.12em, text(fill: accent, weight: 700, title)))
-  let own = (titles, ..rows.pos().filter(row => row.len() == count))
-  let natural = range(count).map(c => calc.max(..own.map(row => measure(row.at(c)).width)) + 0.2pt)
-  let room = size.width - 1em.to-absolute() * (count - 1)
-  let spare = room - natural.sum()
-  let widest = calc.max(..natural)
-  // Beside a column of sentences, one of formulas may break its longest.
-  let asked = natural.map(w => if w < widest and w < 0.45 * room { calc.min(w, 0.3 * room) } else { w })
+  let sizes = (titles, ..rows.pos().filter(row => row.len() == count)).map(row => row.map(cell => measure(cell)))
+  let natural = range(count).map(c => calc.max(..sizes.map(row => row.at(c).width)) + 0.2pt)
+  let gutter = 1em.to-absolute()
+  let room = size.width - gutter * (count - 1)
   let title(row) = table.cell(colspan: count, breakable: false, inset: (top: 0.5em, bottom: 0.25em), row.at(0))
-  let cells = rows.pos().map(row => (
-    ..if row.len() < count { (title(row),) } else { row }, table.hline(stroke: 0.4pt + hair)))
-  table(columns: if spare > 0pt { natural.map(w => w + spare / count) } else { fitted(asked, room) },
-    table.header(..titles), table.hline(stroke: 0.8pt + accent), ..cells.flatten().slice(0, -1),
-    table.hline(stroke: 0.8pt + accent))
+  let set-in(widths, rows) = {
+    let cells = rows.map(row => (
+      ..if row.len() < count { (title(row),) } else { row }, table.hline(stroke: 0.4pt + hair)))
+    table(columns: widths, table.header(..titles), table.hline(stroke: 0.8pt + accent),
+      ..cells.flatten().slice(0, -1), table.hline(stroke: 0.8pt + accent))
+  }
+  let spare = room - natural.sum()
+  let abreast = int((size.width + 2 * gutter) / (natural.sum() + (count + 1) * gutter))
+  if abreast > 1 and sizes.len() == rows.pos().len() + 1 and sizes.len() > 4 * abreast {
+    // A long narrow table stands beside itself.
+    let parts = rows.pos().chunks(calc.ceil(rows.pos().len() / abreast))
+    grid(columns: (1fr,) * parts.len(), column-gutter: 2 * gutter, ..parts.map(rows => set-in(natural, rows)))
+  } else if spare > 0pt {
+    set-in(natural.map(w => w + spare / count), rows.pos())
+  } else {
+    set-in(fitted(sizes, natural, least.map(w => w.to-absolute()), room), rows.pos())
+  }
 })
 #text(size: 1.7em, weight: 700, %(title)s)
 """
@@ -263,7 +292,7 @@ def source(document: Document) -> str:
     """The document in typst's notation."""
     head = PREAMBLE % {"title": _quoted(document.title), "lang": LANGUAGES[document.language]}
     parts = [head]
-    blocks = (None, *document.blocks, None)
+    blocks = (None, *_together(document.blocks), None)
     for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
         match before, block, after:
             case _, Heading(text=text), Paragraph() if block.level > 1:
@@ -276,6 +305,23 @@ def source(document: Document) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _together(blocks: Iterable[Block]) -> Iterable[Block]:
+    """The blocks, with neighbouring proofs as one where the second is one line: their signs stand below each other."""
+    last: Block | None = None
+    for block in blocks:
+        match last, block:
+            case Lines(lines=before), Lines(lines=(line,)):
+                last = Lines((*before, line))
+                continue
+            case None, _:
+                pass
+            case _:
+                yield last
+        last = block
+    if last is not None:
+        yield last
+
+
 def _block(block: object) -> str:
     match block:
         case Heading(level=level, text=text):
@@ -285,7 +331,8 @@ def _block(block: object) -> str:
         case Items(items=items):
             return _items(items)
         case Lines(lines=lines):
-            return "#proof(" + "".join(f"\n  {_line(line)}," for line in lines) + ")"
+            least = max(unbroken((line.right,)) for line in lines)
+            return f"#proof({least:.1f}em, " + "".join(f"\n  {_line(line)}," for line in lines) + ")"
         case Table(header=header, rows=rows):
             return _table(header, rows)
         case Listing(text=text, language=language):
@@ -307,7 +354,7 @@ LONG, PAGEFUL = 40, 85
 
 def _items(items: Sequence[Text]) -> str:
     """A list; a long one in two columns of about the same length."""
-    lengths = [max(1.0, width_of(item) / 22) for item in items]
+    lengths = [ceil(width_of(item) / 24) for item in items]
     if len(items) <= FEW:
         return f"#list({', '.join(f'[{flat(item)}]' for item in items)})"
     half = next(n for n in range(len(items)) if 2 * sum(lengths[: n + 1]) >= sum(lengths)) + 1
@@ -328,7 +375,9 @@ def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
     head = ", ".join(f"[{flat(text)}]" for text in header)
     cells = ([f"[{_cell(c)}]" for c in row] if len(row) > 1 else [_spanned(row[0])] for row in rows)
     lines = (f"({', '.join(own)},)" for own in cells)
-    return f"#listed(({head},),\n  " + ",\n  ".join(lines) + ")"
+    columns = zip(*(row for row in rows if len(row) > 1), strict=True)
+    least = (f"{max(unbroken(text) for cell in column for text in cell or ((),)):.1f}em" for column in columns)
+    return f"#listed(({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
 
 
 def _spanned(cell: Cell) -> str:
@@ -338,14 +387,26 @@ def _spanned(cell: Cell) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return " #parbreak() ".join(f"#par(hanging-indent: 1em)[{flat(text, display=True)}]" for text in cell)
+    if len(cell) > 1 and all(len(text) == 1 and isinstance(text[0], Formula) for text in cell):
+        # Formulas follow each other, the short ones unbroken.
+        shown = (flat(text, display=True) for text in cell)
+        row = (f"#box[{x}]" if width_of(text) < BOXED else x for x, text in zip(shown, cell, strict=True))
+        return f"#par(hanging-indent: 1em)[{' #h(1.6em, weak: true) '.join(row)}]"
+    words = (len(t) > 1 and not any(isinstance(part, Code) for part in t) for t in cell)
+    lines = (f"par(hanging-indent: 1em)[{flat(text, display=True)}]" for text in cell)
+    return " #parbreak() ".join(f"#reason({x})" if told else f"#{x}" for told, x in zip(words, lines, strict=True))
+
+
+BOXED = 20.0
+"""In em: about how wide a formula is up to which it is unbroken in a row of formulas."""
 
 
 def _math(formula: Formula) -> str:
     """A formula that stands alone in a row; a long one in pieces."""
     text = write(formula, LEVEL)
     pieces = _pieces(text) if len(write(formula, UNICODE)) > WHOLE else [text]
-    return "#sym.zws;".join(f"${piece.replace(BREAK, ' ')}$" for piece in pieces)
+    # With a space at both ends typst takes a formula for a paragraph of its own, and leaves it out of a line.
+    return "#sym.zws;".join(f"${piece.replace(BREAK, ' ').strip()}$" for piece in pieces)
 
 
 WHOLE = 28
@@ -353,14 +414,18 @@ WHOLE = 28
 
 
 def _pieces(text: str) -> list[str]:
-    """The text in pieces: a new one after each factor outside brackets."""
-    depth, pieces = 0, [""]
-    for character in text:
-        depth += (character in "([") - (character in ")]")
-        if character == BREAK.strip() and depth == 0:
+    """The text in pieces: a new one after each factor outside brackets, and after a bracket that another follows."""
+    pieces, opened = [""], list[bool]()
+    for place, character in enumerate(text):
+        if character in "([":
+            opened.append(text[place - 1 : place] in ("", " "))
+        bare = opened.pop() if character in ")]" and opened else False
+        if character == BREAK.strip() and not opened:
             pieces.append("")
-        else:
-            pieces[-1] += character
+            continue
+        pieces[-1] += character
+        if bare and not opened and text.startswith((" (", " op("), place + 1):
+            pieces.append("")
     return pieces
 
 
