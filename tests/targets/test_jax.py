@@ -91,8 +91,8 @@ def test_a_model_of_float32_is_computed_in_float32() -> None:
             for t in task.data if t not in task.drawn}
     with step.wide():
         state = step.put(made._learning(task, rule))
-        text = step.jitted.lower(*step.arguments(state, rows, [np.float32(0.1)], 0, 0)).as_text()
-        state, outputs = step(state, rows, [np.float32(0.1)], 0, 0)
+        text = step.jitted.lower(*step.arguments(state, rows, [np.float32(0.1)], 0, 0, 4)).as_text()
+        state, outputs = step(state, rows, [np.float32(0.1)], 0, 0, 4)
     assert "xf64>" not in text and "tensor<f64>" not in text and "f32" in text
     assert outputs[0].dtype == np.float32 and all(a.dtype == np.float32 for a in step.taken(state).values())
 
