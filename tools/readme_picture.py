@@ -15,7 +15,7 @@ def main() -> None:
     lines = cr.derive(EQUATION).to_text().split("\n")
     start, end, table, after = (
         next(i for i, line in enumerate(lines) if line.startswith(word))
-        for word in ("Lemmas 1–3", "    x_j ─W_0j", "explanation", "The algorithm")
+        for word in ("Lemmas 1–3", "    x_j ─W_0j", "explanation", "As a program")
     )
     shown = [*lines[table:after], *lines[start:end]]
     while not shown[-1].strip():

@@ -105,7 +105,7 @@ def test_a_false_form_is_not_printed_and_refuses_nothing(monkeypatch: pytest.Mon
         lemma = derivation["W"].uses[0].lemma
         assert lemma_holds(lemma) and lemma.concise is None and recognise.refused
         again = derivation.to_text()
-    assert "= Δᵀ X" in shown and "= Δᵀ X" not in again and "= Σ_n Δ^(n)_i x^(n)_j" in again
+    assert "= (∇_Y f)ᵀ X" in shown and "= (∇_Y f)ᵀ X" not in again and "∂f/∂W_ij = (∂f/∂y_i) x_j" in again
 
 
 @contextmanager

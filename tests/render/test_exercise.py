@@ -64,7 +64,7 @@ def changed(answer: tuple[Text, ...]) -> set[int]:
 
 def rows(derivation: Derivation) -> dict[int, list[str]]:
     """What the document's lines of the backward pass compute, as it prints them."""
-    table = next(b for b in build(derivation, "en", "brief").blocks if isinstance(b, Table) and len(b.header) == 3
+    table = next(b for b in build(derivation, "en", "full").blocks if isinstance(b, Table) and len(b.header) == 3
                  and flat(b.header[0]) == "explanation")
     cells = [[flat(text) for text in cell] for row in table.rows if len(row) == 3 for cell in row]
     return {int(why[0].split(")")[0][1:]): [*detailed, *concise]

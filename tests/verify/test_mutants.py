@@ -214,7 +214,7 @@ def derived_with(id: str, number: int, case: Case, always: bool) -> Derivation |
 
     RULES[id] = Rule(rule.id, rule.law, rule.example, wrong)
     try:
-        derivation = case.derivation
+        derivation = case.derived_anew()
     except ChainruleError:
         derivation = None
     finally:
