@@ -94,9 +94,8 @@ class Backward(Folded):
             if not several:
                 # Of several layers, the algorithm has these lines.
                 batch = [text for row in rows for text in row.batch(self, names)]
-                half = (len(batch) + 1) // 2
                 label = self.say("backward.batch", N=self.math(Size(SAMPLES)))
-                cells.extend([((label,), tuple(batch[:half]), tuple(batch[half:]))] if batch else [])
+                cells.extend([((label,), (), tuple(batch))] if batch else [])
         yield Table(header, tuple(cells))
 
     def again(self, run: Sequence[Sequence[tuple[int, list[Row]]]], known: dict[object, int]) -> int | None:
