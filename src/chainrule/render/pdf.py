@@ -190,10 +190,11 @@ PREAMBLE = """\
 #show heading.where(level: 3): it => text(size: 1.04em, it.body)
 #set list(marker: text(fill: accent, "•"), spacing: 0.4em)
 #show list: set text(size: 0.93em)
-#let reason(body) = text(fill: soft, size: 0.92em, body)
+#let reason(body) = context text(fill: soft, size: 0.92em, bottom-edge: -0.14em,
+  top-edge: if text.lang == "zh" { 0.8em } else { "cap-height" }, body)
 #let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.15em), radius: 0.2em, body)
 #show table: set par(spacing: 0.4em)
-#set table(stroke: none, inset: (x: 0pt, top: 0.2em, bottom: 0.1em), column-gutter: 1em, align: left + top)
+#set table(stroke: none, inset: (x: 0pt, top: 0.21em, bottom: 0.11em), column-gutter: 1em, align: left + top)
 #let shortest(arrangements, set-in) = layout(size => {
   let heights = arrangements.map(a => measure(width: size.width, set-in(a)).height)
   set-in(arrangements.at(heights.position(height => height == calc.min(..heights))))
@@ -214,7 +215,7 @@ PREAMBLE = """\
   let wanted = range(9).map(n => 72mm + n * 8mm).map(
     width => calc.min(whole, calc.max(width, wide + 4.2em.to-absolute() + least.to-absolute())))
   shortest(wanted.dedup(), width => table(
-    columns: (width, 1fr), inset: (x: 0pt, y: 0.06em), align: left + horizon, ..lines.pos().map(cells).flatten()))
+    columns: (width, 1fr), inset: (x: 0pt, y: 0.05em), align: left + horizon, ..lines.pos().map(cells).flatten()))
 }
 #let splits(count, parts) = if count == 1 { ((parts,),) } else {
   range(1, parts - count + 2).map(n => splits(count - 1, parts - n).map(rest => (n, ..rest))).join()
@@ -246,10 +247,10 @@ PREAMBLE = """\
   let room = size.width - gutter * (count - 1)
   let title(row) = table.cell(colspan: count, breakable: false, inset: (top: 0.5em, bottom: 0.25em), row.at(0))
   let set-in(widths, rows) = {
-    let cells = rows.map(row => (
-      ..if row.len() < count { (title(row),) } else { row }, table.hline(stroke: 0.4pt + hair)))
+    let padded = (..rows.slice(0, -1), rows.last().map(cell => pad(bottom: 0.16em, cell)))
+    let cells = padded.map(row => if row.len() < count { (table.hline(stroke: 0.4pt + hair), title(row)) } else { row })
     table(columns: widths, table.header(..titles), table.hline(stroke: 0.8pt + accent),
-      ..cells.flatten().slice(0, -1), table.hline(stroke: 0.8pt + accent))
+      ..cells.flatten(), table.hline(stroke: 0.8pt + accent))
   }
   let spare = room - natural.sum()
   let abreast = int((size.width + 2 * gutter) / (natural.sum() + (count + 1) * gutter))
