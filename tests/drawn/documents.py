@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from time import process_time
 from typing import Any
 
@@ -13,7 +14,7 @@ from chainrule.nn.network import needed
 from chainrule.render.build import build
 from chainrule.render.document import formulas
 from chainrule.render.formula import write
-from chainrule.render.listing import listing
+from chainrule.render.listing import listing, variables
 from chainrule.render.names import names_of
 from chainrule.render.styles import UNICODE
 from chainrule.verify.certificate import certify
@@ -50,11 +51,14 @@ def listed(s: Subject) -> list[Fault]:
     """The NumPy listing gives the result and the gradients."""
     point = point_of(s, 0, 3)
     run = computed(s, point)
-    source, space = listing(s.derivation, names_of(s.derivation)), dict[str, Any]()
+    names = names_of(s.derivation)
+    source, space = listing(s.derivation, names), dict[str, Any]()
+    given = {word: name for name, word in variables(s.derivation, names).items()}
     exec(compile(source, "<listing>", "exec"), space)  # noqa: S102 - to run it is the test
     function = space["gradients" if s.derivation.loss is None else "loss_and_gradients"]
     with np.errstate(all="ignore"):
-        value, gradients = function(*(run[t.name] for t in s.derivation.joint.given))
+        # States that no gradient depends on are no arguments of it.
+        value, gradients = function(*(run[given[word]] for word in signature(function).parameters))
     faults: list[Fault] = []
     if not distance(np.asarray(value), run[s.result.name]) < CLOSE:
         faults.append(Fault("listing", "wrong value"))

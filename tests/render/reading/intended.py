@@ -53,7 +53,7 @@ from chainrule.ir.expr import (
     Tensor,
 )
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.walk import nodes
+from chainrule.ir.walk import distinct, nodes
 from chainrule.render.formula import Formula, Nabla, Worked
 from chainrule.render.names import Names, Symbol
 from chainrule.render.pieces import Numbers
@@ -489,7 +489,7 @@ def indices_of(formula: Formula) -> list[Index]:
 
     for part in formula.parts:
         if isinstance(part, Expr):
-            expression(part)
+            expression(distinct(part))  # as it is written
         elif isinstance(part, Form):
             for node in walk(part):
                 match node:
