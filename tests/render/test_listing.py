@@ -13,6 +13,7 @@ from tests.derive.cases import ALL, Case
 from tests.examples import few
 from tests.nn.test_every_layer import MODELS, model_with, ranges
 
+import chainrule as cr
 from chainrule.arrays.execute import execute
 from chainrule.derive import Derivation
 from chainrule.ir.expr import Tensor
@@ -75,6 +76,14 @@ def test_the_listing_of_every_layer_gives_its_gradients(name: str) -> None:
     model = model_with(name)
     derivation = model.derive()
     assert differences(derivation, source_of(derivation), top=min([5, *ranges(model).values()])) == []
+
+
+def test_a_parameters_gradient_waits_for_every_piece_of_what_it_reads() -> None:
+    """The gradient of h is computed in two pieces, and that of w is its sum."""
+    layer = cr.Equations("h[n<N, i<2, j<2] = w[j]*x[n, i]; y[n, j<1] = pad(h, 0)[n, j, 2*j + 1]", parameters={"w": [2]})
+    derivation = cr.Sequential(cr.Input(2), layer, loss="half_squared_error").derive()
+    assert sum(e.tensor.name == "δ(equations1.h)" for e in derivation.backward.equations) == 2
+    assert differences(derivation, source_of(derivation)) == []
 
 
 @pytest.mark.parametrize("name", few(ALL, 2))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import keyword
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 
@@ -183,16 +184,15 @@ class _Listing:
     def beside(self, equations: Sequence[Equation]) -> list[Equation]:
         """The equations in an order of computing: a parameter's gradient as soon as what it reads is there."""
         parameters = {t.name for t in self.derivation.forward.parameters}
-        computed = {e.tensor for e in equations}
         late = [e for e in equations if self.names.adjoints.get(e.tensor.name, ("",))[0] in parameters]
+        missing = Counter(e.tensor for e in equations)  # of a tensor in pieces every piece must be there
         result: list[Equation] = []
-        done: set[Tensor] = set()
         for equation in [e for e in equations if e not in late]:
             result.append(equation)
-            done.add(equation.tensor)
-            while ready := [e for e in late if all(t in done for t in e.value.tensors if t in computed)]:
+            missing[equation.tensor] -= 1
+            while ready := [e for e in late if not any(missing[t] for t in e.value.tensors)]:
                 result += ready
-                done.update(e.tensor for e in ready)
+                missing.subtract(e.tensor for e in ready)
                 late = [e for e in late if e not in ready]
         return [*result, *late]
 
