@@ -304,13 +304,13 @@ class Model(Assembled):
                 continue
             numeric = np.ones(1, bool)
             if isinstance(parent, Input):
-                found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.at)
+                found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.counted)
                 if self.columns and self.columns.features and len(parent.shape) == 2:  # else they are one channel's
                     numeric = self.columns.scaled
             else:
                 assert parent.layer
                 given = self.network.outputs[labels[parent.layer]]
-                found = Standardiser.fit(self._outputs(rows.given, rows.at, given, executor, workers))
+                found = Standardiser.fit(self._outputs(rows.given, rows.counted, given, executor, workers))
             self.states[mean] = np.where(numeric, found.mean, 0.0)
             # What the model's dtype cannot hold is no deviation to divide by.
             held = found.deviation >= float(np.finfo(self.dtype).tiny)
