@@ -76,7 +76,7 @@ class Typst:
         return f"attach({_argument(base)}{above}{f', b: {_argument(lower)}' if lower else ''})"
 
     def fraction(self, above: Piece, below: Piece) -> Piece:
-        return Piece(f"frac({_argument(above.text)}, {_argument(below.text)})")
+        return Piece(f"frac({_argument(above.text)}, {_argument(below.text)})", POWER)
 
     def power(self, base: str, exponent: str) -> Piece:
         return Piece(f"attach({_argument(base)}, t: {_argument(self.token(exponent))})")
@@ -133,7 +133,7 @@ class Level(Typst):
         text = f"{at(above, POWER, self)} slash {at(below, POWER, self)}"
         if "frac(" not in text and len(text) <= SHORT:
             return Piece(text, QUOTIENT)
-        return Piece(f"display({super().fraction(above, below).text})")
+        return Piece(f"display({super().fraction(above, below).text})", POWER)
 
 
 SHORT = 130
@@ -483,8 +483,8 @@ def _label(x: float, y: float, text: Text, colour: str, gradient: Text = ()) -> 
 
 def _place(x: float, y: float, body: str) -> str:
     """Centred on a point."""
-    box = f"box(width: 40em, height: 4em, align(center + horizon)[{body}])"
-    return f"#place(top + left, dx: {x - 20:.2f}em, dy: {y - 2:.2f}em, {box})"
+    box = f"box(width: {2 * PAGE}em, height: 4em, align(center + horizon)[{body}])"
+    return f"#place(top + left, dx: {x - PAGE:.2f}em, dy: {y - 2:.2f}em, {box})"
 
 
 def _arrow(stroke: Stroke) -> str:
