@@ -79,7 +79,7 @@ def jacobian(spots: list[str], function: Any, x: list[float]) -> bool:
 
 def normalisation(spots: list[str], axis: int, gain: Any) -> list[str]:
     """What is wrong in a picture of values normalised along an axis."""
-    x, normal, signal = arrays(spots[0])
+    x, normal, y, signal = arrays(spots[0])
     numbers = arrays(spots[1])
     factor, numbers = (numbers[0], numbers[1:]) if len(numbers) == 5 else (_factor(spots[1]), numbers)
     scaled, total, projected, result = numbers if len(numbers) == 4 else (numbers[0], _number(spots[1]), *numbers[1:])
@@ -92,7 +92,8 @@ def normalisation(spots: list[str], axis: int, gain: Any) -> list[str]:
         return (signal * gain * normalised(x)).sum()
 
     seen = {
-        "normalised": (normal, normalised(x)), "gradient": (result, jax.grad(loss)(x)),
+        "normalised": (normal, normalised(x)), "output": (y, gain * normalised(x) + np.array([0, -1, 1])),
+        "gradient": (result, jax.grad(loss)(x)),
         "terms": (factor * (scaled - total - projected), result),
     }
     return [key for key, (own, true) in seen.items() if not np.allclose(own, true, atol=2e-3 * np.abs(true).max())]
@@ -124,7 +125,7 @@ def test_a_convolution_is_drawn_with_its_kernel_and_backward_with_the_rotated_on
 def test_the_jacobian_of_softmax_takes_the_gradient_back() -> None:
     for name, function in (("Softmax", jax.nn.softmax), ("LogSoftmax", jax.nn.log_softmax)):
         source = page(name)
-        x = arrays(line(source.partition("followed by hand")[2].partition("<table")[0]))[0].tolist()
+        x = arrays(line(source.partition("Worked by hand")[2].partition("<table")[0]))[0].tolist()
         spots = next(own for own in pictures(source) if len(own) == 1)
         assert jacobian(spots, function, x)
         assert not jacobian(spots, lambda x: x**2, x) and not jacobian(spots, function, [1.5 * v for v in x])

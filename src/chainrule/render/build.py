@@ -64,9 +64,9 @@ def network(of: Context) -> Iterable[Block]:
 
 def example(of: Context) -> Iterable[Block]:
     if of.sample is not None:
-        yield from Numbered(of.sample, of.language, of.detail).section(of.derivation)
-        for pictures in (Windows, Matrices):
-            yield from pictures(of.sample, of.language, of.detail).figures()
+        windows, matrices = (kind(of.sample, of.language, of.detail) for kind in (Windows, Matrices))
+        figures = (*windows.figures(), *matrices.figures())
+        yield from Numbered(of.sample, of.language, of.detail, matrices.drawn).section(of.derivation, figures)
 
 
 def algorithm(of: Context) -> Iterable[Block]:

@@ -163,7 +163,7 @@ def spot_height(spot: Spot) -> float:
     """A spot's own height, in em; that of a matrix is as many rows."""
     numbers = (p for t in spot.text if isinstance(t, Formula) for p in t.parts if isinstance(p, Numbers))
     rows = max((len(p.values) for p in numbers if is_matrix(p) and isinstance(p.values, tuple)), default=1)
-    return 2 * RING if spot.ring else max(2 * TALL, 1.35 * rows)
+    return 2 * RING if spot.ring else max(2 * TALL, 1.15 * rows)
 
 
 def draw(figure: Figure, page: float = PAGE) -> Drawing:

@@ -15,7 +15,7 @@ from chainrule.derive.fold import Fold
 from chainrule.derive.lemma import Lemma, adjoint_of, one_sample
 from chainrule.derive.trace import Setting
 from chainrule.forms.nodes import Jacobian, operation, whole
-from chainrule.ir.expr import Add, Component, Constant, Delta, Derivative, Expr, Multiply, Reduce, multiply
+from chainrule.ir.expr import Add, Component, Constant, Delta, Derivative, Expr, Multiply, Reduce, Tensor, multiply
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import bound, children, fresh, transform
@@ -36,6 +36,11 @@ class Matrices(Numbered):
         if len(self.derivation.forward.equations) <= MANY:
             yield from islice(self.jacobians(), 1)
             yield from islice(self.folded(), 1)
+
+    @cached_property
+    def drawn(self) -> set[Tensor]:
+        """What a picture has all numbers of."""
+        return set()
 
     @cached_property
     def arrays(self) -> dict[str, Array]:
@@ -113,8 +118,9 @@ class Matrices(Numbered):
         """What goes in, and then the formula with the numbers of its terms."""
         view = self.names if self.single else self.batch
         gradient = adjoint_of(result.target.tensor)
-        signal = adjoint_of(fold.sinks[0].tensor)
-        shown = (*((t, whole(t)) for t in (fold.target.tensor, fold.names[-1].tensor)), (signal, Nabla(signal)))
+        y = fold.sinks[0].tensor
+        signal = adjoint_of(y)
+        shown = (*((t, whole(t)) for t in (fold.target.tensor, fold.names[-1].tensor, y)), (signal, Nabla(signal)))
         parts: list[Part] = []
         for term in total.terms:
             negative = isinstance(term, Multiply) and term.factors[0] == Constant(Fraction(-1))
@@ -123,6 +129,7 @@ class Matrices(Numbered):
         scale, sign = self.over(factor, result), "⊙" if factor.free else "·"
         numbers = self.over(Component(gradient, result.target.subscripts), result)
         formula = self.math(Nabla(gradient), "=", scale, sign, "(", *parts, ")", "=", numbers, names=view)
+        self.drawn.update(self.tensors[t.name] for t, _ in (*shown, (gradient, None)))
         given = ((self.math(symbol, "=", *self.whole(t) or (), names=view),) for t, symbol in shown)
         spots = (Spot(0, 0, self.join(given, "document.semicolon")), Spot(0, 1, (formula,)))
         return Figure(spots, (), self.say("figure.fold"))
