@@ -99,8 +99,8 @@ def _goes_on(model: Model) -> str:
     """What --resume does, whatever the options beside it ask for."""
     state = model.training
     if state.unfinished:
-        return f"note: it goes on as it was begun, from step {state.steps:,} to epoch {state.goal}, by {state.optimizer}"
-    return f"note: it had ended after epoch {state.epochs}, so nothing is left to do; --model trains it further"
+        return f"note: goes on as it was begun, from step {state.steps:,} to epoch {state.goal}, by {state.optimizer}"
+    return f"note: had ended after epoch {state.epochs}, so nothing is left to do; --model trains it further"
 
 
 def _brought(path: str, data: DataSet) -> Model:
