@@ -114,10 +114,12 @@ class Feed:
             raise DataError(f"the inputs have different numbers of samples: {sorted(lengths)}")
         return given
 
-    def rows(self, x: Samples, y: ArrayLike, weight: ArrayLike | None, dtype: np.dtype[Any]) -> Rows:
+    def rows(
+        self, x: Samples, y: ArrayLike, weight: ArrayLike | None, dtype: np.dtype[Any], *, learning: bool = False
+    ) -> Rows:
         """Samples with their targets. Raises ModelError where there is no loss, DataError and ShapeError."""
         loss, shape = self.need_loss(), self.network.logits.shape
-        given = self.samples(x, dtype, learning=True)
+        given = self.samples(x, dtype, learning=learning)
         samples, y = len(next(iter(given.values()))), coded(self.columns, y)
         if weight is not None:
             given[WEIGHT] = as_weight(weight, loss.entries(shape), samples, dtype)

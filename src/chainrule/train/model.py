@@ -244,7 +244,7 @@ class Model(Assembled):
     def taken(self, x: Samples, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         """Samples with their targets, checked, which `fit` takes in their place, as often as it is called."""
         with learning(self, x, y, int(self.network.logits.shape[-1])):
-            return self.feed.rows(x, y, sample_weight, self.dtype)
+            return self.feed.rows(x, y, sample_weight, self.dtype, learning=True)
 
     def _by_class(self, rows: Rows, class_weight: str | Mapping[Any, float] | None) -> Rows:
         """The rows to learn from, with the weight of each one's class."""
