@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -50,6 +50,18 @@ def test_the_page_of_the_checklist_comes_out() -> None:
     ):
         assert line in found, line
     assert cells(page()) == found  # the numbers chosen where the reader gives none are these
+
+
+def test_a_step_to_where_there_is_no_loss_is_a_smaller_one() -> None:
+    class Root(cr.Layer):
+        equation = "y[n, i] = x[n, i]*w[i]**(1/2)"
+        init: ClassVar[Any] = {"w": cr.ones("i")}
+
+    derivation = cr.Sequential(cr.Input(1), Root(), loss="half_squared_error").derive()
+    given = {"input": [[4]], "target": [[0]], "root1.w": [1]}
+    found = trial(sample_of(derivation, given))
+    assert found is not None and found.rate == Fraction(1, 10)
+    assert float(plain(found.after)) < float(plain(found.before))
 
 
 def test_pooling_gives_the_numbers_of_the_checklist() -> None:

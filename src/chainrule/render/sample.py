@@ -6,6 +6,7 @@ function that is rational only at 0 is chosen so that it meets 0: σ(0) = 1/2, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -163,12 +164,14 @@ def trial(sample: Sample) -> Trial | None:
             own = values[tensor.name]
             ends = (_loss(sample, {tensor.name: {**own, place: plain(own[place]) + h}}) for h in (H, -H))
             high, low = ends
-            return Trial(rate, before, after, tensor, place, H, (high - low) / float(2 * H), gradients[tensor][place])
+            quotient = (high - low) / float(2 * H)
+            if math.isfinite(quotient):
+                return Trial(rate, before, after, tensor, place, H, quotient, gradients[tensor][place])
     return None
 
 
 def _loss(sample: Sample, changed: Values) -> float:
-    """The loss with other numbers for some parameters."""
+    """The loss with other numbers for some parameters; NaN where it is no real number."""
     loss = sample.derivation.loss
     assert loss is not None
     state: dict[str, Array] = {}
@@ -177,7 +180,10 @@ def _loss(sample: Sample, changed: Values) -> float:
         for place, value in {**sample.values[tensor.name], **changed.get(tensor.name, {})}.items():
             array[place] = value if tensor.dtype == "integer" else float(plain(value))
         state[tensor.name] = array
-    return float(plain(run(sample.derivation.forward.equations, state, sample.sizes)[loss.name].item()))
+    try:
+        return float(plain(run(sample.derivation.forward.equations, state, sample.sizes)[loss.name].item()))
+    except ArithmeticError:
+        return math.nan
 
 
 def _gradients(sample: Sample) -> Iterator[tuple[Tensor, dict[Place, Number]]]:
