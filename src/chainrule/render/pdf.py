@@ -229,16 +229,19 @@ PREAMBLE = """\
   let open = range(natural.len()).filter(c => natural.at(c) > 0.12 * room)
   let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
   let wanted = splits(open.len(), if open.len() > 3 { 2 * open.len() } else { 24 })
-  wanted.map(split => {
+  let best = wanted.map(split => {
     let widths = natural
     for (c, n) in open.zip(split) { widths.at(c) = left * n / split.sum() }
     let short = open.map(c => calc.max(0pt, calc.min(natural.at(c), least.at(c)) - widths.at(c))).sum()
     let height = sizes.map(row => calc.max(..row.zip(widths).map(((own, width)) => (
-      own.height * lines(own.width, width))))).sum() + 10 * short
-    (height, widths)
-  }).sorted(key: ((height, widths)) => height).slice(0, calc.min(4, wanted.len())).map(((height, widths)) => widths)
+      own.height * lines(own.width, width))))).sum()
+    (short, height, widths)
+  }).sorted(key: ((short, height, _)) => height)
+  let least = calc.min(..best.map(((short, ..)) => short))
+  let fitting = best.filter(((short, ..)) => short <= least + 0.1pt)
+  fitting.slice(0, calc.min(4, fitting.len())).map(((.., widths)) => widths)
 }
-#let listed(least, header, ..rows) = layout(size => {
+#let listed(placed, least, header, ..rows) = layout(size => {
   let count = header.len()
   let titles = header.map(title => pad(bottom: 0.12em, text(fill: accent, weight: 700, title)))
   let sizes = (titles, ..rows.pos().filter(row => row.len() == count)).map(row => row.map(cell => measure(cell)))
@@ -249,7 +252,7 @@ PREAMBLE = """\
   let set-in(widths, rows) = {
     let padded = (..rows.slice(0, -1), rows.last().map(cell => pad(bottom: 0.16em, cell)))
     let cells = padded.map(row => if row.len() < count { (table.hline(stroke: 0.4pt + hair), title(row)) } else { row })
-    table(columns: widths, table.header(..titles), table.hline(stroke: 0.8pt + accent),
+    table(columns: widths, align: left + placed, table.header(..titles), table.hline(stroke: 0.8pt + accent),
       ..cells.flatten(), table.hline(stroke: 0.8pt + accent))
   }
   let spare = room - natural.sum()
@@ -393,8 +396,15 @@ def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
     cells = ([f"[{_cell(c)}]" for c in row] if len(row) > 1 else [_spanned(row[0])] for row in rows)
     lines = (f"({', '.join(own)},)" for own in cells)
     columns = zip(*(row for row in rows if len(row) > 1), strict=True)
-    least = (f"{max(unbroken(text) for cell in column for text in cell or ((),)):.1f}em" for column in columns)
-    return f"#listed(({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
+    least = (f"{SPARE * max(unbroken(text) for cell in column for text in cell or ((),)):.1f}em" for column in columns)
+    # Symbols and names stand beside the middle of their rows, where the signs of formulas are; words begin at the top.
+    symbols = all(len(text) < 2 for row in rows if len(row) > 1 for text in row[0])
+    placed = "horizon" if symbols else "top"
+    return f"#listed({placed}, ({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
+
+
+SPARE = 1.06
+"""By how much a column is wider than is estimated."""
 
 
 def _spanned(cell: Cell) -> str:
