@@ -200,7 +200,6 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "nothing computed": (Applied(lambda x: torch.ones(3)), ["samples"]),
     "a branch on values": (Applied(lambda x: x if x.sum() > 0 else -x), ["cannot export"]),
     "no module": (lambda x: x, ["torch.nn.Module"]),
-    "dilated pooling": (nn.MaxPool1d(2, dilation=2), ["dilation"]),
     "uneven bins": (nn.AdaptiveMaxPool1d(3), ["bins"]),
 }
 
@@ -272,6 +271,7 @@ IMAGES: dict[str, Any] = {
     "bilinear with corners": lambda x: F.interpolate(x, size=(10, 12), mode="bilinear", align_corners=True),
     "nearest": lambda x: F.interpolate(x, scale_factor=(1, 3)),
     "max pool, ceil": lambda x: F.max_pool2d(x, 3, 2, padding=1, ceil_mode=True),
+    "max pool, dilated": lambda x: F.max_pool2d(x, (2, 3), (1, 2), padding=(1, 0), dilation=(3, 2), ceil_mode=True),
     "mean pool, ceil": lambda x: F.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True),
     "mean pool, ceil, inside": lambda x: F.avg_pool2d(x, (2, 3), 2, ceil_mode=True, count_include_pad=False),
     "bins": lambda x: F.adaptive_avg_pool2d(x, (3, 4)),

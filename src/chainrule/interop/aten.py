@@ -140,10 +140,9 @@ def _max_pool(rank: int) -> Callable[..., Any]:
     def row(
         g: Graph, x: View, size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False
     ) -> Any:
-        if set(_each(dilation, rank)) != {1}:
-            g.refuse("max pooling with dilation", "pool without it")
         size = _each(size, rank)
-        return layered.pool(g, "max", x, size, _each(stride, rank) if stride else size, _each(padding, rank), ceil)
+        stride, pads = _each(stride, rank) if stride else size, _each(padding, rank)
+        return layered.pool(g, "max", x, size, stride, pads, ceil, dilation=_each(dilation, rank))
 
     return row
 

@@ -157,13 +157,14 @@ def given(g: Graph, layer: Layer, x: View, weights: Mapping[str, View | None] | 
 
 def pool(
     g: Graph, kind: str, x: View, size: Sequence[int], stride: Sequence[int], padding: Any, ceil: bool,
-    include: bool = True,
+    include: bool = True, dilation: Sequence[int] | None = None,
 ) -> View:
     rank = len(size)
     kinds = {("max", 1): MaxPool1d, ("max", 2): MaxPool2d, ("mean", 1): MeanPool1d, ("mean", 2): MeanPool2d}
     if (kind, rank) not in kinds or len(x.axes) != rank + 2:
         g.refuse(f"pooling over {rank} axes of {len(x.axes)}", "one or two axes of (N, channels, …) are pooled here")
-    more = {"count_include_pad": include} if kind == "mean" else {}
+    more: dict[str, Any] = {"count_include_pad": include} if kind == "mean" else {}
+    more |= {"dilation": list(dilation)} if dilation else {}
     layer = kinds[kind, rank](list(size), list(stride), padding, ceil=ceil, **more)
     return given(g, layer, x)
 

@@ -228,12 +228,10 @@ def _convolution(node: Node) -> Operand:
 
 def _pool(node: Node) -> Any:
     size = node.said("kernel_shape", [])
-    if set(node.said("dilations", [1])) != {1}:
-        node.graph.refuse("pooling with dilation", "pool without it")
     kind = "max" if node.kind == "MaxPool" else "mean"
     found = layered.pool(
         node.graph, kind, node.x, size, node.said("strides", [1] * len(size)), _pads(node, len(size)),
-        bool(node.said("ceil_mode", 0)), bool(node.said("count_include_pad", 0)),
+        bool(node.said("ceil_mode", 0)), bool(node.said("count_include_pad", 0)), node.said("dilations"),
     )
     return [found, None]  # where the greatest stand is no function of values, and may not be read
 
