@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -30,11 +30,18 @@ from chainrule.interop.views import (
 )
 
 
-def size_samples(extent: Any) -> Size:
-    """An extent of PyTorch's: a number, or one times that of the samples. Raises ModelError for another expression."""
+OPEN = (-1, False)
+"""An extent that depends on values, as the number of places that a mask chooses."""
+
+
+def size_samples(extent: Any, known: Mapping[Any, int]) -> Size:
+    """An extent of PyTorch's: a number, or one times that of the samples; OPEN where it depends on values that are not
+    `known`. Raises ModelError for another expression."""
     if isinstance(extent, int):
         return extent, False
-    expression = extent.node.expr
+    expression = extent.node.expr.subs(known)
+    if any(str(symbol).startswith("u") for symbol in expression.free_symbols):
+        return OPEN
     if not expression.free_symbols:
         return int(expression), False
     values = [Fraction(str(expression.subs(dict.fromkeys(expression.free_symbols, p)))) / p for p in (1009, 2003)]
@@ -43,8 +50,8 @@ def size_samples(extent: Any) -> Size:
     return int(values[0]), True
 
 
-def sizes(value: Any) -> list[Size]:
-    return [size_samples(extent) for extent in value.shape]
+def sizes(value: Any, known: Mapping[Any, int]) -> list[Size]:
+    return [size_samples(extent, known) for extent in value.shape]
 
 
 # The rows: the graph, and the arguments of the call as PyTorch orders them
@@ -85,11 +92,12 @@ def expanded(g: Graph, x: View, *_: Any) -> View:
     return x
 
 
-def repeated_by(g: Graph, x: View, times: Sequence[Any]) -> View:
-    for _ in range(len(times) - len(x.axes)):
+def repeated_by(g: Graph, x: View, *_: Any) -> View:
+    (made,) = g.call.sizes
+    for _new in range(len(made) - len(x.axes)):
         x = inserted(x, 0)
-    for axis, count in enumerate(times):
-        x = repeated(x, axis, size_samples(count))
+    for axis, ((new, samples), (old, own)) in enumerate(zip(made, x.sizes, strict=True)):
+        x = repeated(x, axis, (new // old, samples and not own))
     return x
 
 
@@ -160,18 +168,25 @@ def picked(g: Graph, x: View, axis: int, ids: Any) -> Operand:
 
 
 def indexed(g: Graph, x: View, places: Sequence[Any]) -> View:
-    """x[…] by fixed tensors of whole numbers, which stand beside each other: as numbers of the merged axes."""
-    given = {axis: place for axis, place in enumerate(places) if place is not None}
-    if any(isinstance(place, View) or place.array.dtype == bool for place in given.values()):
-        g.refuse("places that are computed, or chosen by a mask", "choose fixed places, or an Embedding")
-    axes, arrays = [*given], [place.array for place in given.values()]
+    """x[…] by fixed tensors of whole numbers, which stand beside each other: as numbers of the merged axes. A fixed mask
+    is the places that it chooses."""
+    arrays: list[Any] = []
+    for place in places:
+        if isinstance(place, View):
+            g.refuse("places that are computed, or chosen by a mask that is", "choose fixed places, or an Embedding")
+        array = None if place is None else place.array
+        arrays += [array] if array is None or array.dtype != bool else np.nonzero(array)
+    given = {axis: array for axis, array in enumerate(arrays) if array is not None}
+    axes = [*given]
     if axes != [*range(axes[0], axes[-1] + 1)]:
         g.refuse("places along axes that are apart", "choose along one axis after the other")
     if any(SAMPLE in x.axes[each] for each in axes):
         g.refuse("this takes a part of the samples", "networks are functions of each sample here")
     extents = [size_of(x.axes[each])[0] for each in axes]
-    within = [np.where(array < 0, array + e, array) for array, e in zip(arrays, extents, strict=True)]
+    within = [np.where(array < 0, array + e, array) for array, e in zip(given.values(), extents, strict=True)]
     flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*within)), extents)
+    if not np.size(flat):
+        g.refuse("this chooses nothing", "leave it out")
     rest = x.sizes
     merged = g.reshaped(x, [*rest[: axes[0]], (math.prod(extents), False), *rest[axes[-1] + 1 :]])
     return arranged.chosen(g, merged, axes[0], np.asarray(flat))

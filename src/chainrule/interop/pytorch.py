@@ -15,7 +15,7 @@ from typing import Any
 
 from chainrule.errors import DataError, ModelError
 from chainrule.interop.aten import IN_PLACE, ROWS, SOFT
-from chainrule.interop.aten_moves import VIEWS, Fixed, size_samples, sizes
+from chainrule.interop.aten_moves import OPEN, VIEWS, Fixed, size_samples, sizes
 from chainrule.interop.graph import Graph
 from chainrule.interop.views import View, permuted
 from chainrule.ir.source import shorten
@@ -81,7 +81,7 @@ def _exported(torch: Any, module: Any, example: tuple[Any, ...], samples: int) -
         for strict in (False, True):
             program = torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
             given = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(example) :]
-            if all(size_samples(value.shape[samples])[1] for value in given):
+            if all(size_samples(value.shape[samples], {})[1] for value in given):
                 return program
     except Exception as error:  # PyTorch raises what it likes here
         said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -114,6 +114,7 @@ class _Import:
         self.values: dict[Any, Any] = {}
         self.now: dict[Any, Any] = {}
         self.modules: dict[str, int] = {}
+        self.known: dict[Any, int] = {}
 
     def output(self, number: int) -> View:
         """The value that the program returns as this output."""
@@ -191,8 +192,8 @@ class _Import:
         call, found = self.graph.call, node.meta.get("val")
         call.path, call.name = _path(node), name.split(".")[0].rstrip("_")
         call.where, call.single = _where(node, call.path), self.modules[call.path] == 1
-        tensors = [v for v in (found if isinstance(found, (list, tuple)) else [found]) if hasattr(v, "shape")]
-        call.sizes, call.soft = [sizes(v) for v in tensors], _softened(node)
+        tensors = _tensors(found)
+        call.sizes, call.soft = [sizes(v, self.known) for v in tensors], _softened(node)
         given = [arg.meta["val"] for arg in node.all_input_nodes if hasattr(arg.meta.get("val"), "dtype")]
         real = any(v.dtype.is_floating_point for v in given)
         call.rounded = real and any(not v.dtype.is_floating_point for v in tensors if v.dtype != self.torch.bool)
@@ -206,6 +207,7 @@ class _Import:
         plain = [_plain(self._argument(arg)) for arg in node.args]
         more = {key: _plain(self._argument(arg)) for key, arg in node.kwargs.items()}
         found = node.target(*plain, **more)
+        self._learnt(node, [part.shape for part in _tensors(found)])
         if isinstance(found, (list, tuple)):
             return [Fixed(part, f"{node.name}_{k}") for k, part in enumerate(found)]
         name = next((v.name for v in map(self._argument, node.args[:1]) if isinstance(v, Fixed)), node.name)
@@ -218,9 +220,14 @@ class _Import:
 
     def _static(self, node: Any) -> bool:
         """Whether a value does not depend on the number of samples."""
-        found = node.meta["val"]
-        values = found if isinstance(found, (list, tuple)) else [found]
-        return all(size_samples(extent)[1] is False for v in values if hasattr(v, "shape") for extent in v.shape)
+        return not any(samples for v in _tensors(node.meta["val"]) for _, samples in sizes(v, self.known))
+
+    def _learnt(self, node: Any, made: Sequence[Sequence[int]]) -> None:
+        """Note the extents that PyTorch has left open in what a call gives, which is of these shapes."""
+        for value, shape in zip(_tensors(node.meta["val"]), made, strict=False):
+            for extent, size in zip(value.shape, shape, strict=True):
+                if size_samples(extent, self.known) == OPEN:
+                    self.known[extent.node.expr] = size
 
     def _written_over(self, node: Any) -> None:
         """From here on the argument stands for the result. Raises ModelError where another view of it is still read."""
@@ -245,7 +252,8 @@ class _Import:
         args = [*node.args, *(node.kwargs.get(a.name, a.default_value) for a in said)]
         found = row(self.graph, *map(self._argument, args))
         made = found if isinstance(found, list) else [found]
-        for view, size in zip(made, self.graph.call.sizes, strict=False):
+        self._learnt(node, [[size for size, _ in view.sizes] for view in made if isinstance(view, View)])
+        for view, size in zip(made, (sizes(v, self.known) for v in _tensors(node.meta["val"])), strict=False):
             if isinstance(view, View) and view.sizes != size:
                 self.graph.refuse(f"{name} is {size}, and {view.sizes} here", "this is a fault of chainrule: report it")
         return found
@@ -259,6 +267,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(part) for part in value]
     return value.tensor if isinstance(value, Fixed) else value
+
+
+def _tensors(found: Any) -> list[Any]:
+    """The tensors among what a call gives."""
+    return [v for v in (found if isinstance(found, (list, tuple)) else [found]) if hasattr(v, "shape")]
 
 
 def _softened(node: Any) -> bool:
