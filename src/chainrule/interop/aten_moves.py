@@ -19,6 +19,7 @@ from chainrule.interop.views import (
     SAMPLE,
     Size,
     View,
+    diagonal,
     inserted,
     permuted,
     removed,
@@ -28,7 +29,6 @@ from chainrule.interop.views import (
     sliced,
     unfolded,
 )
-
 
 OPEN = (-1, False)
 """An extent that depends on values, as the number of places that a mask chooses."""
@@ -83,8 +83,11 @@ def reshaped(g: Graph, x: View, *_: Any) -> View:
 
 
 def expanded(g: Graph, x: View, *_: Any) -> View:
-    (shape,) = g.call.sizes
-    for _new in range(len(shape) - len(x.axes)):
+    return _expanded(x, g.call.sizes[0])
+
+
+def _expanded(x: View, shape: Sequence[Size]) -> View:
+    for _ in range(len(shape) - len(x.axes)):
         x = inserted(x, 0)
     for axis, size in enumerate(shape):
         if not x.axes[axis] and size != (1, False):
@@ -167,9 +170,9 @@ def picked(g: Graph, x: View, axis: int, ids: Any) -> Operand:
     return arranged.chosen(g, x, axis % len(x.axes), ids.array)
 
 
-def indexed(g: Graph, x: View, places: Sequence[Any]) -> View:
-    """x[…] by fixed tensors of whole numbers, which stand beside each other: as numbers of the merged axes. A fixed mask
-    is the places that it chooses."""
+def _merged(g: Graph, x: View, places: Sequence[Any]) -> tuple[View, int, Any]:
+    """x with the axes that fixed tensors of whole numbers choose from as one, which axis that is, and the places along
+    it. The tensors stand beside each other; a fixed mask is the places that it chooses."""
     arrays: list[Any] = []
     for place in places:
         if isinstance(place, View):
@@ -189,7 +192,45 @@ def indexed(g: Graph, x: View, places: Sequence[Any]) -> View:
         g.refuse("this chooses nothing", "leave it out")
     rest = x.sizes
     merged = g.reshaped(x, [*rest[: axes[0]], (math.prod(extents), False), *rest[axes[-1] + 1 :]])
-    return arranged.chosen(g, merged, axes[0], np.asarray(flat))
+    return merged, axes[0], np.asarray(flat)
+
+
+def indexed(g: Graph, x: View, places: Sequence[Any]) -> View:
+    """x[…] by fixed places."""
+    return arranged.chosen(g, *_merged(g, x, places))
+
+
+def put(g: Graph, x: View, places: Sequence[Any], values: Any, accumulate: bool = False) -> View:
+    """x with x[…] = values, by fixed places."""
+    merged, axis, flat = _merged(g, x, places)
+    if accumulate or len(np.unique(flat)) < flat.size:
+        g.refuse("values that are added, or put to one place twice", "write each place once")
+    order, sizes, new = np.argsort(flat.ravel()), merged.sizes, [(int(extent), False) for extent in flat.shape]
+    values = _expanded(view_of(g, values), [*sizes[:axis], *new, *sizes[axis + 1 :]])
+    values = g.reshaped(values, [*sizes[:axis], (flat.size, False), *sizes[axis + 1 :]])
+    if (np.diff(order) != 1).any():
+        values = arranged.chosen(g, values, axis, order)
+    return g.reshaped(arranged.replaced(g, merged, axis, flat.ravel()[order], values), x.sizes)
+
+
+def scattered(g: Graph, x: View, source: Any, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> View:
+    """x with x[start:end:step] = source along an axis."""
+    axis %= len(x.axes)
+    extent, samples = size_of(x.axes[axis])
+    source = view_of(g, source)
+    places = np.arange(extent)[slice(start, end if isinstance(end, int) else None, step)]
+    if len(places) == extent and step == 1:
+        return _expanded(source, x.sizes)
+    if samples:
+        g.refuse("this changes a part of the samples", "networks are functions of each sample here")
+    return arranged.replaced(g, x, axis, places, source)
+
+
+def put_one(g: Graph, x: View, source: Any, axis: int, place: int) -> View:
+    """x with x[place] = source along an axis."""
+    axis %= len(x.axes)
+    place %= size_of(x.axes[axis])[0]
+    return scattered(g, x, inserted(view_of(g, source), axis), axis, place, place + 1)
 
 
 def filled(value: float) -> Callable[..., Any]:
@@ -260,7 +301,14 @@ MOVES: dict[str, Callable[..., Any]] = {
     "full_like": lambda g, x, value, *_: arranged.everywhere(g, value, g.call.sizes[0]),
     "new_full": lambda g, x, size, value, *_: arranged.everywhere(g, value, g.call.sizes[0]),
     "pixel_shuffle": lambda g, x, factor: arranged.cells_of_channels(g, x, factor, True), "index_select": picked,
-    "index.Tensor": indexed,
+    "pixel_unshuffle": arranged.channels_of_cells, "channel_shuffle": arranged.shuffled,
+    "im2col": arranged.columns, "col2im": arranged.summed_columns,
+    "index.Tensor": indexed, "index_put": put, "slice_scatter": scattered, "select_scatter": put_one,
+    "copy": lambda g, x, source, *_: expanded(g, view_of(g, source)), "zero": filled(0.0),
+    "fill.Scalar": lambda g, x, value: arranged.everywhere(g, float(value), g.call.sizes[0]),
+    "diagonal": lambda g, x, offset=0, one=0, other=1: diagonal(
+        g.single(g.single(x, one % len(x.axes)), other % len(x.axes)), one % len(x.axes), other % len(x.axes), offset,
+    ),
     "repeat_interleave.self_int": lambda g, x, times, axis=None, output_size=None: interleaved(g, x, times, axis),
 }  # fmt: skip
 VIEWS = {

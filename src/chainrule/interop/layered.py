@@ -9,9 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.interop.arithmetic import applied, contraction, element, reduce
+from chainrule.interop.arithmetic import applied, contraction, einsum, element, reduce
+from chainrule.interop.arranged import chosen, windows
 from chainrule.interop.graph import Graph, Operand, laid, runs
-from chainrule.interop.views import SAMPLE, Source, View, aligned, of, permuted, renewed, size_of
+from chainrule.interop.views import (
+    SAMPLE,
+    Source,
+    View,
+    aligned,
+    inserted,
+    of,
+    permuted,
+    renewed,
+    repeated,
+    size_of,
+    values_of,
+)
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.nn.activations import LogSoftmax, Softmax
@@ -94,8 +107,13 @@ def softmax(g: Graph, x: View, axis: int, log: bool = False) -> View:
 
 
 def embedding(g: Graph, table: View, ids: View) -> View:
-    """Rows of a table at whole numbers of an input."""
+    """Rows of a table at whole numbers, of an input or fixed."""
     names = own(E=table)
+    if ids.source.constant and ids.pad is None:
+        found = chosen(g, table, 0, values_of(ids, g.weights[ids.source.name]).astype(int))
+        for axis, (_, samples) in enumerate(ids.sizes):
+            found = repeated(found, axis, (1, True)) if samples else found
+        return found
     entries, units = (size_of(axis)[0] for axis in table.axes)
     if names and ids.source.node and ids.whole and ids.source.integer and ids.source.shape[:1] == (SAMPLES,):
         node = g.layer(Embedding(entries, units), [ids.source.node], names)
@@ -113,12 +131,26 @@ def convolution(
     g: Graph, x: View, weight: View, bias: View | None, *, stride: Sequence[int], padding: Any,
     dilation: Sequence[int], groups: int, transposed: bool = False, added: Sequence[int] = (0, 0),
 ) -> View:
-    """A convolution over one or two axes, or its transpose; `padding` as the layers take it."""
+    """A convolution, or its transpose, as a layer over one or two axes; over more the sum of what windows hold. The
+    `padding` is as the layers take it."""
     rank = len(x.axes) - 2
-    if rank not in (1, 2):
-        g.refuse(f"a convolution over {rank} axes", "one or two axes are convolved here")
     sizes = [size for size, _ in weight.sizes]
     kernel = sizes[2:]
+    if rank > 2 and not transposed:
+        held = windows(g, x, kernel, stride, pads_of(g, padding, rank), dilation, 0.0)
+        n, (channels, _), *rest = held.sizes
+        held = g.reshaped(held, [n, (groups, False), (channels // groups, False), *rest])
+        weight = g.reshaped(weight, [(groups, False), (sizes[0] // groups, False), *((e, False) for e in sizes[1:])])
+        where, within = "abdefh"[:rank], "pqrstu"[:rank]
+        y = einsum(g, f"ngc{where}{within},goc{within}->ngo{where}", [held, weight])
+        y = g.reshaped(y, [n, (sizes[0], False), *rest[:rank]])
+        if bias is None:
+            return y
+        for axis in range(1, rank + 1):
+            bias = inserted(bias, axis)
+        return element(g, "add", y, bias)
+    if rank not in (1, 2):
+        g.refuse(f"a transposed convolution over {rank} axes", "one or two axes are convolved here")
     shared: dict[str, Any] = {"stride": list(stride), "dilation": list(dilation), "groups": groups}
     shared["bias"] = bias is not None
     if transposed:
@@ -159,14 +191,29 @@ def pool(
     g: Graph, kind: str, x: View, size: Sequence[int], stride: Sequence[int], padding: Any, ceil: bool,
     include: bool = True, dilation: Sequence[int] | None = None,
 ) -> View:
+    """A layer over one or two axes; over more what windows hold, reduced."""
     rank = len(size)
     kinds = {("max", 1): MaxPool1d, ("max", 2): MaxPool2d, ("mean", 1): MeanPool1d, ("mean", 2): MeanPool2d}
-    if (kind, rank) not in kinds or len(x.axes) != rank + 2:
-        g.refuse(f"pooling over {rank} axes of {len(x.axes)}", "one or two axes of (N, channels, …) are pooled here")
-    more: dict[str, Any] = {"count_include_pad": include} if kind == "mean" else {}
-    more |= {"dilation": list(dilation)} if dilation else {}
-    layer = kinds[kind, rank](list(size), list(stride), padding, ceil=ceil, **more)
-    return given(g, layer, x)
+    if len(x.axes) != rank + 2:
+        g.refuse(f"pooling over {rank} axes of {len(x.axes)}", "give it (N, channels, …)")
+    if (kind, rank) in kinds:
+        more: dict[str, Any] = {"count_include_pad": include} if kind == "mean" else {}
+        more |= {"dilation": list(dilation)} if dilation else {}
+        return given(g, kinds[kind, rank](list(size), list(stride), padding, ceil=ceil, **more), x)
+    pairs = pads_of(g, padding, rank)
+    if ceil or (kind == "mean" and not include and any(map(any, pairs))):
+        g.refuse(f"pooling over {rank} axes that counts what is inside, or rounds up", "pool over one or two axes")
+    x = windows(g, x, size, stride, pairs, dilation or [1] * rank, -np.inf if kind == "max" else 0.0)
+    return reduce(g, kind, x, range(2 + rank, 2 + 2 * rank), False)
+
+
+def pads_of(g: Graph, padding: Any, rank: int) -> list[Sequence[int]]:
+    """The padding of each axis, before and after, where it is said in numbers."""
+    if padding == "valid":
+        return [(0, 0)] * rank
+    if isinstance(padding, str):
+        g.refuse(f"padding {padding!r} over {rank} axes", "give it in numbers")
+    return [pair if isinstance(pair, Sequence) else (pair, pair) for pair in padding]
 
 
 def adaptive(g: Graph, kind: str, x: View, size: Sequence[int]) -> View:
@@ -231,6 +278,9 @@ def attention(
 ) -> View:
     if not len(q.axes) == len(k.axes) == len(v.axes):
         g.refuse("attention whose queries, keys and values have different numbers of axes", "give all the same axes")
+    if len(q.axes) > 2 and (times := size_of(q.axes[-3])[0] // size_of(k.axes[-3])[0]) > 1:
+        # A head of keys and values is that of several of queries.
+        k, v = (repeated(view, len(view.axes) - 3, (times, False), inner=True) for view in (k, v))
     joint, views = g.aligned([q, k, v], lambda view: view.axes[:-2])
     q, k, v = views
     groups = [group for group in runs(joint) if group]
