@@ -384,7 +384,8 @@ class Resized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.interpolate(self.conv(x), scale_factor=1.5, mode="bilinear") + F.interpolate(x, size=(6, 6))
-        return F.interpolate(x, size=(5, 4), mode="bicubic") - F.interpolate(x, (5, 4), mode="bilinear", align_corners=True)
+        y = F.interpolate(x, size=(5, 4), mode="bilinear", align_corners=True)
+        return F.interpolate(x, size=(5, 4), mode="bicubic") + y * y
 
 
 class InPlace(nn.Module):
