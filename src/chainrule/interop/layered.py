@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.interop import arranged
 from chainrule.interop.arithmetic import applied, contraction, einsum, element, reduce
-from chainrule.interop.arranged import chosen, windows
 from chainrule.interop.graph import Graph, Operand, laid, runs
 from chainrule.interop.views import (
     SAMPLE,
@@ -45,6 +45,7 @@ from chainrule.nn.pooling import (
     MeanPool2d,
 )
 from chainrule.nn.sequences import Attention, Embedding
+from chainrule.nn.window import Window, padding_of, windows
 
 
 def pointwise(g: Graph, layer: Any, x: View) -> View:
@@ -110,7 +111,7 @@ def embedding(g: Graph, table: View, ids: View) -> View:
     """Rows of a table at whole numbers, of an input or fixed."""
     names = own(E=table)
     if ids.source.constant and ids.pad is None:
-        found = chosen(g, table, 0, values_of(ids, g.weights[ids.source.name]).astype(int))
+        found = arranged.chosen(g, table, 0, values_of(ids, g.weights[ids.source.name]).astype(int))
         for axis, (_, samples) in enumerate(ids.sizes):
             found = repeated(found, axis, (1, True)) if samples else found
         return found
@@ -137,7 +138,7 @@ def convolution(
     sizes = [size for size, _ in weight.sizes]
     kernel = sizes[2:]
     if rank > 2 and not transposed:
-        held = windows(g, x, kernel, stride, pads_of(g, padding, rank), dilation, 0.0)
+        held, _ = _held(g, x, kernel, stride, padding, dilation)
         n, (channels, _), *rest = held.sizes
         held = g.reshaped(held, [n, (groups, False), (channels // groups, False), *rest])
         weight = g.reshaped(weight, [(groups, False), (sizes[0] // groups, False), *((e, False) for e in sizes[1:])])
@@ -200,20 +201,40 @@ def pool(
         more: dict[str, Any] = {"count_include_pad": include} if kind == "mean" else {}
         more |= {"dilation": list(dilation)} if dilation else {}
         return given(g, kinds[kind, rank](list(size), list(stride), padding, ceil=ceil, **more), x)
-    pairs = pads_of(g, padding, rank)
-    if ceil or (kind == "mean" and not include and any(map(any, pairs))):
-        g.refuse(f"pooling over {rank} axes that counts what is inside, or rounds up", "pool over one or two axes")
-    x = windows(g, x, size, stride, pairs, dilation or [1] * rank, -np.inf if kind == "max" else 0.0)
-    return reduce(g, kind, x, range(2 + rank, 2 + 2 * rank), False)
+    border = -np.inf if kind == "max" else 0.0
+    held, found = _held(g, x, size, stride, padding, dilation or [1] * rank, border, ceil)
+    if any(window.hollow for window in found):
+        g.refuse("a window holds padding alone", "pad less")
+    over = range(2 + rank, 2 + 2 * rank)
+    if kind == "max":
+        return reduce(g, kind, held, over, False)
+    # A mean counts the cells of the input, or those of the padding too, but not what rounding up adds.
+    y, counts = reduce(g, "sum", held, over, False), np.ones(())
+    for window, plain in zip(found, _windows(x, size, stride, padding, dilation or [1] * rank), strict=True):
+        places, offsets = np.arange(window.outputs)[:, None], np.arange(window.size)
+        cells = window.stride * places + window.dilation * offsets - window.before
+        low, high = (-plain.before, plain.extent + plain.after) if include else (0, plain.extent)
+        counts = counts[..., None] * ((low <= cells) & (cells < high)).sum(1)
+    return element(g, "mul", y, g.fixed(f"shares_{len(g.weights)}", 1 / counts))
 
 
-def pads_of(g: Graph, padding: Any, rank: int) -> list[Sequence[int]]:
-    """The padding of each axis, before and after, where it is said in numbers."""
-    if padding == "valid":
-        return [(0, 0)] * rank
-    if isinstance(padding, str):
-        g.refuse(f"padding {padding!r} over {rank} axes", "give it in numbers")
-    return [pair if isinstance(pair, Sequence) else (pair, pair) for pair in padding]
+def _windows(
+    x: View, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Sequence[int], ceil: bool = False
+) -> list[Window]:
+    """The windows along all axes of a value but two."""
+    rank = len(size)
+    shape = (SAMPLES, *(extent for extent, _ in x.sizes[1:]))
+    return windows(shape, "the window", size, stride, padding_of(padding, rank, "the window"), dilation, ceil)
+
+
+def _held(
+    g: Graph, x: View, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Sequence[int],
+    border: float = 0.0, ceil: bool = False,
+) -> tuple[View, list[Window]]:
+    """What windows hold, as last axes, and the windows."""
+    found = _windows(x, size, stride, padding, dilation, ceil)
+    pads = [(window.before, window.after) for window in found]
+    return arranged.windows(g, x, size, stride, pads, dilation, border), found
 
 
 def adaptive(g: Graph, kind: str, x: View, size: Sequence[int]) -> View:
