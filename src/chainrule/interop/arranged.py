@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from chainrule.interop.arithmetic import contraction, element
 from chainrule.interop.graph import Array, Graph
+from chainrule.interop.resize import PLACED, interpolated
 from chainrule.interop.views import (
     SAMPLE,
     Size,
@@ -164,7 +166,7 @@ def chosen(g: Graph, x: View, axis: int, places: Array) -> View:
     if len(steps) == 1 and (step := int(steps.pop())):
         found = sliced(x, axis, int(flat[0]), len(flat), step)
     else:
-        hot = np.zeros((len(flat), size_of(x.axes[axis])[0]))
+        hot = np.zeros(g.small((len(flat), size_of(x.axes[axis])[0])))
         hot[np.arange(len(flat)), flat] = 1
         found = mapped(g, x, axis, hot)
     sizes = found.sizes
@@ -176,6 +178,16 @@ def mapped(g: Graph, x: View, axis: int, matrix: Array) -> View:
     order = [k for k in range(len(x.axes)) if k != axis]
     product = contraction(g, g.fixed(f"places_{len(g.weights)}", matrix), 1, x, axis)
     return permuted(product, [*(1 + order.index(k) if k != axis else 0 for k in range(len(x.axes)))])
+
+
+def resized(
+    g: Graph, x: View, axis: int, new: int, scale: float, place: str, mode: str, **options: Any
+) -> View:
+    """An axis with `new` cells, `scale` times as many as before; `options` as of `interpolated`."""
+    length = size_of(x.axes[axis])[0]
+    g.small((new, length))
+    at = PLACED[place](np.arange(new), length, new, scale)
+    return mapped(g, g.single(x, axis), axis, interpolated(length, at, mode, **options))
 
 
 def bordered(g: Graph, x: View, axis: int, before: int, after: int, mode: str) -> View:

@@ -16,7 +16,6 @@ from chainrule.interop import aten_moves as moves
 from chainrule.interop.aten_moves import Fixed
 from chainrule.interop.graph import FAR, Graph, Operand
 from chainrule.interop.recurrent import unrolled
-from chainrule.interop.resize import PLACED, interpolated
 from chainrule.interop.views import SAMPLE, View, inserted, size_of
 from chainrule.nn.activations import (
     ELU,
@@ -269,9 +268,7 @@ def _upsample(mode: str) -> Callable[..., Any]:
             return layered.given(g, Upsample(factors, mode, corners), x)
         place = "asymmetric" if mode == "nearest" else "align_corners" if corners else "half_pixel"
         for axis, (length, after, scale) in enumerate(zip(lengths, new, scales, strict=True), 2):
-            given = after / length if corners else scale
-            at = PLACED[place](np.arange(after), length, after, given)
-            x = arranged.mapped(g, g.single(x, axis), axis, interpolated(length, at, mode))
+            x = arranged.resized(g, x, axis, after, after / length if corners else scale, place, mode)
         return x
 
     return row

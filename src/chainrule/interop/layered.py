@@ -210,6 +210,7 @@ def pool(
         return reduce(g, kind, held, over, False)
     # A mean counts the cells of the input, or those of the padding too, but not what rounding up adds.
     y, counts = reduce(g, "sum", held, over, False), np.ones(())
+    g.small([window.outputs * window.size for window in found])
     for window, plain in zip(found, _windows(x, size, stride, padding, dilation or [1] * rank), strict=True):
         places, offsets = np.arange(window.outputs)[:, None], np.arange(window.size)
         cells = window.stride * places + window.dilation * offsets - window.before

@@ -14,7 +14,7 @@ import numpy as np
 from chainrule.interop import arithmetic, arranged, layered
 from chainrule.interop.graph import Operand
 from chainrule.interop.nodes import Extents, Node, shape_of
-from chainrule.interop.resize import PLACED, interpolated
+from chainrule.interop.resize import PLACED
 from chainrule.interop.views import Size, View, inserted, permuted, removed, repeated, selected, size_of, sliced
 from chainrule.nn.activations import (
     ELU,
@@ -466,12 +466,12 @@ def _resize(node: Node) -> View:
         factors = [whole.get(axis, 1) for axis in range(2, rank)]
         kind = "linear" if mode == "linear" else "nearest"
         return layered.given(node.graph, Upsample(factors, kind, place == "align_corners"), x)
-    for axis, length, new, scale in zip(axes, lengths, made, scales, strict=True):
+    for axis, new, scale in zip(axes, made, scales, strict=True):
         if scale != 1:
-            at = PLACED[place](np.arange(new), length, new, scale)
-            a, inside = node.said("cubic_coeff_a", -0.75), bool(node.said("exclude_outside", 0))
-            matrix = interpolated(length, at, mode, nearest, a, inside)
-            x = arranged.mapped(node.graph, node.graph.single(x, axis), axis, matrix)
+            x = arranged.resized(
+                node.graph, x, axis, new, scale, place, mode, nearest=nearest, a=node.said("cubic_coeff_a", -0.75),
+                inside=bool(node.said("exclude_outside", 0)),
+            )
     return x
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from chainrule.interop.graph import Array
+from numpy.typing import NDArray
 
 PLACED: dict[str, Callable[[Any, int, int, float], Any]] = {
     "half_pixel": lambda i, length, new, scale: (i + 0.5) / scale - 0.5,
@@ -27,7 +26,7 @@ NEAREST: dict[str, Callable[[Any], Any]] = {
 
 def interpolated(
     length: int, at: Any, mode: str, nearest: str = "floor", a: float = -0.75, inside: bool = False
-) -> Array:
+) -> NDArray[np.float64]:
     """The matrix from `length` old cells to the new ones, which lie at `at`: each is the nearest old one, or "linear"
     or "cubic" between its neighbours, with Keys's coefficient `a`. Cells outside are the outermost ones again, or with
     `inside` nothing. Keys, IEEE Transactions on Acoustics, Speech, and Signal Processing 29 (1981)."""
