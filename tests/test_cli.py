@@ -382,8 +382,9 @@ def test_a_run_that_is_killed_goes_on_from_what_was_saved_meanwhile(
         with pytest.raises(SystemError):
             run(*line, str(part))
     assert 0 < cr.load(part).training.steps < cr.load(whole).training.steps
-    assert run(*line, str(part), "--resume") == 0
     capsys.readouterr()
+    assert run(*(word for word in line if word != "--quiet"), str(part), "--resume") == 0
+    assert re.search(r"goes on as it was begun, from step [1-9]\d* to epoch 4, by ", capsys.readouterr().out)
     for name, array in cr.load(whole).parameters.items():
         np.testing.assert_array_equal(cr.load(part).parameters[name], array)
 
@@ -690,6 +691,8 @@ def test_training_is_watched_stopped_resumed_and_trained_further(
     told = json.loads(capsys.readouterr().out)
     assert len(told["history"]) == 2 and told["held_out"]["f1"] > 0.5 and not told["interrupted"]
     assert cr.load(model).training.epochs == 2
+    assert run(*start, "--rate", "9", "--resume") == 0
+    assert "had ended after epoch 2, so nothing is left to do" in capsys.readouterr().out
     assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
     assert cr.load(model).training.epochs == 3
 

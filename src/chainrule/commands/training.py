@@ -87,10 +87,20 @@ def _trained(
     for remark in run.remarks(data, standardised=options.standardise is not False):
         say(f"note: {remark}")
     say(model.summary())
+    if begun:
+        say(_goes_on(model))
     history = _fitted(options, model, data, plan, optimizer, processes)
     if processes is None or processes.first:
         _written(options, model, data, str(whole), history)
     return 130 if history.interrupted else 0
+
+
+def _goes_on(model: Model) -> str:
+    """What --resume does, whatever the options beside it ask for."""
+    state = model.training
+    if state.unfinished:
+        return f"note: goes on as it was begun, from step {state.steps:,} to epoch {state.goal}, by {state.optimizer}"
+    return f"note: had ended after epoch {state.epochs}, so nothing is left to do; --model trains it further"
 
 
 def _brought(path: str, data: DataSet) -> Model:

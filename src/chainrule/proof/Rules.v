@@ -318,6 +318,10 @@ Ltac duals :=
   cbv beta;
   cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dmax2 dlogsumexp dlogsumexp2].
 Ltac arith := unfold inside in *; lia.
+(* What a bracket says of its index, and that the index is in range; most brackets are between two indices. *)
+Ltac range := first [assumption | arith].
+Ltac index :=
+  cbv beta; first [apply Z.eqb_refl | intros ? _ ?; now apply Z.eqb_eq | intros ? _ ?; symmetry; now apply Z.eqb_eq | intros; arith].
 (* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases. *)
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
@@ -329,26 +333,28 @@ Ltac cases :=
     first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
           | let E := fresh "E" in destruct (inside a n) eqn:E] end;
   with_strategy transparent [read] cbn [andb bracket read].
-(* Equal sums have equal terms, equal products equal factors; where that fails, `leaf` closes what is left. *)
-Ltac same leaf :=
+(* Equal sums have equal terms. What is left is a rearrangement of one term, or else equal products have equal factors;
+   where that fails, `leaf` closes what is left. *)
+Ltac under := repeat (apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta).
+Ltac parts leaf :=
   first
   [ reflexivity
   | match goal with
-    | |- max ?n _ = max ?n _ => apply max_ext; intros ? ?; cbv beta; same leaf
-    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; intros ? ?; cbv beta; same leaf
-    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; intros ? ?; cbv beta; same leaf
-    | |- max2 ?n ?m _ = max2 ?n ?m _ => apply max2_ext; intros ? ? ? ?; cbv beta; same leaf
-    | |- argmax2 ?n ?m _ = argmax2 ?n ?m _ => apply argmax2_ext; intros ? ? ? ?; cbv beta; same leaf
-    | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; cbv beta; same leaf
-    | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); same leaf
+    | |- max ?n _ = max ?n _ => apply max_ext; intros ? ?; cbv beta; parts leaf
+    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; intros ? ?; cbv beta; parts leaf
+    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; intros ? ?; cbv beta; parts leaf
+    | |- max2 ?n ?m _ = max2 ?n ?m _ => apply max2_ext; intros ? ? ? ?; cbv beta; parts leaf
+    | |- argmax2 ?n ?m _ = argmax2 ?n ?m _ => apply argmax2_ext; intros ? ? ? ?; cbv beta; parts leaf
+    | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; cbv beta; parts leaf
+    | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); parts leaf
     | |- bracket _ = bracket _ => apply (f_equal bracket); arith
-    | |- sum ?n _ = sum ?n _ =>
-        apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; same leaf
-    | |- read _ _ _ = read _ _ _ => apply f_equal3; [arith | same leaf | reflexivity]
-    | |- _ + _ = _ + _ => apply (f_equal2 add); same leaf
-    | |- _ * _ = _ * _ => apply (f_equal2 mul); same leaf
+    | |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; parts leaf
+    | |- read _ _ _ = read _ _ _ => apply f_equal3; [arith | parts leaf | reflexivity]
+    | |- _ + _ = _ + _ => apply (f_equal2 add); parts leaf
+    | |- _ * _ = _ * _ => apply (f_equal2 mul); parts leaf
     end
   | leaf ].
+Ltac same leaf := first [reflexivity | under; ring | parts leaf].
 Ltac subscripts :=
   match goal with
   | |- _ + _ = _ => fail 1
@@ -451,6 +457,7 @@ Ltac float :=
   end.
 (* A sum over an index that a bracket pins to one number is its term there. *)
 Ltac pinned f :=
+  let i := fresh "i" in  (* not one of the names in f *)
   let g := constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
     match t with
     | context [bracket (i =? ?s)%Z] => exact s

@@ -70,7 +70,9 @@ class Backward(Folded):
                 cells.append(((self.title(page, rows),),))
             for place, row in enumerate(rows, number + 1):
                 equation = row.use.equation if row.use else row.fold.sinks[0] if row.fold else None
-                if equation and (coupling := self.coupling(equation, names.of_batch())):
+                # Of one layer alone its lemma says so.
+                told = several or self.detail != "standard"
+                if told and equation and (coupling := self.coupling(equation, names.of_batch())):
                     if self.detail == "standard":
                         through = (use.lemma for use in derivation.uses if use.equation == equation)
                         coupling = self.say("coupling.back", number=str(min(map(derivation.number, through))))

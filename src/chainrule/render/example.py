@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 from math import prod
@@ -17,7 +17,7 @@ from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, iterative, kind, nodes
 from chainrule.render.backward import Backward
 from chainrule.render.component import MINUS, OMITTED
-from chainrule.render.document import Block, Cell, Heading, Inline, Paragraph, Table, Text
+from chainrule.render.document import Block, Cell, Figure, Heading, Inline, Paragraph, Table, Text
 from chainrule.render.formula import Formula, Nabla, Part, Worked
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
@@ -45,23 +45,25 @@ T = TypeVar("T")
 class Numbered(Backward):
     """The lines of the small derivation with their numbers."""
 
-    def __init__(self, sample: Sample, language: str, detail: Detail) -> None:
+    def __init__(self, sample: Sample, language: str, detail: Detail, drawn: Container[Tensor] = ()) -> None:
+        """What is `drawn` as a whole has its numbers in a picture, and not once more."""
         super().__init__(sample.derivation, language, detail)
-        self.sample = sample
+        self.sample, self.drawn_whole = sample, drawn
         joint = sample.derivation.joint
         named = [name.tensor for fold in sample.derivation.folds for name in fold.names]
         self.tensors = {t.name: t for t in (*joint.given, *joint.defined, *named)}
         self.single = sample.sizes[SAMPLES] == 1
         self.longest, self.tallest = LONGEST, SHOWN
 
-    def section(self, whole: Derivation) -> Iterable[Block]:
-        """The example, with the numbers that lines have in the backward pass of the `whole` derivation."""
+    def section(self, whole: Derivation, pictures: Iterable[Figure] = ()) -> Iterable[Block]:
+        """The example, with the numbers that lines have in the backward pass of the `whole` derivation, and pictures of
+        them."""
         yield Heading(1, self.say("example.heading"))
         key = "own" if self.sample.own else "same" if whole is self.derivation else "cut"
-        yield Paragraph(self.say(f"example.{key}"))
+        rounded = any(isinstance(plain(v), float) for own in self.sample.values.values() for v in own.values())
+        yield Paragraph(self.say(f"example.{key}", rounded=self.say("example.rounded") if rounded else ()))
         yield Paragraph(self.join(self.given(), "document.semicolon"))
-        if any(isinstance(plain(v), float) for own in self.sample.values.values() for v in own.values()):
-            yield Paragraph(self.say("example.rounded"))
+        yield from pictures
         header = tuple(self.say(f"example.{key}") for key in ("line", "numbers", "result"))
         yield Table(header, (*self.forward_rows(), *self.backward_rows(Backward(whole, self.language, self.detail))))
         found = trial(self.sample)
@@ -87,7 +89,7 @@ class Numbered(Backward):
 
     def given(self) -> Iterable[Text]:
         for tensor in self.derivation.joint.given:
-            if not self.values(tensor) or tensor in self.running:
+            if not self.values(tensor) or tensor in self.running or tensor in self.drawn_whole:
                 continue
             view = self.names if self.single else self.batch
             symbol: Part = forms.whole(tensor)
@@ -159,7 +161,8 @@ class Numbered(Backward):
         whole = self.whole(self.tensors[lines[0].tensor.name])
         name = number or (self.math(symbol, names=view),)
         result: Cell = ()
-        if whole is not None and not (scalar and worked is not None):
+        drawn = self.tensors[lines[0].tensor.name] in self.drawn_whole
+        if whole is not None and not drawn and not (scalar and worked is not None):
             result = ((self.math(symbol, "=", *whole, names=view),),)
         return (name,), (worked,) if worked is not None else (), result
 

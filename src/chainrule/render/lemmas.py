@@ -11,6 +11,7 @@ from chainrule.derive.adjoint import Use
 from chainrule.derive.calculus import apply_law
 from chainrule.derive.check import composite_holds, forms_hold
 from chainrule.derive.compose import Repeated, composites
+from chainrule.derive.fold import Fold
 from chainrule.derive.lemma import Lemma, adjoint_of
 from chainrule.derive.subject import Subject
 from chainrule.derive.trace import RULES, Setting, Step
@@ -177,10 +178,19 @@ class Lemmas(Folded):
     @cached_property
     def only_folded(self) -> frozenset[Key]:
         """The kinds of lemmas that are cited in folds alone, where a line of each is enough."""
-        whole = [use for fold in self.derivation.folds if fold.whole and fold.inner for use in fold.involved]
-        inside = {use.contribution for use in whole}
+        return self.kinds_in(fold for fold in self.derivation.folds if fold.whole and fold.inner)
+
+    @cached_property
+    def said_by_folds(self) -> frozenset[Key]:
+        """The kinds of lemmas whose every result a fold says in its own form."""
+        return self.kinds_in(fold for fold in self.derivation.folds if fold.whole)
+
+    def kinds_in(self, folds: Iterable[Fold]) -> frozenset[Key]:
+        """The kinds of lemmas that are cited in these folds alone."""
+        involved = [use for fold in folds for use in fold.involved]
+        inside = {use.contribution for use in involved}
         elsewhere = {use.lemma.kind for use in self.derivation.uses if use.contribution not in inside}
-        return frozenset(use.lemma.kind for use in whole) - elsewhere
+        return frozenset(use.lemma.kind for use in involved) - elsewhere
 
     def coupled(self, lemma: Lemma, names: Names) -> Text | None:
         """Why the lemma is about all samples together, where it is."""
@@ -198,12 +208,12 @@ class Lemmas(Folded):
         shown = self.stated(lemma)
         standard = self.detail == "standard"
         stated = short is not None and standard
-        once = standard and lemma.kind in self.only_folded
+        once = standard and lemma.kind in self.said_by_folds
         matrix = () if once else tuple(self.matrix_line(shown, names, checked=not stated))
         # In standard, the algorithm has the forms for all samples.
         batch = () if shown is lemma or (standard and (matrix or once)) else self.batch_line(lemma, names)
         closing = [*matrix, *batch]
-        proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
+        proof = [*self.proof(shown, names, LIMIT - max(len(closing), once), short)]
         if stated:
             # What needs no proof is one line, with its other form beside it.
             left, right, reason = proof[-1]
@@ -397,8 +407,8 @@ class Lemmas(Folded):
         folded = tuple(self.folds())
         if self.detail == "brief" or not (found or folded):
             return
-        yield Heading(1, self.say("composite.heading"))
         if found:
+            yield Heading(1, self.say("composite.heading"))
             yield Paragraph(self.say("composite.lead"))
         for number, repeated in enumerate(found, 1):
             yield from self.composite(number, repeated)

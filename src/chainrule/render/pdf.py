@@ -76,7 +76,7 @@ class Typst:
         return f"attach({_argument(base)}{above}{f', b: {_argument(lower)}' if lower else ''})"
 
     def fraction(self, above: Piece, below: Piece) -> Piece:
-        return Piece(f"frac({_argument(above.text)}, {_argument(below.text)})")
+        return Piece(f"frac({_argument(above.text)}, {_argument(below.text)})", POWER)
 
     def power(self, base: str, exponent: str) -> Piece:
         return Piece(f"attach({_argument(base)}, t: {_argument(self.token(exponent))})")
@@ -133,7 +133,7 @@ class Level(Typst):
         text = f"{at(above, POWER, self)} slash {at(below, POWER, self)}"
         if "frac(" not in text and len(text) <= SHORT:
             return Piece(text, QUOTIENT)
-        return Piece(f"display({super().fraction(above, below).text})")
+        return Piece(f"display({super().fraction(above, below).text})", POWER)
 
 
 SHORT = 130
@@ -174,7 +174,7 @@ PREAMBLE = """\
 #set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
 #set text(size: 10pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
   fallback: false)
-#set par(leading: 0.5em, spacing: 0.55em, justify: false)
+#set par(leading: 0.5em, spacing: 0.52em, justify: false)
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
 #show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
@@ -184,8 +184,8 @@ PREAMBLE = """\
 #let accent = rgb("#8c2f1b")
 #let soft = rgb("#6b6760")
 #let hair = rgb("#d9d3c7")
-#show heading.where(level: 1): it => block(above: 0.75em, below: 0.4em, width: 100%%, sticky: true,
-  stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.3em), text(size: 1.2em, fill: accent, it.body))
+#show heading.where(level: 1): it => block(above: 0.55em, below: 0.3em, width: 100%%, sticky: true,
+  stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.2em), text(size: 1.2em, fill: accent, it.body))
 #show heading.where(level: 2): it => block(above: 0.7em, below: 0.35em, sticky: true, text(size: 1.04em, it.body))
 #show heading.where(level: 3): it => text(size: 1.04em, it.body)
 #set list(marker: text(fill: accent, "•"), spacing: 0.4em)
@@ -224,19 +224,19 @@ PREAMBLE = """\
   if own + 0.8em.to-absolute() <= width { 1 } else { 1 + calc.ceil((own - width) / (0.92 * width - 1em.to-absolute())) }
 }
 #let fitted(sizes, natural, least, room) = {
-  // Columns that are narrow keep their width; the others share what is left so that the table is low.
+  // Columns that are narrow keep their width; the others share what is left so that the table is low: the arrangements
+  // that seem best.
   let open = range(natural.len()).filter(c => natural.at(c) > 0.12 * room)
   let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
-  let best = (height: none, widths: natural)
-  for split in splits(open.len(), if open.len() > 3 { 2 * open.len() } else { 24 }) {
+  let wanted = splits(open.len(), if open.len() > 3 { 2 * open.len() } else { 24 })
+  wanted.map(split => {
     let widths = natural
     for (c, n) in open.zip(split) { widths.at(c) = left * n / split.sum() }
     let short = open.map(c => calc.max(0pt, calc.min(natural.at(c), least.at(c)) - widths.at(c))).sum()
     let height = sizes.map(row => calc.max(..row.zip(widths).map(((own, width)) => (
       own.height * lines(own.width, width))))).sum() + 10 * short
-    if best.height == none or height < best.height { best = (height: height, widths: widths) }
-  }
-  best.widths
+    (height, widths)
+  }).sorted(key: ((height, widths)) => height).slice(0, calc.min(4, wanted.len())).map(((height, widths)) => widths)
 }
 #let listed(least, header, ..rows) = layout(size => {
   let count = header.len()
@@ -261,7 +261,7 @@ PREAMBLE = """\
   } else if spare > 0pt {
     set-in(natural.map(w => w + spare / count), rows.pos())
   } else {
-    set-in(fitted(sizes, natural, least.map(w => w.to-absolute()), room), rows.pos())
+    shortest(fitted(sizes, natural, least.map(w => w.to-absolute()), room), widths => set-in(widths, rows.pos()))
   }
 })
 #text(size: 1.7em, weight: 700, %(title)s)
@@ -298,7 +298,7 @@ def source(document: Document) -> str:
         match before, block, after:
             case _, Heading(text=text), Paragraph() if block.level > 1:
                 # What is said below the title of a lemma goes on in its line.
-                parts.append(f"\n#v(0.25em)\n#box[#heading(level: 3)[{flat(text)}.]]#h(0.6em)")
+                parts.append(f"\n#v(0.1em)\n#box[#heading(level: 3)[{flat(text)}.]]#h(0.6em)")
             case Heading(), Paragraph(text=text), _ if before.level > 1:
                 parts[-1] += f"{flat(text)}\n"
             case _:
@@ -339,7 +339,7 @@ def _block(block: object) -> str:
         case Listing(text=text, language=language):
             whole = "true" if text.count("\n") > PAGEFUL else "false"
             body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
-            style = 'fill: rgb("#f6f1e6"), inset: 0.55em, radius: 0.4em, width: 100%'
+            style = 'fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%'
             shown = f"block({style}, breakable: {whole})[{body}]"
             # A longer one stands where a page has room for all of it, and what follows goes on before it.
             return f"#place(auto, float: true, {shown})" if LONG < text.count("\n") <= PAGEFUL else f"#{shown}"
@@ -358,7 +358,7 @@ def _items(items: Sequence[Text]) -> str:
     lengths = [ceil(width_of(item) / 24) for item in items]
     if len(items) <= FEW:
         return f"#list({', '.join(f'[{flat(item)}]' for item in items)})"
-    half = next(n for n in range(len(items)) if 2 * sum(lengths[: n + 1]) >= sum(lengths)) + 1
+    half = min(range(1, len(items)), key=lambda n: max(sum(lengths[:n]), sum(lengths[n:])))
     sides = (f"list({', '.join(f'[{flat(item)}]' for item in own)})" for own in (items[:half], items[half:]))
     return f"#grid(columns: (1fr, 1fr), column-gutter: 1.5em, {', '.join(sides)})"
 
@@ -483,8 +483,8 @@ def _label(x: float, y: float, text: Text, colour: str, gradient: Text = ()) -> 
 
 def _place(x: float, y: float, body: str) -> str:
     """Centred on a point."""
-    box = f"box(width: 40em, height: 4em, align(center + horizon)[{body}])"
-    return f"#place(top + left, dx: {x - 20:.2f}em, dy: {y - 2:.2f}em, {box})"
+    box = f"box(width: {2 * PAGE}em, height: 4em, align(center + horizon)[{body}])"
+    return f"#place(top + left, dx: {x - PAGE:.2f}em, dy: {y - 2:.2f}em, {box})"
 
 
 def _arrow(stroke: Stroke) -> str:

@@ -244,7 +244,7 @@ class Model(Assembled):
     def taken(self, x: Samples, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         """Samples with their targets, checked, which `fit` takes in their place, as often as it is called."""
         with learning(self, x, y, int(self.network.logits.shape[-1])):
-            return self.feed.rows(x, y, sample_weight, self.dtype)
+            return self.feed.rows(x, y, sample_weight, self.dtype, learning=True)
 
     def _by_class(self, rows: Rows, class_weight: str | Mapping[Any, float] | None) -> Rows:
         """The rows to learn from, with the weight of each one's class."""
@@ -308,13 +308,13 @@ class Model(Assembled):
                 continue
             numeric = np.ones(1, bool)
             if isinstance(parent, Input):
-                found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.at)
+                found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.counted)
                 if self.columns and self.columns.features and len(parent.shape) == 2:  # else they are one channel's
                     numeric = self.columns.scaled
             else:
                 assert parent.layer
                 given = self.network.outputs[labels[parent.layer]]
-                found = Standardiser.fit(self._outputs(rows.given, rows.at, given, executor, workers))
+                found = Standardiser.fit(self._outputs(rows.given, rows.counted, given, executor, workers))
             self.states[mean] = np.where(numeric, found.mean, 0.0)
             # What the model's dtype cannot hold is no deviation to divide by.
             held = found.deviation >= float(np.finfo(self.dtype).tiny)

@@ -40,6 +40,7 @@ WORDS = frozenset(
     | {"match", "mod", "Prop", "return", "Set", "then", "Type", "using", "where", "with", "by", "true", "false", "fst"}
     | {"snd", "eq", "loss", "signal", "gradient_of_loss", "known"}
 )
+WORD = r"[^\W\d][\w']*"
 ARGUMENT = "argument "  # of a law; no tensor that is read or made has a space in its name
 
 
@@ -56,7 +57,7 @@ def theorems(file: str = "Rules.v") -> str:
 @cache
 def words(file: str = "Rules.v") -> frozenset[str]:
     """The words that stand in them, which no name may be."""
-    return frozenset(re.findall(r"[^\W\d][\w']*", re.sub(r"\(\*.*?\*\)", "", theorems(file), flags=re.DOTALL)))
+    return frozenset(re.findall(WORD, re.sub(r"\(\*.*?\*\)", "", theorems(file), flags=re.DOTALL)))
 
 
 class Printer:

@@ -207,7 +207,7 @@ class Network(Printer):
             signal, share = self.listed(y, self.signal(y)), self.listed(x, self.tensor(use.contribution))
             own = self.listed(y, f"(by_{n} d)")
             theorem = Theorem(of_piece(use.instance, 0, Subject("other", y=str(n))), f"use_{n}")
-            self.lemmas.append(theorem.section(using=" using All"))
+            self.lemmas.append(theorem.section())
             yield (
                 f"Lemma back_{n} (d : list Z -> K) : over {self.shape(y)} (fun k => {signal} k * {own} k)\n"
                 f"  = over {self.shape(x)} (fun c => {share} c * d c).\n"

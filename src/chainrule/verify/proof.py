@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -23,7 +23,7 @@ from chainrule.verify.theorem import Theorem
 MISSING = "not proved: Coq is not installed; `apt install coq` brings it, and every check above stands without it"
 ALLOWED: frozenset[str] = frozenset()
 """The axioms that a proof may rest on: none."""
-SECONDS = 20  # for one step; a tactic that runs on counts as one that fails
+SECONDS = 60  # for one step, by the clock: a tactic that runs on counts as one that fails, and others may be at work
 
 
 @dataclass(frozen=True)
@@ -82,30 +82,72 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
 
 
 def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
-    """The file, what it proves, and its axioms. A claim that Coq refuses is tried again with more extents as numbers,
-    and then left out; what Coq accepted before it is read again only once, with the whole file."""
+    """The file, what it proves, and its axioms. Where Coq refuses a claim, the steps of it and of those after it are
+    tried one by one, with more and more extents as numbers, and what stays open is left out."""
     left = [[*claim.levels] for claim in every]
-    made: dict[int, tuple[str, Proved]] = {}  # the section, and what it says
-    refused: dict[int, Proved] = {}
-    for n, claim in enumerate(every):
-        _make(made, refused, n, claim, left[n].pop(0))
-    start = 0
+    made: dict[int, Theorem] = {}
+    refused: dict[int, str] = {}
+    sure: set[int] = set()
+    for n in range(len(every)):
+        _make(made, refused, n, every[n], left[n].pop(0))
     while True:
-        text = document([made[n][0] for n in sorted(made) if n >= start])
+        text = document([f"Set Default Timeout {SECONDS}.\n", *_sections([made[n] for n in sorted(made)])])
         where, message = run(text, program)
-        if where is None and start == 0:
-            found = tuple(made[n][1] if n in made else refused[n] for n in range(len(every)))
+        if where is None:
+            found = tuple(
+                _said(claim, made.get(n), refused.get(n, "")) for n, claim in enumerate(every)
+            )
             return text, found, tuple(sorted(axioms_of(message)))
-        start = 0
-        if where is not None:
-            name, rule = where
-            start = int(name)
-            del made[start]
-            if left[start]:
-                _make(made, refused, start, every[start], left[start].pop(0))
-            else:
-                what, places = every[start].what, every[start].places
-                refused[start] = Proved(what, places, reason=f"Coq does not close the step {rule}")
+        if where[0] in sure:  # each step is closed, and together they are refused
+            del made[where[0]]
+            refused[where[0]] = _open(where[1])
+            continue
+        unsure = [n for n in made if n >= where[0]]
+        sure |= {*unsure}
+        while unsure:
+            steps = tried([made[n] for n in unsure], program)
+            for n in steps:
+                del made[n]
+                if left[n]:
+                    _make(made, refused, n, every[n], left[n].pop(0))
+                else:
+                    refused[n] = _open(steps[n])
+            unsure = [n for n in steps if n in made]
+
+
+def tried(theorems: Sequence[Theorem], program: str) -> dict[int, str]:
+    """The claims, by number, that have a step which Coq does not close, and the rule of the first of these."""
+    found: dict[int, str] = {}
+    sections = {int(t.name.removeprefix("claim_")): t.attempt(SECONDS) for t in theorems}
+    while sections:
+        where, message = run(document([*sections.values()]), program)
+        for number, rule in re.findall(r"^open claim_(\d+) (\S+)$", message, re.MULTILINE):
+            found.setdefault(int(number), rule)
+        if where is None:
+            break
+        found.setdefault(*where)
+        sections = {n: text for n, text in sections.items() if n > where[0]}
+    return found
+
+
+def _open(rule: str) -> str:
+    return f"Coq does not close the step {rule}" if rule else "Coq refuses what is given"
+
+
+def _sections(theorems: Iterable[Theorem]) -> Iterator[str]:
+    """What is the same but for its names is proved once."""
+    known: dict[str, str] = {}
+    for theorem in theorems:
+        section = theorem.section()
+        name = known.setdefault(theorem.pattern(section), theorem.name)
+        yield section if name == theorem.name else theorem.section(cited=name)
+
+
+def _said(claim: Claim, theorem: Theorem | None, reason: str) -> Proved:
+    if theorem is None:
+        return Proved(claim.what, claim.places, reason=reason)
+    assumed, numbers = tuple(theorem.assumed), theorem.extents.numbers
+    return Proved(claim.what, claim.places, assumed, numbers, theorem.level)
 
 
 def prove_gradient(derivation: Derivation, keep: str | PathLike[str] | None = None) -> str | None:
@@ -133,17 +175,15 @@ def prove_gradient(derivation: Derivation, keep: str | PathLike[str] | None = No
 
 
 def _make(
-    made: dict[int, tuple[str, Proved]], refused: dict[int, Proved], n: int, claim: Claim, level: int
+    made: dict[int, Theorem], refused: dict[int, str], n: int, claim: Claim, level: int
 ) -> None:
+    theorem = Theorem(claim, f"claim_{n}", level)
     try:
-        theorem = Theorem(claim, f"claim_{n}", level)
-        text = theorem.section()
+        theorem.section()
     except UnprintableError as error:
-        refused[n] = Proved(claim.what, claim.places, reason=str(error))
-        return
-    made[n] = (
-        text, Proved(claim.what, claim.places, tuple(theorem.assumed), theorem.extents.numbers, level)
-    )
+        refused[n] = str(error)
+    else:
+        made[n] = theorem
 
 
 def document(sections: Sequence[str]) -> str:
@@ -151,7 +191,7 @@ def document(sections: Sequence[str]) -> str:
     names = re.findall(r"^Theorem (claim_\d+) :", "".join(sections), re.MULTILINE)
     every = "".join(f"let _ := {name} in " for name in names)
     asked = f"Definition claims := {every}I.\nPrint Assumptions claims.\n" if names else ""
-    return f"{theorems()}\nSet Default Timeout {SECONDS}.\n{''.join(sections)}End Chainrule.\n{asked}"
+    return f"{theorems()}\n{''.join(sections)}End Chainrule.\n{asked}"
 
 
 def axioms_of(printed: str) -> frozenset[str]:
@@ -166,8 +206,8 @@ def compiled(text: str, program: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([program, "-q", path.name], cwd=folder, capture_output=True, text=True, check=False)
 
 
-def run(text: str, program: str) -> tuple[tuple[str, str] | None, str]:
-    """What Coq prints; or the number of the claim that it refuses, the rule of the step, and its message."""
+def run(text: str, program: str) -> tuple[tuple[int, str] | None, str]:
+    """What Coq prints; before it, the number of the claim that it refuses, if it does, and the rule of the step."""
     done = compiled(text, program)
     if not done.returncode:
         return None, done.stdout
@@ -175,4 +215,4 @@ def run(text: str, program: str) -> tuple[tuple[str, str] | None, str]:
     above = "\n".join(text.split("\n")[: int(line[-1])]) if line else ""
     steps = re.findall(r"^(?:Lemma|Section) claim_(\d+)_\w+(?: : \(\* (\S+) \*\))?", above, re.MULTILINE)
     assert steps, f"Coq refuses the rules: {done.stderr}"
-    return (steps[-1][0], steps[-1][1]), done.stderr
+    return (int(steps[-1][0]), steps[-1][1]), done.stdout

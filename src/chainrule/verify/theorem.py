@@ -3,6 +3,7 @@ step is a lemma closed by the tactic of its rule, and the theorem is "first line
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
@@ -11,33 +12,73 @@ from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, substitute
 from chainrule.verify.claims import Cleared, Row
-from chainrule.verify.coq import ARGUMENT, Lines, UnprintableError
+from chainrule.verify.coq import ARGUMENT, WORD, Lines, UnprintableError
 
 
 class Theorem(Lines):
     """The section of one claim."""
 
-    def section(self, using: str = "") -> str:
-        """Raises UnprintableError for what has no text."""
-        claim, rows, name = self.claim, self.rows, self.name
+    def section(self, cited: str = "", using: str = " using All") -> str:
+        """With its proof; or with that of another section of the same `pattern`, the name of whose theorem is `cited`.
+        Raises UnprintableError for what has no text."""
+        name, steps = self.name, self._steps()
+        statement = f"Theorem {name} :\n  {steps[0][1]}\n  = {steps[-1][2]}."
+        if cited:
+            return self._within([f"{statement}\nProof{using}. exact ({cited} {' '.join(self.variables())}). Qed."])
+        lemmas = [
+            f"Lemma {name}_{n} : (* {rule} *)\n  {before}\n  = {after}.\nProof. {proof}. Qed."
+            for n, (rule, before, after, proof) in enumerate(steps, 1)
+        ]
+        whole = f"{name}_1"
+        for n in range(2, len(steps) + 1):
+            whole = f"(eq_trans {whole} {name}_{n})"
+        return self._within([*lemmas, f"{statement}\nProof{using}. exact {whole}. Qed."])
+
+    def pattern(self, section: str) -> str:
+        """A section but for its names: two claims that have one are the same theorem."""
+        own, order = {*self._names.values()}, dict[str, str]()
+
+        def renamed(found: re.Match[str]) -> str:
+            name = found[0].replace(self.name, "claim")
+            return order.setdefault(name, f"name {len(order)}") if name in own else name
+
+        return re.sub(WORD, renamed, section.partition("\n")[2])
+
+    def variables(self) -> list[str]:
+        """What the theorem is about, in the order in which the section declares it."""
+        given = "\n".join(self._given())
+        found = re.findall(r"^(?:Variables? \(?|Hypothesis )([^:]+) :", given, re.MULTILINE)
+        return [name for names in found for name in names.split()]
+
+    def attempt(self, seconds: int) -> str:
+        """The section in which each step is tried by itself, at most so many seconds; Coq prints `open`, the name of
+        the claim and the rule for each that is not closed. Raises UnprintableError."""
+        return self._within([
+            f"Goal {before}\n  = {after}.\nProof. tryif timeout {seconds} solve [{proof}] then idtac "
+            f'else idtac "open {self.name} {rule}". Abort.'
+            for rule, before, after, proof in self._steps()
+        ])
+
+    def _within(self, body: Iterable[str]) -> str:
+        head = f"(* {str(self.claim.what).replace('*', '×')} *)"
+        return "\n".join((
+            head, f"Section {self.name}_section.", *self._given(), *body, f"End {self.name}_section.", ""
+        ))
+
+    def _given(self) -> list[str]:
+        """All that is declared, the steps having been printed."""
+        given = self._moved() + self._gradient() + self._known() + self._ranges()
+        return self._declared() + given
+
+    def _steps(self) -> list[tuple[str, str, str, str]]:
+        """Of each step the rule, both lines, and the proof."""
+        rows = self.rows
         lines = [self.line(rows[0].before), *(self.line(row.after) for row in rows)]
         for row, above in zip(rows, lines, strict=False):
             if self.line(row.before) != above:
                 raise UnprintableError(f"the line before {row.rule} is not the one above it")
         proofs = [self.proof(row, found) for row, found in zip(rows, self.cleared, strict=True)]
-        given = self._moved() + self._gradient() + self._known() + self._ranges()
-        steps = [
-            f"Lemma {name}_{n} : (* {row.rule} *)\n  {lines[n - 1]}\n  = {lines[n]}.\nProof. {proofs[n - 1]}. Qed."
-            for n, row in enumerate(rows, 1)
-        ]
-        whole = f"{name}_1"
-        for n in range(2, len(rows) + 1):
-            whole = f"(eq_trans {whole} {name}_{n})"
-        return "\n".join((
-            f"(* {str(claim.what).replace('*', '×')} *)", f"Section {name}_section.", *self._declared(), *given, *steps,
-            f"Theorem {name} :\n  {lines[0]}\n  = {lines[-1]}.\nProof{using}. exact {whole}. Qed.",
-            f"End {name}_section.", "",
-        ))
+        return [(row.rule, lines[n], lines[n + 1], proofs[n]) for n, row in enumerate(rows)]
 
     # Proofs: one tactic for each step.
 
@@ -59,6 +100,8 @@ class Theorem(Lines):
                 return "same ltac:(first [symmetry; lift | tidy])"
             case "single":
                 return "alone"
+            case "padding":
+                return "first [under; cases; ring | same tidy]"
             case "form":
                 return f"first [{' | '.join([*self._partners(row), 'pinning', 'same tidy'])}]"
             case "law" | "reuse" | "cite":
@@ -126,12 +169,12 @@ class Theorem(Lines):
         if rule == "bracket":
             return descend + (
                 f"apply (clear_bracket {shape}); "
-                "[arith | intros; arith | arith | intros; cbv beta; ring | cbv beta; same tidy]"
+                "[range | index | index | intros; cbv beta; ring | cbv beta; same tidy]"
             )
         left = self.line(substitute(others, {move.index: move.at}))
         return descend + (
             f"eapply eq_trans; [apply (solve_bracket {shape} {left}); "
-            "[intros; arith | arith | intros; cbv beta; ring | cbv beta; same tidy] | same tidy]"
+            "[index | index | intros; cbv beta; ring | cbv beta; same tidy] | same tidy]"
         )
 
     def _digits(self, row: Row) -> str:
