@@ -119,6 +119,8 @@ class Lemmas(Folded):
         else:
             signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
             key = "given" if names.signal(shown.error_signal) else "given_gradient"
+            # Of several, the title says what is wanted, and so does each proof.
+            key += "_several" if len(lemmas) > 2 else ""
             yield Paragraph(self.say(f"lemma.{key}", equation=stated, signal=signal, gradient=wanted))
         coupling = self.coupled(lemma, names)
         yield from map(Paragraph, self.once([coupling] if coupling is not None else []))

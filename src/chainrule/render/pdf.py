@@ -337,20 +337,36 @@ def _block(block: object) -> str:
         case Table(header=header, rows=rows):
             return _table(header, rows)
         case Listing(text=text, language=language):
-            whole = "true" if text.count("\n") > PAGEFUL else "false"
-            body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
-            style = 'fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%'
-            shown = f"block({style}, breakable: {whole})[{body}]"
-            # A longer one stands where a page has room for all of it, and what follows goes on before it.
-            return f"#place(auto, float: true, {shown})" if LONG < text.count("\n") <= PAGEFUL else f"#{shown}"
+            return "".join(_listed(part, language) for part in _parts(text.rstrip()))
         case Figure():
             return _figure(block)
         case _:
             raise TypeError(f"no PDF known for {type(block).__name__}")
 
 
-LONG, PAGEFUL = 40, 85
+LONG, PAGEFUL = 40, 70
 """Lines of a listing up to which it stands where it is, and up to which it stands on one page."""
+
+
+def _parts(text: str) -> list[str]:
+    """A listing in as few parts as pages have room for, parted at its empty lines."""
+    parts = [""]
+    for block in text.split("\n\n"):
+        joined = f"{parts[-1]}\n\n{block}" if parts[-1] else block
+        if joined.count("\n") < PAGEFUL or not parts[-1]:
+            parts[-1] = joined
+        else:
+            parts.append(block)
+    return parts
+
+
+def _listed(text: str, language: str) -> str:
+    lines = text.count("\n")
+    body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text)})"
+    style = 'fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%'
+    shown = f"block({style}, breakable: {'true' if lines > PAGEFUL else 'false'})[{body}]"
+    # A longer one stands where a page has room for all of it, and what follows goes on before it.
+    return f"#place(auto, float: true, {shown})\n" if LONG < lines <= PAGEFUL else f"#{shown}\n"
 
 
 def _items(items: Sequence[Text]) -> str:
