@@ -321,7 +321,9 @@ Ltac arith := unfold inside in *; lia.
 (* What a bracket says of its index, and that the index is in range; most brackets are between two indices. *)
 Ltac range := first [assumption | arith].
 Ltac index :=
-  cbv beta; first [apply Z.eqb_refl | intros ? _ ?; now apply Z.eqb_eq | intros ? _ ?; symmetry; now apply Z.eqb_eq | intros; arith].
+  cbv beta;
+  first [apply Z.eqb_refl | intros ? _ ?; now apply Z.eqb_eq | intros ? _ ?; symmetry; now apply Z.eqb_eq
+        | intros; arith].
 (* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases. *)
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
@@ -351,7 +353,8 @@ Ltac parts leaf :=
     | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; cbv beta; parts leaf
     | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); parts leaf
     | |- bracket _ = bracket _ => apply (f_equal bracket); arith
-    | |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; parts leaf
+    | |- sum ?n _ = sum ?n _ =>
+        apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; parts leaf
     | |- read _ _ _ = read _ _ _ => apply f_equal3; [arith | parts leaf | reflexivity]
     | |- _ + _ = _ + _ => apply (f_equal2 add); parts leaf
     | |- _ * _ = _ * _ => apply (f_equal2 mul); parts leaf
@@ -445,9 +448,9 @@ Ltac partner k rest :=
   lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
 Ltac terms := first [apply (f_equal2 add); terms | same settle].
 Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float | symmetry]]; rest.
-(* The same where brackets pin sums, and where sums stand within functions and within sums of other factors: any sum may be
-   the partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
-   sides, the outermost first; then they are a rearrangement. *)
+(* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
+   partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
+   sides; then they are a rearrangement, or one in each case of their ranges. *)
 Ltac paired :=
   first [partner 0%nat ltac:(paired) | partner 1%nat ltac:(paired) | partner 2%nat ltac:(paired) | summands]
 with summands := first [agree | apply (f_equal2 add); summands]
@@ -477,8 +480,8 @@ with likeness l r :=
 with written a b close := tryif constr_eq a b then fail else replace b with a by close
 with pinning :=
   first [reflexivity | ring |
-    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry; eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]]]];
-    paired].
+    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]];
+    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]]; paired].
 (* From the cheapest to the dearest. *)
 Ltac tidy :=
   first
