@@ -111,7 +111,7 @@ def test_a_false_form_is_not_printed_and_refuses_nothing(monkeypatch: pytest.Mon
         lemma = derivation["W"].uses[0].lemma
         assert forms_hold(lemma) and lemma.concise is None and recognise.refused
         again = derivation.to_text()
-    assert "= (∇_Y f)ᵀ X" in shown and "= (∇_Y f)ᵀ X" not in again and "∂f/∂W_ij = (∂f/∂y_i) x_j" in again
+    assert "= Δᵀ X" in shown and "= Δᵀ X" not in again and "∂f/∂W_ij = δ_i x_j" in again
 
 
 def test_a_false_line_of_a_lemma_for_one_sample_is_refused_where_it_is_derived(monkeypatch: pytest.MonkeyPatch) -> None:
