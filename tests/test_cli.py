@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 import chainrule as cr
 from chainrule import arguments, cli
+from chainrule.commands import training
 from chainrule.loops.task import Task
 from chainrule.optim.named import OPTIMIZERS
 from chainrule.train import assembled, models, progress, tune
@@ -122,7 +123,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def interrupted(options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_derive", interrupted)
+    monkeypatch.setattr(cli, "derive", interrupted)
     assert run("derive", "neuron") == 130
     assert capsys.readouterr().err == "chainrule derive: interrupted\n"
 
@@ -195,7 +196,7 @@ def test_the_command_runs_as_a_module() -> None:
 def test_where_to_save_is_probed_before_training(
     path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "digits_model", None)
+    monkeypatch.setattr("chainrule.commands.training._fitted", None)
     assert run("train", "digits", "--save", path) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -355,7 +356,7 @@ def test_ctrl_c_in_training_saves_what_was_learnt(
     saved = str(tmp_path / "m.safetensors")
     assert run("train", "digits", "--save", saved) == 130
     assert "held-out accuracy" in capsys.readouterr().out
-    start = cli.digits_model().parameters["dense1.W"]
+    start = cr.read_model("mlp").parameters["dense1.W"]
     assert not np.array_equal(cr.load(saved).parameters["dense1.W"], start)
 
 
@@ -377,12 +378,13 @@ def test_a_run_that_is_killed_goes_on_from_what_was_saved_meanwhile(
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "on_steps", killed)
         assert run(*line, str(whole)) == 0 and saves == 0  # in less than ten seconds nothing is to be lost
-        patch.setattr(cli, "KEPT", 0.0)
+        patch.setattr(training, "KEPT", 0.0)
         with pytest.raises(SystemError):
             run(*line, str(part))
     assert 0 < cr.load(part).training.steps < cr.load(whole).training.steps
-    assert run(*line, str(part), "--resume") == 0
     capsys.readouterr()
+    assert run(*(word for word in line if word != "--quiet"), str(part), "--resume") == 0
+    assert re.search(r"goes on as it was begun, from step [1-9]\d* to epoch 4, by ", capsys.readouterr().out)
     for name, array in cr.load(whole).parameters.items():
         np.testing.assert_array_equal(cr.load(part).parameters[name], array)
 
@@ -689,6 +691,8 @@ def test_training_is_watched_stopped_resumed_and_trained_further(
     told = json.loads(capsys.readouterr().out)
     assert len(told["history"]) == 2 and told["held_out"]["f1"] > 0.5 and not told["interrupted"]
     assert cr.load(model).training.epochs == 2
+    assert run(*start, "--rate", "9", "--resume") == 0
+    assert "had ended after epoch 2, so nothing is left to do" in capsys.readouterr().out
     assert run("train", "digits", "--model", model, "--epochs", "1", "--save", model, "--quiet") == 0
     assert cr.load(model).training.epochs == 3
 

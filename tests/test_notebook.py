@@ -150,6 +150,9 @@ def test_a_curve_goes_through_the_numbers() -> None:
 def test_a_history_is_a_dictionary_a_frame_and_a_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     history = cr.History([{"loss": 1.0}, {"loss": 0.5, "val_loss": 0.75}])
     assert str(history.to_dict()) == "{'loss': [1.0, 0.5], 'val_loss': [nan, 0.75]}"
+    assert history["val_loss"] == [0.75] and history.accuracy == [] and cr.History()["loss"] == []
+    with pytest.raises(KeyError, match="no 'los': the metrics are loss, val_loss"):
+        history["los"]
     frame = history.to_frame()
     assert frame.index.tolist() == [1, 2] and frame["loss"].tolist() == history.loss
     assert str(history.panels()) == "{'loss': {'training': [1.0, 0.5], 'held out': [nan, 0.75]}}"

@@ -184,6 +184,8 @@ def test_columns_of_a_frame_have_names_and_an_order() -> None:
     made = small(max_iter=2).fit(numbers, y)
     with pytest.raises(ValueError, match=r"column 2 \(deck\) of x is empty"):
         made.predict(x[["age", "deck"]])
+    with pytest.raises(ValueError, match="0 sample"):
+        small(max_iter=2).fit(x, y).predict(x[:0])
     assert differ(made, small(max_iter=2).fit(numbers.to_numpy(), y)) == 0
 
 
@@ -396,10 +398,13 @@ def test_a_row_of_weight_0_is_not_there(kind: Estimator) -> None:
     x, y = data(kind)
     weight = np.where(np.arange(60) < 45, 1.5, 0.0)
     other = np.where(weight == 0, y[0], y)
-    options: dict[str, Any] = {"standardise": False, "solver": "sgd"}
-    one, two = (small(kind, **options).fit(x, target, weight) for target in (y, other))
-    assert differ(one, two) == 0
-    assert differ(one, small(kind, **options).fit(x, y)) > 0
+    far = np.where(weight[:, None] == 0, 1e6, x)
+    for standardise in (False, True):
+        options: dict[str, Any] = {"standardise": standardise, "solver": "sgd"}
+        one, two = (small(kind, **options).fit(x, target, weight) for target in (y, other))
+        assert differ(one, two) == 0
+        assert differ(one, small(kind, **options).fit(x, y)) > 0
+    assert differ(one, small(kind, **options).fit(far, y, weight)) == 0
     with pytest.raises(ValueError, match=r"(?i)negative"):
         small(kind).fit(x, y, -weight)
 
@@ -430,6 +435,23 @@ def network(inputs: int, outputs: int) -> cr.Model:
     x = cr.Input(inputs)
     beside = cr.Concat()(x, Scale()(cr.Tanh()(cr.Dense(6)(x))))
     return cr.Model(x, cr.Dense(outputs)(beside), loss="softmax_cross_entropy")
+
+
+@pytest.mark.parametrize("options", [{"early_stopping": True}, {"class_weight": "balanced"}])
+def test_partial_fit_refuses_what_takes_all_rows(options: dict[str, Any]) -> None:
+    x, y = data(ChainruleClassifier)
+    with pytest.raises(ValueError, match=f"{next(iter(options))}.*partial_fit|partial_fit.*{next(iter(options))}"):
+        small(**options).partial_fit(x, y, np.unique(y))
+
+
+@pytest.mark.parametrize(("x", "told"), [(np.linspace(0, 1, 240).reshape(60, 4), 0), (1e6, 1), (1e9, 1), (1e3, 0)])
+def test_numbers_that_float32_hardly_tells_apart_are_told(x: Any, told: int) -> None:
+    near, y = data(ChainruleClassifier)[0] * 1e-2 + x, data(ChainruleClassifier)[1]
+    for dtype, wanted in (("float32", told), ("float64", 0)):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            small(max_iter=2, dtype=dtype).fit(near, y)
+        assert sum("hardly tells" in str(one.message) for one in found) == wanted
 
 
 def test_layers_losses_and_networks_of_ones_own() -> None:
@@ -538,10 +560,12 @@ def test_a_fitted_perceptron_is_taken_over_exactly(kind: str, activation: str) -
 
 
 def test_what_is_no_fitted_perceptron_is_refused() -> None:
-    for wrong in (MLPClassifier(), ChainruleClassifier(), 3):
-        with pytest.raises(ModelError, match="no fitted MLPClassifier or MLPRegressor"):
-            from_sklearn(wrong)
     x, y = data(ChainruleRegressor)
+    piped = make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(3,), max_iter=2)).fit(x, y)
+    for wrong, said in ((ChainruleClassifier(), "no MLPClassifier"), (3, "int is no MLPClassifier or MLPRegressor"),
+                        (MLPClassifier(), "not fitted"), (piped, r"pipeline\[-1\]")):
+        with pytest.raises(ModelError, match=said):
+            from_sklearn(wrong)
     mlp = MLPRegressor(hidden_layer_sizes=(3,), loss="poisson", max_iter=3, random_state=0).fit(x, np.abs(y))
     with pytest.raises(ModelError, match="there is no loss for the outputs"):
         from_sklearn(mlp)

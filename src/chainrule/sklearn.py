@@ -28,6 +28,7 @@ except ImportError:
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
@@ -145,7 +146,7 @@ class _Estimator(BaseEstimator):
     _outputs = 1
     _default_loss = "mean_squared_error"
 
-    def _learn(self, y: Array, classes: Array | None) -> None:
+    def _learn(self, y: Array, classes: Array | None, weight: Array | None) -> None:
         """Take in what there is to know of the targets, and the classes where they are given."""
         raise NotImplementedError
 
@@ -169,12 +170,19 @@ class _Estimator(BaseEstimator):
     ) -> Self:
         for name in ("alpha", "tol"):
             check_not_negative(self, name, "1e-4")
+        if once and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: one epoch has nothing to stop")
+        if once and isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} is not for partial_fit, which sees some rows of each class: give "
+                "class_weight={class: weight}, or a sample_weight"
+            )
         if not begins:
             self._check_makes_it_still()
         rows, y = self._given(X, y, begins)
         weight = self._weight(sample_weight, y, rows)
         if begins:
-            self._learn(y, classes)
+            self._learn(y, classes, weight)
         options: dict[str, Any] = {"epochs": 1}
         watched = "loss"
         if self.early_stopping and not once:
@@ -207,7 +215,8 @@ class _Estimator(BaseEstimator):
             self.validation_scores_ = (self.validation_scores_ or []) + history[watched]
             self.best_validation_score_ = -stop.memory.get("best", math.nan)  # of the parameters that are kept
         if history.interrupted:
-            warnings.warn("training was interrupted: call fit again", ConvergenceWarning, stacklevel=3)
+            further = "call fit again" if self.warm_start else "with warm_start=True another fit goes on"
+            warnings.warn(f"training was interrupted: {further}", ConvergenceWarning, stacklevel=3)
         elif not (once or history.stopped):
             warnings.warn(
                 f"{self.max_iter} epochs are over, and the {watched} still becomes better: give a larger max_iter",
@@ -236,6 +245,8 @@ class _Estimator(BaseEstimator):
         """Samples to predict, as the network is given them."""
         check_is_fitted(self, "model_")
         if _is_mixed(X) or self.model_.columns is not None:
+            if not len(X):
+                raise ValueError(f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required.")
             return encoded(self.model_.columns, self._frame(X, False))
         return dense(validate_data(self, X, accept_sparse=True, dtype=(np.float32, np.float64), reset=False))
 
@@ -370,8 +381,9 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
     class -> weight; `standardise`, by which the network scales its inputs as in the first rows that it is trained on;
     `dtype`, `executor` and `workers` as for `Model.fit`.
 
-    `model_` is the network, a `cr.Model`: `model_.derive()`, `model_.save(path)`. `classes_`, `loss_curve_`, `loss_`,
-    `validation_scores_`, `best_validation_score_`, `n_iter_`, `n_features_in_`, `feature_names_in_` are as elsewhere.
+    `model_` is the network, a `cr.Model`: `model_.derive()`, `model_.save(path)`; it knows classes by their places in
+    `classes_`. That, `loss_curve_`, `loss_`, `validation_scores_`, `best_validation_score_`, `n_iter_` (all epochs so
+    far), `n_features_in_`, `feature_names_in_` are as elsewhere.
     """
 
     def __sklearn_tags__(self) -> Any:
@@ -379,7 +391,7 @@ class ChainruleClassifier(ClassifierMixin, _Estimator):
         tags.classifier_tags.multi_label = True
         return tags
 
-    def _learn(self, y: Array, classes: Array | None) -> None:
+    def _learn(self, y: Array, classes: Array | None, weight: Array | None) -> None:
         check_classification_targets(y)
         kind = type_of_target(y)
         if kind == "multiclass-multioutput":
@@ -467,7 +479,8 @@ class ChainruleRegressor(RegressorMixin, _Estimator):
     """A network that learns numbers: one for each sample, or where y is (n, outputs) several.
 
     Its parameters are those of `ChainruleClassifier`, with mean squared error as the loss unless another is given. With
-    `standardise` it learns targets in units of their deviation, and gives them back in their own.
+    `standardise` it learns targets in units of their deviation, and gives them back in their own; `loss_` and what
+    `model_` alone predicts are in those units.
     """
 
     def __sklearn_tags__(self) -> Any:
@@ -477,11 +490,13 @@ class ChainruleRegressor(RegressorMixin, _Estimator):
 
     _score = "r2"
 
-    def _learn(self, y: Array, classes: Array | None) -> None:
+    def _learn(self, y: Array, classes: Array | None, weight: Array | None) -> None:
         if self.class_weight is not None:
             raise ValueError("class_weight is for classes: give fit a sample_weight")
         table = y.reshape(len(y), -1).astype(np.float64)
         self._outputs, self._single = table.shape[1], y.ndim == 1
+        if weight is not None and weight.any():
+            table = table[weight > 0]
         self._mean, deviation = (table.mean(axis=0), table.std(axis=0)) if self.standardise else (0.0, np.ones(1))
         self._scale = np.where(deviation > 0, deviation, 1.0)
 
@@ -504,8 +519,14 @@ def from_sklearn(mlp: Any, dtype: str | None = None) -> Sequential:
 
     Raises ModelError for anything else, where it is not fitted, or where it was fitted with another loss.
     """
-    if not isinstance(mlp, (MLPClassifier, MLPRegressor)) or not hasattr(mlp, "coefs_"):
-        raise ModelError(f"{mlp!r} is no fitted MLPClassifier or MLPRegressor", fix="call its fit first")
+    if not isinstance(mlp, (MLPClassifier, MLPRegressor)):
+        last = isinstance(mlp, Pipeline) and isinstance(mlp[-1], (MLPClassifier, MLPRegressor))
+        raise ModelError(
+            f"a {type(mlp).__name__} is no MLPClassifier or MLPRegressor",
+            fix="give pipeline[-1], whose inputs are what the steps before it make" if last else "",
+        )
+    if not hasattr(mlp, "coefs_"):
+        raise ModelError(f"{mlp!r} is not fitted", fix="call its fit first")
     layers: list[Any] = [Input(int(mlp.coefs_[0].shape[0]))]
     for weights in mlp.coefs_:
         layers.append(Dense(int(weights.shape[1])))

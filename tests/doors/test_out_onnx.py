@@ -82,6 +82,28 @@ def with_layer(name: str, dtype: str) -> cr.Model:
     return model
 
 
+def convolutions(model: cr.Model, folder: Path, **options: Any) -> int:
+    """How many nodes of the file that is written are convolutions."""
+    model.to_onnx(folder / "net.onnx", **options)
+    return sum(node.op_type == "Conv" for node in loaded(folder / "net.onnx").graph.node)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("Conv")])
+def test_a_convolution_is_one_in_the_file_and_so_is_the_gradient_of_its_kernel(name: str, tmp_path: Path) -> None:
+    assert convolutions(with_layer(name, "float32"), tmp_path) == 1
+    assert convolutions(with_layer(name, "float32"), tmp_path, training=True, optimizer=cr.SGD(0.1)) == 2
+    # The control: onnxruntime convolves float32, and other types are sums of products there.
+    assert convolutions(with_layer(name, "float64"), tmp_path) == 0
+
+
+def test_a_network_has_as_many_convolutions_in_the_file_as_its_derivation(tmp_path: Path) -> None:
+    lenet = cr.read_model("lenet")
+    assert convolutions(lenet, tmp_path) == 2
+    # Both layers, both kernels' gradients, and the error signal that goes through the second.
+    assert convolutions(lenet, tmp_path, training=True, optimizer=cr.SGD(0.1)) == 5
+    assert convolutions(cr.read_model("mlp"), tmp_path, training=True, optimizer=cr.SGD(0.1)) == 0
+
+
 DRAWING = ("Dropout", "Attention")
 TYPES = ("float32", "float64")
 LISTED = [(n, d) for n in LAYERS for d in TYPES if n not in DRAWING and (n, d) != ("GELU", "float64")]

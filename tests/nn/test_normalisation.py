@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.derive.oracle import gradients_are_exact
 from tests.examples import examples
 from tests.nn.layerwise import differing, disagreements, extents, model_of, randomised
 
@@ -170,7 +171,25 @@ def test_a_bad_option_is_named_with_the_fix(build: Callable[[], Any], says: list
     assert all(part in str(caught.value) for part in [*says, "fix"]), str(caught.value)
 
 
-def test_a_batch_norm_used_twice_is_refused() -> None:
-    x, layer = cr.Input(3), cr.BatchNorm()
-    with pytest.raises(cr.ModelError, match="used twice"):
-        cr.Model(x, layer(layer(x)))
+def test_a_batch_norm_used_twice_goes_on_with_its_averages() -> None:
+    start, layer = cr.Input(3), cr.BatchNorm(momentum=0.25)
+    model = cr.Model(start, layer(cr.Tanh()(layer(start))), loss="half_squared_error", dtype="float64")
+    rng = np.random.default_rng(3)
+    x, gain = rng.normal(size=(5, 3)), np.array([0.5, 2.0, -1.0])
+    model.parameters["batchnorm1.g"] = gain
+    first = np.tanh(gain * (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5))
+    model.fit(x, np.zeros((5, 3)), epochs=1, batch_size=5, optimizer=cr.SGD(1e-12), verbose=False)
+    once = 0.25 * x.mean(0), 0.75 + 0.25 * x.var(0)
+    mean, variance = 0.75 * once[0] + 0.25 * first.mean(0), 0.75 * once[1] + 0.25 * first.var(0)
+    np.testing.assert_allclose(model.states["batchnorm1.running_mean"], mean, rtol=1e-9)
+    np.testing.assert_allclose(model.states["batchnorm1.running_variance"], variance, rtol=1e-9)
+    inner = np.tanh(gain * (x - mean) / np.sqrt(variance + 1e-5))
+    np.testing.assert_allclose(model.predict(x), gain * (inner - mean) / np.sqrt(variance + 1e-5), rtol=1e-9)
+    assert gradients_are_exact(model.derive(), {"N": 5}, 1)
+    assert "batchnorm1" in model.derive().to_markdown()
+
+
+def test_uses_of_a_batch_norm_with_different_channels_are_refused() -> None:
+    layer = cr.BatchNorm(affine=False)
+    with pytest.raises(cr.ModelError, match="running_mean of shapes"):
+        cr.Sequential(cr.Input(4), layer, cr.Dense(3), layer)

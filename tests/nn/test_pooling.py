@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,14 +18,14 @@ from tests.nn.agreement import disagreements
 
 import chainrule as cr
 
-Drawn = tuple[str, tuple[int, ...], int, tuple[int, ...], tuple[int, ...], Any]
+Drawn = tuple[str, tuple[int, ...], int, tuple[int, ...], tuple[int, ...], Any, tuple[int, ...]]
 LAYERS: dict[tuple[str, int], Any] = {
     ("max", 1): cr.MaxPool1d,
     ("max", 2): cr.MaxPool2d,
     ("mean", 1): cr.MeanPool1d,
     ("mean", 2): cr.MeanPool2d,
-    ("mean with padding", 1): lambda *options: cr.MeanPool1d(*options, count_include_pad=True),  # pyright: ignore[reportUnknownLambdaType]
-    ("mean with padding", 2): lambda *options: cr.MeanPool2d(*options, count_include_pad=True),  # pyright: ignore[reportUnknownLambdaType]
+    ("mean with padding", 1): partial(cr.MeanPool1d, count_include_pad=True),
+    ("mean with padding", 2): partial(cr.MeanPool2d, count_include_pad=True),
 }
 
 
@@ -32,47 +33,56 @@ def squares(u: Any, t: Any) -> Any:
     return 0.5 * jnp.sum((u - t) ** 2) / len(u)
 
 
-def windows(size: Sequence[int], stride: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return (1, 1, *size), (1, 1, *stride)
+def pool(kind: str, x: Any, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Sequence[int]) -> Any:
+    """What windows hold, gathered, and then reduced to the first of the greatest or to the mean."""
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, size, strict=True)]
+    same = isinstance(padding, str)
+    pads = jax.lax.padtype_to_pads(x.shape[2:], spans, stride, padding.upper()) if same else [(p, p) for p in padding]
 
+    def held(x: Any, border: float) -> Any:
+        padded = (*x.shape[:2], *(e + before + after for e, (before, after) in zip(x.shape[2:], pads, strict=True)))
+        inside = (..., *(slice(before, before + e) for e, (before, _) in zip(x.shape[2:], pads, strict=True)))
+        x, rank = jnp.full(padded, border).at[inside].set(x), len(size)
+        for axis, (k, s, d, span) in enumerate(zip(size, stride, dilation, spans, strict=True)):
+            places = np.arange(0, x.shape[2 + 2 * axis] - span + 1, s)[:, None] + d * np.arange(k)
+            x = jnp.take(x, places, axis=2 + 2 * axis)
+        x = jnp.moveaxis(x, range(3, 3 + 2 * rank, 2), range(2 + rank, 2 + 2 * rank))
+        return x.reshape(*x.shape[: 2 + rank], -1)
 
-def pool(kind: str, x: Any, size: Sequence[int], stride: Sequence[int], padding: Any) -> Any:
-    """XLA's reduction over windows."""
-    pads = padding.upper() if isinstance(padding, str) else [(0, 0), (0, 0), *((p, p) for p in padding)]
     if kind == "max":
-        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, *windows(size, stride), pads)
-
-    def total(value: Any) -> Any:
-        return jax.lax.reduce_window(value, 0.0, jax.lax.add, *windows(size, stride), pads)
-
-    return total(x) / (total(jnp.ones_like(x)) if kind == "mean" else float(np.prod(size)))
+        cells = held(x, -jnp.inf)
+        return jnp.take_along_axis(cells, cells.argmax(-1, keepdims=True), -1)[..., 0]
+    total = held(x, 0.0).sum(-1)
+    return total / (held(jnp.ones_like(x), 0.0).sum(-1) if kind == "mean" else float(np.prod(size)))
 
 
 @st.composite
 def pools(draw: st.DrawFn) -> Drawn:
     rank = draw(st.sampled_from([1, 2, 2]))
-    size = draw(st.tuples(*[st.integers(1, 4)] * rank))
-    padding = draw(st.one_of(st.sampled_from(["valid", "same"]), st.tuples(*(st.integers(0, k - 1) for k in size))))
-    space = draw(st.tuples(*[st.integers(1, 9)] * rank))
+    size, stride, dilation, space = (draw(st.tuples(*[st.integers(1, most)] * rank)) for most in (4, 4, 3, 9))
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, size, strict=True)]
+    padding = draw(st.one_of(st.sampled_from(["valid", "same"]), st.tuples(*(st.integers(0, s - 1) for s in spans))))
     pads = (0,) * rank if isinstance(padding, str) else padding
-    assume(padding == "same" or all(e + 2 * p >= k for e, p, k in zip(space, pads, size, strict=True)))
+    assume(padding == "same" or all(e + 2 * p >= s for e, p, s in zip(space, pads, spans, strict=True)))
+    channels, samples = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     kind = draw(st.sampled_from(["max", "mean", "mean with padding"]))
-    return kind, (draw(st.integers(1, 3)), *space), draw(st.integers(1, 3)), size, draw(
-        st.tuples(*[st.integers(1, 4)] * rank)
-    ), padding
+    ones = pool("mean with padding", np.ones((1, 1, *space)), size, stride, padding, dilation)
+    assume(ones.min() > 0)  # no window holds padding alone
+    return kind, (channels, *space), samples, size, stride, padding, dilation
 
 
 def check(
     kind: str, shape: tuple[int, ...], samples: int, size: tuple[int, ...], stride: tuple[int, ...], padding: Any,
-    seed: int,
+    dilation: tuple[int, ...], seed: int,
 ) -> None:
-    layer = LAYERS[kind, len(shape) - 1](size, stride, padding)
+    layer = LAYERS[kind, len(shape) - 1](size, stride, padding, dilation=dilation)
     model = cr.Sequential(cr.Input(*shape), layer, loss="half_squared_error", dtype="float64")
     rng = np.random.default_rng(seed)
     # Few different values, so that many maxima are tied.
     x = rng.integers(-2, 3, (samples, *shape)).astype(float) if seed % 2 else rng.normal(size=(samples, *shape))
     t = rng.normal(size=(samples, *map(int, model.network.logits.shape[1:])))
-    assert disagreements(model, lambda p, x: pool(kind, x, size, stride, padding), squares, x, t) == []
+    expected = partial(pool, kind, size=size, stride=stride, padding=padding, dilation=dilation)
+    assert disagreements(model, lambda p, x: expected(x), squares, x, t) == []
     assert gradients_are_exact(model.derive(), {"N": samples}, seed)
 
 
@@ -168,7 +178,8 @@ def built(layer: cr.Layer, *shape: int) -> cr.Model:
         (lambda: cr.MaxPool2d(0), ("MaxPool2d", "size", "positive")),
         (lambda: cr.MaxPool2d(2, stride=-2), ("stride", "-2")),
         (lambda: cr.MaxPool2d((2, 2, 2)), ("size", "2 of them")),
-        (lambda: cr.MaxPool2d(2, padding=2), ("padding=2", "padding alone", "padding=1")),
+        (lambda: built(cr.MaxPool2d(2, padding=2), 1, 4, 4), ("padding=2", "padding alone", "axis 2", "padding=1")),
+        (lambda: built(cr.MeanPool1d(2, padding=2, dilation=3), 1, 1), ("padding=2", "padding alone", "less dilation")),
         (lambda: cr.MeanPool1d(3, padding="half"), ("padding", "'half'")),
         (lambda: built(cr.MaxPool2d(3), 1, 2, 5), ("maxpool2d1", "3", "padded input of 2", "axis 2")),
         (lambda: built(cr.MeanPool2d(2), 28, 28), ("meanpool2d1", "(N, 28, 28)")),

@@ -23,7 +23,10 @@ from chainrule.render.build import build
 from chainrule.render.document import Document, Heading, formulas
 from chainrule.render.formula import Formula, write
 from chainrule.render.pdf import BREAK, TYPST, glyphs, source, unknown
+from chainrule.train.alone import alone
 
+LONGEST = {"BatchNorm": 2, "mlp": 4, "lenet": 8, "transformer-tiny": 12, "resnet-tiny": 12}
+"""Pages that a document has in standard detail."""
 MODELS = ("neuron", "mlp-textbook", "lenet", "transformer-tiny")
 
 
@@ -36,7 +39,8 @@ def left_out(text: str) -> list[str]:
 
 @cache
 def reader(name: str, lang: Language) -> PdfReader:
-    return PdfReader(io.BytesIO(derived(name).to_pdf(lang=lang)))
+    single = alone(name)
+    return PdfReader(io.BytesIO((derived(name) if single is None else single.derive()).to_pdf(lang=lang)))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +57,17 @@ def test_the_text_can_be_selected(lang: Language, words: tuple[str, ...]) -> Non
     # The letters of formulas too: δ and σ, slanted.
     assert "𝛿" in text and "𝜎" in text and "∑" in text
     assert "\ufffd" not in text
+
+
+@pytest.mark.parametrize(("name", "lang"), few(product(LONGEST, ("en", "zh")), [("BatchNorm", "en"), ("mlp", "zh")]))
+def test_a_document_is_short(name: str, lang: Language) -> None:
+    assert len(reader(name, lang).pages) <= LONGEST[name]
+
+
+def test_a_document_in_full_detail_is_longer_than_its_limit() -> None:
+    full = alone("BatchNorm")
+    assert full is not None
+    assert len(PdfReader(io.BytesIO(full.derive().to_pdf(detail="full"))).pages) > LONGEST["BatchNorm"]
 
 
 @pytest.mark.parametrize(

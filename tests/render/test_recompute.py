@@ -77,17 +77,21 @@ def read(text: str) -> Page:
     page = Page()
     lines = text.replace("\u00a0", " ").split("\n")
     start = lines.index("A worked example")
-    given = next(line for line in lines[start:] if "; " in line and ("=" in line.split("; ")[0] or ": " in line))
+    _, given, *_ = (line for line in lines[start + 2 :] if line)
     for entry in parted(given):
         if found := re.fullmatch(r"(\S+): ([\d×]+), row by row (\(.*?\))(?:, over and over)?", entry):
             page.given[found[1]] = np.resize(array(found[3]), [int(n) for n in found[2].split("×")])
         else:
             symbol, values = entry.split(" = ")
             page.given[_gradient(symbol)] = array(values)
+    pictured: list[tuple[str, np.ndarray]] = []
     for line in lines[start:]:
-        cells = [cell.strip() for cell in line.split(" │ ")]
-        if line.startswith("The algorithm"):
+        if line in ("The algorithm on one page", "The lemmas"):
             break
+        if line.startswith("    ") and "─" not in line:
+            parts = [entry.split(" = ") for entry in parted(line)]
+            pictured += [(_gradient(symbol), array(values)) for symbol, *_, values in parts]
+        cells = [cell.strip() for cell in line.split(" │")]
         if len(cells) != 3 or cells[0] == "line":
             continue
         if "=" in cells[1]:
@@ -97,6 +101,10 @@ def read(text: str) -> Page:
         if "=" in cells[2]:
             symbol, values = cells[2].split(" = ")
             page.tensors[_gradient(symbol)] = array(values)
+    # Of what a picture shows, the table works out a component where it is computed.
+    worked = {symbol for symbol, *_ in page.entries}
+    for symbol, values in pictured:
+        (page.tensors if symbol.lower() in worked else page.given)[symbol] = values
     return page
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -102,6 +103,27 @@ def test_schedules_flags_workers_and_runs_change_no_bit(expected: int, batch: in
     found.append(natively(library(plain, flags=("-O0",)), given, order, batch))
     for other in found[1:]:
         assert [name for name, b in other.bits.items() if b != found[0].bits[name]] == []
+
+
+def test_what_a_compiler_does_wrongly_is_kept_from_it() -> None:
+    """gcc 12.2 with AVX-512 vectorised such loops, and took the first row for the second."""
+
+    class Chosen(cr.Layer):
+        """Entries of a matrix by the place of a maximum: in its gradient whole numbers choose between floats."""
+
+        equation = """
+            h[n, i<2] = argmax[j<2](x[n, j]*x[n, i])
+            y[n, k<2, l<3] = sum[j<2]([j == h[n, k]]*w[j, k])
+        """
+        init: ClassVar[Any] = {"w": cr.normal(0.5, 2, 2)}
+
+    model = cr.Model(x := cr.Input(2), Chosen()(x), loss="half_squared_error")
+    task = training(model.network, model.derive(), cr.SGD(0.5), "numbers")
+    given, order = floats(task, 5), np.arange(5)
+    for expected, batch in ((1, 1), (2, 3), (HERE.lanes, 5)):
+        found = natively(library(at_lanes(task, HERE.lanes, samples=expected), flags=("-O2",)), given, order, batch)
+        right = by_numpy(task, given, order, batch)
+        assert {name: d for name, d in distance(found, right).items() if not d < BOUND} == {}
 
 
 def test_what_is_drawn_is_what_numpy_draws() -> None:

@@ -23,6 +23,7 @@ from chainrule.errors import BuildError, CompileError, ModelError
 from chainrule.loops.program import lower
 from chainrule.nn.layer import Layer
 from chainrule.runtime.compiler import native
+from chainrule.runtime.peaks import peaks
 from chainrule.train import assembled as model_module
 from chainrule.train import runners
 from chainrule.train.models import read_model
@@ -474,7 +475,7 @@ def test_a_profile_names_what_takes_the_time_and_leaves_the_model_as_it_was() ->
     profile = model.profile(np.ones((40, 20)), np.arange(40) % 3, batch_size=20, optimizer="adam")
     dense = next(row for row in profile.rows if row.what.startswith("dense1.u"))
     assert dense.flops >= 2 * 20 * 20 * 12  # a product and an addition for each sample, input and output
-    assert dense.seconds > 0 and profile.seconds >= dense.seconds and profile.peaks.flops > 1e9
+    assert dense.seconds > 0 and profile.seconds >= dense.seconds and profile.peaks is peaks()
     assert "dense1.u" in str(profile)
     assert all(np.array_equal(model.parameters[name], value) for name, value in before.items())
 

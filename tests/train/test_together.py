@@ -261,6 +261,8 @@ REFUSED: list[tuple[Callable[[], list[cr.Model]], dict[str, Any], str]] = [
     (lambda: [*likes(2)], {"seeds": [1]}, "2 models and 1 seeds"),
     (lambda: [*likes(2)], {"optimizers": [cr.Adam()] * 3}, "2 models and 3 optimizers"),
     (lambda: [*likes(2)], {"folds": FOLDS}, "2 models and 5 folds"),
+    (lambda: [*likes(2)], {"folds": 2}, "a fold is a pair"),
+    (lambda: [*likes(2)], {"folds": [np.arange(3)] * 2}, "a fold is a pair"),
     (lambda: [*likes(2)], {"callbacks": [cr.EarlyStopping()]}, "a callback remembers"),
     (lambda: [*likes(2)], {"workers": 0}, "workers must be a positive whole number"),
     (lambda: [*likes(2)], {"epoch": 3}, "fit has no option 'epoch'"),

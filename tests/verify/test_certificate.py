@@ -311,7 +311,7 @@ def test_the_command_exits_with_1_where_a_line_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = tampered(mlp().derive(), "both")
-    monkeypatch.setattr("chainrule.cli._derivation", lambda what, wrt: wrong)
+    monkeypatch.setattr("chainrule.commands.documents._derivation", lambda what, wrt: wrong)
     assert main(["verify", "y = x"]) == 1
     assert "no identity" in capsys.readouterr().err
 

@@ -143,7 +143,7 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
             continue
         bare = not axes and not any(map(is_large, walk(right)))
         matrices = has_matrices(right)
-        alike = clash(right) or any(map(reads_as_entry, (left, *walk(right))))
+        alike = clash(left, right) or any(map(reads_as_entry, (left, *walk(right))))
         if all(map(varies, outside)) and not bare and not alike and (matrices or not only_components(right)):
             yield (scattered(right), sum(len(n.indices) for n in outside), len(fixed)), Found(
                 left, right, fixed

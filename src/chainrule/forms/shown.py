@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from chainrule.forms.nodes import Entries, Form, Operation, Sum, View, walk
 from chainrule.forms.operators import OPERATORS
-from chainrule.ir.expr import Tensor
+from chainrule.ir.expr import ADJOINT, Tensor
 from chainrule.ir.index import SAMPLES, Index
 
 
-def clash(form: Form) -> bool:
-    """Whether a tensor is seen with as many subscripts at other axes: both would be written A_j."""
-    seen_: dict[tuple[Tensor, int], tuple[bool, ...]] = {}
-    views = [node for node in walk(form) if isinstance(node, View)]
-    return any(
-        seen_.setdefault((view.tensor, len(view.fixed)), fixed) != fixed
-        for view in views if (fixed := tuple(s is not None for s in view.at))
-    )
+def clash(left: Form, right: Form) -> bool:
+    """Whether two things would be written alike: a tensor, or the gradient by it, with as many subscripts at other
+    axes, A_j; the unit vector of one number in another length."""
+    seen_: dict[tuple[Tensor, int] | Form, object] = {}
+
+    def alike(node: Form) -> bool:
+        match node:
+            case View(tensor=tensor, at=at):
+                axes = tuple(s is not None for s in at)
+                return seen_.setdefault((written(tensor), len(node.fixed)), axes) != axes
+            case Operation(name="onehot" | "onehot_rows", of=(of,)):
+                return seen_.setdefault(of, node["extent"]) != node["extent"]
+            case _:
+                return False
+
+    return any(alike(node) for form in (left, right) for node in walk(form))
+
+
+def written(tensor: Tensor) -> Tensor:
+    """The tensor whose letter is written: of a gradient the one that it is by."""
+    return tensor.role.of if tensor.role and tensor.role.kind == ADJOINT and tensor.role.of else tensor
 
 
 def reads_as_entry(form: Form) -> bool:

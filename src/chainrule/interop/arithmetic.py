@@ -24,6 +24,11 @@ ELEMENT = {
     "celu": "max({0}, 0) + {1}*expm1(min({0}, 0)/{1})",
     "softplus": "softplus({1}*({0}))/{1}", "threshold": "[{0} > {1}]*{0} + (1 - [{0} > {1}])*{2}",
     "softshrink": "relu({0} - {1}) - relu(-({0}) - {1})", "tanhshrink": "{0} - tanh({0})", "sum": "{0} + {1}",
+    "tan": "sin({0})/cos({0})", "sinh": "(exp({0}) - exp(-({0})))/2", "cosh": "(exp({0}) + exp(-({0})))/2",
+    "asinh": "log({0} + sqrt(({0})**2 + 1))", "hypot": "sqrt(({0})**2 + ({1})**2)",
+    "log2": f"log({{0}})/{math.log(2)!r}", "log10": f"log({{0}})/{math.log(10)!r}",
+    "exp2": f"exp({{0}}*{math.log(2)!r})", "logaddexp": "max({0}, {1}) + softplus(-abs({0} - {1}))",
+    "lerp": "{0} + {2}*({1} - {0})", "addcmul": "{0} + {3}*{1}*{2}", "addcdiv": "{0} + {3}*{1}/{2}",
     "hardshrink": "[abs({0}) > {1}]*{0}", "glu": "{0}*sigmoid({1})",
 }  # fmt: skip
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from chainrule.interop.arithmetic import contraction
+from chainrule.interop.arithmetic import contraction, element
 from chainrule.interop.graph import Array, Graph
+from chainrule.interop.resize import PLACED, interpolated
 from chainrule.interop.views import (
     SAMPLE,
     Size,
@@ -20,6 +22,7 @@ from chainrule.interop.views import (
     selected,
     size_of,
     sliced,
+    unfolded,
 )
 from chainrule.nn.arrangement import Concat
 
@@ -78,6 +81,77 @@ def cells_of_channels(g: Graph, x: View, factor: int, first: bool) -> View:
     return g.reshaped(x, [n, (left, False), (h * factor, False), (w * factor, False)])
 
 
+def channels_of_cells(g: Graph, x: View, factor: int) -> View:
+    """The cells of each block of an image as channels, factor² for one."""
+    n, (c, _), (h, _), (w, _) = x.sizes
+    parts = (c, h // factor, factor, w // factor, factor)
+    x = permuted(g.reshaped(x, [n, *((extent, False) for extent in parts)]), [0, 1, 3, 5, 2, 4])
+    return g.reshaped(x, [n, *((extent, False) for extent in (c * factor**2, h // factor, w // factor))])
+
+
+def shuffled(g: Graph, x: View, groups: int) -> View:
+    """Channels of each of some groups, taken in turn."""
+    n, (c, _), *space = x.sizes
+    x = g.reshaped(x, [n, (groups, False), (c // groups, False), *space])
+    return g.reshaped(permuted(x, [0, 2, 1, *range(3, len(x.axes))]), [n, (c, False), *space])
+
+
+def windows(
+    g: Graph, x: View, size: Sequence[int], stride: Sequence[int], padding: Sequence[Sequence[int]],
+    dilation: Sequence[int], border: float,
+) -> View:
+    """The windows along all axes but two, with the number `border` around them; what they hold are last axes."""
+    x = g.padded(x, {axis: (pair[0], pair[1]) for axis, pair in enumerate(padding, 2)}, border)
+    for axis, (extent, step, wide) in enumerate(zip(size, stride, dilation, strict=True), 2):
+        x = unfolded(g.single(x, axis), axis, extent, step, wide)
+    return x
+
+
+def columns(
+    g: Graph, x: View, size: Sequence[int], dilation: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> View:
+    """The windows of an image as columns: (N, channels·window, places)."""
+    x = windows(g, x, size, stride, [(cells, cells) for cells in padding], dilation, 0.0)
+    n, (c, _), *rest = x.sizes
+    (h, w), held = ([extent for extent, _ in part] for part in (rest[:2], rest[2:]))
+    x = permuted(x, [0, 1, 4, 5, 2, 3])
+    return g.reshaped(x, [n, (c * held[0] * held[1], False), (h * w, False)])
+
+
+def summed_columns(
+    g: Graph, x: View, out: Sequence[int], size: Sequence[int], dilation: Sequence[int], padding: Sequence[int],
+    stride: Sequence[int],
+) -> View:
+    """The image whose cells are the sums of all that stands for them in the columns of its windows."""
+    spans = [wide * (extent - 1) + 1 for wide, extent in zip(dilation, size, strict=True)]
+    counts = [
+        (length + 2 * cells - span) // step + 1
+        for length, cells, span, step in zip(out, padding, spans, stride, strict=True)
+    ]
+    n, (c, _), _ = x.sizes
+    parts = (c // (size[0] * size[1]), *size, *counts)
+    x = permuted(g.reshaped(x, [n, *((extent, False) for extent in parts)]), [0, 1, 2, 4, 3, 5])
+    x = g.reshaped(x, [n, *((e, False) for e in (parts[0], size[0] * counts[0], size[1] * counts[1]))])
+    for axis in (2, 3):
+        k = axis - 2
+        within, place = np.divmod(np.arange(size[k] * counts[k]), counts[k])
+        cells = dilation[k] * within + stride[k] * place - padding[k]
+        x = mapped(g, g.single(x, axis), axis, (np.arange(out[k])[:, None] == cells).astype(np.float64))
+    return x
+
+
+def replaced(g: Graph, x: View, axis: int, places: Array, values: View) -> View:
+    """x with other values at fixed places of an axis, no place twice."""
+    if not (np.diff(places) == 1).all():
+        extent = size_of(x.axes[axis])[0]
+        hot = (np.arange(extent)[:, None] == places).astype(np.float64)
+        others = mapped(g, g.single(x, axis), axis, np.diag(1.0 - hot.sum(1)))
+        return element(g, "add", others, mapped(g, g.single(values, axis), axis, hot))
+    lengths = [int(places[0]), len(places), size_of(x.axes[axis])[0] - int(places[-1]) - 1]
+    head, _, tail = pieces(g, x, axis, lengths)
+    return concat(g, [part for part, length in zip((head, values, tail), lengths, strict=True) if length], axis)
+
+
 def flip(g: Graph, x: View, axes: Sequence[int]) -> View:
     for axis in axes:
         x = flipped(g.single(x, axis % len(x.axes)), axis % len(x.axes))
@@ -92,7 +166,7 @@ def chosen(g: Graph, x: View, axis: int, places: Array) -> View:
     if len(steps) == 1 and (step := int(steps.pop())):
         found = sliced(x, axis, int(flat[0]), len(flat), step)
     else:
-        hot = np.zeros((len(flat), size_of(x.axes[axis])[0]))
+        hot = np.zeros(g.small((len(flat), size_of(x.axes[axis])[0])))
         hot[np.arange(len(flat)), flat] = 1
         found = mapped(g, x, axis, hot)
     sizes = found.sizes
@@ -104,6 +178,16 @@ def mapped(g: Graph, x: View, axis: int, matrix: Array) -> View:
     order = [k for k in range(len(x.axes)) if k != axis]
     product = contraction(g, g.fixed(f"places_{len(g.weights)}", matrix), 1, x, axis)
     return permuted(product, [*(1 + order.index(k) if k != axis else 0 for k in range(len(x.axes)))])
+
+
+def resized(
+    g: Graph, x: View, axis: int, new: int, scale: float, place: str, mode: str, **options: Any
+) -> View:
+    """An axis with `new` cells, `scale` times as many as before; `options` as of `interpolated`."""
+    length = size_of(x.axes[axis])[0]
+    g.small((new, length))
+    at = PLACED[place](np.arange(new), length, new, scale)
+    return mapped(g, g.single(x, axis), axis, interpolated(length, at, mode, **options))
 
 
 def bordered(g: Graph, x: View, axis: int, before: int, after: int, mode: str) -> View:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ import numpy as np
 from chainrule.interop import arithmetic, arranged, layered
 from chainrule.interop import aten_moves as moves
 from chainrule.interop.aten_moves import Fixed
-from chainrule.interop.graph import Graph, Operand
-from chainrule.interop.views import View, size_of
+from chainrule.interop.graph import FAR, Graph, Operand
+from chainrule.interop.recurrent import unrolled
+from chainrule.interop.views import SAMPLE, View, inserted, size_of
 from chainrule.nn.activations import (
     ELU,
     GELU,
@@ -140,10 +143,9 @@ def _max_pool(rank: int) -> Callable[..., Any]:
     def row(
         g: Graph, x: View, size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False
     ) -> Any:
-        if set(_each(dilation, rank)) != {1}:
-            g.refuse("max pooling with dilation", "pool without it")
         size = _each(size, rank)
-        return layered.pool(g, "max", x, size, _each(stride, rank) if stride else size, _each(padding, rank), ceil)
+        stride, pads = _each(stride, rank) if stride else size, _each(padding, rank)
+        return layered.pool(g, "max", x, size, stride, pads, ceil, dilation=_each(dilation, rank))
 
     return row
 
@@ -202,14 +204,12 @@ def _prelu(g: Graph, x: View, slope: View) -> Operand:
 def _attention(
     g: Graph, q: View, k: View, v: View, mask: Any, rate: float, causal: bool, scale: Any, grouped: bool
 ) -> Operand:
-    if grouped:
-        g.refuse("attention with fewer heads of keys (enable_gqa)", "repeat the keys and values")
     if isinstance(mask, Fixed):
         kept = mask.tensor.dtype.is_floating_point
         array = mask.array if kept else np.where(mask.array, 0.0, -np.inf)
         mask = g.fixed(mask.name, np.asarray(array, np.float64))
     elif isinstance(mask, View) and g.call.logical:
-        g.refuse("a mask of attention that is computed from values", "give an additive mask")
+        mask = arithmetic.applied(g, f"{FAR!r}*(1 - {{0}})", mask)
     return layered.attention(g, q, k, v, mask, causal, None if scale is None else float(scale), rate)
 
 
@@ -253,14 +253,23 @@ def _equal(different: bool) -> Callable[..., Any]:
     return row
 
 
-def _upsample(mode: str, rank: int) -> Callable[..., Any]:
+def _upsample(mode: str) -> Callable[..., Any]:
+    """A layer where cells are repeated, or interpolated at whole steps; else a matrix for each axis."""
+
     def row(g: Graph, x: View, *rest: Any) -> Operand:
         (made,) = g.call.sizes
-        pairs = [(new[0], old[0]) for new, old in zip(made[2:], x.sizes[2:], strict=True)]
-        if any(new % old for new, old in pairs):
-            g.refuse("cells are interpolated at a scale that is no whole number", "choose a whole scale_factor")
-        corners = mode == "linear" and bool(rest[1] if len(rest) > 1 else False)
-        return layered.given(g, Upsample([new // old for new, old in pairs], mode, corners), x)
+        lengths, new = ([extent for extent, _ in sizes[2:]] for sizes in (x.sizes, made))
+        scales = rest[-1] or [after / before for before, after in zip(lengths, new, strict=True)]
+        corners = mode != "nearest" and bool(rest[1])
+        if mode != "cubic" and all(new[k] == lengths[k] * scale for k, scale in enumerate(scales)) and all(
+            after % before == 0 for before, after in zip(lengths, new, strict=True)
+        ):
+            factors = [after // before for before, after in zip(lengths, new, strict=True)]
+            return layered.given(g, Upsample(factors, mode, corners), x)
+        place = "asymmetric" if mode == "nearest" else "align_corners" if corners else "half_pixel"
+        for axis, (length, after, scale) in enumerate(zip(lengths, new, scales, strict=True), 2):
+            x = arranged.resized(g, x, axis, after, after / length if corners else scale, place, mode)
+        return x
 
     return row
 
@@ -275,9 +284,79 @@ def _adaptive(kind: str) -> Callable[..., Any]:
 
 
 def _embedding(g: Graph, table: View, ids: Any, *_: Any) -> Operand:
-    if not isinstance(ids, Fixed):
-        return layered.embedding(g, table, ids)
-    return arranged.chosen(g, table, 0, ids.array)
+    return layered.embedding(g, table, moves.view_of(g, ids))
+
+
+def _bag(g: Graph, table: View, ids: Any, offsets: Any, scale: bool, mode: int, *_: Any) -> Any:
+    """A sum, mean or maximum of the rows of each sample, whose ids are merged with the samples and `offsets` apart."""
+    (axis,) = ids.axes if isinstance(ids, View) else ((),)
+    if axis[:1] != (SAMPLE,) or size_of(axis)[0] != offsets:
+        g.refuse("bags that are not as long as each other", "give the ids as (N, length)")
+    rows = layered.embedding(g, table, replace(ids, axes=((SAMPLE,), axis[1:])))
+    return [arithmetic.reduce(g, ("sum", "mean", "max")[mode], rows, [1], False), None, None, None]
+
+
+def _distance(g: Graph, x: View, y: View, order: float, epsilon: float, keep: bool) -> Operand:
+    return arithmetic.norm(g, arithmetic.applied(g, f"{{0}} - {{1}} + {epsilon!r}", x, y), order, [-1], keep)
+
+
+def _distances(g: Graph, x: View, y: View, order: float, *_: Any) -> Operand:
+    """Of each vector of one to each of another."""
+    apart = arithmetic.element(g, "sub", inserted(x, len(x.axes) - 1), inserted(y, len(y.axes) - 2))
+    return arithmetic.norm(g, apart, order, [-1], False)
+
+
+def _tensordot(g: Graph, x: Any, y: Any, one: Sequence[int], other: Sequence[int]) -> Operand:
+    x, y = moves.view_of(g, x), moves.view_of(g, y)
+    letters = [chr(ord("a") + k) for k in range(len(x.axes))]
+    more = [chr(ord("n") + k) for k in range(len(y.axes))]
+    for a, b in zip(one, other, strict=True):
+        more[b] = letters[a]
+    left = [letter for letter in (*letters, *more) if (letter in letters) != (letter in more)]
+    return arithmetic.einsum(g, f"{''.join(letters)},{''.join(more)}->{''.join(left)}", [x, y])
+
+
+def _product(g: Graph, x: View, axis: int, keep: bool = False, *_: Any) -> Operand:
+    parts = arranged.unbound(g, x, axis % len(x.axes))
+    found = reduce(lambda one, other: arithmetic.element(g, "mul", one, other), parts)
+    return inserted(found, axis % len(x.axes)) if keep else found
+
+
+def _recurrent(kind: str) -> Callable[..., Any]:
+    def row(
+        g: Graph, x: View, states: Any, weights: Sequence[View], biases: bool, layers: int, rate: float,
+        training: bool, both: bool, first: bool,
+    ) -> Any:
+        given = [moves.view_of(g, state) for state in (states if isinstance(states, list) else [states])]
+        return unrolled(
+            g, kind, x, given, weights, biases=biases, layers=layers, rate=rate if training else 0.0, both=both,
+            first=first,
+        )
+
+    return row
+
+
+def _drawn(g: Graph, *_: Any) -> Any:
+    g.refuse("numbers are drawn at random", "give the noise as an input of the network")
+
+
+def _dropped_channels(g: Graph, x: View, rate: float, training: bool) -> Operand:
+    """A mask of dropout for each channel."""
+    if not training or not rate:
+        return x
+    ones = arranged.everywhere(g, 1.0, x.sizes[:2])
+    mask = layered.dropout(g, ones, rate)
+    for axis in range(2, len(x.axes)):
+        mask = inserted(mask, axis)
+    return arithmetic.element(g, "mul", x, mask)
+
+
+def _batch_norm_functional(
+    g: Graph, x: View, scale: Any, shift: Any, mean: Any, variance: Any, training: bool, momentum: float,
+    epsilon: float,
+) -> Any:
+    y = _batch_norm(g, x, scale, shift, mean, variance, training, momentum, epsilon, False)
+    return [y, None, None, mean, variance]
 
 
 def _power(g: Graph, x: View, exponent: Any) -> Operand:
@@ -321,7 +400,8 @@ def _largest(kind: str) -> Callable[..., Any]:
 ROWS: dict[str, Callable[..., Any]] = {
     **{name: _element(name) for name in (
         "neg", "abs", "exp", "expm1", "log", "log1p", "sin", "cos", "erf", "erfc", "sqrt", "rsqrt", "square",
-        "reciprocal", "maximum", "minimum", "log_sigmoid", "tanhshrink", "sign",
+        "reciprocal", "maximum", "minimum", "log_sigmoid", "tanhshrink", "sign", "tan", "sinh", "cosh", "asinh", "log2",
+        "log10", "exp2", "hypot", "logaddexp",
     )},
     **{f"{name}.{kind}": _element(name) for name in ("gt", "lt", "ge", "le", "mul", "div")
        for kind in ("Tensor", "Scalar")},
@@ -335,13 +415,17 @@ ROWS: dict[str, Callable[..., Any]] = {
     "clamp": _clamp, "clamp_min": _clamp,
     "clamp_max": lambda g, x, high: _clamp(g, x, None, high), "softshrink": _element("softshrink", {1: 0.5}),
     "hardshrink": _element("hardshrink", {1: 0.5}), "threshold": _element("threshold"),
-    "celu": _element("celu", {1: 1.0}),
+    "celu": _element("celu", {1: 1.0}), "lerp.Scalar": _element("lerp"), "lerp.Tensor": _element("lerp"),
+    "addcmul": _element("addcmul", {3: 1.0}), "addcdiv": _element("addcdiv", {3: 1.0}),
     "relu": _layer(ReLU), "relu6": _layer(lambda: Hardtanh(0.0, 6.0)), "sigmoid": _layer(Sigmoid), "tanh": _layer(Tanh),
     "silu": _layer(SiLU), "selu": _layer(SELU), "mish": _layer(Mish), "hardswish": _layer(HardSwish),
     "hardsigmoid": _layer(lambda: HardSigmoid(1 / 6, 0.5)), "gelu": _gelu, "elu": _elu, "softplus": _softplus,
     "leaky_relu": _layer(lambda slope=0.01: LeakyReLU(float(slope))),
     "hardtanh": _layer(lambda low=-1, high=1: Hardtanh(float(low), float(high))), "prelu": _prelu,
-    "dropout": _dropped, "feature_dropout": lambda g, *_: g.refuse("dropout of whole channels", "use nn.Dropout"),
+    "dropout": _dropped, "feature_dropout": _dropped_channels,
+    "native_dropout": lambda g, x, rate, training: [_dropped(g, x, rate, training), None],
+    **dict.fromkeys(("randn_like", "rand_like", "randn", "rand", "bernoulli", "bernoulli.p", "normal_functional",
+                     "randint_like", "multinomial", "alpha_dropout", "rrelu"), _drawn),
     "linear": _linear, "addmm": _addmm, **dict.fromkeys(("matmul", "bmm", "mm", "dot"), _matmul),
     "einsum": lambda g, text, views, path=None: arithmetic.einsum(g, text, [moves.view_of(g, view) for view in views]),
     "conv1d": _convolution(), "conv2d": _convolution(), "conv1d.padding": _convolution(),
@@ -350,8 +434,14 @@ ROWS: dict[str, Callable[..., Any]] = {
     "max_pool1d": _max_pool(1), "max_pool2d": _max_pool(2), "avg_pool1d": _mean_pool(1), "avg_pool2d": _mean_pool(2),
     "adaptive_avg_pool1d": _adaptive("mean"), "adaptive_avg_pool2d": _adaptive("mean"),
     "adaptive_max_pool1d": _adaptive("max"), "adaptive_max_pool2d": _adaptive("max"),
-    "upsample_nearest1d.vec": _upsample("nearest", 1), "upsample_nearest2d.vec": _upsample("nearest", 2),
-    "upsample_linear1d.vec": _upsample("linear", 1), "upsample_bilinear2d.vec": _upsample("linear", 2),
+    "upsample_nearest1d.vec": _upsample("nearest"), "upsample_nearest2d.vec": _upsample("nearest"),
+    "upsample_linear1d.vec": _upsample("linear"), "upsample_bilinear2d.vec": _upsample("linear"),
+    "upsample_bicubic2d.vec": _upsample("cubic"),
+    "avg_pool3d": _mean_pool(3), "max_pool3d": _max_pool(3), "conv3d": _convolution(), "conv3d.padding": _convolution(),
+    **{f"{name}.input": _recurrent(name) for name in ("rnn_tanh", "rnn_relu", "gru", "lstm")},
+    "arange.start_step": lambda g, start, end, step, *_: step, "embedding_bag.padding_idx": _bag,
+    "pairwise_distance": _distance, "cdist": _distances, "tensordot": _tensordot, "prod.dim_int": _product,
+    "baddbmm": _addmm, "_native_batch_norm_legit_functional": _batch_norm_functional,
     "batch_norm": _batch_norm, "instance_norm": _instance_norm, "group_norm": _group_norm, "layer_norm": _layer_norm,
     "rms_norm": _rms_norm, "scaled_dot_product_attention": _attention, "embedding": _embedding,
     "softmax.int": _softmax(False), "log_softmax.int": _softmax(True), "glu": lambda g, x, axis=-1: arithmetic.element(
@@ -369,12 +459,5 @@ ROWS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 SOFT = {"softmax.int", "log_softmax.int", "logsumexp", "amax", "max.dim", "scaled_dot_product_attention"}
 """The calls for which −10⁹ and less is nothing."""
-IN_PLACE = {
-    **{f"{name}_": name for name in (
-        "relu", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid", "leaky_relu", "elu", "dropout", "hardtanh",
-        "relu6", "mish", "selu", "celu", "clamp", "neg", "exp", "sqrt", "abs",
-    )},
-    **{f"{name}_.{kind}": f"{name}.{kind}" for name in ("add", "sub", "mul", "div", "masked_fill")
-       for kind in ("Tensor", "Scalar")},
-}  # fmt: skip
-"""What changes its argument, and the call whose result it puts there."""
+AVERAGING = {"batch_norm", "_native_batch_norm_legit_functional"}
+"""The calls that change buffers as layers of ours do."""

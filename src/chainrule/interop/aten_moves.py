@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,6 +19,7 @@ from chainrule.interop.views import (
     SAMPLE,
     Size,
     View,
+    diagonal,
     inserted,
     permuted,
     removed,
@@ -29,12 +30,18 @@ from chainrule.interop.views import (
     unfolded,
 )
 
+OPEN = (-1, False)
+"""An extent that depends on values, as the number of places that a mask chooses."""
 
-def size_samples(extent: Any) -> Size:
-    """An extent of PyTorch's: a number, or one times that of the samples. Raises ModelError for another expression."""
+
+def size_samples(extent: Any, known: Mapping[Any, int]) -> Size:
+    """An extent of PyTorch's: a number, or one times that of the samples; OPEN where it depends on values that are not
+    `known`. Raises ModelError for another expression."""
     if isinstance(extent, int):
         return extent, False
-    expression = extent.node.expr
+    expression = extent.node.expr.subs(known)
+    if any(str(symbol).startswith("u") for symbol in expression.free_symbols):
+        return OPEN
     if not expression.free_symbols:
         return int(expression), False
     values = [Fraction(str(expression.subs(dict.fromkeys(expression.free_symbols, p)))) / p for p in (1009, 2003)]
@@ -43,8 +50,8 @@ def size_samples(extent: Any) -> Size:
     return int(values[0]), True
 
 
-def sizes(value: Any) -> list[Size]:
-    return [size_samples(extent) for extent in value.shape]
+def sizes(value: Any, known: Mapping[Any, int]) -> list[Size]:
+    return [size_samples(extent, known) for extent in value.shape]
 
 
 # The rows: the graph, and the arguments of the call as PyTorch orders them
@@ -76,8 +83,11 @@ def reshaped(g: Graph, x: View, *_: Any) -> View:
 
 
 def expanded(g: Graph, x: View, *_: Any) -> View:
-    (shape,) = g.call.sizes
-    for _new in range(len(shape) - len(x.axes)):
+    return _expanded(x, g.call.sizes[0])
+
+
+def _expanded(x: View, shape: Sequence[Size]) -> View:
+    for _ in range(len(shape) - len(x.axes)):
         x = inserted(x, 0)
     for axis, size in enumerate(shape):
         if not x.axes[axis] and size != (1, False):
@@ -85,11 +95,12 @@ def expanded(g: Graph, x: View, *_: Any) -> View:
     return x
 
 
-def repeated_by(g: Graph, x: View, times: Sequence[Any]) -> View:
-    for _ in range(len(times) - len(x.axes)):
+def repeated_by(g: Graph, x: View, *_: Any) -> View:
+    (made,) = g.call.sizes
+    for _new in range(len(made) - len(x.axes)):
         x = inserted(x, 0)
-    for axis, count in enumerate(times):
-        x = repeated(x, axis, size_samples(count))
+    for axis, ((new, samples), (old, own)) in enumerate(zip(made, x.sizes, strict=True)):
+        x = repeated(x, axis, (new // old, samples and not own))
     return x
 
 
@@ -159,22 +170,67 @@ def picked(g: Graph, x: View, axis: int, ids: Any) -> Operand:
     return arranged.chosen(g, x, axis % len(x.axes), ids.array)
 
 
-def indexed(g: Graph, x: View, places: Sequence[Any]) -> View:
-    """x[…] by fixed tensors of whole numbers, which stand beside each other: as numbers of the merged axes."""
-    given = {axis: place for axis, place in enumerate(places) if place is not None}
-    if any(isinstance(place, View) or place.array.dtype == bool for place in given.values()):
-        g.refuse("places that are computed, or chosen by a mask", "choose fixed places, or an Embedding")
-    axes, arrays = [*given], [place.array for place in given.values()]
+def _merged(g: Graph, x: View, places: Sequence[Any]) -> tuple[View, int, Any]:
+    """x with the axes that fixed tensors of whole numbers choose from as one, which axis that is, and the places along
+    it. The tensors stand beside each other; a fixed mask is the places that it chooses."""
+    arrays: list[Any] = []
+    for place in places:
+        if isinstance(place, View):
+            g.refuse("places that are computed, or chosen by a mask that is", "choose fixed places, or an Embedding")
+        array = None if place is None else place.array
+        arrays += [array] if array is None or array.dtype != bool else np.nonzero(array)
+    given = {axis: array for axis, array in enumerate(arrays) if array is not None}
+    axes = [*given]
     if axes != [*range(axes[0], axes[-1] + 1)]:
         g.refuse("places along axes that are apart", "choose along one axis after the other")
     if any(SAMPLE in x.axes[each] for each in axes):
         g.refuse("this takes a part of the samples", "networks are functions of each sample here")
     extents = [size_of(x.axes[each])[0] for each in axes]
-    within = [np.where(array < 0, array + e, array) for array, e in zip(arrays, extents, strict=True)]
+    within = [np.where(array < 0, array + e, array) for array, e in zip(given.values(), extents, strict=True)]
     flat = np.ravel_multi_index(tuple(np.broadcast_arrays(*within)), extents)
+    if not np.size(flat):
+        g.refuse("this chooses nothing", "leave it out")
     rest = x.sizes
     merged = g.reshaped(x, [*rest[: axes[0]], (math.prod(extents), False), *rest[axes[-1] + 1 :]])
-    return arranged.chosen(g, merged, axes[0], np.asarray(flat))
+    return merged, axes[0], np.asarray(flat)
+
+
+def indexed(g: Graph, x: View, places: Sequence[Any]) -> View:
+    """x[…] by fixed places."""
+    return arranged.chosen(g, *_merged(g, x, places))
+
+
+def put(g: Graph, x: View, places: Sequence[Any], values: Any, accumulate: bool = False) -> View:
+    """x with x[…] = values, by fixed places."""
+    merged, axis, flat = _merged(g, x, places)
+    if accumulate or len(np.unique(flat)) < flat.size:
+        g.refuse("values that are added, or put to one place twice", "write each place once")
+    order, sizes, new = np.argsort(flat.ravel()), merged.sizes, [(int(extent), False) for extent in flat.shape]
+    values = _expanded(view_of(g, values), [*sizes[:axis], *new, *sizes[axis + 1 :]])
+    values = g.reshaped(values, [*sizes[:axis], (flat.size, False), *sizes[axis + 1 :]])
+    if (np.diff(order) != 1).any():
+        values = arranged.chosen(g, values, axis, order)
+    return g.reshaped(arranged.replaced(g, merged, axis, flat.ravel()[order], values), x.sizes)
+
+
+def scattered(g: Graph, x: View, source: Any, axis: int = 0, start: Any = None, end: Any = None, step: int = 1) -> View:
+    """x with x[start:end:step] = source along an axis."""
+    axis %= len(x.axes)
+    extent, samples = size_of(x.axes[axis])
+    source = view_of(g, source)
+    places = np.arange(extent)[slice(start, end if isinstance(end, int) else None, step)]
+    if len(places) == extent and step == 1:
+        return _expanded(source, x.sizes)
+    if samples:
+        g.refuse("this changes a part of the samples", "networks are functions of each sample here")
+    return arranged.replaced(g, x, axis, places, source)
+
+
+def put_one(g: Graph, x: View, source: Any, axis: int, place: int) -> View:
+    """x with x[place] = source along an axis."""
+    axis %= len(x.axes)
+    place %= size_of(x.axes[axis])[0]
+    return scattered(g, x, inserted(view_of(g, source), axis), axis, place, place + 1)
 
 
 def filled(value: float) -> Callable[..., Any]:
@@ -245,7 +301,14 @@ MOVES: dict[str, Callable[..., Any]] = {
     "full_like": lambda g, x, value, *_: arranged.everywhere(g, value, g.call.sizes[0]),
     "new_full": lambda g, x, size, value, *_: arranged.everywhere(g, value, g.call.sizes[0]),
     "pixel_shuffle": lambda g, x, factor: arranged.cells_of_channels(g, x, factor, True), "index_select": picked,
-    "index.Tensor": indexed,
+    "pixel_unshuffle": arranged.channels_of_cells, "channel_shuffle": arranged.shuffled,
+    "im2col": arranged.columns, "col2im": arranged.summed_columns,
+    "index.Tensor": indexed, "index_put": put, "slice_scatter": scattered, "select_scatter": put_one,
+    "copy": lambda g, x, source, *_: expanded(g, view_of(g, source)), "zero": filled(0.0),
+    "fill.Scalar": lambda g, x, value: arranged.everywhere(g, float(value), g.call.sizes[0]),
+    "diagonal": lambda g, x, offset=0, one=0, other=1: diagonal(
+        g.single(g.single(x, one % len(x.axes)), other % len(x.axes)), one % len(x.axes), other % len(x.axes), offset,
+    ),
     "repeat_interleave.self_int": lambda g, x, times, axis=None, output_size=None: interleaved(g, x, times, axis),
 }  # fmt: skip
 VIEWS = {

@@ -4,6 +4,7 @@ ours reads a tensor; weights belong to the layer that reads them, or stand as a 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,8 @@ from chainrule.train.model import Model
 
 Array = NDArray[Any]
 Operand = View | float
+LARGE = 1 << 24
+"""The most entries of a constant that is made, and does not stand in a file."""
 FAR = -1e9
 """What −inf is to a softmax: exp(−10⁹ + s) is 0 in both precisions for every score s that is not of that size."""
 RESERVED = {*CATALOGUE, *ABBREVIATIONS, "pi", "e", "n", "y", "pad", "sum", "mean", "min", "logsumexp", "argmax", "D"}
@@ -389,6 +392,13 @@ class Graph:
                 if name in arrays:
                     arrays[name] = values
         return model
+
+    def small(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """A shape of a constant to be made. Raises ModelError where it is larger than anybody's."""
+        extents = tuple(int(extent) for extent in shape)
+        if any(extent < 0 for extent in extents) or math.prod(extents) > LARGE:
+            self.refuse(f"a constant of the shape {extents}", "export the network again")
+        return extents
 
     def refuse(self, problem: str, fix: str) -> NoReturn:
         """Raises ModelError for the call that is being brought in."""

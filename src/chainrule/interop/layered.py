@@ -9,9 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.interop.arithmetic import applied, contraction, element, reduce
+from chainrule.interop import arranged
+from chainrule.interop.arithmetic import applied, contraction, einsum, element, reduce
 from chainrule.interop.graph import Graph, Operand, laid, runs
-from chainrule.interop.views import SAMPLE, Source, View, aligned, of, permuted, renewed, size_of
+from chainrule.interop.views import (
+    SAMPLE,
+    Source,
+    View,
+    aligned,
+    inserted,
+    of,
+    permuted,
+    renewed,
+    repeated,
+    size_of,
+    values_of,
+)
 from chainrule.ir.expr import Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.nn.activations import LogSoftmax, Softmax
@@ -32,6 +45,7 @@ from chainrule.nn.pooling import (
     MeanPool2d,
 )
 from chainrule.nn.sequences import Attention, Embedding
+from chainrule.nn.window import Window, padding_of, windows
 
 
 def pointwise(g: Graph, layer: Any, x: View) -> View:
@@ -94,8 +108,13 @@ def softmax(g: Graph, x: View, axis: int, log: bool = False) -> View:
 
 
 def embedding(g: Graph, table: View, ids: View) -> View:
-    """Rows of a table at whole numbers of an input."""
+    """Rows of a table at whole numbers, of an input or fixed."""
     names = own(E=table)
+    if ids.source.constant and ids.pad is None:
+        found = arranged.chosen(g, table, 0, values_of(ids, g.weights[ids.source.name]).astype(int))
+        for axis, (_, samples) in enumerate(ids.sizes):
+            found = repeated(found, axis, (1, True)) if samples else found
+        return found
     entries, units = (size_of(axis)[0] for axis in table.axes)
     if names and ids.source.node and ids.whole and ids.source.integer and ids.source.shape[:1] == (SAMPLES,):
         node = g.layer(Embedding(entries, units), [ids.source.node], names)
@@ -113,12 +132,26 @@ def convolution(
     g: Graph, x: View, weight: View, bias: View | None, *, stride: Sequence[int], padding: Any,
     dilation: Sequence[int], groups: int, transposed: bool = False, added: Sequence[int] = (0, 0),
 ) -> View:
-    """A convolution over one or two axes, or its transpose; `padding` as the layers take it."""
+    """A convolution, or its transpose, as a layer over one or two axes; over more the sum of what windows hold. The
+    `padding` is as the layers take it."""
     rank = len(x.axes) - 2
-    if rank not in (1, 2):
-        g.refuse(f"a convolution over {rank} axes", "one or two axes are convolved here")
     sizes = [size for size, _ in weight.sizes]
     kernel = sizes[2:]
+    if rank > 2 and not transposed:
+        held, _ = _held(g, x, kernel, stride, padding, dilation)
+        n, (channels, _), *rest = held.sizes
+        held = g.reshaped(held, [n, (groups, False), (channels // groups, False), *rest])
+        weight = g.reshaped(weight, [(groups, False), (sizes[0] // groups, False), *((e, False) for e in sizes[1:])])
+        where, within = "abdefh"[:rank], "pqrstu"[:rank]
+        y = einsum(g, f"ngc{where}{within},goc{within}->ngo{where}", [held, weight])
+        y = g.reshaped(y, [n, (sizes[0], False), *rest[:rank]])
+        if bias is None:
+            return y
+        for axis in range(1, rank + 1):
+            bias = inserted(bias, axis)
+        return element(g, "add", y, bias)
+    if rank not in (1, 2):
+        g.refuse(f"a transposed convolution over {rank} axes", "one or two axes are convolved here")
     shared: dict[str, Any] = {"stride": list(stride), "dilation": list(dilation), "groups": groups}
     shared["bias"] = bias is not None
     if transposed:
@@ -157,15 +190,52 @@ def given(g: Graph, layer: Layer, x: View, weights: Mapping[str, View | None] | 
 
 def pool(
     g: Graph, kind: str, x: View, size: Sequence[int], stride: Sequence[int], padding: Any, ceil: bool,
-    include: bool = True,
+    include: bool = True, dilation: Sequence[int] | None = None,
 ) -> View:
+    """A layer over one or two axes; over more what windows hold, reduced."""
     rank = len(size)
     kinds = {("max", 1): MaxPool1d, ("max", 2): MaxPool2d, ("mean", 1): MeanPool1d, ("mean", 2): MeanPool2d}
-    if (kind, rank) not in kinds or len(x.axes) != rank + 2:
-        g.refuse(f"pooling over {rank} axes of {len(x.axes)}", "one or two axes of (N, channels, …) are pooled here")
-    more = {"count_include_pad": include} if kind == "mean" else {}
-    layer = kinds[kind, rank](list(size), list(stride), padding, ceil=ceil, **more)
-    return given(g, layer, x)
+    if len(x.axes) != rank + 2:
+        g.refuse(f"pooling over {rank} axes of {len(x.axes)}", "give it (N, channels, …)")
+    if (kind, rank) in kinds:
+        more: dict[str, Any] = {"count_include_pad": include} if kind == "mean" else {}
+        more |= {"dilation": list(dilation)} if dilation else {}
+        return given(g, kinds[kind, rank](list(size), list(stride), padding, ceil=ceil, **more), x)
+    border = -np.inf if kind == "max" else 0.0
+    held, found = _held(g, x, size, stride, padding, dilation or [1] * rank, border, ceil)
+    if any(window.hollow for window in found):
+        g.refuse("a window holds padding alone", "pad less")
+    over = range(2 + rank, 2 + 2 * rank)
+    if kind == "max":
+        return reduce(g, kind, held, over, False)
+    # A mean counts the cells of the input, or those of the padding too, but not what rounding up adds.
+    y, counts = reduce(g, "sum", held, over, False), np.ones(())
+    g.small([window.outputs * window.size for window in found])
+    for window, plain in zip(found, _windows(x, size, stride, padding, dilation or [1] * rank), strict=True):
+        places, offsets = np.arange(window.outputs)[:, None], np.arange(window.size)
+        cells = window.stride * places + window.dilation * offsets - window.before
+        low, high = (-plain.before, plain.extent + plain.after) if include else (0, plain.extent)
+        counts = counts[..., None] * ((low <= cells) & (cells < high)).sum(1)
+    return element(g, "mul", y, g.fixed(f"shares_{len(g.weights)}", 1 / counts))
+
+
+def _windows(
+    x: View, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Sequence[int], ceil: bool = False
+) -> list[Window]:
+    """The windows along all axes of a value but two."""
+    rank = len(size)
+    shape = (SAMPLES, *(extent for extent, _ in x.sizes[1:]))
+    return windows(shape, "the window", size, stride, padding_of(padding, rank, "the window"), dilation, ceil)
+
+
+def _held(
+    g: Graph, x: View, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Sequence[int],
+    border: float = 0.0, ceil: bool = False,
+) -> tuple[View, list[Window]]:
+    """What windows hold, as last axes, and the windows."""
+    found = _windows(x, size, stride, padding, dilation, ceil)
+    pads = [(window.before, window.after) for window in found]
+    return arranged.windows(g, x, size, stride, pads, dilation, border), found
 
 
 def adaptive(g: Graph, kind: str, x: View, size: Sequence[int]) -> View:
@@ -230,6 +300,9 @@ def attention(
 ) -> View:
     if not len(q.axes) == len(k.axes) == len(v.axes):
         g.refuse("attention whose queries, keys and values have different numbers of axes", "give all the same axes")
+    if len(q.axes) > 2 and (times := size_of(q.axes[-3])[0] // size_of(k.axes[-3])[0]) > 1:
+        # A head of keys and values is that of several of queries.
+        k, v = (repeated(view, len(view.axes) - 3, (times, False), inner=True) for view in (k, v))
     joint, views = g.aligned([q, k, v], lambda view: view.axes[:-2])
     q, k, v = views
     groups = [group for group in runs(joint) if group]

@@ -6,7 +6,7 @@ them."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,6 @@ import numpy as np
 
 from chainrule.interop.graph import Array, Graph, Operand
 from chainrule.interop.views import Size, View
-
-LARGE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -140,17 +138,9 @@ def _constant(node: Node) -> Array:
     node.graph.refuse("a constant that is no number", "export the network again")
 
 
-def _small(node: Node, shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape of a constant to be made. Raises ModelError where it is larger than anybody's."""
-    extents = tuple(int(extent) for extent in shape)
-    if any(extent < 0 for extent in extents) or math.prod(extents) > LARGE:
-        node.graph.refuse(f"a constant of the shape {extents}", "export the network again")
-    return extents
-
-
 def _range(node: Node) -> Array:
     start, end, step = (value.reshape(-1)[0] for value in _numbers(node))
-    _small(node, [max(0, math.ceil((float(end) - float(start)) / float(step)))])
+    node.graph.small([max(0, math.ceil((float(end) - float(start)) / float(step)))])
     return np.arange(start, end, step)
 
 
@@ -180,12 +170,12 @@ def _fold_axes(insert: bool) -> Callable[[Node], Array]:
 
 
 def _filled(node: Node) -> Array:
-    return np.full(_small(node, _numbers(node)[0].tolist()), node.said("value", np.zeros(1, np.float32))[0])
+    return np.full(node.graph.small(_numbers(node)[0].tolist()), node.said("value", np.zeros(1, np.float32))[0])
 
 
 def _fold_expand(node: Node) -> Array:
     data, shape = _numbers(node)
-    return np.broadcast_to(data, _small(node, np.broadcast_shapes(data.shape, tuple(shape.tolist()))))
+    return np.broadcast_to(data, node.graph.small(np.broadcast_shapes(data.shape, tuple(shape.tolist()))))
 
 
 def _fold_cast(node: Node) -> Array:

@@ -74,7 +74,9 @@ def from_onnx(
     except ModelError as error:
         about = name if error.about is None else f"{name}, {error.about}"
         raise ModelError(error.problem, about=about, fix=error.fix) from None
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as error:
+    except (
+        LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, MemoryError
+    ) as error:
         raise ModelError(
             f"the file is damaged, or says what is not understood: {shorten(ascii(error), 100)}", about=name,
             fix="check it with onnx.checker",

@@ -14,6 +14,7 @@ import numpy as np
 from chainrule.interop import arithmetic, arranged, layered
 from chainrule.interop.graph import Operand
 from chainrule.interop.nodes import Extents, Node, shape_of
+from chainrule.interop.resize import PLACED
 from chainrule.interop.views import Size, View, inserted, permuted, removed, repeated, selected, size_of, sliced
 from chainrule.nn.activations import (
     ELU,
@@ -228,12 +229,10 @@ def _convolution(node: Node) -> Operand:
 
 def _pool(node: Node) -> Any:
     size = node.said("kernel_shape", [])
-    if set(node.said("dilations", [1])) != {1}:
-        node.graph.refuse("pooling with dilation", "pool without it")
     kind = "max" if node.kind == "MaxPool" else "mean"
     found = layered.pool(
         node.graph, kind, node.x, size, node.said("strides", [1] * len(size)), _pads(node, len(size)),
-        bool(node.said("ceil_mode", 0)), bool(node.said("count_include_pad", 0)),
+        bool(node.said("ceil_mode", 0)), bool(node.said("count_include_pad", 0)), node.said("dilations"),
     )
     return [found, None]  # where the greatest stand is no function of values, and may not be read
 
@@ -445,6 +444,8 @@ def _resize(node: Node) -> View:
     nearest = node.said("nearest_mode", "round_prefer_floor")
     if place not in PLACED or node.said("antialias", 0):
         node.graph.refuse(f"a resize by {place}, or that smooths", "resize without cropping and antialias")
+    if mode not in ("nearest", "linear", "cubic"):
+        node.graph.refuse(f"a resize in the mode {mode!r}", "resize by nearest, linear or cubic")
     axes = [axis % rank for axis in node.said("axes", range(rank))]
     lengths = [x.sizes[axis][0] for axis in axes]
     given, policy = node.option("scales", 2), node.said("keep_aspect_ratio_policy", "stretch")
@@ -465,52 +466,13 @@ def _resize(node: Node) -> View:
         factors = [whole.get(axis, 1) for axis in range(2, rank)]
         kind = "linear" if mode == "linear" else "nearest"
         return layered.given(node.graph, Upsample(factors, kind, place == "align_corners"), x)
-    for axis, length, new, scale in zip(axes, lengths, made, scales, strict=True):
+    for axis, new, scale in zip(axes, made, scales, strict=True):
         if scale != 1:
-            matrix = _interpolated(node, length, new, PLACED[place](np.arange(new), length, new, scale), mode, nearest)
-            x = arranged.mapped(node.graph, node.graph.single(x, axis), axis, matrix)
+            x = arranged.resized(
+                node.graph, x, axis, new, scale, place, mode, nearest=nearest, a=node.said("cubic_coeff_a", -0.75),
+                inside=bool(node.said("exclude_outside", 0)),
+            )
     return x
-
-
-PLACED: dict[str, Callable[[Any, int, int, float], Any]] = {
-    "half_pixel": lambda i, length, new, scale: (i + 0.5) / scale - 0.5,
-    "pytorch_half_pixel": lambda i, length, new, scale: (i + 0.5) / scale - 0.5 if new > 1 else 0.0 * i,
-    "asymmetric": lambda i, length, new, scale: i / scale,
-    "align_corners": lambda i, length, new, scale: i * (length - 1) / (length * scale - 1) if new > 1 else 0 * i,
-    "half_pixel_symmetric": lambda i, length, new, scale: (
-        length / 2 * (1 - new / (scale * length)) + (i + 0.5) / scale - 0.5
-    ),
-}
-"""Where each new cell lies among the old ones."""
-NEAREST: dict[str, Callable[[Any], Any]] = {
-    "round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5),
-    "floor": np.floor, "ceil": np.ceil,
-}
-
-
-def _interpolated(node: Node, length: int, new: int, at: Any, mode: str, nearest: str) -> Any:
-    """The matrix from the old cells to the new ones, which lie at `at`. Cells outside are the outermost ones again, or
-    nothing where `exclude_outside`. Keys, IEEE Transactions on Acoustics, Speech, and Signal Processing 29 (1981)."""
-    first, a = np.floor(at), node.said("cubic_coeff_a", -0.75)
-    away = at - first
-    match mode:
-        case "nearest":
-            shares = {0: np.ones(new)}
-            first = NEAREST[nearest](at)
-        case "linear":
-            shares = {0: 1 - away, 1: away}
-        case "cubic":
-            outer = [a * (((d - 5) * d + 8) * d - 4) for d in (away + 1, 2 - away)]
-            inner = [((a + 2) * d - (a + 3)) * d * d + 1 for d in (away, 1 - away)]
-            shares = {-1: outer[0], 0: inner[0], 1: inner[1], 2: outer[1]}
-        case _:
-            node.graph.refuse(f"a resize in the mode {mode!r}", "resize by nearest, linear or cubic")
-    matrix = np.zeros((new, length))
-    for step, share in shares.items():
-        cells = first + step
-        inside = (cells >= 0) & (cells < length) | (not node.said("exclude_outside", 0))
-        np.add.at(matrix, (np.arange(new), np.clip(cells, 0, length - 1).astype(int)), share * inside)
-    return matrix / matrix.sum(1, keepdims=True) if node.said("exclude_outside", 0) else matrix
 
 
 def _depth(node: Node) -> View:

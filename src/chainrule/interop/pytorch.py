@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from inspect import Parameter, signature
 from typing import Any
 
-from chainrule.errors import DataError, ModelError
-from chainrule.interop.aten import IN_PLACE, ROWS, SOFT
-from chainrule.interop.aten_moves import VIEWS, Fixed, size_samples, sizes
+from chainrule.errors import ChainruleError, DataError, ModelError
+from chainrule.interop.aten import AVERAGING, ROWS, SOFT
+from chainrule.interop.aten_moves import MOVES, OPEN, VIEWS, Fixed, size_samples, sizes, view_of
 from chainrule.interop.graph import Graph
 from chainrule.interop.views import View, permuted
 from chainrule.ir.source import shorten
@@ -72,17 +73,21 @@ def _several(tensor: Any, axis: int) -> Any:
 
 
 def _exported(torch: Any, module: Any, example: tuple[Any, ...], samples: int) -> Any:
-    """What the module calls in training, the number of samples open. Python's len fixes it, unless PyTorch reads the
-    module's code rather than run it, which it does not do as often."""
+    """What the module calls in training, the number of samples open, each call a function of its arguments. Python's
+    len fixes that number, unless PyTorch reads the module's code rather than run it, which it does not do as often."""
     modes = {part: part.training for part in module.modules()}
-    shapes = tuple({samples: torch.export.Dim.AUTO} for _ in example)
+    shapes: tuple[Any, ...] = tuple({samples: torch.export.Dim.AUTO} for _ in example)
+    kinds = [parameter.kind for parameter in signature(module.forward).parameters.values()]
+    if Parameter.VAR_POSITIONAL in kinds:  # what *args takes is one argument to PyTorch
+        named = kinds.index(Parameter.VAR_POSITIONAL)
+        shapes = (*shapes[:named], *filter(None, [shapes[named:]]))
     try:
         module.train()
         for strict in (False, True):
             program = torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
             given = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(example) :]
-            if all(size_samples(value.shape[samples])[1] for value in given):
-                return program
+            if all(size_samples(value.shape[samples], {})[1] for value in given):
+                return program.run_decompositions({}) if _overwrites(program) else program
     except Exception as error:  # PyTorch raises what it likes here
         said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(
@@ -96,6 +101,17 @@ def _exported(torch: Any, module: Any, example: tuple[Any, ...], samples: int) -
         "the module is of a fixed number of samples", about=type(module).__name__,
         fix="ask for it by x.shape[0], and see that nothing depends on it",
     )
+
+
+def _overwrites(program: Any) -> bool:
+    """Whether a call changes in place what others read; what only counts does not matter."""
+    for node in program.graph.nodes:
+        arguments = node.target._schema.arguments if hasattr(node.target, "_schema") else ()
+        for argument, value in zip(arguments, node.args, strict=False):
+            counts = not node.users and getattr(value, "op", "") == "placeholder" and len(value.users) == 1
+            if argument.alias_info and argument.alias_info.is_write and not counts:
+                return True
+    return False
 
 
 class _Import:
@@ -112,8 +128,8 @@ class _Import:
         self.names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self.names |= dict(getattr(signature, "inputs_to_lifted_tensor_constants", {}))
         self.values: dict[Any, Any] = {}
-        self.now: dict[Any, Any] = {}
         self.modules: dict[str, int] = {}
+        self.known: dict[Any, int] = {}
 
     def output(self, number: int) -> View:
         """The value that the program returns as this output."""
@@ -129,27 +145,29 @@ class _Import:
                 self._placeholder(node)
             elif node in needed:
                 self._call(node)
-        result = self.values[self.now.get(users[number], users[number])]
+        result = self.values[users[number]]
         if not isinstance(result, View):
             self.graph.refuse("the output is the same for all samples", "return a value of the network")
         return result
 
     def _needed(self, nodes: Sequence[Any], result: Any) -> set[Any]:
-        """The calls that a result depends on. What is written over in place is replaced from there on."""
-        needs: dict[Any, list[Any]] = {}
-        now: dict[Any, Any] = {}
-        for node in nodes:
-            needs[node] = [now.get(arg, arg) for arg in node.all_input_nodes]
-            if node.op == "call_function" and _name(node) in IN_PLACE:
-                now[node.args[0]] = node
-        found, left = set[Any](), [now.get(result, result)]
+        """The calls that a result depends on. Raises ModelError where one reads a buffer that training changes."""
+        found, left = set[Any](), [result]
         while left:
             node = left.pop()
             if node not in found:
                 found.add(node)
-                left += needs[node]
+                left += node.all_input_nodes
         for node in nodes:
             self.modules[_path(node)] = self.modules.get(_path(node), 0) + (node.op == "call_function")
+        changed = {s.target for s in self.program.graph_signature.output_specs if s.kind.name == "BUFFER_MUTATION"}
+        for node in found:
+            read = [self.names[arg.name] for arg in node.all_input_nodes if self.names.get(arg.name) in changed]
+            if read and _name(node) not in AVERAGING:
+                self._place(node, _name(node))
+                self.graph.refuse(
+                    f"the buffer {read[0]} is read, and training changes it", "write it as a cr.Layer with a state"
+                )
         return found
 
     def _placeholder(self, node: Any) -> None:
@@ -179,33 +197,29 @@ class _Import:
             self.values[node] = found
         elif not name or "sym_" in name:  # sizes, and arithmetic on them
             self.values[node] = node.meta["val"]
-        elif not any(isinstance(self._value(arg), View) for arg in node.all_input_nodes) and self._static(node):
+        elif not any(isinstance(self.values[arg], View) for arg in node.all_input_nodes) and self._static(node):
             self.values[node] = self._computed(node)
         else:
-            self.values[node] = self._row(node, IN_PLACE.get(name, name))
-            if name in IN_PLACE:
-                self._written_over(node)
+            self.values[node] = self._row(node, name)
 
     def _place(self, node: Any, name: str) -> None:
         """Say to the graph which call this is."""
         call, found = self.graph.call, node.meta.get("val")
         call.path, call.name = _path(node), name.split(".")[0].rstrip("_")
         call.where, call.single = _where(node, call.path), self.modules[call.path] == 1
-        tensors = [v for v in (found if isinstance(found, (list, tuple)) else [found]) if hasattr(v, "shape")]
-        call.sizes, call.soft = [sizes(v) for v in tensors], _softened(node)
+        tensors = _tensors(found)
+        call.sizes, call.soft = [sizes(v, self.known) for v in tensors], _softened(node)
         given = [arg.meta["val"] for arg in node.all_input_nodes if hasattr(arg.meta.get("val"), "dtype")]
         real = any(v.dtype.is_floating_point for v in given)
         call.rounded = real and any(not v.dtype.is_floating_point for v in tensors if v.dtype != self.torch.bool)
         call.logical = any(v.dtype == self.torch.bool for v in given)
-
-    def _value(self, node: Any) -> Any:
-        return self.values[self.now.get(node, node)]
 
     def _computed(self, node: Any) -> Any:
         """What a call gives that no input reaches: computed now."""
         plain = [_plain(self._argument(arg)) for arg in node.args]
         more = {key: _plain(self._argument(arg)) for key, arg in node.kwargs.items()}
         found = node.target(*plain, **more)
+        self._learnt(node, [part.shape for part in _tensors(found)])
         if isinstance(found, (list, tuple)):
             return [Fixed(part, f"{node.name}_{k}") for k, part in enumerate(found)]
         name = next((v.name for v in map(self._argument, node.args[:1]) if isinstance(v, Fixed)), node.name)
@@ -214,25 +228,18 @@ class _Import:
     def _argument(self, arg: Any) -> Any:
         if isinstance(arg, (list, tuple)):
             return [self._argument(part) for part in arg]
-        return self._value(arg) if hasattr(arg, "op") and hasattr(arg, "meta") else arg
+        return self.values[arg] if hasattr(arg, "op") and hasattr(arg, "meta") else arg
 
     def _static(self, node: Any) -> bool:
         """Whether a value does not depend on the number of samples."""
-        found = node.meta["val"]
-        values = found if isinstance(found, (list, tuple)) else [found]
-        return all(size_samples(extent)[1] is False for v in values if hasattr(v, "shape") for extent in v.shape)
+        return not any(samples for v in _tensors(node.meta["val"]) for _, samples in sizes(v, self.known))
 
-    def _written_over(self, node: Any) -> None:
-        """From here on the argument stands for the result. Raises ModelError where another view of it is still read."""
-        target = node.args[0]
-        root = _root(target)
-        later = list(node.graph.nodes)
-        later = later[later.index(node) + 1 :]
-        for other in node.graph.nodes:
-            alias = other not in (target, node) and other.op == "call_function" and _root(other) == root != other
-            if alias and other in self.values and any(user in later for user in other.users):
-                self.graph.refuse("this changes in place what is read in another shape later", "work on a copy")
-        self.now[target] = node
+    def _learnt(self, node: Any, made: Sequence[Sequence[int]]) -> None:
+        """Note the extents that PyTorch has left open in what a call gives, which is of these shapes."""
+        for value, shape in zip(_tensors(node.meta["val"]), made, strict=False):
+            for extent, size in zip(value.shape, shape, strict=True):
+                if size_samples(extent, self.known) == OPEN:
+                    self.known[extent.node.expr] = size
 
     def _row(self, node: Any, name: str) -> Any:
         row = ROWS.get(name)
@@ -243,15 +250,25 @@ class _Import:
         rest = node.target._schema.arguments[len(node.args) :]
         said = (a for a in rest if not a.kwarg_only or a.name in SAID)
         args = [*node.args, *(node.kwargs.get(a.name, a.default_value) for a in said)]
-        found = row(self.graph, *map(self._argument, args))
+        given = [self._argument(arg) for arg in args]
+        if name in MOVES and isinstance(given[0], Fixed):
+            given[0] = view_of(self.graph, given[0])
+        try:
+            found = row(self.graph, *given)
+        except ChainruleError:
+            raise
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as error:
+            said = shorten(repr(error), 100)
+            self.graph.refuse(f"PyTorch's {name} is called in a way that is not understood: {said}", "report it")
         made = found if isinstance(found, list) else [found]
-        for view, size in zip(made, self.graph.call.sizes, strict=False):
+        self._learnt(node, [[size for size, _ in view.sizes] for view in made if isinstance(view, View)])
+        for view, size in zip(made, (sizes(v, self.known) for v in _tensors(node.meta["val"])), strict=False):
             if isinstance(view, View) and view.sizes != size:
                 self.graph.refuse(f"{name} is {size}, and {view.sizes} here", "this is a fault of chainrule: report it")
         return found
 
 
-SAID = {"alpha", "beta", "approximate", "scale", "enable_gqa", "correction", "keepdim"}
+SAID = {"alpha", "beta", "approximate", "scale", "enable_gqa", "correction", "keepdim", "value"}
 """The arguments by keyword alone that rows read, in the order in which PyTorch has them."""
 
 
@@ -259,6 +276,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(part) for part in value]
     return value.tensor if isinstance(value, Fixed) else value
+
+
+def _tensors(found: Any) -> list[Any]:
+    """The tensors among what a call gives."""
+    return [v for v in (found if isinstance(found, (list, tuple)) else [found]) if hasattr(v, "shape")]
 
 
 def _softened(node: Any) -> bool:
@@ -299,10 +321,3 @@ def _where(node: Any, path: str) -> str:
     own = [frame for frame in frames if "/torch/" not in frame.split(",")[0]] or frames
     line = ", ".join(" ".join(part.split()) for part in own[-1].splitlines()) if own else ""
     return ", ".join(filter(None, (f"the module {path}" if path else "the module", line)))
-
-
-def _root(node: Any) -> Any:
-    """What a call gives a view of, through all moves."""
-    while node.op == "call_function" and node.args and (_name(node) in VIEWS or node.target is operator.getitem):
-        node = node.args[0]
-    return node

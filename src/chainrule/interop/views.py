@@ -11,6 +11,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.nn.layer import Node
@@ -108,6 +112,16 @@ def of(source: Source) -> View:
     return View(source, tuple(axes), tuple(Affine.of(axis[0]) if axis else Affine() for axis in axes))
 
 
+def values_of(view: View, array: NDArray[Any]) -> NDArray[Any]:
+    """The components of a view without padding, whose source has these values; axes of samples have one entry."""
+    digits = [digit for digit in view.digits if isinstance(digit.extent, int)]
+    grid = dict(zip(digits, np.indices([int(digit.extent) for digit in digits]), strict=True))
+    at = [sum((factor * grid[index] for index, factor in place.terms), np.int64(place.offset)) for place in view.at]
+    return np.broadcast_to(array[tuple(at)], [int(digit.extent) for digit in digits]).reshape(
+        [extent for extent, _ in view.sizes]
+    )
+
+
 # Moves; axes count from 0
 
 
@@ -200,14 +214,28 @@ def repeated(view: View, axis: int, size: Size, inner: bool = False) -> View:
     return replace(view, axes=(*view.axes[:axis], digits, *view.axes[axis + 1 :]))
 
 
-def unfolded(view: View, axis: int, size: int, step: int) -> View:
-    """Windows of an axis of at most one digit, each `step` after the one before; what they hold is a last axis."""
+def unfolded(view: View, axis: int, size: int, step: int, dilation: int = 1) -> View:
+    """Windows of an axis of at most one digit, each `step` after the one before; what they hold, each `dilation` after
+    the one before, is a last axis."""
     length = size_of(view.axes[axis])[0]
-    places, offsets = ((fresh(e),) * (e > 1) for e in ((length - size) // step + 1, size))
-    at = Affine.total([*((Affine.of(index), step) for index in places), *((Affine.of(index), 1) for index in offsets)])
-    chosen = {view.axes[axis][0]: at} if view.axes[axis] else {}
+    count = (length - dilation * (size - 1) - 1) // step + 1
+    places, offsets = ((fresh(e),) * (e > 1) for e in (count, size))
+    terms = [*((Affine.of(index), step) for index in places), *((Affine.of(index), dilation) for index in offsets)]
+    chosen = {view.axes[axis][0]: Affine.total(terms)} if view.axes[axis] else {}
     axes = (*view.axes[:axis], places, *view.axes[axis + 1 :], offsets)
     return replace(view.substituted(chosen), axes=axes)
+
+
+def diagonal(view: View, one: int, other: int, offset: int = 0) -> View:
+    """The entries at i and i + `offset` of two axes of at most one digit, along a last axis in their place."""
+    lengths = [size_of(view.axes[axis])[0] for axis in (one, other)]
+    starts = max(0, -offset), max(0, offset)
+    length = min(lengths[0] - starts[0], lengths[1] - starts[1])
+    new = (fresh(length),) * (length > 1)
+    at = Affine.total([(Affine.of(index), 1) for index in new])
+    chosen = {d: at + start for axis, start in zip((one, other), starts, strict=True) for d in view.axes[axis]}
+    rest = tuple(digits for axis, digits in enumerate(view.axes) if axis not in (one, other))
+    return replace(view.substituted(chosen), axes=(*rest, new))
 
 
 def inserted(view: View, axis: int) -> View:

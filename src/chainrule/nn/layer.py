@@ -243,9 +243,11 @@ class Block:
 
 
 def instantiate(
-    layer: Layer, label: str, inputs: Sequence[Tensor], *, suffix: str = "", inference: bool = False
+    layer: Layer, label: str, inputs: Sequence[Tensor], *, suffix: str = "", inference: bool = False,
+    left: Mapping[Tensor, Tensor] = {},
 ) -> Block:
-    """A layer's equations for inputs of known shape, its tensors named "label.name".
+    """A layer's equations for inputs of known shape, its tensors named "label.name". `left` says what the use before
+    has made of the layer's states, if there was one: they are read so.
 
     Raises ShapeError where shapes do not fit and EquationError where the equations are not well formed, each
     naming the layer and the shapes it was given.
@@ -253,7 +255,7 @@ def instantiate(
     shapes = tuple(tensor.shape for tensor in inputs)
     given = ", ".join(show(shape) for shape in shapes)
     try:
-        return _instantiate(layer, label, inputs, shapes, suffix, inference)
+        return _instantiate(layer, label, inputs, shapes, suffix, inference, left)
     except ChainruleError as error:
         about = f"{label}, given an input of shape {given}"
         detail = f"{about}\n  in: {error.about}" if error.about is not None else about
@@ -273,7 +275,8 @@ def show(shape: Shape) -> str:
 
 
 def _instantiate(
-    layer: Layer, label: str, inputs: Sequence[Tensor], shapes: tuple[Shape, ...], suffix: str, inference: bool
+    layer: Layer, label: str, inputs: Sequence[Tensor], shapes: tuple[Shape, ...], suffix: str, inference: bool,
+    left: Mapping[Tensor, Tensor],
 ) -> Block:
     names = input_names(len(inputs))
     if layer.integer and any(tensor.dtype != "integer" for tensor in inputs):
@@ -295,7 +298,8 @@ def _instantiate(
         name: Tensor(f"{label}.{name}{suffix if isinstance(kept.get(name), Random) else ''}", tensor.shape)
         for name, tensor in own.items()
     }
-    final = dict(zip((*given.values(), *own.values()), (*inputs, *named.values()), strict=True))
+    read = (left.get(tensor, tensor) for tensor in named.values())
+    final = dict(zip((*given.values(), *own.values()), (*inputs, *read), strict=True))
     for made in (equation.tensor for equation in equations):
         final[made] = Tensor(f"{label}.{made.name}{suffix}", made.shape, made.dtype)
     placed = tuple(equation.over(final) for equation in equations)

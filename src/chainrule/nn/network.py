@@ -170,10 +170,12 @@ def _labels(nodes: Iterable[Node]) -> dict[Layer, str]:
 def _blocks(
     nodes: Iterable[Node], given: Mapping[Node, Tensor], labels: Mapping[Layer, str]
 ) -> tuple[dict[Node, Block], dict[Node, Block]]:
-    """Every use of a layer, for training and for inference. From the second use on its tensors have a suffix."""
+    """Every use of a layer, for training and for inference. From the second use on its tensors have a suffix, and
+    training begins with the states that the use before has left."""
     training: dict[Node, Block] = {}
     inference: dict[Node, Block] = {}
     uses: Counter[Layer] = Counter()
+    left: dict[Tensor, Tensor] = {}
     for node in nodes:
         layer = node.layer
         if layer is None:
@@ -182,9 +184,9 @@ def _blocks(
         suffix = f"_{uses[layer]}" if uses[layer] > 1 else ""
         for blocks, outside in ((training, False), (inference, True)):
             parents = [_value(parent, given, blocks) for parent in node.parents]
-            block = instantiate(layer, labels[layer], parents, suffix=suffix, inference=outside)
-            if uses[layer] > 1 and block.states:
-                raise ModelError(f"{block.label} has a state and is used twice", fix="make a layer for each use")
+            before = {} if outside else left
+            block = instantiate(layer, labels[layer], parents, suffix=suffix, inference=outside, left=before)
+            left |= {state.tensor: state.next for state, _ in block.states}
             blocks[node] = block
     return training, inference
 
@@ -194,17 +196,21 @@ def _value(node: Node, given: Mapping[Node, Tensor], blocks: Mapping[Node, Block
 
 
 def _parameters(blocks: Iterable[Block]) -> dict[Tensor, Initialiser]:
-    """The parameters and how they start. Raises ModelError where two uses of a layer need different shapes."""
+    """The parameters and how they start. Raises ModelError where two uses of a layer need different shapes, of states
+    too."""
     parameters: dict[str, tuple[Tensor, Initialiser]] = {}
+    states: dict[str, tuple[Tensor, Initialiser]] = {}
     for block in blocks:
-        for tensor, initial in block.parameters:
-            known, _ = parameters.setdefault(tensor.name, (tensor, initial))
-            if known != tensor:
-                raise ModelError(
-                    f"{block.label} is used twice, with inputs that need {tensor.name} of shapes "
-                    f"{known.shape} and {tensor.shape}",
-                    fix="make a layer for each use",
-                )
+        moved = ((state.tensor, initial) for state, initial in block.states)
+        for kept, own in ((parameters, block.parameters), (states, moved)):
+            for tensor, initial in own:
+                known, _ = kept.setdefault(tensor.name, (tensor, initial))
+                if known != tensor:
+                    raise ModelError(
+                        f"{block.label} is used twice, with inputs that need {tensor.name} of shapes "
+                        f"{known.shape} and {tensor.shape}",
+                        fix="make a layer for each use",
+                    )
     return dict(parameters.values())
 
 
@@ -239,15 +245,13 @@ def _program(
     constants: Iterable[Tensor],
 ) -> Program:
     """The layers' equations and then those at the end. Its output is the loss, where there is one, or the logits."""
+    left = {state.tensor: state for block in blocks for state, _ in block.states}  # by the last use of each layer
     return Program(
         (*(equation for block in blocks for equation in block.equations), *(end or ())),
         inputs=inputs,
         parameters=tuple(parameters),
         random=tuple(tensor for block in blocks for tensor, _ in block.random),
-        states=(
-            *(state for block in blocks for state, _ in block.states),
-            *(State(tensor, tensor) for tensor in constants),
-        ),
+        states=(*left.values(), *(State(tensor, tensor) for tensor in constants)),
         outputs=(end[-1].tensor if end else logits,),
     )
 

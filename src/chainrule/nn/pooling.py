@@ -18,35 +18,37 @@ from chainrule.nn.window import OFFSETS, PLACES, Padding, Window, numbers, paddi
 
 
 class _Pool(Layer):
-    """`size` and `stride` are whole numbers, or one for each axis; the stride is the size unless given, and windows
-    overlap where it is less. `padding` is "valid", "same" or a number of cells on both sides, less than the size, or
-    for each axis a pair, before and after. With `ceil` the last cells that windows of the stride would leave out are
-    in a window that reaches beyond them."""
+    """`size`, `stride` and `dilation` are whole numbers, or one for each axis; the stride is the size unless given, and
+    windows overlap where it is less. `padding` is "valid", "same" or a number of cells on both sides, or for each axis
+    a pair, before and after; no window may hold padding alone. With `ceil` the last cells that windows of the stride
+    would leave out are in a window that reaches beyond them."""
 
     rank: ClassVar[int]
 
     def __init__(
-        self, size: Sizes, stride: Sizes | None = None, padding: Padding = "valid", ceil: bool = False
+        self, size: Sizes, stride: Sizes | None = None, padding: Padding = "valid", ceil: bool = False,
+        dilation: Sizes = 1,
     ) -> None:
         super().__init__()
         name = type(self).__name__
         self.size = numbers("size", size, self.rank, name)
         self.stride = self.size if stride is None else numbers("stride", stride, self.rank, name)
         self.padding = padding_of(padding, self.rank, name)
-        if not isinstance(self.padding, str):
-            for pair, extent in zip(self.padding, self.size, strict=True):
-                if (cells := max(pair)) >= extent:
-                    raise ModelError(
-                        f"padding={cells} leaves windows of {extent} that hold padding alone",
-                        about=name,
-                        fix=f"write padding={extent - 1} at most",
-                    )
-
         self.ceil = truth("ceil", ceil, name)
+        self.dilation = numbers("dilation", dilation, self.rank, name)
 
     def _windows(self, shape: Shape, ceil: bool | None = None) -> list[Window]:
-        beyond = self.ceil if ceil is None else ceil
-        return windows(shape, type(self).__name__, self.size, self.stride, self.padding, ceil=beyond)
+        """Raises ModelError where a window holds padding alone."""
+        beyond, name = self.ceil if ceil is None else ceil, type(self).__name__
+        found = windows(shape, name, self.size, self.stride, self.padding, self.dilation, beyond)
+        for axis, window in enumerate(found, 2):
+            if window.hollow:
+                cells, most = max(window.before, window.after), window.span - 1
+                raise ModelError(
+                    f"padding={cells} leaves a window that holds padding alone along axis {axis}", about=name,
+                    fix=f"write padding={most} at most" if cells > most else "choose less dilation",
+                )
+        return found
 
     def _parts(self, shape: Shape) -> tuple[str, str, str, str, list[Window]]:
         """The output's indices, plain and with extents, the window's, the cells that it reads, and the windows."""
@@ -66,7 +68,7 @@ class _MaxPool(_Pool):
 
 
 class MaxPool1d(_MaxPool):
-    """y_ci = max_p x_c,(s·i + p − P): (N, channels, length) -> (N, channels, length'). The first maximum wins a tie,
+    """y_ci = max_p x_c,(s·i + d·p − P): (N, channels, length) -> (N, channels, length'). The first maximum wins a tie,
     and padding is never selected."""
 
     rank = 1
@@ -81,9 +83,9 @@ class MaxPool2d(_MaxPool):
 class _MeanPool(_Pool):
     def __init__(
         self, size: Sizes, stride: Sizes | None = None, padding: Padding = "valid", count_include_pad: bool = False,
-        ceil: bool = False,
+        ceil: bool = False, dilation: Sizes = 1,
     ) -> None:
-        super().__init__(size, stride, padding, ceil)
+        super().__init__(size, stride, padding, ceil, dilation)
         self.count_include_pad = truth("count_include_pad", count_include_pad, type(self).__name__)
 
     def equations(self, *shapes: Shape) -> str:
@@ -105,7 +107,7 @@ class _MeanPool(_Pool):
 
 
 class MeanPool1d(_MeanPool):
-    """y_ci = Σ_p x_c,(s·i + p − P) / r_i: (N, channels, length) -> (N, channels, length'). The divisor r_i counts the
+    """y_ci = Σ_p x_c,(s·i + d·p − P) / r_i: (N, channels, length) -> (N, channels, length'). The divisor r_i counts the
     cells of the window that are no padding, or with `count_include_pad` all that `padding` asks for."""
 
     rank = 1

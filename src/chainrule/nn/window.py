@@ -42,6 +42,14 @@ class Window:
         """Whether any window reads padding."""
         return self.before > 0 or self.stride * (self.outputs - 1) + self.span - self.before > self.extent
 
+    @property
+    def hollow(self) -> bool:
+        """Whether any window reads padding alone."""
+        starts = (self.stride * place - self.before for place in range(self.outputs))
+        # The first cell that each reads from 0 on.
+        firsts = ((start, start + self.dilation * max(0, -(start // self.dilation))) for start in starts)
+        return any(first >= min(self.extent, start + self.span) for start, first in firsts)
+
     def read(self, place: str, offset: str) -> str:
         """The subscript: 2*i + 3*p - 1."""
         steps = f"{_times(self.stride, place)} + {_times(self.dilation, offset)}"

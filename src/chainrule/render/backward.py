@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import groupby
 
 from chainrule.derive.adjoint import Gradient, Use
-from chainrule.derive.check import fold_holds
+from chainrule.derive.check import forms_hold
 from chainrule.derive.fold import Fold, is_root
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.forms import Concise, Form, whole
@@ -70,7 +70,9 @@ class Backward(Folded):
                 cells.append(((self.title(page, rows),),))
             for place, row in enumerate(rows, number + 1):
                 equation = row.use.equation if row.use else row.fold.sinks[0] if row.fold else None
-                if equation and (coupling := self.coupling(equation, names.of_batch())):
+                # Of one layer alone its lemma says so.
+                told = several or self.detail != "standard"
+                if told and equation and (coupling := self.coupling(equation, names.of_batch())):
                     if self.detail == "standard":
                         through = (use.lemma for use in derivation.uses if use.equation == equation)
                         coupling = self.say("coupling.back", number=str(min(map(derivation.number, through))))
@@ -254,7 +256,7 @@ class Row:
 
     def concise(self, results: Sequence[Equation], batch: bool) -> Concise | None:
         """The concise form of the results, in this use's tensors."""
-        if not results or (self.fold is not None and not fold_holds(self.fold)):
+        if not results or (self.fold is not None and not forms_hold(self.fold)):
             return None
         if self.use is None:
             return concise_forward(results[0])

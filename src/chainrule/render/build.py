@@ -22,6 +22,7 @@ from chainrule.render.example import Numbered
 from chainrule.render.exercise import ANSWERS, Answers, Exercise, Part, has_numbers
 from chainrule.render.lemmas import Lemmas
 from chainrule.render.lines import DETAILS, Detail
+from chainrule.render.matrices import Matrices
 from chainrule.render.overview import Overview
 from chainrule.render.prose import sentences
 from chainrule.render.questions import LEVELS, Level, Questions
@@ -63,8 +64,9 @@ def network(of: Context) -> Iterable[Block]:
 
 def example(of: Context) -> Iterable[Block]:
     if of.sample is not None:
-        yield from Numbered(of.sample, of.language, of.detail).section(of.derivation)
-        yield from Windows(of.sample, of.language, of.detail).figures()
+        matrices = Matrices(of.sample, of.language, of.detail)
+        figures = (*Windows(of.sample, of.language, of.detail).figures(), *matrices.figures())
+        yield from Numbered(of.sample, of.language, of.detail, matrices.drawn).section(of.derivation, figures)
 
 
 def algorithm(of: Context) -> Iterable[Block]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import product
 from math import prod
@@ -17,19 +17,20 @@ from chainrule.ir.program import Equation
 from chainrule.ir.walk import Steps, iterative, kind, nodes
 from chainrule.render.backward import Backward
 from chainrule.render.component import MINUS, OMITTED
-from chainrule.render.document import Block, Cell, Heading, Inline, Paragraph, Table, Text
-from chainrule.render.formula import Formula, Nabla, Part, Worked
+from chainrule.render.document import Block, Cell, Figure, Heading, Inline, Paragraph, Table, Text
+from chainrule.render.formula import Formula, Nabla, Part, Worked, write
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
 from chainrule.render.pieces import Exact, Numbers, whole_in_print
 from chainrule.render.sample import Place, Sample, Trial, trial
+from chainrule.render.styles import UNICODE
 from chainrule.render.writer import coupled
 from chainrule.semantics.exact import Number, plain
 from chainrule.semantics.labelled import shape_of, size
 
 SHOWN = 16
-"""Entries of a tensor up to which all are printed, if its rows are no longer than BROAD."""
-BROAD = 5
+"""Entries of a tensor up to which all are printed, if its rows have no more than BROAD, and LETTERS in print."""
+BROAD, LETTERS = 5, 44
 TERMS = 4
 """Terms of a sum up to which all are printed."""
 LONGEST, LONG = 24, 8
@@ -45,23 +46,25 @@ T = TypeVar("T")
 class Numbered(Backward):
     """The lines of the small derivation with their numbers."""
 
-    def __init__(self, sample: Sample, language: str, detail: Detail) -> None:
+    def __init__(self, sample: Sample, language: str, detail: Detail, drawn: Container[Tensor] = ()) -> None:
+        """What is `drawn` as a whole has its numbers in a picture, and not once more."""
         super().__init__(sample.derivation, language, detail)
-        self.sample = sample
+        self.sample, self.drawn_whole = sample, drawn
         joint = sample.derivation.joint
         named = [name.tensor for fold in sample.derivation.folds for name in fold.names]
         self.tensors = {t.name: t for t in (*joint.given, *joint.defined, *named)}
         self.single = sample.sizes[SAMPLES] == 1
         self.longest, self.tallest = LONGEST, SHOWN
 
-    def section(self, whole: Derivation) -> Iterable[Block]:
-        """The example, with the numbers that lines have in the backward pass of the `whole` derivation."""
+    def section(self, whole: Derivation, pictures: Iterable[Figure] = ()) -> Iterable[Block]:
+        """The example, with the numbers that lines have in the backward pass of the `whole` derivation, and pictures of
+        them."""
         yield Heading(1, self.say("example.heading"))
         key = "own" if self.sample.own else "same" if whole is self.derivation else "cut"
-        yield Paragraph(self.say(f"example.{key}"))
+        rounded = any(isinstance(plain(v), float) for own in self.sample.values.values() for v in own.values())
+        yield Paragraph(self.say(f"example.{key}", rounded=self.say("example.rounded") if rounded else ()))
         yield Paragraph(self.join(self.given(), "document.semicolon"))
-        if any(isinstance(plain(v), float) for own in self.sample.values.values() for v in own.values()):
-            yield Paragraph(self.say("example.rounded"))
+        yield from pictures
         header = tuple(self.say(f"example.{key}") for key in ("line", "numbers", "result"))
         yield Table(header, (*self.forward_rows(), *self.backward_rows(Backward(whole, self.language, self.detail))))
         found = trial(self.sample)
@@ -87,7 +90,7 @@ class Numbered(Backward):
 
     def given(self) -> Iterable[Text]:
         for tensor in self.derivation.joint.given:
-            if not self.values(tensor) or tensor in self.running:
+            if not self.values(tensor) or tensor in self.running or tensor in self.drawn_whole:
                 continue
             view = self.names if self.single else self.batch
             symbol: Part = forms.whole(tensor)
@@ -159,7 +162,8 @@ class Numbered(Backward):
         whole = self.whole(self.tensors[lines[0].tensor.name])
         name = number or (self.math(symbol, names=view),)
         result: Cell = ()
-        if whole is not None and not (scalar and worked is not None):
+        drawn = self.tensors[lines[0].tensor.name] in self.drawn_whole
+        if whole is not None and not drawn and not (scalar and worked is not None):
             result = ((self.math(symbol, "=", *whole, names=view),),)
         return (name,), (worked,) if worked is not None else (), result
 
@@ -196,6 +200,10 @@ class Numbered(Backward):
         if prod(shape) > SHOWN or broad or tall or not self.values(tensor):
             return None
         entries = [exact(v) for _, v in sorted(self.values(tensor).items())]
+        length = shape[-1] if shape else 1
+        lines = (Numbers(tuple(entries[n : n + length])) for n in range(0, len(entries), length))
+        if max(len(write(self.math(line), UNICODE)) for line in lines) > LETTERS:
+            return None
         if len(shape) < 2:
             return (Numbers(tuple(entries)),) if shape else (Numbers(entries[0]),)
         width, height = shape[-1], shape[-2]

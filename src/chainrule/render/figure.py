@@ -9,7 +9,7 @@ from unicodedata import combining, east_asian_width
 
 from chainrule.render.document import Arrow, Code, Figure, Spot, Text
 from chainrule.render.formula import Formula, write
-from chainrule.render.pieces import Numbers
+from chainrule.render.pieces import Numbers, value_of
 from chainrule.render.styles import UNICODE
 
 LETTER, SIGN, GAP, HEIGHT = 0.55, 0.46, 2.2, 1.9
@@ -78,6 +78,10 @@ def width_of(text: Text) -> float:
     return LETTER * letters
 
 
+def is_matrix(part: Numbers) -> bool:
+    return isinstance(part.values, tuple) and isinstance(part.values[0], tuple)
+
+
 def unbroken(text: Text) -> float:
     """About the width of the longest piece of a text that no line break parts, in em."""
     widest = 0.0
@@ -129,15 +133,37 @@ def _letters(formula: str) -> float:
     return result
 
 
+def drawn_width(text: Text) -> float:
+    """The same where matrices stand with their columns apart, as they do in a drawing."""
+    matrices = [p for t in text if isinstance(t, Formula) for p in t.parts if isinstance(p, Numbers) and is_matrix(p)]
+    rest = tuple(
+        Formula(tuple(p for p in t.parts if p not in matrices), t.names) if isinstance(t, Formula) else t for t in text
+    )
+    return width_of(rest) + sum(map(_matrix_width, matrices))
+
+
+def _matrix_width(matrix: Numbers) -> float:
+    assert isinstance(matrix.values, tuple)
+    rows = [row if isinstance(row, tuple) else (row,) for row in matrix.values]
+    entries = [[value_of(v, UNICODE).text for v in column] for column in zip(*rows, strict=True)]
+    return BRACKETS + sum(APART + max(DIGIT * len(e) + MINUS * e.count("−") for e in column) for column in entries)
+
+
+BRACKETS, APART, DIGIT, MINUS = 1.6, 0.4, 0.5, 0.28
+"""In em: the two brackets of a matrix with the room beside them, the room between two columns, the width of a digit,
+and what a minus is wider."""
+
+
 def spot_width(spot: Spot) -> float:
-    return max(2 * RING if spot.ring else width_of(spot.text), *(SMALL * width_of(t) for t in (spot.above, spot.below)))
+    own = 2 * RING if spot.ring else drawn_width(spot.text)
+    return max(own, *(SMALL * width_of(t) for t in (spot.above, spot.below)))
 
 
 def spot_height(spot: Spot) -> float:
     """A spot's own height, in em; that of a matrix is as many rows."""
-    numbers = (p.values for t in spot.text if isinstance(t, Formula) for p in t.parts if isinstance(p, Numbers))
-    rows = max((len(v) for v in numbers if isinstance(v, tuple) and isinstance(v[0], tuple)), default=1)
-    return 2 * RING if spot.ring else max(2 * TALL, 1.35 * rows)
+    numbers = (p for t in spot.text if isinstance(t, Formula) for p in t.parts if isinstance(p, Numbers))
+    rows = max((len(p.values) for p in numbers if is_matrix(p) and isinstance(p.values, tuple)), default=1)
+    return 2 * RING if spot.ring else max(2 * TALL, 1.15 * rows)
 
 
 def draw(figure: Figure, page: float = PAGE) -> Drawing:
@@ -221,7 +247,7 @@ def _leave(dx: float, dy: float, spot: Spot) -> float:
     """The share of a line that lies within the spot at its beginning."""
     if spot.ring and abs(dx) > abs(dy) / 2:
         return min(RING / max((dx * dx + dy * dy) ** 0.5, 1e-9), 0.4)
-    half = RING if spot.ring else width_of(spot.text) / 2 + 0.3
+    half = RING if spot.ring else drawn_width(spot.text) / 2 + 0.3
     tall = spot_height(spot) / 2 + NUMBER * bool(spot.below if dy > 0 else spot.above)
     return min(half / abs(dx) if dx else 1, tall / abs(dy) if dy else 1, 0.4)
 

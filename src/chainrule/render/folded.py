@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from chainrule.derive.check import fold_holds
+from chainrule.derive.check import forms_hold
 from chainrule.derive.fold import Fold, is_root
 from chainrule.derive.lemma import adjoint_of
 from chainrule.derive.trace import Step
@@ -63,9 +63,11 @@ class Folded(Writer):
         names = self.fold_names(fold)
         x, y = (self.math(whole(t), names=names) for t in (fold.target.tensor, fold.sinks[0].tensor))
         yield Heading(2, self.say("fold.title", number=str(number), x=x, y=y))
-        yield Paragraph(self.say("fold.lead", x=x, y=y))
+        named = ((self.math(name.target, "=", name.value, names=names),) for name in fold.names)
+        with_ = self.say("fold.with", named=self.join(named)) if fold.names and self.detail != "full" else ()
+        yield Paragraph((*self.say("fold.lead"), *with_))
         rows: list[tuple[Formula | None, Formula, Text]] = []
-        for name in fold.names:
+        for name in fold.names if self.detail == "full" else ():
             reason = self.say(f"fold.{'root' if is_root(name.tensor) else 'quotient'}")
             rows.append((self.math(name.target, names=names), self.math("=", name.value, names=names), reason))
         for each in (fold, *beside):
@@ -96,17 +98,19 @@ class Folded(Writer):
         sum of this layer's shares in it."""
         shares = [adjoint_of(fold.target.tensor)] if fold.whole else [use.contribution for use in fold.uses]
         forms = [concise(Component(share, fold.target.subscripts), fold.result) for share in shares]
-        if not fold_holds(fold) or forms[0] is None:
+        if not forms_hold(fold) or forms[0] is None:
             return None
         left = (part for form in forms if form is not None for part in ("+", form.left))
         return FoldForm(tuple(left)[1:], forms[0].right)
 
     def phases(self, fold: Fold) -> Sequence[Sequence[Step]]:
-        """The steps as lines: each its own in full detail, the last alone in brief."""
+        """The steps as lines: each its own in full detail; one in brief, and for what is shorter with the names."""
         steps = fold.steps if fold.whole else fold.steps[1:]
         if self.detail == "full":
             return [(step,) for step in steps]
         found = [tuple(group) for _, group in groupby(steps, key=lambda step: PHASES.get(step.rule, "folded"))]
+        if not fold.inner:
+            return [tuple(steps)]
         return found[-1:] if self.detail == "brief" else found
 
     def fold_reason(self, steps: Sequence[Step], fold: Fold, names: Names) -> Text:
@@ -119,7 +123,8 @@ class Folded(Writer):
         places |= {"x": self.math(whole(fold.target.tensor), names=names)}
         places |= {"numbers": ranged(cited), "number": str(cited[0])}
         key = PHASES.get(steps[-1].rule, "folded" if fold.inner and fold.names else "named" if fold.names else "factor")
-        said = [self.say(f"fold.{'lemma' if key == 'cite' and not fold.inner else key}", **places)]
+        keys = [key] if fold.inner else dict.fromkeys(("lemma", "lemma" if key == "cite" else key))
+        said = [self.say(f"fold.{key}", **places) for key in keys]
         for step in steps:
             if step.rule == "vanish":
                 gone = next(n for n in nodes(step.before) if isinstance(n, Reduce) and n not in nodes(step.after))

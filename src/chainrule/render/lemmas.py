@@ -9,9 +9,11 @@ from itertools import groupby
 
 from chainrule.derive.adjoint import Use
 from chainrule.derive.calculus import apply_law
-from chainrule.derive.check import composite_holds
+from chainrule.derive.check import composite_holds, forms_hold
 from chainrule.derive.compose import Repeated, composites
+from chainrule.derive.fold import Fold
 from chainrule.derive.lemma import Lemma, adjoint_of
+from chainrule.derive.subject import Subject
 from chainrule.derive.trace import RULES, Setting, Step
 from chainrule.forms import Form, concise, outline, whole
 from chainrule.forms.nodes import Jacobian
@@ -117,6 +119,8 @@ class Lemmas(Folded):
         else:
             signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
             key = "given" if names.signal(shown.error_signal) else "given_gradient"
+            # Of several, the title says what is wanted, and so does each proof.
+            key += "_several" if len(lemmas) > 2 else ""
             yield Paragraph(self.say(f"lemma.{key}", equation=stated, signal=signal, gradient=wanted))
         coupling = self.coupled(lemma, names)
         yield from map(Paragraph, self.once([coupling] if coupling is not None else []))
@@ -176,10 +180,19 @@ class Lemmas(Folded):
     @cached_property
     def only_folded(self) -> frozenset[Key]:
         """The kinds of lemmas that are cited in folds alone, where a line of each is enough."""
-        whole = [use for fold in self.derivation.folds if fold.whole and fold.inner for use in fold.involved]
-        inside = {use.contribution for use in whole}
+        return self.kinds_in(fold for fold in self.derivation.folds if fold.whole and fold.inner)
+
+    @cached_property
+    def said_by_folds(self) -> frozenset[Key]:
+        """The kinds of lemmas whose every result a fold says in its own form."""
+        return self.kinds_in(fold for fold in self.derivation.folds if fold.whole)
+
+    def kinds_in(self, folds: Iterable[Fold]) -> frozenset[Key]:
+        """The kinds of lemmas that are cited in these folds alone."""
+        involved = [use for fold in folds for use in fold.involved]
+        inside = {use.contribution for use in involved}
         elsewhere = {use.lemma.kind for use in self.derivation.uses if use.contribution not in inside}
-        return frozenset(use.lemma.kind for use in whole) - elsewhere
+        return frozenset(use.lemma.kind for use in involved) - elsewhere
 
     def coupled(self, lemma: Lemma, names: Names) -> Text | None:
         """Why the lemma is about all samples together, where it is."""
@@ -197,12 +210,12 @@ class Lemmas(Folded):
         shown = self.stated(lemma)
         standard = self.detail == "standard"
         stated = short is not None and standard
-        once = standard and lemma.kind in self.only_folded
+        once = standard and lemma.kind in self.said_by_folds
         matrix = () if once else tuple(self.matrix_line(shown, names, checked=not stated))
         # In standard, the algorithm has the forms for all samples.
         batch = () if shown is lemma or (standard and (matrix or once)) else self.batch_line(lemma, names)
         closing = [*matrix, *batch]
-        proof = [*self.proof(shown, names, LIMIT - len(closing), short)]
+        proof = [*self.proof(shown, names, LIMIT - max(len(closing), once), short)]
         if stated:
             # What needs no proof is one line, with its other form beside it.
             left, right, reason = proof[-1]
@@ -396,8 +409,8 @@ class Lemmas(Folded):
         folded = tuple(self.folds())
         if self.detail == "brief" or not (found or folded):
             return
-        yield Heading(1, self.say("composite.heading"))
         if found:
+            yield Heading(1, self.say("composite.heading"))
             yield Paragraph(self.say("composite.lead"))
         for number, repeated in enumerate(found, 1):
             yield from self.composite(number, repeated)
@@ -405,7 +418,8 @@ class Lemmas(Folded):
 
     def composite(self, number: int, repeated: Repeated) -> Iterable[Block]:
         (outer, inner), *_ = repeated.uses
-        composite = repeated.sample or repeated.composite
+        composite, one = repeated.sample or repeated.composite, repeated.sample is not None
+        composite_holds(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
         ids = (self.derivation.number(outer.lemma), self.derivation.number(inner.lemma))
         title = self.say(f"composite.title_{repeated.form}", number=str(number), outer=str(ids[0]), inner=str(ids[1]))
         yield Heading(2, title)
@@ -433,7 +447,7 @@ class Lemmas(Folded):
                 reason = self.rule_reason(step, composite.inner, names)
             left = self.math(Component(adjoint_of(composite.target.tensor), composite.target.subscripts), names=names)
             rows.append((None if position else left, self.math("=", step.after, names=names), reason))
-        holds = composite_holds(composite)
+        holds = forms_hold(composite)
         gradient = Component(adjoint_of(composite.target.tensor), composite.target.subscripts)
         form = concise(gradient, composite.result) if holds else None
         if form is not None:

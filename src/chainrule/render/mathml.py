@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from chainrule.ir.expr import Tensor
-from chainrule.render.styles import COLUMNS, FEET, PRIMES, Piece
+from chainrule.render.styles import COLUMNS, FEET, POWER, PRIMES, Piece
 
 ACCENTS = {"\u0303": "~", "\u0302": "^"}
 SIGNS = {"Σ": "∑", "ᵀ": "⊤", "*": "∗"}
@@ -75,7 +75,7 @@ class MathML:
         return base
 
     def fraction(self, above: Piece, below: Piece) -> Piece:
-        return Piece(f"<mfrac>{row(above.text)}{row(below.text)}</mfrac>")
+        return Piece(f"<mfrac>{row(above.text)}{row(below.text)}</mfrac>", POWER)
 
     def power(self, base: str, exponent: str) -> Piece:
         return Piece(f"<msup>{row(base)}{row(self.token(exponent))}</msup>")

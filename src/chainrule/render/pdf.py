@@ -76,7 +76,7 @@ class Typst:
         return f"attach({_argument(base)}{above}{f', b: {_argument(lower)}' if lower else ''})"
 
     def fraction(self, above: Piece, below: Piece) -> Piece:
-        return Piece(f"frac({_argument(above.text)}, {_argument(below.text)})")
+        return Piece(f"frac({_argument(above.text)}, {_argument(below.text)})", POWER)
 
     def power(self, base: str, exponent: str) -> Piece:
         return Piece(f"attach({_argument(base)}, t: {_argument(self.token(exponent))})")
@@ -133,7 +133,7 @@ class Level(Typst):
         text = f"{at(above, POWER, self)} slash {at(below, POWER, self)}"
         if "frac(" not in text and len(text) <= SHORT:
             return Piece(text, QUOTIENT)
-        return Piece(f"display({super().fraction(above, below).text})")
+        return Piece(f"display({super().fraction(above, below).text})", POWER)
 
 
 SHORT = 130
@@ -174,7 +174,7 @@ PREAMBLE = """\
 #set page(paper: "a4", margin: (x: 17mm, top: 15mm, bottom: 16mm), numbering: "1", number-align: center)
 #set text(size: 10pt, lang: "%(lang)s", font: ("Chainrule Text", "Chainrule Chinese", "Chainrule Math"),
   fallback: false)
-#set par(leading: 0.5em, spacing: 0.55em, justify: false)
+#set par(leading: 0.5em, spacing: 0.52em, justify: false)
 #show math.equation: set text(
   font: ("Chainrule Math", "Chainrule Chinese"), fallback: false, top-edge: "bounds", bottom-edge: "bounds")
 #show raw: set text(font: ("DejaVu Sans Mono", "Chainrule Chinese"), size: 1em, fallback: false)
@@ -184,8 +184,8 @@ PREAMBLE = """\
 #let accent = rgb("#8c2f1b")
 #let soft = rgb("#6b6760")
 #let hair = rgb("#d9d3c7")
-#show heading.where(level: 1): it => block(above: 0.75em, below: 0.4em, width: 100%%, sticky: true,
-  stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.3em), text(size: 1.2em, fill: accent, it.body))
+#show heading.where(level: 1): it => block(above: 0.55em, below: 0.3em, width: 100%%, sticky: true,
+  stroke: (bottom: 0.5pt + hair), inset: (bottom: 0.2em), text(size: 1.2em, fill: accent, it.body))
 #show heading.where(level: 2): it => block(above: 0.7em, below: 0.35em, sticky: true, text(size: 1.04em, it.body))
 #show heading.where(level: 3): it => text(size: 1.04em, it.body)
 #set list(marker: text(fill: accent, "•"), spacing: 0.4em)
@@ -224,21 +224,24 @@ PREAMBLE = """\
   if own + 0.8em.to-absolute() <= width { 1 } else { 1 + calc.ceil((own - width) / (0.92 * width - 1em.to-absolute())) }
 }
 #let fitted(sizes, natural, least, room) = {
-  // Columns that are narrow keep their width; the others share what is left so that the table is low.
+  // Columns that are narrow keep their width; the others share what is left so that the table is low: the arrangements
+  // that seem best.
   let open = range(natural.len()).filter(c => natural.at(c) > 0.12 * room)
   let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
-  let best = (height: none, widths: natural)
-  for split in splits(open.len(), if open.len() > 3 { 2 * open.len() } else { 24 }) {
+  let wanted = splits(open.len(), if open.len() > 3 { 2 * open.len() } else { 24 })
+  let best = wanted.map(split => {
     let widths = natural
     for (c, n) in open.zip(split) { widths.at(c) = left * n / split.sum() }
     let short = open.map(c => calc.max(0pt, calc.min(natural.at(c), least.at(c)) - widths.at(c))).sum()
     let height = sizes.map(row => calc.max(..row.zip(widths).map(((own, width)) => (
-      own.height * lines(own.width, width))))).sum() + 10 * short
-    if best.height == none or height < best.height { best = (height: height, widths: widths) }
-  }
-  best.widths
+      own.height * lines(own.width, width))))).sum()
+    (short, height, widths)
+  }).sorted(key: ((short, height, _)) => height)
+  let least = calc.min(..best.map(((short, ..)) => short))
+  let fitting = best.filter(((short, ..)) => short <= least + 0.1pt)
+  fitting.slice(0, calc.min(4, fitting.len())).map(((.., widths)) => widths)
 }
-#let listed(least, header, ..rows) = layout(size => {
+#let listed(placed, least, header, ..rows) = layout(size => {
   let count = header.len()
   let titles = header.map(title => pad(bottom: 0.12em, text(fill: accent, weight: 700, title)))
   let sizes = (titles, ..rows.pos().filter(row => row.len() == count)).map(row => row.map(cell => measure(cell)))
@@ -249,7 +252,7 @@ PREAMBLE = """\
   let set-in(widths, rows) = {
     let padded = (..rows.slice(0, -1), rows.last().map(cell => pad(bottom: 0.16em, cell)))
     let cells = padded.map(row => if row.len() < count { (table.hline(stroke: 0.4pt + hair), title(row)) } else { row })
-    table(columns: widths, table.header(..titles), table.hline(stroke: 0.8pt + accent),
+    table(columns: widths, align: left + placed, table.header(..titles), table.hline(stroke: 0.8pt + accent),
       ..cells.flatten(), table.hline(stroke: 0.8pt + accent))
   }
   let spare = room - natural.sum()
@@ -261,7 +264,7 @@ PREAMBLE = """\
   } else if spare > 0pt {
     set-in(natural.map(w => w + spare / count), rows.pos())
   } else {
-    set-in(fitted(sizes, natural, least.map(w => w.to-absolute()), room), rows.pos())
+    shortest(fitted(sizes, natural, least.map(w => w.to-absolute()), room), widths => set-in(widths, rows.pos()))
   }
 })
 #text(size: 1.7em, weight: 700, %(title)s)
@@ -298,7 +301,7 @@ def source(document: Document) -> str:
         match before, block, after:
             case _, Heading(text=text), Paragraph() if block.level > 1:
                 # What is said below the title of a lemma goes on in its line.
-                parts.append(f"\n#v(0.25em)\n#box[#heading(level: 3)[{flat(text)}.]]#h(0.6em)")
+                parts.append(f"\n#v(0.1em)\n#box[#heading(level: 3)[{flat(text)}.]]#h(0.6em)")
             case Heading(), Paragraph(text=text), _ if before.level > 1:
                 parts[-1] += f"{flat(text)}\n"
             case _:
@@ -337,20 +340,36 @@ def _block(block: object) -> str:
         case Table(header=header, rows=rows):
             return _table(header, rows)
         case Listing(text=text, language=language):
-            whole = "true" if text.count("\n") > PAGEFUL else "false"
-            body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
-            style = 'fill: rgb("#f6f1e6"), inset: 0.55em, radius: 0.4em, width: 100%'
-            shown = f"block({style}, breakable: {whole})[{body}]"
-            # A longer one stands where a page has room for all of it, and what follows goes on before it.
-            return f"#place(auto, float: true, {shown})" if LONG < text.count("\n") <= PAGEFUL else f"#{shown}"
+            return "".join(_listed(part, language) for part in _parts(text.rstrip()))
         case Figure():
             return _figure(block)
         case _:
             raise TypeError(f"no PDF known for {type(block).__name__}")
 
 
-LONG, PAGEFUL = 40, 85
+LONG, PAGEFUL = 40, 70
 """Lines of a listing up to which it stands where it is, and up to which it stands on one page."""
+
+
+def _parts(text: str) -> list[str]:
+    """A listing in as few parts as pages have room for, parted at its empty lines."""
+    parts = [""]
+    for block in text.split("\n\n"):
+        joined = f"{parts[-1]}\n\n{block}" if parts[-1] else block
+        if joined.count("\n") < PAGEFUL or not parts[-1]:
+            parts[-1] = joined
+        else:
+            parts.append(block)
+    return parts
+
+
+def _listed(text: str, language: str) -> str:
+    lines = text.count("\n")
+    body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text)})"
+    style = 'fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%'
+    shown = f"block({style}, breakable: {'true' if lines > PAGEFUL else 'false'})[{body}]"
+    # A longer one stands where a page has room for all of it, and what follows goes on before it.
+    return f"#place(auto, float: true, {shown})\n" if LONG < lines <= PAGEFUL else f"#{shown}\n"
 
 
 def _items(items: Sequence[Text]) -> str:
@@ -358,7 +377,7 @@ def _items(items: Sequence[Text]) -> str:
     lengths = [ceil(width_of(item) / 24) for item in items]
     if len(items) <= FEW:
         return f"#list({', '.join(f'[{flat(item)}]' for item in items)})"
-    half = next(n for n in range(len(items)) if 2 * sum(lengths[: n + 1]) >= sum(lengths)) + 1
+    half = min(range(1, len(items)), key=lambda n: max(sum(lengths[:n]), sum(lengths[n:])))
     sides = (f"list({', '.join(f'[{flat(item)}]' for item in own)})" for own in (items[:half], items[half:]))
     return f"#grid(columns: (1fr, 1fr), column-gutter: 1.5em, {', '.join(sides)})"
 
@@ -377,8 +396,15 @@ def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
     cells = ([f"[{_cell(c)}]" for c in row] if len(row) > 1 else [_spanned(row[0])] for row in rows)
     lines = (f"({', '.join(own)},)" for own in cells)
     columns = zip(*(row for row in rows if len(row) > 1), strict=True)
-    least = (f"{max(unbroken(text) for cell in column for text in cell or ((),)):.1f}em" for column in columns)
-    return f"#listed(({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
+    least = (f"{SPARE * max(unbroken(text) for cell in column for text in cell or ((),)):.1f}em" for column in columns)
+    # Symbols and names stand beside the middle of their rows, where the signs of formulas are; words begin at the top.
+    symbols = all(len(text) < 2 for row in rows if len(row) > 1 for text in row[0])
+    placed = "horizon" if symbols else "top"
+    return f"#listed({placed}, ({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
+
+
+SPARE = 1.06
+"""By how much a column is wider than is estimated."""
 
 
 def _spanned(cell: Cell) -> str:
@@ -483,8 +509,8 @@ def _label(x: float, y: float, text: Text, colour: str, gradient: Text = ()) -> 
 
 def _place(x: float, y: float, body: str) -> str:
     """Centred on a point."""
-    box = f"box(width: 40em, height: 4em, align(center + horizon)[{body}])"
-    return f"#place(top + left, dx: {x - 20:.2f}em, dy: {y - 2:.2f}em, {box})"
+    box = f"box(width: {2 * PAGE}em, height: 4em, align(center + horizon)[{body}])"
+    return f"#place(top + left, dx: {x - PAGE:.2f}em, dy: {y - 2:.2f}em, {box})"
 
 
 def _arrow(stroke: Stroke) -> str:

@@ -39,10 +39,11 @@ def affine_token(subscript: Affine) -> str:
 
 
 def subscripts_of(subscripts: Sequence[Affine], *, some: bool = False) -> str:
-    """All subscripts of a tensor, or `some`: then 2i is one of them, and 2 and i are two. None is written 0i or 1i."""
+    """All subscripts of a tensor, or `some`: then 2i and 20 are one of them, and 2 and i, 2 and 0 are two. None is
+    written 0i or 1i."""
     parts = [affine_token(s) for s in subscripts]
-    factors = some and any(a.isdigit() and int(a) > 1 and not b.isdigit() for a, b in pairwise(parts))
-    single = not factors and all(len(p.rstrip(PRIMES)) == 1 for p in parts)
+    apart = some and any(a.isdigit() and (int(a) > 1 or b.isdigit()) for a, b in pairwise(parts))
+    single = not apart and all(len(p.rstrip(PRIMES)) == 1 for p in parts)
     return ("" if single else ",").join(parts)
 
 
@@ -130,7 +131,10 @@ def application(function: str, arguments: Sequence[Piece], style: Style, element
     if function == "step":
         return Piece(style.bracket(f"{arguments[0].text} {style.token('>')} {style.token('0')}"))
     if function == "abs":
-        return Piece(style.absolute(arguments[0].text))
+        (inner,) = arguments
+        bar = style.absolute("…").partition("…")[0]
+        # Between bars within bars one would not see which of them belong together.
+        return Piece(style.call("abs", "", [inner.text]) if bar in inner.text else style.absolute(inner.text))
     if function == "exp" and not elementwise:
         return style.exponential(arguments[0])
     name = CATALOGUE[base].symbol if base in CATALOGUE else ""

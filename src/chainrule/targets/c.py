@@ -105,6 +105,8 @@ class _Printer:
             yield f"{pad}for (; {last}; {advance}) {{"
         else:
             yield f"{pad}for (long {name} = {self.bound(of.start, '>')}; {last}; {advance}) {{"
+        if any(map(_chooses, of.body)):
+            yield f"{pad}    AS_WRITTEN;"
         yield from self.block(of.body, depth + 1)
         yield f"{pad}}}"
 
@@ -217,6 +219,17 @@ def _all(statements: Iterable[ir.Statement]) -> Iterator[ir.Statement]:
         yield statement
         if isinstance(statement, (ir.For, ir.If)):
             yield from _all(statement.body)
+
+
+def _chooses(statement: ir.Statement) -> bool:
+    """Whether a statement chooses between two single numbers, outside of a loop of its own."""
+    match statement:
+        case ir.If(body=body):
+            return any(map(_chooses, body))
+        case ir.Let(value=value) | ir.Variable(value=value) | ir.Set(value=value) if isinstance(value, ir.Call):
+            return value.operation == "choose" and value.arguments[0].kind == "flag" and value.kind not in VECTORS
+        case _:
+            return False
 
 
 def _value_locals(value: ir.Value) -> Iterator[ir.Local]:

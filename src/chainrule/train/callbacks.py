@@ -229,8 +229,9 @@ class Elsewhere(Callback):
         self.every = writing.every
 
 
-def callbacks_of(given: object) -> list[Callback]:
-    """One or several. Raises ModelError for what is neither a callback nor a function."""
+def callbacks_of(given: object, writes: bool = True) -> list[Callback]:
+    """One or several, for a process that `writes` or for one beside it. Raises ModelError for what is neither a
+    callback nor a function."""
     result: list[Callback] = []
     for one in several(given):
         if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
@@ -238,7 +239,8 @@ def callbacks_of(given: object) -> list[Callback]:
                 f"{one!r} is no callback", about="callbacks",
                 fix="give cr.EarlyStopping(patience=5), or a function of (model, metrics)",
             )
-        result.append(one if isinstance(one, Callback) else _Function(cast(Any, one)))
+        callback = one if isinstance(one, Callback) else _Function(cast(Any, one))
+        result.append(callback if writes or not callback.writes else Elsewhere(callback))
     return result
 
 

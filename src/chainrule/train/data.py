@@ -18,6 +18,7 @@ from chainrule.nn.losses import Labels
 Array = NDArray[Any]
 _PART = 4096  # samples at a time, where there is no room for a copy of all
 _SCALE = 100.0  # inputs whose ranges differ by this factor, or that deviate by this, are learnt badly as they are
+_STEPS = 64  # of numbers, which a column is to have room for
 _FEW = 10  # samples that say nothing of a scale
 
 
@@ -228,6 +229,16 @@ def differ_in_scale(x: Array) -> bool:
     some = x[:: -(-len(x) // _PART)].astype(np.float64)
     spread, wide = some.std(axis=0), np.ptp(some, axis=0)
     return bool(spread.max() > _SCALE or wide.max() > _SCALE * wide[wide > 0].min(initial=np.inf))
+
+
+def too_fine(x: Array, dtype: np.dtype[Any]) -> list[int]:
+    """The columns of (N, F) in which the type tells fewer than so many steps apart; of many samples some are looked
+    at."""
+    if x.ndim != 2 or x.dtype.kind != "f" or x.dtype.itemsize <= dtype.itemsize or len(x) < _FEW:
+        return []
+    some = x[:: -(-len(x) // _PART)]
+    spread, size = np.ptp(some, axis=0), np.abs(some).max(axis=0)
+    return np.flatnonzero((spread > 0) & (spread < _STEPS * np.finfo(dtype).eps * size)).tolist()
 
 
 def digits(seed: int = 0) -> tuple[Array, Array, Array, Array]:

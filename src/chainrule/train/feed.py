@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from chainrule.nn.layer import Input, Node
 from chainrule.nn.losses import Labels, Loss
 from chainrule.nn.network import Network, order
 from chainrule.train.columns import Columns, coded, encoded
-from chainrule.train.data import as_input, as_target, is_one_hot, split
+from chainrule.train.data import as_input, as_target, is_one_hot, split, too_fine
 from chainrule.train.metrics import class_weights
 from chainrule.train.weights import as_weight, without_masked
 
@@ -48,6 +49,12 @@ class Rows:
     def weights(self) -> Array | None:
         return self.given[WEIGHT][self.at] if WEIGHT in self.given else None
 
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """Of the rows `at` those whose weight is not 0: the others are as if they were not there."""
+        weights = self.weights
+        return self.at if weights is None else self.at[weights.reshape(len(weights), -1).any(axis=1)]
+
     def over(self, tensors: Iterable[Tensor], target: Tensor) -> dict[Tensor, Array]:
         """The arrays of these inputs of a network."""
         return {t: self.target if t.name == target.name else self.given[t.name] for t in tensors}
@@ -78,8 +85,9 @@ class Feed:
     def _layer_nodes(self) -> list[Node]:
         return [node for node in order(self.output) if node.layer is not None]
 
-    def samples(self, x: Samples, dtype: np.dtype[Any]) -> dict[str, Array]:
-        """The samples of each input, by its name. Raises DataError and ShapeError."""
+    def samples(self, x: Samples, dtype: np.dtype[Any], *, learning: bool = False) -> dict[str, Array]:
+        """The samples of each input, by its name; `learning` from them, what the type of numbers loses is told. Raises
+        DataError and ShapeError."""
         tensors = self.inputs
         several: list[Any]
         if isinstance(x, Mapping):
@@ -93,16 +101,25 @@ class Feed:
             several = list(x)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         else:
             raise DataError(f"the model has {len(tensors)} inputs", fix="give x as a tuple with one array for each")
+        for value in several if learning else ():
+            if isinstance(value, np.ndarray) and (lost := too_fine(value, dtype)):  # pyright: ignore[reportUnknownArgumentType]
+                columns = f"column{'s' * (len(lost) > 1)} {', '.join(map(str, lost[:5]))}{' …' * (len(lost) > 5)}"
+                warnings.warn(
+                    f"{dtype} hardly tells the values of {columns} apart, which vary little beside their size: take "
+                    'away a constant, such as their mean, or write dtype="float64"', stacklevel=4,
+                )
         given = {t.name: as_input(v, t, self.reader(t), dtype) for t, v in zip(tensors, several, strict=True)}
         lengths = {len(v) for v in given.values()}
         if len(lengths) > 1:
             raise DataError(f"the inputs have different numbers of samples: {sorted(lengths)}")
         return given
 
-    def rows(self, x: Samples, y: ArrayLike, weight: ArrayLike | None, dtype: np.dtype[Any]) -> Rows:
+    def rows(
+        self, x: Samples, y: ArrayLike, weight: ArrayLike | None, dtype: np.dtype[Any], *, learning: bool = False
+    ) -> Rows:
         """Samples with their targets. Raises ModelError where there is no loss, DataError and ShapeError."""
         loss, shape = self.need_loss(), self.network.logits.shape
-        given = self.samples(x, dtype)
+        given = self.samples(x, dtype, learning=learning)
         samples, y = len(next(iter(given.values()))), coded(self.columns, y)
         if weight is not None:
             given[WEIGHT] = as_weight(weight, loss.entries(shape), samples, dtype)

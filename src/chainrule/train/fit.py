@@ -225,10 +225,12 @@ class Course:
     ) -> DivergenceError:
         """What is said of a step whose loss is not finite."""
         loss = float(outputs[self.runner.task.outputs[0]][failed])
+        steps = self.training.steps
+        lower = "choose a lower rate; the parameters are those before this step"
         return DivergenceError(
             f"the loss became {loss}{when}{self.blame(rows)}",
-            about=f"step {self.training.steps + 1} of {self.training.optimizer}",
-            fix="choose a lower rate; the parameters are those before this step",
+            about=f"step {steps + 1} of {self.training.optimizer}",
+            fix=lower if steps else "look at the samples and at what is computed of them: no rate has had a part in it",
         )
 
     def rates(self, first: int, count: int) -> Array:

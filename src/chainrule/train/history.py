@@ -25,24 +25,30 @@ class History:
     batch_size: int = 0
 
     def __getitem__(self, name: str) -> list[float]:
-        """A metric's values, of the epochs that have it."""
+        """A metric's values, of the epochs that have it. Raises KeyError where there were epochs, and none has it."""
+        found = self._values(name)
+        if self.epochs and not found:
+            raise KeyError(f"there is no {name!r}: the metrics are {', '.join(self.to_dict())}")
+        return found
+
+    def _values(self, name: str) -> list[float]:
         return [metrics[name] for metrics in self.epochs if name in metrics]
 
     @property
     def loss(self) -> list[float]:
-        return self["loss"]
+        return self._values("loss")
 
     @property
     def accuracy(self) -> list[float]:
-        return self["accuracy"]
+        return self._values("accuracy")
 
     @property
     def val_loss(self) -> list[float]:
-        return self["val_loss"]
+        return self._values("val_loss")
 
     @property
     def val_accuracy(self) -> list[float]:
-        return self["val_accuracy"]
+        return self._values("val_accuracy")
 
     def add(self, metrics: Mapping[str, float]) -> None:
         self.epochs.append(dict(metrics))

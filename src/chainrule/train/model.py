@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from os import PathLike
@@ -32,16 +32,16 @@ from chainrule.options import spoken
 from chainrule.runtime.aligned import aligned
 from chainrule.runtime.cache import cache
 from chainrule.train.assembled import Assembled
-from chainrule.train.callbacks import EarlyStopping, Elsewhere, Hook, callbacks_of, in_order
+from chainrule.train.callbacks import EarlyStopping, Hook, callbacks_of, in_order
 from chainrule.train.data import Standardiser, differ_in_scale
 from chainrule.train.feed import Feed, Rows, Samples
 from chainrule.train.fit import Course, check_shuffle, first_not_finite
 from chainrule.train.history import History
 from chainrule.train.learn import learning
-from chainrule.train.metrics import Asked, metrics_named
+from chainrule.train.metrics import Asked, Metric, metrics_named
 from chainrule.train.processes import hosts
 from chainrule.train.progress import progress
-from chainrule.train.ranks import Ranks, RanksRunner, checked_shares
+from chainrule.train.ranks import Ranks, RanksRunner, checked_shares, ranks_of
 from chainrule.train.runners import (
     Engine,
     Executor,
@@ -216,50 +216,54 @@ class Model(Assembled):
         check_count("batch_size", batch_size, 10)
         made_by = engine(executor, devices, shard)
         check_shuffle(shuffle)
-        if communicator is None and not synchronised:
-            raise ModelError(
-                "synchronised=False is for processes of MPI; JAX's devices have the statistics of the whole batch",
-                fix="leave it out, or give communicator=MPI.COMM_WORLD",
-            )
-        ranks = None if communicator is None else Ranks(communicator, synchronised)
+        ranks = ranks_of(communicator, synchronised)
         processes = ranks or (hosts() if isinstance(made_by, Jax) else None)
         with processes.failing(training=True) if processes else nullcontext():
-            listed = callbacks_of(callbacks)
-            if processes and not processes.first:
-                listed, verbose = [Elsewhere(one) if one.writes else one for one in listed], False
+            speaks = processes is None or processes.first
+            listed = callbacks_of(callbacks, speaks)
             if patience is not None:
                 listed.append(EarlyStopping(patience, min_delta=min_delta, restore_best=restore_best))
             state = begun(self.trained, optimizer, seed, restart)
             given = x if isinstance(x, Rows) else self.taken(x, y, sample_weight)
             rows, held = self.feed.held_out(given, validation_split, validation_data, state.seed)
-            if class_weight is not None:
-                rows = self.feed.weighted(rows, class_weight, self.classes)
-            if rows.weights is not None and not rows.weights.any():
-                problem = "all samples have the weight 0, so there is nothing to learn"
-                raise ModelError(problem, fix="give some more than 0")
+            rows = self._by_class(rows, class_weight)
             labels, measures = self.feed.labels(rows.target), metrics_named(metrics)
             if self.trained is None and given is not x:
                 self._note_scales(rows)
             course = self._course(state, rows, labels, min(batch_size, len(rows)), made_by, workers, ranks)
             course.shuffle, course.callbacks, course.processes = shuffle, in_order(listed), processes
-            if held is not None:
-                course.evaluate = lambda: {
-                    f"val_{name}": value
-                    for name, value in self._evaluate(held, labels, made_by, workers, measures).items()
-                }
-            elif measures:
-                course.evaluate = lambda: self._measured(rows, labels, made_by, workers, measures)
+            if held is not None or measures:
+                course.evaluate = lambda: self._after_epoch(rows, held, labels, made_by, workers, measures)
             if resume and state.goal and not state.unfinished:
                 return state.history
             self._begin(state, rows, made_by, workers)
             course.prepare(None if resume and state.unfinished else state.epochs + epochs)
-            with progress(state.goal, verbose, first=state.epochs) as report:
+            with progress(state.goal, verbose and speaks, first=state.epochs) as report:
                 return course.train(report)
 
     def taken(self, x: Samples, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Rows:
         """Samples with their targets, checked, which `fit` takes in their place, as often as it is called."""
         with learning(self, x, y, int(self.network.logits.shape[-1])):
-            return self.feed.rows(x, y, sample_weight, self.dtype)
+            return self.feed.rows(x, y, sample_weight, self.dtype, learning=True)
+
+    def _by_class(self, rows: Rows, class_weight: str | Mapping[Any, float] | None) -> Rows:
+        """The rows to learn from, with the weight of each one's class."""
+        if class_weight is not None:
+            rows = self.feed.weighted(rows, class_weight, self.classes)
+        if rows.weights is not None and not rows.weights.any():
+            problem = "all samples have the weight 0, so there is nothing to learn"
+            raise ModelError(problem, fix="give some more than 0")
+        return rows
+
+    def _after_epoch(
+        self, rows: Rows, held: Rows | None, labels: Labels, executor: Engine | None, workers: int | None,
+        measures: Sequence[Metric],
+    ) -> dict[str, float]:
+        """What `fit` tells after an epoch beside the epoch's loss: of what is held out, else of what is trained on."""
+        if held is None:
+            return self._measured(rows, labels, executor, workers, measures)
+        found = self._evaluate(held, labels, executor, workers, measures)
+        return {f"val_{name}": value for name, value in found.items()}
 
     def _note_scales(self, rows: Rows) -> None:
         """Say so where weights read columns that differ much in scale."""
@@ -304,13 +308,13 @@ class Model(Assembled):
                 continue
             numeric = np.ones(1, bool)
             if isinstance(parent, Input):
-                found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.at)
+                found = Standardiser.fit(rows.given[self.feed.inputs[self.inputs.index(parent)].name], rows.counted)
                 if self.columns and self.columns.features and len(parent.shape) == 2:  # else they are one channel's
                     numeric = self.columns.scaled
             else:
                 assert parent.layer
                 given = self.network.outputs[labels[parent.layer]]
-                found = Standardiser.fit(self._outputs(rows.given, rows.at, given, executor, workers))
+                found = Standardiser.fit(self._outputs(rows.given, rows.counted, given, executor, workers))
             self.states[mean] = np.where(numeric, found.mean, 0.0)
             # What the model's dtype cannot hold is no deviation to divide by.
             held = found.deviation >= float(np.finfo(self.dtype).tiny)

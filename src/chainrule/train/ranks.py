@@ -99,6 +99,16 @@ class Ranks(Processes):
         return Guard(self.communicator) if self.count > 1 else None
 
 
+def ranks_of(communicator: Any | None, synchronised: bool) -> Ranks | None:
+    """The processes of a communicator, where there is one. Raises ModelError where none is there to share a batch."""
+    if communicator is None and not synchronised:
+        raise ModelError(
+            "synchronised=False is for processes of MPI; JAX's devices have the statistics of the whole batch",
+            fix="leave it out, or give communicator=MPI.COMM_WORLD",
+        )
+    return None if communicator is None else Ranks(communicator, synchronised)
+
+
 def parted(made: Shared, *, synchronised: bool) -> Shares:
     """A step as the processes make it: that of the whole batch, or with the statistics of each share, which are not
     added up, nor is what comes of them. Raises ModelError where sums are not enough."""

@@ -60,10 +60,12 @@ def fit_together(
         model.share(listed[0])
     most = workers or cores()
     options |= {"verbose": False, "workers": max(1, most // max(len(listed), 1))}
-    calls = zip(
-        listed, _each("optimizers", optimizers, listed), _each("seeds", seeds, listed), _each("folds", folds, listed),
-        strict=True,
-    )
+    parts = _each("folds", folds, listed)
+    if any(not (part is None or (isinstance(part, (tuple, list)) and len(part) == 2)) for part in parts):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ModelError(
+            "a fold is a pair: the rows to train on, and those that are held out", fix="folds=KFold(5).split(x)"
+        )
+    calls = zip(listed, _each("optimizers", optimizers, listed), _each("seeds", seeds, listed), parts, strict=True)
 
     shared = _taken(listed, x, y, sample_weight)
 

@@ -358,7 +358,7 @@ class Reading:
             if len(lower) != self.known.ranks[symbol]:
                 raise ReadingError(f"{letter} has rank {self.known.ranks[symbol]}")
             return component(symbol, letter.bars, samples, lower)
-        if letter.stem == "J":
+        if letter.stem == "J" and (letter.lower or "J" not in self.known.extents):
             return matrix(("J", letter.lower), self.known.shapes["J", letter.lower])
         if letter.stem == "𝟏":
             return plane("𝟏", letter.lower) if self.mode == "planes" else 1
@@ -382,6 +382,7 @@ def _sum(values: Sequence[Value]) -> Value:
 
 
 def softmax(value: Value) -> Value:
+    value = as_matrix(value)
     return matrix(("softmax", key(value)), value.shape)
 
 
@@ -451,10 +452,14 @@ def _both_ones(left: Value, right: Value) -> bool:
     return isinstance(left, _One | _OneRow) and isinstance(right, _One | _OneRow)
 
 
+def as_matrix(value: Value) -> Value:
+    """A matrix of one number is one."""
+    return np.array([[value]], dtype=object) if isinstance(value, int) else value
+
+
 def extreme(name: str, value: Value) -> Value:
     """The maximum, or its place, of each row or each column, or of all entries."""
-    kind = name.removeprefix("row").removeprefix("col")
-    value = np.array([[value]], dtype=object) if isinstance(value, int) else value  # a matrix of one number is one
+    kind, value = name.removeprefix("row").removeprefix("col"), as_matrix(value)
     if name.startswith("row"):
         return np.array([[unknown(kind, *row)] for row in value], dtype=object)
     if name.startswith("col"):

@@ -87,9 +87,15 @@ class _Reader:
         return self.place - 1
 
     def operand(self) -> list[Token]:
-        """The parenthesis or the letter that comes next."""
-        if not self.text.startswith("(", self.place):
-            return self.next()
+        """The parenthesis, the absolute value, the letter or the function with its argument that comes next."""
+        rest = self.text[self.place :]
+        if rest.startswith("|"):
+            end = rest.index("|", 1)
+            self.place += end + 1
+            return [Sign("|"), *_Reader(rest[1:end], self.words).tokens(), Sign("|")]
+        if not rest.startswith("("):
+            applied = any(rest.startswith(f"{function}(") for function in self.words.functions)
+            return [*self.next(), *(self.operand() if applied else ())]
         inner = _Reader(self.balanced("(", ")"), self.words).tokens()
         return [Sign("("), *inner, Sign(")")]
 

@@ -12,6 +12,7 @@ typedef ints mask; /* each lane all ones, or 0 */
 #define INLINE static inline __attribute__((unused))
 #define CALLED static __attribute__((noinline, unused)) /* a vector's operation is code once: compiling is what costs */
 #define number(in_floats, in_the_field) ((real)(in_the_field))
+#define AS_WRITTEN (void)0 /* numbers are of one width here */
 #define PRIME 0x1fffffffffffffffull
 #define LOWEST (~0ull) /* no field element; any of them beats it */
 

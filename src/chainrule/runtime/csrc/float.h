@@ -13,6 +13,9 @@ typedef unsigned long long word;
 
 #define INLINE static inline __attribute__((always_inline, unused))
 #define number(in_floats, in_the_field) ((real)(in_floats))
+/* In a loop: it stays as it is written. The compiler vectorises loops over single numbers, and gcc 12 does it wrongly where
+   whole numbers of 64 bits choose between floats, for AVX-512. */
+#define AS_WRITTEN __asm__("")
 #define SIGN (-0x7fffffff - 1)
 
 /* f(n, w) for every lane n. */
