@@ -86,8 +86,8 @@ def _axioms_by_checker(source: Path) -> list[str]:
     done = subprocess.run(
         [checker, "-silent", "-o", "-norec", source.stem], cwd=source.parent, capture_output=True, text=True, check=True
     )
-    assert "CONTEXT SUMMARY" in done.stdout
-    return re.findall(rf"^ +({source.stem}\.\S+)$", done.stdout, re.MULTILINE)
+    assert "CONTEXT SUMMARY" in done.stderr
+    return re.findall(rf"^ +({source.stem}\.\S+)$", done.stderr, re.MULTILINE)
 
 
 def test_equations_of_a_users_own_are_proved() -> None:
