@@ -65,8 +65,9 @@ def network(of: Context) -> Iterable[Block]:
 def example(of: Context) -> Iterable[Block]:
     if of.sample is not None:
         matrices = Matrices(of.sample, of.language, of.detail)
-        figures = (*Windows(of.sample, of.language, of.detail).figures(), *matrices.figures())
+        figures = tuple(matrices.figures())
         yield from Numbered(of.sample, of.language, of.detail, matrices.drawn).section(of.derivation, figures)
+        yield from Windows(of.sample, of.language, of.detail).figures()
 
 
 def algorithm(of: Context) -> Iterable[Block]:

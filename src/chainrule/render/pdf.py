@@ -396,15 +396,16 @@ def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
     cells = ([f"[{_cell(c)}]" for c in row] if len(row) > 1 else [_spanned(row[0])] for row in rows)
     lines = (f"({', '.join(own)},)" for own in cells)
     columns = zip(*(row for row in rows if len(row) > 1), strict=True)
-    least = (f"{SPARE * max(unbroken(text) for cell in column for text in cell or ((),)):.1f}em" for column in columns)
+    pieces = (max(unbroken(text) for cell in column for text in cell or ((),)) for column in columns)
+    least = (f"{SPARE * piece + INDENT:.1f}em" for piece in pieces)
     # Symbols and names stand beside the middle of their rows, where the signs of formulas are; words begin at the top.
     symbols = all(len(text) < 2 for row in rows if len(row) > 1 for text in row[0])
     placed = "horizon" if symbols else "top"
     return f"#listed({placed}, ({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
 
 
-SPARE = 1.06
-"""By how much a column is wider than is estimated."""
+SPARE, INDENT = 1.06, 1.0
+"""By how much a column is wider than is estimated, and in em how far the second line of a cell stands in."""
 
 
 def _spanned(cell: Cell) -> str:
