@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from tests.examples import examples
 from tests.nn.agreement import disagreements
 
 import chainrule as cr
+from chainrule.nn.window import Window
 
 Drawn = tuple[str, tuple[int, ...], int, tuple[int, ...], tuple[int, ...], Any, tuple[int, ...]]
 LAYERS: dict[tuple[str, int], Any] = {
@@ -90,6 +92,18 @@ def check(
 @examples(5, 1000)
 def test_pools_agree_with_jax_and_are_exact(drawn: Drawn, seed: int) -> None:
     check(*drawn, seed)
+
+
+def test_a_window_is_hollow_where_each_of_its_cells_is_padding() -> None:
+    seen: set[bool] = set()
+    for extent, size, stride, dilation, before, after in product(*map(range, (1, 1, 1, 1, 0, 0), (6, 4, 4, 4, 5, 4))):
+        window = Window(extent, size, stride, dilation, before, after)
+        starts = [stride * place - before for place in range(window.outputs)]
+        reads = [[start + dilation * offset for offset in range(size)] for start in starts]
+        assert window.hollow == any(all(not 0 <= cell < extent for cell in cells) for cells in reads)
+        seen.add(window.hollow)
+    assert seen == {True, False}
+    assert not Window(1 << 62, 3, stride=2).hollow  # at once
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 1, 1), (2, 3, 4), (2, 2, 3, 2)])

@@ -197,6 +197,8 @@ def pool(
     kinds = {("max", 1): MaxPool1d, ("max", 2): MaxPool2d, ("mean", 1): MeanPool1d, ("mean", 2): MeanPool2d}
     if len(x.axes) != rank + 2:
         g.refuse(f"pooling over {rank} axes of {len(x.axes)}", "give it (N, channels, …)")
+    for window in zip(size, dilation or [1] * rank, strict=True):
+        g.small(window)
     if (kind, rank) in kinds:
         more: dict[str, Any] = {"count_include_pad": include} if kind == "mean" else {}
         more |= {"dilation": list(dilation)} if dilation else {}

@@ -209,6 +209,7 @@ def _pads(node: Node, rank: int) -> Any:
     if auto != "NOTSET":
         node.graph.refuse(f"auto_pad={auto}", "export it with pads")
     pads = node.said("pads", [0] * 2 * rank)
+    node.graph.small([max(pads, default=0)])
     return [[int(before), int(after)] for before, after in zip(pads[:rank], pads[rank:], strict=True)]
 
 

@@ -44,11 +44,11 @@ class Window:
 
     @property
     def hollow(self) -> bool:
-        """Whether any window reads padding alone."""
-        starts = (self.stride * place - self.before for place in range(self.outputs))
-        # The first cell that each reads from 0 on.
-        firsts = ((start, start + self.dilation * max(0, -(start // self.dilation))) for start in starts)
-        return any(first >= min(self.extent, start + self.span) for start, first in firsts)
+        """Whether any window reads padding alone: one that begins behind the axis, or before it and steps over it."""
+        end = self.stride * self.outputs - self.before
+        before = range(-self.before, min(0, end), self.stride)
+        steps_over = (start % self.dilation >= min(self.extent, start + self.span) for start in before)
+        return end - self.stride >= self.extent or any(steps_over)
 
     def read(self, place: str, offset: str) -> str:
         """The subscript: 2*i + 3*p - 1."""
