@@ -59,7 +59,9 @@ def test_a_step_to_where_there_is_no_loss_is_a_smaller_one() -> None:
 
     derivation = cr.Sequential(cr.Input(1), Root(), loss="half_squared_error").derive()
     given = {"input": [[4]], "target": [[0]], "root1.w": [1]}
-    found = trial(sample_of(derivation, given))
+    sample = sample_of(derivation, given)
+    assert sample is not None
+    found = trial(sample)
     assert found is not None and found.rate == Fraction(1, 10)
     assert float(plain(found.after)) < float(plain(found.before))
 
