@@ -234,6 +234,8 @@ USERS = {
             "fold_that_reads_an_earlier_value", "a[n, i<2] = tanh(v[n, i])\nb[n, i<2] = x[n, i]**2\n"
             "y[n, i<2] = a[n, i]*tanh(v[n, i])*b[n, i] + x[n, i]", {"v": ("N", 2), "x": ("N", 2)},
         ),
+        Case("bracket_of_numbers", "y[i<2] = [0 == 2] - w[0, i]", {"w": (1, 2)}),
+        Case("maximum_of_columns", "y[n, i<3] = max[j<2, k<2](x[n, j, i]*x[n, 1, 2])", {"x": ("N", 2, 3)}),
         Case("derivative_that_is_zero", "y[n, k] = sign(x[n, k])*x[n, k]", {"x": ("N", 3)}),
     )
 }

@@ -13,7 +13,11 @@ import pytest
 
 import chainrule as cr
 from chainrule.derive import Lemma, adjoint, check, derive_program
-from chainrule.derive.check import KNOWN, checked, lemma_holds, settled
+from chainrule.derive import compose as compose_module
+from chainrule.derive import lemma as lemma_module
+from chainrule.derive.check import KNOWN, checked, forms_hold, lemma_holds, settled
+from chainrule.derive.compose import Composite, compose
+from chainrule.derive.lemma import derive_lemma
 from chainrule.derive.scene import Line, Scene
 from chainrule.derive.subject import Subject
 from chainrule.errors import DerivationError, EquationError
@@ -25,6 +29,8 @@ from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_expression
 from chainrule.ir.program import Equation
 from tests.derive.cases import CASES
+
+TWO = Fraction(2)
 
 
 @pytest.fixture(autouse=True)
@@ -103,9 +109,52 @@ def test_a_false_form_is_not_printed_and_refuses_nothing(monkeypatch: pytest.Mon
     with forgotten():
         derivation = cr.derive(text, wrt="W")
         lemma = derivation["W"].uses[0].lemma
-        assert lemma_holds(lemma) and lemma.concise is None and recognise.refused
+        assert forms_hold(lemma) and lemma.concise is None and recognise.refused
         again = derivation.to_text()
-    assert "= (∇_Y f)ᵀ X" in shown and "= (∇_Y f)ᵀ X" not in again and "∂f/∂W_ij = (∂f/∂y_i) x_j" in again
+    assert "= Δᵀ X" in shown and "= Δᵀ X" not in again and "∂f/∂W_ij = δ_i x_j" in again
+
+
+def test_a_false_line_of_a_lemma_for_one_sample_is_refused_where_it_is_derived(monkeypatch: pytest.MonkeyPatch) -> None:
+    (use,) = cr.derive("y[n, k] = sum[l](W[k, l]*x[n, l])", wrt="x")["x"].uses
+    monkeypatch.setattr(lemma_module, "derive_lemma", lambda *given, **more: doubled(derive_lemma(*given, **more)))
+    with pytest.raises(DerivationError, match="∂x in y, one sample is false"):
+        _ = use.lemma.sample
+
+
+def test_a_false_line_of_a_composite_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(outer: Lemma, inner: Lemma) -> Composite:
+        right = compose(outer, inner)
+        last = right.steps[-1]
+        return replace(right, steps=(*right.steps[:-1], replace(last, after=Multiply((Constant(TWO), last.after)))))
+
+    derivation = deep(1, 7).derive()
+    monkeypatch.setattr(compose_module, "compose", wrong)
+    with pytest.raises(DerivationError, match=r"a line of composite 1, .* is false"):
+        derivation.to_text()
+
+
+def test_of_forms_nothing_is_asked_until_a_document_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[Expr]()
+
+    def noted(target: Component, value: Expr) -> Found | None:
+        asked.append(value)
+        return plain(target, value)
+
+    monkeypatch.setitem(recognise.FAMILIES, "matrix", noted)
+    with forgotten():
+        derivation = deep(2, 7).derive()
+        assert not asked
+        derivation.to_text()
+    assert asked
+
+
+def doubled(lemma: Lemma) -> Lemma:
+    """With twice what is right in its last line."""
+    (piece,) = lemma.pieces
+    last = piece.steps[-1]
+    value = Multiply((Constant(TWO), last.after))
+    steps = (*piece.steps[:-1], replace(last, after=value))
+    return replace(lemma, pieces=(replace(piece, equation=replace(piece.equation, value=value), steps=steps),))
 
 
 @contextmanager
@@ -200,7 +249,7 @@ def test_a_kind_is_checked_once_however_deep_the_network(trials: list[Scene]) ->
     trials.clear()
     KNOWN.clear()
     deep(12).derive()
-    assert len(trials) == shallow > 10
+    assert len(trials) == shallow > 5
 
 
 def test_what_was_derived_before_is_not_checked_again(trials: list[Scene]) -> None:

@@ -67,7 +67,7 @@ def with_fault(kind: str) -> Generator[None]:
     """The fault, and no check while deriving, which would refuse it."""
     with ExitStack() as stack:
         stack.enter_context(patch.object(check, "checked", lambda derivation, memory=None: derivation))
-        stack.enter_context(patch.object(check, "lemma_holds", lambda *about: None))
+        stack.enter_context(patch.object(check, "lemma_holds", lambda lemma, *about: lemma))
         _forget()  # of what is false, nothing is kept
         stack.callback(_forget)
         PLANTED[kind][0](stack)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from chainrule.render.build import build
 from chainrule.render.document import Table, formulas
 from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.prose import sentences
-from chainrule.render.sample import Sample, sample_of, trial
+from chainrule.render.sample import Sample, degenerate, sample_of, trial
 from chainrule.render.styles import UNICODE
 from chainrule.render.text import flat
 from chainrule.semantics.exact import plain
@@ -50,6 +50,20 @@ def test_the_page_of_the_checklist_comes_out() -> None:
     ):
         assert line in found, line
     assert cells(page()) == found  # the numbers chosen where the reader gives none are these
+
+
+def test_a_step_to_where_there_is_no_loss_is_a_smaller_one() -> None:
+    class Root(cr.Layer):
+        equation = "y[n, i] = x[n, i]*w[i]**(1/2)"
+        init: ClassVar[Any] = {"w": cr.ones("i")}
+
+    derivation = cr.Sequential(cr.Input(1), Root(), loss="half_squared_error").derive()
+    given = {"input": [[4]], "target": [[0]], "root1.w": [1]}
+    sample = sample_of(derivation, given)
+    assert sample is not None
+    found = trial(sample)
+    assert found is not None and found.rate == Fraction(1, 10)
+    assert float(plain(found.after)) < float(plain(found.before))
 
 
 def test_pooling_gives_the_numbers_of_the_checklist() -> None:
@@ -218,3 +232,33 @@ def test_a_line_of_the_example_has_the_number_of_its_line_in_the_backward_pass()
     lines = {flat(r[1][0])[:4]: flat(r[0][0]).split()[0] for r in backward.rows if len(r) == 3}
     assert signals == [(lines["δ^[r" if layer in "δ^[4 δ^[3 δ^[2" else layer], layer) for _, layer in signals]
     assert [layer for _, layer in signals] == ["δ^[5", "δ^[4", "δ^[3", "δ^[2", "δ^[1"]
+
+
+def shares(sample: Sample) -> list[float]:
+    """What each softmax of an example gives."""
+    own = (e for e in sample.derivation.forward.equations if str(e.value).startswith("exp(") and "logsumexp" in str(e))
+    return [float(plain(v)) for e in own for v in sample.values[e.tensor.name].values()]
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet", "transformer-tiny", "resnet-tiny"])
+def test_an_example_is_at_no_degenerate_point(name: str) -> None:
+    """No softmax is sure of its answer, and most gradients are seen at two decimals."""
+    sample = sample_of(derived(name), None, whole=False)
+    assert sample is not None
+    doubtful = [p for p in shares(sample) if 0.01 < p < 0.99]
+    assert 2 * len(doubtful) >= len(shares(sample)) > 1
+    sizes = [
+        max(abs(float(plain(v))) for v in sample.values[t.name].values())
+        for t in sample.derivation.backward.defined if t.name in sample.values
+    ]
+    assert sum(size >= 0.005 for size in sizes) > len(sizes) / 2
+
+
+def test_a_degenerate_point_is_left_for_another() -> None:
+    """With weights of 40, a softmax is sure of what it says; no gradient is left of a loss without doubt."""
+    model = cr.Sequential(cr.Input(2), cr.Dense(2), loss="softmax_cross_entropy")
+    derivation = model.derive()
+    own = {"input": [[1, 2]], "target": [[0, 1]], "dense1.W": [[2, -1], [-1, 1]], "dense1.b": [0, 0]}
+    sure = sample_of(derivation, {**own, "dense1.W": [[0, 0], [0, 40]]})
+    fine = sample_of(derivation, own)
+    assert sure is not None and fine is not None and degenerate(sure) and not degenerate(fine)

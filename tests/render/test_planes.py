@@ -38,8 +38,8 @@ def test_a_convolution_has_its_concise_forms(lang: str):
         "∇_{W_oc} f = pad_1(x_c) ⋆ δ_o↑2",
         "∇_{x_c} f = Σ_o crop_1(δ_o↑2 ∗ W_oc)",
         "∂f/∂b_i = 𝟏ᵀ δ_i 𝟏",
-        "∇_{W_oc} f = Σ_n pad_1(x^(n)_c) ⋆ (∇_{y^(n)_o} f)↑2",
-        "∇_{x^(n)_c} f = Σ_o crop_1((∇_{y^(n)_o} f)↑2 ∗ W_oc)",
+        "∇_{W_oc} f = Σ_n pad_1(x^(n)_c) ⋆ Δ^(n)_o↑2",
+        "∇_{x^(n)_c} f = Σ_o crop_1(Δ^(n)_o↑2 ∗ W_oc)",
     ):
         assert formula in text, formula
 

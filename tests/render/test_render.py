@@ -81,7 +81,7 @@ def test_the_dense_lemma_has_the_lines_of_the_design():
     last = next(b for b in blocks if isinstance(b, Lines)).lines[-1]
     assert [write(p, UNICODE) for p in last.reason if isinstance(p, Formula)] == ["(K×1)(1×L) = K×L ✓"]
     table = [write(f, UNICODE) for f in formulas(Document("en", "", tuple(b for b in blocks if isinstance(b, Table))))]
-    assert "∇_W f = (∇_U f)ᵀ X" in table  # for all samples
+    assert "∇_W f = Δᵀ X" in table  # for all samples
 
 
 def test_the_matrix_line_carries_its_shape_check():

@@ -306,11 +306,11 @@ def test_the_sound_program_is_accepted() -> None:
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_planted_errors_are_refused(kind: str) -> None:
-    """At two places. One may be no error: where a loop runs once, or padding is read."""
+    """At one of two places. The other may be no error: where a loop runs once, or padding is read."""
     sources = planted(kind)
     assert sources
     some = [*dict.fromkeys(sources[len(sources) * third // 3] for third in (1, 2))]
-    assert sum(map(refused, some)) >= max(1, len(some) - 1)
+    assert any(map(refused, some))
 
 
 @pytest.mark.campaign

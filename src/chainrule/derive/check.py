@@ -1,12 +1,13 @@
 """What is derived is checked before anyone sees it: every line of it at one random point of the field.
 
-The lines of each lemma (those for one sample when they are derived) and of each composite are compared at reduced
-shapes, a kind once, and so are concise forms; the whole gradient is compared with the tangent of the original program.
-What random field elements cannot settle (roots, shares, steps) is settled by the laws that they cannot obey, or with
-real numbers. A false line is an error that names it; a form that is false is not printed.
+The lines of each lemma and each fold are compared at reduced shapes, a kind once; the whole gradient is compared with
+the tangent of the original program. What only readers ask for is made and checked when they do: a lemma for one sample
+when it is derived, composites and concise forms before they are printed. What random field elements cannot settle
+(roots, shares, steps) is settled by the laws that they cannot obey, or with real numbers. A false line is an error that
+names it; a form that is false is not printed.
 
 Whoever derives may have a memory of what was checked: derivations by the digest of their lines, so that a rule that
-changes a line is checked whatever the memory holds. Forms are not lines: they are checked before they are printed.
+changes a line is checked whatever the memory holds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from chainrule.derive.adjoint import Derivation, Memory
-from chainrule.derive.compose import Composite, compose, composites
+from chainrule.derive.compose import Composite, compose
 from chainrule.derive.fold import Fold
 from chainrule.derive.laws import normal
 from chainrule.derive.lemma import Lemma
@@ -62,7 +63,7 @@ SMALL = 2  # what only counts things has this extent
 LARGE = 1_000_000  # operations or entries of a tensor above which a whole gradient is checked at reduced shapes
 KEPT = 4096  # results that are kept, so that what is derived again is not checked again
 
-COMPOSITE = Subject("other", y="a composite")
+OTHER = Subject("other", y="a composite")
 REPORT = "report it: this is a fault of chainrule's own"
 
 T = TypeVar("T")
@@ -149,18 +150,11 @@ def checked(derivation: Derivation, memory: Memory | None = None) -> Derivation:
 def _check(derivation: Derivation) -> None:
     for name, lemma in lemmas_of(derivation):
         lemma_holds(lemma, name)
-    for number, repeated in enumerate(composites(derivation), 1):
-        name = Subject("composite", number=number, form=repeated.form)
-        composite_holds(repeated.composite, name)
-        if repeated.sample is not None:
-            composite_holds(repeated.sample, replace(name, one_sample=True))
     for fold in derivation.folds:
         fold_holds(fold)
     for evaluation in derivation.evaluations:
         extents = _extents(evaluation.equation)
-        KNOWN.get(("evaluation", evaluation), lambda e=evaluation, x=extents: _lines(lambda _: of_evaluation(e, x)))
-    for equation in derivation.forward.equations:
-        equation_holds(equation)
+        KNOWN.get(("evaluation", evaluation), lambda e=evaluation, x=extents: _lines(of_evaluation(e, x)))
     key = ("gradient", derivation.joint, derivation.loss, *derivation.gradients.items())
     KNOWN.get(key, lambda: _gradient(derivation))
 
@@ -175,42 +169,37 @@ def lemmas_of(derivation: Derivation) -> Iterable[tuple[Subject, Lemma]]:
                 yield Subject("lemma", spelled(use.tensor), spelled(use.equation.tensor)), use.lemma
 
 
-# Lines. Each says whether the concise forms hold; where another line does not, it raises DerivationError.
+# Lines. Where one is false, DerivationError is raised. What was compared in the place of what was asked is returned.
 
 
-def lemma_holds(lemma: Lemma, name: Subject | None = None) -> bool:
+def lemma_holds(lemma: Lemma, name: Subject | None = None) -> Lemma:
     """A lemma's lines are those of its kind at reduced shapes, or they are checked as they stand."""
     known = name or Subject("lemma", spelled(lemma.wrt.tensor), spelled(lemma.equation.tensor))
     return KNOWN.get(("lemma", lemma), lambda: _lemma(lemma, known))
 
 
-def _lemma(lemma: Lemma, name: Subject) -> bool:
+def _lemma(lemma: Lemma, name: Subject) -> Lemma:
     if broken := broken_chain(lemma):
         raise DerivationError(f"the steps of {name} do not follow one another: {broken}", about=lemma, fix=REPORT)
     claim = Claim.of(lemma)
     small = smaller([claim], SMALL)
     (found,) = _stand_ins(small or [claim])
-    alike, forms = KNOWN.get(("kind", found), lambda: _kind(found, lemma if small is None else None, name))
-    if alike is None or not same_steps(lemma.all_steps, alike.all_steps):
-        forms = _lemma_lines(lemma, name)
-    return forms
+    alike = KNOWN.get(("kind", found), lambda: _kind(found, lemma if small is None else None, name))
+    if alike is not None and same_steps(lemma.all_steps, alike.all_steps):
+        return alike
+    _lines(_scene(lemma, name, forms=False))
+    return lemma
 
 
-def _kind(claim: Claim, lemma: Lemma | None, name: Subject) -> tuple[Lemma | None, bool]:
-    """The lemma that is derived from a claim, unless it is there, and whether it holds, for one sample too."""
+def _kind(claim: Claim, lemma: Lemma | None, name: Subject) -> Lemma | None:
+    """The lemma that is derived from a claim, unless it is there, its lines checked."""
     if lemma is None:
         try:
             lemma = claim.derived()
         except ChainruleError:
-            return None, False
-    forms = _lemma_lines(lemma, name)
-    _ = lemma.sample  # is checked as it is derived
-    return lemma, forms
-
-
-def _lemma_lines(lemma: Lemma, name: Subject) -> bool:
-    extents = _extents(lemma.equation, *lemma.facts)
-    return _lines(lambda forms: of_lemma(lemma, extents, name, forms))
+            return None
+    _lines(_scene(lemma, name, forms=False))
+    return lemma
 
 
 def broken_chain(lemma: Lemma) -> str:
@@ -242,102 +231,125 @@ def _stand_ins(claims: Iterable[Claim]) -> tuple[Claim, ...]:
     return tuple(claim.over(names) for claim in claims)
 
 
-def composite_holds(composite: Composite, name: Subject = COMPOSITE) -> bool:
+def composite_holds(composite: Composite, name: Subject = OTHER) -> Composite:
     """A composite's lines are those of its kind at reduced shapes, or they are checked as they stand."""
     return KNOWN.get(("composite", composite), lambda: _composite(composite, name))
 
 
-def _composite(composite: Composite, name: Subject) -> bool:
+def _composite(composite: Composite, name: Subject) -> Composite:
     claims = [Claim.of(composite.outer), Claim.of(composite.inner)]
     found = _stand_ins(smaller(claims, SMALL) or claims)
-    alike, forms = KNOWN.get(("composite", found), lambda: _composite_kind(found, name))
-    if alike is None or not same_steps(_all_steps(composite), _all_steps(alike)):
-        forms = _composite_lines(composite, name)
-    return forms
+    alike = KNOWN.get(("composite", found), lambda: _composite_kind(found, name))
+    if alike is not None and same_steps(_all_steps(composite), _all_steps(alike)):
+        return alike
+    _lines(_scene(composite, name, forms=False))
+    return composite
 
 
-def _composite_kind(claims: Iterable[Claim], name: Subject) -> tuple[Composite | None, bool]:
-    """The composite of the lemmas that are derived from two claims, and whether it holds."""
+def _composite_kind(claims: Iterable[Claim], name: Subject) -> Composite | None:
+    """The composite of the lemmas that are derived from two claims, its lines checked."""
     try:
         outer, inner = (claim.derived() for claim in claims)
     except ChainruleError:
-        return None, False
+        return None
     if not (outer.whole and inner.whole):
-        return None, False  # at small shapes, windows that do not overlap part into pieces
+        return None  # at small shapes, windows that do not overlap part into pieces
     composite = compose(outer, inner)
-    return composite, _composite_lines(composite, name)
-
-
-def _composite_lines(composite: Composite, name: Subject) -> bool:
-    facts = (*composite.outer.facts, *composite.inner.facts)
-    extents = _extents(composite.outer.equation, composite.inner.equation, *facts)
-    return _lines(lambda forms: of_composite(composite, extents, name, forms))
+    _lines(_scene(composite, name, forms=False))
+    return composite
 
 
 def _all_steps(composite: Composite) -> tuple[Step, ...]:
     return (*composite.steps, *composite.jacobian)
 
 
-def fold_holds(fold: Fold) -> bool:
+def fold_holds(fold: Fold) -> Fold:
     """A fold's lines are those of its kind at reduced shapes, or they are checked as they stand."""
     return KNOWN.get(("fold", fold.region, fold.steps), lambda: _fold(fold))
 
 
-def _fold(fold: Fold) -> bool:
-    name = Subject("fold", spelled(fold.target.tensor), spelled(fold.sinks[0].tensor))
+def _fold(fold: Fold) -> Fold:
     region = reduced_program(fold.region, SMALL, means=True) or fold.region
     tensors = dict.fromkeys((*region.given, *region.defined))
     names = {t: t if t == LOSS else Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(tensors)}
     of = next(names[t].name for t in tensors if t.name == fold.target.tensor.name)
     kind = region.over(names)
-    alike, forms = KNOWN.get(("fold", kind, of), lambda: _fold_kind(kind, of, name))
-    if alike is None or not same_steps(fold.steps, alike.steps):
-        forms = _fold_lines(fold, name)
-    return forms
+    alike = KNOWN.get(("fold", kind, of), lambda: _fold_kind(kind, of, _named(fold)))
+    if alike is not None and same_steps(fold.steps, alike.steps):
+        return alike
+    _lines(_scene(fold, _named(fold), forms=False))
+    return fold
 
 
-def _fold_kind(region: Program, x: str, name: Subject) -> tuple[Fold | None, bool]:
-    """The fold by x of a layer's equations, and whether it holds."""
+def _fold_kind(region: Program, x: str, name: Subject) -> Fold | None:
+    """The fold by x of a layer's equations, its lines checked."""
     found: tuple[Fold, ...] = KNOWN.get(("folds", region), lambda: refolded(region))
     fold = next((fold for fold in found if fold.target.tensor.name == x), None)
-    return fold, fold is not None and _fold_lines(fold, name)
+    if fold is not None:
+        _lines(_scene(fold, name, forms=False))
+    return fold
 
 
-def _fold_lines(fold: Fold, name: Subject) -> bool:
-    extents = _extents(*fold.forward)
-    return _lines(lambda forms: of_fold(fold, extents, name, forms))
+def _named(fold: Fold) -> Subject:
+    return Subject("fold", spelled(fold.target.tensor), spelled(fold.sinks[0].tensor))
 
 
-def equation_holds(equation: Equation) -> bool:
-    """Of a forward equation only the forms are checked: it is what the user wrote."""
-    small = smaller_equation(equation, SMALL) or equation
-    tensors = dict.fromkeys((small.tensor, *small.value.tensors))
-    small = small.over({t: Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(tensors)})
-    extents = _extents(small)
-    return KNOWN.get(("forms", small), lambda: _lines(lambda forms: of_equation(small, extents, forms)))
+def _scene(of: Lemma | Composite | Fold, name: Subject, *, forms: bool) -> Scene:
+    match of:
+        case Lemma():
+            return of_lemma(of, _extents(of.equation, *of.facts), name, forms)
+        case Composite(outer=outer, inner=inner):
+            extents = _extents(outer.equation, inner.equation, *outer.facts, *inner.facts)
+            return of_composite(of, extents, name, forms)
+        case Fold():
+            return of_fold(of, _extents(*of.forward), name, forms)
 
 
 def _extents(*equations: Equation) -> dict[str, int]:
     return extents_of((t for e in equations for t in (e.tensor, *e.value.tensors)), SAMPLES)
 
 
-def _lines(scene: Callable[[bool], Scene]) -> bool:
-    """Check the scene with its forms, or without them where one cannot even be made."""
-    try:
-        lines, forms = scene(True), True
-    except ChainruleError:
-        lines, forms = scene(False), False
-    for number, difference in failures(lines, SEED).items():
-        line = lines.lines[number]
-        if settled(lines, line):
-            continue
-        if line.rule not in FORMS:
+def _lines(scene: Scene) -> None:
+    for number, difference in failures(scene, SEED).items():
+        line = scene.lines[number]
+        if not settled(scene, line):
             raise DerivationError(
                 f"a line of {line.what} is false, by the rule {line.rule}: {difference}",
                 about=f"{line.before} = {line.after}", fix=REPORT,
             )
-        forms = False
-    return forms
+
+
+# Forms are for readers: they are checked when a document asks for them.
+
+
+def forms_hold(of: Lemma | Composite | Fold) -> bool:
+    """Whether the lines hold, or DerivationError is raised, and whether the concise forms do."""
+    match of:
+        case Lemma():
+            compared = lemma_holds(of)
+        case Composite():
+            compared = composite_holds(of)
+        case Fold():
+            compared = fold_holds(of)
+    key = (compared.region, compared.steps) if isinstance(compared, Fold) else (compared,)
+    return KNOWN.get(("forms", *key), lambda: _forms(lambda: _scene(compared, OTHER, forms=True)))
+
+
+def equation_holds(equation: Equation) -> bool:
+    """Whether the form of a forward equation, which is what the user wrote, holds."""
+    small = smaller_equation(equation, SMALL) or equation
+    tensors = dict.fromkeys((small.tensor, *small.value.tensors))
+    small = small.over({t: Tensor(f"t{n}", t.shape, t.dtype) for n, t in enumerate(tensors)})
+    return KNOWN.get(("forms", small), lambda: _forms(lambda: of_equation(small, _extents(small))))
+
+
+def _forms(made: Callable[[], Scene]) -> bool:
+    try:
+        scene = made()
+    except ChainruleError:  # one cannot even be made
+        return False
+    forms = replace(scene, lines=tuple(line for line in scene.lines if line.rule in FORMS))
+    return all(settled(forms, forms.lines[number]) for number in failures(forms, SEED))
 
 
 def settled(scene: Scene, line: Line) -> bool:

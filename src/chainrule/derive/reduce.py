@@ -61,6 +61,7 @@ class _Classes:
         self.fixed: set[Element] = set()
         self.slides: set[Element] = set()
         self.least: dict[Element, int] = {}
+        self.averaged: dict[Element, int] = {}
 
     def add(self, element: Element, extent: int) -> None:
         if element not in self.parent:
@@ -146,14 +147,17 @@ def _guarded(guard: Guard) -> Index:
     return Index(f"[{guard.subscript}]", guard.extent)
 
 
-def reduction_of(equations: Sequence[Equation], small: int = SMALL, *, means: bool = False) -> Reduction | None:
+def reduction_of(
+    equations: Sequence[Equation], small: int = SMALL, *, means: bool = False, averaged: int = 0
+) -> Reduction | None:
     """The reduction of these equations together; None where nothing gets smaller. What only counts things is cut to
-    `small`; where `means` stay means, not what a mean is taken over, whose number its divisor is."""
+    `small`, what a mean is taken over alone to no less than `averaged`; where `means` stay means, it is not cut, for
+    its number is a divisor."""
     classes = _Classes()
     digits: list[tuple[Element, list[Element]]] = []
     for number, equation in enumerate(equations):
         for node in (equation.target, *nodes(equation.value)):
-            _relate(classes, digits, number, node, frozenset(equation.indices), means)
+            _relate(classes, digits, number, node, frozenset(equation.indices), means, averaged)
     new = _solve(classes, digits, small)
     if new is None or all(new[e] == old for e, old in classes.extent.items()):
         return None
@@ -165,7 +169,7 @@ def reduction_of(equations: Sequence[Equation], small: int = SMALL, *, means: bo
 
 def _relate(
     classes: _Classes, digits: list[tuple[Element, list[Element]]], number: int, node: Expr, outer: frozenset[Index],
-    means: bool,
+    means: bool, averaged: int,
 ) -> None:
     def element(index: Index) -> Element | None:
         if not isinstance(index.extent, int):
@@ -222,9 +226,12 @@ def _relate(
         case Reduce(indices=indices):
             for index in indices:
                 element(index)
-        case Multiply(factors=(Constant(value=Fraction() as c), *_, Reduce(kind="sum", indices=indices))) if means:
+        case Multiply(factors=(Constant(value=Fraction() as c), *_, Reduce(kind="sum", indices=indices))):
             if c.denominator % _product(i.extent for i in indices if isinstance(i.extent, int)) == 0:
-                _pin(classes, element, indices)
+                if means:
+                    _pin(classes, element, indices)
+                elif len(indices) == 1 and (e := element(indices[0])) is not None:
+                    classes.averaged[e] = averaged
         case Delta(left=left, right=Affine() as right):
             difference = left - right
             if not difference.offset and sorted(c for _, c in difference.terms) == [-1, 1]:
@@ -270,7 +277,8 @@ def _solve(
         if root in fixed or root in wholes:
             lost.update(dict.fromkeys(group, 0))
         elif root not in slides:
-            lost.update({e: max(0, classes.extent[e] - small) for e in group})
+            least_ = max(small, *(classes.averaged.get(e, 0) for e in group))
+            lost.update({e: max(0, classes.extent[e] - least_) for e in group})
         else:
             unit = lcm(*(r.denominator for r in ratios.values()))
             least = {e: classes.least.get(e, min(classes.extent[e], 2)) for e in group}
@@ -296,9 +304,11 @@ def _product(numbers: Iterable[int]) -> int:
     return result
 
 
-def reduced_program(program: Program, few: int = SMALL, *, means: bool = False) -> Program | None:
+def reduced_program(
+    program: Program, few: int = SMALL, *, means: bool = False, averaged: int = 0
+) -> Program | None:
     """The program at smaller shapes, or None where the rule makes none."""
-    reduction = reduction_of(program.equations, few, means=means)
+    reduction = reduction_of(program.equations, few, means=means, averaged=averaged)
     if reduction is None:
         return None
 

@@ -321,7 +321,9 @@ Ltac arith := unfold inside in *; lia.
 (* What a bracket says of its index, and that the index is in range; most brackets are between two indices. *)
 Ltac range := first [assumption | arith].
 Ltac index :=
-  cbv beta; first [apply Z.eqb_refl | intros ? _ ?; now apply Z.eqb_eq | intros ? _ ?; symmetry; now apply Z.eqb_eq | intros; arith].
+  cbv beta;
+  first [apply Z.eqb_refl | intros ? _ ?; now apply Z.eqb_eq | intros ? _ ?; symmetry; now apply Z.eqb_eq
+        | intros; arith].
 (* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases. *)
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
@@ -333,6 +335,9 @@ Ltac cases :=
     first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
           | let E := fresh "E" in destruct (inside a n) eqn:E] end;
   with_strategy transparent [read] cbn [andb bracket read].
+Ltac ranges :=
+  repeat match goal with |- context [bracket (inside ?a ?n)] =>
+    let E := fresh "E" in destruct (inside a n) eqn:E end; cbn [bracket].
 (* Equal sums have equal terms. What is left is a rearrangement of one term, or else equal products have equal factors;
    where that fails, `leaf` closes what is left. *)
 Ltac under := repeat (apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta).
@@ -348,10 +353,13 @@ Ltac parts leaf :=
     | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; cbv beta; parts leaf
     | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); parts leaf
     | |- bracket _ = bracket _ => apply (f_equal bracket); arith
-    | |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; parts leaf
+    | |- sum ?n _ = sum ?n _ =>
+        apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; parts leaf
     | |- read _ _ _ = read _ _ _ => apply f_equal3; [arith | parts leaf | reflexivity]
     | |- _ + _ = _ + _ => apply (f_equal2 add); parts leaf
     | |- _ * _ = _ * _ => apply (f_equal2 mul); parts leaf
+    | |- ?f _ = ?f _ => apply (@f_equal K K f); first [ring | parts leaf]
+    | |- ?f _ _ = ?f _ _ => apply (@f_equal2 K K K f); first [ring | parts leaf]
     end
   | leaf ].
 Ltac same leaf := first [reflexivity | under; ring | parts leaf].
@@ -362,76 +370,7 @@ Ltac subscripts :=
   | |- sum _ _ = _ => fail 1
   | |- _ => solve [f_equal; arith]
   end.
-Ltac arguments close :=
-  match goal with
-  | |- ?f ?a = ?f ?b => apply (@f_equal K K f a b); close
-  | |- ?f ?a ?b = ?f ?c ?d => apply (@f_equal2 K K K f a c b d); close
-  end.
-Ltac argument := arguments ltac:(same ltac:(first [ring | subscripts | argument])).
 Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
-Ltac deep := same ltac:(first [cases; decide_brackets; ring | arguments deep]).
-(* From the cheapest to the dearest. *)
-Ltac tidy :=
-  first
-  [ reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | argument | progress zeros; ring
-  | decide_brackets; ring | cases; first [decide_brackets; ring | deep] ].
-(* Terms in which a bracket is false everywhere; brackets between two numbers of the same radix. *)
-Ltac absent :=
-  repeat (apply sum_vanish; intros; cbv beta);
-  match goal with |- context [bracket ?b] =>
-    rewrite (false_zero b) by (unfold inside in *; Z.to_euclidean_division_equations; lia); ring end.
-Ltac vanishing :=
-  repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; absent) end;
-  first [ring | decide_brackets; ring].
-Ltac digits :=
-  rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq;
-  split; intros; lia.
-(* Factors back into a sum; sums over one index. *)
-Ltac lift :=
-  match goal with
-  | |- _ * sum ?n _ = sum ?n _ =>
-      rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; lift
-  | |- _ => same tidy
-  end.
-Ltac alone := same ltac:(first [rewrite single_term; cbv beta; alone | tidy]).
-(* What `distribute` makes of a line: a sum of terms, each a sum of products; what holds no bracket stays closed. *)
-Ltac open e := match e with context [Z.eqb] => idtac end.
-Ltac split_sum :=
-  cbv beta;
-  match goal with
-  | |- sum ?n (fun i => add (@?f i) (@?g i)) = _ =>
-      eapply eq_trans; [exact (sum_add n f g) | eapply (f_equal2 add); [split_sum | split_sum]]
-  | |- _ => reflexivity
-  end.
-Ltac push :=
-  match goal with
-  | |- (?a + ?b) * ?c = _ =>
-      open (a + b); eapply eq_trans; [exact (distribute_right c a b) | eapply (f_equal2 add); [push | push]]
-  | |- sum ?n ?f * ?c = _ =>
-      open f; eapply eq_trans; [exact (sum_mul n c f) |
-      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
-  | |- ?c * (?a + ?b) = _ =>
-      open (a + b); eapply eq_trans; [exact (distribute_left c a b) | eapply (f_equal2 add); [push | push]]
-  | |- ?c * sum ?n ?f = _ =>
-      open f; eapply eq_trans; [exact (mul_sum n c f) |
-      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
-  | |- ?a * (?b * ?c) = _ =>
-      eapply eq_trans; [exact (associate_factors a b c) | eapply (f_equal2 mul); [push | reflexivity]]
-  | |- _ => reflexivity
-  end.
-Ltac expand :=
-  match goal with
-  | |- ?e = _ => open e
-  | |- _ => fail 1
-  end;
-  match goal with
-  | |- sum ?n _ = _ =>
-      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; grow | split_sum]
-  | |- _ + _ = _ => eapply (f_equal2 add); [grow | grow]
-  | |- _ * _ = _ => eapply eq_trans; [eapply (f_equal2 mul); [grow | grow] | push]
-  end
-with grow := first [expand | reflexivity].
-Ltac spread := eapply eq_trans; [grow | rewrite ?associate_terms; same tidy].
 (* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
    product; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
 Ltac front :=
@@ -480,17 +419,14 @@ Ltac pin :=
       match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
   | |- _ => reflexivity
   end.
-(* Subscripts that are equal numbers are written alike, and arguments of functions that are equal; brackets in every
-   case that arithmetic leaves. *)
+(* Subscripts that are equal numbers are written alike; brackets in every case that arithmetic leaves. *)
+Ltac entry f := lazymatch f with ?g _ => entry g | _ => is_var f end.
 Ltac alike :=
   repeat match goal with |- context [?f ?a] =>
-    match type of a with
-    | Z => match type of (f a) with Z => fail 1 | _ => idtac end; match goal with |- context [f ?b] =>
-        tryif constr_eq a b then fail else replace b with a by lia end
-    | K => first [is_var f | match f with power _ => idtac end]; match type of (f a) with K => idtac end;
-        match goal with |- context [f ?b] =>
-        tryif constr_eq a b then fail else replace b with a by ring end
-    end end.
+    lazymatch type of a with Z => idtac end; entry f;
+    match goal with |- context [f ?b] =>
+      tryif constr_eq a b then fail else replace (f b) with (f a) by (apply (f_equal f); lia) end
+  end.
 Ltac brackets :=
   repeat match goal with |- context [bracket ?b] =>
     let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
@@ -512,22 +448,102 @@ Ltac partner k rest :=
   lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
 Ltac terms := first [apply (f_equal2 add); terms | same settle].
 Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float | symmetry]]; rest.
-(* The same where brackets pin sums, and where sums stand within functions and within sums of other factors: any sum may be
-   the partner, and what is equal in the same way is written alike. *)
-Ltac pair := first [partner 0%nat pair | partner 1%nat pair | partner 2%nat pair | summands]
-with summands := first [apply (f_equal2 add); summands | same agree]
-with agree := first [ring | likenesses; first [ring | brackets] | brackets]
-with likenesses :=
-  repeat match goal with
-  | |- context [sum ?n ?f] =>
-      match goal with |- context [sum n ?g] =>
-        tryif constr_eq f g then fail else replace (sum n g) with (sum n f) by pair end
-  | |- context [?f ?a] =>
-      match type of (f a) with K => idtac end; match type of a with K => idtac end;
-      first [is_var f | match f with power _ => idtac end];
-      match goal with |- context [f ?b] =>
-        tryif constr_eq a b then fail else replace b with a by first [ring | pinning] end
+(* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
+   partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
+   sides; then they are a rearrangement, or one in each case of their ranges. *)
+Ltac paired :=
+  first [partner 0%nat ltac:(paired) | partner 1%nat ltac:(paired) | partner 2%nat ltac:(paired) | summands]
+with summands := first [agree | apply (f_equal2 add); summands]
+with agree := first [ring | progress ranges; agree | progress likenesses; first [ring | inner] | inner]
+with inner := first [brackets | progress cases; agree]
+with likenesses := alike; repeat (match goal with |- ?l = ?r => likeness l r end)
+with likeness l r :=
+  match l with
+  | context [sum ?n ?f] => match r with context [sum ?m ?g] =>
+      tryif (constr_eq l (sum n f); constr_eq r (sum m g)) then fail else written (sum n f) (sum m g) ltac:(pinning) end
+  | context [?f ?a] =>
+      lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
+      match r with context [f ?b] => written (f a) (f b) ltac:(apply (f_equal f); pinning) end
+  | context [?f ?a ?b] =>
+      is_var f; lazymatch type of f with K -> K -> K => idtac end;
+      lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
+      match r with context [f ?c ?d] => written (f a b) (f c d) ltac:(apply (f_equal2 f); pinning) end
+  | context [read ?b ?a ?o] => match r with context [read ?c ?d o] =>
+      written (read b a o) (read c d o) ltac:(apply f_equal3; [arith | pinning | reflexivity]) end
+  | context [?f ?n ?a] =>
+      lazymatch type of a with Z -> K => idtac end; is_var f;
+      match r with context [f n ?b] => written (f n a) (f n b) ltac:(parts ltac:(pinning)) end
+  | context [?f ?n ?m ?a] =>
+      lazymatch type of a with Z -> Z -> K => idtac end; is_var f;
+      match r with context [f n m ?b] => written (f n m a) (f n m b) ltac:(parts ltac:(pinning)) end
   end
+with written a b close := tryif constr_eq a b then fail else replace b with a by close
 with pinning :=
-  eapply eq_trans; [float | eapply eq_trans; [pin | symmetry; eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]]]];
-  pair.
+  first [reflexivity | ring |
+    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]];
+    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]]; paired].
+(* From the cheapest to the dearest. *)
+Ltac tidy :=
+  first
+  [ reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | progress zeros; ring
+  | decide_brackets; ring | progress cases; first [decide_brackets; ring | agree] ].
+(* A step that only writes its line anew: term by term, `close` what is no rearrangement; or where its parts differ. *)
+Ltac each close := under; first [ring | apply (f_equal2 add); each close | close].
+Ltac equal := first [reflexivity | each ltac:(agree) | same tidy].
+(* Terms in which a bracket is false everywhere; brackets between two numbers of the same radix. *)
+Ltac absent :=
+  repeat (apply sum_vanish; intros; cbv beta);
+  match goal with |- context [bracket ?b] =>
+    rewrite (false_zero b) by (unfold inside in *; Z.to_euclidean_division_equations; lia); ring end.
+Ltac vanishing :=
+  repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; absent) end;
+  first [ring | decide_brackets; ring].
+Ltac digits :=
+  rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq;
+  split; intros; lia.
+(* Factors back into a sum; sums over one index. *)
+Ltac lift :=
+  match goal with
+  | |- _ * sum ?n _ = sum ?n _ =>
+      rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; lift
+  | |- _ => equal
+  end.
+Ltac alone := same ltac:(first [rewrite single_term; cbv beta; alone | tidy]).
+(* What `distribute` makes of a line: a sum of terms, each a sum of products; what holds no bracket stays closed. *)
+Ltac open e := match e with context [Z.eqb] => idtac end.
+Ltac split_sum :=
+  cbv beta;
+  match goal with
+  | |- sum ?n (fun i => add (@?f i) (@?g i)) = _ =>
+      eapply eq_trans; [exact (sum_add n f g) | eapply (f_equal2 add); [split_sum | split_sum]]
+  | |- _ => reflexivity
+  end.
+Ltac push :=
+  match goal with
+  | |- (?a + ?b) * ?c = _ =>
+      open (a + b); eapply eq_trans; [exact (distribute_right c a b) | eapply (f_equal2 add); [push | push]]
+  | |- sum ?n ?f * ?c = _ =>
+      open f; eapply eq_trans; [exact (sum_mul n c f) |
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
+  | |- ?c * (?a + ?b) = _ =>
+      open (a + b); eapply eq_trans; [exact (distribute_left c a b) | eapply (f_equal2 add); [push | push]]
+  | |- ?c * sum ?n ?f = _ =>
+      open f; eapply eq_trans; [exact (mul_sum n c f) |
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
+  | |- ?a * (?b * ?c) = _ =>
+      eapply eq_trans; [exact (associate_factors a b c) | eapply (f_equal2 mul); [push | reflexivity]]
+  | |- _ => reflexivity
+  end.
+Ltac expand :=
+  match goal with
+  | |- ?e = _ => open e
+  | |- _ => fail 1
+  end;
+  match goal with
+  | |- sum ?n _ = _ =>
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; grow | split_sum]
+  | |- _ + _ = _ => eapply (f_equal2 add); [grow | grow]
+  | |- _ * _ = _ => eapply eq_trans; [eapply (f_equal2 mul); [grow | grow] | push]
+  end
+with grow := first [expand | reflexivity].
+Ltac spread := eapply eq_trans; [grow | rewrite ?associate_terms; same tidy].

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import groupby
 
 from chainrule.derive.adjoint import Gradient, Use
-from chainrule.derive.check import fold_holds
+from chainrule.derive.check import forms_hold
 from chainrule.derive.fold import Fold, is_root
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.forms import Concise, Form, whole
@@ -256,7 +256,7 @@ class Row:
 
     def concise(self, results: Sequence[Equation], batch: bool) -> Concise | None:
         """The concise form of the results, in this use's tensors."""
-        if not results or (self.fold is not None and not fold_holds(self.fold)):
+        if not results or (self.fold is not None and not forms_hold(self.fold)):
             return None
         if self.use is None:
             return concise_forward(results[0])

@@ -64,9 +64,10 @@ def network(of: Context) -> Iterable[Block]:
 
 def example(of: Context) -> Iterable[Block]:
     if of.sample is not None:
-        windows, matrices = (kind(of.sample, of.language, of.detail) for kind in (Windows, Matrices))
-        figures = (*windows.figures(), *matrices.figures())
+        matrices = Matrices(of.sample, of.language, of.detail)
+        figures = tuple(matrices.figures())
         yield from Numbered(of.sample, of.language, of.detail, matrices.drawn).section(of.derivation, figures)
+        yield from Windows(of.sample, of.language, of.detail).figures()
 
 
 def algorithm(of: Context) -> Iterable[Block]:

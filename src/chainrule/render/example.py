@@ -18,18 +18,19 @@ from chainrule.ir.walk import Steps, iterative, kind, nodes
 from chainrule.render.backward import Backward
 from chainrule.render.component import MINUS, OMITTED
 from chainrule.render.document import Block, Cell, Figure, Heading, Inline, Paragraph, Table, Text
-from chainrule.render.formula import Formula, Nabla, Part, Worked
+from chainrule.render.formula import Formula, Nabla, Part, Worked, write
 from chainrule.render.lines import Detail
 from chainrule.render.names import Names
 from chainrule.render.pieces import Exact, Numbers, whole_in_print
 from chainrule.render.sample import Place, Sample, Trial, trial
+from chainrule.render.styles import UNICODE
 from chainrule.render.writer import coupled
 from chainrule.semantics.exact import Number, plain
 from chainrule.semantics.labelled import shape_of, size
 
 SHOWN = 16
-"""Entries of a tensor up to which all are printed, if its rows are no longer than BROAD."""
-BROAD = 5
+"""Entries of a tensor up to which all are printed, if its rows have no more than BROAD, and LETTERS in print."""
+BROAD, LETTERS = 5, 44
 TERMS = 4
 """Terms of a sum up to which all are printed."""
 LONGEST, LONG = 24, 8
@@ -199,6 +200,10 @@ class Numbered(Backward):
         if prod(shape) > SHOWN or broad or tall or not self.values(tensor):
             return None
         entries = [exact(v) for _, v in sorted(self.values(tensor).items())]
+        length = shape[-1] if shape else 1
+        lines = (Numbers(tuple(entries[n : n + length])) for n in range(0, len(entries), length))
+        if max(len(write(self.math(line), UNICODE)) for line in lines) > LETTERS:
+            return None
         if len(shape) < 2:
             return (Numbers(tuple(entries)),) if shape else (Numbers(entries[0]),)
         width, height = shape[-1], shape[-2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -104,13 +105,15 @@ def _runs(formula: str) -> list[str]:
     runs, depth = [""], 0
     for c in formula:
         depth += (c in "([{") - (c in ")]}")
-        if c == " " and (depth == 0 or runs[-1][-1:] in SIGNS_BETWEEN):
+        if c == " " and (depth == 0 or runs[-1][-1:] in SIGNS_BETWEEN) and not SUM.fullmatch(runs[-1]):
             runs.append("")
         else:
             runs[-1] += c
     return runs
 
 
+SUM = re.compile(r"\S*Σ(_\{[^}]*\}|_\S+)?")
+"""The sign of a sum, which stands with its first factor."""
 SIGNS_BETWEEN = ("=", "≈", "+", "−", "<", ">", "⊙", "⋆", "∗", "·")
 """Signs after which a line may break."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from chainrule.derive.check import fold_holds
+from chainrule.derive.check import forms_hold
 from chainrule.derive.fold import Fold, is_root
 from chainrule.derive.lemma import adjoint_of
 from chainrule.derive.trace import Step
@@ -98,7 +98,7 @@ class Folded(Writer):
         sum of this layer's shares in it."""
         shares = [adjoint_of(fold.target.tensor)] if fold.whole else [use.contribution for use in fold.uses]
         forms = [concise(Component(share, fold.target.subscripts), fold.result) for share in shares]
-        if not fold_holds(fold) or forms[0] is None:
+        if not forms_hold(fold) or forms[0] is None:
             return None
         left = (part for form in forms if form is not None for part in ("+", form.left))
         return FoldForm(tuple(left)[1:], forms[0].right)

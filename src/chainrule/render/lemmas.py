@@ -9,10 +9,11 @@ from itertools import groupby
 
 from chainrule.derive.adjoint import Use
 from chainrule.derive.calculus import apply_law
-from chainrule.derive.check import composite_holds
+from chainrule.derive.check import composite_holds, forms_hold
 from chainrule.derive.compose import Repeated, composites
 from chainrule.derive.fold import Fold
 from chainrule.derive.lemma import Lemma, adjoint_of
+from chainrule.derive.subject import Subject
 from chainrule.derive.trace import RULES, Setting, Step
 from chainrule.forms import Form, concise, outline, whole
 from chainrule.forms.nodes import Jacobian
@@ -118,6 +119,8 @@ class Lemmas(Folded):
         else:
             signal = self.math(Component(shown.error_signal, equation.target.subscripts), names=names)
             key = "given" if names.signal(shown.error_signal) else "given_gradient"
+            # Of several, the title says what is wanted, and so does each proof.
+            key += "_several" if len(lemmas) > 2 else ""
             yield Paragraph(self.say(f"lemma.{key}", equation=stated, signal=signal, gradient=wanted))
         coupling = self.coupled(lemma, names)
         yield from map(Paragraph, self.once([coupling] if coupling is not None else []))
@@ -415,7 +418,8 @@ class Lemmas(Folded):
 
     def composite(self, number: int, repeated: Repeated) -> Iterable[Block]:
         (outer, inner), *_ = repeated.uses
-        composite = repeated.sample or repeated.composite
+        composite, one = repeated.sample or repeated.composite, repeated.sample is not None
+        composite_holds(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
         ids = (self.derivation.number(outer.lemma), self.derivation.number(inner.lemma))
         title = self.say(f"composite.title_{repeated.form}", number=str(number), outer=str(ids[0]), inner=str(ids[1]))
         yield Heading(2, title)
@@ -443,7 +447,7 @@ class Lemmas(Folded):
                 reason = self.rule_reason(step, composite.inner, names)
             left = self.math(Component(adjoint_of(composite.target.tensor), composite.target.subscripts), names=names)
             rows.append((None if position else left, self.math("=", step.after, names=names), reason))
-        holds = composite_holds(composite)
+        holds = forms_hold(composite)
         gradient = Component(adjoint_of(composite.target.tensor), composite.target.subscripts)
         form = concise(gradient, composite.result) if holds else None
         if form is not None:

@@ -74,7 +74,7 @@ class Matrices(Numbered):
             if shown is None or not sums or len(shown.equation.value.tensors) != 1:
                 continue
             y, x = shown.equation.target, shown.wrt
-            small = all(len(c.free) == 1 and len(c.tensor.shape) == 1 for c in (x, y))
+            small = shown.whole and all(len(c.free) == 1 and len(c.tensor.shape) == 1 for c in (x, y))
             if small and self.count_of(y.free) <= BROAD and adjoint_of(x.tensor).name in self.arrays:
                 yield self.jacobian(shown)
 

@@ -197,11 +197,12 @@ def names_of(derivation: Derivation) -> Names:
     alone = one_layer and len(set(plain.values())) == len(plain)
     symbols = plain if alone else symbols  # of one layer alone no letter needs its number
     weights = [t for t in program.given if SAMPLES not in t.shape]
+    lone = not derivation.layers and len(program.equations) == 1  # what it is given may be its parameters
     linear_outputs = (e.tensor for e in program.equations if e.tensor.shape and linear(e.value, weights))
     for equation in program.equations:
         symbol = symbols.get(equation.tensor.name)
-        weighted = linear(equation.value, program.parameters)
-        signal = Symbol("δ", symbol.layer) if symbol and (symbol.layer or alone) else None
+        weighted = bool(equation.tensor.shape) and linear(equation.value, weights if lone else program.parameters)
+        signal = Symbol("δ", symbol.layer) if symbol and (symbol.layer or alone or lone) else None
         if weighted and signal and signal not in signals.values() and signal not in used:
             signals[adjoint_of(equation.tensor).name] = signal
     for equation in derivation.backward.equations:

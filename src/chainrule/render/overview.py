@@ -14,7 +14,7 @@ from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import kind
 from chainrule.render.alike import Repetition, Said, repetition, swapped
-from chainrule.render.document import Block, Cell, Code, Figure, Heading, Items, Paragraph, Table, Text
+from chainrule.render.document import Block, Cell, Code, Figure, Heading, Inline, Items, Paragraph, Table, Text
 from chainrule.render.formula import Nabla
 from chainrule.render.glance import Glance, Values
 from chainrule.render.names import LAYER, Names, Symbol
@@ -161,9 +161,6 @@ class Overview(Glance):
         i, k = Index("i", 2), Index("k", 2)
         bracket = Delta(Affine.of(k), Affine.of(i))
         items.append(self.say("notation.bracket", bracket=self.math(bracket), k=self.math("k"), i=self.math("i")))
-        for value, letter in self.names.constants.items():
-            shown = self.math(Constant(value), names=replace(self.names, constants={}))
-            items.append(self.say("notation.constant", letter=self.math(letter), value=shown))
         items.append(self.say("notation.primes", i=self.math("i"), i1=self.math("i′"), i2=self.math("i″")))
         items.append(self.say("notation.hadamard"))
         items.extend(self.form_notation())
@@ -221,8 +218,19 @@ class Overview(Glance):
         if names & {"softmax", "softmax_rows"}:
             yield self.say("notation.softmax")
 
+    def constants_named(self) -> Text:
+        """What the letters of numbers stand for."""
+        bare = replace(self.names, constants={})
+        said: list[Inline] = []
+        for value, letter in self.names.constants.items():
+            places = {"letter": self.math(letter), "value": self.math(Constant(value), names=bare)}
+            said += (*self.say("notation.space"), *self.say("notation.constant", **places))
+        return tuple(said)
+
     def symbols(self) -> Iterable[Block]:
-        """The table of given tensors: symbol, name in code, shape; many with one letter share a row."""
+        """The table of given tensors: symbol, name in code, shape; many with one letter share a row; and the letters of
+        numbers."""
+        constants = self.constants_named()
         by_stem: dict[str, list[Tensor]] = {}
         for tensor in (t for t in self.derivation.forward.given if t not in self.running):
             by_stem.setdefault(self.names.symbol(tensor).stem, []).append(tensor)
@@ -241,8 +249,12 @@ class Overview(Glance):
                 )
         if 0 < len(rows) <= FEW:
             told = (self.say("notation.known", symbol=row[0][0], code=row[1][0], shape=row[2][0]) for row in rows)
-            yield Paragraph((*self.say("notation.given_tensors"), *self.join(told), *self.say("notation.stop")))
-        elif rows:
+            closing = (*self.say("notation.stop"), *constants)
+            yield Paragraph((*self.say("notation.given_tensors"), *self.join(told), *closing))
+            return
+        if constants:
+            yield Paragraph(constants)
+        if rows:
             header = (self.say("notation.symbol"), self.say("notation.code"), self.say("notation.shape"))
             yield Table(header, tuple(rows))
 

@@ -229,16 +229,19 @@ PREAMBLE = """\
   let open = range(natural.len()).filter(c => natural.at(c) > 0.12 * room)
   let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
   let wanted = splits(open.len(), if open.len() > 3 { 2 * open.len() } else { 24 })
-  wanted.map(split => {
+  let best = wanted.map(split => {
     let widths = natural
     for (c, n) in open.zip(split) { widths.at(c) = left * n / split.sum() }
     let short = open.map(c => calc.max(0pt, calc.min(natural.at(c), least.at(c)) - widths.at(c))).sum()
     let height = sizes.map(row => calc.max(..row.zip(widths).map(((own, width)) => (
-      own.height * lines(own.width, width))))).sum() + 10 * short
-    (height, widths)
-  }).sorted(key: ((height, widths)) => height).slice(0, calc.min(4, wanted.len())).map(((height, widths)) => widths)
+      own.height * lines(own.width, width))))).sum()
+    (short, height, widths)
+  }).sorted(key: ((short, height, _)) => height)
+  let least = calc.min(..best.map(((short, ..)) => short))
+  let fitting = best.filter(((short, ..)) => short <= least + 0.1pt)
+  fitting.slice(0, calc.min(4, fitting.len())).map(((.., widths)) => widths)
 }
-#let listed(least, header, ..rows) = layout(size => {
+#let listed(placed, least, header, ..rows) = layout(size => {
   let count = header.len()
   let titles = header.map(title => pad(bottom: 0.12em, text(fill: accent, weight: 700, title)))
   let sizes = (titles, ..rows.pos().filter(row => row.len() == count)).map(row => row.map(cell => measure(cell)))
@@ -249,7 +252,7 @@ PREAMBLE = """\
   let set-in(widths, rows) = {
     let padded = (..rows.slice(0, -1), rows.last().map(cell => pad(bottom: 0.16em, cell)))
     let cells = padded.map(row => if row.len() < count { (table.hline(stroke: 0.4pt + hair), title(row)) } else { row })
-    table(columns: widths, table.header(..titles), table.hline(stroke: 0.8pt + accent),
+    table(columns: widths, align: left + placed, table.header(..titles), table.hline(stroke: 0.8pt + accent),
       ..cells.flatten(), table.hline(stroke: 0.8pt + accent))
   }
   let spare = room - natural.sum()
@@ -337,20 +340,36 @@ def _block(block: object) -> str:
         case Table(header=header, rows=rows):
             return _table(header, rows)
         case Listing(text=text, language=language):
-            whole = "true" if text.count("\n") > PAGEFUL else "false"
-            body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text.rstrip())})"
-            style = 'fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%'
-            shown = f"block({style}, breakable: {whole})[{body}]"
-            # A longer one stands where a page has room for all of it, and what follows goes on before it.
-            return f"#place(auto, float: true, {shown})" if LONG < text.count("\n") <= PAGEFUL else f"#{shown}"
+            return "".join(_listed(part, language) for part in _parts(text.rstrip()))
         case Figure():
             return _figure(block)
         case _:
             raise TypeError(f"no PDF known for {type(block).__name__}")
 
 
-LONG, PAGEFUL = 40, 85
+LONG, PAGEFUL = 40, 70
 """Lines of a listing up to which it stands where it is, and up to which it stands on one page."""
+
+
+def _parts(text: str) -> list[str]:
+    """A listing in as few parts as pages have room for, parted at its empty lines."""
+    parts = [""]
+    for block in text.split("\n\n"):
+        joined = f"{parts[-1]}\n\n{block}" if parts[-1] else block
+        if joined.count("\n") < PAGEFUL or not parts[-1]:
+            parts[-1] = joined
+        else:
+            parts.append(block)
+    return parts
+
+
+def _listed(text: str, language: str) -> str:
+    lines = text.count("\n")
+    body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text)})"
+    style = 'fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%'
+    shown = f"block({style}, breakable: {'true' if lines > PAGEFUL else 'false'})[{body}]"
+    # A longer one stands where a page has room for all of it, and what follows goes on before it.
+    return f"#place(auto, float: true, {shown})\n" if LONG < lines <= PAGEFUL else f"#{shown}\n"
 
 
 def _items(items: Sequence[Text]) -> str:
@@ -377,8 +396,16 @@ def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
     cells = ([f"[{_cell(c)}]" for c in row] if len(row) > 1 else [_spanned(row[0])] for row in rows)
     lines = (f"({', '.join(own)},)" for own in cells)
     columns = zip(*(row for row in rows if len(row) > 1), strict=True)
-    least = (f"{max(unbroken(text) for cell in column for text in cell or ((),)):.1f}em" for column in columns)
-    return f"#listed(({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
+    pieces = (max(unbroken(text) for cell in column for text in cell or ((),)) for column in columns)
+    least = (f"{SPARE * piece + INDENT:.1f}em" for piece in pieces)
+    # Symbols and names stand beside the middle of their rows, where the signs of formulas are; words begin at the top.
+    symbols = all(len(text) < 2 for row in rows if len(row) > 1 for text in row[0])
+    placed = "horizon" if symbols else "top"
+    return f"#listed({placed}, ({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
+
+
+SPARE, INDENT = 1.06, 1.0
+"""By how much a column is wider than is estimated, and in em how far the second line of a cell stands in."""
 
 
 def _spanned(cell: Cell) -> str:

@@ -131,7 +131,10 @@ def application(function: str, arguments: Sequence[Piece], style: Style, element
     if function == "step":
         return Piece(style.bracket(f"{arguments[0].text} {style.token('>')} {style.token('0')}"))
     if function == "abs":
-        return Piece(style.absolute(arguments[0].text))
+        (inner,) = arguments
+        bar = style.absolute("…").partition("…")[0]
+        # Between bars within bars one would not see which of them belong together.
+        return Piece(style.call("abs", "", [inner.text]) if bar in inner.text else style.absolute(inner.text))
     if function == "exp" and not elementwise:
         return style.exponential(arguments[0])
     name = CATALOGUE[base].symbol if base in CATALOGUE else ""

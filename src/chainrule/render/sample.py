@@ -6,10 +6,11 @@ function that is rational only at 0 is chosen so that it meets 0: σ(0) = 1/2, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import count, islice, product
+from itertools import chain, count, islice, product
 from math import prod
 
 import numpy as np
@@ -36,10 +37,12 @@ FEW = 2
 COUPLED = 4
 """Samples where they are coupled, and at least the features of one that is normalised: of three that are brought to
 mean 0 and variance 1, all gradients would lie along one line."""
-TURNS = 4
-"""Choices of numbers that are tried at one size."""
+TURNS, PARTS = 4, (1, 2, 5, 10)
+"""Choices of numbers that are tried at one size; with whole weights, and then with halves, fifths and tenths."""
 FAINT = 1e-4
 """What a gradient may be, of the largest one, before it counts as nearly 0."""
+SHOWN, SURE = 0.005, 0.99
+"""What a gradient prints as 0.00 below, and the share beyond which there is nothing left to learn."""
 NOISE = 1e-12
 """What rounding may leave of a gradient that is 0, of the largest one."""
 HANDY = 8
@@ -51,7 +54,7 @@ MOST = 100_000
 WEIGHTS = (2, -1, -1, 1, 1, -2, 3, 1, -1, 2, 1, -1, -2, 1, 2, -1)
 IMAGE = (1, 3, 2, 0, 0, 1, 3, 2, 2, 1, 0, 3, 1, 2, 0, 3, 3, 0, 2)
 VECTOR = (1, 2, 0, -1, 3, 1, -2)
-SIGNALS = (8, -4, 2, 6, -2, 4)
+SIGNALS = (8, -4, 2, 6, -2, 4, -6)
 SMALL = (0, -1, 1, 2, -2)
 Given = Mapping[str, ArrayLike]
 Place = tuple[int, ...]
@@ -75,27 +78,31 @@ def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True
     """
     chosen = {name: _array(name, value) for name, value in (given or {}).items()}
     if chosen:
-        return _sample(derivation, chosen, 0, whole=True)
+        return _sample(derivation, chosen, 0, 1, whole=True)
     entries = (prod(e for e in t.shape if isinstance(e, int)) for t in derivation.joint.given)
     handy = max(entries) <= HANDY
-    small: dict[int, Derivation] = {}
+    small: dict[tuple[int, int], Derivation] = {}
     first: Sample | None = None
     left = MOST
-    for turn, few in product(range(TURNS), (FEW,) if handy else (FEW, COUPLED)):
-        if few not in small:
-            small[few] = derivation if handy else _smaller(derivation, few)
-        sample = _sample(small[few], {}, turn, whole=whole)
+    shapes = ((FEW, 0), (FEW, COUPLED))
+    tries = product(PARTS, shapes[:1] if handy else shapes, range(TURNS))
+    for parts, shape, turn in chain(tries, () if handy else product(PARTS, ((COUPLED, COUPLED),), range(TURNS))):
+        if shape not in small:
+            small[shape] = derivation if handy else _smaller(derivation, *shape)
+        sample = _sample(small[shape], {}, turn, parts, whole=whole)
         first = first or sample
-        left -= operations(small[few].joint.equations)
+        left -= operations(small[shape].joint.equations)
         if left < 0:
             break
-        if sample is not None and not _degenerate(sample):
+        if sample is not None and not degenerate(sample):
             return sample
     return first
 
 
-def _sample(derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int, *, whole: bool) -> Sample | None:
-    """These numbers, and for the rest those of this turn."""
+def _sample(
+    derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int, parts: int, *, whole: bool
+) -> Sample | None:
+    """These numbers, and for the rest those of this turn, weights in so many parts of one."""
     sizes = _sizes(derivation, chosen)
     joint = derivation.joint
     if operations(joint.equations) > MOST:
@@ -105,7 +112,7 @@ def _sample(derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int,
     try:
         backward = derivation.backward.equations if whole else _followed(derivation)
         names = {name.tensor: name for fold in derivation.folds for name in fold.names}
-        arrays = run((*names.values(), *backward), _forward(derivation, sizes, chosen, turn), sizes)
+        arrays = run((*names.values(), *backward), _forward(derivation, sizes, chosen, turn, parts), sizes)
     except ChainruleError:
         raise
     except (ValueError, ArithmeticError) as error:
@@ -157,12 +164,14 @@ def trial(sample: Sample) -> Trial | None:
             own = values[tensor.name]
             ends = (_loss(sample, {tensor.name: {**own, place: plain(own[place]) + h}}) for h in (H, -H))
             high, low = ends
-            return Trial(rate, before, after, tensor, place, H, (high - low) / float(2 * H), gradients[tensor][place])
+            quotient = (high - low) / float(2 * H)
+            if math.isfinite(quotient):
+                return Trial(rate, before, after, tensor, place, H, quotient, gradients[tensor][place])
     return None
 
 
 def _loss(sample: Sample, changed: Values) -> float:
-    """The loss with other numbers for some parameters."""
+    """The loss with other numbers for some parameters; NaN where it is no real number."""
     loss = sample.derivation.loss
     assert loss is not None
     state: dict[str, Array] = {}
@@ -171,7 +180,10 @@ def _loss(sample: Sample, changed: Values) -> float:
         for place, value in {**sample.values[tensor.name], **changed.get(tensor.name, {})}.items():
             array[place] = value if tensor.dtype == "integer" else float(plain(value))
         state[tensor.name] = array
-    return float(plain(run(sample.derivation.forward.equations, state, sample.sizes)[loss.name].item()))
+    try:
+        return float(plain(run(sample.derivation.forward.equations, state, sample.sizes)[loss.name].item()))
+    except ArithmeticError:
+        return math.nan
 
 
 def _gradients(sample: Sample) -> Iterator[tuple[Tensor, dict[Place, Number]]]:
@@ -202,11 +214,29 @@ def _settled(sample: Sample) -> Sample:
     return replace(sample, values=values)
 
 
-def _degenerate(sample: Sample) -> bool:
-    """Whether a gradient is 0 at these numbers, or nearly, that is not 0 everywhere."""
+def degenerate(sample: Sample) -> bool:
+    """Whether a gradient is 0 at these numbers, or nearly, that is not 0 everywhere; whether most would print as 0.00,
+    or a softmax leaves no doubt."""
     sizes = {t.name: _size_of(own.values()) for t, own in _gradients(sample)}
     faint = [name for name, size_ in sizes.items() if size_ <= FAINT * max(sizes.values())]
-    return bool(faint) and any(map(_alive(sample).__getitem__, faint))
+    small = [name for name, size_ in sizes.items() if size_ < SHOWN]
+    if _saturated(sample):
+        return True
+    if not faint and 2 * len(small) <= len(sizes):
+        return False
+    alive = _alive(sample)
+    return any(map(alive.__getitem__, faint)) or 2 * sum(bool(alive[name]) for name in small) > len(sizes)
+
+
+def _saturated(sample: Sample) -> bool:
+    """Whether most shares of a softmax are next to 0 or 1."""
+    for equation in sample.derivation.forward.equations:
+        softmax = isinstance(equation.value, Apply) and equation.value.function == "exp"
+        if softmax and any(isinstance(n, Reduce) and n.kind == "logsumexp" for n in nodes(equation.value)):
+            values = [float(v) for v in sample.values[equation.tensor.name].values()]
+            if 2 * sum(min(v, 1 - v) < 1 - SURE for v in values) > len(values) > 1:
+                return True
+    return False
 
 
 def _alive(sample: Sample) -> dict[str, set[Place]]:
@@ -254,12 +284,12 @@ def _array(name: str, value: ArrayLike) -> np.ndarray:
     return result
 
 
-def _smaller(derivation: Derivation, few: int) -> Derivation:
+def _smaller(derivation: Derivation, few: int, averaged: int) -> Derivation:
     """The derivation of the same program at smaller shapes; itself where there are none."""
     forward = derivation.forward
     computed = (e for e in forward.equations if not is_position(e.tensor))
     program = replace(forward, equations=tuple(computed))
-    small = reduced_program(program, few)
+    small = reduced_program(program, few, averaged=averaged)
     if small is None:
         return derivation
     pairs = zip(program.equations, small.equations, strict=True)
@@ -307,10 +337,10 @@ def _sizes(derivation: Derivation, chosen: Mapping[str, np.ndarray]) -> dict[str
 
 
 def _forward(
-    derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray], turn: int
+    derivation: Derivation, sizes: Mapping[str, int], chosen: Mapping[str, np.ndarray], turn: int, parts: int
 ) -> dict[str, Array]:
     """The numbers given, for the rest small whole ones, and what the forward pass makes of them. Every turn begins
-    elsewhere in the rows of numbers."""
+    elsewhere in the rows of numbers, and weights are whole or in so many `parts` of one."""
     joint = derivation.joint
     written = spellings(joint.given)
     known = {written.get(t, t).name: t for t in joint.given}
@@ -325,7 +355,7 @@ def _forward(
             values[tensor.name] = _as_given(tensor, chosen[tensor.name], sizes)
         else:
             shape = shape_of(tensor, sizes)
-            numbers = islice(_defaults(tensor, derivation, weights, turn), prod(shape))
+            numbers = islice(_defaults(tensor, derivation, weights, turn, parts), prod(shape))
             values[tensor.name] = np.array(list(numbers), object).reshape(shape)
     free = {t for t in derivation.forward.parameters if t.name not in chosen}
     return _balanced(derivation.forward, free, values, sizes)
@@ -349,7 +379,9 @@ def _exact(value: object) -> Number:
     return number if float(number) == float(text) else float(text)
 
 
-def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int], turn: int) -> Iterator[Number]:
+def _defaults(
+    tensor: Tensor, derivation: Derivation, weights: Iterator[int], turn: int, parts: int
+) -> Iterator[Number]:
     forward = derivation.forward
     rank = len([e for e in tensor.shape if e != SAMPLES])
     if tensor.dtype == "integer":
@@ -362,9 +394,9 @@ def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int], tu
         return _cycle(SIGNALS)
     if tensor in forward.parameters and rank > 1:
         shift = 4 * next(weights)
-        return _cycle(WEIGHTS, shift)
+        return _cycle(WEIGHTS, shift, parts)
     if tensor in forward.parameters:
-        return _cycle(SMALL if _added(forward, tensor) else VECTOR[:2])
+        return _cycle(SMALL, 0, parts) if _added(forward, tensor) else _cycle(VECTOR[:2])
     if tensor in forward.random:
         return _cycle((1, 0, 1))
     if any(s.tensor == tensor for s in forward.states):
@@ -372,8 +404,9 @@ def _defaults(tensor: Tensor, derivation: Derivation, weights: Iterator[int], tu
     return _cycle(IMAGE if rank > 1 else VECTOR, turn)
 
 
-def _cycle(numbers: Sequence[int], start: int = 0) -> Iterator[Number]:
-    return (numbers[n % len(numbers)] for n in count(start))
+def _cycle(numbers: Sequence[int], start: int = 0, parts: int = 1) -> Iterator[Number]:
+    entries = (numbers[n % len(numbers)] for n in count(start))
+    return entries if parts == 1 else (Fraction(entry, parts) for entry in entries)
 
 
 def range_of(program: Program, tensor: Tensor) -> int:

@@ -38,6 +38,12 @@ class Slid:
     added: tuple[Component, ...]
 
     @property
+    def channels(self) -> tuple[Index, ...]:
+        """The indices of the result but those of its plane."""
+        plane = {i for s in self.equation.target.subscripts[-len(self.window) :] for i in s.indices}
+        return tuple(i for i in self.equation.indices if i not in plane)
+
+    @property
     def rotated(self) -> bool:
         """Whether the read goes back where the kernel goes on."""
         plane = self.read.subscripts[-len(self.window) :]
@@ -119,7 +125,10 @@ class Windows(Numbered):
         if len(factors) != 2 or len(children(sums[0].body)) != 2:
             return None
         for read, kernel in (factors, factors[::-1]):
-            plane = tuple(takewhile(lambda s: len(s.indices) == 2, reversed(read.subscripts)))[::-1]
+            axes = zip(reversed(read.subscripts), reversed(read.tensor.shape), strict=True)
+            # The digits of a number of a channel do not slide.
+            slides = takewhile(lambda axis: len(axis[0].indices) == 2 and not axis[0].radix(axis[1]), axes)
+            plane = tuple(s for s, _ in slides)[::-1]
             window = [s.plain for s in kernel.subscripts[-len(plane) :]]
             own = tuple(i for s, i in zip(plane, window, strict=False) if i and abs(dict(s.terms).get(i, 0)) == 1)
             if 0 < len(plane) < 3 and len(own) == len(plane) == len(window) and {*own} <= {*sums[0].indices}:
@@ -133,7 +142,7 @@ class Windows(Numbered):
         spots: list[Spot] = []
         arrows: list[Arrow] = []
         for own in turns:
-            at = dict.fromkeys(own.equation.indices[:-len(own.window)], 0)
+            at = dict.fromkeys(own.channels, 0)
             places = [*product(*(range(size(i.extent, self.sample.sizes)) for i in own.summed))][: SLID + 1]
             products = [self.product(own, {**at, **dict(zip(own.summed, place, strict=True))}) for place in places]
             target = self.laid(own.equation.target, at, [range(n) for n in self.extents(own.equation.target, own)])

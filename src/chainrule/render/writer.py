@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from chainrule.derive.adjoint import Derivation
-from chainrule.derive.check import equation_holds, lemma_holds
+from chainrule.derive.check import equation_holds, forms_hold
 from chainrule.derive.lemma import Lemma, adjoint_of, one_sample
 from chainrule.forms import Concise, Form, concise, walk, whole
 from chainrule.forms.nodes import Ones, Operation, View
@@ -167,7 +167,7 @@ def concise_forward(equation: Equation) -> Concise | None:
 def concise_of(lemma: Lemma, mapping: Mapping[Tensor, Tensor] | None = None, gradient: Tensor | None = None
                ) -> Concise | None:
     """The concise form of a lemma's result; with a mapping, over other tensors and as what `gradient` is."""
-    if not lemma_holds(lemma):
+    if not forms_hold(lemma):
         return None
     own = gradient or adjoint_of(lemma.wrt.tensor)
     return None if lemma.concise is None else lemma.concise.over(mapping or {}, own)

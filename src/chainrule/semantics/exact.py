@@ -51,7 +51,7 @@ class Exact(Objects):
         return {"pi": math.pi, "e": math.e}[name]
 
     def lifted(self, data: Array) -> Array:
-        return data if data.dtype == object else (data + 0).astype(object)
+        return data if data.dtype == object else self.array(data + 0)
 
     def plus(self, *arrays: Array) -> Array:
         return self.rows(add, np.stack(np.broadcast_arrays(*arrays), -1))

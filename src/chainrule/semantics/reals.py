@@ -101,7 +101,8 @@ class Objects(Entries):
     dtype = np.dtype(object)
 
     def one(self, function: Callable[[Any], Any] | Callable[[Any, Any], Any], *arrays: Array) -> Array:
-        return self.array(np.frompyfunc(function, len(arrays), 1)(*arrays))
+        with np.errstate(all="ignore"):
+            return self.array(np.frompyfunc(function, len(arrays), 1)(*arrays))
 
     def rows(self, function: Callable[[list[Any]], Any], window: Array) -> Array:
         """A function of the list of entries along the last axis."""

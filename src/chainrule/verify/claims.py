@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from chainrule.derive import Derivation, Lemma
-from chainrule.derive.check import lemma_holds
+from chainrule.derive.check import forms_hold
 from chainrule.derive.compose import Composite, composites
 from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, spatial_of, terms_of
 from chainrule.derive.scene import Scene, of_composite, of_lemma
@@ -93,7 +93,7 @@ def claims(derivation: Derivation) -> Iterator[Claim]:
     for what, lemma in every_lemma(derivation):
         for number in range(len(lemma.pieces)):
             yield of_piece(lemma, number, what)
-        if lemma.concise is not None and printed(lambda known=lemma: lemma_holds(known)):
+        if lemma.concise is not None and printed(lambda known=lemma: forms_hold(known)):
             yield of_form(of_lemma(lemma, {}, what))
     for number, repeated in enumerate(composites(derivation), 1):
         for composite, one in ((repeated.composite, False), (repeated.sample, True)):

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import prod
 
 from chainrule.derive import Derivation, Lemma
-from chainrule.derive.check import broken_chain, composite_holds, equation_holds, fold_holds, lemma_holds, lemmas_of
+from chainrule.derive.check import broken_chain, equation_holds, forms_hold, lemmas_of
 from chainrule.derive.compose import composites
 from chainrule.derive.reduce import reduced_composite, reduced_fold, reduced_lemma, small_derivation
 from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_fold, of_lemma, work
@@ -46,7 +46,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     few = extents_for(program, min(samples, LEMMA_SAMPLES))
     found: list[tuple[Check, bool]] = [(SceneCheck(of_evaluation(e, few)), False) for e in derivation.evaluations]
     for where, lemma in every_lemma(derivation):
-        forms = printed(lambda known=lemma: lemma_holds(known))
+        forms = printed(lambda known=lemma: forms_hold(known))
         scene, small = of_lemma(lemma, few, where, forms), None
         if scene.work > LINE_WORK or _window(scene) > WIDE:
             small = reduced_lemma(lemma)
@@ -55,7 +55,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
         for composite, one in ((repeated.composite, False), (repeated.sample, True)):
             if composite is not None:
                 where = Subject("composite", number=number, form=repeated.form, one_sample=one)
-                forms = printed(lambda known=composite: composite_holds(known))
+                forms = printed(lambda known=composite: forms_hold(known))
                 scene, less = of_composite(composite, few, where, forms), None
                 if scene.work > LINE_WORK or _window(scene) > WIDE:
                     less = reduced_composite(composite)
@@ -63,7 +63,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
                 found.append((SceneCheck(scene), less is not None))
     for fold in derivation.folds:
         where = Subject("fold", spelled(fold.target.tensor), spelled(fold.sinks[0].tensor))
-        forms = printed(lambda known=fold: fold_holds(known))
+        forms = printed(lambda known=fold: forms_hold(known))
         scene, smaller = of_fold(fold, few, where, forms), None
         if scene.work > LINE_WORK:
             smaller = reduced_fold(fold)

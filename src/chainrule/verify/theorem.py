@@ -93,25 +93,25 @@ class Theorem(Lines):
             case "bracket" | "solve" | "residues":
                 return self._clearing(row, found)
             case "distribute":
-                return "first [spread | same tidy]"
+                return "first [spread | equal]"
             case "radix":
                 return self._digits(row)
             case "take_out":
-                return "same ltac:(first [symmetry; lift | tidy])"
+                return "first [each ltac:(first [symmetry; lift | agree]) | same ltac:(first [symmetry; lift | tidy])]"
             case "single":
                 return "alone"
             case "padding":
-                return "first [under; cases; ring | same tidy]"
+                return "first [under; cases; ring | equal]"
             case "form":
-                return f"first [{' | '.join([*self._partners(row), 'pinning', 'same tidy'])}]"
+                return f"first [{' | '.join([*self._partners(row), 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
-                return "same ltac:(first [known | tidy])"
+                return "first [same ltac:(first [known | tidy]) | known]"
             case rule if rule.startswith("derivative."):
                 return f"unfold {self.x}; duals; same ltac:(first [tidy | known])"
             case _ if self.claim.wrt is not None:
-                return f"first [same tidy | unfold {self.x}; duals; same tidy]"
+                return f"first [equal | unfold {self.x}; duals; equal]"
             case _:
-                return "same tidy"
+                return "equal"
 
     def _partners(self, row: Row) -> Iterator[str]:
         """Which sum of a form is which of its line: that over the same axes, else the next of its extent."""
@@ -149,18 +149,18 @@ class Theorem(Lines):
                     text += f"transitivity {self.line(after)}; [{tactic} | "
                     depth += 1
                 term, current = move.term or term, after
-        return f"{text}same tidy{']' * depth}"
+        return f"{text}equal{']' * depth}"
 
     def _cleared(self, rule: str, term: Term, move: Move) -> str:
         if move.index is None or move.at is None:
-            return "absent" if move.term == Term((), (ZERO,)) else self._under(term.indices, "sum_ext") + "same tidy"
+            return "absent" if move.term == Term((), (ZERO,)) else self._under(term.indices, "sum_ext") + "equal"
         k = term.indices.index(move.index)
         outer, inner = term.indices[:k], term.indices[k + 1 :]
         if rule == "residues":
             ((p, m),) = move.at.terms
             return self._under(outer, "sum_ext") + (
                 f"apply (residue_class _ {m} {move.at.offset} _ {self.extent(p)}); "
-                "[lia | lia | lia | intros; cbv beta; absent | intros; cbv beta; same tidy]"
+                "[lia | lia | lia | intros; cbv beta; absent | intros; cbv beta; equal]"
             )
         i, size, at = self.index(move.index), self.extent(move.index), self.affine(move.at)
         others = multiply(f for f in term.factors if f is not move.delta)
@@ -169,12 +169,12 @@ class Theorem(Lines):
         if rule == "bracket":
             return descend + (
                 f"apply (clear_bracket {shape}); "
-                "[range | index | index | intros; cbv beta; ring | cbv beta; same tidy]"
+                "[range | index | index | intros; cbv beta; ring | cbv beta; equal]"
             )
         left = self.line(substitute(others, {move.index: move.at}))
         return descend + (
             f"eapply eq_trans; [apply (solve_bracket {shape} {left}); "
-            "[index | index | intros; cbv beta; ring | cbv beta; same tidy] | same tidy]"
+            "[index | index | intros; cbv beta; ring | cbv beta; equal] | equal]"
         )
 
     def _digits(self, row: Row) -> str:
@@ -270,9 +270,9 @@ class Theorem(Lines):
         for name, law in self.laws():
             hypotheses.append(law)
             rewrites.append(name)
-        alone = [f"rewrite !{h}; tidy" for h in rewrites]
+        alone = [f"rewrite !{h}; equal" for h in rewrites]
         if len(rewrites) > 1:
-            alone.append(f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); tidy")
+            alone.append(f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); equal")
         return [*hypotheses, f"Ltac known := first [{' | '.join(alone) or 'fail'}]."]
 
     def _ranges(self) -> list[str]:
@@ -292,7 +292,7 @@ class Theorem(Lines):
         return [f"Hypothesis {self.named(('range ', f), 'range')} : ({f})%Z." for f in dict.fromkeys(found)]
 
     def _inside(self, equation: Equation) -> Iterable[str]:
-        for c in components(equation.value):
+        for c in (equation.target, *components(equation.value)):
             for k, s in enumerate(c.subscripts):
                 if c.pad is None and s.terms and not (s.plain and s.plain.extent == c.tensor.shape[k]):
                     reach = [(c > 0, f"{abs(c)} * ({self.extent(i)} - 1)") for i, c in s.terms]

@@ -47,7 +47,7 @@ class Wanted:
         self.values = [[self.intended.part(part, at) for part in parts] for at in self.places]
         self.bounds = {(shown(i.name), str(i.extent)) for i in indices}
         symbols = {stem for stem, _ in (*self.intended.ranks, *self.intended.shapes)}
-        called = {p.removesuffix("(") for p in formula.parts if isinstance(p, str) and p.endswith("(")}
+        called = {p.removesuffix("(") for p in formula.parts if isinstance(p, str) and p[:-1] and p.endswith("(")}
         self.functions = (FUNCTIONS - {stem for stem, _ in self.intended.ranks}) | called
         stems = symbols | self.intended.extents | {name for name, _ in self.bounds} | SIGNS
         stems |= set(formula.names.constants.values())

@@ -167,7 +167,7 @@ class _Reader:
             while self.sign(","):
                 arguments.append(self.sum())
             self.close(")")
-            name = token.stem + token.primes
+            name = "|" if (token.stem, token.primes) == ("abs", "") else token.stem + token.primes
             return Node("call", tuple(arguments), f"{name}_{token.lower}" if token.lower else name)
         return Node("letter", letter=token)
 
