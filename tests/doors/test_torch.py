@@ -21,6 +21,7 @@ from chainrule.verify.plan import every_lemma
 from tests.doors.compare import arrays, differences
 from tests.doors.more_nets import MORE
 from tests.doors.nets import NETS
+from tests.examples import few
 
 MSE = "mean_squared_error"
 
@@ -37,7 +38,7 @@ def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, tupl
     return module, example, tuple(torch.cat([x.roll(1, -1), x.roll(2, -1)])[:-1] for x in example)
 
 
-@pytest.mark.parametrize("name", [*NETS, *MORE])
+@pytest.mark.parametrize("name", [*few(NETS, 1), *few(MORE, 3)])
 def test_outputs_and_every_gradient_are_those_of_autograd(name: str) -> None:
     module, example, samples = made(name)
     model = cr.from_torch(module, example, loss=MSE)
@@ -57,7 +58,7 @@ def losses(module: nn.Module, samples: tuple[Tensor, ...], target: Tensor, steps
     return found
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", few(NETS, 3))
 def test_native_training_has_the_losses_of_pytorch(name: str) -> None:
     module, example, samples = made(name, torch.float32)
     model = cr.from_torch(module, example, loss=MSE)
@@ -111,9 +112,7 @@ def unchecked(model: cr.Model, certificate: Certificate) -> list[str]:
     return missing + [str(e.what) for e in certificate.entries if e.tier not in ("exact", "loops")]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in CERTIFIED else pytest.mark.campaign) for n in (*NETS, *MORE)]
-)
+@pytest.mark.parametrize("name", few([*NETS, *MORE], CERTIFIED))
 def test_what_comes_in_is_certified(name: str) -> None:
     """Every net in `pytest -m "doors and campaign" tests/doors`, some in `make doors`."""
     module, example, _ = made(name)
