@@ -65,6 +65,7 @@ def test_every_formula_of_a_model_is_read_back(name: str) -> None:
     "y[n<4] = sum[i<2](x[n, i, i])", "y[i<3] = exp((a[i] + b[i])*(a[i] - b[i]))",
     "y[n, i<4] = pad(x, 0)[n, i - 1]*pad(x, 1)[n, i + 1] + x[n, 3]*max[p<3](pad(x, -inf)[n, i + p - 1])",
     "y[n] = exp(abs(x[n, 0]))**(3/2) + abs(x[n, 1])**(3/2)",
+    "y = max[i<2]([0 <= i - 3 < 3]*w[i])",
     "y[n, i<2] = max[c<3](x[n, c]) - abs((x[n, 2*i] - x[n, i + 1])*abs(x[n, 2]))",
 ])  # fmt: skip
 def test_every_formula_of_an_equation_is_read_back(text: str) -> None:

@@ -332,7 +332,7 @@ def numbered(node: Expr, at: dict[Index, int], own: Numbered) -> Steps[Expr]:
                     parts.append(DOTS)
                     continue
                 part = yield body, {**at, **dict(zip(indices, place, strict=True))}, own
-                if part is not DOTS and not (selects and part == Constant(Fraction(0))):
+                if part is not DOTS and not (selects and kind_ == "sum" and part == Constant(Fraction(0))):
                     parts.append(part)
                 if kind_ in ("max", "argmax") and long(*parts):
                     break
