@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -97,16 +98,22 @@ def gone(pid: int) -> bool:
     return status(pid)[:1] in ([], ["Z"])
 
 
-def killed(name: str) -> bool:
-    """Whether a signal ends a process of this machine, though its connection may still stand: the kernel gives back its
-    memory first, so that another, which was reading there, can see its end and end itself before."""
+def signaled(name: str) -> bool | None:
+    """Whether a signal ends a process of this machine, though its connection may still stand; None of one that is no
+    more, or elsewhere."""
     found = status(int(name.split()[0]))
-    return len(found) > 6 and bool(int(found[6]) & SIGNALED)
+    return bool(int(found[6]) & SIGNALED) if found else None
+
+
+def killed(first: str, names: Iterable[str]) -> str:
+    """Of those that end, the one that was killed: the `first` whose connection breaks off, unless it ends by itself.
+    The kernel takes a process's memory before its connections: another, which was reading there, may go before it."""
+    return next(filter(signaled, names), first) if signaled(first) is False else first
 
 
 def broken(listening: socket.socket, word: str) -> str | None:
-    """The process that is killed, when a first connection breaks off: the one that a signal ends, where that is seen,
-    or else the one whose connection it was. None where all leave in order, or one has said itself why not."""
+    """The process that is killed, when a first connection breaks off. None where all leave in order, or one has said
+    itself why not."""
     waiting, heard = selectors.DefaultSelector(), dict[socket.socket, bytes]()
     names = dict[socket.socket, str]()
     waiting.register(listening, selectors.EVENT_READ)
@@ -137,7 +144,7 @@ def broken(listening: socket.socket, word: str) -> str | None:
             if ours and heard[one].endswith(SAID):
                 return None
             if ours and not data:
-                return next(filter(killed, names.values()), name).partition(" ")[2]
+                return killed(name, names.values()).partition(" ")[2]
             if not data or heard[one].endswith(BYE) or len(heard[one]) > 1024:
                 waiting.unregister(one)
                 one.close()
