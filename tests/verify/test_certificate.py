@@ -290,6 +290,14 @@ def test_trials_are_added_until_each_position_of_a_maximum_was_selected(text: st
     assert least <= entry.trials - plan.trials + 1 <= most and entry.tier == "exact"
 
 
+def test_checks_share_the_points_where_a_maximum_selects_something_new() -> None:
+    plan = planned([(GradientCheck(cr.derive("y[n] = max[k<12](x[n, k])"), {"N": 1}), False)])[0]
+    telling = list[int]()
+    (first,), (second,) = settle(plan, 0, telling), settle(plan, 0, telling)
+    assert second.trials == len({*range(plan.trials), *telling}) <= 12 < first.trials
+    assert first.bound < second.bound < 2**-60
+
+
 def test_a_maximum_over_a_hundred_terms_is_checked_exactly() -> None:
     certificate = certify(cr.derive("y[n] = max[k<100](x[n, k]*w[k])"))
     assert certificate.count("exact") == len(certificate.entries)
