@@ -235,6 +235,12 @@ def test_reduced_shapes_keep_strides_remainders_windows_and_paddings() -> None:
     assert shapes["W3"][1] == 3 * int(shapes["y2"][2]) ** 2
 
 
+def test_a_window_that_an_axis_of_any_length_moves_is_derived_with_its_checks() -> None:
+    derivation = cr.derive("y[n, q, h<3] = pad(x, 0)[n, q, 1 - h + 2*q]*v[h]")
+    assert "Q" in derivation.forward.equations[0].tensor.shape
+    assert certify(derivation).count("exact") > 10
+
+
 def test_a_lemma_at_reduced_shapes_has_the_same_lines() -> None:
     text = "y[n, o, i<15] = sum[c, p](W[o, c, p]*pad(x, 0)[n, c, 2*i + p - 1])"
     tensors = {"W": Tensor("W", (9, 8, 3)), "x": Tensor("x", ("N", 8, 30))}
