@@ -244,7 +244,7 @@ class Unlearnt(nn.Module):
 
 REFUSED: dict[str, tuple[Any, list[str]]] = {
     "a part without gradients": (Unlearnt(), ["detached", "module place", "self.place(x)"]),
-    "a value that is detached": (Applied(lambda x: x - x.mean(1, keepdim=True).detach()), ["detached", "test_torch.py"]),
+    "a value that is detached": (Applied(lambda x: x - x.mean(1, keepdim=True).detach()), ["detached", "x.mean(1"]),
     "as many groups as samples": (
         Applied(lambda x: F.conv1d(x[None], torch.ones(len(x), 1, 2), groups=len(x))[0]), ["groups", "test_torch.py"],
     ),
@@ -336,8 +336,10 @@ FUNCTIONS: dict[str, Any] = {
         torch.hstack([x, x]).diff(dim=1)[:, :4] + F.huber_loss(x, 2 * x, reduction="none") + torch.max(x, x**2)
         + torch.logit(torch.sigmoid(x)) + x.clip(-1, 1).moveaxis(1, 2).moveaxis((2, 0), (1, 0))
     ),
-    "moments": lambda x: sum(torch.var_mean(x, 1)) + sum(torch.std_mean(x, dim=1, keepdim=True, unbiased=False))[:, 0],
-    "truth values": lambda x: x * ((x > 0) | (x < -1)) + (~((x > 0) & (x < 1))) * x**2 + torch.logical_xor(x > 0, x < 1),
+    "moments": lambda x: torch.cat([*torch.var_mean(x, 1), *torch.var_mean(x, dim=1, unbiased=False)], 1),
+    "truth values": lambda x: (
+        x * ((x > 0) | (x < -1)) + (~((x > 0) & (x < 1))) * x**2 + torch.logical_xor(x > 0, x < 1)
+    ),
     "three factors": lambda x: torch.einsum("nij,nik,nij->njk", x, x, x),
     "most of several": lambda x: x.flatten(1).unflatten(1, (6, 2)).max(-1)[0],
     "in a part without gradients": lambda x: torch.no_grad()(lambda: torch.arange(3.0).cos())() * x,

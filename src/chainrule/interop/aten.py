@@ -117,13 +117,8 @@ def _variance(root: bool) -> Callable[..., Any]:
     return row
 
 
-def _moments(root: bool) -> Callable[..., Any]:
-    """The variance, or its root, and the mean."""
-
-    def row(g: Graph, x: View, axes: Any, correction: Any = 1, keep: bool = False) -> list[Operand]:
-        return [_variance(root)(g, x, axes, correction, keep), _reduced("mean")(g, x, axes, keep)]
-
-    return row
+def _moments(g: Graph, x: View, axes: Any, correction: Any = 1, keep: bool = False) -> list[Operand]:
+    return [_variance(False)(g, x, axes, correction, keep), _reduced("mean")(g, x, axes, keep)]
 
 
 def _norm(g: Graph, x: View, order: float = 2, axes: Any = None, keep: bool = False, dtype: Any = None) -> Operand:
@@ -482,7 +477,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     "amax": _reduced("max"), "amin": _reduced("min"), "logsumexp": _reduced("logsumexp"), "max": _all("max"),
     "min": _all("min"), "max.dim": _largest("max"), "min.dim": _largest("min"),
     "var.correction": _variance(False), "std.correction": _variance(True), "var.dim": _variance(False),
-    "var_mean.correction": _moments(False), "std_mean.correction": _moments(True), "std.dim": _variance(True),
+    "var_mean.correction": _moments, "std.dim": _variance(True),
     "var": lambda g, x, unbiased=True: _variance(False)(g, x, None, unbiased),
     "std": lambda g, x, unbiased=True: _variance(True)(g, x, None, unbiased), "linalg_vector_norm": _norm,
     "norm.ScalarOpt_dim": _norm, "cumsum": lambda g, x, axis, dtype=None: arithmetic.cumulated(g, x, axis),
