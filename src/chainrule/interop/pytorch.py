@@ -2,7 +2,8 @@
 
     model = cr.from_torch(module, example, loss="softmax_cross_entropy")
 
-The calls are those that the module makes (ATen, not decomposed), so an attention is one of them.
+The calls are those that the module makes (ATen, not decomposed), so an attention is one of them. PyTorch writes those
+that the table lacks in others that it has, where it knows how.
 """
 # PyTorch is only partly typed.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -32,10 +33,12 @@ def from_torch(
     `example` is what the module is called on, a tensor or a tuple of them; only shapes and types matter. The axis
     `samples` counts the samples, as many as there are later; what a layer does in training (batch normalisation,
     dropout), it does here in training. Where the module returns several tensors, the model is that of number `output`.
-    Layers are called as their modules are, with _ for the dots: "layer1_0_conv1.W".
+    Layers are called as their modules are, with _ for the dots: "layer1_0_conv1.W". Parameters that need no gradient
+    are frozen; in a layer that learns they are constants.
 
-    Raises ModelError for a call that the table lacks, with its place in the module and the line of code; where PyTorch
-    cannot export the module; or where samples are not independent of each other. Needs the extra `torch`.
+    Raises ModelError for a call that the table lacks, or through which no gradient goes (detach, no_grad), with its
+    place in the module and the line of code; where PyTorch cannot export the module; or where samples are not
+    independent of each other. Needs the extra `torch`.
     """
     try:
         import torch  # pyright: ignore[reportMissingImports]
