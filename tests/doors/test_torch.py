@@ -244,7 +244,7 @@ class Unlearnt(nn.Module):
 
 REFUSED: dict[str, tuple[Any, list[str]]] = {
     "a part without gradients": (Unlearnt(), ["detached", "module place", "self.place(x)"]),
-    "a value that is detached": (Applied(lambda x: x - x.mean(1, keepdim=True).detach()), ["detached", "x.mean(1"]),
+    "a value that is detached": (Applied(lambda x: x * x.mean(1, keepdim=True).detach()), ["detached"]),
     "as many groups as samples": (
         Applied(lambda x: F.conv1d(x[None], torch.ones(len(x), 1, 2), groups=len(x))[0]), ["groups", "test_torch.py"],
     ),

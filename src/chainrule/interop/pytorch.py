@@ -129,9 +129,9 @@ def _spelled(torch: Any, program: Any) -> Any:
         return program
     known = dict(torch.export.default_decompositions().items())
     for call in first:
-        tried, left = program, {call}
-        while left & known.keys():
-            tried = tried.run_decompositions({each: known[each] for each in left if each in known})
+        tried, left, seen = program, {call}, set[Any]()
+        while new := (left & known.keys()) - seen:
+            tried, seen = tried.run_decompositions({each: known[each] for each in new}), seen | new
             left = {*_lacking(tried)}.difference(first)
         program = program if left else tried
     return program
