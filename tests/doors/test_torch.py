@@ -38,7 +38,7 @@ def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, tupl
     return module, example, tuple(torch.cat([x.roll(1, -1), x.roll(2, -1)])[:-1] for x in example)
 
 
-@pytest.mark.parametrize("name", [*few(NETS, 1), *few(MORE, 4)])
+@pytest.mark.parametrize("name", [*few(NETS, 1), *few(MORE, 6)])
 def test_outputs_and_every_gradient_are_those_of_autograd(name: str) -> None:
     module, example, samples = made(name)
     model = cr.from_torch(module, example, loss=MSE)
