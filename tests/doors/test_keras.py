@@ -89,6 +89,15 @@ def test_what_is_frozen_stays_frozen() -> None:
     assert sorted(still) == [f"{net.layers[0].name}.W", f"{net.layers[0].name}.b"]
 
 
+def test_a_frozen_kernel_of_a_layer_that_learns_is_a_constant() -> None:
+    net, x, _ = made("dense", "float32")
+    expected = ops.convert_to_numpy(net(*x))
+    net.layers[0].kernel.trainable = False
+    model = cr.from_keras(net, loss=MSE)
+    np.testing.assert_allclose(model.predict(x[0]), expected, rtol=1e-5, atol=1e-6)
+    assert len(model.parameters) == len(net.trainable_variables)
+
+
 def test_dropout_is_that_of_training() -> None:
     net = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dropout(0.25), layers.Dense(2)])
     assert sorted(p for p in cr.from_keras(net).network.random.values() if p) == [0.75]
