@@ -67,6 +67,8 @@ def test_every_formula_of_a_model_is_read_back(name: str) -> None:
     "y[n] = exp(abs(x[n, 0]))**(3/2) + abs(x[n, 1])**(3/2)",
     "y = max[i<2]([0 <= i - 3 < 3]*w[i])",
     "y[n, i<2] = max[c<3](x[n, c]) - abs((x[n, 2*i] - x[n, i + 1])*abs(x[n, 2]))",
+    "y[i<3] = erfc(e[i])*exp(-e[i])",  # beside a tensor e no exponential is written by that letter
+    "y[i<3] = sum[j<2](pad(pad, 0)[i + j - 1]*w[j])",  # nor is a tensor called as an operator is
 ])  # fmt: skip
 def test_every_formula_of_an_equation_is_read_back(text: str) -> None:
     found = printed(cr.derive(text))

@@ -166,7 +166,7 @@ def scene(before: str, after: str) -> SceneCheck:
 
 def tier(before: str, after: str) -> str:
     (plan,) = planned([(scene(before, after), False)])
-    (entry,) = settle(plan, 0)
+    (entry,) = settle(plan, 0, [])
     return entry.tier
 
 
@@ -286,8 +286,16 @@ def test_a_mask_that_takes_the_kink_for_positive_shows_at_ties_alone(
 def test_trials_are_added_until_each_position_of_a_maximum_was_selected(text: str, least: int, most: int) -> None:
     whole = GradientCheck(cr.derive(text), {"N": 2, "K": 4})
     (plan,) = planned([(whole, False)])
-    (entry,) = settle(plan, 0)
+    (entry,) = settle(plan, 0, [])
     assert least <= entry.trials - plan.trials + 1 <= most and entry.tier == "exact"
+
+
+def test_checks_share_the_points_where_a_maximum_selects_something_new() -> None:
+    plan = planned([(GradientCheck(cr.derive("y[n] = max[k<12](x[n, k])"), {"N": 1}), False)])[0]
+    telling = list[int]()
+    (first,), (second,) = settle(plan, 0, telling), settle(plan, 0, telling)
+    assert second.trials == len({*range(plan.trials), *telling}) <= 12 < first.trials
+    assert first.bound < second.bound < 2**-60
 
 
 def test_a_maximum_over_a_hundred_terms_is_checked_exactly() -> None:
