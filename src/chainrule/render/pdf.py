@@ -87,7 +87,7 @@ PREAMBLE = """\
   )
   let whole = wide + room + 4.2em.to-absolute()
   let least = wide + widest(pieces) + 4.3em.to-absolute()
-  let wanted = range(9).map(n => 72mm + n * 8mm).map(
+  let wanted = range(6).map(n => 72mm + n * 12mm).map(
     width => calc.min(whole, calc.max(width, least)))
   shortest(wanted.dedup(), width => table(
     columns: (width, 1fr), inset: (x: 0pt, y: 0.05em), align: left + horizon, ..lines.pos().map(cells).flatten()))
@@ -99,7 +99,7 @@ PREAMBLE = """\
   // Columns that are narrow keep their width; the others share what is left so that the table is low.
   let open = range(natural.len()).filter(c => natural.at(c) > 0.12 * room)
   let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
-  let parts = if open.len() > 3 { 2 * open.len() } else { 18 }
+  let parts = if open.len() > 3 { 2 * open.len() } else { 12 }
   let heights = open.map(c => range(1, parts - open.len() + 2).map(n => rows.map(row => (
     measure(width: left * n / parts, row.at(c)).height))))
   let best = splits(open.len(), parts).map(split => {
