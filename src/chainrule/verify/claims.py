@@ -178,6 +178,7 @@ class Extents:
                 most = max((abs(c) for _, c in a.terms), default=0)
                 among = max((abs(c) for i, c in a.terms if i.name in outer), default=0)
                 for i, c in a.terms:
+                    self.index(i)
                     if abs(c) < (among if i.name in outer else most) or (level == 2 and a.plain is None):
                         numbers.add(i)
         for row, each in zip(lines.rows, lines.cleared, strict=True):
