@@ -251,7 +251,7 @@ class Extents:
         """A form and its line run over the same windows: indices of one extent, where no axis ties them."""
         sides = (row.before, row.after)
         bound = {i for side in sides for node in nodes(side) if isinstance(node, Reduce) for i in node.indices}
-        read = {pair for side in sides for c in components(side) for pair in zip(c.subscripts, c.tensor.shape, strict=True)}
+        read = {at for side in sides for c in components(side) for at in zip(c.subscripts, c.tensor.shape, strict=True)}
         alone = {s.plain for s, extent in read if s.plain is not None and s.plain.extent == extent}
         for i in sorted(bound - alone, key=lambda i: i.name):
             self._join(("window", i.extent), i, i.extent)
