@@ -18,11 +18,27 @@ from chainrule.verify.proof import axioms_of, compiled, prove_gradient
 pytestmark = pytest.mark.proof
 
 
+Answers = list[subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("whole") / "mlp.v"
-    assert prove_gradient(read_model("mlp").derive(), path) == ""
-    return path.read_text(encoding="utf-8")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Answers]:
+    """The file of mlp, and what Coq answers to it."""
+    path, answers = tmp_path_factory.mktemp("whole") / "mlp.v", Answers()
+
+    def remembered(text: str, program: str) -> subprocess.CompletedProcess[str]:
+        answers.append(compiled(text, program))
+        return answers[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.verify.proof.compiled", remembered)
+        assert prove_gradient(read_model("mlp").derive(), path) == ""
+    return path.read_text(encoding="utf-8"), answers
+
+
+@pytest.fixture
+def kept(whole: tuple[str, Answers]) -> str:
+    return whole[0]
 
 
 def test_the_theorem_of_mlp_speaks_of_the_derivative_of_its_loss_along_every_direction(kept: str) -> None:
@@ -48,7 +64,11 @@ def test_a_wrong_backward_program_is_refused(kept: str, old: str, new: str) -> N
     assert wrong != kept and compiled(wrong, program).returncode
 
 
-def test_another_axiom_of_the_real_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_axiom_of_the_real_numbers_is_refused(
+    whole: tuple[str, Answers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, (answer,) = whole
+    monkeypatch.setattr("chainrule.verify.proof.compiled", lambda text, program: answer)
     monkeypatch.setattr("chainrule.verify.proof.REAL_AXIOMS", REAL_AXIOMS - {"ClassicalDedekindReals.sig_forall_dec"})
     with pytest.raises(cr.VerificationError, match="sig_forall_dec"):
         prove_gradient(read_model("mlp").derive())
