@@ -71,6 +71,7 @@ from chainrule.train.history import History as History
 from chainrule.train.metrics import METRICS as METRICS
 from chainrule.train.model import Model as Model
 from chainrule.train.models import read_model as read_model
+from chainrule.train.ranks import world as world
 from chainrule.train.rows import rows as rows
 from chainrule.train.sequential import Sequential as Sequential
 from chainrule.train.together import fit_together as fit_together

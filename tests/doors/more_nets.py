@@ -479,6 +479,190 @@ class NonLocal(nn.Module):
         return x + self.out(y.view(x.shape[0], 2, *x.shape[2:]))
 
 
+class Attended(nn.Module):
+    """Channels and then places are weighed by their means and maxima, as CBAM has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Conv2d(4, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(2, 4, 1, bias=False))
+        self.mean, self.max = nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1)
+        self.places = nn.Conv2d(2, 1, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * torch.sigmoid(self.mlp(self.mean(x)) + self.mlp(self.max(x)))
+        mean, (most, _) = x.mean(1, keepdim=True), x.max(1, keepdim=True)
+        return x * torch.sigmoid(self.places(torch.cat([mean, most], 1)))
+
+
+class Pyramid(nn.Module):
+    """Maps of several sizes, each added to the next larger: a feature pyramid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.ModuleList([nn.Conv2d(2, 3, 3, 1, 1), nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 5, 3, 2, 1)])
+        self.across, self.head = nn.ModuleList(nn.Conv2d(c, 3, 1) for c in (3, 4, 5)), nn.Linear(9, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = list[Tensor]()
+        for conv in self.down:
+            x = F.relu(conv(x))
+            maps.append(x)
+        maps = [conv(each) for conv, each in zip(self.across, maps, strict=True)]
+        for k in (1, 0):
+            maps[k] = maps[k] + F.interpolate(maps[k + 1], size=maps[k].shape[-2:], mode="nearest")
+        return self.head(torch.cat([F.adaptive_avg_pool2d(each, 1).flatten(1) for each in maps], 1))
+
+
+class Variational(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.mean, self.log = nn.Linear(5, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+        self.decode = nn.Sequential(nn.Linear(2, 6), nn.LeakyReLU(0.2), nn.Linear(6, 5))
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        h = torch.tanh(self.encode(x))
+        mean, log = self.mean(h), self.log(h)
+        divergence = -0.5 * (1 + log - mean.pow(2) - log.exp()).sum(1, keepdim=True)
+        return torch.cat([self.decode(mean + noise * torch.exp(0.5 * log)), divergence], 1)
+
+
+class Cells(nn.Module):
+    """Cells called step by step, the first state left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.long, self.gated, self.elman = nn.LSTMCell(3, 4), nn.GRUCell(4, 3), nn.RNNCell(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, h, g = None, None, x.new_zeros(x.size(0), 2)
+        for each in x.unbind(1):
+            state = self.long(each, state)
+            h = self.gated(state[0], h)
+            g = self.elman(h, g)
+        return g
+
+
+class SelectiveScan(nn.Module):
+    """A state space whose step, input and output are functions of the input, as Mamba has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.A, self.D = nn.Parameter(torch.arange(1.0, 3).log().repeat(6, 1)), nn.Parameter(torch.ones(6))
+        self.into, self.out = nn.Linear(3, 12, bias=False), nn.Linear(6, 3, bias=False)
+        self.conv, self.select, self.rate = nn.Conv1d(6, 6, 2, 1, 1, groups=6), nn.Linear(6, 5), nn.Linear(1, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, length, _ = x.shape
+        u, gate = self.into(x).chunk(2, -1)
+        u = F.silu(self.conv(u.transpose(1, 2))[..., :length].transpose(1, 2))
+        step, B, C = self.select(u).split([1, 2, 2], -1)
+        step = F.softplus(self.rate(step))
+        kept = torch.exp(torch.einsum("bld,dn->bldn", step, -torch.exp(self.A)))
+        given, h, y = torch.einsum("bld,bln,bld->bldn", step, B, u), x.new_zeros(b, 6, 2), list[Tensor]()
+        for t in range(length):
+            h = kept[:, t] * h + given[:, t]
+            y.append(torch.einsum("bdn,bn->bd", h, C[:, t]))
+        return self.out((torch.stack(y, 1) + u * self.D) * F.silu(gate))
+
+
+class PointNet(nn.Module):
+    """A map of the points that the points choose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.map = nn.Conv1d(3, 4, 1, bias=False), nn.BatchNorm1d(4), nn.Linear(4, 9)
+        self.last = nn.Conv1d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        most = torch.max(F.relu(self.norm(self.conv(x.transpose(2, 1)))), 2, keepdim=True)[0].view(-1, 4)
+        turn = self.map(most) + torch.eye(3, dtype=x.dtype).flatten().view(1, 9).repeat(x.size(0), 1)
+        return torch.max(self.last(torch.bmm(x, turn.view(-1, 3, 3)).transpose(2, 1)), 2)[0]
+
+
+class Patches(nn.Module):
+    """Windows of each of several series as the words of a transformer, without the series' means and scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.places, self.head = nn.Linear(4, 8), nn.Parameter(0.1 * rand(5, 8)), nn.Linear(40, 3)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 12, 0.0, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, series = x.shape
+        mean, scale = x.mean(1, keepdim=True), torch.sqrt(x.var(1, keepdim=True, unbiased=False) + 1e-5)
+        z = self.embed(((x - mean) / scale).permute(0, 2, 1).unfold(-1, 4, 2)) + self.places
+        z = self.layer(z.reshape(n * series, 5, 8)).reshape(n, series, -1)
+        return self.head(z).permute(0, 2, 1) * scale + mean
+
+
+class GraphAttention(nn.Module):
+    edges: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map, self.pair = nn.Linear(3, 4, bias=False), nn.Parameter(rand(8, 1))
+        self.register_buffer("edges", torch.eye(4) + (torch.rand(4, 4) > 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.map(x)
+        scores = F.leaky_relu(h @ self.pair[:4] + (h @ self.pair[4:]).transpose(1, 2), 0.2)
+        scores = torch.where(self.edges > 0, scores, torch.full_like(scores, -9e15))
+        return F.elu(torch.softmax(scores, dim=-1) @ h)
+
+
+class Denoising(nn.Module):
+    """A block of a diffusion model: what moment it is scales and shifts the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.conv1, self.moment = nn.GroupNorm(2, 4), nn.Conv2d(4, 6, 3, padding=1), nn.Linear(6, 12)
+        self.norm2, self.conv2, self.skip = nn.GroupNorm(3, 6), nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(4, 6, 1)
+        self.qkv = nn.Conv2d(6, 18, 1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        gain, shift = self.moment(F.silu(t))[:, :, None, None].chunk(2, dim=1)
+        h = self.norm2(self.conv1(F.silu(self.norm1(x)))) * (1 + gain) + shift
+        h = self.conv2(F.silu(h)) + self.skip(x)
+        n, c, height, width = h.shape
+        q, k, v = self.qkv(h).reshape(n, 3, 1, c, height * width).unbind(1)
+        weights = torch.einsum("bhcn,bhcm->bhnm", q * c**-0.5, k).softmax(-1)
+        return h + torch.einsum("bhnm,bhcm->bhcn", weights, v).reshape(n, c, height, width)
+
+
+class Blurred(nn.Module):
+    """Means with weights that nothing trains, around each place."""
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        row = torch.tensor([1.0, 2.0, 1.0])
+        self.register_buffer("kernel", (row[:, None] * row / 16)[None, None].repeat(2, 1, 1, 1))
+        self.conv = nn.Conv2d(2, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.kernel, groups=x.shape[1]))
+
+
+class BSplines(nn.Module):
+    """Kolmogorov and Arnold's with splines of de Boor's recursion."""
+
+    grid: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(rand(3, 2, 5))
+        self.register_buffer("grid", (torch.arange(-2, 6) * 0.5 - 1).expand(2, -1).contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, g = x.unsqueeze(-1), self.grid
+        b = ((x >= g[:, :-1]) & (x < g[:, 1:])).to(x.dtype)
+        for k in (1, 2):
+            left = (x - g[:, : -(k + 1)]) / (g[:, k:-1] - g[:, : -(k + 1)]) * b[:, :, :-1]
+            b = left + (g[:, k + 1 :] - x) / (g[:, k + 1 :] - g[:, 1:-k]) * b[:, :, 1:]
+        return F.linear(b.view(x.size(0), -1), self.weight.view(3, -1))
+
+
 MORE: dict[str, Make] = {
     "relative positions": lambda: (Relative(), (rand(3, 5, 8),)),
     "perceiver": lambda: (Perceiver(), (rand(3, 6, 5),)),
@@ -525,5 +709,16 @@ MORE: dict[str, Make] = {
     "masked weights": lambda: (Masked(), (rand(3, 4),)),
     "patch merging": lambda: (Merging(), (rand(3, 4, 4, 2),)),
     "non-local": lambda: (NonLocal(), (rand(3, 2, 3, 4),)),
+    "attended channels and places": lambda: (Attended(), (rand(3, 4, 5, 5),)),
+    "feature pyramid": lambda: (Pyramid(), (rand(3, 2, 8, 8),)),
+    "variational autoencoder": lambda: (Variational(), (rand(3, 5), rand(3, 2))),
+    "cells": lambda: (Cells(), (rand(3, 3, 3),)),
+    "selective scan": lambda: (SelectiveScan(), (rand(3, 4, 3),)),
+    "pointnet": lambda: (PointNet(), (rand(3, 6, 3),)),
+    "patches of series": lambda: (Patches(), (rand(3, 12, 2),)),
+    "graph attention": lambda: (GraphAttention(), (rand(3, 4, 3),)),
+    "diffusion block": lambda: (Denoising(), (rand(3, 4, 4, 4), rand(3, 6))),
+    "blurred": lambda: (Blurred(), (rand(3, 2, 6, 6),)),
+    "b-splines": lambda: (BSplines(), (rand(3, 2),)),
 }
 """Nets that are compared and not trained as well."""

@@ -122,6 +122,10 @@ def test_layers_are_called_as_their_nodes_and_trained(tmp_path: Path) -> None:
     found.fit(x, y, epochs=60, optimizer=cr.Adam(0.1), verbose=False)
     assert found.evaluate(x, y)["accuracy"] > 0.9
     np.testing.assert_array_equal(cr.from_onnx(file, fixed=["W", "b"]).predict(x[:1]).shape, (1, 2))
+    partly = cr.from_onnx(file, fixed=["W"], loss="softmax_cross_entropy")
+    assert [value.shape for value in partly.parameters.values()] == [(2,)]
+    partly.fit(x, y, epochs=1, optimizer=cr.Adam(0.1), verbose=False)
+    np.testing.assert_allclose(np.diff(partly.logits(x[:2]), axis=0), np.diff(x[:2], axis=0) @ W, rtol=1e-4)
 
 
 def changed(**changes: Any) -> Any:
@@ -184,6 +188,12 @@ HOSTILE: dict[str, tuple[Any, str]] = {
     "an old opset": (changed(opset=7), "older"),
     "no shape": (changed(shape=[0, 0]), "shape"),
     "a huge input": (changed(shape=[0, 1 << 40]), ""),
+    "too many axes": (
+        changed(nodes=[
+            node("Constant", [], ["s"], value_ints=[-1, *[1] * 60, 3]), node("Reshape", ["x", "s"], ["r"]),
+            node("Neg", ["r"], ["y"]),
+        ]), "62 indices stand together",
+    ),
     "no output": (changed(nodes=[node("Neg", ["x"], ["a"])]), "same for all"),
 }
 
@@ -206,6 +216,14 @@ def test_a_hostile_file_is_refused_with_a_sentence(name: str, tmp_path: Path) ->
     (folder / "net.onnx").write_bytes(changed(location={"location": "link"}).SerializeToString())
     with pytest.raises(cr.ModelError, match="folder"):
         cr.from_onnx(folder / "net.onnx")
+
+
+def test_axes_of_one_entry_may_be_many(tmp_path: Path) -> None:
+    file, ones = tmp_path / "net.onnx", [1] * 10
+    model = network([node("Reshape", ["x", "s"], ["r"]), node("Neg", ["r"], ["y"])], {"s": np.array([-1, *ones, 3])})
+    file.write_bytes(model.SerializeToString())
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(cr.from_onnx(file).predict(x, executor="numpy"), -x.reshape(2, *ones, 3))
 
 
 def test_data_beside_the_file_come_in(tmp_path: Path) -> None:

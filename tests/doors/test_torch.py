@@ -38,7 +38,7 @@ def made(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, tupl
     return module, example, tuple(torch.cat([x.roll(1, -1), x.roll(2, -1)])[:-1] for x in example)
 
 
-@pytest.mark.parametrize("name", [*few(NETS, 1), *few(MORE, 3)])
+@pytest.mark.parametrize("name", [*few(NETS, 1), *few(MORE, 6)])
 def test_outputs_and_every_gradient_are_those_of_autograd(name: str) -> None:
     module, example, samples = made(name)
     model = cr.from_torch(module, example, loss=MSE)
@@ -184,6 +184,16 @@ def test_what_is_frozen_stays_frozen() -> None:
     assert not np.array_equal(model.parameters["layer_2.W"], module[2].weight.detach().numpy())
 
 
+def test_what_is_frozen_within_a_layer_that_learns_stays_frozen() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 1)).double()
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_("bias" in name)
+    x = torch.randn(5, 3, dtype=torch.float64)
+    model = cr.from_torch(module, x[:2], loss=MSE)
+    assert differences(model, module, (x,)) == []
+    assert sorted(value.shape for value in model.parameters.values()) == [(1,), (4,), (4,)]
+
+
 class Inner(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.fft.rfft(x).real
@@ -219,7 +229,27 @@ class Counting(nn.Module):
         return x * self.total
 
 
+class Unlearnt(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.place = nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            mean = self.place(x)
+        y = self.fc(x)
+        y[:, 0] = 0  # what is written in place is made functions first, and the mean is apart nevertheless
+        return y - mean
+
+
 REFUSED: dict[str, tuple[Any, list[str]]] = {
+    "a part without gradients": (Unlearnt(), ["detached", "module place", "self.place(x)"]),
+    "a value that is detached": (Applied(lambda x: x * x.mean(1, keepdim=True).detach()), ["detached"]),
+    "as many groups as samples": (
+        Applied(lambda x: F.conv1d(x[None], torch.ones(len(x), 1, 2), groups=len(x))[0]), ["groups", "test_torch.py"],
+    ),
+    "numbers as truth values": (Applied(lambda x: torch.logical_or(x, x > 0) * x[:, :1].logical_not()), ["truth"]),
+    "ids that are computed": (Applied(lambda x: F.embedding((x > 0) + 1, torch.ones(3, 2))), ["ids are computed"]),
     "a call without a row": (Outer(Inner()), ["fft_rfft", "module inner", "test_torch.py", "torch.fft.rfft(x).real"]),
     "a softmax over the samples": (Applied(lambda x: x.softmax(0)), ["softmax over the samples"]),
     "products of samples": (Applied(lambda x: x @ x.T), ["samples with samples"]),
@@ -302,6 +332,20 @@ FUNCTIONS: dict[str, Any] = {
         x, x, 2 * x, attn_mask=torch.ones(4, 4).tril().bool(), scale=0.3
     ),
     "causal mask that is added": lambda x: (x @ x.mT + torch.full((4, 4), float("-inf")).triu(1)).softmax(-1) @ x,
+    "without a row, made of what has one": lambda x: (
+        torch.hstack([x, x]).diff(dim=1)[:, :4] + F.huber_loss(x, 2 * x, reduction="none") + torch.max(x, x**2)
+        + torch.logit(torch.sigmoid(x)) + x.clip(-1, 1).moveaxis(1, 2).moveaxis((2, 0), (1, 0))
+    ),
+    "moments": lambda x: torch.cat([*torch.var_mean(x, 1), *torch.var_mean(x, dim=1, unbiased=False)], 1),
+    "truth values": lambda x: (
+        x * ((x > 0) | (x < -1)) + (~((x > 0) & (x < 1))) * x**2 + torch.logical_xor(x > 0, x < 1)
+    ),
+    "three factors": lambda x: torch.einsum("nij,nik,nij->njk", x, x, x),
+    "most of several": lambda x: x.flatten(1).unflatten(1, (6, 2)).max(-1)[0],
+    "in a part without gradients": lambda x: torch.no_grad()(lambda: torch.arange(3.0).cos())() * x,
+    "fixed weights": lambda x: F.linear(
+        F.layer_norm(x, (3,), torch.arange(1.0, 4).to(x), torch.ones(3).to(x)), torch.arange(6.0).view(2, 3).to(x)
+    ),
     "one-hot": lambda x: F.one_hot(torch.arange(4) % 3, 3).to(x.dtype) * x,
 }
 IMAGES: dict[str, Any] = {
@@ -321,6 +365,8 @@ IMAGES: dict[str, Any] = {
     "replicated": nn.Conv2d(2, 3, 3, padding=(2, 1), padding_mode="replicate"),
     "unfolded": lambda x: x.unfold(2, 3, 2).unfold(3, 2, 1).amax((4, 5)),
     "instance norm": nn.InstanceNorm2d(2),
+    "fixed kernel": lambda x: F.conv2d(x, torch.arange(1.0, 10).view(1, 1, 3, 3).repeat(2, 1, 1, 1).to(x), groups=2),
+    "fixed gains": lambda x: F.prelu(F.group_norm(x, 1, torch.tensor([2.0, 3]).to(x)), torch.full((1,), 0.3).to(x)),
     "group norm": lambda x: F.group_norm(x, 1),
     "batch norm without scale": nn.BatchNorm2d(2, affine=False),
     "prelu": nn.PReLU(),

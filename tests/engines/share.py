@@ -58,9 +58,7 @@ class Counted:
 
 
 def main() -> None:
-    from mpi4py import MPI  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
-
-    world = Counted(MPI.COMM_WORLD)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    world = Counted(cr.world())
     out, kinds, options = Path(sys.argv[1]), sys.argv[2].split(","), json.loads(sys.argv[3])
     (out / f"pid{world.rank}").write_text(str(os.getpid()))
     saved = out / "model.safetensors"

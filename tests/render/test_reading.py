@@ -67,6 +67,9 @@ def test_every_formula_of_a_model_is_read_back(name: str) -> None:
     "y[n] = exp(abs(x[n, 0]))**(3/2) + abs(x[n, 1])**(3/2)",
     "y = max[i<2]([0 <= i - 3 < 3]*w[i])",
     "y[n, i<2] = max[c<3](x[n, c]) - abs((x[n, 2*i] - x[n, i + 1])*abs(x[n, 2]))",
+    "y[i<3] = erfc(e[i])*exp(-e[i])",  # beside a tensor e no exponential is written by that letter
+    "y[i<3] = sum[j<2](pad(pad, 0)[i + j - 1]*w[j])",  # nor is a tensor called as an operator is
+    "y[n] = sum[i<2, j<2](x[n, j, j] + x[n, i, j])",  # by x it is 2 (∂f/∂y) diag(𝟏) + (∂f/∂y) · 𝟏 𝟏ᵀ
 ])  # fmt: skip
 def test_every_formula_of_an_equation_is_read_back(text: str) -> None:
     found = printed(cr.derive(text))
@@ -90,6 +93,7 @@ def test_a_lone_diagonal_of_ones_is_as_large_as_what_it_is_compared_with() -> No
     assert same(Unit(3), 3 * unit) and same(Unit(1) + unit, 2 * unit)
     assert not same(Unit(1), 3 * unit) and not same(Unit(1), unit[:1])
     assert not same(Unit(1), np.ones((2, 2), int))
+    assert same(Unit(3) + 1, 3 * unit + 1) and not same(Unit(3) + 1, 3 * unit)
 
 
 @pytest.mark.campaign

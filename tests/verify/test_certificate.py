@@ -166,7 +166,7 @@ def scene(before: str, after: str) -> SceneCheck:
 
 def tier(before: str, after: str) -> str:
     (plan,) = planned([(scene(before, after), False)])
-    (entry,) = settle(plan, 0)
+    (entry,) = settle(plan, 0, [])
     return entry.tier
 
 
@@ -235,6 +235,12 @@ def test_reduced_shapes_keep_strides_remainders_windows_and_paddings() -> None:
     assert shapes["W3"][1] == 3 * int(shapes["y2"][2]) ** 2
 
 
+def test_a_window_that_an_axis_of_any_length_moves_is_derived_with_its_checks() -> None:
+    derivation = cr.derive("y[n, q, h<3] = pad(x, 0)[n, q, 1 - h + 2*q]*v[h]")
+    assert "Q" in derivation.forward.equations[0].tensor.shape
+    assert certify(derivation).count("exact") > 10
+
+
 def test_a_lemma_at_reduced_shapes_has_the_same_lines() -> None:
     text = "y[n, o, i<15] = sum[c, p](W[o, c, p]*pad(x, 0)[n, c, 2*i + p - 1])"
     tensors = {"W": Tensor("W", (9, 8, 3)), "x": Tensor("x", ("N", 8, 30))}
@@ -286,8 +292,16 @@ def test_a_mask_that_takes_the_kink_for_positive_shows_at_ties_alone(
 def test_trials_are_added_until_each_position_of_a_maximum_was_selected(text: str, least: int, most: int) -> None:
     whole = GradientCheck(cr.derive(text), {"N": 2, "K": 4})
     (plan,) = planned([(whole, False)])
-    (entry,) = settle(plan, 0)
+    (entry,) = settle(plan, 0, [])
     assert least <= entry.trials - plan.trials + 1 <= most and entry.tier == "exact"
+
+
+def test_checks_share_the_points_where_a_maximum_selects_something_new() -> None:
+    plan = planned([(GradientCheck(cr.derive("y[n] = max[k<12](x[n, k])"), {"N": 1}), False)])[0]
+    telling = list[int]()
+    (first,), (second,) = settle(plan, 0, telling), settle(plan, 0, telling)
+    assert second.trials == len({*range(plan.trials), *telling}) <= 12 < first.trials
+    assert first.bound < second.bound < 2**-60
 
 
 def test_a_maximum_over_a_hundred_terms_is_checked_exactly() -> None:

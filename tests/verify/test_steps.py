@@ -34,7 +34,7 @@ RULES: dict[str, cr.Optimizer] = {
 @pytest.mark.parametrize("name", RULES)
 def test_every_optimizers_step_is_exact_within_its_bound(name: str) -> None:
     (plan,) = planned([(step_check(RULES[name], PAIRS), False)])
-    entries = settle(plan, 0)
+    entries = settle(plan, 0, [])
     assert {e.tier for e in entries} == {"exact"}
     assert sum(e.bound for e in entries) <= 2**-60
     assert {e.what.y for e in entries} >= {f"value_next.{value.name}" for value, _ in PAIRS}
@@ -108,7 +108,7 @@ def test_a_models_certificate_names_the_step() -> None:
 def test_a_wrong_step_raises_with_the_values_of_both_sides() -> None:
     (plan,) = planned([(step_check(cr.Adam(), PAIRS, cr.AdamW().program(PAIRS)), False)])
     with pytest.raises(VerificationError) as caught:
-        settle(plan, 0)
+        settle(plan, 0, [])
     error = caught.value
     assert "the step of Adam: value_next.p0" in error.line and "value_next.p0[0, 0]" in error.point
     assert error.left != error.right and error.left in str(error) and error.right in str(error)

@@ -189,19 +189,17 @@ def _relate(
         for index, _ in moving[1:]:
             if (e := element(index)) is not None:
                 classes.fixed.add(classes.find(e)[0])
-        first = element(moving[0][0]) if moving else None
-        if base is None or first is None or not isinstance(base_extent, int):
+        first, bounds = element(moving[0][0]) if moving else None, subscript.bounds()
+        if first is None or bounds is None or not isinstance(base_extent, int):  # or an extent is a name
             for e in (base, first):
                 if e is not None:
                     classes.fixed.add(classes.find(e)[0])
             return
         index, stride = moving[0]
+        assert base is not None and isinstance(index.extent, int)
         for e in (base, first):
             classes.slides.add(classes.find(e)[0])
         classes.join(base, first, Fraction(abs(stride)))
-        assert isinstance(index.extent, int)
-        bounds = subscript.bounds()
-        assert bounds is not None
         before, behind = max(0, -bounds[0]), max(0, bounds[1] - base_extent + 1)
         touching = -(-before // abs(stride)) - (-behind // abs(stride))
         rest = sum(abs(c) * (i.extent - 1) for i, c in moving[1:] if isinstance(i.extent, int))

@@ -36,6 +36,15 @@ from chainrule.nn.activations import (
 from chainrule.nn.upsampling import Upsample
 
 
+def _viewed(row: Callable[..., Any]) -> Callable[..., Any]:
+    """A row that is given views alone: constant tensors as well, each with its shape."""
+
+    def view(g: Graph, value: Any) -> Any:
+        return [view(g, part) for part in value] if isinstance(value, list) else moves.view_of(g, value)
+
+    return lambda g, *args: row(g, *(view(g, arg) for arg in args))
+
+
 def _element(name: str, defaults: Mapping[int, float] = {}) -> Callable[..., Any]:
     count = 1 + max((k for k in range(4) if f"{{{k}}}" in arithmetic.ELEMENT[name]), default=0)
 
@@ -43,6 +52,17 @@ def _element(name: str, defaults: Mapping[int, float] = {}) -> Callable[..., Any
         each = [args[k] if k < len(args) and args[k] is not None else defaults.get(k) for k in range(count)]
         given = [moves.valued(g, value) for value in each]
         return arithmetic.element(g, name, *given)
+
+    return row
+
+
+def _logical(name: str) -> Callable[..., Any]:
+    """A function of truth values, which are 0 and 1."""
+
+    def row(g: Graph, *args: Any) -> Operand:
+        if not g.call.logical:
+            g.refuse("numbers are read as truth values, or bit by bit", "compare them first: x != 0")
+        return _element(name)(g, *args)
 
     return row
 
@@ -97,6 +117,10 @@ def _variance(root: bool) -> Callable[..., Any]:
     return row
 
 
+def _moments(g: Graph, x: View, axes: Any, correction: Any = 1, keep: bool = False) -> list[Operand]:
+    return [_variance(False)(g, x, axes, correction, keep), _reduced("mean")(g, x, axes, keep)]
+
+
 def _norm(g: Graph, x: View, order: float = 2, axes: Any = None, keep: bool = False, dtype: Any = None) -> Operand:
     given = range(len(x.axes)) if axes is None else axes
     return arithmetic.norm(g, x, order, [axis % len(x.axes) for axis in given], keep)
@@ -106,18 +130,14 @@ def _softmax(log: bool) -> Callable[..., Any]:
     return lambda g, x, axis, *_: layered.softmax(g, x, axis, log)
 
 
-def _matmul(g: Graph, a: Any, b: Any) -> Operand:
-    return arithmetic.matmul(g, moves.view_of(g, a), moves.view_of(g, b))
-
-
-def _addmm(g: Graph, bias: Any, a: View, b: View, beta: float = 1, alpha: float = 1) -> Operand:
+def _addmm(g: Graph, bias: View, a: View, b: View, beta: float = 1, alpha: float = 1) -> Operand:
     if beta != 1 or alpha != 1:
         g.refuse("addmm with factors", "write alpha*(a @ b) + beta*bias")
-    return arithmetic.element(g, "add", arithmetic.matmul(g, a, b), moves.valued(g, bias))
+    return arithmetic.element(g, "add", arithmetic.matmul(g, a, b), bias)
 
 
-def _linear(g: Graph, x: View, weight: Any, bias: Any = None) -> Operand:
-    return layered.linear(g, x, moves.view_of(g, weight), None if bias is None else moves.view_of(g, bias))
+def _linear(g: Graph, x: View, weight: View, bias: View | None = None) -> Operand:
+    return layered.linear(g, x, weight, bias)
 
 
 def _convolution(transposed: bool = False) -> Callable[..., Any]:
@@ -130,7 +150,7 @@ def _convolution(transposed: bool = False) -> Callable[..., Any]:
             groups=groups, transposed=transposed, added=_each(added, rank),
         )
 
-    return row
+    return _viewed(row)
 
 
 def _each(value: Any, rank: int) -> list[int]:
@@ -170,6 +190,7 @@ def _batch_norm(
 ) -> Operand:
     if mean is None or variance is None:
         g.refuse("a batch normalisation without running averages", "track_running_stats=True keeps them")
+    scale, shift = moves.view_of(g, scale), moves.view_of(g, shift)
     return layered.batch_norm(g, x, scale, shift, mean.array, variance.array, momentum, epsilon)
 
 
@@ -210,6 +231,7 @@ def _attention(
         mask = g.fixed(mask.name, np.asarray(array, np.float64))
     elif isinstance(mask, View) and g.call.logical:
         mask = arithmetic.applied(g, f"{FAR!r}*(1 - {{0}})", mask)
+    q, k, v = (moves.view_of(g, value) for value in (q, k, v))
     return layered.attention(g, q, k, v, mask, causal, None if scale is None else float(scale), rate)
 
 
@@ -283,8 +305,8 @@ def _adaptive(kind: str) -> Callable[..., Any]:
     return row
 
 
-def _embedding(g: Graph, table: View, ids: Any, *_: Any) -> Operand:
-    return layered.embedding(g, table, moves.view_of(g, ids))
+def _embedding(g: Graph, table: View, ids: View, *_: Any) -> Operand:
+    return layered.embedding(g, table, ids)
 
 
 def _bag(g: Graph, table: View, ids: Any, offsets: Any, scale: bool, mode: int, *_: Any) -> Any:
@@ -306,8 +328,7 @@ def _distances(g: Graph, x: View, y: View, order: float, *_: Any) -> Operand:
     return arithmetic.norm(g, apart, order, [-1], False)
 
 
-def _tensordot(g: Graph, x: Any, y: Any, one: Sequence[int], other: Sequence[int]) -> Operand:
-    x, y = moves.view_of(g, x), moves.view_of(g, y)
+def _tensordot(g: Graph, x: View, y: View, one: Sequence[int], other: Sequence[int]) -> Operand:
     letters = [chr(ord("a") + k) for k in range(len(x.axes))]
     more = [chr(ord("n") + k) for k in range(len(y.axes))]
     for a, b in zip(one, other, strict=True):
@@ -327,17 +348,21 @@ def _recurrent(kind: str) -> Callable[..., Any]:
         g: Graph, x: View, states: Any, weights: Sequence[View], biases: bool, layers: int, rate: float,
         training: bool, both: bool, first: bool,
     ) -> Any:
-        given = [moves.view_of(g, state) for state in (states if isinstance(states, list) else [states])]
+        given = states if isinstance(states, list) else [states]
         return unrolled(
             g, kind, x, given, weights, biases=biases, layers=layers, rate=rate if training else 0.0, both=both,
             first=first,
         )
 
-    return row
+    return _viewed(row)
 
 
 def _drawn(g: Graph, *_: Any) -> Any:
     g.refuse("numbers are drawn at random", "give the noise as an input of the network")
+
+
+def _detached(g: Graph, *_: Any) -> Any:
+    g.refuse("a value is detached: no gradient goes through it", "give it as an input of the network")
 
 
 def _dropped_channels(g: Graph, x: View, rate: float, training: bool) -> Operand:
@@ -405,9 +430,9 @@ ROWS: dict[str, Callable[..., Any]] = {
     )},
     **{f"{name}.{kind}": _element(name) for name in ("gt", "lt", "ge", "le", "mul", "div")
        for kind in ("Tensor", "Scalar")},
-    "logical_not": _element("not"), "logical_and": _element("and"), "bitwise_not": _element("not"),
-    "bitwise_and.Tensor": _element("and"), "where.self": _where, "where.ScalarOther": _where,
-    "where.ScalarSelf": _where, "where.Scalar": _where,
+    **{f"logical_{name}": _logical(name) for name in ("not", "and", "or", "xor")}, "bitwise_not": _logical("not"),
+    **{f"bitwise_{name}.Tensor": _logical(name) for name in ("and", "or", "xor")},
+    "where.self": _where, "where.ScalarOther": _where, "where.ScalarSelf": _where, "where.Scalar": _where,
     "eq.Scalar": _equal(False), "eq.Tensor": _equal(False), "ne.Scalar": _equal(True), "ne.Tensor": _equal(True),
     "add.Tensor": _scaled("add"), "add.Scalar": _scaled("add"), "sub.Tensor": _scaled("sub"),
     "sub.Scalar": _scaled("sub"), "rsub.Scalar": _scaled("sub", True), "rsub.Tensor": _scaled("sub", True),
@@ -421,13 +446,14 @@ ROWS: dict[str, Callable[..., Any]] = {
     "silu": _layer(SiLU), "selu": _layer(SELU), "mish": _layer(Mish), "hardswish": _layer(HardSwish),
     "hardsigmoid": _layer(lambda: HardSigmoid(1 / 6, 0.5)), "gelu": _gelu, "elu": _elu, "softplus": _softplus,
     "leaky_relu": _layer(lambda slope=0.01: LeakyReLU(float(slope))),
-    "hardtanh": _layer(lambda low=-1, high=1: Hardtanh(float(low), float(high))), "prelu": _prelu,
+    "hardtanh": _layer(lambda low=-1, high=1: Hardtanh(float(low), float(high))), "prelu": _viewed(_prelu),
     "dropout": _dropped, "feature_dropout": _dropped_channels,
     "native_dropout": lambda g, x, rate, training: [_dropped(g, x, rate, training), None],
     **dict.fromkeys(("randn_like", "rand_like", "randn", "rand", "bernoulli", "bernoulli.p", "normal_functional",
                      "randint_like", "multinomial", "alpha_dropout", "rrelu"), _drawn),
-    "linear": _linear, "addmm": _addmm, **dict.fromkeys(("matmul", "bmm", "mm", "dot"), _matmul),
-    "einsum": lambda g, text, views, path=None: arithmetic.einsum(g, text, [moves.view_of(g, view) for view in views]),
+    "detach": _detached, "linear": _viewed(_linear), "addmm": _viewed(_addmm), "baddbmm": _viewed(_addmm),
+    **dict.fromkeys(("matmul", "bmm", "mm", "dot"), _viewed(arithmetic.matmul)),
+    "einsum": _viewed(lambda g, text, views, path=None: arithmetic.einsum(g, text, views)),
     "conv1d": _convolution(), "conv2d": _convolution(), "conv1d.padding": _convolution(),
     "conv2d.padding": _convolution(), "conv_transpose1d": _convolution(True),
     "conv_transpose2d.input": _convolution(True),
@@ -439,23 +465,24 @@ ROWS: dict[str, Callable[..., Any]] = {
     "upsample_bicubic2d.vec": _upsample("cubic"),
     "avg_pool3d": _mean_pool(3), "max_pool3d": _max_pool(3), "conv3d": _convolution(), "conv3d.padding": _convolution(),
     **{f"{name}.input": _recurrent(name) for name in ("rnn_tanh", "rnn_relu", "gru", "lstm")},
-    "arange.start_step": lambda g, start, end, step, *_: step, "embedding_bag.padding_idx": _bag,
-    "pairwise_distance": _distance, "cdist": _distances, "tensordot": _tensordot, "prod.dim_int": _product,
-    "baddbmm": _addmm, "_native_batch_norm_legit_functional": _batch_norm_functional,
-    "batch_norm": _batch_norm, "instance_norm": _instance_norm, "group_norm": _group_norm, "layer_norm": _layer_norm,
-    "rms_norm": _rms_norm, "scaled_dot_product_attention": _attention, "embedding": _embedding,
+    "arange.start_step": lambda g, start, end, step, *_: step, "embedding_bag.padding_idx": _viewed(_bag),
+    "pairwise_distance": _viewed(_distance), "cdist": _viewed(_distances), "tensordot": _viewed(_tensordot),
+    "prod.dim_int": _product, "_native_batch_norm_legit_functional": _batch_norm_functional,
+    "batch_norm": _batch_norm, "instance_norm": _viewed(_instance_norm), "group_norm": _viewed(_group_norm),
+    "layer_norm": _viewed(_layer_norm), "rms_norm": _viewed(_rms_norm), "embedding": _viewed(_embedding),
+    "scaled_dot_product_attention": _attention, "cosine_similarity": _viewed(arithmetic.cosine),
     "softmax.int": _softmax(False), "log_softmax.int": _softmax(True), "glu": lambda g, x, axis=-1: arithmetic.element(
         g, "glu", *arranged.pieces(g, x, axis % len(x.axes), [size_of(x.axes[axis])[0] // 2] * 2)),
     "mean.dim": _reduced("mean"), "mean": _all("mean"), "sum.dim_IntList": _reduced("sum"), "sum": _all("sum"),
     "amax": _reduced("max"), "amin": _reduced("min"), "logsumexp": _reduced("logsumexp"), "max": _all("max"),
     "min": _all("min"), "max.dim": _largest("max"), "min.dim": _largest("min"),
     "var.correction": _variance(False), "std.correction": _variance(True), "var.dim": _variance(False),
-    "std.dim": _variance(True), "var": lambda g, x, unbiased=True: _variance(False)(g, x, None, unbiased),
+    "var_mean.correction": _moments, "std.dim": _variance(True),
+    "var": lambda g, x, unbiased=True: _variance(False)(g, x, None, unbiased),
     "std": lambda g, x, unbiased=True: _variance(True)(g, x, None, unbiased), "linalg_vector_norm": _norm,
-    "cosine_similarity": arithmetic.cosine,
     "norm.ScalarOpt_dim": _norm, "cumsum": lambda g, x, axis, dtype=None: arithmetic.cumulated(g, x, axis),
     "masked_fill.Scalar": _masked, "masked_fill.Tensor": _masked, "tril": _tril(False), "triu": _tril(True),
-    "_weight_norm": arithmetic.weight_norm, "bilinear": _bilinear, **moves.MOVES,
+    "_weight_norm": _viewed(arithmetic.weight_norm), "bilinear": _viewed(_bilinear), **moves.MOVES,
 }  # fmt: skip
 SOFT = {"softmax.int", "log_softmax.int", "logsumexp", "amax", "max.dim", "scaled_dot_product_attention"}
 """The calls for which −10⁹ and less is nothing."""

@@ -255,10 +255,15 @@ def rolled(g: Graph, x: View, shifts: Sequence[int], axes: Sequence[int] = ()) -
     return x
 
 
-def _moved(rank: int, source: int, target: int) -> list[int]:
-    order = [axis for axis in range(rank) if axis != source % rank]
-    order.insert(target % rank, source % rank)
-    return order
+def moved(g: Graph, x: View, source: Any, target: Any) -> View:
+    """An axis, or each of a list, at another place; the others keep their order."""
+    rank = len(x.axes)
+    sources, targets = ([axis % rank for axis in (given if isinstance(given, list) else [given])]
+                        for given in (source, target))
+    order = [axis for axis in range(rank) if axis not in sources]
+    for place, axis in sorted(zip(targets, sources, strict=True)):
+        order.insert(place, axis)
+    return permuted(x, order)
 
 
 def interleaved(g: Graph, x: View, times: int, axis: Any) -> View:
@@ -286,7 +291,7 @@ MOVES: dict[str, Callable[..., Any]] = {
     "unbind.int": lambda g, x, axis=0: arranged.unbound(g, x, axis % len(x.axes)), "transpose.int": exchanged,
     "swapaxes": exchanged, "permute": permuted_by, "t": lambda g, x: permuted(x, range(len(x.axes))[::-1]),
     "numpy_T": lambda g, x: permuted(x, range(len(x.axes))[::-1]), "mT": lambda g, x: exchanged(g, x, -2, -1),
-    "movedim.int": lambda g, x, source, target: permuted(x, _moved(len(x.axes), source, target)),
+    **dict.fromkeys(("movedim.int", "moveaxis.int", "movedim.intlist", "moveaxis.intlist"), moved),
     "slice.Tensor": cut, "select.int": chosen,
     "narrow": lambda g, x, axis, start, length: cut(g, x, axis, start, start + length),
     "squeeze": squeezed, "squeeze.dim": squeezed, "squeeze.dims": squeezed,
@@ -314,7 +319,8 @@ MOVES: dict[str, Callable[..., Any]] = {
 VIEWS = {
     "contiguous", "alias", "to.dtype", "to.dtype_layout", "to.device", "view", "reshape", "flatten.using_ints",
     "unflatten.int", "_unsafe_view", "view_as", "expand", "expand_as", "chunk", "split.Tensor", "split_with_sizes",
-    "unbind.int", "transpose.int", "permute", "t", "movedim.int", "swapaxes", "slice.Tensor", "select.int", "narrow",
-    "squeeze", "squeeze.dim", "squeeze.dims", "unsqueeze",
+    "unbind.int", "transpose.int", "permute", "t", "movedim.int", "movedim.intlist", "moveaxis.int",
+    "moveaxis.intlist", "swapaxes", "slice.Tensor", "select.int", "narrow", "squeeze", "squeeze.dim", "squeeze.dims",
+    "unsqueeze",
 }
 """The calls whose result looks at their argument."""

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, count
 from typing import Any, NoReturn
 
 import numpy as np
@@ -52,7 +52,6 @@ LARGE = 1 << 24
 FAR = -1e9
 """What −inf is to a softmax: exp(−10⁹ + s) is 0 in both precisions for every score s that is not of that size."""
 RESERVED = {*CATALOGUE, *ABBREVIATIONS, "pi", "e", "n", "y", "pad", "sum", "mean", "min", "logsumexp", "argmax", "D"}
-SPARE = tuple(f"o{number}" for number in range(1, 10))  # indices of extent 1
 
 
 @dataclass
@@ -130,13 +129,20 @@ class Graph:
             self.refuse(f"the number {value}", "before a softmax, mask with -inf; else with 0")
         return value
 
-    def owners(self, names: Iterable[str]) -> list[str]:
+    def owners(self, names: set[str]) -> list[str]:
         """The labels of the layers all of whose parameters are among these."""
-        fixed, layers = set(names), dict[str, list[str]]()
-        for key, layer in self._made.items():
-            layers.setdefault(layer.label, [])
-            layers[layer.label] += [name for name in self._uses if key in self._uses[name]]
-        return [label for label, own in layers.items() if own and fixed.issuperset(own)]
+        return [label for label, own in self._owned.items() if own and own <= names]
+
+    def divided(self, names: set[str]) -> set[str]:
+        """Those of these parameters whose layers have others as well: a layer learns as a whole."""
+        return {name for own in self._owned.values() if not own <= names for name in own & names}
+
+    @property
+    def _owned(self) -> dict[str, set[str]]:
+        """The parameters of each layer, by its label."""
+        return {
+            layer.label: {name for name, uses in self._uses.items() if key in uses} for key, layer in self._made.items()
+        }
 
     # Layers
 
@@ -165,6 +171,11 @@ class Graph:
         alone = path and (self.call.single or owner) and path not in self._labels
         same = self.call.path.split(".")[-1] == self.call.name
         return path if alone or same else "_".join(filter(None, (path, call)))
+
+    @property
+    def _place(self) -> str:
+        """The module of the call, or what is called where that has no name."""
+        return _identifier(self.call.path) or _identifier(self.call.name)
 
     def _label(self, wanted: str) -> str:
         label, number = wanted, 1
@@ -195,7 +206,7 @@ class Graph:
             taken.add(name)
         letters = _letters([d for g in groups for d in g if d != SAMPLE], list(bound), taken)
         reads = [self._read(o, nodes, names, letters) if isinstance(o, View) else exact(o) for o in operands]
-        spare = (name for name in SPARE if name not in taken)
+        spare = (name for name in (f"o{k}" for k in count(1)) if name not in taken)  # indices of extent 1
         # A padded read fixes no extent, and a weight has no samples.
         fixes = (isinstance(o, View) and Affine.of(SAMPLE) in o.at for o in operands)
         known = any(fix and not read.startswith("pad(") for fix, read in zip(fixes, reads, strict=True))
@@ -270,7 +281,7 @@ class Graph:
         same = same and _shape(groups) == source.shape
         if source.node and same:
             return source.node
-        made = self.equation("{0}", [view], groups, label=f"{_identifier(self.call.path) or self.call.name}_input")
+        made = self.equation("{0}", [view], groups, label=f"{self._place}_input")
         assert made.source.node
         return made.source.node
 
@@ -285,7 +296,7 @@ class Graph:
 
     def spread(self, view: View) -> View:
         """The value, written out, each axis of it a digit."""
-        return self.equation("{0}", [view], view.axes, label=f"{_identifier(self.call.path) or self.call.name}_input")
+        return self.equation("{0}", [view], view.axes, label=f"{self._place}_input")
 
     def reshaped(self, view: View, sizes: Sequence[Size]) -> View:
         found = reshaped(view, sizes)

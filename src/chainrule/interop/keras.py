@@ -27,6 +27,9 @@ from chainrule.ir.source import shorten
 from chainrule.nn.losses import Loss
 from chainrule.train.model import Model
 
+TURNED = ".T"
+"""After the name of a weight: that weight, its axes as our layers have them."""
+
 
 def from_keras(network: Any, *, loss: str | Loss | None = None, l2: float = 0.0, output: int = 0) -> Model:
     """The network of a Keras model (Keras 3, any backend), with its weights: derived, checked, trained and saved as any
@@ -51,14 +54,16 @@ def from_keras(network: Any, *, loss: str | Loss | None = None, l2: float = 0.0,
             "the model has no graph of layers", about=str(getattr(network, "name", "")), fix="begin a Sequential with "
             "keras.Input; call a subclass of keras.Model on one: x = keras.Input(…), keras.Model(x, net(x))",
         )
-    shared, straight = set[str](), set[str]()
+    shared, straight, constant = set[str](), set[str](), set[str]()
     while True:
-        reading = Reading(keras, network, shared, straight)
+        reading = Reading(keras, network, shared, straight, constant)
         view = reading.output(output)
-        if not reading.graph.conflicts and not reading.conflicts:
+        divided = reading.graph.divided(reading.frozen)
+        if not reading.graph.conflicts and not reading.conflicts and not divided:
             break
         shared |= reading.graph.conflicts
         straight |= reading.conflicts
+        constant |= {name.removesuffix(TURNED) for name in divided}
     model = reading.graph.finished(view, loss, l2, "float64" if reading.double else "float32")
     frozen = reading.graph.owners(reading.frozen)
     if frozen:
@@ -67,9 +72,12 @@ def from_keras(network: Any, *, loss: str | Loss | None = None, l2: float = 0.0,
 
 
 class Reading:
-    """One reading of a model. `straight` are the weights that are read in several ways, and therefore as they are."""
+    """One reading of a model. `straight` are the weights that are read in several ways, and therefore as they are;
+    `constant` the parameters that nothing trains in layers that learn."""
 
-    def __init__(self, keras: Any, network: Any, shared: set[str], straight: set[str]) -> None:
+    def __init__(
+        self, keras: Any, network: Any, shared: set[str], straight: set[str], constant: set[str]
+    ) -> None:
         self.keras, self.network, self.straight = keras, network, straight
         self.names: dict[int, str] = {}
         parameters = {id(v) for layer in network._flatten_layers() for v in layer._trainable_variables}
@@ -80,7 +88,7 @@ class Reading:
                 name += "_"
             taken.add(name)
             self.names[id(variable)] = name
-            if id(variable) in parameters:
+            if id(variable) in parameters and name not in constant:
                 arrays[name] = self.numbers(variable)
                 frozen |= set[str]() if variable.trainable else {name}
         self.double = any(array.dtype == np.float64 for array in arrays.values())
@@ -333,7 +341,7 @@ class Reading:
             view = permuted(self.weight(variable), order)
             return self.graph.reshaped(view, sizes) if sizes else view
         self.forms.setdefault(name, set()).add((*order, *(shape or ())))
-        own = f"{name}.T"
+        own = f"{name}{TURNED}"
         moved = self.graph.weights[name].transpose(order)
         self.graph.weights[own] = np.ascontiguousarray(moved.reshape(shape or moved.shape))
         self.graph.trained.add(own)

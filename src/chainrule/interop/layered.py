@@ -67,12 +67,14 @@ def dropout(g: Graph, x: View, rate: float) -> View:
 
 
 def own(**weights: Operand | None) -> dict[str, str] | None:
-    """The names of weights that are given whole; None where one is no parameter of its own."""
+    """The names of parameters that are given whole; None where one is computed, or nothing trains it."""
     names: dict[str, str] = {}
     for name, value in weights.items():
         if value is None:
             continue
-        if not isinstance(value, View) or value.source.node or not value.source.name or not value.unmoved:
+        if not isinstance(value, View) or not value.unmoved:
+            return None
+        if value.source.node or value.source.constant or not value.source.name:
             return None
         names[name] = value.source.name
     return names
@@ -121,7 +123,10 @@ def embedding(g: Graph, table: View, ids: View) -> View:
         new = g.result(node, (*ids.source.shape, units))
         return View(new.source, (*ids.axes, new.axes[-1]), (*ids.at, new.at[-1]))
     if len(table.axes[0]) != 1 or not ids.source.integer:
-        g.refuse("these ids are no input of whole numbers", "give the ids as an input of the network")
+        g.refuse(
+            "these ids are computed, and an embedding takes those of an input",
+            "compute them before, and give the network the result",
+        )
     ids = renewed(ids)
     (row,) = table.axes[0]
     text = f"sum[{{r}}]([{{letters[{row.name}]}} == {{1}}]*{{0}})"
@@ -249,6 +254,16 @@ def adaptive(g: Graph, kind: str, x: View, size: Sequence[int]) -> View:
     return given(g, (AdaptiveMeanPool if kind == "mean" else AdaptiveMaxPool)(list(size)), x)
 
 
+def _affine(g: Graph, y: View, scale: View | None, shift: View | None, after: int = 0) -> View:
+    """y times a scale, plus a shift, each of the axes of y before the last `after`."""
+    for name, value in (("mul", scale), ("add", shift)):
+        if value is not None:
+            for _ in range(after):
+                value = inserted(value, len(value.axes))
+            y = element(g, name, y, value)
+    return y
+
+
 def batch_norm(
     g: Graph, x: View, scale: View | None, shift: View | None, mean: Any, variance: Any, momentum: float, epsilon: float
 ) -> View:
@@ -256,7 +271,8 @@ def batch_norm(
     affine = scale is not None and shift is not None
     names = own(g=scale, b=shift)
     if names is None or (scale is None) != (shift is None):
-        g.refuse("a batch normalisation whose scale and shift are no parameters", "give it both, or none")
+        y = batch_norm(g, x, None, None, mean, variance, momentum, epsilon)
+        return _affine(g, y, scale, shift, len(x.axes) - 2)
     rest = [axis for k, axis in enumerate(x.axes) if k != 1]
     groups = runs(rest)
     if groups[:1] != [(SAMPLE,)]:
@@ -274,7 +290,7 @@ def batch_norm(
 def layer_norm(g: Graph, x: View, axes: int, scale: View | None, shift: View | None, epsilon: float) -> View:
     names = own(g=scale, b=shift)
     if names is None:
-        g.refuse("a layer normalisation whose scale is no parameter of its own", "")
+        return _affine(g, layer_norm(g, x, axes, None, None, epsilon), scale, shift)
     extents = [size for size, _ in x.sizes[-axes:]]
     return g.rowwise(LayerNorm(axes, epsilon, scale is not None, shift is not None), x, axes, extents, names)
 
@@ -282,7 +298,7 @@ def layer_norm(g: Graph, x: View, axes: int, scale: View | None, shift: View | N
 def rms_norm(g: Graph, x: View, axes: int, scale: View | None, epsilon: float) -> View:
     names = own(g=scale)
     if names is None:
-        g.refuse("an RMS normalisation whose scale is no parameter of its own", "")
+        return _affine(g, rms_norm(g, x, axes, None, epsilon), scale, None)
     return g.rowwise(RMSNorm(axes, epsilon, scale is not None), x, axes, [size for size, _ in x.sizes[-axes:]], names)
 
 
@@ -291,7 +307,7 @@ def group_norm(
 ) -> View:
     """With no number of groups each channel is one."""
     if (scale is None) != (shift is None):
-        g.refuse("a group normalisation with a scale or a shift alone", "give it both, or none")
+        return _affine(g, group_norm(g, x, groups, None, None, epsilon), scale, shift, len(x.axes) - 2)
     affine = scale is not None
     layer = InstanceNorm(epsilon, affine) if groups is None else GroupNorm(groups, epsilon, affine)
     return given(g, layer, x, {"gain": scale, "b": shift})

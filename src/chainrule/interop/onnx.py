@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ModelError
+from chainrule.errors import ChainruleError, ModelError
 from chainrule.interop.graph import Array, Graph
 from chainrule.interop.nodes import FOLDED, Extents, Node
 from chainrule.interop.operators import FUNCTIONS, ROWS
@@ -71,7 +71,7 @@ def from_onnx(
             shared |= graph.conflicts
         double = any(array.dtype == np.float64 for array in arrays.values())
         return graph.finished(view, loss, l2, "float64" if double else "float32")
-    except ModelError as error:
+    except ChainruleError as error:
         about = name if error.about is None else f"{name}, {error.about}"
         raise ModelError(error.problem, about=about, fix=error.fix) from None
     except (

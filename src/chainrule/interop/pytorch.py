@@ -2,7 +2,8 @@
 
     model = cr.from_torch(module, example, loss="softmax_cross_entropy")
 
-The calls are those that the module makes (ATen, not decomposed), so an attention is one of them.
+The calls are those that the module makes (ATen, not decomposed), so an attention is one of them. PyTorch writes those
+that the table lacks in others that it has, where it knows how.
 """
 # PyTorch is only partly typed.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -32,10 +33,12 @@ def from_torch(
     `example` is what the module is called on, a tensor or a tuple of them; only shapes and types matter. The axis
     `samples` counts the samples, as many as there are later; what a layer does in training (batch normalisation,
     dropout), it does here in training. Where the module returns several tensors, the model is that of number `output`.
-    Layers are called as their modules are, with _ for the dots: "layer1_0_conv1.W".
+    Layers are called as their modules are, with _ for the dots: "layer1_0_conv1.W". Parameters that need no gradient
+    are frozen; in a layer that learns they are constants.
 
-    Raises ModelError for a call that the table lacks, with its place in the module and the line of code; where PyTorch
-    cannot export the module; or where samples are not independent of each other. Needs the extra `torch`.
+    Raises ModelError for a call that the table lacks, or through which no gradient goes (detach, no_grad), with its
+    place in the module and the line of code; where PyTorch cannot export the module; or where samples are not
+    independent of each other. Needs the extra `torch`.
     """
     try:
         import torch  # pyright: ignore[reportMissingImports]
@@ -51,14 +54,15 @@ def from_torch(
                 fix=f"give tensors as the module takes them, with an axis {samples} of samples",
             )
     program = _exported(torch, module, tuple(_several(tensor, samples) for tensor in tensors), samples)
-    shared: set[str] = set()
+    shared, constant = set[str](), set[str]()
     while True:
-        importing = _Import(torch, program, samples, shared)
+        importing = _Import(torch, program, samples, shared, constant)
         view = importing.output(output)
-        graph = importing.graph
-        if not graph.conflicts:
+        graph, divided = importing.graph, importing.graph.divided(importing.fixed)
+        if not graph.conflicts and not divided:
             break
         shared |= graph.conflicts
+        constant |= divided
     double = torch.float64 in {tensor.dtype for tensor in (*module.parameters(), *tensors)}
     model = graph.finished(view, loss, l2, "float64" if double else "float32")
     frozen = graph.owners(importing.fixed)
@@ -84,10 +88,11 @@ def _exported(torch: Any, module: Any, example: tuple[Any, ...], samples: int) -
     try:
         module.train()
         for strict in (False, True):
-            program = torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
+            with torch.backends.opt_einsum.flags(enabled=False):  # which would take the number of samples for one
+                program = torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
             given = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(example) :]
             if all(size_samples(value.shape[samples], {})[1] for value in given):
-                return program.run_decompositions({}) if _overwrites(program) else program
+                return _spelled(torch, _plainly(torch, program))
     except Exception as error:  # PyTorch raises what it likes here
         said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(
@@ -103,6 +108,47 @@ def _exported(torch: Any, module: Any, example: tuple[Any, ...], samples: int) -
     )
 
 
+def _plainly(torch: Any, program: Any) -> Any:
+    """The program, where it has to be written anew: without calls that change what others read in place, and with the
+    calls of parts for which the user turned gradients off among the others, what comes out of them detached."""
+    apart = [node for node in program.graph.nodes if str(node.target) == "wrap_with_set_grad_enabled"]
+    for node in apart:
+        for taken in [] if node.args[0] else [*node.users]:
+            with program.graph.inserting_after(taken):
+                cut = program.graph.call_function(torch.ops.aten.detach.default, (taken,))
+            cut.meta = dict(taken.meta)
+            taken.replace_all_uses_with(cut)
+            cut.args = (taken,)
+    return program.run_decompositions({}) if apart or _overwrites(program) else program
+
+
+def _spelled(torch: Any, program: Any) -> Any:
+    """The program, each call that has no row written in others by PyTorch, where all of these have."""
+    first = _lacking(program)
+    if not first:
+        return program
+    known = dict(torch.export.default_decompositions().items())
+    for call in first:
+        tried, left, seen = program, {call}, set[Any]()
+        while new := (left & known.keys()) - seen:
+            tried, seen = tried.run_decompositions({each: known[each] for each in new}), seen | new
+            left = {*_lacking(tried)}.difference(first)
+        program = program if left else tried
+    return program
+
+
+def _lacking(program: Any) -> list[Any]:
+    """What a program calls, on values that change, and no row is about."""
+    fixed = {*program.graph_signature.inputs_to_buffers, *program.graph_signature.inputs_to_lifted_tensor_constants}
+    changing, found = set[Any](), dict[Any, None]()
+    for node in program.graph.nodes:
+        if (node.op == "placeholder" and node.name not in fixed) or any(n in changing for n in node.all_input_nodes):
+            changing.add(node)
+            if _name(node) and "sym_" not in _name(node) and _name(node) not in ROWS:
+                found[node.target] = None
+    return [*found]
+
+
 def _overwrites(program: Any) -> bool:
     """Whether a call changes in place what others read; what only counts does not matter."""
     for node in program.graph.nodes:
@@ -115,13 +161,13 @@ def _overwrites(program: Any) -> bool:
 
 
 class _Import:
-    """One reading of an exported program."""
+    """One reading of an exported program. Those of its parameters that are `constant` stand in layers that learn."""
 
-    def __init__(self, torch: Any, program: Any, samples: int, shared: set[str]) -> None:
+    def __init__(self, torch: Any, program: Any, samples: int, shared: set[str], constant: set[str]) -> None:
         self.torch, self.program, self.samples = torch, program, samples
         signature = program.graph_signature
         self.state = {**program.state_dict, **program.constants}
-        parameters = {name: self.state[name].detach() for name in signature.parameters}
+        parameters = {name: self.state[name].detach() for name in signature.parameters if name not in constant}
         self.fixed = {name for name in parameters if not self.state[name].requires_grad}
         arrays = {name: tensor.cpu().numpy() for name, tensor in parameters.items()}
         self.graph = Graph(arrays, set(arrays), shared)
@@ -187,9 +233,10 @@ class _Import:
             self.values[node] = value
 
     def _call(self, node: Any) -> None:
-        name = _name(node)
+        taken = node.target is operator.getitem
+        name = _name(node.args[0] if taken else node)
         self._place(node, name)
-        if node.target is operator.getitem:
+        if taken:
             whole = self.values[node.args[0]]
             found = whole[node.args[1]]
             if found is None:
@@ -255,8 +302,8 @@ class _Import:
             given[0] = view_of(self.graph, given[0])
         try:
             found = row(self.graph, *given)
-        except ChainruleError:
-            raise
+        except ChainruleError as error:  # a layer's own says nothing of the place
+            self.graph.refuse(error.problem, error.fix)
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as error:
             said = shorten(repr(error), 100)
             self.graph.refuse(f"PyTorch's {name} is called in a way that is not understood: {said}", "report it")

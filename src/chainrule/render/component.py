@@ -70,14 +70,14 @@ def expression(node: Expr, names: Names, style: Style) -> Steps[Piece]:
             pieces: list[Piece] = []
             for argument in arguments:
                 pieces.append((yield argument, names, style))
-            return application(function, pieces, style)
+            return application(function, pieces, style, names.e)
         case Reduce(kind=kind, indices=indices, body=body):
             inner = yield body, names, style
             lower = style.token(binders(indices, body, names))
             if kind == "sum":
                 return Piece(style.operator("Σ", lower, at(inner, PRODUCT, style)), PRODUCT, True)
             if kind == "logsumexp":
-                summand = style.exponential(inner)
+                summand = application("exp", [inner], style, names.e)
                 return Piece(style.operator("log Σ", lower, summand.text), PRODUCT, True)
             return Piece(style.operator(kind, lower, at(inner, ATOM, style)), PRODUCT, True)
         case Add(terms=terms):
@@ -212,8 +212,8 @@ MINUS = "−"
 
 
 @iterative
-def worked(node: Expr, style: Style) -> Steps[Piece]:
-    """Numbers, with a dot for every product."""
+def worked(node: Expr, e: bool, style: Style) -> Steps[Piece]:
+    """Numbers, with a dot for every product; `e` says whether that letter is Euler's number."""
     match node:
         case Constant(value=Fraction() as value):
             piece = value_of(value, style)
@@ -221,25 +221,25 @@ def worked(node: Expr, style: Style) -> Steps[Piece]:
         case Component(tensor=tensor):
             return Piece(style.token("…") if tensor == OMITTED else style.name(tensor.name))
         case Power(base=base, exponent=exponent):
-            inner: Piece = yield base, style
+            inner: Piece = yield base, e, style
             return power_of(inner, exponent, style)
         case Apply(function=function, arguments=(argument,)) if function == MINUS:
-            return signed(True, (yield argument, style), style)
+            return signed(True, (yield argument, e, style), style)
         case Apply(function=function, arguments=arguments):
             pieces: list[Piece] = []
             for argument in arguments:
-                pieces.append((yield argument, style))
-            return application(function, pieces, style)
+                pieces.append((yield argument, e, style))
+            return application(function, pieces, style, e)
         case Add(terms=terms):
             pieces = []
             for term in terms:
-                pieces.append((yield term, style))
+                pieces.append((yield term, e, style))
             return total(pieces, style)
         case Multiply(factors=factors):
-            first: Piece = yield factors[0], style
+            first: Piece = yield factors[0], e, style
             text = first.unsigned or at(first, PRODUCT, style)
             for factor in factors[1:]:
-                piece = yield factor, style
+                piece = yield factor, e, style
                 text += f" {style.token('·')} {at(piece, PRODUCT, style)}"
             return signed(first.unsigned is not None, Piece(text, PRODUCT), style)
         case _:

@@ -12,7 +12,7 @@ from chainrule.ir.expr import Component, Constant, Tensor
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.walk import Steps, iterative
 from chainrule.render.component import binders, component, differentiated, expression, loss_letter, number, partial
-from chainrule.render.names import Names
+from chainrule.render.names import WORDS, Names
 from chainrule.render.pieces import (
     application,
     coefficient,
@@ -29,12 +29,6 @@ from chainrule.render.styles import ATOM, POWER, PRIMES, PRODUCT, Piece, Style, 
 
 SIGNS = {"hadamard": "⊙", "correlate": "⋆", "convolve": "∗"}
 """Operators that stand between their operands."""
-WORDS = {
-    "diag": "diag", "onehot": "onehot", "onehot_rows": "onehot", "softmax": "softmax", "softmax_rows": "softmax",
-    "max": "colmax", "max_rows": "rowmax", "max_all": "max",
-    "argmax": "colargmax", "argmax_rows": "rowargmax", "argmax_all": "argmax",
-}
-"""Operators that are written as functions of matrices."""
 
 
 def nabla(gradient: Tensor, names: Names, style: Style) -> Piece:
@@ -136,7 +130,7 @@ def _operation(form: Operation, pieces: Sequence[Piece], names: Names, style: St
             base = at(Piece(inner.text, PRODUCT) if scripted else inner, ATOM, style)
             return style.power(base, "⊙" + str(exponent).replace("-", "−"))
         case "apply" | "apply2":
-            return application(form["function"], pieces, style, elementwise=True)
+            return application(form["function"], pieces, style, e=False)
         case "total":
             rank = len(shape(form.of[0]))
             if rank > 2:

@@ -65,7 +65,7 @@ def _part(part: Part, names: Names, style: Style) -> Piece:
         case Numbers(values=values):
             return numbers(values, style)
         case Worked(expr=expr):
-            return worked(expr, style)
+            return worked(expr, names.e, style)
         case Blank(width=width):
             return Piece(style.blank(width))
         case Expr():

@@ -4,8 +4,9 @@ A tensor of layer r is its letter with [r], counted over the layers that have pa
 W^[1]. The error signal of a layer's linear output is δ^[r]; any other gradient is written ∂ℓ/∂x. Within
 a lemma the numbers are left out where they tell nothing, and the one error signal is δ.
 
-No tensor has a letter that the document itself uses (δ, N, ...) or that another tensor takes as the capital of its
-batch: it gets a tilde. "x_1" is x with a small 1 at its foot, other names with underscores stand upright.
+No tensor has a letter or word that the document itself uses (δ, N, pad, ...) or that another tensor takes as the
+capital of its batch: it gets a tilde. "x_1" is x with a small 1 at its foot, other names with underscores stand
+upright.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from chainrule.derive.compose import linear
 from chainrule.derive.fold import Fold, is_root
 from chainrule.derive.lemma import adjoint_of
 from chainrule.ir.expr import LOSS, SAMPLE_LOSS, Add, Apply, Component, Pad, Tensor, is_position, origin
+from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.walk import components, nodes
@@ -32,8 +34,17 @@ GIVEN = {
     "input": "x", "target": "t", "prediction": "p", "weight": "ω", "class_weights": "ρ",
     "positive_weight": "ρ",
 }
-RESERVED = frozenset("ℓ𝓛NnδΔ∇∂σΣπ")
-"""Letters of the document's own: the losses, samples, error signals, signs and the sigmoid."""
+WORDS = {
+    "diag": "diag", "onehot": "onehot", "onehot_rows": "onehot", "softmax": "softmax", "softmax_rows": "softmax",
+    "max": "colmax", "max_rows": "rowmax", "max_all": "max",
+    "argmax": "colargmax", "argmax_rows": "rowargmax", "argmax_all": "argmax",
+}
+"""Operators that are written as functions of matrices."""
+RESERVED = frozenset({
+    *"ℓ𝓛NnδΔ∇∂σΣπ", *WORDS.values(), "vec", "sum", "pad", "crop", "maxpool", "argmaxpool", "unpool",
+    *(function.symbol or name for name, function in CATALOGUE.items()),
+})
+"""Letters and words of the document's own: the losses, samples, error signals, signs and functions."""
 FUNCTIONS = ("f", "q", "r", "φ", "ω", "f\u0302")
 """The arbitrary function of a derivation without a loss: the first that no tensor is written as."""
 POSITIONS = ("m*", "r*", "s*", "v*", "w*")
@@ -76,6 +87,11 @@ class Names:
     jacobians: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     linear: frozenset[str] = frozenset()
     constants: Mapping[Fraction, str] = field(default_factory=dict[Fraction, str])
+
+    @property
+    def e(self) -> bool:
+        """Whether e is Euler's number, and no tensor."""
+        return all(symbol.stem != "e" for symbol in self.symbols.values())
 
     @property
     def loss(self) -> Symbol:

@@ -126,7 +126,8 @@ def power_of(base: Piece, exponent: Fraction, style: Style, sign: str = "") -> P
     return style.power(at(base, ATOM, style), sign + str(exponent))
 
 
-def application(function: str, arguments: Sequence[Piece], style: Style, elementwise: bool = False) -> Piece:
+def application(function: str, arguments: Sequence[Piece], style: Style, e: bool = True) -> Piece:
+    """`e` says whether that letter is Euler's number here."""
     base, argument = split_derivative(function)
     if function == "step":
         return Piece(style.bracket(f"{arguments[0].text} {style.token('>')} {style.token('0')}"))
@@ -135,7 +136,7 @@ def application(function: str, arguments: Sequence[Piece], style: Style, element
         bar = style.absolute("…").partition("…")[0]
         # Between bars within bars one would not see which of them belong together.
         return Piece(style.call("abs", "", [inner.text]) if bar in inner.text else style.absolute(inner.text))
-    if function == "exp" and not elementwise:
+    if function == "exp" and e:
         return style.exponential(arguments[0])
     name = CATALOGUE[base].symbol if base in CATALOGUE else ""
     primes = "" if argument is None else "′" if len(arguments) == 1 else f"′{argument + 1}"

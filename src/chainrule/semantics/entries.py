@@ -52,6 +52,11 @@ class Selected:
         self.seen.setdefault(body, set()).update(np.ravel(position).tolist())
 
     @property
+    def count(self) -> int:
+        """Of the positions that have been selected, each maximum's for itself."""
+        return sum(map(len, self.seen.values()))
+
+    @property
     def every(self) -> bool:
         """Whether each maximum has selected each position somewhere."""
         return all(possible <= self.seen[node] for node, possible in self.within.items())

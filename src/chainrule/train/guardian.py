@@ -1,6 +1,6 @@
 """Who says that one of several processes was killed: it cannot say so itself, and mpirun, which ends the others, knows
-no ranks. A process of its own, beside rank 0, holds a connection to each; the first that breaks off without a word is
-named. This file is run by itself, and stands on Python alone.
+no ranks. A process of its own, beside rank 0, holds a connection to each; when one breaks off without a word, the one
+that a signal has ended is named. This file is run by itself, and stands on Python alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 PATIENCE = 5.0  # seconds in which a connection stands, or there is none
 LAUNCHERS = "mpi", "hydra", "orte", "prte"
 BYE, SAID = b"bye\n", b"said\n"
+SIGNALED = 0x400  # PF_SIGNALED of Linux's include/linux/sched.h: a signal ends this process
 
 
 class Guard:
@@ -35,7 +37,8 @@ class Guard:
             host, port, word = where
             with suppress(OSError):
                 made = socket.create_connection(("localhost" if near else host, port), PATIENCE)
-                made.sendall(f"{word} rank {rank} of {size} on {here}\n".encode())
+                seen = os.getpid() if here == host else 0  # what it is to the guardian's machine
+                made.sendall(f"{word} {seen} rank {rank} of {size} on {here}\n".encode())
                 self.connection = made
         communicator.Barrier()
 
@@ -82,17 +85,37 @@ def launcher() -> tuple[int, int | None]:
         return 0, None
 
 
+def status(pid: int) -> list[str]:
+    """What proc_pid_stat(5) has of a process after its name; nothing of one that is no more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 def gone(pid: int) -> bool:
     """Whether a process has ended. One that has and that nobody has asked for is a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+    return status(pid)[:1] in ([], ["Z"])
+
+
+def signaled(name: str) -> bool | None:
+    """Whether a signal ends a process of this machine, though its connection may still stand; None of one that is no
+    more, or elsewhere."""
+    found = status(int(name.split()[0]))
+    return bool(int(found[6]) & SIGNALED) if found else None
+
+
+def killed(first: str, names: Iterable[str]) -> str:
+    """Of those that end, the one that was killed: the `first` whose connection breaks off, unless it ends by itself.
+    The kernel takes a process's memory before its connections: another, which was reading there, may go before it."""
+    return next(filter(signaled, names), first) if signaled(first) is False else first
 
 
 def broken(listening: socket.socket, word: str) -> str | None:
-    """The process whose connection breaks off first; None where all leave in order, or one has said itself why not."""
+    """The process that is killed, when a first connection breaks off. None where all leave in order, or one has said
+    itself why not."""
     waiting, heard = selectors.DefaultSelector(), dict[socket.socket, bytes]()
+    names = dict[socket.socket, str]()
     waiting.register(listening, selectors.EVENT_READ)
     known = False
     while not known or heard:
@@ -112,17 +135,21 @@ def broken(listening: socket.socket, word: str) -> str | None:
             except OSError:
                 data = b""
             heard[one] += data
-            own, _, name = heard[one].split(b"\n")[0].decode(errors="replace").partition(" ")
-            ours = own == word
+            first, whole, _ = heard[one].partition(b"\n")
+            own, _, name = first.decode(errors="replace").partition(" ")
+            ours = bool(whole) and own == word
             known = known or ours
+            if ours:
+                names[one] = name
             if ours and heard[one].endswith(SAID):
                 return None
             if ours and not data:
-                return name
+                return killed(name, names.values()).partition(" ")[2]
             if not data or heard[one].endswith(BYE) or len(heard[one]) > 1024:
                 waiting.unregister(one)
                 one.close()
                 del heard[one]
+                names.pop(one, None)
     return None
 
 

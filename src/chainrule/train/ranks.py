@@ -37,12 +37,16 @@ from chainrule.verify.loops import executed, point, reduced_step
 Array = NDArray[Any]
 PARTS = 1, 2
 """The samples of two shares of a batch, for which the rounds are looked at."""
+DIRECT = "MPIR_CVAR_CH4_CMA_ENABLE"
+"""Whether MPICH reads what another process of its machine sends out of that one's memory. Where that one is killed
+meanwhile the reader is aborted, and it is left to chance which of them seems to have ended first."""
 LAUNCHED = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"
 """What mpirun tells the processes that it starts."""
 
 
 def mpi() -> Any:
     """Raises ModelError where mpi4py is not installed."""
+    os.environ.setdefault(DIRECT, "0")  # MPI reads it when it is first imported
     try:
         from mpi4py import MPI  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
     except ImportError:
@@ -51,8 +55,8 @@ def mpi() -> Any:
 
 
 def world() -> Any | None:
-    """All processes that mpirun has started with this one, or None where there are no others. Raises ModelError where
-    there are, and no mpi4py."""
+    """All processes that mpirun has started with this one, as a communicator of mpi4py for `fit(communicator=…)`, or
+    None where there are no others. Raises ModelError where there are, and no mpi4py."""
     several = any(os.environ.get(name, "1") not in ("", "1") for name in LAUNCHED)
     return mpi().COMM_WORLD if several else None
 
@@ -67,7 +71,7 @@ class Ranks(Processes):
         if not all(hasattr(communicator, name) for name in ("Allreduce", "Barrier", "Abort", "rank", "size")):
             raise ModelError(
                 f"{communicator!r} is no communicator",
-                fix="from mpi4py import MPI; model.fit(x, y, communicator=MPI.COMM_WORLD)",
+                fix="model.fit(x, y, communicator=cr.world())",
             )
         self.communicator, self.synchronised = communicator, synchronised
         self.number, self.count = communicator.rank, communicator.size
@@ -104,7 +108,7 @@ def ranks_of(communicator: Any | None, synchronised: bool) -> Ranks | None:
     if communicator is None and not synchronised:
         raise ModelError(
             "synchronised=False is for processes of MPI; JAX's devices have the statistics of the whole batch",
-            fix="leave it out, or give communicator=MPI.COMM_WORLD",
+            fix="leave it out, or give communicator=cr.world()",
         )
     return None if communicator is None else Ranks(communicator, synchronised)
 

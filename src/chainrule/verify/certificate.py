@@ -313,9 +313,9 @@ def certify(
     if broken:
         raise VerificationError("the backward program", "its text", broken, "the lemma's")
     plan = planned([*checks_of(derivation, samples), *((check, False) for check in more)])
-    entries: list[Entry] = []
+    entries, telling = list[Entry](), list[int]()
     for item in plan:
-        entries += settle(item, seed)
+        entries += settle(item, seed, telling)
     proof = proved_by_coq(derivation, keep) if prove or keep is not None else None
     if proof is not None:
         entries = _with_proof(entries, proof)
@@ -368,15 +368,22 @@ def _shapes(item: Planned) -> Shapes:
     return Shapes(item.check.lines[0][0], item.check.shapes, item.reduced)
 
 
-def settle(item: Planned, seed: int) -> list[Entry]:
-    """Run a check's trials; what the field refuses goes to the laws, then to tangents, then to the second tier."""
+def settle(item: Planned, seed: int, telling: list[int]) -> list[Entry]:
+    """Run a check's trials; what the field refuses goes to the laws, then to tangents, then to the second tier. Trials
+    beyond those of its bound are for what maxima have not selected yet. Checks share points: those `telling`, where a
+    maximum has selected something new, come first among them."""
     check = item.check
     seconds = [0.0] * len(check.lines)
     failed: dict[int, Difference] = {}
     trials, selected = 0, Selected()
-    while trials < item.trials or (trials < MOST_TRIALS and not selected.every):
-        failed = {**check.run(seed + 1000 * trials, seconds, selected), **failed}
+    for point in dict.fromkeys((*range(item.trials), *telling, *range(MOST_TRIALS))):
+        if trials >= item.trials and selected.every:
+            break
+        known = selected.count
+        failed = {**check.run(seed + 1000 * point, seconds, selected), **failed}
         trials += 1
+        if point not in telling and selected.count > known:
+            telling.append(point)
         if failed and not isinstance(check, SceneCheck):
             break
     entries: list[Entry] = []

@@ -19,7 +19,6 @@ from tests.render.reading.tokens import (
     Vocabulary,
     letter,
     power,
-    scripts,
 )
 
 GREEK = {
@@ -99,12 +98,9 @@ class _Reader:
             return [Fraction(self.inner(), self.inner())]
         if self.match(r"\\sqrt"):
             return [Root(self.inner())]
-        if self.text.startswith("e^{", self.place):
-            start, self.place = self.place, self.place + 2
-            body = self.group()
-            if not self.words.e or scripts(plain(body))[2] not in ("", "ᵀ"):
-                return [Exponential(tuple(_Reader(body, self.words).tokens()))]
-            self.place = start
+        if not self.words.e and self.text.startswith("e^{", self.place):
+            self.place += 2
+            return [Exponential(tuple(_Reader(self.group(), self.words).tokens()))]
         if self.match("_"):
             return [After("share", plain(self.group()))]
         stem = self.stem()

@@ -21,7 +21,6 @@ from tests.render.reading.tokens import (
     Vocabulary,
     letter,
     power,
-    scripts,
 )
 
 Element = ElementTree.Element
@@ -124,7 +123,7 @@ class _Reader:
         if found is None:
             return self.group(base, upper, lower)
         stem, bars = found
-        if stem == "e" and above is not None and (not self.words.e or scripts(upper)[2] not in ("", "ᵀ")):
+        if stem == "e" and above is not None and not self.words.e:
             return [Exponential(tuple(self.one(above)))]
         if stem in ("↑", "↓"):
             return [After(stem, lower.strip("()"))]

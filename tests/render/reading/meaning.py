@@ -408,29 +408,34 @@ class _OneRow:
 
 @dataclass(frozen=True)
 class Unit:
-    """A number times diag(𝟏), which is as large as what it is added to, multiplied by entry by entry, or compared with.
-    """
+    """A number times diag(𝟏) and one times 𝟏 𝟏ᵀ: as large as what it is added to, multiplied by entry by entry, or
+    compared with."""
 
     scale: int
+    rest: int = 0
     __array_ufunc__ = None  # arrays leave the operation to this
 
     def like(self, other: Value) -> Value:
         shape = np.shape(other)
         if len(shape) != 2 or shape[0] != shape[1]:
             raise ReadingError(f"diag(𝟏) beside {shape}")
-        return self.scale * np.eye(shape[0], dtype=int).astype(object)
+        return (self.scale * np.eye(shape[0], dtype=int).astype(object) + self.rest) % PRIME
 
     def __add__(self, other: Value) -> Value:
-        return Unit(self.scale + other.scale) if isinstance(other, Unit) else self.like(other) + other
+        if isinstance(other, Unit):
+            return Unit(self.scale + other.scale, self.rest + other.rest)
+        number = _scalar(other)
+        return self.like(other) + other if number is None else Unit(self.scale, self.rest + number)
 
     def __mul__(self, other: Value) -> Value:
-        return Unit(self.scale * other) if isinstance(other, int) else self.like(other) * other
+        number = _scalar(other)
+        return self.like(other) * other if number is None else Unit(self.scale * number, self.rest * number)
 
     def __neg__(self) -> Unit:
-        return Unit(-self.scale)
+        return Unit(-self.scale, -self.rest)
 
     def __mod__(self, prime: int) -> Unit:
-        return Unit(self.scale % prime)
+        return Unit(self.scale % prime, self.rest % prime)
 
     @property
     def T(self) -> Unit:
@@ -476,13 +481,13 @@ def _scalar(value: Value) -> int | None:
 
 def matmul(left: Value, right: Value) -> Value:
     match left, right:
-        case Unit(scale=scale), (_One() | _OneRow()) as other:
+        case Unit(scale=scale, rest=0), (_One() | _OneRow()) as other:
             if scale != 1:
                 raise ReadingError("a number of ones")
             return other
-        case Unit(scale=scale), other:
+        case Unit(scale=scale, rest=0), other:
             return scale * other % PRIME
-        case _, Unit():
+        case _, Unit(rest=0):
             return matmul(right, left)
         case _One(), _:
             if np.asarray(right, dtype=object).ndim == 2 and right.shape[0] != 1:
