@@ -149,8 +149,7 @@ Proof.
     + rewrite V, Z.eqb_refl. destruct (inside (u i) m) eqn:I; simpl.
       * apply inside_spec in I. rewrite (E i R I). ring.
       * rewrite (F i I). ring.
-    + intros j _ N. replace (i =? v j)%Z with false; [simpl; ring|].
-      symmetry. apply Z.eqb_neq. intros ->. now rewrite U in N.
+    + intros j _ N. rewrite (proj2 (Z.eqb_neq _ _)); [simpl; ring|]. intros ->. now rewrite U in N.
 Qed.
 
 (* --- The rules that move a derivative inwards, over dual numbers ------------------------------------------------ *)
@@ -452,10 +451,8 @@ Ltac pin :=
   match goal with
   | |- sum _ _ = _ => eapply eq_trans; [sink | pin]
   | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; pin
-  | |- _ * _ = _ =>
-      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 mul); [pin | pin]
-  | |- _ + _ = _ =>
-      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
+  | |- _ * _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 mul); [pin | pin]
+  | |- _ + _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
   | |- _ => reflexivity
   end.
 (* Subscripts that are equal numbers are written alike; brackets in every case that arithmetic leaves. *)
@@ -491,16 +488,13 @@ Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float
    partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
    sides; then they are a rearrangement, or one in each case of their ranges. *)
 Ltac place f m :=  (* where the terms of f read a range of m *)
-  let i := fresh "i" in
-  constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
+  let i := fresh "i" in constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
     match t with context [inside ?a m] => match a with context [i] => exact a end end)).
 Ltac nowhere := intros; repeat (apply sum_vanish; intros; cbv beta); cases; ring.
 Ltac paired :=
   first [partner 0%nat ltac:(paired) | partner 1%nat ltac:(paired) | partner 2%nat ltac:(paired)
         | reindexed | symmetry; reindexed | summands]
-with reindexed :=
-  cbv beta;
-  lazymatch goal with |- sum ?n ?f = sum ?m ?g =>
+with reindexed := cbv beta; lazymatch goal with |- sum ?n ?f = sum ?m ?g =>
     let u := place f m in let u0 := eval cbv beta in (u 0%Z) in
     first [ apply (reindex n m u (fun j => j - u0)%Z f g); [intros; cbv beta; lia | intros; cbv beta; lia | .. ]
           | apply (reindex n m u (fun j => u0 - j)%Z f g); [intros; cbv beta; lia | intros; cbv beta; lia | .. ] ];
@@ -508,8 +502,7 @@ with reindexed :=
   end
 with summands := first [agree | apply (f_equal2 add); summands]
 with agree := first [ring | applied | progress ranges; agree | progress likenesses; first [ring | inner] | inner]
-with applied :=
-  match goal with
+with applied := match goal with
   | |- ?f _ = ?f _ => first [is_var f | match f with power _ => idtac end]; apply (@f_equal K K f); pinning
   | |- ?f _ _ = ?f _ _ => is_var f; apply (@f_equal2 K K K f); pinning
   end
