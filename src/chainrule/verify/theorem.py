@@ -106,9 +106,8 @@ class Theorem(Lines):
                 return f"first [{' | '.join([*self._partners(row), 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [same ltac:(first [known | tidy]) | known]"
-            case "unit" | "zero" | "associate" if self.claim.wrt is not None:
-                leaf = "ring" if row.rule == "associate" else "tidy"
-                return f"first [parts {leaf} | equal | unfold {self.x}; duals; equal]"
+            case "unit" | "zero" if self.claim.wrt is not None:
+                return f"first [parts tidy | equal | unfold {self.x}; duals; equal]"
             case rule if rule.startswith("derivative."):
                 return f"unfold {self.x}; duals; same ltac:(first [tidy | known])"
             case _ if self.claim.wrt is not None:
