@@ -262,6 +262,10 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "nothing computed": (Applied(lambda x: torch.ones(3)), ["samples"]),
     "a branch on values": (Applied(lambda x: x if x.sum() > 0 else -x), ["cannot export"]),
     "no module": (lambda x: x, ["torch.nn.Module"]),
+    "a dropout for ever": (Applied(lambda x: F.dropout(x, 0.5)), ["dropout", "outside training", "training=self"]),
+    "statistics for ever": (
+        Applied(lambda x: F.batch_norm(x, torch.zeros(4), torch.ones(4), training=True)), ["batch_norm", "outside"],
+    ),
     "uneven bins": (nn.AdaptiveMaxPool1d(3), ["bins"]),
 }
 

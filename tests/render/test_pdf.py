@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import typst
 from fontTools.ttLib import TTFont
-from pypdf import PdfReader
+from pypdf import PageObject, PdfReader
 from tests.built_in import Language, derived, document
 from tests.examples import few
+from tests.render.printed import marks
 
 import chainrule as cr
 from chainrule.cli import main
@@ -22,9 +23,12 @@ from chainrule.errors import DerivationError
 from chainrule.render.build import build
 from chainrule.render.document import Document, Heading, formulas
 from chainrule.render.formula import Formula, write
-from chainrule.render.pdf import BREAK, TYPST, glyphs, source, unknown
+from chainrule.render.pdf import glyphs, source, unknown
+from chainrule.render.typst import BREAK, TYPST
 from chainrule.train.alone import alone
 
+MARGIN = 17 / 25.4 * 72
+"""In pt: the margins to the left and to the right."""
 LONGEST = {"BatchNorm": 2, "mlp": 4, "lenet": 8, "transformer-tiny": 12, "resnet-tiny": 12}
 """Pages that a document has in standard detail."""
 MODELS = ("neuron", "mlp-textbook", "lenet", "transformer-tiny")
@@ -62,6 +66,34 @@ def test_the_text_can_be_selected(lang: Language, words: tuple[str, ...]) -> Non
 @pytest.mark.parametrize(("name", "lang"), few(product(LONGEST, ("en", "zh")), [("BatchNorm", "en"), ("mlp", "zh")]))
 def test_a_document_is_short(name: str, lang: Language) -> None:
     assert len(reader(name, lang).pages) <= LONGEST[name]
+
+
+def beyond(page: PageObject) -> str:
+    """What stands in the margins of a page to the left and to the right."""
+    left, right = MARGIN - 0.5, float(page.mediabox.width) - MARGIN + 0.5
+    found = list(marks(page))
+    assert found
+    return "".join(mark.text or "─" for mark in found if mark.left < left or mark.right > right)
+
+
+@pytest.mark.parametrize(
+    ("name", "lang"), few(product(LONGEST, ("en", "zh")), [("BatchNorm", "en"), ("mlp", "zh"), ("resnet-tiny", "zh")])
+)
+def test_nothing_stands_in_the_margins(name: str, lang: Language) -> None:
+    assert {n: text for n, page in enumerate(reader(name, lang).pages, 1) if (text := beyond(page))} == {}
+
+
+def test_what_stands_in_a_margin_is_found() -> None:
+    def of(body: str) -> str:
+        written = f'#set page(paper: "a4", margin: (x: 17mm))\n{body}'
+        return beyond(PdfReader(io.BytesIO(typst.compile(written.encode(), format="pdf"))).pages[0])
+
+    assert of("short $x$ #line(length: 100%)") == ""
+    assert of("#h(100% - 1em)#box(width: 0pt)[right]") == "ght"
+    assert "n" in of("$ #h(1em) " + "upright(n) " * 100 + "$")
+    assert of("x #place(line(length: 100% + 2mm))") == "─"
+    assert of("x #place(dx: 100% - 1mm, rect(width: 1cm))") != ""
+    assert of("x #move(dx: -4mm)[left]").startswith("l")
 
 
 def test_a_document_in_full_detail_is_longer_than_its_limit() -> None:

@@ -201,5 +201,5 @@ def test_planes_of_a_normalisation_are_written_whole():
 
 def test_a_constant_plane_is_a_plane_of_ones():
     document = flat(pool("y[n, c] = mean[i, j](x[n, c, i, j])", 2, 3, 4))
-    assert "y_c = (1/12) · 𝟏ᵀ x_c 𝟏" in document
-    assert "∇_{x_c} f = (1/12) (∂f/∂y_c) · 𝟏_{3×4}" in document
+    assert "y_c = (1/12) 𝟏ᵀ x_c 𝟏" in document
+    assert "∇_{x_c} f = (1/12) (∂f/∂y_c) 𝟏_{3×4}" in document

@@ -11,7 +11,7 @@ that the table lacks in others that it has, where it knows how.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any
 
@@ -85,14 +85,21 @@ def _exported(torch: Any, module: Any, example: tuple[Any, ...], samples: int) -
     if Parameter.VAR_POSITIONAL in kinds:  # what *args takes is one argument to PyTorch
         named = kinds.index(Parameter.VAR_POSITIONAL)
         shapes = (*shapes[:named], *filter(None, [shapes[named:]]))
+
+    def exported(strict: bool, training: bool = True) -> Any:
+        module.train(training)
+        with torch.backends.opt_einsum.flags(enabled=False):  # which would take the number of samples for one
+            return torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
+
+    found: tuple[Any, Mapping[str, str], Mapping[str, str]] | None = None
     try:
-        module.train()
         for strict in (False, True):
-            with torch.backends.opt_einsum.flags(enabled=False):  # which would take the number of samples for one
-                program = torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
+            program = exported(strict)
             given = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-len(example) :]
             if all(size_samples(value.shape[samples], {})[1] for value in given):
-                return _spelled(torch, _plainly(torch, program))
+                on = _switched(program)
+                found = program, on, _switched(exported(strict, training=False)) if on else {}
+                break
     except Exception as error:  # PyTorch raises what it likes here
         said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(
@@ -102,10 +109,29 @@ def _exported(torch: Any, module: Any, example: tuple[Any, ...], samples: int) -
     finally:
         for part, mode in modes.items():
             part.training = mode
-    raise ModelError(
-        "the module is of a fixed number of samples", about=type(module).__name__,
-        fix="ask for it by x.shape[0], and see that nothing depends on it",
-    )
+    if found is None:
+        raise ModelError(
+            "the module is of a fixed number of samples", about=type(module).__name__,
+            fix="ask for it by x.shape[0], and see that nothing depends on it",
+        )
+    program, on, stuck = found
+    for where in on.keys() & stuck:
+        raise ModelError(
+            f"{on[where]} does the same outside training as in it", about=where, fix="give it training=self.training"
+        )
+    return _spelled(torch, _plainly(torch, program))
+
+
+def _switched(program: Any) -> dict[str, str]:
+    """Where the user's own code calls what does something else in training, and does so: the calls, by place. Modules
+    of PyTorch's own know whether they train."""
+    found: dict[str, str] = {}
+    for node in program.graph.nodes:
+        for place, argument in enumerate(getattr(getattr(node.target, "_schema", None), "arguments", ())):
+            own = not any(str(kind).startswith("torch.nn.") for _, kind in _modules(node)[-1:])
+            if own and argument.name in ("training", "train") and True in (node.args[place : place + 1]):
+                found[_where(node, _path(node))] = _name(node).split(".")[0].rstrip("_")
+    return found
 
 
 def _plainly(torch: Any, program: Any) -> Any:

@@ -87,7 +87,8 @@ def concise(form: Form, names: Names, style: Style) -> Steps[Piece]:
             before = first.text if bare else at(first, ATOM, style)
             bare = _is(right, "matmul") and second.precedence == PRODUCT
             after = second.text if bare else at(second, POWER, style)
-            return signed(flip != other, Piece(f"{before} {after}", PRODUCT, second.open), style)
+            text = f"{before}{style.join(before, after)}{after}"
+            return signed(flip != other, Piece(text, PRODUCT, second.open), style)
         case Operation(name="logsumexp_rows" | "logsumexp" | "logsumexp_all" as name, of=(of,)):
             rows, columns = (length.extent({}) for length in matrix_shape(of))
             sums = operation("apply", of, function="exp")

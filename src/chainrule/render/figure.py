@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -81,41 +80,6 @@ def width_of(text: Text) -> float:
 
 def is_matrix(part: Numbers) -> bool:
     return isinstance(part.values, tuple) and isinstance(part.values[0], tuple)
-
-
-def unbroken(text: Text) -> float:
-    """About the width of the longest piece of a text that no line break parts, in em."""
-    widest = 0.0
-    for part in text:
-        match part:
-            case Formula(parts=parts) if any(isinstance(p, Numbers) for p in parts):
-                widest = max(widest, width_of((part,)))
-            case Formula():
-                runs = (run for line in _written(part) for run in _runs(line))
-                widest = max(widest, SIGN * max(map(_letters, runs), default=0))
-            case Code():
-                widest = max(widest, width_of((part,)))
-            case str():
-                widest = max(widest, *(width_of((word,)) for word in part.split() or [""]))
-    return widest
-
-
-def _runs(formula: str) -> list[str]:
-    """A formula in the pieces between which lines may break: factors outside brackets, and what is added anywhere."""
-    runs, depth = [""], 0
-    for c in formula:
-        depth += (c in "([{") - (c in ")]}")
-        if c == " " and (depth == 0 or runs[-1][-1:] in SIGNS_BETWEEN) and not SUM.fullmatch(runs[-1]):
-            runs.append("")
-        else:
-            runs[-1] += c
-    return runs
-
-
-SUM = re.compile(r"\S*Σ(_\{[^}]*\}|_\S+)?")
-"""The sign of a sum, which stands with its first factor."""
-SIGNS_BETWEEN = ("=", "≈", "+", "−", "<", ">", "⊙", "⋆", "∗", "·")
-"""Signs after which a line may break."""
 
 
 def _written(formula: Formula) -> Iterable[str]:

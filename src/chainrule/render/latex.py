@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from chainrule.render.document import (
     Cell,
@@ -18,8 +18,9 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import NUMBER, RING, draw
+from chainrule.render.figure import NUMBER, RING, draw, width_of
 from chainrule.render.formula import Formula, write
+from chainrule.render.pieces import Numbers
 from chainrule.render.styles import LATEX, UNICODE
 
 PREAMBLE = r"""\documentclass[a4paper,11pt]{%s}
@@ -66,8 +67,7 @@ def body(document: Document) -> str:
             case Lines(lines=lines):
                 parts.append(_proof(lines, labels))
             case Table(header=header, rows=rows_):
-                share = (1 - 0.026 * (len(header) - 1)) / len(header)
-                shape = "@{}" + " ".join(COLUMN % share for _ in header) + "@{}"
+                shape = "@{}" + " ".join(COLUMN % share for share in _shares(header, rows_)) + "@{}"
                 body_ = [_row(row, len(header)) for row in rows_]
                 parts.append(_tabular(shape, body_, [flat(h) for h in header]))
             case Listing(text=text):
@@ -75,6 +75,18 @@ def body(document: Document) -> str:
             case Figure(caption=caption):
                 parts.append(f"{_picture(block)}\n\n{{\\small {flat(caption)}}}\n")
     return "\n".join(parts)
+
+
+def _shares(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> Iterable[float]:
+    """The columns' parts of a line: one that holds more is wider."""
+    whole = [tuple((title,) for title in header), *(row for row in rows if len(row) == len(header))]
+    columns = ([width_of(text) for cell in own for text in cell] for own in zip(*whole, strict=True))
+    wanted = [2 + min(MOST, max(column)) for column in columns]
+    return ((1 - 0.026 * (len(header) - 1)) * width / sum(wanted) for width in wanted)
+
+
+MOST = 22.0
+"""In em: from this width on, a column that holds more is no wider."""
 
 
 def _row(row: Sequence[Cell], columns: int) -> list[str]:
@@ -170,7 +182,7 @@ def _label(x: float, y: float, text: Text, colour: str, gradient: Text = ()) -> 
 def _tabular(shape: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
     head = "\\toprule\n" + " & ".join(header) + " \\\\\n\\midrule\n\\endhead\n" if header else ""
     foot = "\n\\bottomrule" if header else ""
-    body = " \\\\\n".join(" & ".join(row) for row in rows) + r" \\"
+    body = " \\\\ \\addlinespace[2pt]\n".join(" & ".join(row) for row in rows) + r" \\"
     return f"\\begin{{longtable}}{{{shape}}}\n{head}{body}{foot}\n\\end{{longtable}}"
 
 
@@ -182,6 +194,17 @@ def _math(formula: Formula) -> str:
     """A formula as one that stands alone; in a long one a line may break between factors."""
     text = write(formula, LATEX)
     return rf"$\displaystyle {breakable(text) if len(write(formula, UNICODE)) > WHOLE else text}$"
+
+
+def _inline(formula: Formula) -> str:
+    """A formula among words; a long row of numbers in it may break, as words do."""
+    text = write(formula, LATEX)
+    long = any(isinstance(p, Numbers) and isinstance(p.values, tuple) and len(p.values) > ROW for p in formula.parts)
+    return f"${text.replace(', ', f', {BREAK}') if long else text}$"
+
+
+ROW = 8
+"""Numbers that stand in a line without a break."""
 
 
 WHOLE = 28
@@ -202,7 +225,7 @@ def flat(text: Text, display: bool = False) -> str:
     for part in text:
         match part:
             case Formula():
-                result += _math(part) if display else f"${write(part, LATEX)}$"
+                result += _math(part) if display else _inline(part)
             case Code(text=name):
                 result += rf"\texttt{{{escape(name).replace('.', '.' + BREAK)}}}"
             case str():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -10,7 +9,6 @@ from importlib.resources import as_file, files
 from math import ceil
 
 from chainrule.errors import DerivationError
-from chainrule.ir.expr import Tensor
 from chainrule.render.document import (
     Block,
     Cell,
@@ -26,148 +24,11 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import NUMBER, PAGE, RING, SMALL, Stroke, draw, unbroken, width_of
+from chainrule.render.figure import NUMBER, PAGE, RING, SMALL, Stroke, draw, width_of
 from chainrule.render.formula import Formula, write
-from chainrule.render.styles import FEET, POWER, PRIMES, QUOTIENT, UNICODE, Piece, at
+from chainrule.render.styles import UNICODE
 from chainrule.render.text import CLOSING
-
-ACCENTS = {"\u0303": "tilde", "\u0302": "hat"}
-SIGNS = {
-    "ᵀ": "⊤", "Σ": "sum", "*": "∗", "<": "lt", ">": "gt",
-    **{c: "\\" + c for c in "/&#_^$\\\"'`~@;"},
-    **dict(zip(PRIMES, ("'", "''", "'''"), strict=True)),
-}
-
-
-class Typst:
-    """Formulas in typst's notation for mathematics. Every letter stands alone: two together would be a word of it."""
-
-    def token(self, text: str) -> str:
-        result = ""
-        for character in text:
-            digits = character.isdigit() and (result[-1:].isdigit() or result[-1:] == ".")
-            attached = character in PRIMES or character == "." or digits
-            result += ("" if attached else " ") + SIGNS.get(character, character)
-        return result.strip()
-
-    def join(self, before: str, after: str) -> str:
-        return " dot " if after[:1].isdigit() and not after.startswith("𝟏") else BREAK
-
-    def symbol(self, text: str, tensor: Tensor) -> str:
-        return text
-
-    def bracket(self, text: str) -> str:
-        return f"[{_unbroken(text)}]"
-
-    def name(self, stem: str) -> str:
-        for mark, word in ACCENTS.items():
-            if stem.endswith(mark):
-                return f"{word}({self.name(stem[:-1])})"
-        bare = stem.rstrip(FEET)
-        if bare and bare != stem:
-            foot = "".join(str(FEET.index(c)) for c in stem[len(bare) :])
-            return f"attach({self.name(bare)}, b: {foot})"
-        return SIGNS.get(stem, stem) if len(stem) == 1 else f"upright({_quoted(stem)})"
-
-    def script(self, base: str, upper: Sequence[str], lower: str) -> str:
-        if not upper and not lower:
-            return base
-        above = f", t: {_argument(' '.join(upper))}" if upper else ""
-        return f"attach({_argument(base)}{above}{f', b: {_argument(lower)}' if lower else ''})"
-
-    def fraction(self, above: Piece, below: Piece) -> Piece:
-        return Piece(f"frac({_argument(above.text)}, {_argument(below.text)})", POWER)
-
-    def power(self, base: str, exponent: str) -> Piece:
-        return Piece(f"attach({_argument(base)}, t: {_argument(self.token(exponent))})")
-
-    def root(self, body: Piece) -> Piece:
-        return Piece(f"sqrt({_argument(body.text)})")
-
-    def exponential(self, body: Piece) -> Piece:
-        return Piece(f"attach(e, t: {_argument(body.text)})")
-
-    def operator(self, sign: str, lower: str, body: str) -> str:
-        *before, last = sign.split()
-        words = "".join(f"op({_quoted(word)}) " for word in before)
-        big = "sum" if last == "Σ" else f"op({_quoted(last)}, limits: #true)"
-        return f"{words}attach({big}, b: {_argument(lower)}) {body}"
-
-    def call(self, function: str, primes: str, arguments: Sequence[str]) -> str:
-        head = function if len(function) == 1 else f"op({_quoted(function)})"
-        if primes:
-            foot = f", b: {primes[1:]}" if primes[1:] else ""
-            head = f"attach({head}, t: {self.token(primes[0]).replace(chr(39), 'prime')}{foot})"
-        return f"{head} {self.parenthesise(', '.join(arguments))}"
-
-    def parenthesise(self, text: str) -> str:
-        return f"({text})"
-
-    def absolute(self, text: str) -> str:
-        return f"abs({_argument(text)})"
-
-    def bar(self, base: str) -> str:
-        return f"macron({base})"
-
-    def bold_one(self) -> str:
-        return "𝟏"
-
-    def word(self, name: str) -> str:
-        return f"op({_quoted(name)})"
-
-    def sampled(self, base: str, sign: str, factors: str) -> str:
-        return f'{base} attach(class("normal", {sign}), br: {_argument(self.token(factors))})'
-
-    def rows(self, rows: Sequence[Sequence[str]]) -> str:
-        return "mat(" + "; ".join(", ".join(map(_argument, row)) for row in rows) + ")"
-
-    def blank(self, width: int | None) -> str:
-        size = "100%" if width is None else f"{0.55 * width:.1f}em"
-        return f"#box(width: {size}, height: 1.6em, stroke: (bottom: 0.5pt))"
-
-
-class Level(Typst):
-    """The same for rows of a proof or a table: what is short is divided by a slash, and a row is one line high."""
-
-    def fraction(self, above: Piece, below: Piece) -> Piece:
-        text = f"{at(above, POWER, self)} slash {at(below, POWER, self)}"
-        if "frac(" not in text and len(text) <= SHORT:
-            return Piece(text, QUOTIENT)
-        return Piece(f"display({super().fraction(above, below).text})", POWER)
-
-
-SHORT = 130
-"""Characters of source up to which a fraction is divided by a slash."""
-BREAK = " \u200b "
-"""Between factors: a long formula may break here."""
-SPACED = ("=", "lt", "gt", "≤", "+", "−")
-
-
-def _unbroken(text: str) -> str:
-    """The text with its outermost signs as ordinary letters with room around them: typst breaks lines after signs."""
-    depth, words = 0, list[str]()
-    for word in text.split(" "):
-        words.append(f'med class("normal", {word}) med' if depth == 0 and word in SPACED else word)
-        depth += sum((c in "([") - (c in ")]") for c in word)
-    return " ".join(words)
-
-
-def _argument(text: str) -> str:
-    """The text as one argument of a function: a comma outside brackets would end it."""
-    depth, result = 0, ""
-    for character in text:
-        depth += (character in "([") - (character in ")]")
-        result += "\\," if character == "," and depth == 0 else character
-    return result
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-TYPST, LEVEL = Typst(), Level()
-
-# --- the document -------------------------------------------------------------------------------
+from chainrule.render.typst import BREAK, LEVEL, TYPST, WHOLE, breaking, letters, quoted, runs
 
 PREAMBLE = """\
 #set document(title: %(title)s)
@@ -181,6 +42,8 @@ PREAMBLE = """\
 #show raw.where(block: true): set text(size: 0.82em)
 #show raw.where(block: true): set par(leading: 0.38em)
 #set math.mat(delim: "[")
+// Nothing, after which a line may end as it may after a sign.
+#let brk = { h(0pt); math.class("binary", ""); h(0pt) }
 #let accent = rgb("#8c2f1b")
 #let soft = rgb("#6b6760")
 #let hair = rgb("#d9d3c7")
@@ -195,11 +58,22 @@ PREAMBLE = """\
 #let code(body) = box(fill: rgb("#f3ecdd"), inset: (x: 0.25em), outset: (y: 0.15em), radius: 0.2em, body)
 #show table: set par(spacing: 0.4em)
 #set table(stroke: none, inset: (x: 0pt, top: 0.21em, bottom: 0.11em), column-gutter: 1em, align: left + top)
+#let formulas(..all) = layout(size => {
+  // Those that fit into a line follow each other, a longer one stands alone.
+  let line = ()
+  for formula in (..all.pos(), none) {
+    let fits = formula != none and measure(formula).width <= size.width
+    if not fits and line != () { par(line.map(box).join(h(1.6em, weak: true))) }
+    line = if fits { (..line, formula) } else { () }
+    if not fits { par(hanging-indent: 1em, formula) }
+  }
+})
 #let shortest(arrangements, set-in) = layout(size => {
   let heights = arrangements.map(a => measure(width: size.width, set-in(a)).height)
   set-in(arrangements.at(heights.position(height => height == calc.min(..heights))))
 })
-#let proof(least, ..lines) = context {
+#let widest(pieces) = calc.max(0pt, ..pieces.map(piece => measure(piece).width))
+#let proof(pieces, ..lines) = context {
   let wide = calc.max(..lines.pos().map(line => measure(line.at(1)).width))
   let room = calc.max(..lines.pos().map(line => measure(line.at(2)).width))
   let cells(line) = (
@@ -212,40 +86,36 @@ PREAMBLE = """\
     reason(line.at(3)),
   )
   let whole = wide + room + 4.2em.to-absolute()
-  let wanted = range(9).map(n => 72mm + n * 8mm).map(
-    width => calc.min(whole, calc.max(width, wide + 4.2em.to-absolute() + least.to-absolute())))
+  let least = wide + widest(pieces) + 4.3em.to-absolute()
+  let wanted = range(6).map(n => 72mm + n * 12mm).map(
+    width => calc.min(whole, calc.max(width, least)))
   shortest(wanted.dedup(), width => table(
     columns: (width, 1fr), inset: (x: 0pt, y: 0.05em), align: left + horizon, ..lines.pos().map(cells).flatten()))
 }
 #let splits(count, parts) = if count == 1 { ((parts,),) } else {
   range(1, parts - count + 2).map(n => splits(count - 1, parts - n).map(rest => (n, ..rest))).join()
 }
-#let lines(own, width) = {
-  if own + 0.8em.to-absolute() <= width { 1 } else { 1 + calc.ceil((own - width) / (0.92 * width - 1em.to-absolute())) }
-}
-#let fitted(sizes, natural, least, room) = {
-  // Columns that are narrow keep their width; the others share what is left so that the table is low: the arrangements
-  // that seem best.
+#let fitted(rows, natural, least, room) = {
+  // Columns that are narrow keep their width; the others share what is left so that the table is low.
   let open = range(natural.len()).filter(c => natural.at(c) > 0.12 * room)
   let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
-  let wanted = splits(open.len(), if open.len() > 3 { 2 * open.len() } else { 24 })
-  let best = wanted.map(split => {
-    let widths = natural
-    for (c, n) in open.zip(split) { widths.at(c) = left * n / split.sum() }
-    let short = open.map(c => calc.max(0pt, calc.min(natural.at(c), least.at(c)) - widths.at(c))).sum()
-    let height = sizes.map(row => calc.max(..row.zip(widths).map(((own, width)) => (
-      own.height * lines(own.width, width))))).sum()
-    (short, height, widths)
-  }).sorted(key: ((short, height, _)) => height)
-  let least = calc.min(..best.map(((short, ..)) => short))
-  let fitting = best.filter(((short, ..)) => short <= least + 0.1pt)
-  fitting.slice(0, calc.min(4, fitting.len())).map(((.., widths)) => widths)
+  let parts = if open.len() > 3 { 2 * open.len() } else { 12 }
+  let heights = open.map(c => range(1, parts - open.len() + 2).map(n => rows.map(row => (
+    measure(width: left * n / parts, row.at(c)).height))))
+  let best = splits(open.len(), parts).map(split => {
+    let short = open.zip(split).map(((c, n)) => calc.max(0pt, least.at(c) - left * n / parts)).sum()
+    let own = heights.zip(split).map(((heights, n)) => heights.at(n - 1))
+    (short, array.zip(..own).map(row => calc.max(..row)).sum(), split)
+  }).sorted(key: ((short, height, _)) => (calc.max(short, 0.1pt), height)).first().last()
+  let widths = natural
+  for (c, n) in open.zip(best) { widths.at(c) = left * n / parts }
+  widths
 }
-#let listed(placed, least, header, ..rows) = layout(size => {
+#let listed(placed, pieces, header, ..rows) = layout(size => {
   let count = header.len()
   let titles = header.map(title => pad(bottom: 0.12em, text(fill: accent, weight: 700, title)))
-  let sizes = (titles, ..rows.pos().filter(row => row.len() == count)).map(row => row.map(cell => measure(cell)))
-  let natural = range(count).map(c => calc.max(..sizes.map(row => row.at(c).width)) + 0.2pt)
+  let whole = (titles, ..rows.pos().filter(row => row.len() == count))
+  let natural = range(count).map(c => calc.max(..whole.map(row => measure(row.at(c)).width)) + 0.2pt)
   let gutter = 1em.to-absolute()
   let room = size.width - gutter * (count - 1)
   let title(row) = table.cell(colspan: count, breakable: false, inset: (top: 0.5em, bottom: 0.25em), row.at(0))
@@ -257,14 +127,16 @@ PREAMBLE = """\
   }
   let spare = room - natural.sum()
   let abreast = int((size.width + 2 * gutter) / (natural.sum() + (count + 1) * gutter))
-  if abreast > 1 and sizes.len() == rows.pos().len() + 1 and sizes.len() > 4 * abreast {
+  if abreast > 1 and whole.len() == rows.pos().len() + 1 and whole.len() > 4 * abreast {
     // A long narrow table stands beside itself.
     let parts = rows.pos().chunks(calc.ceil(rows.pos().len() / abreast))
     grid(columns: (1fr,) * parts.len(), column-gutter: 2 * gutter, ..parts.map(rows => set-in(natural, rows)))
   } else if spare > 0pt {
     set-in(natural.map(w => w + spare / count), rows.pos())
   } else {
-    shortest(fitted(sizes, natural, least.map(w => w.to-absolute()), room), widths => set-in(widths, rows.pos()))
+    // The second line of a cell stands in.
+    let least = pieces.zip(natural).map(((each, whole)) => calc.min(whole, widest(each) + 1.1em.to-absolute()))
+    set-in(fitted(whole, natural, least, room), rows.pos())
   }
 })
 #text(size: 1.7em, weight: 700, %(title)s)
@@ -294,7 +166,7 @@ def render(document: Document) -> bytes:
 
 def source(document: Document) -> str:
     """The document in typst's notation."""
-    head = PREAMBLE % {"title": _quoted(document.title), "lang": LANGUAGES[document.language]}
+    head = PREAMBLE % {"title": quoted(document.title), "lang": LANGUAGES[document.language]}
     parts = [head]
     blocks = (None, *_together(document.blocks), None)
     for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
@@ -335,8 +207,8 @@ def _block(block: object) -> str:
         case Items(items=items):
             return _items(items)
         case Lines(lines=lines):
-            least = max(unbroken((line.right,)) for line in lines)
-            return f"#proof({least:.1f}em, " + "".join(f"\n  {_line(line)}," for line in lines) + ")"
+            longest = _longest(((line.right,),) for line in lines)
+            return f"#proof({longest}, " + "".join(f"\n  {_line(line)}," for line in lines) + ")"
         case Table(header=header, rows=rows):
             return _table(header, rows)
         case Listing(text=text, language=language):
@@ -365,7 +237,7 @@ def _parts(text: str) -> list[str]:
 
 def _listed(text: str, language: str) -> str:
     lines = text.count("\n")
-    body = f"#raw(block: true, lang: {_quoted(language)}, {_quoted(text)})"
+    body = f"#raw(block: true, lang: {quoted(language)}, {quoted(text)})"
     style = 'fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%'
     shown = f"block({style}, breakable: {'true' if lines > PAGEFUL else 'false'})[{body}]"
     # A longer one stands where a page has room for all of it, and what follows goes on before it.
@@ -387,8 +259,8 @@ FEW = 3
 
 
 def _line(line: Line) -> str:
-    left = _math(line.left) if line.left else ""
-    return f"([({line.number})], [{left}], [{_math(line.right)}], [{flat(line.reason)}])"
+    left = breaking(line.left) if line.left else ""
+    return f"([({line.number})], [{left}], [{breaking(line.right)}], [{flat(line.reason)}])"
 
 
 def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
@@ -396,16 +268,22 @@ def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
     cells = ([f"[{_cell(c)}]" for c in row] if len(row) > 1 else [_spanned(row[0])] for row in rows)
     lines = (f"({', '.join(own)},)" for own in cells)
     columns = zip(*(row for row in rows if len(row) > 1), strict=True)
-    pieces = (max(unbroken(text) for cell in column for text in cell or ((),)) for column in columns)
-    least = (f"{SPARE * piece + INDENT:.1f}em" for piece in pieces)
+    least = (_longest(column) for column in columns)
     # Symbols and names stand beside the middle of their rows, where the signs of formulas are; words begin at the top.
     symbols = all(len(text) < 2 for row in rows if len(row) > 1 for text in row[0])
     placed = "horizon" if symbols else "top"
     return f"#listed({placed}, ({', '.join(least)},), ({head},),\n  " + ",\n  ".join(lines) + ")"
 
 
-SPARE, INDENT = 1.06, 1.0
-"""By how much a column is wider than is estimated, and in em how far the second line of a cell stands in."""
+def _longest(cells: Iterable[Cell]) -> str:
+    """Those pieces of cells that seem the longest of those that no line break parts, for typst to measure."""
+    formulas = (part for cell in cells for text in cell for part in text if isinstance(part, Formula))
+    pieces = dict.fromkeys(piece for formula in formulas for piece in runs(formula))
+    return f"({''.join(f'[{piece}], ' for piece in sorted(pieces, key=letters)[-MEASURED:])})"
+
+
+MEASURED = 6
+"""How many pieces are measured."""
 
 
 def _spanned(cell: Cell) -> str:
@@ -416,45 +294,10 @@ def _spanned(cell: Cell) -> str:
 
 def _cell(cell: Cell) -> str:
     if len(cell) > 1 and all(len(text) == 1 and isinstance(text[0], Formula) for text in cell):
-        # Formulas follow each other, the short ones unbroken.
-        shown = (flat(text, display=True) for text in cell)
-        row = (f"#box[{x}]" if width_of(text) < BOXED else x for x, text in zip(shown, cell, strict=True))
-        return f"#par(hanging-indent: 1em)[{' #h(1.6em, weak: true) '.join(row)}]"
+        return f"#formulas({', '.join(f'[{flat(text, display=True)}]' for text in cell)})"
     words = (len(t) > 1 and not any(isinstance(part, Code) for part in t) for t in cell)
     lines = (f"par(hanging-indent: 1em)[{flat(text, display=True)}]" for text in cell)
     return " #parbreak() ".join(f"#reason({x})" if told else f"#{x}" for told, x in zip(words, lines, strict=True))
-
-
-BOXED = 20.0
-"""In em: about how wide a formula is up to which it is unbroken in a row of formulas."""
-
-
-def _math(formula: Formula) -> str:
-    """A formula that stands alone in a row; a long one in pieces."""
-    text = write(formula, LEVEL)
-    pieces = _pieces(text) if len(write(formula, UNICODE)) > WHOLE else [text]
-    # With a space at both ends typst takes a formula for a paragraph of its own, and leaves it out of a line.
-    return "#sym.zws;".join(f"${piece.replace(BREAK, ' ').strip()}$" for piece in pieces)
-
-
-WHOLE = 28
-"""In letters: a formula up to this long has no breaks but those that typst sees."""
-
-
-def _pieces(text: str) -> list[str]:
-    """The text in pieces: a new one after each factor outside brackets, and after a bracket that another follows."""
-    pieces, opened = [""], list[bool]()
-    for place, character in enumerate(text):
-        if character in "([":
-            opened.append(text[place - 1 : place] in ("", " "))
-        bare = opened.pop() if character in ")]" and opened else False
-        if character == BREAK.strip() and not opened:
-            pieces.append("")
-            continue
-        pieces[-1] += character
-        if bare and not opened and text.startswith((" (", " op("), place + 1):
-            pieces.append("")
-    return pieces
 
 
 def flat(text: Text, display: bool = False) -> str:
@@ -463,15 +306,15 @@ def flat(text: Text, display: bool = False) -> str:
         match part:
             case Formula():
                 alone = display and len(text) < 3
-                formula = _math(part) if alone else f"${write(part, LEVEL).replace(BREAK, ' ')}$"
+                formula = breaking(part) if alone else f"${write(part, LEVEL).replace(BREAK, ' ')}$"
                 mark = following[:1] if isinstance(following, str) and len(write(part, UNICODE)) < WHOLE else ""
                 mark = mark if mark in CLOSING else ""
                 # A mark that closes never starts a line.
-                result += f"#box[{formula}#{_quoted(mark)};]" if mark else formula
+                result += f"#box[{formula}#{quoted(mark)};]" if mark else formula
             case Code(text=name):
-                result += f"#code(raw({_quoted(name)}));"
+                result += f"#code(raw({quoted(name)}));"
             case str():
-                result += RAISED.join(f"#{_quoted(piece)};" for piece in part.removeprefix(mark).split("ᵀ"))
+                result += RAISED.join(f"#{quoted(piece)};" for piece in part.removeprefix(mark).split("ᵀ"))
                 mark = ""
     return result
 

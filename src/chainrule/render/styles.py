@@ -56,6 +56,11 @@ def at(piece: Piece, precedence: int, style: Style) -> str:
     return piece.text if piece.precedence >= precedence else style.parenthesise(piece.text)
 
 
+def numeral(text: str) -> bool:
+    """Whether the text begins with the digits of a number; the 𝟏 of vectors is none."""
+    return text[:1].isascii() and text[:1].isdigit()
+
+
 PRIMES = "′″‴"
 
 
@@ -70,7 +75,7 @@ class Unicode:
         return text
 
     def join(self, before: str, after: str) -> str:
-        return " · " if after[:1].isdigit() else " "
+        return " · " if numeral(after) else " "
 
     def symbol(self, text: str, tensor: Tensor) -> str:
         return text
@@ -176,7 +181,7 @@ class Latex:
         return f"[{text}]"
 
     def join(self, before: str, after: str) -> str:
-        if after[:1].isdigit():
+        if numeral(after):
             return r" \cdot "
         return r" \, " if after.startswith(r"\frac") or before.endswith("}}") else " "
 
