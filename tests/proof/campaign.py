@@ -37,31 +37,37 @@ def _loss(name: str) -> Derivation:
     return model.derive()
 
 
-SUBJECTS: Mapping[str, tuple[Iterable[str], Made]] = {
-    "models": (BUILT_IN, lambda name: read_model(name).derive()),
-    "layers": (LAYERS, lambda name: model_with(name).derive()),
-    "losses": (LOSSES, _loss),
-    "cases": (CASES, lambda name: CASES[name].derivation),
+SUBJECTS: Mapping[str, tuple[Iterable[str], Made, int]] = {
+    "models": (BUILT_IN, lambda name: read_model(name).derive(), 1),
+    "layers": (LAYERS, lambda name: model_with(name).derive(), 8),
+    "losses": (LOSSES, _loss, 9),
+    "cases": (CASES, lambda name: CASES[name].derivation, 8),
 }
+"""Names, what each is, and how many go to Coq in one file, where what is the same but for its names is proved once."""
 
 
 def drawn(seed: str) -> Derivation:
     return subject(program(int(seed))).derivation
 
 
-def row_of(name: str, derivation: Derivation, coq: str) -> Row:
-    """Lines are counted by what they are: the pieces of lemmas and composites, and concise forms."""
+def rows_of(derivations: Mapping[str, Derivation], coq: str) -> list[Row]:
+    """Of derivations that go to Coq in one file; its seconds stand with the first. Lines are counted by what they are:
+    the pieces of lemmas and composites, and concise forms."""
     before = getrusage(RUSAGE_CHILDREN)
-    every = [*claims(derivation)]
-    _, found, axioms = proved(every, coq)
+    every = [(name, claim) for name, derivation in derivations.items() for claim in claims(derivation)]
+    _, found, axioms = proved([claim for _, claim in every], coq)
     after = getrusage(RUSAGE_CHILDREN)
-    row: Row = {"name": name, "axioms": axioms, "open": []}
-    row["seconds"] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
-    for what, form in (("pieces", False), ("forms", True)):
-        own = [one for claim, one in zip(every, found, strict=True) if _is_form(claim) == form]
-        row[what] = _counted(own)
-        row["open"] += [[what, str(one.what), one.reason] for one in own if one.reason]
-    return row
+    seconds = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
+    rows: list[Row] = []
+    for name in derivations:
+        row: Row = {"name": name, "axioms": axioms, "open": [], "seconds": 0 if rows else seconds}
+        for what, form in (("pieces", False), ("forms", True)):
+            pairs = zip(every, found, strict=True)
+            own = [one for (owner, claim), one in pairs if owner == name and _is_form(claim) == form]
+            row[what] = _counted(own)
+            row["open"] += [[what, str(one.what), one.reason] for one in own if one.reason]
+        rows.append(row)
+    return rows
 
 
 def _is_form(claim: Claim) -> bool:
@@ -90,21 +96,27 @@ def summary(title: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def results(title: str, names: Iterable[str], made: Made, coq: str) -> Iterator[Row]:
+def results(title: str, names: Iterable[str], made: Made, together: int, coq: str) -> Iterator[Row]:
     """Those that are known, and then the others, which are kept."""
     path = Path("build/proof") / f"{title}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     known: dict[str, Row] = {row["name"]: row for row in map(json.loads, lines)}
-    for name in names:
-        if name not in known:
+    names = [*names]
+    yield from (known[name] for name in names if name in known)
+    new = [name for name in names if name not in known]
+    for some in (new[k : k + together] for k in range(0, len(new), together)):
+        rows: list[Row] = []
+        derivations: dict[str, Derivation] = {}
+        for name in some:
             try:
-                known[name] = row_of(name, made(name), coq)
+                derivations[name] = made(name)
             except ChainruleError as error:  # what cannot be derived says why
-                known[name] = {"name": name, "refused": error.problem}
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(known[name], ensure_ascii=False) + "\n")
-        yield known[name]
+                rows.append({"name": name, "refused": error.problem})
+        rows += rows_of(derivations, coq)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        yield from rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -119,10 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := {*options.subjects} - {*SUBJECTS}:
         parser.error(f"no subjects: {', '.join(sorted(unknown))}")
     for title in options.subjects:
-        names, made = SUBJECTS[title]
-        print(summary(title, [*results(title, names, made, coq)]), flush=True)
+        names, made, together = SUBJECTS[title]
+        print(summary(title, [*results(title, names, made, together, coq)]), flush=True)
     if seeds := [str(seed) for seed in range(options.first, options.last)]:
-        print(summary("drawn", [*results("drawn", seeds, drawn, coq)]))
+        print(summary("drawn", [*results("drawn", seeds, drawn, 1, coq)]))
 
 
 if __name__ == "__main__":

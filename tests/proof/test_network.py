@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +18,27 @@ from chainrule.verify.proof import axioms_of, compiled, prove_gradient
 pytestmark = pytest.mark.proof
 
 
+Answers = list[subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("whole") / "mlp.v"
-    assert prove_gradient(read_model("mlp").derive(), path) == ""
-    return path.read_text(encoding="utf-8")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Answers]:
+    """The file of mlp, and what Coq answers to it."""
+    path, answers = tmp_path_factory.mktemp("whole") / "mlp.v", Answers()
+
+    def remembered(text: str, program: str) -> subprocess.CompletedProcess[str]:
+        answers.append(compiled(text, program))
+        return answers[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chainrule.verify.proof.compiled", remembered)
+        assert prove_gradient(read_model("mlp").derive(), path) == ""
+    return path.read_text(encoding="utf-8"), answers
+
+
+@pytest.fixture
+def kept(whole: tuple[str, Answers]) -> str:
+    return whole[0]
 
 
 def test_the_theorem_of_mlp_speaks_of_the_derivative_of_its_loss_along_every_direction(kept: str) -> None:
@@ -46,7 +64,11 @@ def test_a_wrong_backward_program_is_refused(kept: str, old: str, new: str) -> N
     assert wrong != kept and compiled(wrong, program).returncode
 
 
-def test_another_axiom_of_the_real_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_axiom_of_the_real_numbers_is_refused(
+    whole: tuple[str, Answers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, (answer,) = whole
+    monkeypatch.setattr("chainrule.verify.proof.compiled", lambda text, program: answer)
     monkeypatch.setattr("chainrule.verify.proof.REAL_AXIOMS", REAL_AXIOMS - {"ClassicalDedekindReals.sig_forall_dec"})
     with pytest.raises(cr.VerificationError, match="sig_forall_dec"):
         prove_gradient(read_model("mlp").derive())
@@ -69,22 +91,38 @@ CORRUPTED = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what stands in front of the analysis, compiled."""
+    folder = tmp_path_factory.mktemp("base")
+    path = folder / "base.v"
+    path.write_text(f"{theorems()}\n{theorems('Compose.v')}\nEnd Chainrule.\n", encoding="utf-8")
+    subprocess.run(["coqc", "-q", path.name], cwd=folder, check=True)
+    return folder
+
+
+def _on(base: Path, name: str, text: str) -> subprocess.CompletedProcess[str]:
+    path = base / f"{name}.v"
+    path.write_text(f"Require Import ZArith QArith Lia Ring Bool base.\n{text}", encoding="utf-8")
+    return subprocess.run(["coqc", "-q", path.name], cwd=base, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("name", CORRUPTED)
-def test_a_corrupted_law_of_analysis_is_refused(name: str) -> None:
-    program, (old, new) = shutil.which("coqc"), CORRUPTED[name]
-    assert program
-    text = f"{theorems()}\n{theorems('Compose.v')}\nEnd Chainrule.\n{theorems('Real.v')}"
+def test_a_corrupted_law_of_analysis_is_refused(name: str, base: Path) -> None:
+    old, new = CORRUPTED[name]
+    text = theorems("Real.v")
     found = re.search(rf"^Theorem {name}\b.*?^Proof.*?Qed\.", text, re.MULTILINE | re.DOTALL)
     assert found and found[0].count(old) == 1
-    assert compiled(text[: found.start()] + found[0].replace(old, new), program).returncode
-    assert not compiled(text[: found.end()], program).returncode
+    done = _on(base, f"wrong_{name}", text[: found.start()] + found[0].replace(old, new))
+    lines = text[: found.start()].count("\n") + 2, text[: found.end()].count("\n") + 2
+    refused = re.search(r'line (\d+), characters', done.stderr)
+    assert done.returncode and refused and lines[0] <= int(refused[1]) <= lines[1], "refused there and nowhere above"
 
 
-def test_compose_stands_on_no_axiom_and_real_on_those_of_the_real_numbers() -> None:
-    program = shutil.which("coqc")
-    assert program
-    asked = "Print Assumptions layer. Print Assumptions unique.\n"
-    text = f"{theorems()}\n{theorems('Compose.v')}\nEnd Chainrule.\n{asked}{theorems('Real.v')}"
-    done = compiled(f"{text}\nPrint Assumptions curve_max.\nPrint Assumptions law_sigmoid.\n", program)
+def test_compose_stands_on_no_axiom_and_real_on_those_of_the_real_numbers(base: Path) -> None:
+    """And all laws as they are, accepted."""
+    asked = "Print Assumptions layer.\nPrint Assumptions unique.\n"
+    done = _on(base, "asked", f"{asked}{theorems('Real.v')}\n"
+               "Print Assumptions curve_max.\nPrint Assumptions law_sigmoid.\n")
     assert not done.returncode and done.stdout.count("Closed under the global context") == 2
     assert 2 <= len(axioms_of(done.stdout)) and axioms_of(done.stdout) <= REAL_AXIOMS

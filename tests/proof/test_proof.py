@@ -93,10 +93,10 @@ def _axioms_by_checker(source: Path) -> list[str]:
 def test_equations_of_a_users_own_are_proved() -> None:
     certificate = cr.derive("y[n, i<9] = sum[p<3](w[p]*x[n, 2*i + p])").verify(prove=True)
     assert certificate.proof is not None
-    assert {t.reason for t in certificate.proof.theorems} <= {"", "Coq does not close the step form"}
+    assert {t.reason for t in certificate.proof.theorems} == {""}, "the strided forms too"
     assert any(("p", 3) in t.numbers for t in certificate.proof.theorems), "a stride counts by p"
     generic = [t for t in certificate.proof.theorems if t.level == 0]
-    assert len(generic) >= 9 and not any(name == "i" for t in generic for name, _ in t.numbers), "for every i"
+    assert len(generic) >= 7 and not any(name == "i" for t in generic for name, _ in t.numbers), "for every i"
 
 
 @pytest.mark.parametrize(

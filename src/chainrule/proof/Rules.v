@@ -127,6 +127,31 @@ Proof using K_ring K_numbers.
   - rewrite sum_vanish; [ring|]. intros i Hi. apply H; [assumption|]. intros ->. apply inside_spec in Hi. congruence.
 Qed.
 
+Lemma sum_constant n c : sum n (fun _ => c) = num (Z.max 0 n # 1) * c.
+Proof.
+  unfold sum. assert (G : forall k, first k (fun _ => c) = num (Z.of_nat k # 1) * c).
+  { induction k; [simpl; ring|]. cbn [first]. rewrite IHk. transitivity ((num (Z.of_nat k # 1) + one) * c); [ring|].
+    f_equal. rewrite <- (morph1 K_numbers), <- (morph_add K_numbers). apply (morph_eq K_numbers).
+    unfold Qeq_bool, Qplus; cbn [Qnum Qden]. apply Zeq_is_eq_bool. lia. }
+  rewrite G. repeat f_equal. lia.
+Qed.
+(* Two sums whose indices are functions of each other, j = u i, run over the same terms but for zeros. *)
+Lemma reindex n m u v f g : (forall i, v (u i) = i)%Z -> (forall j, u (v j) = j)%Z ->
+  (forall i, 0 <= i < n -> 0 <= u i < m -> f i = g (u i))%Z -> (forall i, inside (u i) m = false -> f i = zero) ->
+  (forall j, inside (v j) n = false -> g j = zero) -> sum n f = sum m g.
+Proof.
+  intros V U E F G. symmetry.
+  transitivity (sum m (fun j => sum n (fun i => bracket (i =? v j)%Z * g j))).
+  - apply sum_ext. intros j R. rewrite (one_term n (v j)).
+    + rewrite Z.eqb_refl. destruct (inside (v j) n) eqn:I; [simpl; ring | rewrite (G j I); ring].
+    + intros i _ N. apply Z.eqb_neq in N. rewrite N. simpl. ring.
+  - rewrite sum_swap. apply sum_ext. intros i R. rewrite (one_term m (u i)).
+    + rewrite V, Z.eqb_refl. destruct (inside (u i) m) eqn:I; simpl.
+      * apply inside_spec in I. rewrite (E i R I). ring.
+      * rewrite (F i I). ring.
+    + intros j _ N. rewrite (proj2 (Z.eqb_neq _ _)); [simpl; ring|]. intros ->. now rewrite U in N.
+Qed.
+
 (* --- The rules that move a derivative inwards, over dual numbers ------------------------------------------------ *)
 
 (* derivative.independent *)
@@ -386,6 +411,9 @@ Ltac float :=
   cbv beta;
   match goal with
   | |- sum 1 ?f = _ => eapply eq_trans; [exact (single_term f) | float]
+  | |- sum ?n (fun _ => ?c) = _ =>
+      lazymatch isZcst n with true => idtac end; let m := eval compute in (Z.max 0 n) in
+      eapply eq_trans; [exact (sum_constant n c : _ = num (m # 1) * c) | float]
   | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; float
   | |- ?a * ?b = _ =>
       match goal with |- context [sum _ _] => idtac end;
@@ -394,29 +422,37 @@ Ltac float :=
       match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [float | float]
   | |- _ => reflexivity
   end.
-(* A sum over an index that a bracket pins to one number is its term there. *)
+(* A sum over an index that a bracket pins to one number is its term there; other sums may stand between them. *)
+Ltac at_zero i e := let p := eval pattern i in e in match p with ?h _ => eval cbv beta in (h 0%Z) end.
 Ltac pinned f :=
   let i := fresh "i" in  (* not one of the names in f *)
   let g := constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
     match t with
     | context [bracket (i =? ?s)%Z] => exact s
     | context [bracket (?s =? i)%Z] => exact s
+    | context [bracket (?a =? ?b)%Z] =>
+        let d := constr:((a - b)%Z) in match d with context [i] => idtac end; let d0 := at_zero i d in
+        first [ let _ := constr:(ltac:(lia) : (d = i + d0)%Z) in exact (- d0)%Z
+              | let _ := constr:(ltac:(lia) : (d = - i + d0)%Z) in exact d0 ]
     end)) in
   match g with fun _ => ?s => s end.
+Ltac sink :=
+  cbv beta;
+  match goal with
+  | |- sum ?n (fun i => sum ?m (fun j => @?f i j)) = _ =>
+      eapply eq_trans; [exact (sum_swap n m f) | eapply sum_ext; let j := fresh "j" in intros j ?; sink]
+  | |- sum ?n ?f = _ =>
+      let s := pinned f in
+      apply (one_term n s f); let i := fresh "i" in let N := fresh "N" in intros i ? N; cbv beta;
+      match goal with |- context [bracket (?a =? ?b)%Z] => rewrite (false_zero (a =? b)%Z) by lia end; zeros; ring
+  end.
 Ltac pin :=
   cbv beta;
   match goal with
-  | |- sum ?n ?f = _ =>
-      let s := pinned f in
-      eapply eq_trans;
-      [ apply (one_term n s f); let i := fresh "i" in let N := fresh "N" in intros i ? N; cbv beta;
-        first [rewrite (false_zero (i =? s)%Z) by lia | rewrite (false_zero (s =? i)%Z) by lia]; zeros; ring
-      | cbv beta; eapply (f_equal2 mul); [reflexivity | pin] ]
+  | |- sum _ _ = _ => eapply eq_trans; [sink | pin]
   | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; pin
-  | |- _ * _ = _ =>
-      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 mul); [pin | pin]
-  | |- _ + _ = _ =>
-      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
+  | |- _ * _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 mul); [pin | pin]
+  | |- _ + _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
   | |- _ => reflexivity
   end.
 (* Subscripts that are equal numbers are written alike; brackets in every case that arithmetic leaves. *)
@@ -451,10 +487,25 @@ Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float
 (* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
    partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
    sides; then they are a rearrangement, or one in each case of their ranges. *)
+Ltac place f m :=  (* where the terms of f read a range of m *)
+  let i := fresh "i" in constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
+    match t with context [inside ?a m] => match a with context [i] => exact a end end)).
+Ltac nowhere := intros; repeat (apply sum_vanish; intros; cbv beta); cases; ring.
 Ltac paired :=
-  first [partner 0%nat ltac:(paired) | partner 1%nat ltac:(paired) | partner 2%nat ltac:(paired) | summands]
+  first [partner 0%nat ltac:(paired) | partner 1%nat ltac:(paired) | partner 2%nat ltac:(paired)
+        | reindexed | symmetry; reindexed | summands]
+with reindexed := cbv beta; lazymatch goal with |- sum ?n ?f = sum ?m ?g =>
+    let u := place f m in let u0 := eval cbv beta in (u 0%Z) in
+    first [ apply (reindex n m u (fun j => j - u0)%Z f g); [intros; cbv beta; lia | intros; cbv beta; lia | .. ]
+          | apply (reindex n m u (fun j => u0 - j)%Z f g); [intros; cbv beta; lia | intros; cbv beta; lia | .. ] ];
+    cbv beta; [intros; cbv beta; paired | nowhere | nowhere]
+  end
 with summands := first [agree | apply (f_equal2 add); summands]
-with agree := first [ring | progress ranges; agree | progress likenesses; first [ring | inner] | inner]
+with agree := first [ring | applied | progress ranges; agree | progress likenesses; first [ring | inner] | inner]
+with applied := match goal with
+  | |- ?f _ = ?f _ => first [is_var f | match f with power _ => idtac end]; apply (@f_equal K K f); pinning
+  | |- ?f _ _ = ?f _ _ => is_var f; apply (@f_equal2 K K K f); pinning
+  end
 with inner := first [brackets | progress cases; agree]
 with likenesses := alike; repeat (match goal with |- ?l = ?r => likeness l r end)
 with likeness l r :=

@@ -178,6 +178,7 @@ class Extents:
                 most = max((abs(c) for _, c in a.terms), default=0)
                 among = max((abs(c) for i, c in a.terms if i.name in outer), default=0)
                 for i, c in a.terms:
+                    self.index(i)
                     if abs(c) < (among if i.name in outer else most) or (level == 2 and a.plain is None):
                         numbers.add(i)
         for row, each in zip(lines.rows, lines.cleared, strict=True):
@@ -191,6 +192,7 @@ class Extents:
         self._ranges()
         for row in (row for row in lines.rows if row.rule == "form"):
             self._windows(row)
+            numbers |= _counted(row)
         if any(row.rule in ("single", "form") for row in lines.rows):
             numbers |= {i for i in self.values if isinstance(i, Index) and i.extent == 1}
         if level == 3:
@@ -249,7 +251,8 @@ class Extents:
         """A form and its line run over the same windows: indices of one extent, where no axis ties them."""
         sides = (row.before, row.after)
         bound = {i for side in sides for node in nodes(side) if isinstance(node, Reduce) for i in node.indices}
-        alone = {s.plain for side in sides for c in components(side) for s in c.subscripts}
+        read = {at for side in sides for c in components(side) for at in zip(c.subscripts, c.tensor.shape, strict=True)}
+        alone = {s.plain for s, extent in read if s.plain is not None and s.plain.extent == extent}
         for i in sorted(bound - alone, key=lambda i: i.name):
             self._join(("window", i.extent), i, i.extent)
 
@@ -275,6 +278,12 @@ class Extents:
         """The indices whose extents stay numbers."""
         found = ((n.name, n.extent) for n in self.values if isinstance(n, Index) and self.index(n) in self.literal)
         return tuple(dict.fromkeys((name, extent) for name, extent in found if isinstance(extent, int)))
+
+
+def _counted(row: Row) -> Set[Index]:
+    """The indices of sums whose terms do not read them: of such a sum a form has the number of its terms."""
+    sums = (node for side in (row.before, row.after) for node in nodes(side) if isinstance(node, Reduce))
+    return {i for node in sums if node.kind == "sum" for i in node.indices if i not in node.body.free}
 
 
 def _affines(root: Expr) -> Iterator[Affine]:

@@ -116,9 +116,17 @@ def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...
 
 
 def tried(theorems: Sequence[Theorem], program: str) -> dict[int, str]:
-    """The claims, by number, that have a step which Coq does not close, and the rule of the first of these."""
+    """The claims, by number, that have a step which Coq does not close, and the rule of the first of these. What is the
+    same but for its names is tried once."""
     found: dict[int, str] = {}
-    sections = {int(t.name.removeprefix("claim_")): t.attempt(SECONDS) for t in theorems}
+    sections: dict[int, str] = {}
+    alike: dict[str, list[int]] = {}
+    for theorem in theorems:
+        number = int(theorem.name.removeprefix("claim_"))
+        own = alike.setdefault(theorem.pattern(theorem.section()), [])
+        if not own:
+            sections[number] = theorem.attempt(SECONDS)
+        own.append(number)
     while sections:
         where, message = run(document([*sections.values()]), program)
         for number, rule in re.findall(r"^open claim_(\d+) (\S+)$", message, re.MULTILINE):
@@ -127,7 +135,7 @@ def tried(theorems: Sequence[Theorem], program: str) -> dict[int, str]:
             break
         found.setdefault(*where)
         sections = {n: text for n, text in sections.items() if n > where[0]}
-    return found
+    return {n: found[own[0]] for own in alike.values() if own[0] in found for n in own}
 
 
 def _open(rule: str) -> str:

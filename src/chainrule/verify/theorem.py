@@ -106,6 +106,8 @@ class Theorem(Lines):
                 return f"first [{' | '.join([*self._partners(row), 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [same ltac:(first [known | tidy]) | known]"
+            case "unit" | "zero" if self.claim.wrt is not None:
+                return f"first [parts tidy | equal | unfold {self.x}; duals; equal]"
             case rule if rule.startswith("derivative."):
                 return f"unfold {self.x}; duals; same ltac:(first [tidy | known])"
             case _ if self.claim.wrt is not None:
@@ -302,8 +304,8 @@ class Theorem(Lines):
                 if self.level == 1 and s.plain is None and not isinstance(length := c.tensor.shape[k], str):
                     terms = [(i, c, i.extent) for i, c in s.terms if c > 0 and isinstance(i.extent, int)]
                     rest = length - sum(c * extent for _, c, extent in terms)
-                    total = " + ".join(f"{c} * {self.extent(i)}" for i, c, _ in terms)
-                    yield f"{self.axis(c.tensor, k)} = {total} + {rest}"
+                    total = "".join(f"{c} * {self.extent(i)} + " for i, c, _ in terms)
+                    yield f"{self.axis(c.tensor, k)} = {total}{rest}"
 
     def _split(self, index: Index, at: Affine) -> str:
         """How the extents of a split index and of its highest digit fit."""
