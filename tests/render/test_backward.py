@@ -26,7 +26,7 @@ WORDS = (
     "mathcal mathrm max midrule mu multicolumn nabla newcolumntype newline node notag odot operatorname par "
     "parbox parindent parskip partial pi providecommand quad raggedright reason renewcommand resizebox right "
     "section setlength sigma small smallskip sqrt star subsection sum tabcolsep tag text textbf textcolor texttt "
-    "tilde times title top toprule uparrow usepackage varepsilon vdots xrightarrow"
+    "tilde times title top toprule uparrow usepackage varepsilon vdots xrightarrow addlinespace"
 )
 KNOWN = set(WORDS.split())
 
