@@ -125,6 +125,11 @@ NO_LAW = {
 }
 
 
+def test_what_windows_over_samples_keep_is_summed_over_samples_on_both_sides() -> None:
+    document = flat(pool("y[n<N, i<3, k<2] = max[m](x[m, k])", 2))
+    assert "Σ_n ∂f/∂x^(n)_i = Σ_{n′,i′} ∂f/∂y^(n′)_{i′i}: the weights" in document
+
+
 def totals(derivation: Derivation) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Σ_h ∂f/∂x and Σ_i δ_i of each sample and channel, executed."""
     rng = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from chainrule.arrays.execute import execute_equations
 from chainrule.ir.expr import Add, Component, Expr, Multiply, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import nodes
+from chainrule.ir.walk import fresh, nodes
 
 Values = dict[str, NDArray[Any]]
 LARGEST = 10**6
@@ -67,6 +67,12 @@ def planes(equation: Equation, x: Tensor, wrt: Component) -> tuple[tuple[Index, 
             mapping[read.plain] = own
         else:
             summed.append(own.plain)
+    taken = [*equation.indices, *wrt.free]
+    for index in equation.indices:  # one that y alone runs over has a name of its own
+        if index not in mapping and index.name in {i.name for i in wrt.free}:
+            own = fresh(index.name, index.extent, taken)
+            taken.append(own)
+            mapping[index] = Affine.of(own)
     y = Component(equation.tensor, tuple(s.substitute(mapping) for s in equation.target.subscripts))
     return (tuple(summed), y) if summed else None
 
