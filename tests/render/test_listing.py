@@ -98,6 +98,7 @@ WRITTEN = {
     for case in (
         # Which axis of a part is which: an index of extent 1 makes any coefficient a digit.
         Case("a digit of extent 1", "y[n, d<1, q<2] = x[n, 2*d + q]", {"x": (N, 2)}),
+        Case("a third of a bracket, with a minus", "y[n] = 1/3*(1 - min(1, x[n, 0]) + x[n, 0])", {"x": (N, 1)}),
         Case("a window of extent 1 on a diagonal", "y[n, i<1] = max[l<1](x[n, i + l, i])", {"x": (N, 1, 1)}),
         Case("a diagonal", "y[n, i] = sum[j<3](w[j, j])*w[i, i]*x[n, i, i]", {"w": (3, 3), "x": (N, 3, 3)}),
         Case("a diagonal over samples", "y[n] = x[n]*sum[m](x[m]*x[m])", {"x": (N,)}),

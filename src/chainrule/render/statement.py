@@ -524,6 +524,8 @@ def _product(factors: Sequence[Code]) -> Code:
     if len(parts) == 1:
         return replace(parts[0], minus=minus)
     above = sorted((p for p in parts if not p.below), key=lambda p: p.truth)  # NumPy has no minus of a bracket
+    if minus and above and above[0].truth and len(above) < len(parts):
+        above[0] = above[0].number
     text = " * ".join(p.at(POWER) if n else p.at(PRODUCT) for n, p in enumerate(above)) or "1"
     text += "".join(f" / {p.below}" for p in parts if p.below)
     return Code(text, PRODUCT, minus, all(p.truth for p in parts))
