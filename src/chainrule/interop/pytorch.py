@@ -127,9 +127,10 @@ def _switched(program: Any) -> dict[str, str]:
     of PyTorch's own know whether they train."""
     found: dict[str, str] = {}
     for node in program.graph.nodes:
+        if any(str(kind).startswith("torch.nn.") for _, kind in _modules(node)[-1:]):
+            continue
         for place, argument in enumerate(getattr(getattr(node.target, "_schema", None), "arguments", ())):
-            own = not any(str(kind).startswith("torch.nn.") for _, kind in _modules(node)[-1:])
-            if own and argument.name in ("training", "train") and True in (node.args[place : place + 1]):
+            if argument.name in ("training", "train") and True in node.args[place : place + 1]:
                 found[_where(node, _path(node))] = _name(node).split(".")[0].rstrip("_")
     return found
 
