@@ -1,6 +1,6 @@
 """Lines printed for Coq: the expressions of a claim over a commutative ring, derivatives as tangents of dual numbers.
 
-The theorems of `proof/Rules.v` stand in front of what is printed, so that a file is complete in itself. Nothing that is
+The theorems of `proof/Rules.v` and the tactics of `proof/Steps.v` stand in front of what is printed, so that a file is complete in itself. Nothing that is
 printed decides anything: what Coq refuses is not proved.
 """
 
@@ -35,6 +35,7 @@ from chainrule.ir.walk import substitute
 from chainrule.verify.claims import Claim, Extents, aligned
 
 PROOF = Path(__file__).parents[1] / "proof"
+RULES = ("Rules.v", "Steps.v")
 WORDS = frozenset(
     {"as", "at", "cofix", "else", "end", "exists", "exists2", "fix", "for", "forall", "fun", "if", "IF", "in", "let"}
     | {"match", "mod", "Prop", "return", "Set", "then", "Type", "using", "where", "with", "by", "true", "false", "fst"}
@@ -49,15 +50,15 @@ class UnprintableError(Exception):
 
 
 @cache
-def theorems(file: str = "Rules.v") -> str:
-    """The theorems in front of what is printed."""
-    return (PROOF / file).read_text(encoding="utf-8")
+def theorems(*files: str) -> str:
+    """The theorems and tactics in front of what is printed: of these files, or of those that every claim needs."""
+    return "\n".join((PROOF / file).read_text(encoding="utf-8") for file in files or RULES)
 
 
 @cache
-def words(file: str = "Rules.v") -> frozenset[str]:
+def words(*files: str) -> frozenset[str]:
     """The words that stand in them, which no name may be."""
-    return frozenset(re.findall(WORD, re.sub(r"\(\*.*?\*\)", "", theorems(file), flags=re.DOTALL)))
+    return frozenset(re.findall(WORD, re.sub(r"\(\*.*?\*\)", "", theorems(*files), flags=re.DOTALL)))
 
 
 class Printer:

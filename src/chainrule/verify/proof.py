@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,12 +18,12 @@ from chainrule.errors import VerificationError
 from chainrule.verify.claims import Claim, claims
 from chainrule.verify.coq import UnprintableError, theorems
 from chainrule.verify.network import REAL_AXIOMS, Network
-from chainrule.verify.theorem import Theorem
+from chainrule.verify.session import SECONDS, Session
+from chainrule.verify.theorem import Theorem, text_of
 
 MISSING = "not proved: Coq is not installed; `apt install coq` brings it, and every check above stands without it"
 ALLOWED: frozenset[str] = frozenset()
 """The axioms that a proof may rest on: none."""
-SECONDS = 60  # for one step, by the clock: a tactic that runs on counts as one that fails, and others may be at work
 
 
 @dataclass(frozen=True)
@@ -82,77 +82,51 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
 
 
 def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
-    """The file, what it proves, and its axioms. Where Coq refuses a claim, the steps of it and of those after it are
-    tried one by one, with more and more extents as numbers, and what stays open is left out."""
-    left = [[*claim.levels] for claim in every]
-    made: dict[int, Theorem] = {}
-    refused: dict[int, str] = {}
-    sure: set[int] = set()
-    for n in range(len(every)):
-        _make(made, refused, n, every[n], left[n].pop(0))
-    while True:
-        text = document([f"Set Default Timeout {SECONDS}.\n", *_sections([made[n] for n in sorted(made)])])
-        where, message = run(text, program)
-        if where is None:
-            found = tuple(
-                _said(claim, made.get(n), refused.get(n, "")) for n, claim in enumerate(every)
-            )
-            return text, found, tuple(sorted(axioms_of(message)))
-        if where[0] in sure:  # each step is closed, and together they are refused
-            del made[where[0]]
-            refused[where[0]] = _open(where[1])
-            continue
-        unsure = [n for n in made if n >= where[0]]
-        sure |= {*unsure}
-        while unsure:
-            steps = tried([made[n] for n in unsure], program)
-            for n in steps:
-                del made[n]
-                if left[n]:
-                    _make(made, refused, n, every[n], left[n].pop(0))
-                else:
-                    refused[n] = _open(steps[n])
-            unsure = [n for n in steps if n in made]
+    """The file, what it proves, and its axioms. A claim that Coq refuses is tried with more and more extents as numbers,
+    and what stays open is left out. What is the same but for its names is tried once."""
+    known: dict[str, tuple[str, str]] = {}
+    sections: list[str] = []
+    found: list[Proved] = []
+    with Session(program) as coq:
+        assert coq.accepts(theorems(), 10 * SECONDS), "Coq refuses the rules"
+        for n, claim in enumerate(every):
+            for level in claim.levels:
+                theorem = Theorem(claim, f"claim_{n}", level)
+                try:
+                    parts = [*theorem.parts()]
+                except UnprintableError as error:
+                    reason = str(error)
+                    break
+                pattern = theorem.pattern(text_of(parts))
+                cited, reason = known.get(pattern, ("", ""))
+                if cited and not reason:
+                    parts = [*theorem.parts(cited)]
+                if not reason:
+                    reason = _refused(coq, theorem, parts)
+                    known.setdefault(pattern, (theorem.name, reason))
+                if not reason:
+                    sections.append(text_of(parts))
+                    break
+            found.append(_said(theorem, reason))
+        printed = coq.said(_end(sections))
+    assert not sections or "Closed" in printed or "Axioms:" in printed, printed
+    return document(sections), tuple(found), tuple(sorted(axioms_of(printed)))
 
 
-def tried(theorems: Sequence[Theorem], program: str) -> dict[int, str]:
-    """The claims, by number, that have a step which Coq does not close, and the rule of the first of these. What is the
-    same but for its names is tried once."""
-    found: dict[int, str] = {}
-    sections: dict[int, str] = {}
-    alike: dict[str, list[int]] = {}
-    for theorem in theorems:
-        number = int(theorem.name.removeprefix("claim_"))
-        own = alike.setdefault(theorem.pattern(theorem.section()), [])
-        if not own:
-            sections[number] = theorem.attempt(SECONDS)
-        own.append(number)
-    while sections:
-        where, message = run(document([*sections.values()]), program)
-        for number, rule in re.findall(r"^open claim_(\d+) (\S+)$", message, re.MULTILINE):
-            found.setdefault(int(number), rule)
-        if where is None:
-            break
-        found.setdefault(*where)
-        sections = {n: text for n, text in sections.items() if n > where[0]}
-    return {n: found[own[0]] for own in alike.values() if own[0] in found for n in own}
+def _refused(coq: Session, theorem: Theorem, parts: Sequence[tuple[str, str]]) -> str:
+    """Why Coq does not take a section, of which it then knows nothing; "" where it does."""
+    (_, opening), *others = parts
+    coq.said(opening)
+    for rule, part in others:
+        if not coq.accepts(part):
+            coq.said(f"Reset {theorem.name}_section.")
+            return f"Coq does not close the step {rule}" if rule else "Coq refuses what is given"
+    return ""
 
 
-def _open(rule: str) -> str:
-    return f"Coq does not close the step {rule}" if rule else "Coq refuses what is given"
-
-
-def _sections(theorems: Iterable[Theorem]) -> Iterator[str]:
-    """What is the same but for its names is proved once."""
-    known: dict[str, str] = {}
-    for theorem in theorems:
-        section = theorem.section()
-        name = known.setdefault(theorem.pattern(section), theorem.name)
-        yield section if name == theorem.name else theorem.section(cited=name)
-
-
-def _said(claim: Claim, theorem: Theorem | None, reason: str) -> Proved:
-    if theorem is None:
+def _said(theorem: Theorem, reason: str) -> Proved:
+    claim = theorem.claim
+    if reason:
         return Proved(claim.what, claim.places, reason=reason)
     assumed, numbers = tuple(theorem.assumed), theorem.extents.numbers
     return Proved(claim.what, claim.places, assumed, numbers, theorem.level)
@@ -182,24 +156,15 @@ def prove_gradient(derivation: Derivation, keep: str | PathLike[str] | None = No
     return ""
 
 
-def _make(
-    made: dict[int, Theorem], refused: dict[int, str], n: int, claim: Claim, level: int
-) -> None:
-    theorem = Theorem(claim, f"claim_{n}", level)
-    try:
-        theorem.section()
-    except UnprintableError as error:
-        refused[n] = str(error)
-    else:
-        made[n] = theorem
-
-
 def document(sections: Sequence[str]) -> str:
     """A file that is complete in itself: the rules, the sections, and a question for what all of it rests on."""
+    return f"{theorems()}\n{''.join(sections)}{_end(sections)}"
+
+
+def _end(sections: Sequence[str]) -> str:
     names = re.findall(r"^Theorem (claim_\d+) :", "".join(sections), re.MULTILINE)
     every = "".join(f"let _ := {name} in " for name in names)
-    asked = f"Definition claims := {every}I.\nPrint Assumptions claims.\n" if names else ""
-    return f"{theorems()}\n{''.join(sections)}End Chainrule.\n{asked}"
+    return "End Chainrule.\n" + (f"Definition claims := {every}I.\nPrint Assumptions claims.\n" if names else "")
 
 
 def axioms_of(printed: str) -> frozenset[str]:
@@ -212,15 +177,3 @@ def compiled(text: str, program: str) -> subprocess.CompletedProcess[str]:
         path = Path(folder, "proof.v")
         path.write_text(text, encoding="utf-8")
         return subprocess.run([program, "-q", path.name], cwd=folder, capture_output=True, text=True, check=False)
-
-
-def run(text: str, program: str) -> tuple[tuple[int, str] | None, str]:
-    """What Coq prints; before it, the number of the claim that it refuses, if it does, and the rule of the step."""
-    done = compiled(text, program)
-    if not done.returncode:
-        return None, done.stdout
-    line = re.findall(r"line (\d+), characters", done.stderr)
-    above = "\n".join(text.split("\n")[: int(line[-1])]) if line else ""
-    steps = re.findall(r"^(?:Lemma|Section) claim_(\d+)_\w+(?: : \(\* (\S+) \*\))?", above, re.MULTILINE)
-    assert steps, f"Coq refuses the rules: {done.stderr}"
-    return (int(steps[-1][0]), steps[-1][1]), done.stdout

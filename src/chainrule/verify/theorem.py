@@ -21,18 +21,20 @@ class Theorem(Lines):
     def section(self, cited: str = "", using: str = " using All") -> str:
         """With its proof; or with that of another section of the same `pattern`, the name of whose theorem is `cited`.
         Raises UnprintableError for what has no text."""
+        return text_of(self.parts(cited, using))
+
+    def parts(self, cited: str = "", using: str = " using All") -> Iterator[tuple[str, str]]:
+        """The section as Coq is told it: its opening, what is given, each step under its rule, and the theorem."""
         name, steps = self.name, self._steps()
+        head = f"(* {str(self.claim.what).replace('*', '×')} *)"
+        yield "", f"{head}\nSection {name}_section.\n"
+        yield "", "\n".join((*self._given(), ""))
+        proof = f"({cited} {' '.join(self.variables())})" if cited else f"{name}_1"
+        for n, (rule, before, after, tactic) in enumerate(() if cited else steps, 1):
+            yield rule, f"Lemma {name}_{n} : (* {rule} *)\n  {before}\n  = {after}.\nProof. {tactic}. Qed.\n"
+            proof = proof if n == 1 else f"(eq_trans {proof} {name}_{n})"
         statement = f"Theorem {name} :\n  {steps[0][1]}\n  = {steps[-1][2]}."
-        if cited:
-            return self._within([f"{statement}\nProof{using}. exact ({cited} {' '.join(self.variables())}). Qed."])
-        lemmas = [
-            f"Lemma {name}_{n} : (* {rule} *)\n  {before}\n  = {after}.\nProof. {proof}. Qed."
-            for n, (rule, before, after, proof) in enumerate(steps, 1)
-        ]
-        whole = f"{name}_1"
-        for n in range(2, len(steps) + 1):
-            whole = f"(eq_trans {whole} {name}_{n})"
-        return self._within([*lemmas, f"{statement}\nProof{using}. exact {whole}. Qed."])
+        yield "", f"{statement}\nProof{using}. exact {proof}. Qed.\nEnd {name}_section.\n"
 
     def pattern(self, section: str) -> str:
         """A section but for its names: two claims that have one are the same theorem."""
@@ -49,21 +51,6 @@ class Theorem(Lines):
         given = "\n".join(self._given())
         found = re.findall(r"^(?:Variables? \(?|Hypothesis )([^:]+) :", given, re.MULTILINE)
         return [name for names in found for name in names.split()]
-
-    def attempt(self, seconds: int) -> str:
-        """The section in which each step is tried by itself, at most so many seconds; Coq prints `open`, the name of
-        the claim and the rule for each that is not closed. Raises UnprintableError."""
-        return self._within([
-            f"Goal {before}\n  = {after}.\nProof. tryif timeout {seconds} solve [{proof}] then idtac "
-            f'else idtac "open {self.name} {rule}". Abort.'
-            for rule, before, after, proof in self._steps()
-        ])
-
-    def _within(self, body: Iterable[str]) -> str:
-        head = f"(* {str(self.claim.what).replace('*', '×')} *)"
-        return "\n".join((
-            head, f"Section {self.name}_section.", *self._given(), *body, f"End {self.name}_section.", ""
-        ))
 
     def _given(self) -> list[str]:
         """All that is declared, the steps having been printed."""
@@ -87,7 +74,7 @@ class Theorem(Lines):
             case "chain":
                 return "apply gradient_of_loss; intros; reflexivity"
             case "error_signal":
-                return "reflexivity" if self.claim.constant is None else "same ltac:(first [apply signal | known])"
+                return "reflexivity" if self.claim.constant is None else "same ltac:(first [apply signal | known equal])"
             case "definition":
                 return f"unfold {self.y}; reflexivity"
             case "bracket" | "solve" | "residues":
@@ -100,16 +87,16 @@ class Theorem(Lines):
                 return "first [each ltac:(first [symmetry; lift | agree]) | same ltac:(first [symmetry; lift | tidy])]"
             case "single":
                 return "alone"
-            case "padding":
-                return "first [under; cases; ring | equal]"
+            case "padding" | "range":
+                return "first [walk guards | under; cases; ring | equal]"
             case "form":
                 return f"first [{' | '.join([*self._partners(row), 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
-                return "first [same ltac:(first [known | tidy]) | known]"
+                return "first [walk ltac:(first [known direct | plain]) | same ltac:(first [known equal | tidy]) | known equal]"
             case "unit" | "zero" if self.claim.wrt is not None:
-                return f"first [parts tidy | equal | unfold {self.x}; duals; equal]"
+                return f"first [walk guards | parts tidy | equal | unfold {self.x}; duals; equal]"
             case rule if rule.startswith("derivative."):
-                return f"unfold {self.x}; duals; same ltac:(first [tidy | known])"
+                return f"unfold {self.x}; duals; first [walk ltac:(first [plain | known direct]) | same ltac:(first [tidy | known equal])]"
             case _ if self.claim.wrt is not None:
                 return f"first [equal | unfold {self.x}; duals; equal]"
             case _:
@@ -272,10 +259,10 @@ class Theorem(Lines):
         for name, law in self.laws():
             hypotheses.append(law)
             rewrites.append(name)
-        alone = [f"rewrite !{h}; equal" for h in rewrites]
+        alone = [f"rewrite !{h}; close" for h in rewrites]
         if len(rewrites) > 1:
-            alone.append(f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); equal")
-        return [*hypotheses, f"Ltac known := first [{' | '.join(alone) or 'fail'}]."]
+            alone.append(f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); close")
+        return [*hypotheses, f"Ltac known close := first [{' | '.join(alone) or 'fail'}]."]
 
     def _ranges(self) -> list[str]:
         """Where the gradient's indices run, that the equations read inside their tensors, and how the shapes fit."""
@@ -316,6 +303,9 @@ class Theorem(Lines):
             return f"{whole} = {m} * {size}"
         return f"{m} * ({size} - 1) + {at.offset} < {whole} <= {m} * {size} + {at.offset}"
 
+
+def text_of(parts: Iterable[tuple[str, str]]) -> str:
+    return "".join(text for _, text in parts)
 
 
 def _sums(e: Expr) -> list[Index]:

@@ -1,0 +1,325 @@
+(* How a step is closed. It stands behind Rules.v, in its section: tactics only, and what they close Coq checks anew. *)
+
+Opaque sum read.
+Ltac duals :=
+  cbv beta;
+  cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dmax2 dlogsumexp dlogsumexp2].
+Ltac arith := unfold inside in *; lia.
+(* What a bracket says of its index, and that the index is in range; most brackets are between two indices. *)
+Ltac range := first [assumption | arith].
+Ltac index :=
+  cbv beta;
+  first [apply Z.eqb_refl | intros ? _ ?; now apply Z.eqb_eq | intros ? _ ?; symmetry; now apply Z.eqb_eq
+        | intros; arith].
+(* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases. *)
+Ltac zeros :=
+  repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
+Ltac decide_brackets :=
+  repeat match goal with |- context [bracket ?b] =>
+    first [rewrite (true_one b) by arith | rewrite (false_zero b) by arith] end.
+Ltac cases :=
+  repeat match goal with |- context [inside ?a ?n] =>
+    first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
+          | let E := fresh "E" in destruct (inside a n) eqn:E] end;
+  with_strategy transparent [read] cbn [andb bracket read].
+Ltac ranges :=
+  repeat match goal with |- context [bracket (inside ?a ?n)] =>
+    let E := fresh "E" in destruct (inside a n) eqn:E end; cbn [bracket].
+(* Equal sums have equal terms. What is left is a rearrangement of one term, or else equal products have equal factors;
+   where that fails, `leaf` closes what is left. *)
+Ltac under := repeat (apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta).
+Ltac parts leaf :=
+  first
+  [ reflexivity
+  | match goal with
+    | |- max ?n _ = max ?n _ => apply max_ext; intros ? ?; cbv beta; parts leaf
+    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; intros ? ?; cbv beta; parts leaf
+    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; intros ? ?; cbv beta; parts leaf
+    | |- max2 ?n ?m _ = max2 ?n ?m _ => apply max2_ext; intros ? ? ? ?; cbv beta; parts leaf
+    | |- argmax2 ?n ?m _ = argmax2 ?n ?m _ => apply argmax2_ext; intros ? ? ? ?; cbv beta; parts leaf
+    | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; cbv beta; parts leaf
+    | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); parts leaf
+    | |- bracket _ = bracket _ => apply (f_equal bracket); arith
+    | |- sum ?n _ = sum ?n _ =>
+        apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; parts leaf
+    | |- read _ _ _ = read _ _ _ => apply f_equal3; [arith | parts leaf | reflexivity]
+    | |- _ + _ = _ + _ => apply (f_equal2 add); parts leaf
+    | |- _ * _ = _ * _ => apply (f_equal2 mul); parts leaf
+    | |- ?f _ = ?f _ => apply (@f_equal K K f); first [ring | parts leaf]
+    | |- ?f _ _ = ?f _ _ => apply (@f_equal2 K K K f); first [ring | parts leaf]
+    end
+  | leaf ].
+Ltac same leaf := first [reflexivity | under; ring | parts leaf].
+Ltac subscripts :=
+  match goal with
+  | |- _ + _ = _ => fail 1
+  | |- _ * _ = _ => fail 1
+  | |- sum _ _ = _ => fail 1
+  | |- _ => solve [f_equal; arith]
+  end.
+Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
+(* The way that most steps go, without a search: down to where the lines differ, past what is the same on both sides. What
+   is left is a rearrangement, `leaf`. A bracket may be zero: a product that has one is not taken apart. *)
+Ltac guarded e := match e with context [bracket] => idtac end.
+Ltac walk leaf :=
+  cbv beta;
+  lazymatch goal with
+  | |- ?l = ?r =>
+    tryif constr_eq l r then reflexivity else
+    lazymatch goal with
+    | |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; walk leaf
+    | |- max ?n _ = max ?n _ => apply max_ext; intros ? ?; walk leaf
+    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; intros ? ?; walk leaf
+    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; intros ? ?; walk leaf
+    | |- max2 ?n ?m _ = max2 ?n ?m _ => apply max2_ext; intros ? ? ? ?; walk leaf
+    | |- argmax2 ?n ?m _ = argmax2 ?n ?m _ => apply argmax2_ext; intros ? ? ? ?; walk leaf
+    | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; walk leaf
+    | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); walk leaf
+    | |- bracket _ = bracket _ => apply (f_equal bracket); arith
+    | |- read _ _ ?o = read _ _ ?o => apply f_equal3; [first [reflexivity | arith] | walk leaf | reflexivity]
+    | |- read ?b ?a ?o = _ => first [eapply eq_trans; [apply read_true; arith | walk leaf] | leaf]
+    | |- _ = read ?b ?a ?o => first [symmetry; eapply eq_trans; [apply read_true; arith | symmetry; walk leaf] | leaf]
+    | |- ?a + ?b = ?c + ?d =>
+        tryif constr_eq a c then (apply (f_equal2 add); [reflexivity | walk leaf])
+        else tryif constr_eq b d then (apply (f_equal2 add); [walk leaf | reflexivity])
+        else first [ring | tryif (apply (f_equal2 add); [ | solve [walk leaf]]) then walk leaf else leaf]
+    | |- ?a * ?b = ?c * ?d =>
+        tryif constr_eq a c then (tryif guarded a then leaf else (apply (f_equal2 mul); [reflexivity | walk leaf]))
+        else tryif constr_eq b d then (tryif guarded b then leaf else (apply (f_equal2 mul); [walk leaf | reflexivity]))
+        else tryif (tryif guarded b then fail else idtac; apply (f_equal2 mul); [ | solve [walk leaf]]) then walk leaf else leaf
+    | |- ?f _ = ?f _ =>
+        lazymatch type of f with K -> K => apply (f_equal f); walk leaf | Z -> _ => apply (f_equal f); arith end
+    | |- ?f _ _ = ?f _ _ =>
+        lazymatch type of f with K -> K -> K => apply (f_equal2 f); walk leaf | Z -> Z -> _ => apply (f_equal2 f); arith end
+    | |- _ => first [leaf | subscripts]
+    end
+  end.
+(* Functions and sums that are equal are written alike, by `close`. *)
+Ltac likened close :=
+  repeat match goal with |- ?l = ?r =>
+    match l with
+    | context [?f ?a] =>
+        lazymatch type of f with K -> K => idtac end;
+        match r with context [f ?b] => as_one (f a) (f b) ltac:(apply (f_equal f); close) end
+    | context [?f ?a ?b] =>
+        is_var f; lazymatch type of f with K -> K -> K => idtac end;
+        lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
+        match r with context [f ?c ?d] => as_one (f a b) (f c d) ltac:(apply (f_equal2 f); close) end
+    | context [read ?b ?a ?o] => match r with context [read ?c ?d o] => as_one (read b a o) (read c d o) close end
+    | context [sum ?n ?f] =>
+        match r with context [sum n ?g] =>
+          tryif (constr_eq l (sum n f); constr_eq r (sum n g)) then fail else as_one (sum n f) (sum n g) close end
+    end
+  end
+with as_one a b close := tryif constr_eq a b then fail else replace b with a by close.
+Ltac plain := first [ring | progress (likened ltac:(walk plain)); first [reflexivity | ring]].
+Ltac direct := walk plain.
+(* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. *)
+Ltac guards :=
+  first
+  [ plain
+  | progress decide_brackets; first [plain | guards]
+  | repeat match goal with |- context [bracket (inside ?a ?n)] =>
+      let E := fresh "E" in destruct (inside a n) eqn:E; cbn [bracket] end; first [ring | walk plain] ].
+(* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
+   product; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
+Ltac front :=
+  cbv beta;
+  match goal with
+  | |- sum ?n ?f * ?c = _ =>
+      eapply eq_trans; [exact (sum_mul n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
+  | |- ?c * sum ?n ?f = _ =>
+      eapply eq_trans; [exact (mul_sum n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
+  | |- _ => reflexivity
+  end.
+Ltac float :=
+  cbv beta;
+  match goal with
+  | |- sum 1 ?f = _ => eapply eq_trans; [exact (single_term f) | float]
+  | |- sum ?n (fun _ => ?c) = _ =>
+      lazymatch isZcst n with true => idtac end; let m := eval compute in (Z.max 0 n) in
+      eapply eq_trans; [exact (sum_constant n c : _ = num (m # 1) * c) | float]
+  | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; float
+  | |- ?a * ?b = _ =>
+      match goal with |- context [sum _ _] => idtac end;
+      eapply eq_trans; [eapply (f_equal2 mul); [float | float] | front]
+  | |- ?a + ?b = _ =>
+      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [float | float]
+  | |- _ => reflexivity
+  end.
+(* A sum over an index that a bracket pins to one number is its term there; other sums may stand between them. *)
+Ltac at_zero i e := let p := eval pattern i in e in match p with ?h _ => eval cbv beta in (h 0%Z) end.
+Ltac pinned f :=
+  let i := fresh "i" in  (* not one of the names in f *)
+  let g := constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
+    match t with
+    | context [bracket (i =? ?s)%Z] => exact s
+    | context [bracket (?s =? i)%Z] => exact s
+    | context [bracket (?a =? ?b)%Z] =>
+        let d := constr:((a - b)%Z) in match d with context [i] => idtac end; let d0 := at_zero i d in
+        first [ let _ := constr:(ltac:(lia) : (d = i + d0)%Z) in exact (- d0)%Z
+              | let _ := constr:(ltac:(lia) : (d = - i + d0)%Z) in exact d0 ]
+    end)) in
+  match g with fun _ => ?s => s end.
+Ltac sink :=
+  cbv beta;
+  match goal with
+  | |- sum ?n (fun i => sum ?m (fun j => @?f i j)) = _ =>
+      eapply eq_trans; [exact (sum_swap n m f) | eapply sum_ext; let j := fresh "j" in intros j ?; sink]
+  | |- sum ?n ?f = _ =>
+      let s := pinned f in
+      apply (one_term n s f); let i := fresh "i" in let N := fresh "N" in intros i ? N; cbv beta;
+      match goal with |- context [bracket (?a =? ?b)%Z] => rewrite (false_zero (a =? b)%Z) by lia end; zeros; ring
+  end.
+Ltac pin :=
+  cbv beta;
+  match goal with
+  | |- sum _ _ = _ => eapply eq_trans; [sink | pin]
+  | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; pin
+  | |- _ * _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 mul); [pin | pin]
+  | |- _ + _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
+  | |- _ => reflexivity
+  end.
+(* Subscripts that are equal numbers are written alike; brackets in every case that arithmetic leaves. *)
+Ltac entry f := lazymatch f with ?g _ => entry g | _ => is_var f end.
+Ltac alike :=
+  repeat match goal with |- context [?f ?a] =>
+    lazymatch type of a with Z => idtac end; entry f;
+    match goal with |- context [f ?b] =>
+      tryif constr_eq a b then fail else replace (f b) with (f a) by (apply (f_equal f); lia) end
+  end.
+Ltac brackets :=
+  repeat match goal with |- context [bracket ?b] =>
+    let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
+  first [ring | alike; ring].
+Ltac settle := first [ring | brackets].
+(* The sum at place k to the front; it is the first of the left side, and what is below `rest` closes. *)
+Ltac nth_front k :=
+  lazymatch k with
+  | O => reflexivity
+  | S ?m =>
+      lazymatch goal with
+      | |- sum ?n _ = _ =>
+          eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; nth_front m | apply sum_swap]
+      end
+  end.
+Ltac partner k rest :=
+  cbv beta;
+  eapply eq_trans; [ | symmetry; nth_front k];
+  lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
+Ltac terms := first [apply (f_equal2 add); terms | same settle].
+Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float | symmetry]]; rest.
+(* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
+   partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
+   sides; then they are a rearrangement, or one in each case of their ranges. *)
+Ltac place f m :=  (* where the terms of f read a range of m *)
+  let i := fresh "i" in constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
+    match t with context [inside ?a m] => match a with context [i] => exact a end end)).
+Ltac nowhere := intros; repeat (apply sum_vanish; intros; cbv beta); cases; ring.
+Ltac paired :=
+  first [partner 0%nat ltac:(paired) | partner 1%nat ltac:(paired) | partner 2%nat ltac:(paired)
+        | reindexed | symmetry; reindexed | summands]
+with reindexed := cbv beta; lazymatch goal with |- sum ?n ?f = sum ?m ?g =>
+    let u := place f m in let u0 := eval cbv beta in (u 0%Z) in
+    first [ apply (reindex n m u (fun j => j - u0)%Z f g); [intros; cbv beta; lia | intros; cbv beta; lia | .. ]
+          | apply (reindex n m u (fun j => u0 - j)%Z f g); [intros; cbv beta; lia | intros; cbv beta; lia | .. ] ];
+    cbv beta; [intros; cbv beta; paired | nowhere | nowhere]
+  end
+with summands := first [agree | apply (f_equal2 add); summands]
+with agree := first [ring | applied | progress ranges; agree | progress likenesses; first [ring | inner] | inner]
+with applied := match goal with
+  | |- ?f _ = ?f _ => first [is_var f | match f with power _ => idtac end]; apply (@f_equal K K f); pinning
+  | |- ?f _ _ = ?f _ _ => is_var f; apply (@f_equal2 K K K f); pinning
+  end
+with inner := first [brackets | progress cases; agree]
+with likenesses := alike; repeat (match goal with |- ?l = ?r => likeness l r end)
+with likeness l r :=
+  match l with
+  | context [sum ?n ?f] => match r with context [sum ?m ?g] =>
+      tryif (constr_eq l (sum n f); constr_eq r (sum m g)) then fail else written (sum n f) (sum m g) ltac:(pinning) end
+  | context [?f ?a] =>
+      lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
+      match r with context [f ?b] => written (f a) (f b) ltac:(apply (f_equal f); pinning) end
+  | context [?f ?a ?b] =>
+      is_var f; lazymatch type of f with K -> K -> K => idtac end;
+      lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
+      match r with context [f ?c ?d] => written (f a b) (f c d) ltac:(apply (f_equal2 f); pinning) end
+  | context [read ?b ?a ?o] => match r with context [read ?c ?d o] =>
+      written (read b a o) (read c d o) ltac:(apply f_equal3; [arith | pinning | reflexivity]) end
+  | context [?f ?n ?a] =>
+      lazymatch type of a with Z -> K => idtac end; is_var f;
+      match r with context [f n ?b] => written (f n a) (f n b) ltac:(parts ltac:(pinning)) end
+  | context [?f ?n ?m ?a] =>
+      lazymatch type of a with Z -> Z -> K => idtac end; is_var f;
+      match r with context [f n m ?b] => written (f n m a) (f n m b) ltac:(parts ltac:(pinning)) end
+  end
+with written a b close := tryif constr_eq a b then fail else replace b with a by close
+with pinning :=
+  first [reflexivity | ring |
+    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]];
+    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]]; paired].
+(* From the cheapest to the dearest. *)
+Ltac tidy :=
+  first
+  [ reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | progress zeros; ring
+  | decide_brackets; ring | progress cases; first [decide_brackets; ring | agree] ].
+(* A step that only writes its line anew: term by term, `close` what is no rearrangement; or where its parts differ. *)
+Ltac each close := under; first [ring | apply (f_equal2 add); each close | close].
+Ltac equal := first [direct | each ltac:(agree) | same tidy].
+(* Terms in which a bracket is false everywhere; brackets between two numbers of the same radix. *)
+Ltac absent :=
+  repeat (apply sum_vanish; intros; cbv beta);
+  match goal with |- context [bracket ?b] =>
+    rewrite (false_zero b) by (unfold inside in *; Z.to_euclidean_division_equations; lia); ring end.
+Ltac vanishing :=
+  repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; absent) end;
+  first [ring | decide_brackets; ring].
+Ltac digits :=
+  rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq;
+  split; intros; lia.
+(* Factors back into a sum; sums over one index. *)
+Ltac lift :=
+  match goal with
+  | |- _ * sum ?n _ = sum ?n _ =>
+      rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; lift
+  | |- _ => equal
+  end.
+Ltac alone := same ltac:(first [rewrite single_term; cbv beta; alone | tidy]).
+(* What `distribute` makes of a line: a sum of terms, each a sum of products; what holds no bracket stays closed. *)
+Ltac open e := match e with context [Z.eqb] => idtac end.
+Ltac split_sum :=
+  cbv beta;
+  match goal with
+  | |- sum ?n (fun i => add (@?f i) (@?g i)) = _ =>
+      eapply eq_trans; [exact (sum_add n f g) | eapply (f_equal2 add); [split_sum | split_sum]]
+  | |- _ => reflexivity
+  end.
+Ltac push :=
+  match goal with
+  | |- (?a + ?b) * ?c = _ =>
+      open (a + b); eapply eq_trans; [exact (distribute_right c a b) | eapply (f_equal2 add); [push | push]]
+  | |- sum ?n ?f * ?c = _ =>
+      open f; eapply eq_trans; [exact (sum_mul n c f) |
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
+  | |- ?c * (?a + ?b) = _ =>
+      open (a + b); eapply eq_trans; [exact (distribute_left c a b) | eapply (f_equal2 add); [push | push]]
+  | |- ?c * sum ?n ?f = _ =>
+      open f; eapply eq_trans; [exact (mul_sum n c f) |
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; push | split_sum]]
+  | |- ?a * (?b * ?c) = _ =>
+      eapply eq_trans; [exact (associate_factors a b c) | eapply (f_equal2 mul); [push | reflexivity]]
+  | |- _ => reflexivity
+  end.
+Ltac expand :=
+  match goal with
+  | |- ?e = _ => open e
+  | |- _ => fail 1
+  end;
+  match goal with
+  | |- sum ?n _ = _ =>
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; cbv beta; grow | split_sum]
+  | |- _ + _ = _ => eapply (f_equal2 add); [grow | grow]
+  | |- _ * _ = _ => eapply eq_trans; [eapply (f_equal2 mul); [grow | grow] | push]
+  end
+with grow := first [expand | reflexivity].
+Ltac spread := eapply eq_trans; [grow | rewrite ?associate_terms; first [direct | same tidy]].

@@ -1,0 +1,54 @@
+"""Coq as one session: it is told a file part by part, and what it refuses leaves it as it was."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+SECONDS = 60  # for one step, by the clock: a tactic that runs on counts as one that fails, and others may be at work
+
+
+class Session:
+    """Coq's toplevel. A part is told by a file that it loads: as one command, all of it or nothing."""
+
+    def __init__(self, coqc: str) -> None:
+        self._folder = TemporaryDirectory()
+        self._coq = subprocess.Popen(
+            [Path(coqc).with_name("coqtop"), "-q", "-quiet"], cwd=self._folder.name, encoding="utf-8",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        self._told = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._coq.kill()
+        self._coq.communicate()
+        self._folder.cleanup()
+
+    def accepts(self, part: str, seconds: int = SECONDS) -> bool:
+        """Whether Coq takes it, in at most so many seconds."""
+        Path(self._folder.name, "part.v").write_text(part, encoding="utf-8")
+        printed = self.said(f'Set Default Timeout {seconds}.\nLoad "part.v".\nUnset Default Timeout.')
+        return not re.search(r"\berror:", printed, re.IGNORECASE)
+
+    def said(self, commands: str) -> str:
+        """What Coq prints when it is told this."""
+        assert self._coq.stdin is not None and self._coq.stdout is not None
+        self._told += 1
+        end = f"part_{self._told}"  # is nothing's name, as `Locate` says in one line
+        self._coq.stdin.write(f"{commands}\nLocate {end}.\n")
+        self._coq.stdin.flush()
+        printed: list[str] = []
+        for line in self._coq.stdout:
+            if line.endswith(f" {end}\n"):
+                return "".join(printed)
+            printed.append(re.sub(r"^(\S+ < )+", "", line))  # its prompts
+        raise RuntimeError(f"Coq has ended: {''.join(printed)[-500:]}")
