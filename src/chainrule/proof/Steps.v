@@ -50,6 +50,7 @@ Ltac parts leaf :=
     end
   | leaf ].
 Ltac same leaf := first [reflexivity | under; ring | parts leaf].
+Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
 Ltac subscripts :=
   match goal with
   | |- _ + _ = _ => fail 1
@@ -57,7 +58,6 @@ Ltac subscripts :=
   | |- sum _ _ = _ => fail 1
   | |- _ => solve [f_equal; arith]
   end.
-Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
 (* The way that most steps go, without a search: down to where the lines differ, past what is the same on both sides. What
    is left is a rearrangement, `leaf`. A bracket may be zero: a product that has one is not taken apart. *)
 Ltac guarded e := match e with context [bracket] => idtac end.
@@ -112,15 +112,11 @@ Ltac likened close :=
     end
   end
 with as_one a b close := tryif constr_eq a b then fail else replace b with a by close.
-Ltac plain := first [ring | progress (likened ltac:(walk plain)); first [reflexivity | ring]].
+Ltac plain := first [ring | outside | progress (likened ltac:(walk plain)); first [reflexivity | ring]].
 Ltac direct := walk plain.
 (* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. *)
 Ltac guards :=
-  first
-  [ plain
-  | progress decide_brackets; first [plain | guards]
-  | repeat match goal with |- context [bracket (inside ?a ?n)] =>
-      let E := fresh "E" in destruct (inside a n) eqn:E; cbn [bracket] end; first [ring | walk plain] ].
+  first [plain | progress decide_brackets; plain | progress zeros; plain | progress cases; first [ring | walk plain]].
 (* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
    product; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
 Ltac front :=

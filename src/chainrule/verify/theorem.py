@@ -88,17 +88,17 @@ class Theorem(Lines):
             case "single":
                 return "alone"
             case "padding" | "range":
-                return "first [walk guards | under; cases; ring | equal]"
+                return "walk guards"
             case "form":
                 return f"first [{' | '.join([*self._partners(row), 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
-                return "first [walk ltac:(first [known direct | plain]) | same ltac:(first [known equal | tidy]) | known equal]"
+                return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
             case "unit" | "zero" if self.claim.wrt is not None:
-                return f"first [walk guards | parts tidy | equal | unfold {self.x}; duals; equal]"
+                return f"first [walk guards | unfold {self.x}; duals; walk guards]"
             case rule if rule.startswith("derivative."):
-                return f"unfold {self.x}; duals; first [walk ltac:(first [plain | known direct]) | same ltac:(first [tidy | known equal])]"
+                return f"unfold {self.x}; duals; walk ltac:(first [plain | known direct])"
             case _ if self.claim.wrt is not None:
-                return f"first [equal | unfold {self.x}; duals; equal]"
+                return f"first [direct | unfold {self.x}; duals; direct]"
             case _:
                 return "equal"
 
