@@ -84,8 +84,10 @@ Ltac walk leaf :=
         else tryif constr_eq b d then (apply (f_equal2 add); [walk leaf | reflexivity])
         else first [ring | tryif (apply (f_equal2 add); [ | solve [walk leaf]]) then walk leaf else leaf]
     | |- ?a * ?b = ?c * ?d =>
-        tryif constr_eq a c then (tryif guarded a then leaf else (apply (f_equal2 mul); [reflexivity | walk leaf]))
-        else tryif constr_eq b d then (tryif guarded b then leaf else (apply (f_equal2 mul); [walk leaf | reflexivity]))
+        tryif constr_eq a c then (tryif guarded a then first [solve [apply (f_equal2 mul); [reflexivity | walk leaf]] | leaf]
+                               else (apply (f_equal2 mul); [reflexivity | walk leaf]))
+        else tryif constr_eq b d then (tryif guarded b then first [solve [apply (f_equal2 mul); [walk leaf | reflexivity]] | leaf]
+                                    else (apply (f_equal2 mul); [walk leaf | reflexivity]))
         else tryif (tryif guarded b then fail else idtac; apply (f_equal2 mul); [ | solve [walk leaf]]) then walk leaf else leaf
     | |- ?f _ = ?f _ =>
         lazymatch type of f with K -> K => apply (f_equal f); walk leaf | Z -> _ => apply (f_equal f); arith end
@@ -106,17 +108,29 @@ Ltac likened close :=
         lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
         match r with context [f ?c ?d] => as_one (f a b) (f c d) ltac:(apply (f_equal2 f); close) end
     | context [read ?b ?a ?o] => match r with context [read ?c ?d o] => as_one (read b a o) (read c d o) close end
-    | context [sum ?n ?f] =>
-        match r with context [sum n ?g] =>
-          tryif (constr_eq l (sum n f); constr_eq r (sum n g)) then fail else as_one (sum n f) (sum n g) close end
+    | context [?f ?n ?a] =>
+        lazymatch type of a with Z -> K => idtac end;
+        match r with context [f n ?b] =>
+          tryif (constr_eq l (f n a); constr_eq r (f n b)) then fail else as_one (f n a) (f n b) close end
+    | context [?f ?n ?m ?a] =>
+        lazymatch type of a with Z -> Z -> K => idtac end;
+        match r with context [f n m ?b] => as_one (f n m a) (f n m b) close end
     end
   end
 with as_one a b close := tryif constr_eq a b then fail else replace b with a by close.
-Ltac plain := first [ring | outside | progress (likened ltac:(walk plain)); first [reflexivity | ring]].
+Ltac plain :=
+  first [ring | outside | pulled | progress (likened ltac:(walk plain)); first [reflexivity | ring]]
+with pulled :=
+  lazymatch goal with
+  | |- sum ?n _ = _ * sum ?n _ => symmetry; pulled
+  | |- _ * sum ?n _ = sum ?n _ =>
+      rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta;
+      first [pulled | walk plain]
+  end.
 Ltac direct := walk plain.
 (* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. *)
 Ltac guards :=
-  first [plain | progress decide_brackets; plain | progress zeros; plain | progress cases; first [ring | walk plain]].
+  first [plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain | progress cases; first [ring | walk plain]].
 (* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
    product; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
 Ltac front :=

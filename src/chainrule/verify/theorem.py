@@ -84,13 +84,14 @@ class Theorem(Lines):
             case "radix":
                 return self._digits(row)
             case "take_out":
-                return "first [each ltac:(first [symmetry; lift | agree]) | same ltac:(first [symmetry; lift | tidy])]"
+                return "first [direct | each ltac:(first [symmetry; lift | agree]) | same ltac:(first [symmetry; lift | tidy])]"
             case "single":
                 return "alone"
             case "padding" | "range":
                 return "walk guards"
             case "form":
-                return f"first [{' | '.join([*self._partners(row), 'pinning', 'equal'])}]"
+                first = [] if _sums(row.before) else ["walk guards"]
+                return f"first [{' | '.join([*first, *self._partners(row), 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
             case "unit" | "zero" if self.claim.wrt is not None:
