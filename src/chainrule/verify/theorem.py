@@ -97,7 +97,7 @@ class Theorem(Lines):
             case "unit" | "zero" if self.claim.wrt is not None:
                 return f"first [walk guards | unfold {self.x}; duals; walk guards]"
             case rule if rule.startswith("derivative."):
-                return f"unfold {self.x}; duals; walk ltac:(first [plain | known direct])"
+                return f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])"
             case _ if self.claim.wrt is not None:
                 return f"first [direct | unfold {self.x}; duals; direct]"
             case _:
