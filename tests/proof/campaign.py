@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names, made, together = SUBJECTS[title]
         print(summary(title, [*results(title, names, made, together, coq)]), flush=True)
     if seeds := [str(seed) for seed in range(options.first, options.last)]:
-        print(summary("drawn", [*results("drawn", seeds, drawn, 1, coq)]))
+        print(summary("drawn", [*results("drawn", seeds, drawn, 2, coq)]))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from chainrule.verify.certificate import Certificate
 from chainrule.verify.claims import Claim, Cleared, Row, claims, of_piece
 from chainrule.verify.coq import theorems
 from chainrule.verify.plan import every_lemma
-from chainrule.verify.proof import ALLOWED, document, prove, proved, run
+from chainrule.verify.proof import ALLOWED, compiled, document, prove, proved
 from chainrule.verify.theorem import Theorem
 from tests.derive.cases import CASES
 from tests.proof.mutants import mutants
@@ -112,7 +112,7 @@ def test_a_form_that_says_something_else_is_refused(wrong: str, right: str, coqc
     values = [parse_equation(f"y[n<5, j<6] = {text}").value for text in (wrong, right)]
     for before, after, accepted in ((*values, False), (values[1], values[1], True)):
         claim = Claim(what, (0,), (Row("form", before, after),), ())
-        assert (run(document([Theorem(claim, "claim_0").section()]), coqc)[0] is None) == accepted
+        assert (compiled(document([Theorem(claim, "claim_0").section()]), coqc).returncode == 0) == accepted
 
 
 def test_an_open_line_leaves_the_others_proved_and_names_its_step(coqc: str) -> None:
@@ -164,8 +164,8 @@ def test_what_is_equal_inside_functions_is_found(coqc: str) -> None:
         f'Goal {goal}.\nProof. tryif timeout 60 solve [equal] then idtac "closed {name}" else idtac. Abort.\n'
         for name, goal in {**INSIDE, **OTHERS}.items()
     )
-    where, printed = run(f"{theorems()}{GIVEN}{goals}End Chainrule.\n", coqc)
-    assert where is None and re.findall(r"^closed (.*)$", printed, re.MULTILINE) == [*INSIDE]
+    done = compiled(f"{theorems()}{GIVEN}{goals}End Chainrule.\n", coqc)
+    assert not done.returncode and re.findall(r"^closed (.*)$", done.stdout, re.MULTILINE) == [*INSIDE]
 
 
 def test_equations_with_products_inside_functions_are_proved(coqc: str) -> None:
@@ -267,9 +267,9 @@ def test_a_line_with_one_change_is_refused_or_true(name: str, coqc: str) -> None
             )
         end = section.index(f"Theorem {theorem.name} :")
         sections.append(section[:end] + "".join(goals) + section[end:])
-    where, printed = run(document(sections), coqc)
-    assert where is None, printed
-    accepted = [int(n) for n in re.findall(r"accepted (\d+)", printed)]
+    done = compiled(document(sections), coqc)
+    assert not done.returncode, done.stderr
+    accepted = [int(n) for n in re.findall(r"accepted (\d+)", done.stdout)]
     for number in accepted:
         lemma, row, line = tried[number]
         scene = of_lemma(replace(lemma, pieces=lemma.pieces[:1]), extents, forms=False)

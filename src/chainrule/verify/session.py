@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
-SECONDS = 60  # for one step, by the clock: a tactic that runs on counts as one that fails, and others may be at work
+SECONDS = 30  # for one step, by the clock: a tactic that runs on counts as one that fails, and others may be at work
 
 
 class Session:

@@ -90,8 +90,8 @@ class Theorem(Lines):
             case "padding" | "range":
                 return "walk guards"
             case "form":
-                first = [] if _sums(row.before) else ["walk guards"]
-                return f"first [{' | '.join([*first, *self._partners(row), 'pinning', 'equal'])}]"
+                whole = "direct" if _sums(row.before) else "walk guards"
+                return f"first [{' | '.join([whole, *self._partners(row), 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
             case "unit" | "zero" if self.claim.wrt is not None:
