@@ -58,8 +58,9 @@ Ltac subscripts :=
   | |- sum _ _ = _ => fail 1
   | |- _ => solve [f_equal; arith]
   end.
-(* The way that most steps go, without a search: down to where the lines differ, past what is the same on both sides. What
-   is left is a rearrangement, `leaf`. A bracket may be zero: a product that has one is not taken apart. *)
+(* The way that most steps go, without a search: down to where the lines differ, past what is the same on both sides, and
+   there `leaf`. Of sums of terms and of products the last parts are equal, so that the others must be; but where a
+   bracket among them may be zero, the whole is left to `leaf`. *)
 Ltac guarded e := match e with context [bracket] => idtac end.
 Ltac walk leaf :=
   cbv beta;
@@ -77,25 +78,28 @@ Ltac walk leaf :=
     | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); walk leaf
     | |- bracket _ = bracket _ => apply (f_equal bracket); arith
     | |- read _ _ ?o = read _ _ ?o => apply f_equal3; [first [reflexivity | arith] | walk leaf | reflexivity]
-    | |- read ?b ?a ?o = _ => first [eapply eq_trans; [apply read_true; arith | walk leaf] | leaf]
-    | |- _ = read ?b ?a ?o => first [symmetry; eapply eq_trans; [apply read_true; arith | symmetry; walk leaf] | leaf]
+    | |- read _ _ _ = _ => first [eapply eq_trans; [apply read_true; arith | walk leaf] | leaf]
+    | |- _ = read _ _ _ => first [symmetry; eapply eq_trans; [apply read_true; arith | symmetry; walk leaf] | leaf]
     | |- ?a + ?b = ?c + ?d =>
         tryif constr_eq a c then (apply (f_equal2 add); [reflexivity | walk leaf])
         else tryif constr_eq b d then (apply (f_equal2 add); [walk leaf | reflexivity])
         else first [ring | tryif (apply (f_equal2 add); [ | solve [walk leaf]]) then walk leaf else leaf]
     | |- ?a * ?b = ?c * ?d =>
-        tryif constr_eq a c then (tryif guarded a then first [solve [apply (f_equal2 mul); [reflexivity | walk leaf]] | leaf]
-                               else (apply (f_equal2 mul); [reflexivity | walk leaf]))
-        else tryif constr_eq b d then (tryif guarded b then first [solve [apply (f_equal2 mul); [walk leaf | reflexivity]] | leaf]
-                                    else (apply (f_equal2 mul); [walk leaf | reflexivity]))
-        else tryif (tryif guarded b then fail else idtac; apply (f_equal2 mul); [ | solve [walk leaf]]) then walk leaf else leaf
+        tryif constr_eq a c then one_factor a ltac:(apply (f_equal2 mul); [reflexivity | walk leaf]) leaf
+        else tryif constr_eq b d then one_factor b ltac:(apply (f_equal2 mul); [walk leaf | reflexivity]) leaf
+        else tryif guarded b then leaf
+        else tryif (apply (f_equal2 mul); [ | solve [walk leaf]]) then walk leaf else leaf
     | |- ?f _ = ?f _ =>
         lazymatch type of f with K -> K => apply (f_equal f); walk leaf | Z -> _ => apply (f_equal f); arith end
     | |- ?f _ _ = ?f _ _ =>
-        lazymatch type of f with K -> K -> K => apply (f_equal2 f); walk leaf | Z -> Z -> _ => apply (f_equal2 f); arith end
+        lazymatch type of f with
+        | K -> K -> K => apply (f_equal2 f); walk leaf
+        | Z -> Z -> _ => apply (f_equal2 f); arith
+        end
     | |- _ => first [leaf | subscripts]
     end
-  end.
+  end
+with one_factor e others leaf := tryif guarded e then first [solve [others] | leaf] else others.
 (* Functions and sums that are equal are written alike, by `close`. *)
 Ltac likened close :=
   repeat match goal with |- ?l = ?r =>
@@ -130,7 +134,8 @@ with pulled :=
 Ltac direct := walk plain.
 (* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. *)
 Ltac guards :=
-  first [plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain | progress cases; first [ring | walk plain]].
+  first [plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain
+        | progress cases; first [ring | walk plain]].
 (* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
    product; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
 Ltac front :=

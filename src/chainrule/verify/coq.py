@@ -1,7 +1,7 @@
 """Lines printed for Coq: the expressions of a claim over a commutative ring, derivatives as tangents of dual numbers.
 
-The theorems of `proof/Rules.v` and the tactics of `proof/Steps.v` stand in front of what is printed, so that a file is complete in itself. Nothing that is
-printed decides anything: what Coq refuses is not proved.
+The theorems of `proof/Rules.v` and the tactics of `proof/Steps.v` stand in front of what is printed, so that a file is
+complete in itself. Nothing that is printed decides anything: what Coq refuses is not proved.
 """
 
 from __future__ import annotations

@@ -82,35 +82,43 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
 
 
 def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
-    """The file, what it proves, and its axioms. A claim that Coq refuses is tried with more and more extents as numbers,
-    and what stays open is left out. What is the same but for its names is tried once."""
+    """The file, what it proves, and its axioms. A claim that Coq refuses is tried with more and more extents as
+    numbers, and what stays open is left out. What is the same but for its names is tried once."""
     known: dict[str, tuple[str, str]] = {}
     sections: list[str] = []
     found: list[Proved] = []
     with Session(program) as coq:
-        assert coq.accepts(theorems(), 10 * SECONDS), "Coq refuses the rules"
+        assert coq.accepts(theorems(), 20 * SECONDS), "Coq refuses the rules"
         for n, claim in enumerate(every):
-            for level in claim.levels:
-                theorem = Theorem(claim, f"claim_{n}", level)
-                try:
-                    parts = [*theorem.parts()]
-                except UnprintableError as error:
-                    reason = str(error)
-                    break
-                pattern = theorem.pattern(text_of(parts))
-                cited, reason = known.get(pattern, ("", ""))
-                if cited and not reason:
-                    parts = [*theorem.parts(cited)]
-                if not reason:
-                    reason = _refused(coq, theorem, parts)
-                    known.setdefault(pattern, (theorem.name, reason))
-                if not reason:
-                    sections.append(text_of(parts))
-                    break
-            found.append(_said(theorem, reason))
+            one, section = _proved(coq, claim, f"claim_{n}", known)
+            found.append(one)
+            sections.append(section)
         printed = coq.said(_end(sections))
-    assert not sections or "Closed" in printed or "Axioms:" in printed, printed
+    assert not any(sections) or "Closed" in printed or "Axioms:" in printed, printed
     return document(sections), tuple(found), tuple(sorted(axioms_of(printed)))
+
+
+def _proved(coq: Session, claim: Claim, name: str, known: dict[str, tuple[str, str]]) -> tuple[Proved, str]:
+    """What is proved of a claim, and its section, "" where it stays open. `known` has of each pattern that was tried
+    the name of the theorem, and why it was refused, if it was."""
+    reason = ""
+    for level in claim.levels:
+        theorem = Theorem(claim, name, level)
+        try:
+            parts = [*theorem.parts()]
+        except UnprintableError as error:
+            reason = str(error)
+            break
+        pattern = theorem.pattern(text_of(parts))
+        cited, reason = known.get(pattern, ("", ""))
+        if not reason:
+            parts = [*theorem.parts(cited)] if cited else parts
+            reason = _refused(coq, theorem, parts)
+            known.setdefault(pattern, (name, reason))
+        if not reason:
+            assumed, numbers = tuple(theorem.assumed), theorem.extents.numbers
+            return Proved(claim.what, claim.places, assumed, numbers, level), text_of(parts)
+    return Proved(claim.what, claim.places, reason=reason), ""
 
 
 def _refused(coq: Session, theorem: Theorem, parts: Sequence[tuple[str, str]]) -> str:
@@ -122,14 +130,6 @@ def _refused(coq: Session, theorem: Theorem, parts: Sequence[tuple[str, str]]) -
             coq.said(f"Reset {theorem.name}_section.")
             return f"Coq does not close the step {rule}" if rule else "Coq refuses what is given"
     return ""
-
-
-def _said(theorem: Theorem, reason: str) -> Proved:
-    claim = theorem.claim
-    if reason:
-        return Proved(claim.what, claim.places, reason=reason)
-    assumed, numbers = tuple(theorem.assumed), theorem.extents.numbers
-    return Proved(claim.what, claim.places, assumed, numbers, theorem.level)
 
 
 def prove_gradient(derivation: Derivation, keep: str | PathLike[str] | None = None) -> str | None:

@@ -74,7 +74,8 @@ class Theorem(Lines):
             case "chain":
                 return "apply gradient_of_loss; intros; reflexivity"
             case "error_signal":
-                return "reflexivity" if self.claim.constant is None else "same ltac:(first [apply signal | known equal])"
+                constant = self.claim.constant is not None
+                return "walk ltac:(first [apply signal | known direct])" if constant else "reflexivity"
             case "definition":
                 return f"unfold {self.y}; reflexivity"
             case "bracket" | "solve" | "residues":
@@ -84,7 +85,7 @@ class Theorem(Lines):
             case "radix":
                 return self._digits(row)
             case "take_out":
-                return "first [direct | each ltac:(first [symmetry; lift | agree]) | same ltac:(first [symmetry; lift | tidy])]"
+                return "first [direct | each ltac:(first [symmetry; lift | agree])]"
             case "single":
                 return "alone"
             case "padding" | "range":
