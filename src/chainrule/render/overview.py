@@ -168,7 +168,7 @@ class Overview(Glance):
         rows, constants = self.symbols(), self.constants_named()
         if 0 < len(rows) <= FEW:
             told = (self.say("notation.known", symbol=row[0][0], code=row[1][0], shape=row[2][0]) for row in rows)
-            closing = (*self.say("notation.stop"), *constants)
+            closing = (*self.say("notation.stop"), *(self.say("notation.space") if constants else ()), *constants)
             items.append((*self.say("notation.given_tensors"), *self.join(told), *closing))
             rows, constants = [], ()
         yield Items(tuple(items))
@@ -234,7 +234,7 @@ class Overview(Glance):
         said: list[Inline] = []
         for value, letter in self.names.constants.items():
             places = {"letter": self.math(letter), "value": self.math(Constant(value), names=bare)}
-            said += (*self.say("notation.space"), *self.say("notation.constant", **places))
+            said += (*(self.say("notation.space") if said else ()), *self.say("notation.constant", **places))
         return tuple(said)
 
     def symbols(self) -> list[tuple[Cell, ...]]:
