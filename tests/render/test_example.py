@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -125,7 +125,7 @@ class Edge(cr.Layer):
     """A bias of the first two components."""
 
     equation = "u[n, i] = x[n, i] + pad(b, 0)[i]\ny[n, i] = tanh(u[n, i])"
-    init = {"b": cr.ones(2)}  # noqa: RUF012 (as users write it)
+    init: ClassVar[Any] = {"b": cr.ones(2)}
 
 
 def test_a_bias_that_is_read_beyond_its_end_is_balanced_by_nothing() -> None:
