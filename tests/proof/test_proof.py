@@ -27,6 +27,7 @@ from chainrule.verify.claims import Claim, Cleared, Row, claims, of_piece
 from chainrule.verify.coq import theorems
 from chainrule.verify.plan import every_lemma
 from chainrule.verify.proof import ALLOWED, compiled, document, prove, proved
+from chainrule.verify.session import Session
 from chainrule.verify.theorem import Theorem
 from tests.derive.cases import CASES
 from tests.proof.mutants import mutants
@@ -123,6 +124,16 @@ def test_an_open_line_leaves_the_others_proved_and_names_its_step(coqc: str) -> 
     text, found, axioms = proved([every[0], wrong, *every[1:]], coqc)
     assert [t.reason for t in found] == ["", "Coq does not close the step form", *("" for _ in every[1:])]
     assert "wrong" not in text and not axioms
+
+
+def test_a_part_that_is_refused_or_runs_on_leaves_nothing(coqc: str) -> None:
+    true, false = "Lemma a : True. Proof. exact I. Qed.", "Lemma b : False. Proof. exact I. Qed."
+    with Session(coqc) as coq:
+        assert not coq.accepts(f"{true}\n{false}") and "No object" in coq.said("Locate a.")
+        assert not coq.accepts(f"Ltac loop := loop.\n{true.replace('exact I', 'loop')}", 1)
+        assert "No object" in coq.said("Locate a.") and coq.accepts(true) and "Top.a" in coq.said("Locate a.")
+        with pytest.raises(RuntimeError, match="Coq has ended"):
+            coq.said("Quit.")
 
 
 # Lines that differ inside functions: equal ones are proved, others are not.
