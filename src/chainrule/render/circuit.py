@@ -12,7 +12,7 @@ from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.ir.expr import ZERO, Component, Delta, Expr, Guard, Multiply, Reduce, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, children, iterative
+from chainrule.ir.walk import Steps, iterative
 from chainrule.render.document import Arrow, Figure, Spot, Text
 from chainrule.render.example import Numbered, numbered, where
 from chainrule.render.formula import Part
@@ -184,6 +184,6 @@ def reading(
             return tuple(result)
         case _:
             result = []
-            for child in children(node):
+            for child in node.parts:
                 result.extend((yield child, at, own, weight))
             return tuple(result)
