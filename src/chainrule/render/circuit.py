@@ -6,6 +6,7 @@ Every number is one of the sample's; here is only decided which of them stands w
 from __future__ import annotations
 
 from collections import Counter
+from functools import cached_property
 from itertools import product
 
 from chainrule.derive.lemma import adjoint_of, one_sample
@@ -74,12 +75,13 @@ class Circuit(Numbered):
         target = own in self.derivation.forward.given and all(map(self.names.is_loss, readers))
         return own not in self.weights and own.dtype == "real" and not target
 
-    @property
-    def weights(self) -> tuple[Tensor, ...]:
+    @cached_property
+    def weights(self) -> frozenset[Tensor]:
         """What has no axis of samples and is given: parameters, or in a lone equation what takes their place."""
         own = (*self.derivation.forward.parameters, *self.derivation.forward.given)
         samples = any(SAMPLES in t.shape for t in own)
-        return tuple(t for t in own if t in self.derivation.forward.parameters or (samples and SAMPLES not in t.shape))
+        known = {*self.derivation.forward.parameters}
+        return frozenset(t for t in own if t in known or (samples and SAMPLES not in t.shape))
 
     def bare(self, tensor: Tensor, place: Place) -> Place:
         """A place without the axis of samples, of which there is one."""

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain, count, islice, product
 from math import prod
 
@@ -61,37 +62,66 @@ Place = tuple[int, ...]
 Values = dict[str, dict[Place, Number]]
 
 
+class Kind:
+    """A derivation at one size, and what is the same whichever its numbers are. Unless it is to be `whole`, lines of
+    the backward pass that nobody works by hand, and what depends on them, have none."""
+
+    def __init__(self, derivation: Derivation, chosen: Mapping[str, np.ndarray], *, whole: bool) -> None:
+        self.derivation, self.whole = derivation, whole
+        self.sizes = _sizes(derivation, chosen)
+        self._alive: dict[str, set[Place]] | None = None
+
+    @cached_property
+    def operations(self) -> int:
+        return operations(self.derivation.joint.equations)
+
+    @cached_property
+    def backward(self) -> Sequence[Equation]:
+        return self.derivation.backward.equations if self.whole else _followed(self.derivation)
+
+    def alive(self, sample: Sample) -> dict[str, set[Place]]:
+        """Where gradients are not 0; of the numbers it depends on the whole ones alone, which are those of all samples
+        of a kind."""
+        if self._alive is None:
+            self._alive = _alive(sample)
+        return self._alive
+
+
 @dataclass(frozen=True)
 class Sample:
-    """`derivation` is that of the program the numbers are for; `values` holds all its tensors, by name and place."""
+    """Numbers of a kind: `values` holds all tensors of its program, by name and place."""
 
-    derivation: Derivation
+    kind: Kind
     sizes: Mapping[str, int]
     values: Values
     own: bool
 
+    @property
+    def derivation(self) -> Derivation:
+        return self.kind.derivation
+
 
 def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True) -> Sample | None:
-    """The derivation with numbers; None where it would take too many. Unless it is to be `whole`, lines of the backward
-    pass that nobody works by hand, and what depends on them, have none. Numbers that the reader does not give are such
-    that no gradient vanishes that need not. Raises DerivationError for a number given to nothing, or in another shape.
+    """The derivation with numbers, `whole` or not; None where it would take too many. Numbers that the reader does not
+    give are such that no gradient vanishes that need not. Raises DerivationError for a number given to nothing, or in
+    another shape.
     """
     chosen = {name: _array(name, value) for name, value in (given or {}).items()}
     if chosen:
-        return _sample(derivation, chosen, 0, 1, whole=True)
+        return _sample(Kind(derivation, chosen, whole=True), chosen, 0, 1)
     entries = (prod(e for e in t.shape if isinstance(e, int)) for t in derivation.joint.given)
     handy = max(entries) <= HANDY
-    small: dict[tuple[int, int], Derivation] = {}
+    small: dict[tuple[int, int], Kind] = {}
     first: Sample | None = None
     left = MOST
     shapes = ((FEW, 0), (FEW, COUPLED))
     tries = product(PARTS, shapes[:1] if handy else shapes, range(TURNS))
     for parts, shape, turn in chain(tries, () if handy else product(PARTS, ((COUPLED, COUPLED),), range(TURNS))):
         if shape not in small:
-            small[shape] = derivation if handy else _smaller(derivation, *shape)
-        sample = _sample(small[shape], {}, turn, parts, whole=whole)
+            small[shape] = Kind(derivation if handy else _smaller(derivation, *shape), {}, whole=whole)
+        sample = _sample(small[shape], {}, turn, parts)
         first = first or sample
-        left -= operations(small[shape].joint.equations)
+        left -= small[shape].operations
         if left < 0:
             break
         if sample is not None and not degenerate(sample):
@@ -99,20 +129,16 @@ def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True
     return first
 
 
-def _sample(
-    derivation: Derivation, chosen: Mapping[str, np.ndarray], turn: int, parts: int, *, whole: bool
-) -> Sample | None:
+def _sample(kind: Kind, chosen: Mapping[str, np.ndarray], turn: int, parts: int) -> Sample | None:
     """These numbers, and for the rest those of this turn, weights in so many parts of one."""
-    sizes = _sizes(derivation, chosen)
-    joint = derivation.joint
-    if operations(joint.equations) > MOST:
+    derivation, sizes = kind.derivation, kind.sizes
+    if kind.operations > MOST:
         if chosen:
             raise DerivationError("the network is too large for numbers by hand", fix="take a smaller one")
         return None
     try:
-        backward = derivation.backward.equations if whole else _followed(derivation)
         names = {name.tensor: name for fold in derivation.folds for name in fold.names}
-        arrays = run((*names.values(), *backward), _forward(derivation, sizes, chosen, turn, parts), sizes)
+        arrays = run((*names.values(), *kind.backward), _forward(derivation, sizes, chosen, turn, parts), sizes)
     except ChainruleError:
         raise
     except (ValueError, ArithmeticError) as error:
@@ -120,7 +146,7 @@ def _sample(
             raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
         return None
     values = {name: dict(np.ndenumerate(array.astype(object))) for name, array in arrays.items()}
-    return _settled(Sample(derivation, sizes, values, bool(chosen)))
+    return _settled(Sample(kind, sizes, values, bool(chosen)))
 
 
 @dataclass(frozen=True)
@@ -206,7 +232,7 @@ def _settled(sample: Sample) -> Sample:
     }
     if not noise:
         return sample
-    alive = _alive(sample)
+    alive = sample.kind.alive(sample)
     values = {
         name: {p: 0.0 if (name, p) in noise and p not in alive[name] else v for p, v in own.items()}
         for name, own in sample.values.items()
@@ -224,7 +250,7 @@ def degenerate(sample: Sample) -> bool:
         return True
     if not faint and 2 * len(small) <= len(sizes):
         return False
-    alive = _alive(sample)
+    alive = sample.kind.alive(sample)
     return any(map(alive.__getitem__, faint)) or 2 * sum(bool(alive[name]) for name in small) > len(sizes)
 
 
