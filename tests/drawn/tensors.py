@@ -116,6 +116,9 @@ class Tensors(Chance):
             known = [n for n in sorted(self.reserved) if "." not in n]
             of = [f"{n}.{word}" for n in known for word in ("use1", "use2", "argmax") if not self.taken(f"{n}.{word}")]
             dotted += [self.pick(of)] if of else []
+        if self.chance(0.2):
+            twins = [f"δ{n}" for n, s in self.shapes().items() if s == shape and not self.taken(f"δ{n}")]
+            dotted += [self.pick(sorted(twins))] if twins else []
         name = name or self.tensor(*(("x",) if kind == "input" and self.chance(0.6) else dotted))
         self.reserved.add(name)
         self.given[name] = Given(name, shape, kind, positive, tops)

@@ -121,6 +121,18 @@ def test_the_place_of_a_maximum_that_a_user_asks_for_is_cut_with_the_rest() -> N
     assert len(sample.values["x"]) == 2
 
 
+class Edge(cr.Layer):
+    """A bias of the first two components."""
+
+    equation = "u[n, i] = x[n, i] + pad(b, 0)[i]\ny[n, i] = tanh(u[n, i])"
+    init: ClassVar[Any] = {"b": cr.ones(2)}
+
+
+def test_a_bias_that_is_read_beyond_its_end_is_balanced_by_nothing() -> None:
+    sample = sample_of(cr.Sequential(cr.Input(4), Edge(), loss="mean_squared_error").derive(), None)
+    assert sample is not None and agrees(sample)
+
+
 def test_a_mean_over_fewer_has_a_smaller_divisor() -> None:
     model = cr.Sequential(cr.Input(2, 9, 9), cr.GlobalMeanPool(), cr.Dense(3), loss="mean_squared_error")
     sample = sample_of(model.derive(), None)

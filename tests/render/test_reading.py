@@ -69,6 +69,7 @@ def test_every_formula_of_a_model_is_read_back(name: str) -> None:
     "y[n, i<2] = max[c<3](x[n, c]) - abs((x[n, 2*i] - x[n, i + 1])*abs(x[n, 2]))",
     "y[i<3] = erfc(e[i])*exp(-e[i])",  # beside a tensor e no exponential is written by that letter
     "y[i<3] = sum[j<2](pad(pad, 0)[i + j - 1]*w[j])",  # nor is a tensor called as an operator is
+    "y[n, i<3] = abs(x[n, i])*max[p<3](pad(x, -inf)[n, i + p - 1])",  # its Jacobian: both by one letter
     "y[n] = sum[i<2, j<2](x[n, j, j] + x[n, i, j])",  # by x it is 2 (∂f/∂y) diag(𝟏) + (∂f/∂y) 𝟏 𝟏ᵀ
 ])  # fmt: skip
 def test_every_formula_of_an_equation_is_read_back(text: str) -> None:

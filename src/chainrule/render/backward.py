@@ -23,6 +23,7 @@ from chainrule.render.folded import Folded
 from chainrule.render.formula import Nabla
 from chainrule.render.names import Names
 from chainrule.render.pieces import affine_token
+from chainrule.render.text import FIXED
 from chainrule.render.writer import Writer, concise_forward, concise_of, runs_of, tensors_of, ways
 
 SAVED = 4
@@ -44,7 +45,7 @@ class Backward(Folded):
             seeds = [self.math(seed, names=self.batch)]
             if any(self.names.is_loss(t) and t != LOSS for t in derivation.forward.defined):
                 seeds.append(self.math(seed))
-            said += self.say("backward.start", seed=self.join((s, " = 1") for s in seeds))
+            said += self.say("backward.start", seed=self.join((s, f"{FIXED}={FIXED}1") for s in seeds))
         yield Paragraph(said)
         header = (self.say("backward.explanation"), self.say("backward.detailed"), self.say("backward.concise"))
         number = 0

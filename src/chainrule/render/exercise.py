@@ -38,7 +38,9 @@ class Exercise(Writer):
                 case Figure(spots=spots, arrows=arrows), _:
                     bare = tuple(replace(spot, above=(), below=()) for spot in spots)
                     kept = (replace(a, text=() if part == "asked" else a.text, under=()) for a in arrows)
-                    yield replace(block, spots=bare, arrows=tuple(kept))
+                    empty = self.say("exercise.figure", loss=self.math(self.names.loss.stem))
+                    caption = empty if has_numbers(block) else block.caption
+                    yield replace(block, spots=bare, arrows=tuple(kept), caption=caption)
                 case Lines(lines=lines), "asked":
                     first = replace(blank_line(lines[0]), right=blanked(lines[0].right, kept=level < 3))
                     blank = (first, *map(blank_line, lines[1:]))

@@ -200,10 +200,30 @@ def _stroke(figure: Figure, places: Sequence[Point], arrow: Arrow, rise: float) 
         inward = 0.3 if x2 > x1 else -0.3
         start, end, via = (x1 + inward, y1), (x2 - inward, y2), ((x1 + x2) / 2, min(y1, y2) - 1.6 * rise + 0.6)
         return Stroke(start, end, via, _between(_between(start, end, 0.5), via, 0.5), arrow)
+    via = _around(figure, places, arrow)
+    (dx, dy), (ex, ey) = ((via[0] - x, via[1] - y) if via else (x2 + x1 - 2 * x, y2 + y1 - 2 * y)
+                          for x, y in ((x1, y1), (x2, y2)))
+    t1, t2 = _leave(dx, dy, first), _leave(ex, ey, last)
+    start, end = (x1 + t1 * dx, y1 + t1 * dy), (x2 + t2 * ex, y2 + t2 * ey)
+    return Stroke(start, end, via, _between(start, via or end, 0.3 if arrow.under else 0.45), arrow)
+
+
+def _around(figure: Figure, places: Sequence[Point], arrow: Arrow) -> Point | None:
+    """The point that an arrow bends towards where it would run through another spot: to the side that the middle of
+    the drawing is on."""
+    (x1, y1), (x2, y2) = places[arrow.start], places[arrow.end]
     dx, dy = x2 - x1, y2 - y1
-    t1, t2 = _leave(dx, dy, first), _leave(-dx, -dy, last)
-    start, end = (x1 + t1 * dx, y1 + t1 * dy), (x2 - t2 * dx, y2 - t2 * dy)
-    return Stroke(start, end, None, _between(start, end, 0.3 if arrow.under else 0.45), arrow)
+    square = dx * dx + dy * dy
+    wide = 0.0
+    for n, (x, y) in enumerate(places):
+        along = ((x - x1) * dx + (y - y1) * dy) / square
+        apart = abs((x - x1) * dy - (y - y1) * dx) / square**0.5
+        if n not in (arrow.start, arrow.end) and 0 < along < 1 and apart < TALL:
+            wide = max(wide, spot_width(figure.spots[n]) / 2)
+    if not wide:
+        return None
+    side = 1 if (x1 + x2) / 2 < sum(x for x, _ in places) / len(places) else -1
+    return (x1 + x2) / 2 + 2 * side * (wide + 0.6), (y1 + y2) / 2
 
 
 def _between(a: Point, b: Point, share: float) -> Point:

@@ -31,7 +31,7 @@ from chainrule.render.document import (
     Table,
     Text,
 )
-from chainrule.render.figure import NUMBER, RING, SMALL, Stroke, draw
+from chainrule.render.figure import NUMBER, RING, SMALL, Drawing, Stroke, draw
 from chainrule.render.formula import Blank, Formula, write
 from chainrule.render.mathml import MathML, breakable, joined, letters
 from chainrule.render.prose import sentences
@@ -103,6 +103,8 @@ def brings_fonts(place: str) -> bool:
 
 
 LANGUAGES = {"en": "en", "zh": "zh-Hans"}
+PHONE = 22.0
+"""In em: the width of a page on a phone."""
 
 
 class _Page:
@@ -216,7 +218,14 @@ class _Page:
         return f'<span class="{kind}" data-tex="{escape(write(formula, LATEX))}">{maths}</span>'
 
     def figure(self, figure: Figure) -> str:
-        drawing = draw(figure)
+        wide, narrow = draw(figure), draw(figure, PHONE)
+        # A row that a phone has no room for is drawn once more, in shorter ones.
+        folded = narrow.height > wide.height
+        kinds = (("drawing wide", wide), ("drawing narrow", narrow)) if folded else (("drawing", wide),)
+        drawings = "".join(self.drawing(figure, drawing, kind) for kind, drawing in kinds)
+        return f'<figure><div class="scroll" tabindex="0">{drawings}</div>{self.caption(figure.caption)}</figure>'
+
+    def drawing(self, figure: Figure, drawing: Drawing, kind: str) -> str:
         lines = "".join(map(_arrow, drawing.strokes))
         spots = list[str]()
         for (x, y), spot in zip(drawing.places, figure.spots, strict=True):
@@ -231,12 +240,11 @@ class _Page:
             label = self.flat(arrow.text) + (f" <b>∂ {self.flat(arrow.under)}</b>" if arrow.under else "")
             spots.append(_placed("value" if arrow.under else "label", x, y, label, SMALL))
         size = f"width:{drawing.width:.2f}em;height:{drawing.height:.2f}em"
-        told = escape("; ".join(described(replace(figure, caption=()), sys.maxsize)))
         view = f"0 0 {drawing.width * 16:.1f} {drawing.height * 16:.1f}"
+        told = escape("; ".join(described(replace(figure, caption=()), sys.maxsize)))
         return (
-            f'<figure><div class="scroll" tabindex="0"><div class="drawing" role="img" aria-label="{told}" '
-            f'style="{size}"><svg viewBox="{view}" aria-hidden="true">{lines}</svg>{"".join(spots)}</div></div>'
-            f"{self.caption(figure.caption)}</figure>"
+            f'<div class="{kind}" role="img" aria-label="{told}" style="{size}">'
+            f'<svg viewBox="{view}" aria-hidden="true">{lines}</svg>{"".join(spots)}</div>'
         )
 
     def caption(self, text: Text) -> str:

@@ -22,6 +22,7 @@ from chainrule.render.figure import NUMBER, RING, draw, width_of
 from chainrule.render.formula import Formula, write
 from chainrule.render.pieces import Numbers
 from chainrule.render.styles import LATEX, UNICODE
+from chainrule.render.text import FIXED
 
 PREAMBLE = r"""\documentclass[a4paper,11pt]{%s}
 %s\usepackage{amsmath,amssymb,array,longtable,booktabs,tikz}
@@ -35,7 +36,7 @@ PREAMBLE = r"""\documentclass[a4paper,11pt]{%s}
 """
 COLUMN = r">{\raggedright\arraybackslash}p{%.3f\linewidth}"
 ESCAPES = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", FIXED: "~",
     "_": r"\_", "^": r"\^{}", "~": r"\~{}", "⊙": r"$\odot$", "𝟏": r"$\mathbf{1}$",
     "ᵀ": r"$^{\top}$", "Σ": r"$\Sigma$", "∂": r"$\partial$",
     "·": r"$\cdot$", "×": r"$\times$", "…": r"\dots{}", "−": r"$-$", "≤": r"$\le$", ">": r"$>$", "<": r"$<$",

@@ -219,7 +219,9 @@ class Lemmas(Folded):
         if stated:
             # What needs no proof is one line, with its other form beside it.
             left, right, reason = proof[-1]
-            forms = (self.say("figure.closing", form=_joined(a, b), reason=why) for a, b, why in closing)
+            # Why, the lemma says that is cited.
+            forms = ((_joined(a, b),) if short else self.say("figure.closing", form=_joined(a, b), reason=why)
+                     for a, b, why in closing)
             proof[-1] = left, right, self.join((x for x in (reason, *forms) if x), "document.semicolon")
             closing = []
         rows = [*proof, *closing]

@@ -18,7 +18,7 @@ from chainrule.forms.nodes import Jacobian, operation, whole
 from chainrule.ir.expr import Add, Component, Constant, Delta, Derivative, Expr, Multiply, Reduce, Tensor, multiply
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, fresh, transform
+from chainrule.ir.walk import bound, fresh, rename, transform
 from chainrule.render.document import Figure, Spot
 from chainrule.render.example import BROAD, SHOWN, Numbered, exact
 from chainrule.render.formula import Nabla, Part
@@ -81,13 +81,13 @@ class Matrices(Numbered):
     def jacobian(self, lemma: Lemma) -> Figure:
         y, x = lemma.equation.target, lemma.wrt
         (k,), (i,) = y.free, x.free
-        numbers = self.evaluated(Derivative(lemma.equation.value, x), (i, k))
+        j = fresh("j", k.extent, (*bound(lemma.result), i))
+        numbers = self.evaluated(Derivative(rename(lemma.equation.value, {k: j}), x), (i, j))
         before, after = (adjoint_of(c.tensor) for c in (y, x))
         back = operation("matmul", operation("transpose", Jacobian(y.tensor, x.tensor)), whole(before))
         signal, result = (self.evaluated(Component(t, c.subscripts), c.free) for t, c in ((before, y), (after, x)))
         text = self.math(Nabla(after), "=", back, "=", numbers, "·", signal, "=", result)
-        at = fresh("j", k.extent, (*bound(lemma.result), *x.free))
-        entry = self.math(Derivative(Component(y.tensor, (Affine.of(at),)), x), "=", self.entry(lemma, at))
+        entry = self.math(Derivative(Component(y.tensor, (Affine.of(j),)), x), "=", self.entry(lemma, j))
         return Figure((Spot(0, 0, (text,)),), (), self.say("figure.jacobian", entry=entry))
 
     def entry(self, lemma: Lemma, j: Index) -> Expr:

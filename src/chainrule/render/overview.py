@@ -165,8 +165,18 @@ class Overview(Glance):
         items.append(self.say("notation.hadamard"))
         items.extend(self.form_notation())
         items.extend(conventions)
+        rows, constants = self.symbols(), self.constants_named()
+        if 0 < len(rows) <= FEW:
+            told = (self.say("notation.known", symbol=row[0][0], code=row[1][0], shape=row[2][0]) for row in rows)
+            closing = (*self.say("notation.stop"), *(self.say("notation.space") if constants else ()), *constants)
+            items.append((*self.say("notation.given_tensors"), *self.join(told), *closing))
+            rows, constants = [], ()
         yield Items(tuple(items))
-        yield from self.symbols()
+        if constants:
+            yield Paragraph(constants)
+        if rows:
+            header = (self.say("notation.symbol"), self.say("notation.code"), self.say("notation.shape"))
+            yield Table(header, tuple(rows))
 
     def signal_notation(self) -> Iterable[Text]:
         """δ and Δ; Δ alone where no layer's δ is that of one sample."""
@@ -224,13 +234,11 @@ class Overview(Glance):
         said: list[Inline] = []
         for value, letter in self.names.constants.items():
             places = {"letter": self.math(letter), "value": self.math(Constant(value), names=bare)}
-            said += (*self.say("notation.space"), *self.say("notation.constant", **places))
+            said += (*(self.say("notation.space") if said else ()), *self.say("notation.constant", **places))
         return tuple(said)
 
-    def symbols(self) -> Iterable[Block]:
-        """The table of given tensors: symbol, name in code, shape; many with one letter share a row; and the letters of
-        numbers."""
-        constants = self.constants_named()
+    def symbols(self) -> list[tuple[Cell, ...]]:
+        """Of each given tensor its symbol, name in code, and shape; many with one letter share a row."""
         by_stem: dict[str, list[Tensor]] = {}
         for tensor in (t for t in self.derivation.forward.given if t not in self.running):
             by_stem.setdefault(self.names.symbol(tensor).stem, []).append(tensor)
@@ -247,16 +255,7 @@ class Overview(Glance):
                 rows.extend(
                     (((self.math(whole(t)),),), ((Code(spelled(t)),),), ((shape_text(t),),)) for t in group_
                 )
-        if 0 < len(rows) <= FEW:
-            told = (self.say("notation.known", symbol=row[0][0], code=row[1][0], shape=row[2][0]) for row in rows)
-            closing = (*self.say("notation.stop"), *constants)
-            yield Paragraph((*self.say("notation.given_tensors"), *self.join(told), *closing))
-            return
-        if constants:
-            yield Paragraph(constants)
-        if rows:
-            header = (self.say("notation.symbol"), self.say("notation.code"), self.say("notation.shape"))
-            yield Table(header, tuple(rows))
+        return rows
 
 
 def shape_text(tensor: Tensor) -> str:

@@ -68,10 +68,11 @@ PREAMBLE = """\
     if not fits { par(hanging-indent: 1em, formula) }
   }
 })
-#let shortest(arrangements, set-in) = layout(size => {
-  let heights = arrangements.map(a => measure(width: size.width, set-in(a)).height)
-  set-in(arrangements.at(heights.position(height => height == calc.min(..heights))))
-})
+#let together(row, widths) = {
+  // A row is not parted, but where it takes much of a page.
+  let high = calc.max(..row.zip(widths).map(((cell, width)) => measure(width: width, cell).height))
+  row.map(cell => table.cell(breakable: high > 80mm, cell))
+}
 #let widest(pieces) = calc.max(0pt, ..pieces.map(piece => measure(piece).width))
 #let proof(pieces, ..lines) = context {
   let wide = calc.max(..lines.pos().map(line => measure(line.at(1)).width))
@@ -88,9 +89,15 @@ PREAMBLE = """\
   let whole = wide + room + 4.2em.to-absolute()
   let least = wide + widest(pieces) + 4.3em.to-absolute()
   let wanted = range(6).map(n => 72mm + n * 12mm).map(
-    width => calc.min(whole, calc.max(width, least)))
-  shortest(wanted.dedup(), width => table(
-    columns: (width, 1fr), inset: (x: 0pt, y: 0.05em), align: left + horizon, ..lines.pos().map(cells).flatten()))
+    width => calc.min(whole, calc.max(width, least))).dedup()
+  let rows = lines.pos().map(cells)
+  let set-in(width, rows) = table(
+    columns: (width, 1fr), inset: (x: 0pt, y: 0.05em), align: left + horizon, ..rows.flatten())
+  layout(size => {
+    let heights = wanted.map(width => measure(width: size.width, set-in(width, rows)).height)
+    let width = wanted.at(heights.position(height => height == calc.min(..heights)))
+    set-in(width, rows.map(row => together(row, (width, size.width - width - 1em.to-absolute()))))
+  })
 }
 #let splits(count, parts) = if count == 1 { ((parts,),) } else {
   range(1, parts - count + 2).map(n => splits(count - 1, parts - n).map(rest => (n, ..rest))).join()
@@ -99,13 +106,15 @@ PREAMBLE = """\
   // Columns that are narrow keep their width; the others share what is left so that the table is low.
   let open = range(natural.len()).filter(c => natural.at(c) > 0.12 * room)
   let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
-  let parts = if open.len() > 3 { 2 * open.len() } else { 12 }
-  let heights = open.map(c => range(1, parts - open.len() + 2).map(n => rows.map(row => (
+  let parts = if open.len() > 3 { 2 * open.len() } else { 24 }
+  // Beyond its natural width a column stays as high as it is.
+  let enough(c) = calc.min(parts - open.len() + 1, calc.ceil(parts * natural.at(c) / left))
+  let heights = open.map(c => range(1, enough(c) + 1).map(n => rows.map(row => (
     measure(width: left * n / parts, row.at(c)).height))))
   let best = splits(open.len(), parts).map(split => {
     let short = open.zip(split).map(((c, n)) => calc.max(0pt, least.at(c) - left * n / parts)).sum()
-    let own = heights.zip(split).map(((heights, n)) => heights.at(n - 1))
-    (short, array.zip(..own).map(row => calc.max(..row)).sum(), split)
+    let own = heights.zip(split).map(((heights, n)) => heights.at(calc.min(n, heights.len()) - 1))
+    (short, array.zip(..own).map(row => calc.max(..row) + 0.1 * row.sum()).sum(), split)
   }).sorted(key: ((short, height, _)) => (calc.max(short, 0.1pt), height)).first().last()
   let widths = natural
   for (c, n) in open.zip(best) { widths.at(c) = left * n / parts }
@@ -121,7 +130,9 @@ PREAMBLE = """\
   let title(row) = table.cell(colspan: count, breakable: false, inset: (top: 0.5em, bottom: 0.25em), row.at(0))
   let set-in(widths, rows) = {
     let padded = (..rows.slice(0, -1), rows.last().map(cell => pad(bottom: 0.16em, cell)))
-    let cells = padded.map(row => if row.len() < count { (table.hline(stroke: 0.4pt + hair), title(row)) } else { row })
+    // A title across the table is a header of its rows: it never stands alone at the foot of a page.
+    let below(row) = table.header(level: 2, repeat: false, table.hline(stroke: 0.4pt + hair), title(row))
+    let cells = padded.map(row => if row.len() < count { below(row) } else { together(row, widths) })
     table(columns: widths, align: left + placed, table.header(..titles), table.hline(stroke: 0.8pt + accent),
       ..cells.flatten(), table.hline(stroke: 0.8pt + accent))
   }
@@ -171,6 +182,11 @@ def source(document: Document) -> str:
     blocks = (None, *_together(document.blocks), None)
     for before, block, after in zip(blocks, blocks[1:], blocks[2:], strict=False):
         match before, block, after:
+            case _, Paragraph(), Listing():
+                continue
+            case Paragraph(text=text), Listing(), _:
+                # What is said of a listing goes where the listing goes.
+                parts.append(_listed(block, flat(text)))
             case _, Heading(text=text), Paragraph() if block.level > 1:
                 # What is said below the title of a lemma goes on in its line.
                 parts.append(f"\n#v(0.1em)\n#box[#heading(level: 3)[{flat(text)}.]]#h(0.6em)")
@@ -211,8 +227,8 @@ def _block(block: object) -> str:
             return f"#proof({longest}, " + "".join(f"\n  {_line(line)}," for line in lines) + ")"
         case Table(header=header, rows=rows):
             return _table(header, rows)
-        case Listing(text=text, language=language):
-            return "".join(_listed(part, language) for part in _parts(text.rstrip()))
+        case Listing():
+            return _listed(block)
         case Figure():
             return _figure(block)
         case _:
@@ -235,13 +251,20 @@ def _parts(text: str) -> list[str]:
     return parts
 
 
-def _listed(text: str, language: str) -> str:
+def _listed(listing: Listing, said: str = "") -> str:
+    parts = _parts(listing.text.rstrip())
+    told = (said, *[""] * len(parts))
+    return "".join(_boxed(part, listing.language, words) for part, words in zip(parts, told, strict=False))
+
+
+def _boxed(text: str, language: str, said: str) -> str:
     lines = text.count("\n")
     body = f"#raw(block: true, lang: {quoted(language)}, {quoted(text)})"
-    style = 'fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%'
-    shown = f"block({style}, breakable: {'true' if lines > PAGEFUL else 'false'})[{body}]"
+    breakable = f"breakable: {'true' if lines > PAGEFUL else 'false'}"
+    shown = f'#block(fill: rgb("#f6f1e6"), inset: 0.45em, radius: 0.4em, width: 100%, {breakable})[{body}]'
+    whole = f"block({breakable}, align(left)[{said}\n\n{shown}])"
     # A longer one stands where a page has room for all of it, and what follows goes on before it.
-    return f"#place(auto, float: true, {shown})\n" if LONG < lines <= PAGEFUL else f"#{shown}\n"
+    return f"#place(auto, float: true, {whole})\n" if LONG < lines <= PAGEFUL else f"#{whole}\n"
 
 
 def _items(items: Sequence[Text]) -> str:
@@ -277,9 +300,16 @@ def _table(header: Sequence[Text], rows: Sequence[Sequence[Cell]]) -> str:
 
 def _longest(cells: Iterable[Cell]) -> str:
     """Those pieces of cells that seem the longest of those that no line break parts, for typst to measure."""
-    formulas = (part for cell in cells for text in cell for part in text if isinstance(part, Formula))
-    pieces = dict.fromkeys(piece for formula in formulas for piece in runs(formula))
-    return f"({''.join(f'[{piece}], ' for piece in sorted(pieces, key=letters)[-MEASURED:])})"
+    pieces = dict[str, int]()
+    for part in (part for cell in cells for text in cell for part in text):
+        match part:
+            case Formula():
+                pieces |= {piece: letters(piece) for piece in runs(part)}
+            case Code(text=name):
+                pieces[f"#{_code(name)}"] = len(name)
+            case str():
+                pass
+    return f"({''.join(f'[{piece}], ' for piece in sorted(pieces, key=pieces.__getitem__)[-MEASURED:])})"
 
 
 MEASURED = 6
@@ -300,6 +330,10 @@ def _cell(cell: Cell) -> str:
     return " #parbreak() ".join(f"#reason({x})" if told else f"#{x}" for told, x in zip(words, lines, strict=True))
 
 
+def _code(name: str) -> str:
+    return f"code(raw({quoted(name)}))"
+
+
 def flat(text: Text, display: bool = False) -> str:
     result, mark = "", ""
     for part, following in zip(text, (*text, "")[1:], strict=True):
@@ -312,7 +346,7 @@ def flat(text: Text, display: bool = False) -> str:
                 # A mark that closes never starts a line.
                 result += f"#box[{formula}#{quoted(mark)};]" if mark else formula
             case Code(text=name):
-                result += f"#code(raw({quoted(name)}));"
+                result += f"#{_code(name)};"
             case str():
                 result += RAISED.join(f"#{quoted(piece)};" for piece in part.removeprefix(mark).split("ᵀ"))
                 mark = ""

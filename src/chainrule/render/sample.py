@@ -62,66 +62,95 @@ Place = tuple[int, ...]
 Values = dict[str, dict[Place, Number]]
 
 
-class Kind:
-    """A derivation at one size, and what is the same whichever its numbers are. Unless it is to be `whole`, lines of
-    the backward pass that nobody works by hand, and what depends on them, have none."""
+@dataclass(frozen=True)
+class Scale:
+    """A program at shapes at which numbers are tried: what is the same for all of them."""
 
-    def __init__(self, derivation: Derivation, chosen: Mapping[str, np.ndarray], *, whole: bool) -> None:
-        self.derivation, self.whole = derivation, whole
-        self.sizes = _sizes(derivation, chosen)
-        self._alive: dict[str, set[Place]] | None = None
+    derivation: Derivation
 
     @cached_property
-    def operations(self) -> int:
+    def cost(self) -> int:
         return operations(self.derivation.joint.equations)
 
     @cached_property
-    def backward(self) -> Sequence[Equation]:
-        return self.derivation.backward.equations if self.whole else _followed(self.derivation)
+    def short(self) -> list[Equation]:
+        """Of the backward pass what is short and depends on nothing long."""
+        long: set[Tensor] = set()
+        backward: list[Equation] = []
+        for equation in self.derivation.backward.equations:
+            if operations([equation]) > LONG or long & set(equation.value.tensors):
+                long.add(equation.tensor)
+            else:
+                backward.append(equation)
+        return [e for e in backward if e.tensor not in long]
+
+    @cached_property
+    def _alive(self) -> dict[tuple[int, ...], dict[str, set[Place]]]:
+        return {}
 
     def alive(self, sample: Sample) -> dict[str, set[Place]]:
-        """Where gradients are not 0; of the numbers it depends on the whole ones alone, which are those of all samples
-        of a kind."""
-        if self._alive is None:
-            self._alive = _alive(sample)
-        return self._alive
+        """Where the tensors of the backward pass are not 0 at some of a few points between; of the numbers of a sample
+        it takes the whole ones alone, which have nothing between them."""
+        whole = {
+            t.name: [int(float(v)) for v in sample.values[t.name].values()]
+            for t in self.derivation.joint.given if t.dtype == "integer"
+        }
+        key = tuple(chain(*whole.values()))
+        if key in self._alive:
+            return self._alive[key]
+        rng = np.random.default_rng(0)
+        result: dict[str, set[Place]] = {t.name: set() for t in self.derivation.backward.defined}
+        for low in (0.2, -1.5, -1.5):
+            given = {
+                t.name: np.array(whole[t.name]).reshape(shape_of(t, sample.sizes))
+                if t.name in whole else rng.uniform(low, 1.5, shape_of(t, sample.sizes))
+                for t in self.derivation.joint.given
+            }
+            with np.errstate(all="ignore"):
+                found = execute(self.derivation.joint, given)
+            largest = max((float(np.nanmax(np.abs(found[name]), initial=0)) for name in result), default=0.0)
+            for name, places_ in result.items():
+                array = np.abs(found[name])
+                places_ |= {tuple(map(int, place)) for place in np.argwhere(~(array <= NOISE * largest))}
+        self._alive[key] = result
+        return result
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Numbers of a kind: `values` holds all tensors of its program, by name and place."""
+    """`values` holds all tensors of the program that the numbers are for, by name and place."""
 
-    kind: Kind
+    scale: Scale
     sizes: Mapping[str, int]
     values: Values
     own: bool
 
     @property
     def derivation(self) -> Derivation:
-        return self.kind.derivation
+        return self.scale.derivation
 
 
 def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True) -> Sample | None:
-    """The derivation with numbers, `whole` or not; None where it would take too many. Numbers that the reader does not
-    give are such that no gradient vanishes that need not. Raises DerivationError for a number given to nothing, or in
-    another shape.
+    """The derivation with numbers; None where it would take too many. Unless it is to be `whole`, lines of the backward
+    pass that nobody works by hand, and what depends on them, have none. Numbers that the reader does not give are such
+    that no gradient vanishes that need not. Raises DerivationError for a number given to nothing, or in another shape.
     """
     chosen = {name: _array(name, value) for name, value in (given or {}).items()}
     if chosen:
-        return _sample(Kind(derivation, chosen, whole=True), chosen, 0, 1)
+        return _sample(Scale(derivation), chosen, 0, 1, whole=True)
     entries = (prod(e for e in t.shape if isinstance(e, int)) for t in derivation.joint.given)
     handy = max(entries) <= HANDY
-    small: dict[tuple[int, int], Kind] = {}
+    small: dict[tuple[int, int], Scale] = {}
     first: Sample | None = None
     left = MOST
     shapes = ((FEW, 0), (FEW, COUPLED))
     tries = product(PARTS, shapes[:1] if handy else shapes, range(TURNS))
     for parts, shape, turn in chain(tries, () if handy else product(PARTS, ((COUPLED, COUPLED),), range(TURNS))):
         if shape not in small:
-            small[shape] = Kind(derivation if handy else _smaller(derivation, *shape), {}, whole=whole)
-        sample = _sample(small[shape], {}, turn, parts)
+            small[shape] = Scale(derivation if handy else _smaller(derivation, *shape))
+        sample = _sample(small[shape], {}, turn, parts, whole=whole)
         first = first or sample
-        left -= small[shape].operations
+        left -= small[shape].cost
         if left < 0:
             break
         if sample is not None and not degenerate(sample):
@@ -129,16 +158,18 @@ def sample_of(derivation: Derivation, given: Given | None, *, whole: bool = True
     return first
 
 
-def _sample(kind: Kind, chosen: Mapping[str, np.ndarray], turn: int, parts: int) -> Sample | None:
+def _sample(scale: Scale, chosen: Mapping[str, np.ndarray], turn: int, parts: int, *, whole: bool) -> Sample | None:
     """These numbers, and for the rest those of this turn, weights in so many parts of one."""
-    derivation, sizes = kind.derivation, kind.sizes
-    if kind.operations > MOST:
+    derivation = scale.derivation
+    sizes = _sizes(derivation, chosen)
+    if scale.cost > MOST:
         if chosen:
             raise DerivationError("the network is too large for numbers by hand", fix="take a smaller one")
         return None
     try:
+        backward = derivation.backward.equations if whole else scale.short
         names = {name.tensor: name for fold in derivation.folds for name in fold.names}
-        arrays = run((*names.values(), *kind.backward), _forward(derivation, sizes, chosen, turn, parts), sizes)
+        arrays = run((*names.values(), *backward), _forward(derivation, sizes, chosen, turn, parts), sizes)
     except ChainruleError:
         raise
     except (ValueError, ArithmeticError) as error:
@@ -146,7 +177,7 @@ def _sample(kind: Kind, chosen: Mapping[str, np.ndarray], turn: int, parts: int)
             raise DerivationError(f"a function has no value at these numbers: {error}", fix="give others") from None
         return None
     values = {name: dict(np.ndenumerate(array.astype(object))) for name, array in arrays.items()}
-    return _settled(Sample(kind, sizes, values, bool(chosen)))
+    return _settled(Sample(scale, sizes, values, bool(chosen)))
 
 
 @dataclass(frozen=True)
@@ -232,7 +263,7 @@ def _settled(sample: Sample) -> Sample:
     }
     if not noise:
         return sample
-    alive = sample.kind.alive(sample)
+    alive = sample.scale.alive(sample)
     values = {
         name: {p: 0.0 if (name, p) in noise and p not in alive[name] else v for p, v in own.items()}
         for name, own in sample.values.items()
@@ -250,7 +281,7 @@ def degenerate(sample: Sample) -> bool:
         return True
     if not faint and 2 * len(small) <= len(sizes):
         return False
-    alive = sample.kind.alive(sample)
+    alive = sample.scale.alive(sample)
     return any(map(alive.__getitem__, faint)) or 2 * sum(bool(alive[name]) for name in small) > len(sizes)
 
 
@@ -263,38 +294,6 @@ def _saturated(sample: Sample) -> bool:
             if 2 * sum(min(v, 1 - v) < 1 - SURE for v in values) > len(values) > 1:
                 return True
     return False
-
-
-def _alive(sample: Sample) -> dict[str, set[Place]]:
-    """Where the tensors of the backward pass are not 0 at some of a few points between."""
-    derivation = sample.derivation
-    rng = np.random.default_rng(0)
-    result: dict[str, set[Place]] = {t.name: set() for t in derivation.backward.defined}
-    for low in (0.2, -1.5, -1.5):
-        given = {
-            t.name: np.array([int(float(v)) for v in sample.values[t.name].values()]).reshape(shape_of(t, sample.sizes))
-            if t.dtype == "integer" else rng.uniform(low, 1.5, shape_of(t, sample.sizes))
-            for t in derivation.joint.given
-        }
-        with np.errstate(all="ignore"):
-            found = execute(derivation.joint, given)
-        largest = max((float(np.nanmax(np.abs(found[name]), initial=0)) for name in result), default=0.0)
-        for name, places_ in result.items():
-            array = np.abs(found[name])
-            places_ |= {tuple(map(int, place)) for place in np.argwhere(~(array <= NOISE * largest))}
-    return result
-
-
-def _followed(derivation: Derivation) -> list[Equation]:
-    """Of the backward pass what is short and depends on nothing long."""
-    long: set[Tensor] = set()
-    backward: list[Equation] = []
-    for equation in derivation.backward.equations:
-        if operations([equation]) > LONG or long & set(equation.value.tensors):
-            long.add(equation.tensor)
-        else:
-            backward.append(equation)
-    return [e for e in backward if e.tensor not in long]
 
 
 def _array(name: str, value: ArrayLike) -> np.ndarray:
@@ -473,7 +472,7 @@ def _balanced(
             if term is None or not _transcendental(program, equation.tensor):
                 continue
             own = [s.plain for s in term.subscripts]
-            if {*own} | single != {*equation.indices}:
+            if {*own} | single != {*equation.indices} or [i.extent for i in own if i] != [*tensor.shape]:
                 continue
             rest = evaluate(Exact(sizes), _without(equation.value, term), state, equation.indices)
             for place, value in np.ndenumerate(rest):
