@@ -98,9 +98,10 @@ def imports(name: str, path: Path, known: frozenset[str]) -> list[Import]:
                 for child in orelse:
                     yield from walk(child, lazy)
             case _:
-                inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
                 for child in ast.iter_child_nodes(node):
-                    yield from walk(child, inside)
+                    if not isinstance(child, ast.expr):  # an import is a statement
+                        yield from walk(child, inside)
 
     return [*dict.fromkeys(walk(parsed(path), False))]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.nn.test_every_layer import MODELS, model_with
+from tests.examples import few
+from tests.nn.test_every_layer import KINDS, MODELS, model_with
 
 import chainrule as cr
 from chainrule.arrays.ids import Limits
@@ -137,7 +138,7 @@ def test_brackets_select_before_a_sum_multiplies_only_where_that_is_asked_for() 
     assert functions(early)["where"] == 1 and functions(late)["where"] == 0
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, KINDS))
 def test_every_layer_is_lowered_with_the_number_of_samples_open(name: str) -> None:
     joint = model_with(name).derive().joint
     for equation, assignment in zip(

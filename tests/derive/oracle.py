@@ -16,6 +16,7 @@ from chainrule.ir.expr import LOSS, Component, Derivative, Multiply, is_gradient
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import nodes, substitute
 from chainrule.semantics import field, prime
+from chainrule.semantics.evaluator import Evaluator
 
 Values = dict[str, NDArray[Any]]
 
@@ -69,20 +70,16 @@ def false_steps(
         definitions = {LOSS.name: Equation(Component(LOSS, ()), total), y.tensor.name: lemma.equation}
         values[LOSS.name] = prime.elements(np.ones((), dtype=np.int64))
     steps = [s for s in lemma.all_steps if plain(lemma.equation) or not _differentiates(s)]
-    return [step for step in steps if not _holds(step, values, definitions, extents, seed)]
+    arithmetic = field.Field(extents, seed)
+    evaluator = Evaluator(arithmetic, values, definitions)  # what two lines share is computed once
 
+    def holds(step: Step) -> bool:
+        before = substitute(step.before, {step.split[0]: step.split[1]}) if step.split else step.before
+        free = tuple(dict.fromkeys((*before.free, *step.after.free)))
+        one, other = (arithmetic.over(evaluator.value(side), free) for side in (before, step.after))
+        return bool(np.array_equal(one, other))
 
-def _holds(
-    step: Step, values: Values, definitions: Mapping[str, Equation], extents: Mapping[str, int], seed: int
-) -> bool:
-    before = substitute(step.before, {step.split[0]: step.split[1]}) if step.split else step.before
-    free = tuple(dict.fromkeys((*before.free, *step.after.free)))
-    sides = [
-        field.evaluate(side, values, free, extents=extents, seed=seed, definitions=definitions)
-        for side in (before, step.after)
-    ]
-    shape = tuple(extents[i.extent] if isinstance(i.extent, str) else i.extent for i in free)
-    return bool(np.array_equal(np.broadcast_to(sides[0], shape), np.broadcast_to(sides[1], shape)))
+    return [step for step in steps if not holds(step)]
 
 
 def _differentiates(step: Step) -> bool:

@@ -112,13 +112,12 @@ class Tensors(Chance):
             count = sum(g.kind in ("input", "id") for g in self.given.values())
             name = "x" if self.inputs == 1 else f"x{count + 1}"
         dotted = [n for n in DOTTED if self.form == "text" and self.chance(0.08) and not self.taken(n)]
-        if self.form == "text" and self.chance(0.25):  # what could be taken for something of another tensor's
+        if self.form == "text" and self.chance(0.3):  # what could be taken for something of another tensor's
             known = [n for n in sorted(self.reserved) if "." not in n]
-            of = [f"{n}.{word}" for n in known for word in ("use1", "use2", "argmax") if not self.taken(f"{n}.{word}")]
-            dotted += [self.pick(of)] if of else []
-        if self.chance(0.2):
-            twins = [f"δ{n}" for n, s in self.shapes().items() if s == shape and not self.taken(f"δ{n}")]
-            dotted += [self.pick(sorted(twins))] if twins else []
+            of = [f"{n}.{word}" for n in known for word in ("use1", "use2", "argmax")]
+            of += 5 * [f"δ{n}" for n, s in sorted(self.shapes().items()) if s == shape]
+            free = [n for n in of if not self.taken(n)]
+            dotted += [self.pick(free)] if free else []
         name = name or self.tensor(*(("x",) if kind == "input" and self.chance(0.6) else dotted))
         self.reserved.add(name)
         self.given[name] = Given(name, shape, kind, positive, tops)

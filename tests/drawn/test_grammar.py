@@ -18,7 +18,7 @@ FEATURE, PAIR = 0.05, 0.003  # the least shares
 def test_programs_are_the_same_on_every_machine() -> None:
     """Another number after a change of the grammar is right, and means that other programs have these seeds."""
     found = sha256("\n".join(str(program(seed)) for seed in range(100)).encode()).hexdigest()
-    assert found[:16] == "4271647c340e0123"
+    assert found[:16] == "f29faf4a420e2634"
 
 
 def test_programs_are_well_formed() -> None:

@@ -14,9 +14,10 @@ from chainrule.forms import Concise, concise, operation
 from chainrule.ir.program import Equation
 from tests.built_in import derived
 from tests.derive.cases import CASES
+from tests.examples import few
 from tests.forms.values import concise as concise_value
 from tests.forms.values import detailed, drawn
-from tests.nn.test_every_layer import MODELS, model_with
+from tests.nn.test_every_layer import KINDS, MODELS, model_with
 
 EXTENTS = {"N": 2, "K": 3, "C": 3, "I": 3, "J": 3}
 
@@ -38,7 +39,7 @@ def wrong(found: list[Equation], top: int) -> tuple[list[str], int]:
     return [str(form.detailed) for form in forms if not agree(form, top)], len(forms)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, KINDS))
 def test_the_forms_of_every_layer_equal_the_detailed_ones(name: str) -> None:
     assert wrong(equations(model_with(name).derive()), 5)[0] == []
 

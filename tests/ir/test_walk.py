@@ -10,7 +10,7 @@ from chainrule.ir.expr import Add, Component, Constant, Expr, Power, Reduce, Ten
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.parse import parse_equation, parse_expression
 from chainrule.ir.print import to_text
-from chainrule.ir.walk import components, distinct, key, kind, nodes, substitute, transform
+from chainrule.ir.walk import components, distinct, key, kind, nodes, rebuild, substitute, transform
 
 X, W, A = Tensor("x", (4, 4)), Tensor("W", (4, 4)), Tensor("a", (4,), "integer")
 i, j, k = Index("i", 4), Index("j", 4), Index("k", 4)
@@ -38,6 +38,7 @@ def test_a_node_knows_what_a_walk_through_it_finds(text: str) -> None:
     for node in nodes(whole):
         assert node.tensors == tuple(dict.fromkeys(c.tensor for c in components(node)))
         assert node.types == {type(inner) for inner in nodes(node)}
+        assert rebuild(node, node.parts) is node
     seen: list[Expr] = []
 
     def visit(node: Expr) -> Expr:

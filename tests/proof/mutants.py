@@ -8,7 +8,7 @@ from random import Random
 
 from chainrule.ir.expr import Add, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Reduce, add, multiply
 from chainrule.ir.index import Affine, Index
-from chainrule.ir.walk import children, rebuild
+from chainrule.ir.walk import rebuild
 
 
 def _places(root: Expr) -> Iterator[tuple[Expr, tuple[Index, ...], Callable[[Expr], Expr]]]:
@@ -20,11 +20,11 @@ def _places(root: Expr) -> Iterator[tuple[Expr, tuple[Index, ...], Callable[[Exp
         if isinstance(node, Derivative | Delta):
             continue
         inner = (*seen, *node.indices) if isinstance(node, Reduce) else seen
-        parts = children(node)
+        parts = node.parts
         for k in range(len(parts)):
 
             def inside(new: Expr, k: int = k, node: Expr = node, put: Callable[[Expr], Expr] = put) -> Expr:
-                own = children(node)
+                own = node.parts
                 return put(rebuild(node, (*own[:k], new, *own[k + 1 :])))
 
             stack.append((parts[k], inner, inside))

@@ -104,14 +104,14 @@ def test_every_formula_of_a_longer_model_is_read_back(name: str) -> None:
     assert [fault for format in FORMATS for fault in faults(found, format)] == []
 
 
-@pytest.mark.parametrize("name", few(CASES, 6))
+@pytest.mark.parametrize("name", few(CASES, 9))
 def test_every_formula_of_a_hard_case_is_read_back(name: str) -> None:
     found = printed(CASES[name].derivation)
     assert len(found) > 5
     assert [fault for format in FORMATS for fault in faults(found, format)] == []
 
 
-@pytest.mark.parametrize("name", few(LAYERS, 4))
+@pytest.mark.parametrize("name", few(LAYERS, 7))
 def test_every_formula_of_a_layer_is_read_back(name: str) -> None:
     shape, build_layer = LAYERS[name]
     x = cr.Input(*shape, dtype="integer" if REGISTRY[name].integer else "real")

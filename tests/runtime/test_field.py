@@ -209,7 +209,7 @@ def test_keys_are_refused_where_they_do_not_fit() -> None:
 
 def names(text: str) -> set[str]:
     """What a header defines: its functions, and the macros that stand for one."""
-    pattern = r"^(?:INLINE|CALLED) (?:\w+ )*?(\w+)\(|^#define (\w+)\(|^#define (AS_WRITTEN) |OF_(?:ONE|TWO)\((\w+)\)"
+    pattern = r"^INLINE (?:\w+ )*?(\w+)\(|^#define (\w+)\(|^#define (AS_WRITTEN) |OF_(?:ONE|TWO)\((\w+)\)"
     return {word for pair in re.findall(pattern, text, re.MULTILINE) for word in pair if word}
 
 

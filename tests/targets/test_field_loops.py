@@ -119,12 +119,13 @@ def gradients_of(model: cr.Model) -> Task:
 
 
 WAYS = ["a vector and a part", "one sample", "unscheduled"]
-ALIKE = {
-    "ELU", "GELU", "HardSigmoid", "HardSwish", "Hardtanh", "LeakyReLU", "Mish", "SELU", "SiLU", "Sigmoid", "Softplus",
-    "Softsign",
-}  # fmt: skip
-"""Entry by entry, as ReLU and Tanh: their loops are the same. test_native.py compiles them, and the campaign here."""
-BY_TURNS = [(name, WAYS[n % 3]) for n, name in enumerate(name for name in LAYERS if name not in ALIKE)]
+LOOPS = (
+    "Dense", "Conv2d", "ConvTranspose1d", "Upsample", "AdaptiveMaxPool", "MaxPool1d", "MeanPool2d", "GlobalMeanPool",
+    "ReLU", "PReLU", "Softmax", "GroupNorm", "BatchNorm", "Standardise", "Dropout", "Flatten", "Concat", "Equations",
+    "Embedding", "MultiHeadAttention",
+)  # fmt: skip
+"""Of layers with loops of one kind one. test_native.py compiles every layer, and the campaign each in each way here."""
+BY_TURNS = [(name, WAYS[n % 3]) for n, name in enumerate(LOOPS)]
 
 
 @pytest.mark.parametrize(("name", "way"), few(product(LAYERS, WAYS), BY_TURNS))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.nn.test_every_layer import MODELS, model_with
+from tests.examples import few
+from tests.nn.test_every_layer import KINDS, MODELS, model_with
 
 import chainrule as cr
 from chainrule.compile import training
@@ -27,7 +28,7 @@ def names(tensors: list[Tensor]) -> list[str]:
     return [t.name for t in tensors]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, KINDS))
 def test_rounds_of_every_layer_give_its_step(name: str) -> None:
     task, parts = reduced_shares(model_with(name).derive())
     assert len(parts.rounds) == (3 if name == "BatchNorm" else 1)

@@ -24,7 +24,7 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, children, finite, hidden, iterative, key, rebuild, substitute, transform
+from chainrule.ir.walk import Steps, finite, hidden, iterative, key, rebuild, substitute, transform
 
 # Tried in this order, over again until none changes anything: each makes the expression smaller or moves a
 # factor outwards, so this ends.
@@ -186,9 +186,9 @@ def _reused(
         zeros |= {place for f in reads for place in zip(f.subscripts, f.tensor.shape, strict=True)}
     inside = zeros if finite(node) else frozenset[Place]()
     parts: list[Expr] = []
-    for child in children(node):
+    for child in node.parts:
         parts.append((yield child, facts, brackets, inside))
-    new = node if tuple(parts) == children(node) else rebuild(node, tuple(parts))
+    new = node if tuple(parts) == node.parts else rebuild(node, tuple(parts))
     for fact in facts:
         if type(new) is type(fact.value):
             found = match(fact, new, brackets | zeros)
@@ -232,7 +232,7 @@ def _unify(
         case (Constant() | Size() | Delta() | Guard()), _:
             return pattern is node
         case _:
-            parts, others = children(pattern), children(node)
+            parts, others = pattern.parts, node.parts
             if len(parts) != len(others) or rebuild(node, parts) is not pattern:
                 return False
             for a, b in zip(parts, others, strict=True):

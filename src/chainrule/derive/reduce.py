@@ -39,7 +39,7 @@ from chainrule.ir.expr import (
 )
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation, Program, State
-from chainrule.ir.walk import children, nodes, transform
+from chainrule.ir.walk import nodes, transform
 
 RULE = (
     "extents that only count things (channels, features) are cut to at most 3; where a window slides, its output "
@@ -477,7 +477,7 @@ class _Same:
             inner = names
             if isinstance(a, Reduce) and isinstance(b, Reduce):
                 inner = {**names, **dict(zip(a.indices, b.indices, strict=True))}
-            parts, others = children(a), children(b)
+            parts, others = a.parts, b.parts
             if len(parts) != len(others):
                 return False
             stack += [(x, y, inner) for x, y in zip(parts, others, strict=True)]

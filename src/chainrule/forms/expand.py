@@ -16,7 +16,7 @@ from chainrule.forms.nodes import Entries, Fill, Form, Jacobian, Length, Number,
 from chainrule.forms.operators import LETTERS, OPEN, OPERATORS, matrix_shape, parameters, shape, template
 from chainrule.ir.expr import ONE, Component, Constant, Delta, Derivative, Expr, Guard, Pad, Reduce, multiply, summed
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.walk import children, components, rebuild, substitute
+from chainrule.ir.walk import components, rebuild, substitute
 
 Place = tuple[Affine, ...]
 Entry = Callable[[Place, Pad | None], Expr]
@@ -172,7 +172,7 @@ class _Instance:
                 body = self.of([line.body for line in lines if isinstance(line, Reduce)], inner)
                 return summed(indices, body) if kind == "sum" else Reduce(kind, tuple(indices), body)
             case first:
-                inside = zip(*(children(line) for line in lines), strict=True)
+                inside = zip(*(line.parts for line in lines), strict=True)
                 return rebuild(first, tuple(self.of(part, seen) for part in inside))
 
     def length(self, index: Index, body: Expr, axis: int) -> Length:

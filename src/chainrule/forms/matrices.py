@@ -1,20 +1,31 @@
 """Recognising matrices: an expression over two of its indices, the rows and the columns, as a tree of operators.
 
 One sample is a column: a vector x[j] is n×1, so δ[i]·x[j] is δ xᵀ. A batch has its samples in rows: Σ_n Δ[n,i]·X[n,j]
-is Δᵀ X. A sum over a product is a network: each index is a node, each factor an edge between its two indices or a
-vector at its one. A summed index with two neighbours is a matrix product, with one a matrix times a vector, with none a
-number; what is left over between rows and columns is multiplied entry by entry. Other indices of the target stand in
-subscripts, and for each value of them the line is such an expression, S_h = Q_h K_hᵀ; so may indices of a sum.
+is Δᵀ X. A sum over a product is a network of its indices, `forms.contract`; what is left over between rows and columns
+is multiplied entry by entry. Other indices of the target stand in subscripts, and for each value of them the line is
+such an expression, S_h = Q_h K_hᵀ; so may indices of a sum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import partial
 from itertools import combinations
 
+from chainrule.forms.contract import (
+    Axis,
+    NoFormError,
+    Part,
+    choices,
+    closure,
+    columns_of,
+    contracted,
+    fill,
+    reducible,
+    times,
+)
 from chainrule.forms.fuse import Flat, Fused
 from chainrule.forms.nodes import (
     ONE,
@@ -59,13 +70,8 @@ from chainrule.ir.expr import (
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.walk import fresh, key, rename, transform
 
-Axis = Index | None
 ATTEMPTS = 300
 """How many ways of putting a line together are tried before it is left without a form."""
-
-
-class NoFormError(Exception):
-    """The expression is no expression in these operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,31 +156,6 @@ def _blocks(fused: Fused, number: int, *, entries: bool) -> Iterator[tuple[tuple
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A factor of a product by the indices that it depends on; `make` gives it with these rows and columns."""
-
-    axes: tuple[Index, ...]
-    make: Callable[[Axis, Axis], Form]
-    summed: bool = False
-
-
-def _times(left: Form, right: Form) -> Form:
-    """Their product; that with a 1 is the other."""
-    for one, other in ((left, right), (right, left)):
-        if isinstance(one, Fill) and one.shape == (1, 1) and one.value == 1:
-            return other
-    return operation("matmul", left, right)
-
-
-def _extent(axis: Axis) -> Extent:
-    return 1 if axis is None else axis.extent
-
-
-def _fill(value: Fraction, rows: Axis, columns: Axis) -> Fill:
-    return Fill(value, (_extent(rows), _extent(columns)))
-
-
 @dataclass
 class _Reader:
     """`flat` says what the tensors with axes run together are, `fixed` are the indices that stand in subscripts;
@@ -196,16 +177,16 @@ class _Reader:
         if any(i not in (rows, columns) for i in own):
             raise NoFormError
         if isinstance(expr, Constant) and isinstance(expr.value, Fraction):
-            return _fill(expr.value, rows, columns)
+            return fill(expr.value, rows, columns)
         if not own and (rows or columns) and not isinstance(expr, Reduce):
             constant = not expr.tensors and not isinstance(expr, Constant | Size | Power)
             factors = expr.factors if isinstance(expr, Multiply) else (expr,)
             return self.entry(expr, rows, columns) if constant else self.product(factors, (), rows, columns)
         inner = self.entry(expr, rows if rows in own else None, columns if columns in own else None)
         if rows is not None and rows not in own:
-            inner = _times(_fill(ONE, rows, None), inner)
+            inner = times(fill(ONE, rows, None), inner)
         if columns is not None and columns not in own:
-            inner = _times(inner, _fill(ONE, None, columns))
+            inner = times(inner, fill(ONE, None, columns))
         return inner
 
     def entry(self, expr: Expr, rows: Axis, columns: Axis) -> Form:
@@ -338,7 +319,7 @@ class _Reader:
                 if len(axes) == 1 and axes == [columns] and rows == left.plain:
                     return operation("transpose", operation("onehot_rows", view, extent=left.plain.extent))
             case _ if not self.entries and _unit(delta, rows, columns):
-                return operation("diag", _fill(ONE, rows, None))
+                return operation("diag", fill(ONE, rows, None))
             case _:
                 pass
         return self.entrywise(delta, rows, columns)
@@ -366,21 +347,21 @@ class _Reader:
         """Σ of the product of the factors, with as few of the sum's indices in subscripts as there can be."""
         axes = frozenset(self.own(f) for f in factors)
         unit = any(_unit(f, rows, columns) for f in factors)
-        for outside in _choices(sums, self.simple):
+        for outside in choices(sums, self.simple):
             if not self.left[0]:
                 break
             self.left[0] -= 1
             rest = tuple(k for k in sums if k not in outside)
-            if not unit and not _reducible(axes, frozenset(outside), frozenset(rest)):
+            if not unit and not reducible(axes, frozenset(outside), frozenset(rest)):
                 continue
             try:
                 if not outside:
                     return self.once(factors, rest, rows, columns)
                 inner = _Reader(self.flat, (*self.fixed, *outside), self.simple, self.entries, self.left)
-                bound = _closure(factors, outside, rest)
+                bound = closure(factors, outside, rest)
                 inside = [f for f in factors if bound & set(f.free)]
                 left = tuple(dict.fromkeys(i for f in inside for i in inner.own(f) if i not in rest))
-                part = _Part(left, partial(_outside, inner, outside, inside, [k for k in rest if k in bound]))
+                part = Part(left, partial(_outside, inner, outside, inside, [k for k in rest if k in bound]))
                 others = [f for f in factors if f not in inside]
                 return self.once(others, [k for k in rest if k not in bound], rows, columns, part)
             except NoFormError:
@@ -388,7 +369,7 @@ class _Reader:
         raise NoFormError
 
     def once(
-        self, factors: Sequence[Expr], sums: Sequence[Index], rows: Axis, columns: Axis, *more: _Part
+        self, factors: Sequence[Expr], sums: Sequence[Index], rows: Axis, columns: Axis, *more: Part
     ) -> Form:
         number, scalars, parts = ONE, list[Form](), list(more)
         for factor in factors:
@@ -400,7 +381,7 @@ class _Reader:
                 case _ if not self.own(factor):
                     scalars.append(self.form(factor, None, None))
                 case _:
-                    parts.append(_Part(self.own(factor), partial(self.form, factor)))
+                    parts.append(Part(self.own(factor), partial(self.form, factor)))
         for k in [k for k in sums if not any(k in part.axes for part in parts)]:
             # Every term is the same.
             scalars.append(Number(_size(k.extent)))
@@ -410,7 +391,7 @@ class _Reader:
             rest = [rename(f, {columns: rows}) for f in factors if f is not unit]
             if not more and any(self.own(f) for f in rest):
                 return operation("diag", self.product(rest, sums, rows, None))
-        parts = _contracted(parts, [k for k in sums if any(k in part.axes for part in parts)], rows)
+        parts = contracted(parts, [k for k in sums if any(k in part.axes for part in parts)], rows)
         scalars += [part.make(None, None) for part in parts if not part.axes]
         number, scalars = _flattened(number, scalars)
         both = [part.make(rows, columns) for part in parts if len(part.axes) == 2]
@@ -420,23 +401,23 @@ class _Reader:
             if rows is None and columns is None:
                 if number == 1 and len(scalars) == 1:
                     return scalars[0]
-                form: Form = _fill(ONE, None, None)
+                form: Form = fill(ONE, None, None)
             elif rows is None or columns is None:
-                form = _fill(ONE, rows, columns)
+                form = fill(ONE, rows, columns)
             else:
-                form = _times(_fill(ONE, rows, None), _fill(ONE, None, columns))
+                form = times(fill(ONE, rows, None), fill(ONE, None, columns))
         elif columns is None or rows is None:
             form = several("hadamard", [part.make(rows, columns) for part in (*left, *right)])
         elif both:
             form = several("hadamard", both)
             if left:
-                form = _times(operation("diag", _columns(left, rows)), form)
+                form = times(operation("diag", columns_of(left, rows)), form)
             if right:
-                form = _times(form, operation("diag", _columns(right, columns)))
+                form = times(form, operation("diag", columns_of(right, columns)))
         else:
-            column = _columns(left, rows) if left else _fill(ONE, rows, None)
-            row = several("hadamard", [p.make(None, columns) for p in right]) if right else _fill(ONE, None, columns)
-            form = _times(column, row)
+            column = columns_of(left, rows) if left else fill(ONE, rows, None)
+            row = several("hadamard", [p.make(None, columns) for p in right]) if right else fill(ONE, None, columns)
+            form = times(column, row)
         if isinstance(form, Operation) and form.name == "scale":
             form, inner = form.of[0], form.of[1:]
             number, scalars = _flattened(number, [*scalars, *inner])
@@ -463,100 +444,6 @@ def _outside(
     columns: Axis,
 ) -> Form:
     return Sum(indices, reader.once(factors, sums, rows, columns))
-
-
-def _choices(indices: Sequence[Index], none: bool) -> Iterator[tuple[Index, ...]]:
-    """The subsets of the indices, the smaller ones first, and of a size those with samples."""
-    for size in range(1 if none else len(indices) + 1):
-        yield from sorted(combinations(indices, size), key=lambda c: not any(i.is_sample for i in c))
-
-
-@lru_cache(maxsize=1 << 16)
-def _reducible(factors: frozenset[tuple[Index, ...]], outside: frozenset[Index], sums: frozenset[Index]) -> bool:
-    """Whether factors that depend on these indices can be matrices once those outside stand in subscripts: what
-    `_contracted` finds of the indices alone, before a form is made. An index is summed where it leaves two at most;
-    which one goes first decides nothing, as a graph of treewidth two stays one."""
-    parts = [frozenset(f) - outside for f in factors]
-    waiting = set(sums)
-    while waiting:
-        for k in waiting:
-            own = [part for part in parts if k in part]
-            beside = frozenset[Index]().union(*own) - {k}
-            if len(beside) <= 2:
-                break
-        else:
-            return False
-        if any(len(part) > 2 for part in own):
-            return False
-        waiting.remove(k)
-        parts = [part for part in parts if k not in part] + [beside]
-    return all(len(part) <= 2 for part in parts)
-
-
-def _closure(factors: Sequence[Expr], outside: Sequence[Index], sums: Sequence[Index]) -> set[Index]:
-    """The indices outside, and those of the sum that hang together with them."""
-    found = set(outside)
-    while more := {i for f in factors if found & set(f.free) for i in f.free if i in sums} - found:
-        found |= more
-    return found
-
-
-def _columns(parts: Sequence[_Part], axis: Axis) -> Form:
-    return several("hadamard", [part.make(axis, None) for part in parts])
-
-
-def _contracted(parts: list[_Part], sums: Sequence[Index], rows: Axis) -> list[_Part]:
-    """The parts with the summed indices eliminated, those with the fewest neighbours first."""
-    waiting = list(sums)
-
-    def about(k: Index) -> tuple[list[_Part], list[Index]]:
-        own = [part for part in parts if k in part.axes]
-        return own, [i for i in dict.fromkeys(i for part in own for i in part.axes) if i != k]
-
-    def cost(k: Index) -> tuple[int, bool, bool]:
-        own, beside = about(k)
-        turned = any(len(part.axes) == 2 and part.axes[0] == k for part in own)
-        return len(beside), rows not in beside, turned
-
-    while waiting:
-        k = min(waiting, key=cost)
-        waiting.remove(k)
-        own, beside = about(k)
-        if len(beside) > 2 or any(len(part.axes) > 2 for part in own):
-            raise NoFormError
-        if rows in beside[1:]:
-            beside = beside[::-1]
-        place = parts.index(own[0]) if own else len(parts)
-        parts = [part for part in parts if part not in own]
-        parts.insert(place, _Part(tuple(beside), partial(_eliminated, k, own, beside), True))
-    if any(len(part.axes) > 2 for part in parts):
-        raise NoFormError
-    return parts
-
-
-def _eliminated(k: Index, own: Sequence[_Part], beside: Sequence[Index], rows: Axis, columns: Axis) -> Form:
-    """The sum over k of the product of these parts, as a matrix with these rows and columns."""
-    vectors = [part for part in own if part.axes == (k,)]
-
-    def edges(a: Index, *, first: bool) -> Form:
-        between = [part for part in own if a in part.axes]
-        return several("hadamard", [part.make(a, k) if first else part.make(k, a) for part in between])
-
-    if not beside:
-        vectors.sort(key=lambda part: part.summed)
-        left = vectors.pop(0).make(None, k) if len(vectors) > 1 else _fill(ONE, None, k)
-        return _times(left, _columns(vectors, k))
-    if len(beside) == 1:
-        (a,) = beside
-        if rows == a:
-            return _times(edges(a, first=True), _columns(vectors, k) if vectors else _fill(ONE, k, None))
-        row = several("hadamard", [v.make(None, k) for v in vectors]) if vectors else _fill(ONE, None, k)
-        return _times(row, edges(a, first=False))
-    assert rows is not None and columns is not None
-    right = edges(columns, first=False)
-    if vectors:
-        right = _times(operation("diag", _columns(vectors, k)), right)
-    return _times(edges(rows, first=True), right)
 
 
 def is_jacobian(node: Derivative) -> bool:

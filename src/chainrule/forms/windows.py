@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
-from chainrule.forms.matrices import Found, NoFormError
+from chainrule.forms.contract import NoFormError
+from chainrule.forms.matrices import Found
 from chainrule.forms.nodes import (
     ONE,
     Form,

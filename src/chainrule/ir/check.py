@@ -24,7 +24,7 @@ from chainrule.ir.print import affine_text, to_text
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.recurrence import unrolled
 from chainrule.ir.source import shorten
-from chainrule.ir.walk import children, components, nodes
+from chainrule.ir.walk import components, nodes
 
 # What an equation may cost. Each bound is far above what networks are written with, and is met by a text of a line or
 # two; derivation, document and check of an equation within all of them take seconds, not minutes.
@@ -255,7 +255,7 @@ def _check_minus_infinity(equation: Equation) -> None:
                 fix="pad with -inf only directly under max[...] or argmax[...]",
             )
         inside = isinstance(node, Reduce) and node.kind in ("max", "argmax")
-        stack.extend((child, inside) for child in children(node))
+        stack.extend((child, inside) for child in node.parts)
 
 
 def _check_window(node: Reduce, body: Component, equation: Equation) -> None:

@@ -15,7 +15,7 @@ from math import prod
 from chainrule.ir.expr import Add, Apply, Constant, Delta, Expr, Guard, Multiply, Power, Reduce, Size
 from chainrule.ir.index import SAMPLES, Extent, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import children, nodes
+from chainrule.ir.walk import nodes
 
 
 def operations(equations: Iterable[Equation]) -> int:
@@ -33,7 +33,7 @@ def operations_for(equations: Iterable[Equation], samples: int) -> int:
         return prod(_size(i.extent, sizes) for i in dict.fromkeys(indices))
 
     every = nodes(*(e.value for e in equations))
-    return round(sum((_own(node, sizes) * count(node.free) for node in every), start=Fraction(0)))
+    return round(sum(_own(node, sizes) * count(node.free) for node in every))
 
 
 def _size(extent: Extent, sizes: Mapping[str, int]) -> int:
@@ -41,36 +41,33 @@ def _size(extent: Extent, sizes: Mapping[str, int]) -> int:
     return extent if isinstance(extent, int) else sizes.get(extent, 1)
 
 
-def _own(node: Expr, sizes: Mapping[str, int]) -> Fraction:
+def _own(node: Expr, sizes: Mapping[str, int]) -> int | Fraction:
     """The operations of a node by itself, for one value of its free indices."""
     match node:
         case Add(terms=terms):
-            return Fraction(len(terms) - 1)
+            return len(terms) - 1
         case Multiply(factors=factors):
             real = [f for f in factors if not isinstance(f, Delta | Guard) and not _sign(f)]
-            share = prod((_chosen(f, node.free, sizes) for f in factors), start=Fraction(1))
-            return max(len(real) - 1, 0) * share
+            return _share(max(len(real) - 1, 0), factors, node.free, sizes)
         case Power() | Apply():
-            return Fraction(1)
+            return 1
         case Reduce(kind=kind, indices=indices, body=body):
             factors = body.factors if isinstance(body, Multiply) else (body,)
-            share = prod((_chosen(f, body.free, sizes) for f in factors), start=Fraction(1))
-            terms = prod(_size(i.extent, sizes) for i in indices) * share
-            return max(terms - 1, Fraction(0)) + (terms + 1 if kind == "logsumexp" else 0)
+            terms = _share(prod([_size(i.extent, sizes) for i in indices]), factors, body.free, sizes)
+            return max(terms - 1, 0) + (terms + 1 if kind == "logsumexp" else 0)
         case _:
-            return Fraction(0)
+            return 0
 
 
 def _sign(factor: Expr) -> bool:
     return isinstance(factor, Constant) and factor.value == -1
 
 
-def _chosen(factor: Expr, free: Iterable[Index], sizes: Mapping[str, int]) -> Fraction:
-    """The share of the terms for which a bracket is 1: one value of its left side of all there are."""
-    if not isinstance(factor, Delta):
-        return Fraction(1)
-    own = [i for i in factor.left.indices if i in free]
-    return Fraction(1, max(prod(_size(i.extent, sizes) for i in own), 1))
+def _share(terms: int, factors: Iterable[Expr], free: Iterable[Index], sizes: Mapping[str, int]) -> int | Fraction:
+    """Of so many terms those for which all brackets are 1: of one, one value of its left side of all there are."""
+    brackets = [[i for i in f.left.indices if i in free] for f in factors if isinstance(f, Delta)]
+    among = prod([max(prod([_size(i.extent, sizes) for i in own]), 1) for own in brackets])
+    return terms if among == 1 else Fraction(terms, among)
 
 
 def derivative_size(root: Expr) -> tuple[int, int]:
@@ -83,7 +80,7 @@ def derivative_size(root: Expr) -> tuple[int, int]:
     stack = [root]
     while stack:
         node = stack[-1]
-        parts = children(node)
+        parts = node.parts
         missing = [part for part in parts if part not in size]
         if missing:
             stack += missing

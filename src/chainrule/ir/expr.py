@@ -4,13 +4,14 @@ Interned: equal nodes are one object, so equality and hashing cost nothing and a
 parts once. Inert: a constructor builds exactly what it is given (x + 0 stays x + 0); only a named
 rule of a derivation changes an expression.
 
-What is asked of nodes over and over is computed as they are built: the indices that a node leaves free (`free`) and the
-tensors that it reads (`tensors`), both in order of first occurrence, and the types of the nodes in it (`types`).
+What is asked of nodes over and over is computed as they are built: the expressions directly inside (`parts`), the
+indices that a node leaves free (`free`) and the tensors that it reads (`tensors`), both in order of first occurrence,
+and the types of the nodes in it (`types`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
@@ -111,6 +112,7 @@ SAMPLE_LOSS = derived("sample_loss", shape=(SAMPLES,))
 class Expr(metaclass=_Interning):
     """Base of all nodes."""
 
+    parts: tuple[Expr, ...] = field(init=False, repr=False, default=())
     free: tuple[Index, ...] = field(init=False, repr=False, default=())
     tensors: tuple[Tensor, ...] = field(init=False, repr=False, default=())
     types: frozenset[type[Expr]] = field(init=False, repr=False, default=frozenset())
@@ -124,14 +126,24 @@ class Expr(metaclass=_Interning):
         return to_text(self)
 
     def _set(
-        self, parts: Sequence[Expr] = (), *, free: Iterable[Index] | None = None, read: Iterable[Tensor] = ()
+        self, parts: tuple[Expr, ...] = (), *, free: tuple[Index, ...] | None = None, read: tuple[Tensor, ...] = ()
     ) -> None:
         """What is computed of the expressions directly inside: all that is free in them, unless it is given."""
-        free = chain(*[part.free for part in parts]) if free is None else free
-        read = chain(read, *[part.tensors for part in parts])
-        tensors = parts[0].tensors if len(parts) == 1 else tuple(dict.fromkeys(read))
-        types = frozenset((type(self),)).union(*[part.types for part in parts])
-        vars(self).update(free=tuple(dict.fromkeys(free)), tensors=tensors, types=types)
+        own = vars(self)  # frozen: no attribute is set from outside
+        own["parts"] = parts
+        own["free"] = _union([part.free for part in parts]) if free is None else free
+        own["tensors"] = _union([part.tensors for part in parts]) if parts else read
+        own["types"] = frozenset((type(self),)).union(*[part.types for part in parts])
+
+
+def _union(several: list[tuple[T, ...]]) -> tuple[T, ...]:
+    """What is in any of these, in order of first occurrence. Mostly they are one, or empty."""
+    several = [one for one in several if one]
+    if not several:
+        return ()
+    if several.count(several[0]) == len(several):
+        return several[0]
+    return tuple(dict.fromkeys(chain.from_iterable(several)))
 
 
 NamedReal = Literal["pi", "e"]
@@ -163,7 +175,8 @@ class Component(Expr):
     pad: Pad | None = None
 
     def __post_init__(self) -> None:
-        self._set(free=(index for s in self.subscripts for index in s.indices), read=(self.tensor,))
+        free = dict.fromkeys([index for s in self.subscripts for index, _ in s.terms])
+        self._set(free=tuple(free), read=(self.tensor,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +239,7 @@ class Reduce(Expr):
 
     def __post_init__(self) -> None:
         assert self.indices
-        self._set((self.body,), free=(index for index in self.body.free if index not in self.indices))
+        self._set((self.body,), free=tuple([index for index in self.body.free if index not in self.indices]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +253,7 @@ class Delta(Expr):
     def __post_init__(self) -> None:
         inside = (self.right,) if isinstance(self.right, Component) else ()
         right = self.right.free if isinstance(self.right, Component) else self.right.indices
-        self._set(inside, free=(*self.left.indices, *right))
+        self._set(inside, free=tuple(dict.fromkeys((*self.left.indices, *right))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +264,7 @@ class Guard(Expr):
     extent: Extent
 
     def __post_init__(self) -> None:
-        self._set(free=self.subscript.indices)
+        self._set(free=tuple(dict.fromkeys(self.subscript.indices)))
 
 
 @dataclass(frozen=True, eq=False)

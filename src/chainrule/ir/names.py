@@ -18,7 +18,7 @@ from chainrule.ir.expr import Add, Component, Constant, Delta, Expr, Guard, Mult
 from chainrule.ir.extents import Extents, Use, part_of_axis
 from chainrule.ir.index import SAMPLES, Affine, Extent, Index
 from chainrule.ir.source import Source, shorten
-from chainrule.ir.walk import Steps, children, iterative, rebuild
+from chainrule.ir.walk import Steps, iterative, rebuild
 
 Scope = Mapping[str, Index]
 MINUS_ONE = Constant(Fraction(-1))
@@ -390,6 +390,6 @@ def _settle(node: Expr, names: Names, sizes: set[str]) -> Steps[Expr]:
             return Multiply((*mean_factors(reduced.indices), reduced))
         case _:
             settled: list[Expr] = []
-            for child in children(node):
+            for child in node.parts:
                 settled.append((yield child, names, sizes))
             return rebuild(node, tuple(settled))

@@ -1,4 +1,4 @@
-"""Walking expressions: children and rebuild, substitution, and identity up to renaming.
+"""Walking expressions: rebuilding them, substitution, and identity up to renaming.
 
 A function that would recurse is written as a generator that yields the arguments of the inner call;
 `iterative` runs it on a stack of its own, so no depth of nesting can exhaust Python's.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import wraps
-from operator import attrgetter
 from typing import Any, ParamSpec, TypeVar
 
 from chainrule.ir.expr import (
@@ -56,31 +55,8 @@ def iterative(function: Callable[P, Steps[T]]) -> Callable[P, T]:
     return run
 
 
-# A walk asks this of every node, so it is one look-up by type.
-_CHILDREN: dict[type[Expr], Callable[[Any], tuple[Expr, ...]]] = {
-    Constant: lambda node: (),
-    Size: lambda node: (),
-    Component: lambda node: (),
-    Guard: lambda node: (),
-    Add: attrgetter("terms"),
-    Multiply: attrgetter("factors"),
-    Power: lambda node: (node.base,),
-    Apply: attrgetter("arguments"),
-    Reduce: lambda node: (node.body,),
-    Delta: lambda node: (node.right,) if isinstance(node.right, Component) else (),
-    Derivative: lambda node: (node.of, node.wrt),
-}
-
-
-def children(node: Expr) -> tuple[Expr, ...]:
-    """The expressions directly inside a node."""
-    if (inside := _CHILDREN.get(type(node))) is None:
-        raise TypeError(f"no children known for {type(node).__name__}")
-    return inside(node)
-
-
 def rebuild(node: Expr, parts: tuple[Expr, ...]) -> Expr:
-    """The same node around other children."""
+    """The same node around other parts."""
     match node:
         case Constant() | Size() | Component() | Guard():
             return node
@@ -115,7 +91,7 @@ def nodes(*roots: Expr) -> Iterator[Expr]:
         if node not in seen:
             seen.add(node)
             yield node
-            stack += children(node)[::-1]
+            stack += node.parts[::-1]
 
 
 def components(*roots: Expr) -> Iterator[Component]:
@@ -151,7 +127,7 @@ def _has_pole(node: Expr) -> bool:
 
 
 def transform(root: Expr, function: Callable[[Expr], Expr], *types: type[Expr]) -> Expr:
-    """Apply `function` to every node, or every node of these types, children first; a shared node is visited once."""
+    """Apply `function` to every node, or every node of these types, parts first; a shared node is visited once."""
     chosen = frozenset(types)
     if chosen and chosen.isdisjoint(root.types):
         return root
@@ -162,8 +138,10 @@ def transform(root: Expr, function: Callable[[Expr], Expr], *types: type[Expr]) 
         if node in done:
             stack.pop()
             continue
-        parts = children(node)
-        missing = [part for part in parts if part not in done and not (chosen and chosen.isdisjoint(part.types))]
+        parts = node.parts
+        missing = [part for part in parts if part not in done]
+        if chosen:
+            missing = [part for part in missing if not chosen.isdisjoint(part.types)]
         if missing:
             stack += missing[::-1]
             continue
@@ -217,7 +195,7 @@ def substitute(node: Expr, mapping: Mapping[Index, Affine]) -> Steps[Expr]:
             return Reduce(kind, new_indices, body)
         case _:
             parts: list[Expr] = []
-            for child in children(node):
+            for child in node.parts:
                 parts.append((yield child, mapping))
             return rebuild(node, tuple(parts))
 
@@ -239,7 +217,7 @@ def distinct(node: Expr, around: frozenset[str] = frozenset()) -> Steps[Expr]:
             node = Reduce(node.kind, tuple(new.values()), rename(node.body, new))
         around |= {i.name for i in node.indices}
     parts: list[Expr] = []
-    for child in children(node):
+    for child in node.parts:
         parts.append((yield child, around))
     return rebuild(node, tuple(parts))
 
@@ -290,7 +268,7 @@ def _key(node: Expr, level: Mapping[Index, int], names: Callable[[Tensor], objec
             return (kind, sizes, (yield body, inner, names, extents))
         case _:
             parts: list[Key] = []
-            for child in children(node):
+            for child in node.parts:
                 parts.append((yield child, level, names, extents))
             extra = node.exponent if isinstance(node, Power) else node.function if isinstance(node, Apply) else None
             return (type(node).__name__, extra, *parts)

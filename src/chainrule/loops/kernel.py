@@ -8,7 +8,7 @@ from typing import Literal
 from chainrule.ir.expr import Add, Apply, Component, Delta, Expr, Multiply, Power, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import children, components
+from chainrule.ir.walk import components
 from chainrule.loops import nodes as ir
 from chainrule.loops.fuse import Group
 from chainrule.loops.layout import sampled
@@ -232,7 +232,7 @@ def early(value: Expr, bound: set[Index]) -> Iterator[Expr]:
             stack.extend((factor, known) for term in reversed(node.terms) for factor in reversed(flat_factors(term)))
         else:
             inside = known.difference(node.indices) if isinstance(node, Reduce) else known
-            stack.extend((part, inside) for part in reversed(children(node)))
+            stack.extend((part, inside) for part in reversed(node.parts))
 
 
 def ends(value: Expr) -> Iterator[Expr]:
@@ -240,7 +240,7 @@ def ends(value: Expr) -> Iterator[Expr]:
     stack = [value]
     while stack:
         node = stack.pop()
-        inner = () if isinstance(node, Reduce) else children(node)
+        inner = () if isinstance(node, Reduce) else node.parts
         if not inner:
             yield node
         stack.extend(reversed(inner))

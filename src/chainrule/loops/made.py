@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from chainrule.ir.expr import Component, Expr, Reduce, Tensor, derived
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.walk import Key, children, key
+from chainrule.ir.walk import Key, key
 
 
 def outer(node: Expr) -> tuple[Index, ...]:
@@ -32,7 +32,7 @@ def inner(value: Expr) -> Iterator[Reduce]:
             if not around.isdisjoint(node.free) and nameable(node):
                 yield node
             around = around.union(node.indices)
-        stack.extend((part, around) for part in reversed(children(node)))
+        stack.extend((part, around) for part in reversed(node.parts))
 
 
 Identity = tuple[Key, tuple[Extent, ...]]

@@ -35,7 +35,7 @@ from chainrule.ir.expr import (
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.print import affine_text, spelled
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, bound, children, fresh, iterative, rebuild, rename, substitute, transform
+from chainrule.ir.walk import Steps, bound, fresh, iterative, rebuild, rename, substitute, transform
 from chainrule.loops.layout import sampled
 from chainrule.loops.made import Parts, nameable
 from chainrule.loops.shared import MINUS, shared
@@ -75,9 +75,9 @@ def _renamed(node: Expr, around: frozenset[str]) -> Steps[Expr]:
         body = yield body, around.union(index.name for index in new)
         return node if body is node.body and tuple(new) == node.indices else Reduce(node.kind, tuple(new), body)
     parts: list[Expr] = []
-    for child in children(node):
+    for child in node.parts:
         parts.append((yield child, around))
-    return node if tuple(parts) == children(node) else rebuild(node, tuple(parts))
+    return node if tuple(parts) == node.parts else rebuild(node, tuple(parts))
 
 
 # Pairs of samples
@@ -237,6 +237,6 @@ def _outside(node: Expr, around: frozenset[Index], point: Callable[[Reduce], Com
         same = node if body is node.body else Reduce(node.kind, node.indices, body)
         return same if around.isdisjoint(node.free) or not nameable(node) else point(same)
     parts: list[Expr] = []
-    for child in children(node):
+    for child in node.parts:
         parts.append((yield child, around, point))
-    return node if tuple(parts) == children(node) else rebuild(node, tuple(parts))
+    return node if tuple(parts) == node.parts else rebuild(node, tuple(parts))

@@ -9,7 +9,7 @@ from math import inf
 from chainrule.ir.expr import Add, Apply, Component, Delta, Expr, Multiply, Power, Reduce, Tensor
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import children, nodes
+from chainrule.ir.walk import nodes
 from chainrule.loops import nodes as ir
 from chainrule.loops.layout import Layout, own_subscripts
 
@@ -78,7 +78,7 @@ def invariant(body: Expr, indices: Iterable[Index]) -> Iterator[Expr]:
         node, moving = stack.pop()
         if not moving.isdisjoint(node.free):
             inside = moving.union(node.indices) if isinstance(node, Reduce) else moving
-            stack.extend((part, inside) for part in reversed(children(node)))
+            stack.extend((part, inside) for part in reversed(node.parts))
         elif isinstance(node, (Add, Multiply, Power, Apply, Reduce)):
             yield node
 

@@ -15,7 +15,7 @@ from math import prod
 from chainrule.ir.expr import Component, Constant, Expr, Multiply, Power, Reduce, Size, Tensor, derived
 from chainrule.ir.index import Affine
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import children, components, nodes, substitute, transform
+from chainrule.ir.walk import components, nodes, substitute, transform
 from chainrule.loops.task import Task
 
 ONE = Constant(Fraction(1))
@@ -61,7 +61,7 @@ def _vectors_first(equations: Sequence[Equation], lasting: set[Tensor], updated:
             read = [f for f in node.factors if f.free] if isinstance(node, Multiply) else []
             match read:
                 case [Component(tensor=tensor, subscripts=subscripts, pad=None)] if tensor in products:
-                    numbers = [f for f in children(node) if f not in read]
+                    numbers = [f for f in node.parts if f not in read]
                 case _:
                     continue
             if any(t in computed for number in numbers for t in number.tensors):

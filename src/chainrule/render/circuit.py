@@ -6,13 +6,14 @@ Every number is one of the sample's; here is only decided which of them stands w
 from __future__ import annotations
 
 from collections import Counter
+from functools import cached_property
 from itertools import product
 
 from chainrule.derive.lemma import adjoint_of, one_sample
 from chainrule.ir.expr import ZERO, Component, Delta, Expr, Guard, Multiply, Reduce, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import Steps, children, iterative
+from chainrule.ir.walk import Steps, iterative
 from chainrule.render.document import Arrow, Figure, Spot, Text
 from chainrule.render.example import Numbered, numbered, where
 from chainrule.render.formula import Part
@@ -74,12 +75,13 @@ class Circuit(Numbered):
         target = own in self.derivation.forward.given and all(map(self.names.is_loss, readers))
         return own not in self.weights and own.dtype == "real" and not target
 
-    @property
-    def weights(self) -> tuple[Tensor, ...]:
+    @cached_property
+    def weights(self) -> frozenset[Tensor]:
         """What has no axis of samples and is given: parameters, or in a lone equation what takes their place."""
         own = (*self.derivation.forward.parameters, *self.derivation.forward.given)
         samples = any(SAMPLES in t.shape for t in own)
-        return tuple(t for t in own if t in self.derivation.forward.parameters or (samples and SAMPLES not in t.shape))
+        known = {*self.derivation.forward.parameters}
+        return frozenset(t for t in own if t in known or (samples and SAMPLES not in t.shape))
 
     def bare(self, tensor: Tensor, place: Place) -> Place:
         """A place without the axis of samples, of which there is one."""
@@ -184,6 +186,6 @@ def reading(
             return tuple(result)
         case _:
             result = []
-            for child in children(node):
+            for child in node.parts:
                 result.extend((yield child, at, own, weight))
             return tuple(result)

@@ -18,7 +18,7 @@ from chainrule.forms.nodes import Jacobian, operation, whole
 from chainrule.ir.expr import Add, Component, Constant, Delta, Derivative, Expr, Multiply, Reduce, Tensor, multiply
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import bound, children, fresh, rename, transform
+from chainrule.ir.walk import bound, fresh, rename, transform
 from chainrule.render.document import Figure, Spot
 from chainrule.render.example import BROAD, SHOWN, Numbered, exact
 from chainrule.render.formula import Nabla, Part
@@ -108,7 +108,7 @@ class Matrices(Numbered):
         for fold in self.derivation.folds:
             result = Equation(fold.target, fold.result)
             result = (one_sample(result) if self.single else None) or result
-            factors = children(result.value) if isinstance(result.value, Multiply) else ()
+            factors = result.value.parts if isinstance(result.value, Multiply) else ()
             sums = [f for f in factors if isinstance(f, Add)]
             small = self.count_of(result.indices) <= SHOWN and len(result.indices) < 3
             if fold.inner and fold.names and len(sums) == 1 and small and self.values(result.tensor):

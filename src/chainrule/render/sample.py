@@ -28,7 +28,7 @@ from chainrule.ir.functions import CATALOGUE
 from chainrule.ir.index import SAMPLES
 from chainrule.ir.print import spellings
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import children, components, nodes, rebuild
+from chainrule.ir.walk import components, nodes, rebuild
 from chainrule.semantics.entries import evaluate
 from chainrule.semantics.exact import Exact, Number, plain, run
 from chainrule.semantics.labelled import Array, shape_of
@@ -327,7 +327,7 @@ def _smaller(derivation: Derivation, few: int, averaged: int) -> Derivation:
 
 def _averaged(old: Expr, new: Expr) -> Expr:
     """A mean over fewer has a smaller divisor. `new` is `old` at other extents; depth is that of one equation."""
-    parts = [_averaged(a, b) for a, b in zip(children(old), children(new), strict=True)]
+    parts = [_averaged(a, b) for a, b in zip(old.parts, new.parts, strict=True)]
     if isinstance(old, Multiply):
         for one, other in zip(old.factors, parts, strict=True):
             if isinstance(one, Reduce) and isinstance(other, Reduce) and one.kind == "sum":

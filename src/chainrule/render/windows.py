@@ -11,7 +11,7 @@ from chainrule.forms.nodes import seen
 from chainrule.ir.expr import Add, Component, Multiply, Reduce, Tensor
 from chainrule.ir.index import SAMPLES, Affine, Index
 from chainrule.ir.program import Equation, Program
-from chainrule.ir.walk import children, components, nodes
+from chainrule.ir.walk import components, nodes
 from chainrule.render.document import Arrow, Figure, Spot, Text
 from chainrule.render.example import SHOWN, Numbered, exact, where
 from chainrule.render.formula import Part
@@ -121,8 +121,8 @@ class Windows(Numbered):
         added = tuple(t for t in terms if isinstance(t, Component))
         if len(sums) != 1 or len(sums) + len(added) < len(terms):
             return None
-        factors = [f for f in components(sums[0].body) if f in children(sums[0].body)]
-        if len(factors) != 2 or len(children(sums[0].body)) != 2:
+        factors = [f for f in components(sums[0].body) if f in sums[0].body.parts]
+        if len(factors) != 2 or len(sums[0].body.parts) != 2:
             return None
         for read, kernel in (factors, factors[::-1]):
             axes = zip(reversed(read.subscripts), reversed(read.tensor.shape), strict=True)

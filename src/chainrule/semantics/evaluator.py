@@ -169,7 +169,7 @@ class Evaluator(Generic[V, A]):
             case Reduce(body=body):
                 return () if _is_padded(body) else _flat(body) if node.kind == "sum" else (body,)
             case _:
-                return walk.children(node)
+                return node.parts
 
     def _written(self, node: Apply) -> bool:
         """Whether a function's value is that of an expression."""

@@ -22,7 +22,7 @@ _P = np.uint64(PRIME)
 _LOW_BITS = np.uint64(2**32 - 1)
 _LIMB = np.uint64(2**21 - 1)
 _WORDS = 8  # elements whose sum stays below 2^64
-_FEW = 256
+_FEW, _FEWER = 256, 48
 _CHUNK = 2048 // 3  # 3 limb products below 2^42 for each term: a chunk's sum stays within float64's exact 2^53
 
 Words = NDArray[np.uint64]
@@ -68,6 +68,8 @@ def add_all(terms: Sequence[Words]) -> Words:
 
 def multiply(a: Words, b: Words) -> Words:
     """High halves have 29 bits and low ones 32, so no partial product exceeds 64; 2^64 = 8."""
+    if np.broadcast(a, b).size <= _FEWER:  # one by one, where the calls for halves take longer
+        return np.array(np.multiply(a, b, dtype=object) % PRIME, np.uint64)[()]
     half = np.uint64(32)
     a1, a0, b1, b0 = a >> half, a & _LOW_BITS, b >> half, b & _LOW_BITS
     middle = a1 * b0 + a0 * b1

@@ -9,8 +9,8 @@ typedef struct { word lane[LANES]; } vec;
 typedef long long ints __attribute__((vector_size(8 * LANES), may_alias));
 typedef ints mask; /* each lane all ones, or 0 */
 
+/* Compiling is what costs: without optimisation an operation is code once, and one that nothing calls is none. */
 #define INLINE static inline __attribute__((unused))
-#define CALLED static __attribute__((noinline, unused)) /* a vector's operation is code once: compiling is what costs */
 #define number(in_floats, in_the_field) ((real)(in_the_field))
 #define AS_WRITTEN (void)0 /* numbers are of one width here */
 #define PRIME 0x1fffffffffffffffull
@@ -114,49 +114,49 @@ INLINE real lse_rest1(real sum) { return keyed(sum, LOGSUMEXP); }
   ints result;                                      \
   for (int i = 0; i < LANES; i++) result[i] = value; \
   return result;
-#define OF_ONE(name) CALLED vec name(vec a) { EACH_VEC(name##1(a.lane[i])) }
-#define OF_TWO(name) CALLED vec name(vec a, vec b) { EACH_VEC(name##1(a.lane[i], b.lane[i])) }
+#define OF_ONE(name) INLINE vec name(vec a) { EACH_VEC(name##1(a.lane[i])) }
+#define OF_TWO(name) INLINE vec name(vec a, vec b) { EACH_VEC(name##1(a.lane[i], b.lane[i])) }
 OF_ONE(neg) OF_ONE(square_root) OF_ONE(reciprocal_root) OF_ONE(exp_) OF_ONE(expm1_) OF_ONE(log_) OF_ONE(sigmoid_) OF_ONE(tanh_)
 OF_ONE(softplus_) OF_ONE(erfc_) OF_ONE(step_) OF_ONE(sign_) OF_ONE(relu_) OF_ONE(abs_) OF_ONE(lse_shift) OF_ONE(lse_rest)
 OF_TWO(add) OF_TWO(sub) OF_TWO(mul) OF_TWO(div) OF_TWO(max_) OF_TWO(min_) OF_TWO(lse_top)
-CALLED vec mac(vec a, vec b, vec sum) { EACH_VEC(mac1(a.lane[i], b.lane[i], sum.lane[i])) }
-CALLED vec power(vec a, long n, long m) { EACH_VEC(power1(a.lane[i], n, m)) }
-CALLED vec lse_add(vec sum, vec a, vec top, long at) { EACH_VEC(lse_add1(sum.lane[i], a.lane[i], top.lane[i], at)) }
-CALLED real hsum(vec a) {
+INLINE vec mac(vec a, vec b, vec sum) { EACH_VEC(mac1(a.lane[i], b.lane[i], sum.lane[i])) }
+INLINE vec power(vec a, long n, long m) { EACH_VEC(power1(a.lane[i], n, m)) }
+INLINE vec lse_add(vec sum, vec a, vec top, long at) { EACH_VEC(lse_add1(sum.lane[i], a.lane[i], top.lane[i], at)) }
+INLINE real hsum(vec a) {
   real sum = 0;
   for (int i = 0; i < LANES; i++) sum = add1(sum, a.lane[i]);
   return sum;
 }
 
-CALLED mask better(vec a, vec b) { EACH_INT(-better1(a.lane[i], b.lane[i])) }
+INLINE mask better(vec a, vec b) { EACH_INT(-better1(a.lane[i], b.lane[i])) }
 INLINE mask greater(vec a, vec b) { return better(a, b); }
-CALLED mask same(ints a, ints b) { EACH_INT(-(a[i] == b[i])) }
-CALLED mask before(ints a, ints b) { EACH_INT(-(a[i] < b[i])) }
-CALLED ints numbered(void) { EACH_INT(i) }
-CALLED mask live(long k) { EACH_INT(-(i < k)) }
+INLINE mask same(ints a, ints b) { EACH_INT(-(a[i] == b[i])) }
+INLINE mask before(ints a, ints b) { EACH_INT(-(a[i] < b[i])) }
+INLINE ints numbered(void) { EACH_INT(i) }
+INLINE mask live(long k) { EACH_INT(-(i < k)) }
 INLINE mask both(mask a, mask b) { return a & b; }
 INLINE mask either(mask a, mask b) { return a | b; }
-CALLED vec select(mask m, vec a, vec b) { EACH_VEC(m[i] ? a.lane[i] : b.lane[i]) }
-CALLED ints select_ints(mask m, ints a, ints b) { EACH_INT(m[i] ? a[i] : b[i]) }
+INLINE vec select(mask m, vec a, vec b) { EACH_VEC(m[i] ? a.lane[i] : b.lane[i]) }
+INLINE ints select_ints(mask m, ints a, ints b) { EACH_INT(m[i] ? a[i] : b[i]) }
 
-CALLED vec splat(real a) { EACH_VEC(a) }
-CALLED ints splat_ints(int a) { EACH_INT(a) }
-CALLED mask splat_mask(int a) { EACH_INT(-(a != 0)) }
-CALLED vec load_part(const real *from, long k) { EACH_VEC(i < k ? from[i] : 0) }
+INLINE vec splat(real a) { EACH_VEC(a) }
+INLINE ints splat_ints(int a) { EACH_INT(a) }
+INLINE mask splat_mask(int a) { EACH_INT(-(a != 0)) }
+INLINE vec load_part(const real *from, long k) { EACH_VEC(i < k ? from[i] : 0) }
 INLINE vec load(const real *from) { return load_part(from, LANES); }
-CALLED void store_part(real *to, vec a, long k) {
+INLINE void store_part(real *to, vec a, long k) {
   for (int i = 0; i < LANES && i < k; i++) to[i] = a.lane[i];
 }
 INLINE void store(real *to, vec a) { store_part(to, a, LANES); }
-CALLED ints load_part_ints(const whole *from, long k) { EACH_INT(i < k ? from[i] : 0) }
+INLINE ints load_part_ints(const whole *from, long k) { EACH_INT(i < k ? from[i] : 0) }
 INLINE vec held(vec a) { return a; }
 INLINE ints load_ints(const whole *from) { return load_part_ints(from, LANES); }
-CALLED void store_part_ints(whole *to, ints a, long k) {
+INLINE void store_part_ints(whole *to, ints a, long k) {
   for (int i = 0; i < LANES && i < k; i++) to[i] = a[i];
 }
 INLINE void store_ints(whole *to, ints a) { store_part_ints(to, a, LANES); }
-CALLED vec gather(const real *from, ints index, long stride) { EACH_VEC(from[index[i] * stride]) }
-CALLED void transpose(vec rows[LANES]) {
+INLINE vec gather(const real *from, ints index, long stride) { EACH_VEC(from[index[i] * stride]) }
+INLINE void transpose(vec rows[LANES]) {
   for (int i = 0; i < LANES; i++)
     for (int j = 0; j < i; j++) {
       real kept = rows[i].lane[j];
