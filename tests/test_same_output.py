@@ -1,7 +1,7 @@
 """What a change of the house must leave as it is: documents, printed C and certificates of the built-in models.
 
-`tests/golden/output.json` keeps a digest of each. `pytest -m campaign tests/test_same_output.py --update-golden` writes
-it anew; the commit that does so says what differs and why.
+`tests/golden/output.json` keeps a digest of each. `pytest -n 0 -m campaign tests/test_same_output.py --update-golden`
+writes it anew; the commit that does so says what differs and why.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def test_what_is_put_out_is_what_it_was(name: str, pytestconfig: pytest.Config) 
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     found = output_of(name)
     if pytestconfig.getoption("--update-golden"):
+        assert not hasattr(pytestconfig, "workerinput"), "processes would overwrite each other: -n 0"
         golden[name] = found
         GOLDEN.write_text(json.dumps(dict(sorted(golden.items())), indent=1, sort_keys=True) + "\n")
     assert found == golden[name]
