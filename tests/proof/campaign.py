@@ -50,12 +50,12 @@ def drawn(seed: str) -> Derivation:
     return subject(program(int(seed))).derivation
 
 
-def rows_of(derivations: Mapping[str, Derivation], coq: str) -> list[Row]:
+def rows_of(derivations: Mapping[str, Derivation]) -> list[Row]:
     """Of derivations that go to Coq in one file; its seconds stand with the first. Lines are counted by what they are:
     the pieces of lemmas and composites, and concise forms."""
     before = getrusage(RUSAGE_CHILDREN)
     every = [(name, claim) for name, derivation in derivations.items() for claim in claims(derivation)]
-    _, found, axioms = proved([claim for _, claim in every], coq)
+    _, found, axioms = proved([claim for _, claim in every])
     after = getrusage(RUSAGE_CHILDREN)
     seconds = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
     rows: list[Row] = []
@@ -96,7 +96,7 @@ def summary(title: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def results(title: str, names: Iterable[str], made: Made, together: int, coq: str) -> Iterator[Row]:
+def results(title: str, names: Iterable[str], made: Made, together: int) -> Iterator[Row]:
     """Those that are known, and then the others, which are kept."""
     path = Path("build/proof") / f"{title}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def results(title: str, names: Iterable[str], made: Made, together: int, coq: st
                 derivations[name] = made(name)
             except ChainruleError as error:  # what cannot be derived says why
                 rows.append({"name": name, "refused": error.problem})
-        rows += rows_of(derivations, coq)
+        rows += rows_of(derivations)
         with path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         yield from rows
@@ -125,16 +125,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--to", dest="last", type=int, default=0)
     options = parser.parse_args(arguments)
-    coq = coqc()
-    if coq is None:
+    if coqc() is None:
         parser.error("install coqc")
     if unknown := {*options.subjects} - {*SUBJECTS}:
         parser.error(f"no subjects: {', '.join(sorted(unknown))}")
     for title in options.subjects:
         names, made, together = SUBJECTS[title]
-        print(summary(title, [*results(title, names, made, together, coq)]), flush=True)
+        print(summary(title, [*results(title, names, made, together)]), flush=True)
     if seeds := [str(seed) for seed in range(options.first, options.last)]:
-        print(summary("drawn", [*results("drawn", seeds, drawn, 2, coq)]))
+        print(summary("drawn", [*results("drawn", seeds, drawn, 2)]))
 
 
 if __name__ == "__main__":

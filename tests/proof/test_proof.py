@@ -121,14 +121,14 @@ def test_an_open_line_leaves_the_others_proved_and_names_its_step(coqc: str) -> 
     what = Subject("form", y="wrong")
     before, after = (parse_equation(f"y[n<5] = {e}").value for e in ("a[n]", "a[n]**2"))
     wrong = Claim(what, (0,), (Row("form", before, after),), ())
-    text, found, axioms = proved([every[0], wrong, *every[1:]], coqc)
+    text, found, axioms = proved([every[0], wrong, *every[1:]])
     assert [t.reason for t in found] == ["", "Coq does not close the step form", *("" for _ in every[1:])]
     assert "wrong" not in text and not axioms
 
 
 def test_a_part_that_is_refused_or_runs_on_leaves_nothing(coqc: str) -> None:
     true, false = "Lemma a : True. Proof. exact I. Qed.", "Lemma b : False. Proof. exact I. Qed."
-    with Session(coqc) as coq:
+    with Session() as coq:
         assert not coq.accepts(f"{true}\n{false}") and "No object" in coq.said("Locate a.")
         assert not coq.accepts(f"Ltac loop := loop.\n{true.replace('exact I', 'loop')}", 1)
         assert "No object" in coq.said("Locate a.") and coq.accepts(true) and "Top.a" in coq.said("Locate a.")
@@ -180,7 +180,7 @@ def test_what_is_equal_inside_functions_is_found(coqc: str) -> None:
 
 
 def test_equations_with_products_inside_functions_are_proved(coqc: str) -> None:
-    _, found, _ = proved([*claims(cr.derive("y[n, k] = tanh(a[n, k]*b[k])*c[n]"))], coqc)
+    _, found, _ = proved([*claims(cr.derive("y[n, k] = tanh(a[n, k]*b[k])*c[n]"))])
     assert len(found) > 10 and not [t.reason for t in found if t.reason]
 
 

@@ -137,8 +137,12 @@ def test_the_formulas_of_the_page_are_those_of_the_document(name: str, lang: Lan
     """So what test_reading reads back is what stands on the page, and what is copied from it."""
     style = MathML()
     wanted = [(signs(write(f, style)), write(f, LATEX)) for f in formulas(document(name, lang))]
-    assert maths(page(name, lang)) == wanted
+    copies = re.compile(r'(<div class="drawing wide".*?</div>)(<div class="drawing narrow".*?</div>)', re.DOTALL)
+    whole = page(name, lang)
+    assert maths(copies.sub(r"\1", whole)) == wanted
     assert len(wanted) > 100
+    for wide, narrow in copies.findall(whole):
+        assert maths(f"<main >{wide}</main>") == maths(f"<main >{narrow}</main>")
 
 
 def test_a_long_formula_is_cut_between_its_outermost_parts() -> None:

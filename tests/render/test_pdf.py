@@ -21,9 +21,9 @@ import chainrule as cr
 from chainrule.cli import main
 from chainrule.errors import DerivationError
 from chainrule.render.build import build
-from chainrule.render.document import Document, Heading, formulas
+from chainrule.render.document import Cell, Document, Heading, Table, formulas
 from chainrule.render.formula import Formula, write
-from chainrule.render.pdf import glyphs, source, unknown
+from chainrule.render.pdf import glyphs, render, source, unknown
 from chainrule.render.typst import BREAK, TYPST
 from chainrule.train.alone import alone
 
@@ -178,3 +178,17 @@ def test_the_command_line_writes_pages_and_pdfs(tmp_path: Path, capsys: pytest.C
         assert (tmp_path / name).read_bytes().startswith(start)
     assert main(["derive", "neuron", "--format", "pdf"]) == 2
     assert "-o document.pdf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ((((("first title",),),), (((("second title",),),)), ((("a",),), (("b",),)))),
+        ((((("x" * 90,),), *[(("y",),)] * 14)),),
+    ],
+    ids=["two titles above the first row", "columns without room"],
+)
+def test_an_odd_table_is_set(rows: tuple[tuple[Cell, ...], ...]) -> None:
+    columns = max(map(len, rows))
+    table = Table(tuple((f"column {n}",) for n in range(columns)), rows)
+    assert PdfReader(io.BytesIO(render(Document("en", "A table", (table,))))).pages[0].extract_text()

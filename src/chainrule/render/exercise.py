@@ -13,6 +13,7 @@ from typing import Literal
 from chainrule.ir.expr import Apply
 from chainrule.render.document import Block, Cell, Figure, Heading, Inline, Line, Lines, Paragraph, Table, Text
 from chainrule.render.formula import Blank, Formula, Worked, write
+from chainrule.render.pieces import Numbers
 from chainrule.render.questions import Level
 from chainrule.render.styles import UNICODE
 from chainrule.render.writer import Writer
@@ -35,6 +36,8 @@ class Exercise(Writer):
         on: of each proof the first line stays and every reason as a hint, at the last level only what to find."""
         for block in blocks:
             match block, part:
+                case Figure(), "asked" if is_answer(block):
+                    pass
                 case Figure(spots=spots, arrows=arrows), _:
                     bare = tuple(replace(spot, above=(), below=()) for spot in spots)
                     kept = (replace(a, text=() if part == "asked" else a.text, under=()) for a in arrows)
@@ -81,6 +84,12 @@ class Exercise(Writer):
 def numbered(part: Inline) -> bool:
     """Whether it is the number of a line: (3)."""
     return isinstance(part, str) and part.startswith("(")
+
+
+def is_answer(figure: Figure) -> bool:
+    """Whether what stands in it is numbers: a picture of what is asked for."""
+    formulas = (part for spot in figure.spots for part in spot.text if isinstance(part, Formula))
+    return any(isinstance(part, Numbers) for formula in formulas for part in formula.parts)
 
 
 def has_numbers(block: Block) -> bool:

@@ -215,6 +215,8 @@ def _around(figure: Figure, places: Sequence[Point], arrow: Arrow) -> Point | No
     dx, dy = x2 - x1, y2 - y1
     square = dx * dx + dy * dy
     wide = 0.0
+    if not square:
+        return None
     for n, (x, y) in enumerate(places):
         along = ((x - x1) * dx + (y - y1) * dy) / square
         apart = abs((x - x1) * dy - (y - y1) * dx) / square**0.5

@@ -108,13 +108,13 @@ PREAMBLE = """\
   let left = room - range(natural.len()).filter(c => c not in open).map(c => natural.at(c)).sum(default: 0pt)
   let parts = if open.len() > 3 { 2 * open.len() } else { 24 }
   // Beyond its natural width a column stays as high as it is.
-  let enough(c) = calc.min(parts - open.len() + 1, calc.ceil(parts * natural.at(c) / left))
+  let enough(c) = calc.max(1, calc.min(parts - open.len() + 1, calc.ceil(parts * natural.at(c) / left)))
   let heights = open.map(c => range(1, enough(c) + 1).map(n => rows.map(row => (
     measure(width: left * n / parts, row.at(c)).height))))
   let best = splits(open.len(), parts).map(split => {
     let short = open.zip(split).map(((c, n)) => calc.max(0pt, least.at(c) - left * n / parts)).sum()
     let own = heights.zip(split).map(((heights, n)) => heights.at(calc.min(n, heights.len()) - 1))
-    (short, array.zip(..own).map(row => calc.max(..row) + 0.1 * row.sum()).sum(), split)
+    (short, array.zip(..own).map(row => calc.max(..row) + 0.04 * row.sum()).sum(), split)
   }).sorted(key: ((short, height, _)) => (calc.max(short, 0.1pt), height)).first().last()
   let widths = natural
   for (c, n) in open.zip(best) { widths.at(c) = left * n / parts }
@@ -130,11 +130,19 @@ PREAMBLE = """\
   let title(row) = table.cell(colspan: count, breakable: false, inset: (top: 0.5em, bottom: 0.25em), row.at(0))
   let set-in(widths, rows) = {
     let padded = (..rows.slice(0, -1), rows.last().map(cell => pad(bottom: 0.16em, cell)))
-    // A title across the table is a header of its rows: it never stands alone at the foot of a page.
-    let below(row) = table.header(level: 2, repeat: false, table.hline(stroke: 0.4pt + hair), title(row))
-    let cells = padded.map(row => if row.len() < count { below(row) } else { together(row, widths) })
+    // Titles across the table are a header of the rows below: they never stand alone at the foot of a page.
+    let (cells, above) = ((), ())
+    for row in (..padded, none) {
+      if row != none and row.len() < count {
+        above += (table.hline(stroke: 0.4pt + hair), title(row))
+      } else {
+        if above != () { cells.push(table.header(level: 2, repeat: false, ..above)) }
+        if row != none { cells += together(row, widths) }
+        above = ()
+      }
+    }
     table(columns: widths, align: left + placed, table.header(..titles), table.hline(stroke: 0.8pt + accent),
-      ..cells.flatten(), table.hline(stroke: 0.8pt + accent))
+      ..cells, table.hline(stroke: 0.8pt + accent))
   }
   let spare = room - natural.sum()
   let abreast = int((size.width + 2 * gutter) / (natural.sum() + (count + 1) * gutter))
@@ -189,9 +197,9 @@ def source(document: Document) -> str:
                 parts.append(_listed(block, flat(text)))
             case _, Heading(text=text), Paragraph() if block.level > 1:
                 # What is said below the title of a lemma goes on in its line.
-                parts.append(f"\n#v(0.1em)\n#box[#heading(level: 3)[{flat(text)}.]]#h(0.6em)")
+                parts.append(f"\n#block(above: 0.62em, sticky: true)[#box[#heading(level: 3)[{flat(text)}.]]#h(0.6em)")
             case Heading(), Paragraph(text=text), _ if before.level > 1:
-                parts[-1] += f"{flat(text)}\n"
+                parts[-1] += f"{flat(text)}]\n"
             case _:
                 parts.append(_block(block))
     return "\n".join(parts) + "\n"

@@ -61,7 +61,7 @@ class Proof:
 
 
 def coqc() -> str | None:
-    return which("coqc")
+    return which("coqc") if which("coqtop") else None
 
 
 def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Proof | None:
@@ -73,7 +73,7 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
     start = perf_counter()
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version (\S+)", version)
-    text, theorems, axioms = proved([*claims(derivation)], program)
+    text, theorems, axioms = proved([*claims(derivation)])
     if not ALLOWED.issuperset(axioms):
         raise VerificationError("the proof", "what it rests on", ", ".join(axioms), "the axioms that are allowed")
     if keep is not None:
@@ -81,20 +81,22 @@ def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Pr
     return Proof(found[1] if found else "", theorems, axioms, perf_counter() - start)
 
 
-def proved(every: Sequence[Claim], program: str) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
+def proved(every: Sequence[Claim]) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
     """The file, what it proves, and its axioms. A claim that Coq refuses is tried with more and more extents as
     numbers, and what stays open is left out. What is the same but for its names is tried once."""
     known: dict[str, tuple[str, str]] = {}
     sections: list[str] = []
     found: list[Proved] = []
-    with Session(program) as coq:
-        assert coq.accepts(theorems(), 20 * SECONDS), "Coq refuses the rules"
+    with Session() as coq:
+        if not coq.accepts(theorems(), 20 * SECONDS):
+            raise VerificationError("the proof", "the rules", "refused by Coq", "accepted")
         for n, claim in enumerate(every):
             one, section = _proved(coq, claim, f"claim_{n}", known)
             found.append(one)
             sections.append(section)
         printed = coq.said(_end(sections))
-    assert not any(sections) or "Closed" in printed or "Axioms:" in printed, printed
+    if any(sections) and "Closed" not in printed and "Axioms:" not in printed:
+        raise VerificationError("the proof", "what it rests on", printed, "what Coq prints of the theorems")
     return document(sections), tuple(found), tuple(sorted(axioms_of(printed)))
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 SECONDS = 30  # for one step, by the clock: a tactic that runs on counts as one that fails, and others may be at work
 
@@ -15,13 +17,13 @@ SECONDS = 30  # for one step, by the clock: a tactic that runs on counts as one 
 class Session:
     """Coq's toplevel. A part is told by a file that it loads: as one command, all of it or nothing."""
 
-    def __init__(self, coqc: str) -> None:
+    def __init__(self) -> None:
         self._folder = TemporaryDirectory()
         self._coq = subprocess.Popen(
-            [Path(coqc).with_name("coqtop"), "-q", "-quiet"], cwd=self._folder.name, encoding="utf-8",
+            ["coqtop", "-q", "-quiet"], cwd=self._folder.name, encoding="utf-8",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
-        self._told = 0
+        self._mark = f"told_{uuid4().hex}"  # is nothing's name, as `Locate` says in one line
 
     def __enter__(self) -> Self:
         return self
@@ -42,13 +44,12 @@ class Session:
     def said(self, commands: str) -> str:
         """What Coq prints when it is told this."""
         assert self._coq.stdin is not None and self._coq.stdout is not None
-        self._told += 1
-        end = f"part_{self._told}"  # is nothing's name, as `Locate` says in one line
-        self._coq.stdin.write(f"{commands}\nLocate {end}.\n")
-        self._coq.stdin.flush()
+        with suppress(BrokenPipeError):  # what it said before it ended is read below
+            self._coq.stdin.write(f"{commands}\nLocate {self._mark}.\n")
+            self._coq.stdin.flush()
         printed: list[str] = []
         for line in self._coq.stdout:
-            if line.endswith(f" {end}\n"):
+            if line.endswith(f" {self._mark}\n"):
                 return "".join(printed)
             printed.append(re.sub(r"^(\S+ < )+", "", line))  # its prompts
         raise RuntimeError(f"Coq has ended: {''.join(printed)[-500:]}")
