@@ -165,7 +165,7 @@ class Theorem(Lines):
         left = self.line(substitute(others, {move.index: move.at}))
         return descend + (
             f"eapply eq_trans; [apply (solve_bracket {shape} {left}); "
-            "[index | index | intros; cbv beta; ring | cbv beta; equal] | equal]"
+            "[index | index | intros; cbv beta; ring | intros; cbv beta; equal] | equal]"
         )
 
     def _digits(self, row: Row) -> str:
@@ -285,7 +285,7 @@ class Theorem(Lines):
     def _inside(self, equation: Equation) -> Iterable[str]:
         for c in (equation.target, *components(equation.value)):
             for k, s in enumerate(c.subscripts):
-                if c.pad is None and s.terms and not (s.plain and s.plain.extent == c.tensor.shape[k]):
+                if c.pad is None and not (s.plain and s.plain.extent == c.tensor.shape[k]):
                     reach = [(c > 0, f"{abs(c)} * ({self.extent(i)} - 1)") for i, c in s.terms]
                     low = "".join(f" - {text}" for up, text in reach if not up)
                     high = "".join(f" + {text}" for up, text in reach if up)
