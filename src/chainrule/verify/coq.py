@@ -201,6 +201,8 @@ class Printer:
                 return f"(bracket {self.guard(e)})"
             case Reduce(kind="sum", indices=indices, body=body):
                 return self.nested("sum", indices, self.line(body))
+            case Reduce(kind="max") if radix_of(e.indices) is None:
+                return self.line(_apart(e))
             case Reduce(kind=kind, indices=indices, body=body):
                 return self.over(kind, indices, self.line(body))
             case Derivative(of=of, wrt=wrt):
@@ -217,14 +219,21 @@ class Printer:
         head = "".join(f"({operator} {self.extent(i)} (fun {self.index(i)} => " for i in indices)
         return head + body + "))" * len(indices)
 
-    def over(self, kind: str, indices: Sequence[Index], body: str) -> str:
-        """A maximum, a position or a logsumexp over one or two indices."""
-        if len(indices) > 2 or (kind == "argmax" and radix_of(tuple(indices)) is None):
-            raise UnprintableError(f"a {kind} over {len(indices)} indices")
-        if kind in ("dmax", "dlogsumexp"):
-            self.assumed[("ties", "max") if kind == "dmax" else ("law", "logsumexp")] = None
-        sizes = " ".join(map(self.extent, indices))
-        return f"({kind}{'2' * (len(indices) == 2)} {sizes} (fun {' '.join(map(self.index, indices))} => {body}))"
+    def over(self, kind: str, indices: tuple[Index, ...], body: str) -> str:
+        """A maximum, a position or a logsumexp over a window: over its positions, the last index fastest."""
+        first, *others = map(self.extent, indices)
+        size, entries = first, f"(fun {' '.join(map(self.index, indices))} => {body})"
+        for m in others:
+            size = f"(cells {size} {m})"
+        for m in others:
+            entries = f"(joined {m} {entries})"
+        return f"({kind} {size} {entries})"
+
+    def dual_over(self, kind: str, indices: tuple[Index, ...], body: str) -> str:
+        self.assumed[("ties", "max") if kind == "dmax" else ("law", "logsumexp")] = None
+        first, *others = map(self.extent, indices)
+        window = "".join(f"{m} :: " for m in others)
+        return f"({kind} {first} ({window}nil)%list (fun {' '.join(map(self.index, indices))} => {body}))"
 
     def applied(self, name: str, subscripts: Sequence[Affine]) -> str:
         return f"({' '.join([name, *map(self.affine, subscripts)])})" if subscripts else name
@@ -266,8 +275,8 @@ class Printer:
                 return self.moved_function(f, arguments)
             case Reduce(kind="max" | "logsumexp" as kind, indices=indices, body=body):
                 if kind == "max" and radix_of(indices) is None:
-                    return self.dual(Reduce("max", indices[:1], Reduce("max", indices[1:], body)))
-                return self.over(f"d{kind}", indices, self.dual(body))
+                    return self.dual(_apart(e))
+                return self.dual_over(f"d{kind}", indices, self.dual(body))
             case _:
                 raise UnprintableError(f"no derivative of {type(e).__name__}")
 
@@ -344,3 +353,8 @@ class Lines(Printer):
         if isinstance(of, Component) and of.tensor == y.tensor:
             return f"(snd {self.applied(self.y, of.subscripts)})"
         return f"(snd {self.dual(of)})"
+
+
+def _apart(maximum: Reduce) -> Reduce:
+    """A maximum whose positions have no numbers, as its derivative has it: one of maxima over fewer indices."""
+    return Reduce("max", maximum.indices[:1], Reduce("max", maximum.indices[1:], maximum.body))
