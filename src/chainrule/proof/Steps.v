@@ -12,16 +12,20 @@ Ltac index :=
   cbv beta;
   first [apply Z.eqb_refl | intros ? _ ?; now apply Z.eqb_eq | intros ? _ ?; symmetry; now apply Z.eqb_eq
         | intros; arith].
-(* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases. *)
+(* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases, those of brackets first: where
+   one is false little is left, and where it is true it often decides the others. *)
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
 Ltac decide_brackets :=
   repeat match goal with |- context [bracket ?b] =>
     first [rewrite (true_one b) by arith | rewrite (false_zero b) by arith] end.
+Ltac in_range a n zero_there :=
+  first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
+        | let E := fresh "E" in destruct (inside a n) eqn:E; [ | zero_there]].
 Ltac cases :=
-  repeat match goal with |- context [inside ?a ?n] =>
-    first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
-          | let E := fresh "E" in destruct (inside a n) eqn:E] end;
+  repeat match goal with |- context [bracket (inside ?a ?n)] =>
+    in_range a n ltac:(try (cbn [bracket]; zeros; ring)); cbn [bracket] end;
+  repeat match goal with |- context [inside ?a ?n] => in_range a n idtac end;
   with_strategy transparent [read] cbn [andb bracket read].
 Ltac ranges :=
   repeat match goal with |- context [bracket (inside ?a ?n)] =>
@@ -78,6 +82,7 @@ Ltac subscripts :=
    there `leaf`. Of sums of terms and of products the last parts are equal, so that the others must be; but where a
    bracket among them may be zero, the whole is left to `leaf`. *)
 Ltac guarded e := match e with context [bracket] => idtac end.
+Ltac may_vanish e := match e with context [bracket] => idtac | context [read _ _ zero] => idtac end.
 Ltac walk leaf :=
   cbv beta;
   lazymatch goal with
@@ -112,7 +117,7 @@ Ltac walk leaf :=
     | |- _ => first [leaf | subscripts]
     end
   end
-with one_factor e others leaf := tryif guarded e then first [solve [others] | leaf] else others.
+with one_factor e others leaf := tryif may_vanish e then first [solve [others] | leaf] else others.
 (* Functions and sums that are equal are written alike, by `close`. *)
 Ltac likened close :=
   repeat match goal with |- ?l = ?r =>

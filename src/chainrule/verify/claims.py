@@ -167,6 +167,10 @@ class Extents:
         self.values: dict[object, Extent] = {}
         self._guards: dict[tuple[object, Extent], None] = {}
         self._axes: dict[tuple[object, Extent], None] = {}
+        self._windows_of = {
+            e.tensor: e.value.indices
+            for e in claim.equations if isinstance(e.value, Reduce) and e.value.kind == "argmax"
+        }
         numbers: set[object] = set()
         outer = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
         roots = [side for row in lines.rows for side in (row.before, row.after)]
@@ -232,6 +236,11 @@ class Extents:
                         (a, _), (b, _) = difference.terms
                         if a.extent == b.extent:
                             self._join(a, b, a.extent)
+                case Delta(left=left, right=Component(tensor=tensor)) if tensor in self._windows_of:
+                    window, digits = self._windows_of[tensor], sorted(left.terms, key=lambda t: -t[1])
+                    for i, (j, _) in zip(window, digits, strict=True) if len(window) == len(digits) else ():
+                        if i.extent == j.extent:
+                            self._join(i, j, i.extent)
                 case Reduce(kind=kind, indices=indices):
                     for n, i in enumerate(indices):
                         self.index(i)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
-from chainrule.ir.expr import LOSS, ZERO, Delta, Expr, Multiply, Reduce, Tensor, add, multiply
+from chainrule.ir.expr import LOSS, ZERO, Add, Delta, Expr, Multiply, Reduce, Tensor, add, multiply
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, substitute
@@ -105,20 +105,30 @@ class Theorem(Lines):
                 return "equal"
 
     def _partners(self, row: Row) -> Iterator[str]:
-        """Which sum of a form is which of its line: that over the same axes, else the next of its extent."""
-        left, right = _sums(row.before), _sums(row.after)
+        """Which sum of a form is which of its line, term by term: that over the same axes, else the next of its
+        extent."""
+        left, right = (e.terms if isinstance(e, Add) else (e,) for e in (row.before, row.after))
+        found = [self._partner(*pair) for pair in zip(left, right, strict=False)]
+        if len(left) == len(right) and all(found):
+            text = found[0]
+            for one in found[1:]:
+                text = f"apply (f_equal2 add); [{text} | {one}]"
+            yield f"meaning ltac:({text})"
+
+    def _partner(self, before: Expr, after: Expr) -> str:
+        """The same of one term; "" where the sums of both do not match."""
+        left, right = _sums(before), _sums(after)
         text, places = "settle" if left else "terms", list[int]()
         for i in left if len(left) == len(right) else ():
             one = [j for j in right if self.extent(j) == self.extent(i)]
-            over = [j for j in one if _axes(row.after, j) == _axes(row.before, i)]
+            over = [j for j in one if _axes(after, j) == _axes(before, i)]
             if not one:
-                return
+                return ""
             places.append(right.index((over or one)[0]))
             right.pop(places[-1])
         for k in reversed(places):
             text = f"partner {k}%nat ltac:({text})"
-        if len(left) == len(places):
-            yield f"meaning ltac:({text})"
+        return text if len(left) == len(places) else ""
 
     def _under(self, indices: Iterable[Index], theorem: str) -> str:
         return "".join(f"apply {theorem}; intros {self.index(i)} ?; cbv beta; " for i in indices)
@@ -165,7 +175,7 @@ class Theorem(Lines):
         left = self.line(substitute(others, {move.index: move.at}))
         return descend + (
             f"eapply eq_trans; [apply (solve_bracket {shape} {left}); "
-            "[index | index | intros; cbv beta; ring | cbv beta; equal] | equal]"
+            "[index | index | intros; cbv beta; ring | intros; cbv beta; equal] | equal]"
         )
 
     def _digits(self, row: Row) -> str:
@@ -285,7 +295,7 @@ class Theorem(Lines):
     def _inside(self, equation: Equation) -> Iterable[str]:
         for c in (equation.target, *components(equation.value)):
             for k, s in enumerate(c.subscripts):
-                if c.pad is None and s.terms and not (s.plain and s.plain.extent == c.tensor.shape[k]):
+                if c.pad is None and not (s.plain and s.plain.extent == c.tensor.shape[k]):
                     reach = [(c > 0, f"{abs(c)} * ({self.extent(i)} - 1)") for i, c in s.terms]
                     low = "".join(f" - {text}" for up, text in reach if not up)
                     high = "".join(f" + {text}" for up, text in reach if up)
