@@ -59,6 +59,7 @@ Ltac parts leaf :=
     | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; element; parts leaf
     | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; element; parts leaf
     | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); parts leaf
+    | |- num (_ # 1) = num (_ # 1) => apply (f_equal (fun k => num (k # 1))); parts leaf
     | |- bracket _ = bracket _ => apply (f_equal bracket); arith
     | |- sum ?n _ = sum ?n _ =>
         apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; parts leaf
@@ -94,6 +95,7 @@ Ltac walk leaf :=
     | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; element; walk leaf
     | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; element; walk leaf
     | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); walk leaf
+    | |- num (_ # 1) = num (_ # 1) => apply (f_equal (fun k => num (k # 1))); walk leaf
     | |- bracket _ = bracket _ => apply (f_equal bracket); arith
     | |- read _ _ ?o = read _ _ ?o => apply f_equal3; [first [reflexivity | arith] | walk leaf | reflexivity]
     | |- read _ _ _ = _ => first [eapply eq_trans; [apply read_true; arith | walk leaf] | leaf]

@@ -177,7 +177,7 @@ class Printer:
         return f"({value.numerator} # {value.denominator})"
 
     def line(self, e: Expr) -> str:
-        """An expression as an element of K, or of Z for a component of a tensor of numbers."""
+        """An expression as an element of K, or of Z for a position and a component of a tensor of numbers."""
         match e:
             case Constant(value=Fraction() as value):
                 return self.number(value)
@@ -188,27 +188,37 @@ class Printer:
             case Component():
                 return self.padded(e, "read", self.component(e))
             case Add(terms=parts):
-                return f"({' + '.join(map(self.line, parts))})"
+                return f"({' + '.join(map(self.real, parts))})"
             case Multiply(factors=parts):
-                return f"({' * '.join(map(self.line, parts))})"
+                return f"({' * '.join(map(self.real, parts))})"
             case Power(base=base, exponent=r):
-                return f"(power {self.exponent(r)} {self.line(base)})"
+                return f"(power {self.exponent(r)} {self.real(base)})"
             case Apply(function=f, arguments=arguments):
-                return f"({self.function(f, len(arguments))} {' '.join(map(self.line, arguments))})"
+                return f"({self.function(f, len(arguments))} {' '.join(map(self.real, arguments))})"
             case Delta():
                 return f"(bracket {self.delta(e)})"
             case Guard():
                 return f"(bracket {self.guard(e)})"
             case Reduce(kind="sum", indices=indices, body=body):
-                return self.nested("sum", indices, self.line(body))
+                return self.nested("sum", indices, self.real(body))
             case Reduce(kind="max") if radix_of(e.indices) is None:
                 return self.line(_apart(e))
             case Reduce(kind=kind, indices=indices, body=body):
-                return self.over(kind, indices, self.line(body))
+                return self.over(kind, indices, self.real(body))
             case Derivative(of=of, wrt=wrt):
                 return self.derivative(of, wrt)
             case _:
                 raise UnprintableError(f"no text for {type(e).__name__}")
+
+    def real(self, e: Expr) -> str:
+        """An expression as an element of K; a position and a component of a tensor of numbers too."""
+        match e:
+            case Reduce(kind="argmax"):
+                return f"(num ({self.line(e)} # 1))"
+            case Component(tensor=tensor) if tensor.dtype != "real":
+                return f"(num ({self.line(e)} # 1))"
+            case _:
+                return self.line(e)
 
     def component(self, c: Component) -> str:
         if not c.subscripts:
@@ -250,7 +260,7 @@ class Printer:
                     text = f"(dadd {text} {self.dual(part)})"
                 return text
             case _ if not depends or isinstance(e, Delta) or (isinstance(e, Reduce) and e.kind == "argmax"):
-                return f"(still {self.line(e)})"
+                return f"(still {self.real(e)})"
             case Component():
                 if e.pad is not None:
                     return self.padded(e, "dread", self.applied(self.moved(e.tensor), e.subscripts))
@@ -263,7 +273,7 @@ class Printer:
                         text = one if not text else f"({'dmul' if moving else 'dleft'} {text} {one})"
                         moving = True
                     else:
-                        one = self.line(factor)
+                        one = self.real(factor)
                         text = one if not text else f"(dright {text} {one})" if moving else f"({text} * {one})"
                 return text
             case Power(base=base, exponent=r):
@@ -287,10 +297,10 @@ class Printer:
             return f"(dfun {names[0]} {names[1]} {self.dual(arguments[0])})"
         a, b = arguments
         if self.moving.isdisjoint(b.tensors):
-            u, v = self.named("u", "u"), self.line(b)
+            u, v = self.named("u", "u"), self.real(b)
             return f"(dfun (fun {u} => {names[0]} {u} {v}) (fun {u} => {names[1]} {u} {v}) {self.dual(a)})"
         if self.moving.isdisjoint(a.tensors):
-            u, v = self.named("u", "u"), self.line(a)
+            u, v = self.named("u", "u"), self.real(a)
             return f"(dfun ({names[0]} {v}) ({names[2]} {v}) {self.dual(b)})"
         return f"(dfun2 {' '.join(names)} {self.dual(a)} {self.dual(b)})"
 

@@ -264,8 +264,9 @@ class Theorem(Lines):
                 plain = all(s.plain is not None for s in fact.target.subscripts)
                 ranges = [f"(0 <= {self.index(i)} < {self.extent(i)})%Z -> " for i in indices if not plain]
                 every = f"forall {' '.join(map(self.index, indices))}, " if indices else ""
+                value = self.real(fact.value) if fact.tensor.dtype == "real" else self.line(fact.value)
                 hypotheses.append(
-                    f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {self.line(fact.value)}."
+                    f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {value}."
                 )
                 rewrites.append(f"{name}{'' if plain else ' by arith'}")
         for name, law in self.laws():
