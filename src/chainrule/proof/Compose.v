@@ -180,7 +180,11 @@ Ltac along known :=
   | |- path _ (dright _ _) => apply path_right; along known
   | |- path _ (dsum _ _) => apply path_sum; let i := fresh "i" in intros i ?; along known
   | |- path _ (dread _ _ _) => apply path_read; unfold inside in *; intros; along known
-  | |- path _ (dlogsumexp _ nil _) => apply path_logsumexp; [lia | let i := fresh "i" in intros i ?; along known]
+  | |- path _ (dlogsumexp _ _ _) =>
+      rewrite logsumexp_over_positions; cbn [positions entries flat]; apply path_logsumexp;
+      [ repeat apply cells_positive; lia
+      | let p := fresh "p" in let R := fresh "R" in intros p R;
+        with_strategy transparent [joined] cbv beta delta [joined]; position p R; along known ]
   | |- path _ (dfun exp exp _) => apply path_exp; along known
   | |- _ => known; along known
   end.

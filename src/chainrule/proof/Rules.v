@@ -164,6 +164,8 @@ Proof using.
   unfold cells. destruct (Z.ltb_spec 0 m); [|lia]. intros R. split; [|now apply Z.mod_pos_bound].
   split; [apply Z.div_pos; lia | apply Z.div_lt_upper_bound; lia].
 Qed.
+Lemma cells_positive n m : (0 < n)%Z -> (0 < m)%Z -> (0 < cells n m)%Z.
+Proof using. intros N M. unfold cells. destruct (Z.ltb_spec 0 m); nia. Qed.
 Lemma joined_at A m (f : Z -> Z -> A) i j : (0 <= j < m)%Z -> joined m f (m * i + j) = f i j.
 Proof using.
   intros R. unfold joined. replace (m * i + j)%Z with (j + i * m)%Z by lia.
