@@ -224,7 +224,6 @@ Ltac brackets :=
   repeat match goal with |- context [bracket ?b] =>
     let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
   first [ring | alike; ring].
-Ltac settle := first [ring | brackets].
 (* The sum at place k to the front; it is the first of the left side, and what is below `rest` closes. *)
 Ltac nth_front k :=
   lazymatch k with
@@ -239,8 +238,35 @@ Ltac partner k rest :=
   cbv beta;
   eapply eq_trans; [ | symmetry; nth_front k];
   lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
-Ltac terms := first [apply (f_equal2 add); terms | same settle].
 Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float | symmetry]]; rest.
+(* Functions of what is equal but for the order of its sums, and sums and reads that are, are written alike: each pair is
+   tried in a moment, without cases. *)
+Ltac written a b close := tryif constr_eq a b then fail else replace b with a by close.
+Ltac kin l r :=
+  match l with
+  | context [?f ?a] =>
+      lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
+      match r with context [f ?b] => written (f a) (f b) ltac:(apply (@f_equal K K f); likely) end
+  | context [?f ?a ?b] =>
+      is_var f; lazymatch type of f with K -> K -> K => idtac end;
+      lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
+      match r with context [f ?c ?d] => written (f a b) (f c d) ltac:(apply (@f_equal2 K K K f); likely) end
+  | context [sum ?n ?f] => match r with context [sum ?m ?g] =>
+      tryif (constr_eq l (sum n f); constr_eq r (sum m g)) then fail else written (sum n f) (sum m g) likely end
+  | context [?f ?n ?a] =>
+      lazymatch type of a with Z -> K => idtac end; is_var f;
+      match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk likely) end
+  | context [?f ?n ?m ?a] =>
+      lazymatch type of a with Z -> Z -> K => idtac end; is_var f;
+      match r with context [f n m ?b] => written (f n m a) (f n m b) ltac:(walk likely) end
+  end
+with kindred := alike; repeat (match goal with |- ?l = ?r => kin l r end)
+with likely := first [reflexivity | ring | meaning ltac:(ordered)]
+with ordered :=
+  first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
+        | progress kindred; ring].
+Ltac settle := first [ring | progress kindred; first [ring | brackets] | brackets].
+Ltac terms := first [apply (f_equal2 add); terms | same settle].
 (* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
    partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
    sides; then they are a rearrangement, or one in each case of their ranges. *)
@@ -282,7 +308,6 @@ with likeness l r :=
       lazymatch type of a with Z -> K => idtac end; is_var f;
       match r with context [f n ?b] => written (f n a) (f n b) ltac:(parts ltac:(pinning)) end
   end
-with written a b close := tryif constr_eq a b then fail else replace b with a by close
 with pinning :=
   first [reflexivity | ring |
     eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]];

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from itertools import product
 
 from chainrule.derive import Derivation, Lemma
 from chainrule.derive.check import forms_hold
 from chainrule.derive.compose import Composite, composites
-from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, spatial_of, terms_of
+from chainrule.derive.eliminate import (
+    Move,
+    Term,
+    bracket_once,
+    linear_in_brackets,
+    moves,
+    residue_once,
+    solve_once,
+    spatial_of,
+    terms_of,
+)
 from chainrule.derive.scene import Scene, of_composite, of_lemma
 from chainrule.derive.subject import Subject
-from chainrule.ir.expr import LOSS, Component, Delta, Expr, Guard, Reduce, Tensor
+from chainrule.ir.expr import LOSS, Add, Component, Delta, Expr, Guard, Multiply, Reduce, Tensor
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes, substitute
@@ -194,9 +205,14 @@ class Extents:
                 elif row.rule == "residues":
                     numbers |= {move.index, *move.at.indices}
         self._ranges()
-        for row in (row for row in lines.rows if row.rule == "form"):
-            self._windows(row)
-            numbers |= _counted(row)
+        for row in lines.rows:
+            if row.rule == "form":
+                self._windows(row)
+                numbers |= _counted(row)
+            elif row.rule == "distribute":
+                for opened, term in zip(_opened(row.before), terms_of(row.after), strict=True):
+                    for i, j in zip(opened, term.indices, strict=True):
+                        self._join(i, j, i.extent)
         if any(row.rule in ("single", "form") for row in lines.rows):
             numbers |= {i for i in self.values if isinstance(i, Index) and i.extent == 1}
         if level == 3:
@@ -287,6 +303,21 @@ class Extents:
         """The indices whose extents stay numbers."""
         found = ((n.name, n.extent) for n in self.values if isinstance(n, Index) and self.index(n) in self.literal)
         return tuple(dict.fromkeys((name, extent) for name, extent in found if isinstance(extent, int)))
+
+
+def _opened(e: Expr) -> list[tuple[Index, ...]]:
+    """Of each term that `distribute` makes of a line, the sums of the line that it stands under."""
+    if not linear_in_brackets(e):
+        return [()]
+    match e:
+        case Add(terms=parts):
+            return [one for part in parts for one in _opened(part)]
+        case Multiply(factors=factors):
+            return [sum(each, ()) for each in product(*map(_opened, factors))]
+        case Reduce(kind="sum", indices=indices, body=body):
+            return [(*indices, *one) for one in _opened(body)]
+        case _:
+            return [()]
 
 
 def _counted(row: Row) -> Set[Index]:

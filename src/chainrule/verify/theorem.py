@@ -91,8 +91,8 @@ class Theorem(Lines):
             case "padding" | "range":
                 return "walk guards"
             case "form":
-                whole = "direct" if _sums(row.before) else "walk guards"
-                return f"first [{' | '.join([whole, *self._partners(row), 'pinning', 'equal'])}]"
+                whole = "direct" if any(map(_sums, _terms(row.before))) else "walk guards"
+                return f"first [{' | '.join([*self._partners(row), whole, 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
             case "unit" | "zero" if self.claim.wrt is not None:
@@ -107,7 +107,7 @@ class Theorem(Lines):
     def _partners(self, row: Row) -> Iterator[str]:
         """Which sum of a form is which of its line, term by term: that over the same axes, else the next of its
         extent."""
-        left, right = (e.terms if isinstance(e, Add) else (e,) for e in (row.before, row.after))
+        left, right = _terms(row.before), _terms(row.after)
         found = [self._partner(*pair) for pair in zip(left, right, strict=False)]
         if len(left) == len(right) and all(found):
             text = found[0]
@@ -321,11 +321,16 @@ def text_of(parts: Iterable[tuple[str, str]]) -> str:
     return "".join(text for _, text in parts)
 
 
+def _terms(e: Expr) -> list[Expr]:
+    return [term for part in e.terms for term in _terms(part)] if isinstance(e, Add) else [e]
+
+
 def _sums(e: Expr) -> list[Index]:
-    """The indices of a line's sums, in the order in which they come to its front; none of a sum of terms."""
+    """The indices of a line's sums that do not only count, in the order in which they come to its front; none of a sum
+    of terms."""
     match e:
         case Reduce(kind="sum", indices=indices, body=body):
-            return [*(i for i in indices if i.extent != 1), *_sums(body)]
+            return [*(i for i in indices if i.extent != 1 and i in body.free), *_sums(body)]
         case Multiply(factors=factors):
             return [i for factor in factors for i in _sums(factor)]
         case _:
