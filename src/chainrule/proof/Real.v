@@ -305,5 +305,7 @@ Proof.
   intros E. unfold rmax. rewrite (argmax_same n a b E). destruct (Z.ltb_spec 0 n) as [N|N]; [|reflexivity]. apply E.
   assert (Q := first_in (pred (Z.to_nat n)) b). unfold rargmax. lia.
 Qed.
+Lemma max_of_one n c : (0 < n)%Z -> rmax n (fun _ => c) = c.
+Proof. intros N. unfold rmax. now rewrite (proj2 (Z.ltb_lt 0 n) N). Qed.
 Lemma logsumexp_same n a b : same R a b n -> rlogsumexp n a = rlogsumexp n b.
 Proof. intros E. unfold rlogsumexp. f_equal. apply sum_ext. intros i I. now rewrite E. Qed.

@@ -61,6 +61,7 @@ Definition same (f g : Z -> K) n := forall i, (0 <= i < n)%Z -> f i = g i.
 Hypothesis max_ext : forall n f g, same f g n -> max n f = max n g.
 Hypothesis argmax_ext : forall n f g, same f g n -> argmax n f = argmax n g.
 Hypothesis logsumexp_ext : forall n f g, same f g n -> logsumexp n f = logsumexp n g.
+Hypothesis max_constant : forall n c, (0 < n)%Z -> max n (fun _ => c) = c.
 
 (* A window: entries at several indices, of extents n and those of a list, are entries at its positions, which are counted
    with the last index fastest. Sums over it are nested. *)
@@ -130,6 +131,12 @@ Proof using K_ring K_numbers.
       - rewrite IHm, (H (Z.of_nat m)) by lia. ring. }
     rewrite G by lia. ring.
   - rewrite sum_vanish; [ring|]. intros i Hi. apply H; [assumption|]. intros ->. apply inside_spec in Hi. congruence.
+Qed.
+
+Lemma one_in_range n s f r :
+  (0 <= s < n)%Z -> (forall i, 0 <= i < n -> i <> s -> f i = zero)%Z -> f s = r -> sum n f = r.
+Proof using K_ring K_numbers.
+  intros R H <-. rewrite (one_term n s f H), (proj2 (inside_spec s n) R). simpl. ring.
 Qed.
 
 Lemma sum_constant n c : sum n (fun _ => c) = num (Z.max 0 n # 1) * c.

@@ -153,8 +153,46 @@ Ltac direct := walk plain.
 Ltac guards :=
   first [plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain
         | progress cases; first [ring | walk plain]].
+(* A sum over an index that a bracket pins to one number is its term there; other sums may stand between them. *)
+Ltac at_zero i e := let p := eval pattern i in e in match p with ?h _ => eval cbv beta in (h 0%Z) end.
+Ltac pinned f :=
+  let i := fresh "i" in  (* not one of the names in f *)
+  let g := constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
+    match t with
+    | context [bracket (i =? ?s)%Z] => exact s
+    | context [bracket (?s =? i)%Z] => exact s
+    | context [bracket (?a =? ?b)%Z] =>
+        let d := constr:((a - b)%Z) in match d with context [i] => idtac end; let d0 := at_zero i d in
+        first [ let _ := constr:(ltac:(lia) : (d = i + d0)%Z) in exact (- d0)%Z
+              | let _ := constr:(ltac:(lia) : (d = - i + d0)%Z) in exact d0 ]
+    end)) in
+  match g with fun _ => ?s => s end.
+Ltac sink :=
+  cbv beta;
+  match goal with
+  | |- sum ?n (fun i => sum ?m (fun j => @?f i j)) = _ =>
+      eapply eq_trans; [exact (sum_swap n m f) | eapply sum_ext; let j := fresh "j" in intros j ?; sink]
+  | |- sum ?n ?f = _ =>
+      let s := pinned f in
+      first [ eapply (one_in_range n s f); [lia | elsewhere | cbv beta; rewrite ?Z.eqb_refl; cbn [bracket]; reflexivity]
+            | apply (one_term n s f); elsewhere ]
+  end
+with elsewhere :=
+  let i := fresh "i" in let N := fresh "N" in intros i ? N; cbv beta;
+  match goal with |- context [bracket (?a =? ?b)%Z] => rewrite (false_zero (a =? b)%Z) by lia end; zeros; ring.
+Ltac pin :=
+  cbv beta;
+  match goal with
+  | |- ?l = _ => tryif (match l with context [bracket (_ =? _)%Z] => idtac end) then fail else reflexivity
+  | |- sum _ _ = _ => eapply eq_trans; [sink | pin]
+  | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; pin
+  | |- _ * _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 mul); [pin | pin]
+  | |- _ + _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
+  | |- _ => reflexivity
+  end.
 (* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
-   product; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
+   product, those that a bracket pins away, within functions too; then the sums of both sides one by one, whichever of the
+   right ones agrees with the first of the left. *)
 Ltac front :=
   cbv beta;
   match goal with
@@ -177,41 +215,19 @@ Ltac float :=
       eapply eq_trans; [eapply (f_equal2 mul); [float | float] | front]
   | |- ?a + ?b = _ =>
       match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [float | float]
+  | |- max ?n (fun _ => ?c) = _ => eapply eq_trans; [apply (max_constant n c); lia | float]
+  | |- max ?n (fun i => ?f) = _ =>
+      match f with context [sum _ _] => idtac end; eapply max_ext; let i := fresh "i" in intros i ?; level
+  | |- ?f ?a = _ =>
+      lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
+      match a with context [sum _ _] => idtac end; eapply (@f_equal K K f); level
+  | |- ?f ?a ?b = _ =>
+      is_var f; lazymatch type of f with K -> K -> K => idtac end;
+      lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
+      match goal with |- context [sum _ _] => idtac end; eapply (@f_equal2 K K K f); [level | level]
   | |- _ => reflexivity
-  end.
-(* A sum over an index that a bracket pins to one number is its term there; other sums may stand between them. *)
-Ltac at_zero i e := let p := eval pattern i in e in match p with ?h _ => eval cbv beta in (h 0%Z) end.
-Ltac pinned f :=
-  let i := fresh "i" in  (* not one of the names in f *)
-  let g := constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
-    match t with
-    | context [bracket (i =? ?s)%Z] => exact s
-    | context [bracket (?s =? i)%Z] => exact s
-    | context [bracket (?a =? ?b)%Z] =>
-        let d := constr:((a - b)%Z) in match d with context [i] => idtac end; let d0 := at_zero i d in
-        first [ let _ := constr:(ltac:(lia) : (d = i + d0)%Z) in exact (- d0)%Z
-              | let _ := constr:(ltac:(lia) : (d = - i + d0)%Z) in exact d0 ]
-    end)) in
-  match g with fun _ => ?s => s end.
-Ltac sink :=
-  cbv beta;
-  match goal with
-  | |- sum ?n (fun i => sum ?m (fun j => @?f i j)) = _ =>
-      eapply eq_trans; [exact (sum_swap n m f) | eapply sum_ext; let j := fresh "j" in intros j ?; sink]
-  | |- sum ?n ?f = _ =>
-      let s := pinned f in
-      apply (one_term n s f); let i := fresh "i" in let N := fresh "N" in intros i ? N; cbv beta;
-      match goal with |- context [bracket (?a =? ?b)%Z] => rewrite (false_zero (a =? b)%Z) by lia end; zeros; ring
-  end.
-Ltac pin :=
-  cbv beta;
-  match goal with
-  | |- sum _ _ = _ => eapply eq_trans; [sink | pin]
-  | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; pin
-  | |- _ * _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 mul); [pin | pin]
-  | |- _ + _ = _ => match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [pin | pin]
-  | |- _ => reflexivity
-  end.
+  end
+with level := eapply eq_trans; [float | pin].
 (* Subscripts that are equal numbers are written alike; brackets in every case that arithmetic leaves. *)
 Ltac entry f := lazymatch f with ?g _ => entry g | _ => is_var f end.
 Ltac alike :=
@@ -238,7 +254,7 @@ Ltac partner k rest :=
   cbv beta;
   eapply eq_trans; [ | symmetry; nth_front k];
   lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
-Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float | symmetry]]; rest.
+Ltac meaning rest := eapply eq_trans; [level | symmetry; eapply eq_trans; [level | symmetry]]; rest.
 (* Functions of what is equal but for the order of its sums, and sums and reads that are, are written alike: each pair is
    tried in a moment, without cases. *)
 Ltac written a b close := tryif constr_eq a b then fail else replace b with a by close.
@@ -307,8 +323,7 @@ with likeness l r :=
   end
 with pinning :=
   first [reflexivity | ring |
-    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]];
-    eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]]; paired].
+    eapply eq_trans; [level | symmetry]; eapply eq_trans; [level | symmetry]; paired].
 (* From the cheapest to the dearest. *)
 Ltac tidy :=
   first

@@ -92,7 +92,7 @@ class Theorem(Lines):
             case "padding" | "range":
                 return "walk guards"
             case "form":
-                whole = "direct" if any(map(_sums, _terms(row.before))) else "walk guards"
+                whole = "direct" if any(map(self._sums, _terms(row.before))) else "walk guards"
                 return f"first [{' | '.join([*self._partners(row), whole, 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
@@ -118,7 +118,7 @@ class Theorem(Lines):
 
     def _partner(self, before: Expr, after: Expr) -> str:
         """The same of one term; "" where the sums of both do not match."""
-        left, right = _sums(before), _sums(after)
+        left, right = self._sums(before), self._sums(after)
         text, places = "settle" if left else "terms", list[int]()
         for i in left if len(left) == len(right) else ():
             one = [j for j in right if self.extent(j) == self.extent(i)]
@@ -130,6 +130,20 @@ class Theorem(Lines):
         for k in reversed(places):
             text = f"partner {k}%nat ltac:({text})"
         return text if len(left) == len(places) else ""
+
+    def _sums(self, e: Expr) -> list[Index]:
+        """The indices of the sums that stay in front of a term: not of those that only count a number of times, nor of
+        those that a bracket pins to one number."""
+        sums, zeros = _front(e)
+        found: list[Index] = []
+        for i, body in ((i, one.body) for one in sums for i in one.indices):
+            at = next(((n, dict(z.terms)[i]) for n, z in enumerate(zeros) if abs(dict(z.terms).get(i, 0)) == 1), None)
+            if at is not None:
+                zero = zeros.pop(at[0])
+                zeros = [z.substitute({i: Affine.of(i) - zero * at[1]}) for z in zeros]
+            elif i.extent != 1 and (i in body.free or not self.extent(i).isdigit()):
+                found.append(i)
+        return found
 
     def _under(self, indices: Iterable[Index], theorem: str) -> str:
         return "".join(f"apply {theorem}; intros {self.index(i)} ?; cbv beta; " for i in indices)
@@ -326,16 +340,20 @@ def _terms(e: Expr) -> list[Expr]:
     return [term for part in e.terms for term in _terms(part)] if isinstance(e, Add) else [e]
 
 
-def _sums(e: Expr) -> list[Index]:
-    """The indices of a line's sums that do not only count, in the order in which they come to its front; none of a sum
-    of terms."""
+def _front(e: Expr) -> tuple[list[Reduce], list[Affine]]:
+    """The sums of a term in the order in which they come to its front, and the differences that its brackets say are
+    zero; neither of a sum of terms."""
     match e:
-        case Reduce(kind="sum", indices=indices, body=body):
-            return [*(i for i in indices if i.extent != 1 and i in body.free), *_sums(body)]
+        case Reduce(kind="sum", body=body):
+            sums, zeros = _front(body)
+            return [e, *sums], zeros
         case Multiply(factors=factors):
-            return [i for factor in factors for i in _sums(factor)]
+            found = [_front(factor) for factor in factors]
+            return [one for sums, _ in found for one in sums], [one for _, zeros in found for one in zeros]
+        case Delta(left=left, right=Affine() as right):
+            return [], [left - right]
         case _:
-            return []
+            return [], []
 
 
 def _axes(e: Expr, i: Index) -> set[tuple[Tensor, int]]:
