@@ -26,6 +26,7 @@ from chainrule.ir.program import Program
 from chainrule.optim.optimizer import Optimizer
 from chainrule.semantics.entries import Selected
 from chainrule.semantics.reals import MissingLibraryError, precise
+from chainrule.verify.claims import Claim, of_programs
 from chainrule.verify.exact import Check, GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.loops import loops_agree, reduced_step
 from chainrule.verify.plan import LEMMA_SAMPLES, MOST_TRIALS, Planned, broken_citation, checks_of, exact_within, planned
@@ -295,11 +296,14 @@ def certify(
     tier, MissingLibraryError where 50 digits are needed and mpmath is not installed."""
     start = perf_counter()
     more: list[Check] = []
+    steps: list[Claim] = []
     if optimizer is not None:
         from chainrule.verify.steps import step_check
 
         pairs = [(t, derivation.gradients[t.name]) for t in derivation.joint.parameters]
-        more.append(step_check(optimizer, pairs))
+        step = step_check(optimizer, pairs)
+        more.append(step)
+        steps += of_programs(step)
     if simplified is not None:
         outputs = tuple(t.name for t in simplified.outputs)
         extents = extents_for(derivation.forward, min(samples, LEMMA_SAMPLES))
@@ -316,7 +320,7 @@ def certify(
     entries, telling = list[Entry](), list[int]()
     for item in plan:
         entries += settle(item, seed, telling)
-    proof = proved_by_coq(derivation, keep) if prove or keep is not None else None
+    proof = proved_by_coq(derivation, keep, steps) if prove or keep is not None else None
     if proof is not None:
         entries = _with_proof(entries, proof)
     looked = [_of_loops(derivation, optimizer, seed)] if loops else []

@@ -9,12 +9,14 @@ from chainrule.derive import Derivation, Lemma
 from chainrule.derive.check import forms_hold
 from chainrule.derive.compose import Composite, composites
 from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, spatial_of, terms_of
+from chainrule.derive.fold import put
 from chainrule.derive.scene import Scene, of_composite, of_lemma
 from chainrule.derive.subject import Subject
 from chainrule.ir.expr import LOSS, Component, Delta, Expr, Guard, Reduce, Tensor
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.program import Equation
-from chainrule.ir.walk import components, nodes, substitute
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute, transform
+from chainrule.verify.exact import ProgramCheck
 from chainrule.verify.plan import equation_forms, every_lemma, printed
 
 
@@ -86,6 +88,38 @@ def of_form(scene: Scene) -> Claim:
     """That the last line of a scene, a concise form written out by its meaning, is the component form."""
     line = scene.lines[-1]
     return Claim(line.what, (len(scene.lines) - 1,), (Row("form", line.before, line.after),), ())
+
+
+def of_programs(check: ProgramCheck) -> Iterator[Claim]:
+    """That two programs give each value alike, of what both are given alone: all definitions are written out."""
+    programs = [_written_out(program) for program in (check.one, check.other)]
+    for (what, rule), name in zip(check.lines, check.names, strict=True):
+        target = programs[0][check.one.tensor(name)].target
+        before, after = (_apart(put(target, definitions)) for definitions in programs)
+        yield Claim(what, (0,), (Row(rule, before, after),), ())
+
+
+def _written_out(program: Program) -> Mapping[Tensor, Equation]:
+    found: dict[Tensor, Equation] = {}
+    for equation in program.equations:
+        found[equation.tensor] = replace(equation, value=put(equation.value, found))
+    return found
+
+
+def _apart(expr: Expr) -> Expr:
+    """The same with indices for each sum that are no other's: the axes of two tensors that two sums run over may be of
+    one length and need not."""
+    taken = [*expr.free, *bound(expr)]
+
+    def visit(node: Expr) -> Expr:
+        assert isinstance(node, Reduce)
+        new: dict[Index, Index] = {}
+        for i in node.indices:
+            new[i] = fresh(i.name, i.extent, taken)
+            taken.append(new[i])
+        return Reduce(node.kind, tuple(new.values()), rename(node.body, new))
+
+    return transform(expr, visit, Reduce)
 
 
 def claims(derivation: Derivation) -> Iterator[Claim]:
