@@ -54,6 +54,8 @@ PROVED = (
 ASSUMED = {
     "law": "the law of {}", "power": "(a^{0})' = {0} a^({0} - 1) a'", "ties": "no ties of a {}",
     "definition": "{} as the forward pass has it", "signal": "the constant error signal",
+    "cited": "{} as its lemmas have it", "divisor": "{} is not 0", "root": "the power {} as one of the square root",
+    "whole": "the power {} as a product",
 }
 EXCLUSIONS = (
     "rounding: floating point is measured apart and never part of an exact line",

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from chainrule.derive import Derivation, Lemma
 from chainrule.derive.check import forms_hold
 from chainrule.derive.compose import Composite, composites
 from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, spatial_of, terms_of
-from chainrule.derive.fold import put
-from chainrule.derive.scene import Scene, of_composite, of_lemma
+from chainrule.derive.fold import Fold, put
+from chainrule.derive.scene import FORMS, Scene, of_composite, of_fold, of_lemma
 from chainrule.derive.subject import Subject
-from chainrule.ir.expr import LOSS, Component, Delta, Expr, Guard, Reduce, Tensor
+from chainrule.ir.expr import LOSS, Add, Component, Delta, Expr, Guard, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute, transform
 from chainrule.verify.exact import ProgramCheck
-from chainrule.verify.plan import equation_forms, every_lemma, printed
+from chainrule.verify.plan import equation_forms, every_lemma, fold_subject, printed
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Row:
 @dataclass(frozen=True)
 class Claim:
     """That the first line of these rows is the last, given `facts`; `places` are theirs among all lines of the subject.
-    Derivatives are by `wrt`, of the loss through `equation`, whose error signal is `signal`, and that a `constant`."""
+    Derivatives are by `wrt`, of the loss through `equation`, whose error signal is `signal`, and that a `constant`.
+    `divisors` are not 0."""
 
     what: Subject
     places: tuple[int, ...]
@@ -43,6 +44,7 @@ class Claim:
     equation: Equation | None = None
     signal: Component | None = None
     constant: Expr | None = None
+    divisors: tuple[Expr, ...] = ()
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -90,6 +92,28 @@ def of_form(scene: Scene) -> Claim:
     return Claim(line.what, (len(scene.lines) - 1,), (Row("form", line.before, line.after),), ())
 
 
+def of_formula(fold: Fold, what: Subject) -> Claim:
+    """The lines of a fold from the shares of its uses to its formula; that their sum is ∂ℓ/∂x is its first line."""
+    rows = tuple(Row(step.rule, step.before, step.after) for step in fold.steps[1:])
+    means = {t for row in rows if row.rule == "vanish" for body in _added(row.before) for t in body.tensors}
+    facts = (*fold.cited, *fold.names, *(e for e in fold.forward if e.tensor in means))
+    return Claim(what, tuple(range(1, len(fold.steps))), rows, facts, divisors=_divisors(rows))
+
+
+def _added(line: Expr) -> Iterator[Expr]:
+    """The terms that sums of several add up."""
+    for node in nodes(line):
+        if isinstance(node, Reduce) and node.kind == "sum" and isinstance(node.body, Add):
+            yield node.body
+
+
+def _divisors(rows: Iterable[Row]) -> tuple[Expr, ...]:
+    """What lines divide by, and count as not 0: values and sizes to whole powers below 0."""
+    every = nodes(*(side for row in rows for side in (row.before, row.after)))
+    below = [e.base for e in every if isinstance(e, Power) and e.exponent < 0 and e.exponent.denominator == 1]
+    return tuple({(e.tensors or e): e for e in below if isinstance(e, Component | Size)}.values())
+
+
 def of_programs(check: ProgramCheck) -> Iterator[Claim]:
     """That two programs give each value alike, of what both are given alone: all definitions are written out."""
     programs = [_written_out(program) for program in (check.one, check.other)]
@@ -123,7 +147,7 @@ def _apart(expr: Expr) -> Expr:
 
 
 def claims(derivation: Derivation) -> Iterator[Claim]:
-    """Every lemma, piece by piece, for the batch and for one sample; every composite; and the concise forms."""
+    """Every lemma, piece by piece, for the batch and for one sample; composites; folds; and the concise forms."""
     for what, lemma in every_lemma(derivation):
         for number in range(len(lemma.pieces)):
             yield of_piece(lemma, number, what)
@@ -133,6 +157,11 @@ def claims(derivation: Derivation) -> Iterator[Claim]:
         for composite, one in ((repeated.composite, False), (repeated.sample, True)):
             if composite is not None:
                 yield of_map(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
+    for fold in derivation.folds:
+        what = fold_subject(fold)
+        yield of_formula(fold, what)
+        if printed(lambda known=fold: forms_hold(known)) and (scene := of_fold(fold, {}, what)).lines[-1].rule in FORMS:
+            yield of_form(scene)
     yield from map(of_form, equation_forms(derivation.forward, {}))
 
 
@@ -224,9 +253,11 @@ class Extents:
                 elif row.rule == "residues":
                     numbers |= {move.index, *move.at.indices}
         self._ranges()
-        for row in (row for row in lines.rows if row.rule == "form"):
-            self._windows(row)
-            numbers |= _counted(row)
+        for row in lines.rows:
+            if row.rule == "form":
+                self._windows(row)
+            if row.rule in ("form", "vanish"):
+                numbers |= _counted(row)
         if any(row.rule in ("single", "form") for row in lines.rows):
             numbers |= {i for i in self.values if isinstance(i, Index) and i.extent == 1}
         if level == 3:
@@ -315,9 +346,14 @@ class Extents:
 
 
 def _counted(row: Row) -> Set[Index]:
-    """The indices of sums whose terms do not read them: of such a sum a form has the number of its terms."""
-    sums = (node for side in (row.before, row.after) for node in nodes(side) if isinstance(node, Reduce))
-    return {i for node in sums if node.kind == "sum" for i in node.indices if i not in node.body.free}
+    """The indices of sums whose terms do not read them: of such a sum a form has the number of its terms, and a mean
+    that vanishes in a line is divided by it."""
+    sums = [node for side in (row.before, row.after) for node in nodes(side) if isinstance(node, Reduce)]
+    found: set[Index] = set()
+    for node in (node for node in sums if node.kind == "sum"):
+        terms = node.body.terms if row.rule == "vanish" and isinstance(node.body, Add) else (node.body,)
+        found |= {i for term in terms for i in node.indices if i not in term.free}
+    return found
 
 
 def _affines(root: Expr) -> Iterator[Affine]:

@@ -1,0 +1,119 @@
+"""The formula of a whole layer as Coq proves it, and wrong ones that it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+import chainrule as cr
+from chainrule.derive import Derivation
+from chainrule.derive.fold import FOLDING, Fold
+from chainrule.derive.scene import Line, extents_for, of_fold
+from chainrule.derive.subject import Subject
+from chainrule.derive.trial import failures
+from chainrule.ir.expr import Expr
+from chainrule.verify.certificate import Certificate
+from chainrule.verify.claims import of_formula
+from chainrule.verify.coq import theorems
+from chainrule.verify.plan import fold_subject
+from chainrule.verify.proof import document, proved
+from chainrule.verify.session import Session
+from chainrule.verify.theorem import Theorem
+from tests.derive.test_fold import NETWORKS, model
+from tests.proof.mutants import mutants
+
+pytestmark = pytest.mark.proof
+
+NORMALISATIONS = {
+    **{name: model(name) for name in NETWORKS},
+    "instance norm": cr.Sequential(
+        cr.Input(2, 3, 2), cr.InstanceNorm(), cr.Flatten(), cr.Dense(2), loss="half_squared_error"
+    ),
+}
+"""Each with the folds of its input and of its scale."""
+
+
+def test_the_formulas_of_normalisations_are_proved() -> None:
+    """For all extents but those that the mean divides by as numbers."""
+    folds = [fold for one in NORMALISATIONS.values() for fold in one.derive().folds]
+    every = [of_formula(fold, fold_subject(fold)) for fold in folds]
+    _, found, axioms = proved(every)
+    assert len(found) >= 2 * len(NORMALISATIONS) and not axioms
+    assert [(str(one.what), one.reason) for one in found if one.reason] == []
+    assert {one.level for one in found} == {0}
+    assert {row.rule for claim in every for row in claim.rows} >= FOLDING.keys()
+    counted = {one.what.y: {n for _, n in one.numbers} for one in found if one.what.x != one.what.y}
+    assert counted
+
+
+def test_the_certificate_shows_the_lines_of_a_fold_as_proved() -> None:
+    derivation = model("batch norm").derive()
+    certificate = derivation.verify(prove=True)
+    assert Certificate.from_json(certificate.to_json()) == certificate
+    for fold in derivation.folds:
+        entries = [e for e in certificate.entries if e.what == fold_subject(fold)]
+        claim = of_formula(fold, fold_subject(fold))
+        assert [entries[place].rule for place in claim.places] == [row.rule for row in claim.rows]
+        tiers = [e.tier for e in entries]
+        assert tiers[0] == "exact" and set(tiers[1:]) == {"proved"}, "that the shares add is checked, and not proved"
+    text = certificate.to_text(width=1000)
+    assert "given the power -1/2 as one of the square root, " in text or "batchnorm1.y.root is not 0" in text
+    written = derivation.to_markdown(detail="full", certificate=certificate)
+    assert "`batchnorm1.y.root` is not 0" in written
+
+
+# Wrong lines.
+
+
+def _changed(derivation: Derivation) -> Iterator[tuple[Fold, Theorem, list[tuple[int, Expr]]]]:
+    random = Random("mutants of folds")
+    for number, fold in enumerate(derivation.folds):
+        theorem = Theorem(of_formula(fold, fold_subject(fold)), f"claim_{number}")
+        yield fold, theorem, [(n, e) for n, row in enumerate(theorem.rows) for e in mutants(row.after, 2, random)]
+
+
+@pytest.mark.parametrize("name", ["batch norm of planes", "rms norm"])
+def test_a_line_of_a_fold_with_one_change_is_refused_or_true(name: str) -> None:
+    derivation = model(name).derive()
+    extents = extents_for(derivation.forward, 2)
+    tried, accepted = 0, 0
+    with Session() as coq:
+        assert coq.accepts(theorems(), 600)
+        for fold, theorem, lines in _changed(derivation):
+            (_, opening), (_, given), *_ = theorem.parts()
+            coq.said(opening)
+            assert coq.accepts(given)
+            for n, line in lines:
+                row, tried = theorem.rows[n], tried + 1
+                goal = f"Goal {theorem.line(row.before)} = {theorem.line(line)}."
+                if coq.accepts(f"{goal}\nProof. {theorem.proof(row, ())}. Qed.", 2):
+                    accepted += 1
+                    scene = of_fold(fold, extents, fold_subject(fold), forms=False)
+                    scene = replace(scene, lines=(Line(Subject("other"), row.rule, row.before, line),))
+                    assert failures(scene, 7) == {}, f"{row.before} = {line} is false and was proved"
+            coq.said(f"Reset {theorem.name}_section.")
+    assert tried > 20 and accepted <= tried // 10
+
+
+WRONG = {
+    "vanish": ("num (Z.max 0 n # 1) * m = sum n f ->", "m = sum n f ->"),
+    "root": ("power r a = power s b.", "power s a = power r b."),
+    "quotient": ("a = q * s.", "q = a * s."),
+    "powers": ("power (-1 # 1) a * power (-1 # 1) a * a = power (-1 # 1) a.", "power (-1 # 1) a * a * a = one."),
+    "denominator": ("power (-1 # 1) m * (m * a + b).", "power (-1 # 1) m * (a + b)."),
+}
+
+
+@pytest.mark.parametrize("rule", FOLDING)
+def test_a_corrupted_rule_of_folds_is_refused(rule: str) -> None:
+    old, new = WRONG[rule]
+    text = theorems("Rules.v")
+    assert text.count(old) == 1
+    with Session() as coq:
+        assert coq.accepts(text, 600)
+    with Session() as coq:
+        assert not coq.accepts(text.replace(old, new), 600)
