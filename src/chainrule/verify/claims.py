@@ -97,7 +97,17 @@ def of_formula(fold: Fold, what: Subject) -> Claim:
     rows = tuple(Row(step.rule, step.before, step.after) for step in fold.steps[1:])
     means = {t for row in rows if row.rule == "vanish" for body in _added(row.before) for t in body.tensors}
     facts = (*fold.cited, *fold.names, *(e for e in fold.forward if e.tensor in means))
+    taken = [i for row in rows for side in (row.before, row.after) for i in (*side.free, *bound(side))]
+    facts = tuple(_own(fact, taken) for fact in facts)
     return Claim(what, tuple(range(1, len(fold.steps))), rows, facts, divisors=_divisors(rows))
+
+
+def _own(fact: Equation, taken: list[Index]) -> Equation:
+    """The same over indices of its own, whose extents are tied to those of other lines by the tensors alone."""
+    new = _fresh(fact.target.free, taken)
+    target = rename(fact.target, new)
+    assert isinstance(target, Component)
+    return Equation(target, _apart(rename(fact.value, new), taken))
 
 
 def _added(line: Expr) -> Iterator[Expr]:
@@ -119,7 +129,8 @@ def of_programs(check: ProgramCheck) -> Iterator[Claim]:
     programs = [_written_out(program) for program in (check.one, check.other)]
     for (what, rule), name in zip(check.lines, check.names, strict=True):
         target = programs[0][check.one.tensor(name)].target
-        before, after = (_apart(put(target, definitions)) for definitions in programs)
+        sides = [put(target, definitions) for definitions in programs]
+        before, after = (_apart(side, [*side.free, *bound(side)]) for side in sides)
         yield Claim(what, (0,), (Row(rule, before, after),), ())
 
 
@@ -130,20 +141,25 @@ def _written_out(program: Program) -> Mapping[Tensor, Equation]:
     return found
 
 
-def _apart(expr: Expr) -> Expr:
+def _apart(expr: Expr, taken: list[Index]) -> Expr:
     """The same with indices for each sum that are no other's: the axes of two tensors that two sums run over may be of
     one length and need not."""
-    taken = [*expr.free, *bound(expr)]
 
     def visit(node: Expr) -> Expr:
         assert isinstance(node, Reduce)
-        new: dict[Index, Index] = {}
-        for i in node.indices:
-            new[i] = fresh(i.name, i.extent, taken)
-            taken.append(new[i])
+        new = _fresh(node.indices, taken)
         return Reduce(node.kind, tuple(new.values()), rename(node.body, new))
 
     return transform(expr, visit, Reduce)
+
+
+def _fresh(indices: Iterable[Index], taken: list[Index]) -> Mapping[Index, Index]:
+    """Indices in their place that are not taken; now they are."""
+    found: dict[Index, Index] = {}
+    for i in indices:
+        found[i] = fresh(i.name, i.extent, taken)
+        taken.append(found[i])
+    return found
 
 
 def claims(derivation: Derivation) -> Iterator[Claim]:
@@ -340,9 +356,12 @@ class Extents:
 
     @property
     def numbers(self) -> tuple[tuple[str, int], ...]:
-        """The indices whose extents stay numbers."""
-        found = ((n.name, n.extent) for n in self.values if isinstance(n, Index) and self.index(n) in self.literal)
-        return tuple(dict.fromkeys((name, extent) for name, extent in found if isinstance(extent, int)))
+        """An index of each extent that stays a number."""
+        found: dict[object, tuple[str, int]] = {}
+        for n in self.values:
+            if isinstance(n, Index) and isinstance(n.extent, int) and (root := self.index(n)) in self.literal:
+                found.setdefault(root, (n.name, n.extent))
+        return tuple(dict.fromkeys(found.values()))
 
 
 def _counted(row: Row) -> Set[Index]:
