@@ -47,9 +47,11 @@ MEANING = (
     "they are lowered at reduced shapes, gave the elements of the field that the equations give."
 )
 PROVED = (
-    "proved: Coq accepts every step of a lemma as a theorem, for all values in every commutative ring that holds the "
-    "rational numbers, and for all extents but those that are named, given what is listed; a derivative is the tangent "
-    "of a dual number. That the lemmas compose to the gradient of the network is checked exactly, and not proved."
+    "proved: Coq accepts every step of a lemma as a theorem, those from the shares of a layer's uses to its one "
+    "formula, and what an optimizer's step makes of each parameter, for all values in every commutative ring that "
+    "holds the rational numbers, and for all extents but those that are named, given what is listed; a derivative is "
+    "the tangent of a dual number. That the lemmas compose to the gradient of the network is checked exactly, and not "
+    "proved."
 )
 ASSUMED = {
     "law": "the law of {}", "power": "(a^{0})' = {0} a^({0} - 1) a'", "ties": "no ties of a {}",
