@@ -112,7 +112,8 @@ def _cleared(term: Term, once: Callable[[Term], Move | None]) -> Term | None:
 # --- distribution -------------------------------------------------------------------------------
 
 
-def _linear_in_brackets(expr: Expr) -> bool:
+def linear_in_brackets(expr: Expr) -> bool:
+    """Whether a bracket between two affine forms stands in it, so that `distribute` opens it."""
     return Delta in expr.types and any(isinstance(n, Delta) and isinstance(n.right, Affine) for n in nodes(expr))
 
 
@@ -126,7 +127,7 @@ def distribute(expr: Expr, setting: Setting) -> Expr:
 
     @iterative
     def expand(node: Expr) -> Steps[list[Term]]:
-        if not _linear_in_brackets(node):
+        if not linear_in_brackets(node):
             taken.extend(bound(node))
             return [Term((), node.factors if isinstance(node, Multiply) else (node,))]
         match node:

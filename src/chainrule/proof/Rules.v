@@ -248,14 +248,14 @@ Proof. ring. Qed.
 Theorem zero_sum a : a + zero = a.
 Proof. ring. Qed.
 
-(* solve: s is what the bracket leaves of the index *)
+(* solve: s is what the bracket leaves of the index; in its range alone what is read there counts *)
 Theorem solve_bracket n (d : Z -> bool) s (f g : Z -> K) r :
   (forall i, 0 <= i < n -> d i = true -> i = s)%Z -> d s = true -> (forall i, f i = bracket (d i) * g i) ->
-  g s = r -> sum n f = bracket (inside s n) * r.
+  ((0 <= s < n)%Z -> g s = r) -> sum n f = bracket (inside s n) * r.
 Proof.
-  intros H T F <-. rewrite (one_term n s).
-  - rewrite F, T. simpl. ring.
-  - intros i R N. rewrite F. destruct (d i) eqn:E; [contradict N; now apply H | simpl; ring].
+  intros H T F E. rewrite (one_term n s).
+  - destruct (inside s n) eqn:I; simpl; [|ring]. rewrite F, T, E by now apply inside_spec. simpl. ring.
+  - intros i R N. rewrite F. destruct (d i) eqn:D; [contradict N; now apply H | simpl; ring].
 Qed.
 
 (* bracket: s is in range, being another index of that extent *)

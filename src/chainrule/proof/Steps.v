@@ -11,16 +11,20 @@ Ltac index :=
   cbv beta;
   first [apply Z.eqb_refl | intros ? _ ?; now apply Z.eqb_eq | intros ? _ ?; symmetry; now apply Z.eqb_eq
         | intros; arith].
-(* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases. *)
+(* Sums of zeros; brackets that arithmetic decides; ranges that it does not, in both cases, those of brackets first: where
+   one is false little is left, and where it is true it often decides the others. *)
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
 Ltac decide_brackets :=
   repeat match goal with |- context [bracket ?b] =>
     first [rewrite (true_one b) by arith | rewrite (false_zero b) by arith] end.
+Ltac in_range a n zero_there :=
+  first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
+        | let E := fresh "E" in destruct (inside a n) eqn:E; [ | zero_there]].
 Ltac cases :=
-  repeat match goal with |- context [inside ?a ?n] =>
-    first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
-          | let E := fresh "E" in destruct (inside a n) eqn:E] end;
+  repeat match goal with |- context [bracket (inside ?a ?n)] =>
+    in_range a n ltac:(try (cbn [bracket]; zeros; ring)); cbn [bracket] end;
+  repeat match goal with |- context [inside ?a ?n] => in_range a n idtac end;
   with_strategy transparent [read] cbn [andb bracket read].
 Ltac ranges :=
   repeat match goal with |- context [bracket (inside ?a ?n)] =>
@@ -62,6 +66,7 @@ Ltac subscripts :=
    there `leaf`. Of sums of terms and of products the last parts are equal, so that the others must be; but where a
    bracket among them may be zero, the whole is left to `leaf`. *)
 Ltac guarded e := match e with context [bracket] => idtac end.
+Ltac may_vanish e := match e with context [bracket] => idtac | context [read _ _ zero] => idtac end.
 Ltac walk leaf :=
   cbv beta;
   lazymatch goal with
@@ -100,7 +105,7 @@ Ltac walk leaf :=
     | |- _ => first [leaf | subscripts]
     end
   end
-with one_factor e others leaf := tryif guarded e then first [solve [others] | leaf] else others.
+with one_factor e others leaf := tryif may_vanish e then first [solve [others] | leaf] else others.
 (* Functions and sums that are equal are written alike, by `close`. *)
 Ltac likened close :=
   repeat match goal with |- ?l = ?r =>
@@ -208,7 +213,6 @@ Ltac brackets :=
   repeat match goal with |- context [bracket ?b] =>
     let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
   first [ring | alike; ring].
-Ltac settle := first [ring | brackets].
 (* The sum at place k to the front; it is the first of the left side, and what is below `rest` closes. *)
 Ltac nth_front k :=
   lazymatch k with
@@ -223,8 +227,35 @@ Ltac partner k rest :=
   cbv beta;
   eapply eq_trans; [ | symmetry; nth_front k];
   lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
-Ltac terms := first [apply (f_equal2 add); terms | same settle].
 Ltac meaning rest := eapply eq_trans; [float | symmetry; eapply eq_trans; [float | symmetry]]; rest.
+(* Functions of what is equal but for the order of its sums, and sums and reads that are, are written alike: each pair is
+   tried in a moment, without cases. *)
+Ltac written a b close := tryif constr_eq a b then fail else replace b with a by close.
+Ltac kin l r :=
+  match l with
+  | context [?f ?a] =>
+      lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
+      match r with context [f ?b] => written (f a) (f b) ltac:(apply (@f_equal K K f); likely) end
+  | context [?f ?a ?b] =>
+      is_var f; lazymatch type of f with K -> K -> K => idtac end;
+      lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
+      match r with context [f ?c ?d] => written (f a b) (f c d) ltac:(apply (@f_equal2 K K K f); likely) end
+  | context [sum ?n ?f] => match r with context [sum ?m ?g] =>
+      tryif (constr_eq l (sum n f); constr_eq r (sum m g)) then fail else written (sum n f) (sum m g) likely end
+  | context [?f ?n ?a] =>
+      lazymatch type of a with Z -> K => idtac end; is_var f;
+      match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk likely) end
+  | context [?f ?n ?m ?a] =>
+      lazymatch type of a with Z -> Z -> K => idtac end; is_var f;
+      match r with context [f n m ?b] => written (f n m a) (f n m b) ltac:(walk likely) end
+  end
+with kindred := alike; repeat (match goal with |- ?l = ?r => kin l r end)
+with likely := first [reflexivity | ring | meaning ltac:(ordered)]
+with ordered :=
+  first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
+        | progress kindred; ring].
+Ltac settle := first [ring | progress kindred; first [ring | brackets] | brackets].
+Ltac terms := first [apply (f_equal2 add); terms | same settle].
 (* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
    partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
    sides; then they are a rearrangement, or one in each case of their ranges. *)
@@ -269,7 +300,6 @@ with likeness l r :=
       lazymatch type of a with Z -> Z -> K => idtac end; is_var f;
       match r with context [f n m ?b] => written (f n m a) (f n m b) ltac:(parts ltac:(pinning)) end
   end
-with written a b close := tryif constr_eq a b then fail else replace b with a by close
 with pinning :=
   first [reflexivity | ring |
     eapply eq_trans; [float | eapply eq_trans; [pin | symmetry]];

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from itertools import product
 
 from chainrule.derive import Derivation, Lemma
 from chainrule.derive.check import forms_hold
 from chainrule.derive.compose import Composite, composites
-from chainrule.derive.eliminate import Move, Term, bracket_once, moves, residue_once, solve_once, spatial_of, terms_of
+from chainrule.derive.eliminate import (
+    Move,
+    Term,
+    bracket_once,
+    linear_in_brackets,
+    moves,
+    residue_once,
+    solve_once,
+    spatial_of,
+    terms_of,
+)
 from chainrule.derive.fold import Fold, put
 from chainrule.derive.scene import FORMS, Scene, of_composite, of_fold, of_lemma
 from chainrule.derive.subject import Subject
-from chainrule.ir.expr import LOSS, Add, Component, Delta, Expr, Guard, Power, Reduce, Size, Tensor
+from chainrule.ir.expr import LOSS, Add, Component, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute, transform
@@ -246,6 +257,10 @@ class Extents:
         self.values: dict[object, Extent] = {}
         self._guards: dict[tuple[object, Extent], None] = {}
         self._axes: dict[tuple[object, Extent], None] = {}
+        self._windows_of = {
+            e.tensor: e.value.indices
+            for e in claim.equations if isinstance(e.value, Reduce) and e.value.kind == "argmax"
+        }
         numbers: set[object] = set()
         outer = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
         roots = [side for row in lines.rows for side in (row.before, row.after)]
@@ -274,6 +289,10 @@ class Extents:
                 self._windows(row)
             if row.rule in ("form", "vanish"):
                 numbers |= _counted(row)
+            elif row.rule == "distribute":
+                for opened, term in zip(_opened(row.before), terms_of(row.after), strict=True):
+                    for i, j in zip(opened, term.indices, strict=True):
+                        self._join(i, j, i.extent)
         if any(row.rule in ("single", "form") for row in lines.rows):
             numbers |= {i for i in self.values if isinstance(i, Index) and i.extent == 1}
         if level == 3:
@@ -313,6 +332,11 @@ class Extents:
                         (a, _), (b, _) = difference.terms
                         if a.extent == b.extent:
                             self._join(a, b, a.extent)
+                case Delta(left=left, right=Component(tensor=tensor)) if tensor in self._windows_of:
+                    window, digits = self._windows_of[tensor], sorted(left.terms, key=lambda t: -t[1])
+                    for i, (j, _) in zip(window, digits, strict=True) if len(window) == len(digits) else ():
+                        if i.extent == j.extent:
+                            self._join(i, j, i.extent)
                 case Reduce(kind=kind, indices=indices):
                     for n, i in enumerate(indices):
                         self.index(i)
@@ -362,6 +386,21 @@ class Extents:
             if isinstance(n, Index) and isinstance(n.extent, int) and (root := self.index(n)) in self.literal:
                 found.setdefault(root, (n.name, n.extent))
         return tuple(dict.fromkeys(found.values()))
+
+
+def _opened(e: Expr) -> list[tuple[Index, ...]]:
+    """Of each term that `distribute` makes of a line, the sums of the line that it stands under."""
+    if not linear_in_brackets(e):
+        return [()]
+    match e:
+        case Add(terms=parts):
+            return [one for part in parts for one in _opened(part)]
+        case Multiply(factors=factors):
+            return [sum(each, ()) for each in product(*map(_opened, factors))]
+        case Reduce(kind="sum", indices=indices, body=body):
+            return [(*indices, *one) for one in _opened(body)]
+        case _:
+            return [()]
 
 
 def _counted(row: Row) -> Set[Index]:

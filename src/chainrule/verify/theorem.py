@@ -8,7 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
 from chainrule.derive.fold import FOLDING
-from chainrule.ir.expr import LOSS, ZERO, Delta, Expr, Multiply, Power, Reduce, Size, Tensor, add, is_gradient, multiply
+from chainrule.ir.expr import (
+    LOSS,
+    ZERO,
+    Add,
+    Delta,
+    Expr,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+    add,
+    is_gradient,
+    multiply,
+)
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
@@ -93,8 +107,8 @@ class Theorem(Lines):
             case "padding" | "range":
                 return "walk guards"
             case "form":
-                whole = "direct" if _sums(row.before) else "walk guards"
-                return f"first [{' | '.join([whole, *self._partners(row), 'pinning', 'equal'])}]"
+                whole = "direct" if any(map(_sums, _terms(row.before))) else "walk guards"
+                return f"first [{' | '.join([*self._partners(row), whole, 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
             case "vanish":
@@ -115,20 +129,30 @@ class Theorem(Lines):
                 return "equal"
 
     def _partners(self, row: Row) -> Iterator[str]:
-        """Which sum of a form is which of its line: that over the same axes, else the next of its extent."""
-        left, right = _sums(row.before), _sums(row.after)
+        """Which sum of a form is which of its line, term by term: that over the same axes, else the next of its
+        extent."""
+        left, right = _terms(row.before), _terms(row.after)
+        found = [self._partner(*pair) for pair in zip(left, right, strict=False)]
+        if len(left) == len(right) and all(found):
+            text = found[0]
+            for one in found[1:]:
+                text = f"apply (f_equal2 add); [{text} | {one}]"
+            yield f"meaning ltac:({text})"
+
+    def _partner(self, before: Expr, after: Expr) -> str:
+        """The same of one term; "" where the sums of both do not match."""
+        left, right = _sums(before), _sums(after)
         text, places = "settle" if left else "terms", list[int]()
         for i in left if len(left) == len(right) else ():
             one = [j for j in right if self.extent(j) == self.extent(i)]
-            over = [j for j in one if _axes(row.after, j) == _axes(row.before, i)]
+            over = [j for j in one if _axes(after, j) == _axes(before, i)]
             if not one:
-                return
+                return ""
             places.append(right.index((over or one)[0]))
             right.pop(places[-1])
         for k in reversed(places):
             text = f"partner {k}%nat ltac:({text})"
-        if len(left) == len(places):
-            yield f"meaning ltac:({text})"
+        return text if len(left) == len(places) else ""
 
     def _under(self, indices: Iterable[Index], theorem: str) -> str:
         return "".join(f"apply {theorem}; intros {self.index(i)} ?; cbv beta; " for i in indices)
@@ -175,7 +199,7 @@ class Theorem(Lines):
         left = self.line(substitute(others, {move.index: move.at}))
         return descend + (
             f"eapply eq_trans; [apply (solve_bracket {shape} {left}); "
-            "[index | index | intros; cbv beta; ring | cbv beta; equal] | equal]"
+            "[index | index | intros; cbv beta; ring | intros; cbv beta; equal] | equal]"
         )
 
     def _digits(self, row: Row) -> str:
@@ -337,7 +361,7 @@ class Theorem(Lines):
     def _inside(self, equation: Equation) -> Iterable[str]:
         for c in (equation.target, *components(equation.value)):
             for k, s in enumerate(c.subscripts):
-                if c.pad is None and s.terms and not (s.plain and s.plain.extent == c.tensor.shape[k]):
+                if c.pad is None and not (s.plain and s.plain.extent == c.tensor.shape[k]):
                     reach = [(c > 0, f"{abs(c)} * ({self.extent(i)} - 1)") for i, c in s.terms]
                     low = "".join(f" - {text}" for up, text in reach if not up)
                     high = "".join(f" + {text}" for up, text in reach if up)
@@ -362,11 +386,16 @@ def text_of(parts: Iterable[tuple[str, str]]) -> str:
     return "".join(text for _, text in parts)
 
 
+def _terms(e: Expr) -> list[Expr]:
+    return [term for part in e.terms for term in _terms(part)] if isinstance(e, Add) else [e]
+
+
 def _sums(e: Expr) -> list[Index]:
-    """The indices of a line's sums, in the order in which they come to its front; none of a sum of terms."""
+    """The indices of a line's sums that do not only count, in the order in which they come to its front; none of a sum
+    of terms."""
     match e:
         case Reduce(kind="sum", indices=indices, body=body):
-            return [*(i for i in indices if i.extent != 1), *_sums(body)]
+            return [*(i for i in indices if i.extent != 1 and i in body.free), *_sums(body)]
         case Multiply(factors=factors):
             return [i for factor in factors for i in _sums(factor)]
         case _:
