@@ -61,6 +61,19 @@ def words(*files: str) -> frozenset[str]:
     return frozenset(re.findall(WORD, re.sub(r"\(\*.*?\*\)", "", theorems(*files), flags=re.DOTALL)))
 
 
+def is_whole(e: Expr) -> bool:
+    """Whether it is a position, a number that is no element of the ring."""
+    match e:
+        case Reduce(kind=kind):
+            return kind == "argmax"
+        case Component(tensor=tensor):
+            return tensor.dtype != "real"
+        case Multiply(factors=parts):
+            return any(map(is_whole, parts))
+        case _:
+            return False
+
+
 class Printer:
     """Expressions as text. What moves is known by the subclass, and so is which extents are one."""
 
@@ -189,6 +202,8 @@ class Printer:
                 return self.padded(e, "read", self.component(e))
             case Add(terms=parts):
                 return f"({' + '.join(map(self.line, parts))})"
+            case Multiply() if is_whole(e):
+                return self.whole(e)
             case Multiply(factors=parts):
                 return f"({' * '.join(map(self.line, parts))})"
             case Power(base=base, exponent=r):
@@ -207,6 +222,16 @@ class Printer:
                 return self.derivative(of, wrt)
             case _:
                 raise UnprintableError(f"no text for {type(e).__name__}")
+
+    def whole(self, e: Expr) -> str:
+        """What `is_whole`, as an element of Z: a position times one."""
+        match e:
+            case Multiply(factors=parts):
+                return f"({' * '.join(map(self.whole, parts))})%Z"
+            case Constant(value=Fraction(denominator=1) as value):
+                return str(value)
+            case _:
+                return self.line(e)
 
     def component(self, c: Component) -> str:
         if not c.subscripts:

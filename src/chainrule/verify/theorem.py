@@ -28,7 +28,7 @@ from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes, substitute
 from chainrule.verify.claims import Cleared, Row
-from chainrule.verify.coq import ARGUMENT, WORD, Lines, UnprintableError
+from chainrule.verify.coq import ARGUMENT, WORD, Lines, UnprintableError, is_whole
 
 
 class Theorem(Lines):
@@ -101,11 +101,14 @@ class Theorem(Lines):
             case "radix":
                 return self._digits(row)
             case "take_out":
-                return "first [direct | each ltac:(first [symmetry; lift | agree])]"
+                others = ["direct", "each ltac:(first [symmetry; lift | agree])"]
+                return f"first [{' | '.join([*self._partners(row), *others])}]"
             case "single":
                 return "alone"
             case "padding" | "range":
                 return "walk guards"
+            case "form" if is_whole(row.before):
+                return "lia"
             case "form":
                 whole = "direct" if any(map(_sums, _terms(row.before))) else "walk guards"
                 return f"first [{' | '.join([*self._partners(row), whole, 'pinning', 'equal'])}]"
@@ -129,8 +132,8 @@ class Theorem(Lines):
                 return "equal"
 
     def _partners(self, row: Row) -> Iterator[str]:
-        """Which sum of a form is which of its line, term by term: that over the same axes, else the next of its
-        extent."""
+        """Which sum of a line is which of the line that it is written anew, term by term: that over the same axes, else
+        the next of its extent."""
         left, right = _terms(row.before), _terms(row.after)
         found = [self._partner(*pair) for pair in zip(left, right, strict=False)]
         if len(left) == len(right) and all(found):
