@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from random import Random
 
 import pytest
@@ -14,9 +15,9 @@ from chainrule.derive.fold import FOLDING, Fold
 from chainrule.derive.scene import Line, extents_for, of_fold
 from chainrule.derive.subject import Subject
 from chainrule.derive.trial import failures
-from chainrule.ir.expr import Expr
+from chainrule.ir.expr import Constant, Expr, Multiply, Tensor
 from chainrule.verify.certificate import Certificate
-from chainrule.verify.claims import Row, of_formula
+from chainrule.verify.claims import Claim, Row, of_formula
 from chainrule.verify.coq import theorems
 from chainrule.verify.plan import fold_subject
 from chainrule.verify.proof import proved
@@ -66,7 +67,23 @@ def test_the_certificate_shows_the_lines_of_a_fold_as_proved() -> None:
     assert "`batchnorm1.y.root` is not 0, " in written
 
 
-# Wrong lines.
+# What is given, and wrong lines.
+
+
+def test_a_fold_is_refused_where_what_it_stands_on_is_another_or_is_missing() -> None:
+    (fold, _) = model("layer norm").derive().folds
+    claim = of_formula(fold, fold_subject(fold))
+
+    def doubled(tensor: Tensor) -> Claim:
+        two = Constant(Fraction(2))
+        facts = (replace(e, value=Multiply((two, e.value))) if e.tensor == tensor else e for e in claim.facts)
+        return replace(claim, facts=tuple(facts))
+
+    wrong = {"vanish": doubled(fold.forward[0].tensor), "root": doubled(fold.names[0].tensor)}
+    wrong |= {"quotient": replace(claim, divisors=()), "cite": doubled(fold.cited[0].tensor)}
+    _, found, _ = proved([claim, *wrong.values()])
+    assert [one.reason for one in found] == ["", *(f"Coq does not close the step {rule}" for rule in wrong)]
+
 
 
 def _changed(derivation: Derivation) -> Iterator[tuple[Fold, Theorem, list[tuple[int, Expr]]]]:
