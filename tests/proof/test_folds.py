@@ -64,7 +64,7 @@ def test_the_certificate_shows_the_lines_of_a_fold_as_proved() -> None:
     text = certificate.to_text(width=1000)
     assert "δbatchnorm1.v as its lemmas have it, " in text and "batchnorm1.y.root is not 0, " in text
     written = derivation.to_markdown(detail="full", certificate=certificate)
-    assert "`batchnorm1.y.root` is not 0, " in written
+    assert "`batchnorm1.y.root` is not 0, " in written and "`N` terms in a sum over `N`" in written
 
 
 # What is given, and wrong lines.

@@ -57,7 +57,7 @@ ASSUMED = {
     "law": "the law of {}", "power": "(a^{0})' = {0} a^({0} - 1) a'", "ties": "no ties of a {}",
     "definition": "{} as the forward pass has it", "signal": "the constant error signal",
     "cited": "{} as its lemmas have it", "divisor": "{} is not 0", "root": "the power {} as one of the square root",
-    "whole": "the power {} as a product",
+    "whole": "the power {} as a product", "size": "{0} terms in a sum over {0}",
 }
 EXCLUSIONS = (
     "rounding: floating point is measured apart and never part of an exact line",

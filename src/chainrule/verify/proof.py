@@ -28,8 +28,8 @@ ALLOWED: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Proved:
-    """The lines at these places of a subject as one theorem, and what it stands on: (kind, name), where a kind is law,
-    power, ties, definition or signal. `numbers` are the indices whose extents stay numbers, no more than strides and
+    """The lines at these places of a subject as one theorem, and what it stands on: (kind, name), where a kind is one
+    of those that the certificate words. `numbers` are the indices whose extents stay numbers, no more than strides and
     radices count by at `level` 0. With a `reason` it is not proved."""
 
     what: Subject

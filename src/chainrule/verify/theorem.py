@@ -319,6 +319,7 @@ class Theorem(Lines):
         units = [self._divisor(divisor, given) for divisor in self.claim.divisors]
         rewrites: list[str] = []
         for size in (divisor for divisor in self.claim.divisors if isinstance(divisor, Size)):
+            self.assumed["size", size.extent] = None
             count = f"num (Z.max 0 {self.extent(Index('n', size.extent))} # 1)"
             rewrites.append(f"<- ?{given('size', size.extent, f'{self.line(size)} = {count}')}")
         every = nodes(*(side for row in self.rows for side in (row.before, row.after)))
