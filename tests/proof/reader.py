@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from chainrule.semantics.prime import PRIME
 
 Value = Callable[[Mapping[str, Any]], Any]
-TOKEN = re.compile(r"\s*(=>|=\?|&&|[^\W\d][\w']*|\d+|%\w+|[()+*#,:-])")
+TOKEN = re.compile(r"\s*(=>|=\?|&&|::|[^\W\d][\w']*|\d+|%\w+|[()+*#,:-])")
 
 
 class Number:
@@ -28,7 +28,7 @@ class Number:
 
 
 class Reader:
-    """A recursive descent: fun, #, &&, =?, + and −, *, application."""
+    """A recursive descent: fun, if, #, ::, &&, =?, + and −, *, application."""
 
     def __init__(self, text: str) -> None:
         self.tokens = [t for t in TOKEN.findall(text) if not t.startswith("%")]
@@ -48,8 +48,18 @@ class Reader:
             while not self.next("=>"):
                 names.append(self.tokens.pop(0))
             return function(names, self.term())
+        if self.next("if"):
+            parts = [self.branch("then"), self.branch("else"), self.term()]
+            return lambda env: parts[1](env) if parts[0](env) else parts[2](env)
         left = self.chain("&&", lambda: self.chain("=?", self.sum, lambda a, b: a == b), lambda a, b: a and b)
+        if self.next("::"):
+            return self.binary(left, self.term(), lambda first, rest: [first, *rest])
         return self.binary(left, self.sum(), Fraction) if self.next("#") else left
+
+    def branch(self, end: str) -> Value:
+        value = self.term()
+        assert self.next(end)
+        return value
 
     def chain(self, sign: str, part: Callable[[], Value], operation: Callable[[Any, Any], Any]) -> Value:
         value = part()
@@ -72,7 +82,7 @@ class Reader:
 
     def application(self) -> Value:
         value = self.atom()
-        while self.tokens and (self.tokens[0] == "(" or re.match(r"\w", self.tokens[0])):
+        while self.tokens and self.tokens[0] not in ("then", "else") and re.match(r"[\w(]", self.tokens[0]):
             value = self.binary(value, self.atom(), lambda f, x: f(x))
         return value
 
@@ -101,6 +111,17 @@ def _sum(n: int) -> Callable[[Callable[[int], Number]], Number]:
     return lambda f: sum((f(i) for i in range(n)), Number(0))
 
 
+def _joined(m: int) -> Callable[[Any], Any]:
+    return lambda f: lambda p: f(p // m)(p % m)
+
+
+def flat(window: Sequence[int], f: Any) -> Any:
+    """The entries of a window by their position, those of all its extents but the first being given."""
+    for m in window:
+        f = _joined(m)(f)
+    return f
+
+
 def _dual(operation: Callable[..., tuple[Number, Number]], count: int) -> Any:
     """A curried operation."""
 
@@ -113,6 +134,7 @@ def _dual(operation: Callable[..., tuple[Number, Number]], count: int) -> Any:
 MEANINGS: dict[str, Any] = {
     "zero": Number(0), "one": Number(1), "num": Number, "sum": _sum, "bracket": Number,
     "inside": lambda a: lambda n: 0 <= a < n, "at_id": lambda a: lambda b: a == b,
+    "cells": lambda n: lambda m: n * m, "joined": _joined, "nil": [],
     "read": lambda test: lambda value: lambda outside: value if test else outside,
     "fst": lambda a: a[0], "snd": lambda a: a[1], "still": lambda a: (a, Number(0)),
     "dadd": _dual(lambda a, b: (a[0] + b[0], a[1] + b[1]), 2),

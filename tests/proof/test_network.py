@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import chainrule as cr
+from chainrule.derive import derive_program
 from chainrule.train.models import read_model
 from chainrule.verify.coq import theorems
 from chainrule.verify.network import REAL_AXIOMS
 from chainrule.verify.proof import axioms_of, compiled, prove_gradient
+from tests.derive.cases import Case
 
 pytestmark = pytest.mark.proof
 
@@ -72,6 +75,20 @@ def test_another_axiom_of_the_real_numbers_is_refused(
     monkeypatch.setattr("chainrule.verify.proof.REAL_AXIOMS", REAL_AXIOMS - {"ClassicalDedekindReals.sig_forall_dec"})
     with pytest.raises(cr.VerificationError, match="sig_forall_dec"):
         prove_gradient(read_model("mlp").derive())
+
+
+def test_a_logsumexp_over_a_window_is_proved_and_another_order_of_it_refused(tmp_path: Path) -> None:
+    path, program = tmp_path / "window.v", shutil.which("coqc")
+    case = Case(
+        "window", "y[n, i, j] = sum[k](W[i, j, k]*x[n, k])\nl[n] = logsumexp[i, j](y[n, i, j])\nloss = sum[n](l[n])",
+        {"x": ("N", 4), "W": (2, 3, 4)},
+    )
+    inputs, weight = case.program.inputs[:1], case.program.inputs[1]
+    forward = replace(case.program, inputs=inputs, parameters=(weight,))
+    assert prove_gradient(derive_program(forward, forward.outputs[0], [weight]), path) == ""
+    kept = path.read_text(encoding="utf-8")
+    wrong = re.sub(r"(Definition at_l .*)\(joined 3 \(fun i_1 j_1 =>", r"\1(joined 3 (fun j_1 i_1 =>", kept, count=1)
+    assert wrong != kept and program and compiled(wrong, program).returncode
 
 
 def test_what_cannot_be_proved_is_said() -> None:

@@ -31,6 +31,7 @@ from chainrule.verify.session import Session
 from chainrule.verify.theorem import Theorem
 from tests.derive.cases import CASES
 from tests.proof.mutants import mutants
+from tests.proof.windows import WINDOWS
 
 pytestmark = pytest.mark.proof
 
@@ -155,6 +156,8 @@ INSIDE = {
     "a maximum": "max N (fun i => x i * y i) * f (x n * y n) = f (y n * x n) * max N (fun i => y i * x i)",
     "a position": "bracket (at_id n (argmax N (fun i => x i * y i))) * f (x n)\n"
     "= f (x n) * bracket (at_id n (argmax N (fun i => y i * x i)))",
+    "a maximum over a window": "max (cells (cells N 2) M) (joined M (joined 2 (fun i j k => x i * A j k))) * f (x n)\n"
+    "= f (x n) * max (cells (cells N 2) M) (joined M (joined 2 (fun i j k => A j k * x i)))",
     "an index that is read": "bracket (at_id n (e (n + 1 - 1)%Z)) * f (x n) = f (x n) * bracket (at_id n (e n))",
     "sums in another order": "sum N (fun i => sum M (fun j => A i j * f (x i))) * y n\n"
     "= y n * sum M (fun j => sum N (fun i => f (x i) * A i j))",
@@ -166,6 +169,8 @@ OTHERS = {
     "a function the less": "f (g (x n) * y n) = f (y n * x n)",
     "another index in a sum": "sum N (fun i => f (sum M (fun j => A i j * x j)) * y i)\n"
     "= sum N (fun i => y n * f (sum M (fun j => x j * A i j)))",
+    "another order of a window": "max (cells N M) (joined M (fun i j => A i j * x i)) * y n\n"
+    "= y n * max (cells M N) (joined N (fun j i => x i * A i j))",
     "another order of arguments": "h (x n) (y n) * y n = y n * h (y n) (x n)",
     "a read outside": "f (x (n + 1)%Z) * y n = y n * f (read (inside (n + 1) N) (x (n + 1)%Z) zero)",
 }  # fmt: skip
@@ -183,6 +188,36 @@ def test_what_is_equal_inside_functions_is_found(coqc: str) -> None:
 def test_equations_with_products_inside_functions_are_proved(coqc: str) -> None:
     _, found, _ = proved([*claims(cr.derive("y[n, k] = tanh(a[n, k]*b[k])*c[n]"))])
     assert len(found) > 10 and not [t.reason for t in found if t.reason]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "old", "new"),
+    [
+        ("maximum", "derivative.max", "(6 * p_1 + 3 * q1 + r1)", "(p_1 + 2 * q1 + 4 * r1)"),
+        ("position", "derivative.product", "(fun p_1 q_1 r_1 =>", "(fun q_1 p_1 r_1 =>"),
+        ("logsumexp", "derivative.logsumexp", "(fun p2 q2 r2 =>", "(fun p2 r2 q2 =>"),
+        ("logsumexp", "reuse", "(y_1 n_1)", "(y_1 p_1)"),
+    ],
+)
+def test_windows_of_three_indices_are_proved_and_a_wrong_line_refused(
+    name: str, rule: str, old: str, new: str, coqc: str
+) -> None:
+    every = [*claims(WINDOWS[name].derivation)]
+    _, found, axioms = proved(every)
+    assert len(found) >= 4 and not axioms and [t.reason for t in found if t.reason] == []
+    theorem = Theorem(every[0], "claim_0")
+    section = theorem.section()
+    row, clearing = next(step for step in zip(theorem.rows, theorem.cleared, strict=True) if step[0].rule == rule)
+    line = theorem.line(row.after)
+    assert old in line
+    goals = "".join(
+        f"Goal {theorem.line(row.before)} = {text}.\nProof. tryif timeout 20 "
+        f'solve [{theorem.proof(row, clearing)}] then idtac "accepted {what}" else idtac. Abort.\n'
+        for what, text in (("wrong", line.replace(old, new)), ("right", line))
+    )
+    end = section.index("Theorem claim_0 :")
+    done = compiled(document([section[:end] + goals + section[end:]]), coqc)
+    assert not done.returncode and re.findall(r"accepted (\w+)", done.stdout) == ["right"]
 
 
 # Wrong rules.
@@ -221,13 +256,22 @@ CORRUPTED = {
 }  # fmt: skip
 
 
+WINDOW = {
+    "in_cells": ("(0 <= p < cells n m)%Z ->", "(0 <= p <= cells n m)%Z ->"),
+    "cells": ("if (0 <? m)%Z then n * m else 0.", "n * m."),
+    "sum_cells": ("sum m (fun j => f (m * i + j)%Z)).", "sum m (fun j => f (n * i + j)%Z))."),
+    "nested": ("nested g r (m * p + j) (f j))", "nested g r (p + m * j) (f j))"),
+    "max_over_positions": ("dmax (positions n w) nil (flat w f).", "dmax n nil (flat w f)."),
+}
+
+
 def test_every_rule_has_a_corrupted_copy() -> None:
     assert set(CORRUPTED) == set(RULES)
 
 
-@pytest.mark.parametrize("rule", CORRUPTED)
+@pytest.mark.parametrize("rule", {**CORRUPTED, **WINDOW})
 def test_a_corrupted_rule_is_refused(rule: str, coqc: str, tmp_path: Path) -> None:
-    old, new = CORRUPTED[rule]
+    old, new = {**CORRUPTED, **WINDOW}[rule]
     text = theorems()
     assert text.count(old) == 1
     path = tmp_path / "Rules.v"

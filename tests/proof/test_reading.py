@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from chainrule.derive.fold import FOLDING
 from chainrule.derive.scene import extents_for, of_lemma
 from chainrule.derive.trace import RULES
 from chainrule.derive.trial import point
-from chainrule.ir.expr import Apply, Component, Derivative, Tensor
+from chainrule.ir.expr import ZERO, Apply, Component, Derivative, Reduce, Tensor
 from chainrule.ir.index import Index
 from chainrule.semantics.entries import evaluate
 from chainrule.semantics.field import Field, execute, random_values
@@ -28,13 +29,15 @@ from chainrule.verify.coq import theorems, words
 from chainrule.verify.plan import every_lemma
 from chainrule.verify.steps import step_check
 from chainrule.verify.theorem import Theorem
-from tests.derive.cases import CASES
-from tests.proof.reader import MEANINGS, Number, Reader, function
+from tests.derive.cases import ALL
+from tests.proof.reader import MEANINGS, Number, Reader, flat, function
+from tests.proof.windows import WINDOWS
 from tests.verify.test_steps import PAIRS
 
 READ = (
     "dense", "sigmoid", "softmax", "logsumexp", "quotient", "powers", "mean", "quadratic_form", "residual",
-    "cross_entropy", "conv1d_stride_3_kernel_2", "conv1d_dilated", "volterra",
+    "cross_entropy", "max_pool", "conv1d_stride_3_kernel_2", "conv1d_dilated", "volterra",
+    "maximum_of_columns", "maximum_over_samples", "maximum_over_samples_first", "place_as_a_number", *WINDOWS,
 )  # fmt: skip
 
 
@@ -58,11 +61,17 @@ def _functions(field: Field) -> dict[str, Any]:
     def power(r: Fraction | int) -> Any:
         return lambda a: _number(field.power(_scalar(field, a), Fraction(r)))
 
+    def window(n: int, f: Any) -> Labelled:
+        return Labelled((Index("i", n),), np.array([f(k).value for k in range(n)], dtype=np.uint64))
+
     def logsumexp(n: int) -> Any:
-        i = Index("i", n)
-        return lambda f: _number(
-            field.logsumexp(Labelled((i,), np.array([f(k).value for k in range(n)], dtype=np.uint64)), (i,))
-        )
+        return lambda f: _number(field.logsumexp(window(n, f), (Index("i", n),)))
+
+    def selected(n: int, f: Any) -> tuple[Labelled, Labelled]:
+        return field.select(Reduce("max", (Index("i", n),), ZERO), window(n, f))
+
+    def argmax(n: int) -> Any:
+        return lambda f: int(selected(n, f)[0].data)
 
     def dpower(r: Fraction | int) -> Any:
         return lambda s: lambda a: (power(r)(a[0]), Number(r) * power(s)(a[0]) * a[1])
@@ -70,15 +79,28 @@ def _functions(field: Field) -> dict[str, Any]:
     def exp(a: Number) -> Number:
         return _number(field.apply("exp", [_scalar(field, a)]))
 
+    def dmax(n: int) -> Any:
+        return _over_window(n, lambda size, f: (
+            _number(selected(size, lambda p: f(p)[0])[1]), f(argmax(size)(lambda p: f(p)[0]))[1]
+        ))
+
     def dlogsumexp(n: int) -> Any:
-        def dual(f: Any) -> tuple[Number, Number]:
-            total = logsumexp(n)(lambda i: f(i)[0])
-            terms = (exp(f(i)[0] + Number(-1) * total) * f(i)[1] for i in range(n))
+        def dual(size: int, f: Any) -> tuple[Number, Number]:
+            total = logsumexp(size)(lambda p: f(p)[0])
+            terms = (exp(f(p)[0] + Number(-1) * total) * f(p)[1] for p in range(size))
             return total, sum(terms, Number(0))
 
-        return dual
+        return _over_window(n, dual)
 
-    return {"power": power, "dpower": dpower, "logsumexp": logsumexp, "dlogsumexp": dlogsumexp, "exp": exp}
+    return {
+        "power": power, "dpower": dpower, "logsumexp": logsumexp, "dlogsumexp": dlogsumexp, "exp": exp, "dmax": dmax,
+        "max": lambda n: lambda f: _number(selected(n, f)[1]), "argmax": argmax,
+    }
+
+
+def _over_window(n: int, dual: Callable[[int, Any], tuple[Number, Number]]) -> Any:
+    """A dual number over the positions of a window of extents n and those of a list."""
+    return lambda others: lambda f: dual(prod([n, *others]), flat(others, f))
 
 
 def _applied(field: Field, f: str, values: Sequence[Number]) -> Number:
@@ -128,7 +150,7 @@ def _entry(array: Any, at: Sequence[int], whole: bool) -> Any:
 
 def _differing(name: str, changed: Callable[[str], str] = lambda text: text) -> tuple[int, list[str]]:
     """How many values were compared over the lines of a case, and the lines whose text has another value."""
-    derivation = CASES[name].derivation
+    derivation = {**ALL, **WINDOWS}[name].derivation
     extents = extents_for(derivation.forward, 2)
     looked, differing = 0, list[str]()
     for what, lemma in every_lemma(derivation):
@@ -144,7 +166,9 @@ def _differing(name: str, changed: Callable[[str], str] = lambda text: text) -> 
                 expected = field.over(evaluator.value(line), line.free)
                 printed = Reader(changed(theorem.line(line))).read()
                 places = list(np.ndindex(expected.shape))
-                for place in places[:: max(1, len(places) // 3)]:
+                filled = [place for place in places if expected[place]]  # most entries may be 0
+                some = (place for each in (places, filled) for place in each[:: max(1, len(each) // 3)])
+                for place in dict.fromkeys(some):
                     at = {theorem.index(i): 0 for s in theorem.target for i in s.indices}
                     at |= {theorem.index(i): k for i, k in zip(line.free, place, strict=True)}
                     value = printed(_given(theorem, text, field, dict(evaluator.given), at))
@@ -161,10 +185,16 @@ def test_what_is_printed_has_the_value_of_the_line(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(" * ", " + "), (" + ", " * "), ("(num (-1 # 1))", "(num (1 # 1))"), ("snd ", "fst ")]
-)
-def test_a_text_with_one_change_has_another_value(old: str, new: str) -> None:
-    assert _differing("quotient" if old == "(num (-1 # 1))" else "softmax", lambda text: text.replace(old, new))[1]
+    ("name", "old", "new"),
+    [
+        ("softmax", " * ", " + "), ("softmax", " + ", " * "), ("quotient", "(num (-1 # 1))", "(num (1 # 1))"),
+        ("softmax", "snd ", "fst "), ("maximum", "(2 :: 3 :: nil)", "(3 :: 2 :: nil)"),
+        ("maximum", "(6 * p_1 +", "(5 * p_1 +"), ("position", "joined E_q (fun p_1 q_1 r", "joined E_q (fun q_1 p_1 r"),
+        ("logsumexp", "joined E_q (fun p2 q2 r2", "joined E_q (fun p2 r2 q2"),
+    ],
+)  # fmt: skip
+def test_a_text_with_one_change_has_another_value(name: str, old: str, new: str) -> None:
+    assert _differing(name, lambda text: text.replace(old, new))[1]
 
 
 # Programs.

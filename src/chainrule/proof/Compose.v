@@ -170,7 +170,7 @@ Hypothesis path_read : forall b c a o, (b = true -> path c a) -> path (fun t => 
 Hypothesis path_exp : forall c a, path c a -> path (fun t => exp (c t)) (dfun exp exp a).
 Hypothesis path_logsumexp : forall n (c : Z -> K -> K) a,
   (0 < n)%Z -> (forall i, 0 <= i < n -> path (c i) (a i))%Z ->
-  path (fun t => logsumexp n (fun i => c i t)) (dlogsumexp n a).
+  path (fun t => logsumexp n (fun i => c i t)) (dlogsumexp n nil a).
 Ltac along known :=
   lazymatch goal with
   | |- path _ (still _) => apply path_still
@@ -180,7 +180,11 @@ Ltac along known :=
   | |- path _ (dright _ _) => apply path_right; along known
   | |- path _ (dsum _ _) => apply path_sum; let i := fresh "i" in intros i ?; along known
   | |- path _ (dread _ _ _) => apply path_read; unfold inside in *; intros; along known
-  | |- path _ (dlogsumexp _ _) => apply path_logsumexp; [lia | let i := fresh "i" in intros i ?; along known]
+  | |- path _ (dlogsumexp _ _ _) =>
+      rewrite logsumexp_over_positions; cbn [positions entries flat]; apply path_logsumexp;
+      [ repeat apply cells_positive; lia
+      | let p := fresh "p" in let R := fresh "R" in intros p R;
+        with_strategy transparent [joined] cbv beta delta [joined]; position p R; along known ]
   | |- path _ (dfun exp exp _) => apply path_exp; along known
   | |- _ => known; along known
   end.

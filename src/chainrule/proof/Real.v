@@ -243,17 +243,17 @@ Proof.
   intros i I N. apply (Q t D); lia.
 Qed.
 Theorem curve_max n c f k : (forall i, 0 <= i < n -> curve (c i) (f i))%Z -> greatest n (fun i => fst (f i)) k ->
-  curve (fun t => rmax n (fun i => c i t)) (dmax R 0 1 Rplus Rmult rmax rargmax n f).
+  curve (fun t => rmax n (fun i => c i t)) (dmax R 0 1 Rplus Rmult rmax rargmax n nil f).
 Proof.
   intros C G. pose proof G as [I _]. destruct (stays_greatest n c f k C G) as [r [P H]]. destruct (C k I) as [V L].
-  assert (S : snd (dmax R 0 1 Rplus Rmult rmax rargmax n f) = snd (f k)).
-  { cbn [dmax snd]. rewrite (argmax_greatest _ _ _ G).
+  assert (S : snd (dmax R 0 1 Rplus Rmult rmax rargmax n nil f) = snd (f k)).
+  { cbn [dmax positions flat entrywise nested snd]. rewrite (argmax_greatest _ _ _ G).
     rewrite (one_term R 0 1 Rplus Rmult Rminus Ropp Q2R R_ring R_numbers n k).
     - rewrite (proj2 (inside_spec k n) I). unfold at_id. rewrite Z.eqb_refl. cbn [bracket]. ring.
     - intros i _ N. unfold at_id. rewrite (proj2 (Z.eqb_neq i k) N). cbn [bracket]. ring. }
   split.
   - rewrite (max_greatest n _ k) by (apply H; rewrite Rminus_eq_0, Rabs_R0; assumption).
-    cbn [dmax fst]. now rewrite (max_greatest n _ k).
+    cbn [dmax positions flat entrywise fst]. now rewrite (max_greatest n _ k).
   - rewrite S. apply (lim_near (c k) _ 0 _ r P); [|exact L].
     intros t D. now rewrite (max_greatest n _ k) by now apply H.
 Qed.
@@ -272,7 +272,7 @@ Proof.
   induction m; cbn [first] in *; [specialize (H 0%Z); simpl; lra|]. specialize (H (Z.of_nat (S m))). lra.
 Qed.
 Theorem curve_logsumexp n c f : (0 < n)%Z -> (forall i, 0 <= i < n -> curve (c i) (f i))%Z ->
-  curve (fun t => rlogsumexp n (fun i => c i t)) (dlogsumexp R 0 Rplus Rmult Q2R exp rlogsumexp n f).
+  curve (fun t => rlogsumexp n (fun i => c i t)) (dlogsumexp R 0 Rplus Rmult Q2R exp rlogsumexp n nil f).
 Proof.
   intros N C. set (S := rsum n (fun i => exp (fst (f i)))).
   assert (P : 0 < S) by (apply sum_positive; [assumption | intros; apply exp_pos]).
@@ -280,7 +280,7 @@ Proof.
     (fun i I => curve_fun exp exp (c i) (f i) (law_exp _) (C i I))).
   destruct (curve_fun ln Rinv _ (dsum R 0 Rplus n (fun i => dfun R Rmult exp exp (f i))) (law_log S P) Q) as [V L].
   split; [exact V|].
-  unfold rlogsumexp at 1. cbn [dlogsumexp snd] in *.
+  unfold rlogsumexp at 1. cbn [dlogsumexp positions flat entrywise nested snd] in *.
   match goal with |- derivable_pt_lim _ _ ?v => match type of L with derivable_pt_lim _ _ ?w => replace v with w; [exact L|] end end.
   cbn [dfun dsum fst snd]. rewrite (mul_sum R 0 1 Rplus Rmult Rminus Ropp Q2R R_ring R_numbers).
   apply sum_ext. intros i _. fold S. unfold rlogsumexp. fold S.
@@ -292,7 +292,7 @@ Qed.
 Definition rpower (q : Q) (a : R) : R := match Qden q with xH => powerRZ a (Qnum q) | _ => Rpower a (Q2R q) end.
 Lemma rpower_one a : rpower 1 a = a.
 Proof. unfold rpower. simpl. ring. Qed.
-Lemma argmax_same n a b : same1 R a b n -> rargmax n a = rargmax n b.
+Lemma argmax_same n a b : same R a b n -> rargmax n a = rargmax n b.
 Proof.
   intros E. unfold rargmax. destruct (Z.to_nat n) as [|m] eqn:M; [reflexivity|]. cbn [pred].
   assert (H : forall k, (k <= m)%nat -> first_greatest k a = first_greatest k b).
@@ -300,25 +300,10 @@ Proof.
     assert (Q := first_in k b). rewrite !E by lia. reflexivity. }
   now apply H.
 Qed.
-Lemma max_same n a b : same1 R a b n -> rmax n a = rmax n b.
+Lemma max_same n a b : same R a b n -> rmax n a = rmax n b.
 Proof.
   intros E. unfold rmax. rewrite (argmax_same n a b E). destruct (Z.ltb_spec 0 n) as [N|N]; [|reflexivity]. apply E.
   assert (Q := first_in (pred (Z.to_nat n)) b). unfold rargmax. lia.
 Qed.
-Lemma logsumexp_same n a b : same1 R a b n -> rlogsumexp n a = rlogsumexp n b.
+Lemma logsumexp_same n a b : same R a b n -> rlogsumexp n a = rlogsumexp n b.
 Proof. intros E. unfold rlogsumexp. f_equal. apply sum_ext. intros i I. now rewrite E. Qed.
-(* Over two indices, in the order of the numbers m * i + j. *)
-Definition joined (m : Z) (a : Z -> Z -> R) (l : Z) : R := a (l / m)%Z (l mod m)%Z.
-Definition rmax2 n m a := if (0 <? m)%Z then rmax (n * m) (joined m a) else 0.
-Definition rargmax2 n m a := if (0 <? m)%Z then rargmax (n * m) (joined m a) else 0%Z.
-Definition rlogsumexp2 n m a := ln (rsum n (fun i => rsum m (fun j => exp (a i j)))).
-Lemma joined_same n m a b : (0 < m)%Z -> same2 R a b n m -> same1 R (joined m a) (joined m b) (n * m).
-Proof. intros M E l L. unfold joined. apply E; Z.to_euclidean_division_equations; nia. Qed.
-Lemma max2_same n m a b : same2 R a b n m -> rmax2 n m a = rmax2 n m b.
-Proof. intros E. unfold rmax2. destruct (Z.ltb_spec 0 m); [|reflexivity]. now apply max_same, joined_same. Qed.
-Lemma argmax2_same n m a b : same2 R a b n m -> rargmax2 n m a = rargmax2 n m b.
-Proof. intros E. unfold rargmax2. destruct (Z.ltb_spec 0 m); [|reflexivity]. now apply argmax_same, joined_same. Qed.
-Lemma logsumexp2_same n m a b : same2 R a b n m -> rlogsumexp2 n m a = rlogsumexp2 n m b.
-Proof.
-  intros E. unfold rlogsumexp2. f_equal. apply sum_ext. intros i I. apply sum_ext. intros j J. now rewrite E.
-Qed.

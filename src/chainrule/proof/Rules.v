@@ -57,27 +57,32 @@ Variable power : Q -> K -> K.
 Hypothesis power_one : forall a, power 1 a = a.
 Definition dpower (r s : Q) (a : dual) : dual := (power r (fst a), (num r * power s (fst a) * snd a)%K).
 Variables (exp : K -> K) (max logsumexp : Z -> (Z -> K) -> K) (argmax : Z -> (Z -> K) -> Z).
-Variables (max2 logsumexp2 : Z -> Z -> (Z -> Z -> K) -> K) (argmax2 : Z -> Z -> (Z -> Z -> K) -> Z).
-Definition same1 (f g : Z -> K) n := forall i, (0 <= i < n)%Z -> f i = g i.
-Definition same2 (f g : Z -> Z -> K) n m := forall i j, (0 <= i < n)%Z -> (0 <= j < m)%Z -> f i j = g i j.
-Hypothesis max_ext : forall n f g, same1 f g n -> max n f = max n g.
-Hypothesis argmax_ext : forall n f g, same1 f g n -> argmax n f = argmax n g.
-Hypothesis logsumexp_ext : forall n f g, same1 f g n -> logsumexp n f = logsumexp n g.
-Hypothesis max2_ext : forall n m f g, same2 f g n m -> max2 n m f = max2 n m g.
-Hypothesis argmax2_ext : forall n m f g, same2 f g n m -> argmax2 n m f = argmax2 n m g.
-Hypothesis logsumexp2_ext : forall n m f g, same2 f g n m -> logsumexp2 n m f = logsumexp2 n m g.
-Definition dmax n (f : Z -> dual) : dual :=
-  let a i := fst (f i) in (max n a, sum n (fun i => bracket (at_id i (argmax n a)) * snd (f i))%K).
-Definition dmax2 n m (f : Z -> Z -> dual) : dual :=
-  let a i j := fst (f i j) in
-  (max2 n m a, sum n (fun i => sum m (fun j => bracket (at_id (m * i + j) (argmax2 n m a)) * snd (f i j))%K)).
-Definition dlogsumexp n (f : Z -> dual) : dual :=
-  let a i := fst (f i) in
-  (logsumexp n a, sum n (fun i => exp (fst (f i) + num (-1 # 1) * logsumexp n a) * snd (f i))%K).
-Definition dlogsumexp2 n m (f : Z -> Z -> dual) : dual :=
-  let a i j := fst (f i j) in
-  (logsumexp2 n m a,
-   sum n (fun i => sum m (fun j => exp (fst (f i j) + num (-1 # 1) * logsumexp2 n m a) * snd (f i j))%K)).
+Definition same (f g : Z -> K) n := forall i, (0 <= i < n)%Z -> f i = g i.
+Hypothesis max_ext : forall n f g, same f g n -> max n f = max n g.
+Hypothesis argmax_ext : forall n f g, same f g n -> argmax n f = argmax n g.
+Hypothesis logsumexp_ext : forall n f g, same f g n -> logsumexp n f = logsumexp n g.
+
+(* A window: entries at several indices, of extents n and those of a list, are entries at its positions, which are counted
+   with the last index fastest. Sums over it are nested. *)
+Definition cells (n m : Z) : Z := if (0 <? m)%Z then n * m else 0.
+Definition joined {A : Type} (m : Z) (f : Z -> Z -> A) (p : Z) : A := f (p / m)%Z (p mod m)%Z.
+Fixpoint positions (n : Z) (w : list Z) : Z := match w with nil => n | cons m r => positions (cells n m) r end.
+Fixpoint entries (A : Type) (w : list Z) : Type := match w with nil => A | cons _ r => Z -> entries A r end.
+Fixpoint entrywise {A B : Type} (g : A -> B) (w : list Z) : entries A w -> entries B w :=
+  match w with nil => fun f => g f | cons _ r => fun f j => entrywise g r (f j) end.
+Fixpoint flat {A : Type} (w : list Z) : (Z -> entries A w) -> Z -> A :=
+  match w with nil => fun f => f | cons m r => fun f => flat r (joined m f) end.
+Fixpoint nested {A : Type} (g : Z -> A -> K) (w : list Z) (p : Z) : entries A w -> K :=
+  match w with nil => fun f => g p f | cons m r => fun f => sum m (fun j => nested g r (m * p + j) (f j)) end.
+
+Definition dmax n w (f : Z -> entries dual w) : dual :=
+  let a := flat w (fun i => entrywise fst w (f i)) in
+  let weight p := bracket (at_id p (argmax (positions n w) a)) in
+  (max (positions n w) a, sum n (fun i => nested (fun p b => weight p * snd b)%K w i (f i))).
+Definition dlogsumexp n w (f : Z -> entries dual w) : dual :=
+  let a := flat w (fun i => entrywise fst w (f i)) in
+  let weight b := exp (fst b + num (-1 # 1) * logsumexp (positions n w) a) in
+  (logsumexp (positions n w) a, sum n (fun i => nested (fun _ b => weight b * snd b)%K w i (f i))).
 
 (* Sums. *)
 
@@ -152,6 +157,40 @@ Proof.
     + intros j _ N. rewrite (proj2 (Z.eqb_neq _ _)); [simpl; ring|]. intros ->. now rewrite U in N.
 Qed.
 
+(* Windows. *)
+
+Lemma in_cells n m p : (0 <= p < cells n m)%Z -> (0 <= p / m < n /\ 0 <= p mod m < m)%Z.
+Proof using.
+  unfold cells. destruct (Z.ltb_spec 0 m); [|lia]. intros R. split; [|now apply Z.mod_pos_bound].
+  split; [apply Z.div_pos; lia | apply Z.div_lt_upper_bound; lia].
+Qed.
+Lemma cells_positive n m : (0 < n)%Z -> (0 < m)%Z -> (0 < cells n m)%Z.
+Proof using. intros N M. unfold cells. destruct (Z.ltb_spec 0 m); nia. Qed.
+Lemma joined_at A m (f : Z -> Z -> A) i j : (0 <= j < m)%Z -> joined m f (m * i + j) = f i j.
+Proof using.
+  intros R. unfold joined. replace (m * i + j)%Z with (j + i * m)%Z by lia.
+  now rewrite Z.div_add, Z.mod_add, Z.div_small, Z.mod_small by lia.
+Qed.
+Lemma sum_cells n m f : sum (cells n m) f = sum n (fun i => sum m (fun j => f (m * i + j)%Z)).
+Proof.
+  unfold sum, cells. destruct (Z.ltb_spec 0 m) as [P|P].
+  - replace (Z.to_nat (n * m)) with (Z.to_nat n * Z.to_nat m)%nat by lia.
+    induction (Z.to_nat n) as [|k IH]; [reflexivity|]. cbn [first]. rewrite <- IH, Nat.mul_succ_l.
+    replace (m * Z.of_nat k)%Z with (Z.of_nat (k * Z.to_nat m)) by lia.
+    generalize (k * Z.to_nat m)%nat as s. clear IH. intros s.
+    induction (Z.to_nat m) as [|l IH]; [rewrite Nat.add_0_r; simpl; ring|].
+    rewrite Nat.add_succ_r. cbn [first]. rewrite IH, Nat2Z.inj_add. ring.
+  - replace (Z.to_nat m) with O by lia. symmetry. apply (sum_zero n).
+Qed.
+Lemma sum_nested A (g : Z -> A -> K) w :
+  forall n f, sum n (fun i => nested g w i (f i)) = sum (positions n w) (fun p => g p (flat w f p)).
+Proof.
+  induction w as [|m r IH]; intros n f; [reflexivity|]. cbn [positions flat nested].
+  rewrite <- IH, sum_cells. apply sum_ext. intros i _. apply sum_ext. intros j R. now rewrite joined_at.
+Qed.
+Lemma flat_entrywise A B (g : A -> B) w : forall f p, flat w (fun i => entrywise g w (f i)) p = g (flat w f p).
+Proof using. induction w as [|m r IH]; intros f p; [reflexivity|]. exact (IH (joined m f) p). Qed.
+
 (* --- The rules that move a derivative inwards, over dual numbers ------------------------------------------------ *)
 
 (* derivative.independent *)
@@ -197,8 +236,14 @@ Theorem derivative_function g g' a : snd (dfun g g' a) = g' (fst a) * snd a.
 Proof. reflexivity. Qed.
 
 (* derivative.max: it moves with the element at the first maximum, where no other equals it *)
+Theorem max_over_positions n w f : dmax n w f = dmax (positions n w) nil (flat w f).
+Proof.
+  unfold dmax. cbn [flat entrywise nested positions]. rewrite sum_nested.
+  pose proof (fun q (_ : (0 <= q < positions n w)%Z) => flat_entrywise _ _ (@fst K K) w f q) as E.
+  now rewrite (max_ext _ _ _ E), (argmax_ext _ _ _ E).
+Qed.
 Theorem derivative_max n f :
-  snd (dmax n f) = sum n (fun i => bracket (at_id i (argmax n (fun j => fst (f j)))) * snd (f i)).
+  snd (dmax n nil f) = sum n (fun i => bracket (at_id i (argmax n (fun j => fst (f j)))) * snd (f i)).
 Proof. reflexivity. Qed.
 
 (* derivative.argmax: a position does not move *)
@@ -206,8 +251,14 @@ Theorem derivative_argmax n (f : Z -> K) i : snd (still (bracket (at_id i (argma
 Proof. reflexivity. Qed.
 
 (* derivative.logsumexp *)
+Theorem logsumexp_over_positions n w f : dlogsumexp n w f = dlogsumexp (positions n w) nil (flat w f).
+Proof.
+  unfold dlogsumexp. cbn [flat entrywise nested positions]. rewrite sum_nested.
+  pose proof (fun q (_ : (0 <= q < positions n w)%Z) => flat_entrywise _ _ (@fst K K) w f q) as E.
+  now rewrite (logsumexp_ext _ _ _ E).
+Qed.
 Theorem derivative_logsumexp n f :
-  snd (dlogsumexp n f)
+  snd (dlogsumexp n nil f)
   = sum n (fun i => exp (fst (f i) + num (-1 # 1) * logsumexp n (fun j => fst (f j))) * snd (f i)).
 Proof. reflexivity. Qed.
 

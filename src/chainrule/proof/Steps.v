@@ -1,9 +1,10 @@
 (* How a step is closed. It stands behind Rules.v, in its section: tactics only, and what they close Coq checks anew. *)
 
-Opaque sum read.
+Opaque sum read joined.
 Ltac duals :=
   cbv beta;
-  cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dmax2 dlogsumexp dlogsumexp2].
+  cbn [fst snd still dadd dmul dleft dright dsum dread dfun dfun2 dpower dmax dlogsumexp
+       positions entries entrywise flat nested].
 Ltac arith := unfold inside in *; lia.
 (* What a bracket says of its index, and that the index is in range; most brackets are between two indices. *)
 Ltac range := first [assumption | arith].
@@ -32,17 +33,33 @@ Ltac ranges :=
 (* Equal sums have equal terms. What is left is a rearrangement of one term, or else equal products have equal factors;
    where that fails, `leaf` closes what is left. *)
 Ltac under := repeat (apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta).
+(* An index in its range; for the position in a window the indices that it is of. *)
+Ltac indices_of e :=
+  lazymatch e with
+  | joined ?m ?f ?p => indices_of (f (p / m)%Z (p mod m)%Z)
+  | ?g ?x => let h := indices_of g in constr:(h x)
+  | _ => e
+  end.
+Ltac element :=
+  let i := fresh "i" in let R := fresh "R" in intros i R;
+  lazymatch goal with |- ?l = ?r => let l := indices_of l in let r := indices_of r in change (l = r) end;
+  position i R; cbv beta
+with position p R :=
+  lazymatch type of R with
+  | (0 <= _ < cells ?n ?m)%Z =>
+      generalize (in_cells n m p R); generalize (p / m)%Z (p mod m)%Z; clear p R;
+      let i := fresh "i" in let R := fresh "R" in intros i ? [R ?]; position i R
+  | _ => idtac
+  end.
 Ltac parts leaf :=
   first
   [ reflexivity
   | match goal with
-    | |- max ?n _ = max ?n _ => apply max_ext; intros ? ?; cbv beta; parts leaf
-    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; intros ? ?; cbv beta; parts leaf
-    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; intros ? ?; cbv beta; parts leaf
-    | |- max2 ?n ?m _ = max2 ?n ?m _ => apply max2_ext; intros ? ? ? ?; cbv beta; parts leaf
-    | |- argmax2 ?n ?m _ = argmax2 ?n ?m _ => apply argmax2_ext; intros ? ? ? ?; cbv beta; parts leaf
-    | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; cbv beta; parts leaf
+    | |- max ?n _ = max ?n _ => apply max_ext; element; parts leaf
+    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; element; parts leaf
+    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; element; parts leaf
     | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); parts leaf
+    | |- num (_ # 1) = num (_ # 1) => apply (f_equal (fun k => num (k # 1))); parts leaf
     | |- bracket _ = bracket _ => apply (f_equal bracket); arith
     | |- sum ?n _ = sum ?n _ =>
         apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; parts leaf
@@ -74,13 +91,11 @@ Ltac walk leaf :=
     tryif constr_eq l r then reflexivity else
     lazymatch goal with
     | |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; walk leaf
-    | |- max ?n _ = max ?n _ => apply max_ext; intros ? ?; walk leaf
-    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; intros ? ?; walk leaf
-    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; intros ? ?; walk leaf
-    | |- max2 ?n ?m _ = max2 ?n ?m _ => apply max2_ext; intros ? ? ? ?; walk leaf
-    | |- argmax2 ?n ?m _ = argmax2 ?n ?m _ => apply argmax2_ext; intros ? ? ? ?; walk leaf
-    | |- logsumexp2 ?n ?m _ = logsumexp2 ?n ?m _ => apply logsumexp2_ext; intros ? ? ? ?; walk leaf
+    | |- max ?n _ = max ?n _ => apply max_ext; element; walk leaf
+    | |- argmax ?n _ = argmax ?n _ => apply argmax_ext; element; walk leaf
+    | |- logsumexp ?n _ = logsumexp ?n _ => apply logsumexp_ext; element; walk leaf
     | |- bracket (at_id _ _) = bracket (at_id _ _) => apply (f_equal bracket), (f_equal2 at_id); walk leaf
+    | |- num (_ # 1) = num (_ # 1) => apply (f_equal (fun k => num (k # 1))); walk leaf
     | |- bracket _ = bracket _ => apply (f_equal bracket); arith
     | |- read _ _ ?o = read _ _ ?o => apply f_equal3; [first [reflexivity | arith] | walk leaf | reflexivity]
     | |- read _ _ _ = _ => first [eapply eq_trans; [apply read_true; arith | walk leaf] | leaf]
@@ -122,9 +137,6 @@ Ltac likened close :=
         lazymatch type of a with Z -> K => idtac end;
         match r with context [f n ?b] =>
           tryif (constr_eq l (f n a); constr_eq r (f n b)) then fail else as_one (f n a) (f n b) close end
-    | context [?f ?n ?m ?a] =>
-        lazymatch type of a with Z -> Z -> K => idtac end;
-        match r with context [f n m ?b] => as_one (f n m a) (f n m b) close end
     end
   end
 with as_one a b close := tryif constr_eq a b then fail else replace b with a by close.
@@ -245,9 +257,6 @@ Ltac kin l r :=
   | context [?f ?n ?a] =>
       lazymatch type of a with Z -> K => idtac end; is_var f;
       match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk likely) end
-  | context [?f ?n ?m ?a] =>
-      lazymatch type of a with Z -> Z -> K => idtac end; is_var f;
-      match r with context [f n m ?b] => written (f n m a) (f n m b) ltac:(walk likely) end
   end
 with kindred := alike; repeat (match goal with |- ?l = ?r => kin l r end)
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
@@ -296,9 +305,6 @@ with likeness l r :=
   | context [?f ?n ?a] =>
       lazymatch type of a with Z -> K => idtac end; is_var f;
       match r with context [f n ?b] => written (f n a) (f n b) ltac:(parts ltac:(pinning)) end
-  | context [?f ?n ?m ?a] =>
-      lazymatch type of a with Z -> Z -> K => idtac end; is_var f;
-      match r with context [f n m ?b] => written (f n m a) (f n m b) ltac:(parts ltac:(pinning)) end
   end
 with pinning :=
   first [reflexivity | ring |

@@ -61,19 +61,6 @@ def words(*files: str) -> frozenset[str]:
     return frozenset(re.findall(WORD, re.sub(r"\(\*.*?\*\)", "", theorems(*files), flags=re.DOTALL)))
 
 
-def is_whole(e: Expr) -> bool:
-    """Whether it is a position, a number that is no element of the ring."""
-    match e:
-        case Reduce(kind=kind):
-            return kind == "argmax"
-        case Component(tensor=tensor):
-            return tensor.dtype != "real"
-        case Multiply(factors=parts):
-            return any(map(is_whole, parts))
-        case _:
-            return False
-
-
 class Printer:
     """Expressions as text. What moves is known by the subclass, and so is which extents are one."""
 
@@ -190,7 +177,7 @@ class Printer:
         return f"({value.numerator} # {value.denominator})"
 
     def line(self, e: Expr) -> str:
-        """An expression as an element of K, or of Z for a component of a tensor of numbers."""
+        """An expression as an element of K, or of Z for a position and a component of a tensor of numbers."""
         match e:
             case Constant(value=Fraction() as value):
                 return self.number(value)
@@ -201,35 +188,35 @@ class Printer:
             case Component():
                 return self.padded(e, "read", self.component(e))
             case Add(terms=parts):
-                return f"({' + '.join(map(self.line, parts))})"
-            case Multiply() if is_whole(e):
-                return self.whole(e)
+                return f"({' + '.join(map(self.real, parts))})"
             case Multiply(factors=parts):
-                return f"({' * '.join(map(self.line, parts))})"
+                return f"({' * '.join(map(self.real, parts))})"
             case Power(base=base, exponent=r):
-                return f"(power {self.exponent(r)} {self.line(base)})"
+                return f"(power {self.exponent(r)} {self.real(base)})"
             case Apply(function=f, arguments=arguments):
-                return f"({self.function(f, len(arguments))} {' '.join(map(self.line, arguments))})"
+                return f"({self.function(f, len(arguments))} {' '.join(map(self.real, arguments))})"
             case Delta():
                 return f"(bracket {self.delta(e)})"
             case Guard():
                 return f"(bracket {self.guard(e)})"
             case Reduce(kind="sum", indices=indices, body=body):
-                return self.nested("sum", indices, self.line(body))
+                return self.nested("sum", indices, self.real(body))
+            case Reduce(kind="max") if radix_of(e.indices) is None:
+                return self.line(_apart(e))
             case Reduce(kind=kind, indices=indices, body=body):
-                return self.over(kind, indices, self.line(body))
+                return self.over(kind, indices, self.real(body))
             case Derivative(of=of, wrt=wrt):
                 return self.derivative(of, wrt)
             case _:
                 raise UnprintableError(f"no text for {type(e).__name__}")
 
-    def whole(self, e: Expr) -> str:
-        """What `is_whole`, as an element of Z: a position times one."""
+    def real(self, e: Expr) -> str:
+        """An expression as an element of K; a position and a component of a tensor of numbers too."""
         match e:
-            case Multiply(factors=parts):
-                return f"({' * '.join(map(self.whole, parts))})%Z"
-            case Constant(value=Fraction(denominator=1) as value):
-                return str(value)
+            case Reduce(kind="argmax"):
+                return f"(num ({self.line(e)} # 1))"
+            case Component(tensor=tensor) if tensor.dtype != "real":
+                return f"(num ({self.line(e)} # 1))"
             case _:
                 return self.line(e)
 
@@ -242,14 +229,21 @@ class Printer:
         head = "".join(f"({operator} {self.extent(i)} (fun {self.index(i)} => " for i in indices)
         return head + body + "))" * len(indices)
 
-    def over(self, kind: str, indices: Sequence[Index], body: str) -> str:
-        """A maximum, a position or a logsumexp over one or two indices."""
-        if len(indices) > 2 or (kind == "argmax" and radix_of(tuple(indices)) is None):
-            raise UnprintableError(f"a {kind} over {len(indices)} indices")
-        if kind in ("dmax", "dlogsumexp"):
-            self.assumed[("ties", "max") if kind == "dmax" else ("law", "logsumexp")] = None
-        sizes = " ".join(map(self.extent, indices))
-        return f"({kind}{'2' * (len(indices) == 2)} {sizes} (fun {' '.join(map(self.index, indices))} => {body}))"
+    def over(self, kind: str, indices: tuple[Index, ...], body: str) -> str:
+        """A maximum, a position or a logsumexp over a window: over its positions, the last index fastest."""
+        first, *others = map(self.extent, indices)
+        size, entries = first, f"(fun {' '.join(map(self.index, indices))} => {body})"
+        for m in others:
+            size = f"(cells {size} {m})"
+        for m in others:
+            entries = f"(joined {m} {entries})"
+        return f"({kind} {size} {entries})"
+
+    def dual_over(self, kind: str, indices: tuple[Index, ...], body: str) -> str:
+        self.assumed[("ties", "max") if kind == "dmax" else ("law", "logsumexp")] = None
+        first, *others = map(self.extent, indices)
+        window = "".join(f"{m} :: " for m in others)
+        return f"({kind} {first} ({window}nil)%list (fun {' '.join(map(self.index, indices))} => {body}))"
 
     def applied(self, name: str, subscripts: Sequence[Affine]) -> str:
         return f"({' '.join([name, *map(self.affine, subscripts)])})" if subscripts else name
@@ -266,7 +260,7 @@ class Printer:
                     text = f"(dadd {text} {self.dual(part)})"
                 return text
             case _ if not depends or isinstance(e, Delta) or (isinstance(e, Reduce) and e.kind == "argmax"):
-                return f"(still {self.line(e)})"
+                return f"(still {self.real(e)})"
             case Component():
                 if e.pad is not None:
                     return self.padded(e, "dread", self.applied(self.moved(e.tensor), e.subscripts))
@@ -279,7 +273,7 @@ class Printer:
                         text = one if not text else f"({'dmul' if moving else 'dleft'} {text} {one})"
                         moving = True
                     else:
-                        one = self.line(factor)
+                        one = self.real(factor)
                         text = one if not text else f"(dright {text} {one})" if moving else f"({text} * {one})"
                 return text
             case Power(base=base, exponent=r):
@@ -291,8 +285,8 @@ class Printer:
                 return self.moved_function(f, arguments)
             case Reduce(kind="max" | "logsumexp" as kind, indices=indices, body=body):
                 if kind == "max" and radix_of(indices) is None:
-                    return self.dual(Reduce("max", indices[:1], Reduce("max", indices[1:], body)))
-                return self.over(f"d{kind}", indices, self.dual(body))
+                    return self.dual(_apart(e))
+                return self.dual_over(f"d{kind}", indices, self.dual(body))
             case _:
                 raise UnprintableError(f"no derivative of {type(e).__name__}")
 
@@ -303,10 +297,10 @@ class Printer:
             return f"(dfun {names[0]} {names[1]} {self.dual(arguments[0])})"
         a, b = arguments
         if self.moving.isdisjoint(b.tensors):
-            u, v = self.named("u", "u"), self.line(b)
+            u, v = self.named("u", "u"), self.real(b)
             return f"(dfun (fun {u} => {names[0]} {u} {v}) (fun {u} => {names[1]} {u} {v}) {self.dual(a)})"
         if self.moving.isdisjoint(a.tensors):
-            u, v = self.named("u", "u"), self.line(a)
+            u, v = self.named("u", "u"), self.real(a)
             return f"(dfun ({names[0]} {v}) ({names[2]} {v}) {self.dual(b)})"
         return f"(dfun2 {' '.join(names)} {self.dual(a)} {self.dual(b)})"
 
@@ -369,3 +363,8 @@ class Lines(Printer):
         if isinstance(of, Component) and of.tensor == y.tensor:
             return f"(snd {self.applied(self.y, of.subscripts)})"
         return f"(snd {self.dual(of)})"
+
+
+def _apart(maximum: Reduce) -> Reduce:
+    """A maximum whose positions have no numbers, as its derivative has it: one of maxima over fewer indices."""
+    return Reduce("max", maximum.indices[:1], Reduce("max", maximum.indices[1:], maximum.body))

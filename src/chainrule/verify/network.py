@@ -25,13 +25,12 @@ _SMOOTH = ("exp", "expm1", "sigmoid", "tanh", "sin", "cos", "softplus")
 _OVER_R = (
     ("K", "R"), ("zero", "0%R"), ("one", "1%R"), ("num", "Q2R"), ("sum", "sum R 0 Rplus"), ("bracket", "bracket R 0 1"),
     ("read", "read R"), ("power", "rpower"), ("logsumexp", "rlogsumexp"), ("max", "rmax"), ("argmax", "rargmax"),
-    ("logsumexp2", "rlogsumexp2"), ("max2", "rmax2"), ("argmax2", "rargmax2"),
 )  # fmt: skip
 """What the words of a line are over the real numbers."""
 _INSTANCE = (
-    "R 0 1 Rplus Rmult Rminus Ropp Q2R R_ring R_numbers rpower rpower_one exp rmax rlogsumexp rargmax rmax2",
-    "rlogsumexp2 rargmax2 max_same argmax_same logsumexp_same max2_same argmax2_same logsumexp2_same curve curve_still",
-    "curve_line curve_add curve_mul curve_left curve_right curve_sum curve_read curve_exp curve_logsumexp",
+    "R 0 1 Rplus Rmult Rminus Ropp Q2R R_ring R_numbers rpower rpower_one exp rmax rlogsumexp rargmax max_same",
+    "argmax_same logsumexp_same curve curve_still curve_line curve_add curve_mul curve_left curve_right curve_sum",
+    "curve_read curve_exp curve_logsumexp",
 )
 """The variables and hypotheses of Rules.v and Compose.v, by Real.v."""
 

@@ -28,7 +28,7 @@ from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
 from chainrule.ir.walk import components, nodes, substitute
 from chainrule.verify.claims import Cleared, Row
-from chainrule.verify.coq import ARGUMENT, WORD, Lines, UnprintableError, is_whole
+from chainrule.verify.coq import ARGUMENT, WORD, Lines, UnprintableError
 
 
 class Theorem(Lines):
@@ -76,9 +76,9 @@ class Theorem(Lines):
     def _steps(self) -> list[tuple[str, str, str, str]]:
         """Of each step the rule, both lines, and the proof."""
         rows = self.rows
-        lines = [self.line(rows[0].before), *(self.line(row.after) for row in rows)]
+        lines = [self.real(rows[0].before), *(self.real(row.after) for row in rows)]
         for row, above in zip(rows, lines, strict=False):
-            if self.line(row.before) != above:
+            if self.real(row.before) != above:
                 raise UnprintableError(f"the line before {row.rule} is not the one above it")
         proofs = [self.proof(row, found) for row, found in zip(rows, self.cleared, strict=True)]
         return [(row.rule, lines[n], lines[n + 1], proofs[n]) for n, row in enumerate(rows)]
@@ -107,8 +107,6 @@ class Theorem(Lines):
                 return "alone"
             case "padding" | "range":
                 return "walk guards"
-            case "form" if is_whole(row.before):
-                return "lia"
             case "form":
                 whole = "direct" if any(map(_sums, _terms(row.before))) else "walk guards"
                 return f"first [{' | '.join([*self._partners(row), whole, 'pinning', 'equal'])}]"
@@ -292,8 +290,9 @@ class Theorem(Lines):
                 plain = all(s.plain is not None for s in fact.target.subscripts)
                 ranges = [f"(0 <= {self.index(i)} < {self.extent(i)})%Z -> " for i in indices if not plain]
                 every = f"forall {' '.join(map(self.index, indices))}, " if indices else ""
+                value = self.real(fact.value) if fact.tensor.dtype == "real" else self.line(fact.value)
                 hypotheses.append(
-                    f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {self.line(fact.value)}."
+                    f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {value}."
                 )
                 rewrites.append(f"{name}{'' if plain else ' by arith'}")
         for name, law in self.laws():
