@@ -175,6 +175,8 @@ def test_several_equations_are_derived_and_verified(capsys: pytest.CaptureFixtur
     assert "∇_W f = (∇_u f) xᵀ" in out and "checked exactly" in out
     assert run("verify", text, "--wrt", "W") == 0
     capsys.readouterr()
+    assert run("verify", text, "--optimizer", "adam") == 2
+    assert "leave out --optimizer" in capsys.readouterr().err
     assert run("derive", text, "--wrt", "u") == 2
     assert "u is defined by a line, and not given" in capsys.readouterr().err
 

@@ -385,6 +385,7 @@ def _verify_options(verify: argparse.ArgumentParser) -> None:
     verify.add_argument("--seed", type=_seed, default=0, help="of the random points, default %(default)s")
     verify.add_argument("--full", action="store_true", help="one row for each line, not for each lemma")
     verify.add_argument("--floats", action="store_true", help="measure the error in float32 and float64 too")
+    verify.add_argument("--optimizer", choices=OPTIMIZERS, help="check its step too, for all parameters of a model")
     verify.add_argument(
         "--prove", action="store_true", help="have Coq prove every line of every lemma for all values (apt install coq)"
     )

@@ -1,5 +1,5 @@
-"""How much of what is derived is proved: `python -m tests.proof.campaign models layers losses cases`, and of drawn
-programs `python -m tests.proof.campaign --from 700000 --to 700200`.
+"""How much of what is derived is proved: `python -m tests.proof.campaign models layers losses cases steps`, and of
+drawn programs `python -m tests.proof.campaign --from 700000 --to 700200`.
 
 Results are appended to build/proof/*.jsonl, one line a derivation, so that a run that was ended goes on where it was.
 """
@@ -20,15 +20,18 @@ from chainrule.nn.layers import LAYERS
 from chainrule.nn.losses import LOSSES
 from chainrule.train.alone import alone
 from chainrule.train.models import BUILT_IN, read_model
-from chainrule.verify.claims import Claim, claims
+from chainrule.verify.claims import Claim, claims, of_programs
 from chainrule.verify.proof import Proved, coqc, proved
+from chainrule.verify.steps import step_check
 from tests.derive.cases import CASES
 from tests.drawn.grammar import program
 from tests.drawn.subject import subject
 from tests.nn.test_every_layer import model_with
+from tests.verify.test_steps import PAIRS
+from tests.verify.test_steps import RULES as OPTIMIZERS
 
 Row = dict[str, Any]
-Made = Callable[[str], Derivation]
+Made = Callable[[str], Iterator[Claim]]
 
 
 def _loss(name: str) -> Derivation:
@@ -38,28 +41,29 @@ def _loss(name: str) -> Derivation:
 
 
 SUBJECTS: Mapping[str, tuple[Iterable[str], Made, int]] = {
-    "models": (BUILT_IN, lambda name: read_model(name).derive(), 1),
-    "layers": (LAYERS, lambda name: model_with(name).derive(), 8),
-    "losses": (LOSSES, _loss, 9),
-    "cases": (CASES, lambda name: CASES[name].derivation, 8),
+    "models": (BUILT_IN, lambda name: claims(read_model(name).derive()), 1),
+    "layers": (LAYERS, lambda name: claims(model_with(name).derive()), 8),
+    "losses": (LOSSES, lambda name: claims(_loss(name)), 9),
+    "cases": (CASES, lambda name: claims(CASES[name].derivation), 8),
+    "steps": (OPTIMIZERS, lambda name: of_programs(step_check(OPTIMIZERS[name], PAIRS)), 16),
 }
 """Names, what each is, and how many go to Coq in one file, where what is the same but for its names is proved once."""
 
 
-def drawn(seed: str) -> Derivation:
-    return subject(program(int(seed))).derivation
+def drawn(seed: str) -> Iterator[Claim]:
+    return claims(subject(program(int(seed))).derivation)
 
 
-def rows_of(derivations: Mapping[str, Derivation]) -> list[Row]:
-    """Of derivations that go to Coq in one file; its seconds stand with the first. Lines are counted by what they are:
-    the pieces of lemmas and composites, and concise forms."""
+def rows_of(made: Mapping[str, Iterable[Claim]]) -> list[Row]:
+    """Of claims that go to Coq in one file; its seconds stand with the first. Lines are counted by what they are: the
+    pieces of lemmas, composites, folds and steps, and concise forms."""
     before = getrusage(RUSAGE_CHILDREN)
-    every = [(name, claim) for name, derivation in derivations.items() for claim in claims(derivation)]
+    every = [(name, claim) for name, own in made.items() for claim in own]
     _, found, axioms = proved([claim for _, claim in every])
     after = getrusage(RUSAGE_CHILDREN)
     seconds = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
     rows: list[Row] = []
-    for name in derivations:
+    for name in made:
         row: Row = {"name": name, "axioms": axioms, "open": [], "seconds": 0 if rows else seconds}
         for what, form in (("pieces", False), ("forms", True)):
             pairs = zip(every, found, strict=True)
@@ -107,13 +111,13 @@ def results(title: str, names: Iterable[str], made: Made, together: int) -> Iter
     new = [name for name in names if name not in known]
     for some in (new[k : k + together] for k in range(0, len(new), together)):
         rows: list[Row] = []
-        derivations: dict[str, Derivation] = {}
+        subjects: dict[str, Iterator[Claim]] = {}
         for name in some:
             try:
-                derivations[name] = made(name)
+                subjects[name] = made(name)
             except ChainruleError as error:  # what cannot be derived says why
                 rows.append({"name": name, "refused": error.problem})
-        rows += rows_of(derivations)
+        rows += rows_of(subjects)
         with path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         yield from rows

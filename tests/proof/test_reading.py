@@ -13,27 +13,38 @@ from typing import Any
 import numpy as np
 import pytest
 
+import chainrule as cr
 from chainrule.derive.adjoint import derive_equation
+from chainrule.derive.fold import FOLDING
 from chainrule.derive.scene import extents_for, of_lemma
 from chainrule.derive.trace import RULES
 from chainrule.derive.trial import point
-from chainrule.ir.expr import ZERO, Derivative, Reduce
+from chainrule.ir.expr import ZERO, Apply, Component, Derivative, Reduce, Tensor
 from chainrule.ir.index import Index
-from chainrule.semantics.field import Field
+from chainrule.semantics.entries import evaluate
+from chainrule.semantics.field import Field, execute, random_values
 from chainrule.semantics.labelled import Labelled, size
-from chainrule.verify.claims import of_piece
+from chainrule.verify.claims import of_piece, of_programs
 from chainrule.verify.coq import theorems, words
 from chainrule.verify.plan import every_lemma
+from chainrule.verify.steps import step_check
 from chainrule.verify.theorem import Theorem
 from tests.derive.cases import ALL
 from tests.proof.reader import MEANINGS, Number, Reader, flat, function
 from tests.proof.windows import WINDOWS
+from tests.verify.test_steps import PAIRS
 
 READ = (
     "dense", "sigmoid", "softmax", "logsumexp", "quotient", "powers", "mean", "quadratic_form", "residual",
     "cross_entropy", "max_pool", "conv1d_stride_3_kernel_2", "conv1d_dilated", "volterra",
     "maximum_of_columns", "maximum_over_samples", "maximum_over_samples_first", "place_as_a_number", *WINDOWS,
 )  # fmt: skip
+
+
+STEPS = {
+    "sgd": cr.SGD(momentum=0.9, nesterov=True), "rmsprop": cr.RMSProp(), "adagrad": cr.Adagrad(clip_value=0.5),
+    "adam": cr.Adam(clip_norm=2.0),
+}  # fmt: skip
 
 
 def _scalar(field: Field, value: Number) -> Labelled:
@@ -92,6 +103,16 @@ def _over_window(n: int, dual: Callable[[int, Any], tuple[Number, Number]]) -> A
     return lambda others: lambda f: dual(prod([n, *others]), flat(others, f))
 
 
+def _applied(field: Field, f: str, values: Sequence[Number]) -> Number:
+    tensors = [Tensor(f"a{n}", ()) for n in range(len(values))]
+    given = {t.name: np.asarray(a.value, dtype=np.uint64) for t, a in zip(tensors, values, strict=True)}
+    return Number(int(evaluate(field, Apply(f, tuple(Component(t, ()) for t in tensors)), given, ())))
+
+
+def _curried(arity: int, f: Callable[..., Number]) -> Any:
+    return f if arity == 1 else lambda a: _curried(arity - 1, lambda *others: f(a, *others))
+
+
 def _given(theorem: Theorem, text: str, field: Field, arrays: dict[str, Any], at: dict[str, int]) -> dict[str, Any]:
     """The meaning of every name that the section declares, the gradient's indices being `at` some place."""
     env: dict[str, Any] = {**MEANINGS, **_functions(field), **at}
@@ -108,8 +129,7 @@ def _given(theorem: Theorem, text: str, field: Field, arrays: dict[str, Any], at
         if law:
             env[name] = function(law[1].split(), Reader(law[2]).read())(env)
         else:
-            assert arity == 1
-            env[name] = lambda a, f=function_name: _number(field.apply(f, [_scalar(field, a)]))
+            env[name] = _curried(arity, lambda *a, f=function_name: _applied(field, f, a))
     for name, own, value in re.findall(r"^Definition (\w+)((?: \(\w+ : Z\))*) : dual := (.*)\.$", text, re.MULTILINE):
         parameters = re.findall(r"\((\w+) : Z\)", own)
         env[name] = function(parameters, Reader(value).read())(env)
@@ -177,13 +197,38 @@ def test_a_text_with_one_change_has_another_value(name: str, old: str, new: str)
     assert _differing(name, lambda text: text.replace(old, new))[1]
 
 
+# Programs.
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_is_printed_of_a_step_has_the_value_of_its_program(name: str, changed: bool) -> None:
+    """And another one where each product is a sum."""
+    check, field, looked, differing = step_check(STEPS[name], PAIRS), Field({}, 11), 0, 0
+    given = dict(random_values([*check.one.given], {}, 11))
+    runs = [execute(program, given, seed=11, extents={}) for program in (check.one, check.other)]
+    for value, claim in zip(check.names, of_programs(check), strict=True):
+        theorem, (row,) = Theorem(claim, "claim", 0), claim.rows
+        text = theorem.section()
+        for line, run in zip((row.before, row.after), runs, strict=True):
+            expected = field.lifted(run[value][0])
+            shown = theorem.line(line)
+            printed = Reader(shown.replace(" * ", " + ") if changed else shown).read()
+            for place in list(np.ndindex(expected.shape))[::3]:
+                free = (theorem.index(Index(f"i{n}", size)) for n, size in enumerate(expected.shape, 1))
+                at = dict(zip(free, place, strict=True))
+                looked += 1
+                differing += printed(_given(theorem, text, field, given, at)).value != int(expected[place])
+    assert looked > 10 and bool(differing) == changed
+
+
 # The rules.
 
 
 def test_every_rule_has_a_theorem_under_its_id_and_nothing_is_admitted() -> None:
     text = theorems()
     heads = re.findall(r"^\(\* ([a-z_.]+(?:, [a-z_]+)*)[ :*]", text, re.MULTILINE)
-    assert set(RULES) <= {id for head in heads for id in head.split(", ")}
+    assert {*RULES, *FOLDING} <= {id for head in heads for id in head.split(", ")}
     assert not re.search(r"\b(Admitted|admit|Axiom|Parameter|Conjecture|give_up)\b", text)
 
 

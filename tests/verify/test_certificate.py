@@ -352,7 +352,7 @@ def test_what_is_proved_stands_in_json_table_and_document(
     theorems = [proof.Proved(c.what, c.places, (("law", "sigmoid"), ("ties", "max")), (("p", 3),)) for c in every]
     theorems[-1] = proof.Proved(every[-1].what, every[-1].places, reason="a step is left")
     found = proof.Proof("8.16.1", tuple(theorems))
-    monkeypatch.setattr("chainrule.verify.certificate.proved_by_coq", lambda derivation, keep: found)
+    monkeypatch.setattr("chainrule.verify.certificate.proved_by_coq", lambda derivation, *given: found)
     certificate = derivation.verify(prove=True)
     assert certificate.count("proved") == sum(len(c.places) for c in every[:-1]), "no form, nor the last lemma"
     assert Certificate.from_json(certificate.to_json()) == certificate

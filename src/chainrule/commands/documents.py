@@ -151,7 +151,9 @@ def verify(options: argparse.Namespace) -> int:
     choices = {"samples": options.samples, "seed": options.seed, "floats": options.floats}
     choices |= {"prove": options.prove, "keep": options.keep}
     if model := _derived_model(options.what, options.wrt):
-        certificate = model.verify(**choices)
+        certificate = model.verify(**choices, optimizer=options.optimizer)
+    elif options.optimizer:
+        raise DerivationError("equations have no parameters to step", fix="give a model, or leave out --optimizer")
     else:
         certificate = _derivation(options.what, options.wrt).verify(**choices)
     put(certificate.to_text(full=options.full))

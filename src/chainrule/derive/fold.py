@@ -91,6 +91,11 @@ class Fold:
         """The uses whose shares are put together."""
         return (*(use for gradient in self.inner for use in gradient.uses), *self.uses)
 
+    @property
+    def cited(self) -> tuple[Equation, ...]:
+        """What the steps put in: the shares of x's uses, and the gradients between."""
+        return (*(use.equations[0] for use in self.uses), *map(_total, self.inner))
+
     @cached_property
     def backward(self) -> tuple[Equation, ...]:
         """The equations of the backward program in whose place the result stands, but for the sum of all x's shares."""
@@ -218,13 +223,18 @@ def _steps(
         trace.record("uses", shares)
     trace.record("cite", put(shares, {use.contribution: use.equations[0] for use in uses}))
     for gradient in inner:
-        own = Component(adjoint_of(gradient.tensor), gradient.uses[0].equations[0].target.subscripts)
-        total = add(_at(use.equations[0], own.subscripts) for use in gradient.uses)
-        trace.record("cite", put(trace.current, {own.tensor: Equation(own, total)}))
+        total = _total(gradient)
+        trace.record("cite", put(trace.current, {total.tensor: total}))
         _settle(trace, ("vanish", "zero"))
     _settle(trace, (ROOT, QUOTIENT, *("associate", "constants", "zero", "powers", "take_out", "like_terms", "unit")))
     _settle(trace, ("collect", "associate", "denominator", "constants", "unit"))
     return tuple(trace.steps)
+
+
+def _total(gradient: Gradient) -> Equation:
+    """A gradient as the sum of the shares of its uses, each as its lemma has it."""
+    own = Component(adjoint_of(gradient.tensor), gradient.uses[0].equations[0].target.subscripts)
+    return Equation(own, add(_at(use.equations[0], own.subscripts) for use in gradient.uses))
 
 
 def _settle(trace: Trace, ids: Iterable[str]) -> None:

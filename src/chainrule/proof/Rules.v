@@ -395,3 +395,31 @@ Proof. ring. Qed.
 (* collect *)
 Theorem collect_factor a b c : a * b + a * c = a * (b + c).
 Proof. ring. Qed.
+
+(* --- The rules that fold a layer into one formula ---------------------------------------------------------------- *)
+
+Lemma sum_less n f c :
+  sum n (fun i => f i + num (-1 # 1) * c) = sum n f + num (-1 # 1) * (num (Z.max 0 n # 1) * c).
+Proof. rewrite sum_add, <- mul_sum, sum_constant. reflexivity. Qed.
+
+(* vanish *)
+Theorem vanish_mean n f m : num (Z.max 0 n # 1) * m = sum n f -> sum n (fun i => f i + num (-1 # 1) * m) = zero.
+Proof. intros M. rewrite sum_less, M. ring. Qed.
+
+(* root: where a power of a root is that power *)
+Theorem root_power r s a b :
+  (forall e, power s (power (1 # 2) e) = power r e) -> b = power (1 # 2) a -> power r a = power s b.
+Proof. intros L ->. symmetry. apply L. Qed.
+
+(* quotient: the divisor is not zero *)
+Theorem quotient_times a s q : power (-1 # 1) s * s = one -> q = a * power (-1 # 1) s -> a = q * s.
+Proof. intros U ->. ring [U]. Qed.
+
+(* powers *)
+Theorem powers_add a : power (-1 # 1) a * a = one -> power (-1 # 1) a * power (-1 # 1) a * a = power (-1 # 1) a.
+Proof. intros U. ring [U]. Qed.
+
+(* denominator *)
+Theorem common_denominator a b m :
+  power (-1 # 1) m * m = one -> a + b * power (-1 # 1) m = power (-1 # 1) m * (m * a + b).
+Proof. intros U. ring [U]. Qed.

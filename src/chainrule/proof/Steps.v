@@ -115,6 +115,7 @@ Ltac walk leaf :=
         lazymatch type of f with
         | K -> K -> K => apply (f_equal2 f); walk leaf
         | Z -> Z -> _ => apply (f_equal2 f); arith
+        | _ => leaf  (* two powers of one value *)
         end
     | |- _ => first [leaf | subscripts]
     end
@@ -389,3 +390,27 @@ Ltac expand :=
   end
 with grow := first [expand | reflexivity].
 Ltac spread := eapply eq_trans; [grow | rewrite ?associate_terms; first [direct | same tidy]].
+(* Where lines divide: `unit` knows of a divisor that it is not zero, and then it goes out against its reciprocal. *)
+Ltac reciprocals unit :=
+  repeat match goal with |- context [power (-1 # 1) ?a] =>
+    let U := fresh "U" in assert (U : power (-1 # 1) a * a = one) by unit; revert U; generalize (power (-1 # 1) a);
+    let b := fresh "b" in intros b U
+  end.
+Ltac divided unit :=
+  reciprocals unit;
+  first
+  [ ring | match goal with U : ?b * _ = one |- _ => ring [U] end
+  | match goal with U : ?b * _ = one, V : ?c * _ = one |- _ => ring [U V] end ].
+(* A sum of what differs from a mean: the sum, less as many times the mean, which `close` writes out. *)
+Ltac less :=
+  cbv beta;
+  lazymatch goal with
+  | |- sum ?n _ = _ =>
+      eapply eq_trans; [eapply sum_ext; let i := fresh "i" in intros i ?; less | cbv beta];
+      match goal with |- sum n (fun i => add (@?f i) (mul _ ?c)) = _ => exact (sum_less n f c) end
+  | |- _ => reflexivity
+  end.
+Ltac vanish close := eapply eq_trans; [less | cbv beta; close].
+Ltac count :=
+  repeat match goal with |- context [Z.max 0 ?n] =>
+    lazymatch isZcst n with true => let m := eval compute in (Z.max 0 n) in change (Z.max 0 n) with m end end.

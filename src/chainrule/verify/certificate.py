@@ -26,6 +26,7 @@ from chainrule.ir.program import Program
 from chainrule.optim.optimizer import Optimizer
 from chainrule.semantics.entries import Selected
 from chainrule.semantics.reals import MissingLibraryError, precise
+from chainrule.verify.claims import Claim, of_programs
 from chainrule.verify.exact import Check, GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.loops import loops_agree, reduced_step
 from chainrule.verify.plan import LEMMA_SAMPLES, MOST_TRIALS, Planned, broken_citation, checks_of, exact_within, planned
@@ -46,13 +47,17 @@ MEANING = (
     "they are lowered at reduced shapes, gave the elements of the field that the equations give."
 )
 PROVED = (
-    "proved: Coq accepts every step of a lemma as a theorem, for all values in every commutative ring that holds the "
-    "rational numbers, and for all extents but those that are named, given what is listed; a derivative is the tangent "
-    "of a dual number. That the lemmas compose to the gradient of the network is checked exactly, and not proved."
+    "proved: Coq accepts every step of a lemma as a theorem, those from the shares of a layer's uses to its one "
+    "formula, and what an optimizer's step makes of each parameter, for all values in every commutative ring that "
+    "holds the rational numbers, and for all extents but those that are named, given what is listed; a derivative is "
+    "the tangent of a dual number. That the lemmas compose to the gradient of the network is checked exactly, and not "
+    "proved."
 )
 ASSUMED = {
     "law": "the law of {}", "power": "(a^{0})' = {0} a^({0} - 1) a'", "ties": "no ties of a {}",
     "definition": "{} as the forward pass has it", "signal": "the constant error signal",
+    "cited": "{} as its lemmas have it", "divisor": "{} is not 0", "root": "the power {} as one of the square root",
+    "whole": "the power {} as a product", "size": "{0} terms in a sum over {0}",
 }
 EXCLUSIONS = (
     "rounding: floating point is measured apart and never part of an exact line",
@@ -295,11 +300,14 @@ def certify(
     tier, MissingLibraryError where 50 digits are needed and mpmath is not installed."""
     start = perf_counter()
     more: list[Check] = []
+    steps: list[Claim] = []
     if optimizer is not None:
         from chainrule.verify.steps import step_check
 
         pairs = [(t, derivation.gradients[t.name]) for t in derivation.joint.parameters]
-        more.append(step_check(optimizer, pairs))
+        step = step_check(optimizer, pairs)
+        more.append(step)
+        steps += of_programs(step)
     if simplified is not None:
         outputs = tuple(t.name for t in simplified.outputs)
         extents = extents_for(derivation.forward, min(samples, LEMMA_SAMPLES))
@@ -316,7 +324,7 @@ def certify(
     entries, telling = list[Entry](), list[int]()
     for item in plan:
         entries += settle(item, seed, telling)
-    proof = proved_by_coq(derivation, keep) if prove or keep is not None else None
+    proof = proved_by_coq(derivation, keep, steps) if prove or keep is not None else None
     if proof is not None:
         entries = _with_proof(entries, proof)
     looked = [_of_loops(derivation, optimizer, seed)] if loops else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -20,13 +20,15 @@ from chainrule.derive.eliminate import (
     spatial_of,
     terms_of,
 )
-from chainrule.derive.scene import Scene, of_composite, of_lemma
+from chainrule.derive.fold import Fold, put
+from chainrule.derive.scene import FORMS, Scene, of_composite, of_fold, of_lemma
 from chainrule.derive.subject import Subject
-from chainrule.ir.expr import LOSS, Add, Component, Delta, Expr, Guard, Multiply, Reduce, Tensor
+from chainrule.ir.expr import LOSS, Add, Component, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Affine, Extent, Index
-from chainrule.ir.program import Equation
-from chainrule.ir.walk import components, nodes, substitute
-from chainrule.verify.plan import equation_forms, every_lemma, printed
+from chainrule.ir.program import Equation, Program
+from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute, transform
+from chainrule.verify.exact import ProgramCheck
+from chainrule.verify.plan import equation_forms, every_lemma, fold_subject, printed
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Row:
 @dataclass(frozen=True)
 class Claim:
     """That the first line of these rows is the last, given `facts`; `places` are theirs among all lines of the subject.
-    Derivatives are by `wrt`, of the loss through `equation`, whose error signal is `signal`, and that a `constant`."""
+    Derivatives are by `wrt`, of the loss through `equation`, whose error signal is `signal`, and that a `constant`.
+    `divisors` are not 0."""
 
     what: Subject
     places: tuple[int, ...]
@@ -52,6 +55,7 @@ class Claim:
     equation: Equation | None = None
     signal: Component | None = None
     constant: Expr | None = None
+    divisors: tuple[Expr, ...] = ()
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -99,8 +103,78 @@ def of_form(scene: Scene) -> Claim:
     return Claim(line.what, (len(scene.lines) - 1,), (Row("form", line.before, line.after),), ())
 
 
+def of_formula(fold: Fold, what: Subject) -> Claim:
+    """The lines of a fold from the shares of its uses to its formula; that their sum is ∂ℓ/∂x is its first line."""
+    rows = tuple(Row(step.rule, step.before, step.after) for step in fold.steps[1:])
+    means = {t for row in rows if row.rule == "vanish" for body in _added(row.before) for t in body.tensors}
+    facts = (*fold.cited, *fold.names, *(e for e in fold.forward if e.tensor in means))
+    taken = [i for row in rows for side in (row.before, row.after) for i in (*side.free, *bound(side))]
+    facts = tuple(_own(fact, taken) for fact in facts)
+    return Claim(what, tuple(range(1, len(fold.steps))), rows, facts, divisors=_divisors(rows))
+
+
+def _own(fact: Equation, taken: list[Index]) -> Equation:
+    """The same over indices of its own, whose extents are tied to those of other lines by the tensors alone."""
+    new = _fresh(fact.target.free, taken)
+    target = rename(fact.target, new)
+    assert isinstance(target, Component)
+    return Equation(target, _apart(rename(fact.value, new), taken))
+
+
+def _added(line: Expr) -> Iterator[Expr]:
+    """The terms that sums of several add up."""
+    for node in nodes(line):
+        if isinstance(node, Reduce) and node.kind == "sum" and isinstance(node.body, Add):
+            yield node.body
+
+
+def _divisors(rows: Iterable[Row]) -> tuple[Expr, ...]:
+    """What lines divide by, and count as not 0: values and sizes to whole powers below 0."""
+    every = nodes(*(side for row in rows for side in (row.before, row.after)))
+    below = [e.base for e in every if isinstance(e, Power) and e.exponent < 0 and e.exponent.denominator == 1]
+    return tuple({(e.tensors or e): e for e in below if isinstance(e, Component | Size)}.values())
+
+
+def of_programs(check: ProgramCheck) -> Iterator[Claim]:
+    """That two programs give each value alike, of what both are given alone: all definitions are written out."""
+    programs = [_written_out(program) for program in (check.one, check.other)]
+    for (what, rule), name in zip(check.lines, check.names, strict=True):
+        target = programs[0][check.one.tensor(name)].target
+        sides = [put(target, definitions) for definitions in programs]
+        before, after = (_apart(side, [*side.free, *bound(side)]) for side in sides)
+        yield Claim(what, (0,), (Row(rule, before, after),), ())
+
+
+def _written_out(program: Program) -> Mapping[Tensor, Equation]:
+    found: dict[Tensor, Equation] = {}
+    for equation in program.equations:
+        found[equation.tensor] = replace(equation, value=put(equation.value, found))
+    return found
+
+
+def _apart(expr: Expr, taken: list[Index]) -> Expr:
+    """The same with indices for each sum that are no other's: the axes of two tensors that two sums run over may be of
+    one length and need not."""
+
+    def visit(node: Expr) -> Expr:
+        assert isinstance(node, Reduce)
+        new = _fresh(node.indices, taken)
+        return Reduce(node.kind, tuple(new.values()), rename(node.body, new))
+
+    return transform(expr, visit, Reduce)
+
+
+def _fresh(indices: Iterable[Index], taken: list[Index]) -> Mapping[Index, Index]:
+    """Indices in their place that are not taken; now they are."""
+    found: dict[Index, Index] = {}
+    for i in indices:
+        found[i] = fresh(i.name, i.extent, taken)
+        taken.append(found[i])
+    return found
+
+
 def claims(derivation: Derivation) -> Iterator[Claim]:
-    """Every lemma, piece by piece, for the batch and for one sample; every composite; and the concise forms."""
+    """Every lemma, piece by piece, for the batch and for one sample; composites; folds; and the concise forms."""
     for what, lemma in every_lemma(derivation):
         for number in range(len(lemma.pieces)):
             yield of_piece(lemma, number, what)
@@ -110,6 +184,11 @@ def claims(derivation: Derivation) -> Iterator[Claim]:
         for composite, one in ((repeated.composite, False), (repeated.sample, True)):
             if composite is not None:
                 yield of_map(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
+    for fold in derivation.folds:
+        what = fold_subject(fold)
+        yield of_formula(fold, what)
+        if printed(lambda known=fold: forms_hold(known)) and (scene := of_fold(fold, {}, what)).lines[-1].rule in FORMS:
+            yield of_form(scene)
     yield from map(of_form, equation_forms(derivation.forward, {}))
 
 
@@ -208,6 +287,7 @@ class Extents:
         for row in lines.rows:
             if row.rule == "form":
                 self._windows(row)
+            if row.rule in ("form", "vanish"):
                 numbers |= _counted(row)
             elif row.rule == "distribute":
                 for opened, term in zip(_opened(row.before), terms_of(row.after), strict=True):
@@ -300,9 +380,12 @@ class Extents:
 
     @property
     def numbers(self) -> tuple[tuple[str, int], ...]:
-        """The indices whose extents stay numbers."""
-        found = ((n.name, n.extent) for n in self.values if isinstance(n, Index) and self.index(n) in self.literal)
-        return tuple(dict.fromkeys((name, extent) for name, extent in found if isinstance(extent, int)))
+        """An index of each extent that stays a number."""
+        found: dict[object, tuple[str, int]] = {}
+        for n in self.values:
+            if isinstance(n, Index) and isinstance(n.extent, int) and (root := self.index(n)) in self.literal:
+                found.setdefault(root, (n.name, n.extent))
+        return tuple(dict.fromkeys(found.values()))
 
 
 def _opened(e: Expr) -> list[tuple[Index, ...]]:
@@ -321,9 +404,14 @@ def _opened(e: Expr) -> list[tuple[Index, ...]]:
 
 
 def _counted(row: Row) -> Set[Index]:
-    """The indices of sums whose terms do not read them: of such a sum a form has the number of its terms."""
-    sums = (node for side in (row.before, row.after) for node in nodes(side) if isinstance(node, Reduce))
-    return {i for node in sums if node.kind == "sum" for i in node.indices if i not in node.body.free}
+    """The indices of sums whose terms do not read them: of such a sum a form has the number of its terms, and a mean
+    that vanishes in a line is divided by it."""
+    sums = [node for side in (row.before, row.after) for node in nodes(side) if isinstance(node, Reduce)]
+    found: set[Index] = set()
+    for node in (node for node in sums if node.kind == "sum"):
+        terms = node.body.terms if row.rule == "vanish" and isinstance(node.body, Add) else (node.body,)
+        found |= {i for term in terms for i in node.indices if i not in term.free}
+    return found
 
 
 def _affines(root: Expr) -> Iterator[Affine]:

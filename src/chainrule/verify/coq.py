@@ -39,7 +39,7 @@ RULES = ("Rules.v", "Steps.v")
 WORDS = frozenset(
     {"as", "at", "cofix", "else", "end", "exists", "exists2", "fix", "for", "forall", "fun", "if", "IF", "in", "let"}
     | {"match", "mod", "Prop", "return", "Set", "then", "Type", "using", "where", "with", "by", "true", "false", "fst"}
-    | {"snd", "eq", "loss", "signal", "gradient_of_loss", "known"}
+    | {"snd", "eq", "loss", "signal", "gradient_of_loss", "known", "divisor", "rewritten"}
 )
 WORD = r"[^\W\d][\w']*"
 ARGUMENT = "argument "  # of a law; no tensor that is read or made has a space in its name

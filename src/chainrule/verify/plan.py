@@ -10,6 +10,7 @@ from math import prod
 from chainrule.derive import Derivation, Lemma
 from chainrule.derive.check import broken_chain, equation_holds, forms_hold, lemmas_of
 from chainrule.derive.compose import composites
+from chainrule.derive.fold import Fold
 from chainrule.derive.reduce import reduced_composite, reduced_fold, reduced_lemma, small_derivation
 from chainrule.derive.scene import Scene, extents_for, of_composite, of_equation, of_evaluation, of_fold, of_lemma, work
 from chainrule.derive.subject import Subject
@@ -62,7 +63,7 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
                 scene = scene if less is None else of_composite(less, few, where, forms)
                 found.append((SceneCheck(scene), less is not None))
     for fold in derivation.folds:
-        where = Subject("fold", spelled(fold.target.tensor), spelled(fold.sinks[0].tensor))
+        where = fold_subject(fold)
         forms = printed(lambda known=fold: forms_hold(known))
         scene, smaller = of_fold(fold, few, where, forms), None
         if scene.work > LINE_WORK:
@@ -72,6 +73,10 @@ def checks_of(derivation: Derivation, samples: int) -> list[tuple[Check, bool]]:
     found += [(SceneCheck(scene), False) for scene in equation_forms(program, few)]
     found.append(_gradient(derivation, extents_for(program, samples)))
     return found
+
+
+def fold_subject(fold: Fold) -> Subject:
+    return Subject("fold", spelled(fold.target.tensor), spelled(fold.sinks[0].tensor))
 
 
 def equation_forms(program: Program, extents: Mapping[str, int]) -> Iterable[Scene]:

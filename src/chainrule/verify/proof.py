@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -28,8 +28,8 @@ ALLOWED: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class Proved:
-    """The lines at these places of a subject as one theorem, and what it stands on: (kind, name), where a kind is law,
-    power, ties, definition or signal. `numbers` are the indices whose extents stay numbers, no more than strides and
+    """The lines at these places of a subject as one theorem, and what it stands on: (kind, name), where a kind is one
+    of those that the certificate words. `numbers` are the indices whose extents stay numbers, no more than strides and
     radices count by at `level` 0. With a `reason` it is not proved."""
 
     what: Subject
@@ -64,16 +64,18 @@ def coqc() -> str | None:
     return which("coqc") if which("coqtop") else None
 
 
-def prove(derivation: Derivation, keep: str | PathLike[str] | None = None) -> Proof | None:
-    """Prove every line that can be; None where Coq is not installed. What Coq accepted is written to `keep`. Raises
-    VerificationError where that rests on an axiom that is not allowed."""
+def prove(
+    derivation: Derivation, keep: str | PathLike[str] | None = None, more: Iterable[Claim] = ()
+) -> Proof | None:
+    """Prove every line that can be, and `more` claims with them; None where Coq is not installed. What Coq accepted is
+    written to `keep`. Raises VerificationError where that rests on an axiom that is not allowed."""
     program = coqc()
     if program is None:
         return None
     start = perf_counter()
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version (\S+)", version)
-    text, theorems, axioms = proved([*claims(derivation)])
+    text, theorems, axioms = proved([*claims(derivation), *more])
     if not ALLOWED.issuperset(axioms):
         raise VerificationError("the proof", "what it rests on", ", ".join(axioms), "the axioms that are allowed")
     if keep is not None:

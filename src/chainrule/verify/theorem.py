@@ -4,13 +4,29 @@ step is a lemma closed by the tactic of its rule, and the theorem is "first line
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
-from chainrule.ir.expr import LOSS, ZERO, Add, Delta, Expr, Multiply, Reduce, Tensor, add, multiply
+from chainrule.derive.fold import FOLDING
+from chainrule.ir.expr import (
+    LOSS,
+    ZERO,
+    Add,
+    Delta,
+    Expr,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+    add,
+    is_gradient,
+    multiply,
+)
 from chainrule.ir.index import Affine, Index
+from chainrule.ir.print import spelled
 from chainrule.ir.program import Equation
-from chainrule.ir.walk import components, substitute
+from chainrule.ir.walk import components, nodes, substitute
 from chainrule.verify.claims import Cleared, Row
 from chainrule.verify.coq import ARGUMENT, WORD, Lines, UnprintableError
 
@@ -54,7 +70,7 @@ class Theorem(Lines):
 
     def _given(self) -> list[str]:
         """All that is declared, the steps having been printed."""
-        given = self._moved() + self._gradient() + self._known() + self._ranges()
+        given = self._moved() + self._gradient() + self._known() + self._divided() + self._ranges()
         return self._declared() + given
 
     def _steps(self) -> list[tuple[str, str, str, str]]:
@@ -96,6 +112,14 @@ class Theorem(Lines):
                 return f"first [{' | '.join([*self._partners(row), whole, 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
+            case "vanish":
+                return "walk ltac:(vanish ltac:(known ltac:(rewritten; count; divided ltac:(divisor))))"
+            case "root":
+                return "walk ltac:(known ltac:(rewritten; reflexivity))"
+            case "quotient":
+                return "walk ltac:(known ltac:(divided ltac:(divisor)))"
+            case "powers" | "denominator":
+                return "walk ltac:(rewritten; divided ltac:(divisor))"
             case "unit" | "zero" if self.claim.wrt is not None:
                 return f"first [walk guards | unfold {self.x}; duals; walk guards]"
             case rule if rule.startswith("derivative."):
@@ -273,7 +297,8 @@ class Theorem(Lines):
         rewrites: list[str] = []
         for fact in self.claim.facts:
             if fact.tensor in self.tensors:
-                self.assumed["definition", fact.tensor.name] = None
+                kind = "cited" if is_gradient(fact.tensor) else "definition"
+                self.assumed[kind, spelled(fact.tensor)] = None
                 name = self.named(("definition ", fact), f"def_{fact.tensor.name}")
                 indices = fact.target.free
                 plain = all(s.plain is not None for s in fact.target.subscripts)
@@ -291,6 +316,48 @@ class Theorem(Lines):
         if len(rewrites) > 1:
             alone.append(f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); close")
         return [*hypotheses, f"Ltac known close := first [{' | '.join(alone) or 'fail'}]."]
+
+    def _divided(self) -> list[str]:
+        """What folds stand on: divisors that are not 0, powers of a root, whole powers as products, and how many
+        samples there are. A tactic for the first, and one that rewrites with the others."""
+        if not any(row.rule in FOLDING for row in self.rows):
+            return []
+        found: list[str] = []
+
+        def given(kind: str, name: str, law: str) -> str:
+            own = self.named((kind, name), f"{kind}_{name}")
+            found.append(f"Hypothesis {own} : {law}.")
+            return own
+
+        units = [self._divisor(divisor, given) for divisor in self.claim.divisors]
+        rewrites: list[str] = []
+        for size in (divisor for divisor in self.claim.divisors if isinstance(divisor, Size)):
+            self.assumed["size", size.extent] = None
+            count = f"num (Z.max 0 {self.extent(Index('n', size.extent))} # 1)"
+            rewrites.append(f"<- ?{given('size', size.extent, f'{self.line(size)} = {count}')}")
+        every = nodes(*(side for row in self.rows for side in (row.before, row.after)))
+        exponents = [*dict.fromkeys(node.exponent for node in every if isinstance(node, Power))]
+        for root in (fact.value.exponent for fact in self.claim.facts if isinstance(fact.value, Power)):
+            for r in (r for r in exponents if r.denominator > 1 and r != root and (r / root).denominator == 1):
+                self.assumed["root", str(r)] = None
+                of_root = f"power {self.exponent(r / root)} (power {self.exponent(root)} a)"
+                rewrites.append(f"?{given('root', str(r), f'forall a, {of_root} = power {self.exponent(r)} a')}")
+        for r in (r for r in exponents if r.denominator == 1 and abs(r) > 1):
+            self.assumed["whole", str(r)] = None
+            product = " * ".join(["a" if r > 0 else "power (-1 # 1) a"] * abs(int(r)))
+            rewrites.append(f"?{given('whole', str(r), f'forall a, power {self.exponent(r)} a = {product}')}")
+        rewriting = f"rewrite {', '.join(rewrites)}" if rewrites else "idtac"
+        known = " | ".join(f"apply {unit}" for unit in units)
+        return [*found, f"Ltac rewritten := {rewriting}.", f"Ltac divisor := first [{known or 'fail'}]."]
+
+    def _divisor(self, divisor: Expr, given: Callable[[str, str, str], str]) -> str:
+        """That a value times its reciprocal is 1."""
+        name = divisor.extent if isinstance(divisor, Size) else spelled(divisor.tensors[0])
+        self.assumed["divisor", name] = None
+        indices = " ".join(map(self.index, divisor.free))
+        value = self.line(divisor)
+        law = f"power (-1 # 1) {value} * {value} = one"
+        return given("divisor", name, f"forall {indices}, {law}" if indices else law)
 
     def _ranges(self) -> list[str]:
         """Where the gradient's indices run, that the equations read inside their tensors, and how the shapes fit."""
