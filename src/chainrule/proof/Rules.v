@@ -63,8 +63,8 @@ Hypothesis argmax_ext : forall n f g, same f g n -> argmax n f = argmax n g.
 Hypothesis logsumexp_ext : forall n f g, same f g n -> logsumexp n f = logsumexp n g.
 Hypothesis max_constant : forall n c, (0 < n)%Z -> max n (fun _ => c) = c.
 
-(* A window: entries at several indices, of extents n and those of a list, are entries at its positions, which are counted
-   with the last index fastest. Sums over it are nested. *)
+(* A window: entries at several indices, of extents n and those of a list, are entries at its positions, counted with
+   the last index fastest. Sums over it are nested. *)
 Definition cells (n m : Z) : Z := if (0 <? m)%Z then n * m else 0.
 Definition joined {A : Type} (m : Z) (f : Z -> Z -> A) (p : Z) : A := f (p / m)%Z (p mod m)%Z.
 Fixpoint positions (n : Z) (w : list Z) : Z := match w with nil => n | cons m r => positions (cells n m) r end.
