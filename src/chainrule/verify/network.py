@@ -29,8 +29,8 @@ _OVER_R = (
 """What the words of a line are over the real numbers."""
 _INSTANCE = (
     "R 0 1 Rplus Rmult Rminus Ropp Q2R R_ring R_numbers rpower rpower_one exp rmax rlogsumexp rargmax max_same",
-    "argmax_same logsumexp_same max_of_one curve curve_still curve_line curve_add curve_mul curve_left curve_right curve_sum",
-    "curve_read curve_exp curve_logsumexp",
+    "argmax_same logsumexp_same max_of_one curve curve_still curve_line curve_add curve_mul curve_left curve_right",
+    "curve_sum curve_read curve_exp curve_logsumexp",
 )
 """The variables and hypotheses of Rules.v and Compose.v, by Real.v."""
 
