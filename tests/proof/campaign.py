@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names, made, together = SUBJECTS[title]
         print(summary(title, [*results(title, names, made, together)]), flush=True)
     if seeds := [str(seed) for seed in range(options.first, options.last)]:
-        print(summary("drawn", [*results("drawn", seeds, drawn, 2)]))
+        print(summary("drawn", [*results("drawn", seeds, drawn, 1)]))
 
 
 if __name__ == "__main__":
