@@ -258,7 +258,9 @@ Ltac partner k rest :=
 Ltac meaning rest := eapply eq_trans; [level | symmetry; eapply eq_trans; [level | symmetry]]; rest.
 (* Functions of what is equal but for the order of its sums, and sums and reads that are, are written alike: each pair is
    tried in a moment, without cases. *)
-Ltac written a b close := tryif constr_eq a b then fail else replace b with a by close.
+Ltac written a b close :=
+  lazymatch goal with |- ?l = _ =>
+    tryif (match l with context [b] => idtac end) then fail else replace b with a by close end.
 Ltac kin l r :=
   match l with
   | context [?f ?a] =>
@@ -273,6 +275,8 @@ Ltac kin l r :=
   | context [?f ?n ?a] =>
       lazymatch type of a with Z -> K => idtac end; is_var f;
       match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk likely) end
+  | context [bracket ?a] => match r with context [bracket ?b] =>
+      written (bracket a) (bracket b) ltac:(apply (f_equal bracket); arith) end
   end
 with kindred := alike; repeat (match goal with |- ?l = ?r => kin l r end)
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
