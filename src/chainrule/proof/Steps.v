@@ -276,7 +276,8 @@ Ltac kin l r :=
       lazymatch type of a with Z -> K => idtac end; is_var f;
       match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk likely) end
   | context [bracket ?a] => match r with context [bracket ?b] =>
-      written (bracket a) (bracket b) ltac:(apply (f_equal bracket); arith) end
+      written (bracket a) (bracket b)
+        ltac:(apply (f_equal bracket); first [arith | apply (f_equal2 at_id); [lia | reflexivity]]) end
   end
 with kindred := alike; repeat (match goal with |- ?l = ?r => kin l r end)
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
