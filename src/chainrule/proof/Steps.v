@@ -275,6 +275,8 @@ Ltac kin l r :=
   | context [?f ?n ?a] =>
       lazymatch type of a with Z -> K => idtac end; is_var f;
       match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk likely) end
+  | context [read ?b ?a ?o] => match r with context [read ?c ?d o] =>
+      written (read b a o) (read c d o) ltac:(apply f_equal3; [first [reflexivity | arith] | likely | reflexivity]) end
   | context [bracket ?a] => match r with context [bracket ?b] =>
       written (bracket a) (bracket b)
         ltac:(apply (f_equal bracket); first [arith | apply (f_equal2 at_id); [lia | reflexivity]]) end

@@ -102,14 +102,14 @@ class Theorem(Lines):
                 return self._digits(row)
             case "take_out":
                 others = ["direct", "each ltac:(first [symmetry; lift | agree])"]
-                return f"first [{' | '.join([*self._partners(row), *others])}]"
+                return f"first [{' | '.join([*self._partners(row), 'walk likely', *others])}]"
             case "single":
                 return "alone"
             case "padding" | "range":
                 return "walk guards"
             case "form":
                 whole = "direct" if any(map(self._sums, _terms(row.before))) else "walk guards"
-                return f"first [{' | '.join([*self._partners(row), whole, 'pinning', 'equal'])}]"
+                return f"first [{' | '.join([*self._partners(row), 'walk likely', whole, 'pinning', 'equal'])}]"
             case "law" | "reuse" | "cite":
                 return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
             case "vanish":
