@@ -312,10 +312,9 @@ class Theorem(Lines):
         for name, law in self.laws():
             hypotheses.append(law)
             rewrites.append(name)
-        alone = [f"rewrite !{h}; close" for h in rewrites]
-        if len(rewrites) > 1:
-            alone.append(f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); close")
-        return [*hypotheses, f"Ltac known close := first [{' | '.join(alone) or 'fail'}]."]
+        every = f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); first [ring | close]"  # on both sides
+        ways = [*([every] if len(rewrites) > 1 else []), *(f"rewrite !{h}; close" for h in rewrites)]
+        return [*hypotheses, f"Ltac known close := first [{' | '.join(ways) or 'fail'}]."]
 
     def _divided(self) -> list[str]:
         """What folds stand on: divisors that are not 0, powers of a root, whole powers as products, and how many
