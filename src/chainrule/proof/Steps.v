@@ -140,20 +140,16 @@ Ltac likened close :=
     end
   end
 with as_one a b close := tryif constr_eq a b then fail else replace b with a by close.
-Ltac plain :=
-  first [ring | outside | pulled | progress (likened ltac:(walk plain)); first [reflexivity | ring]]
-with pulled :=
+Ltac pulled close :=
   lazymatch goal with
-  | |- sum ?n _ = _ * sum ?n _ => symmetry; pulled
+  | |- sum ?n _ = _ * sum ?n _ => symmetry; pulled close
   | |- _ * sum ?n _ = sum ?n _ =>
       rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta;
-      first [pulled | walk plain]
+      first [pulled close | close]
   end.
+Ltac plain :=
+  first [ring | outside | pulled ltac:(walk plain) | progress (likened ltac:(walk plain)); first [reflexivity | ring]].
 Ltac direct := walk plain.
-(* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. *)
-Ltac guards :=
-  first [plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain
-        | progress cases; first [ring | walk plain]].
 (* A sum over an index that a bracket pins to one number is its term there; other sums may stand between them. *)
 Ltac at_zero i e := let p := eval pattern i in e in match p with ?h _ => eval cbv beta in (h 0%Z) end.
 Ltac pinned f :=
@@ -286,6 +282,14 @@ with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
         | progress kindred; ring].
+(* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. What takes a
+   moment comes first. *)
+Ltac lightly :=
+  first [ring | outside | pulled ltac:(walk likely) | likely | progress (rewrite ?power_one); likely
+        | progress decide_brackets; likely | progress zeros; likely | progress cases; first [ring | walk likely]].
+Ltac guards :=
+  first [lightly | plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain
+        | progress cases; first [ring | walk plain]].
 Ltac settle := first [ring | progress kindred; first [ring | brackets] | brackets].
 Ltac terms := first [apply (f_equal2 add); terms | same settle].
 (* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the

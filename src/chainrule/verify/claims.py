@@ -23,7 +23,7 @@ from chainrule.derive.eliminate import (
 from chainrule.derive.fold import Fold, put
 from chainrule.derive.scene import FORMS, Scene, of_composite, of_fold, of_lemma
 from chainrule.derive.subject import Subject
-from chainrule.ir.expr import LOSS, Add, Component, Delta, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
+from chainrule.ir.expr import LOSS, Add, Component, Delta, Derivative, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute, transform
@@ -207,7 +207,7 @@ class Aligned:
 
 
 def aligned(claim: Claim) -> Aligned:
-    spatial = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
+    spatial = _spatial(claim)
     later: dict[Index, Affine] = {}
     rows: list[Row] = []
     found: list[Cleared] = []
@@ -220,6 +220,16 @@ def aligned(claim: Claim) -> Aligned:
         found.append(tuple((t.substitute(later), tuple(_seen(m, later) for m in some)) for t, some in clearing))
     target = tuple(s.substitute(later) for s in claim.wrt.subscripts) if claim.wrt is not None else ()
     return Aligned(tuple(rows[::-1]), tuple(found[::-1]), target)
+
+
+def _spatial(claim: Claim) -> Set[str]:
+    """The names of the indices of y in the lines, where the derivation has named them apart from those of x."""
+    if claim.equation is None:
+        return frozenset()
+    for node in nodes(claim.rows[0].after):
+        if isinstance(node, Derivative) and isinstance(node.of, Component) and node.of.tensor == claim.equation.tensor:
+            return {index.name for subscript in node.of.subscripts for index in subscript.indices}
+    return spatial_of(claim.equation)
 
 
 def _cleared(row: Row, spatial: Set[str]) -> Cleared:
@@ -262,7 +272,7 @@ class Extents:
             for e in claim.equations if isinstance(e.value, Reduce) and e.value.kind == "argmax"
         }
         numbers: set[object] = set()
-        outer = spatial_of(claim.equation) if claim.equation is not None else frozenset[str]()
+        outer = {*_spatial(claim), *(spatial_of(claim.equation) if claim.equation is not None else ())}
         roots = [side for row in lines.rows for side in (row.before, row.after)]
         roots += [side for e in claim.equations for side in (e.target, e.value)]
         roots += [m.term.expr for each in lines.cleared for _, some in each for m in some if m.term is not None]

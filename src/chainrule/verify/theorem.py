@@ -121,7 +121,7 @@ class Theorem(Lines):
             case "powers" | "denominator":
                 return "walk ltac:(rewritten; divided ltac:(divisor))"
             case "unit" | "zero" if self.claim.wrt is not None:
-                return f"first [walk guards | unfold {self.x}; duals; walk guards]"
+                return f"first [walk likely | walk guards | unfold {self.x}; duals; walk guards]"
             case rule if rule.startswith("derivative."):
                 return f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])"
             case _ if self.claim.wrt is not None:
