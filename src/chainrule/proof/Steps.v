@@ -285,8 +285,8 @@ with ordered :=
 (* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. What takes a
    moment comes first. *)
 Ltac lightly :=
-  first [ring | outside | pulled ltac:(walk likely) | likely | progress (rewrite ?power_one); likely
-        | progress decide_brackets; likely | progress zeros; likely | progress cases; first [ring | walk likely]].
+  first [ring | outside | pulled ltac:(walk likely) | progress cases; first [ring | walk likely] | likely
+        | progress (rewrite ?power_one); likely | progress decide_brackets; likely | progress zeros; likely].
 Ltac guards :=
   first [lightly | plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain
         | progress cases; first [ring | walk plain]].
