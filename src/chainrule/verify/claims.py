@@ -23,7 +23,20 @@ from chainrule.derive.eliminate import (
 from chainrule.derive.fold import Fold, put
 from chainrule.derive.scene import FORMS, Scene, of_composite, of_fold, of_lemma
 from chainrule.derive.subject import Subject
-from chainrule.ir.expr import LOSS, Add, Component, Delta, Derivative, Expr, Guard, Multiply, Power, Reduce, Size, Tensor
+from chainrule.ir.expr import (
+    LOSS,
+    Add,
+    Component,
+    Delta,
+    Derivative,
+    Expr,
+    Guard,
+    Multiply,
+    Power,
+    Reduce,
+    Size,
+    Tensor,
+)
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation, Program
 from chainrule.ir.walk import bound, components, fresh, nodes, rename, substitute, transform
