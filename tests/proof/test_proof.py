@@ -29,7 +29,7 @@ from chainrule.verify.plan import every_lemma
 from chainrule.verify.proof import ALLOWED, compiled, document, prove, proved
 from chainrule.verify.session import Session
 from chainrule.verify.theorem import Theorem
-from tests.derive.cases import CASES
+from tests.derive.cases import CASES, Case
 from tests.proof.mutants import mutants
 from tests.proof.windows import WINDOWS
 
@@ -185,9 +185,29 @@ def test_what_is_equal_inside_functions_is_found(coqc: str) -> None:
     assert not done.returncode and re.findall(r"^closed (.*)$", done.stdout, re.MULTILINE) == [*INSIDE]
 
 
-def test_equations_with_products_inside_functions_are_proved(coqc: str) -> None:
-    _, found, _ = proved([*claims(cr.derive("y[n, k] = tanh(a[n, k]*b[k])*c[n]"))])
-    assert len(found) > 10 and not [t.reason for t in found if t.reason]
+KINDS = {
+    case.name: case.derivation
+    for case in (
+        Case("products within functions", "y[n, k] = tanh(a[n, k]*b[k])*c[n]", {"a": ("N", 3), "b": (3,), "c": ("N",)}),
+        Case("a range that a bracket leaves", "y[n, i<3] = sin(pad(d, 0)[i]*x[n, i + 1])", {"d": (5,), "x": ("N", 5)}),
+        Case("sums that count", "y[n] = exp(b[n]*sum[k<3](b[n]))*sum[i, k<3](c[i])", {"b": ("N",), "c": (4,)}),
+        Case("a sum read in a bracket alone", "y[n, j] = tanh(sum[k<3, i<2](x[n, k + 1]))*x[n, j]", {"x": ("N", 5)}),
+        Case("a position beside a window", "y[n, i<7] = sin(max[j<4](pad(x, -inf)[n, i + j - 1]))", {"x": ("N", 7)}),
+        Case("a position as a form", "y[n] = argmax[k<3](x[n, k])*z[n]", {"x": ("N", 3), "z": ("N",)}),
+        Case("a maximum of one value", "y[n] = max[k<2](u[n] + u[n])", {"u": ("N",)}),
+    )
+}
+"""Small equations of which lines had stayed open, or closed only at the layer's numbers."""
+
+
+def test_small_equations_of_each_kind_are_proved(coqc: str) -> None:
+    every = [(name, claim) for name, derivation in KINDS.items() for claim in claims(derivation)]
+    _, found, axioms = proved([claim for _, claim in every])
+    assert not axioms and len(found) > 50
+    for (name, claim), one in zip(every, found, strict=True):
+        assert not one.reason, f"{name}: {one.what}: {one.reason}"
+        generic = claim.rows[-1].rule == "form" or one.level == 0
+        assert generic, f"{name}: {one.what} is proved at the numbers of the layer alone"
 
 
 @pytest.mark.parametrize(

@@ -257,27 +257,27 @@ Ltac meaning rest := eapply eq_trans; [level | symmetry; eapply eq_trans; [level
 Ltac written a b close :=
   lazymatch goal with |- ?l = _ =>
     tryif (match l with context [b] => idtac end) then fail else replace b with a by close end.
-Ltac kin l r :=
+Ltac kin l r close :=
   match l with
   | context [?f ?a] =>
       lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
-      match r with context [f ?b] => written (f a) (f b) ltac:(apply (@f_equal K K f); likely) end
+      match r with context [f ?b] => written (f a) (f b) ltac:(apply (@f_equal K K f); close) end
   | context [?f ?a ?b] =>
       is_var f; lazymatch type of f with K -> K -> K => idtac end;
       lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
-      match r with context [f ?c ?d] => written (f a b) (f c d) ltac:(apply (@f_equal2 K K K f); likely) end
+      match r with context [f ?c ?d] => written (f a b) (f c d) ltac:(apply (@f_equal2 K K K f); close) end
   | context [sum ?n ?f] => match r with context [sum ?m ?g] =>
-      tryif (constr_eq l (sum n f); constr_eq r (sum m g)) then fail else written (sum n f) (sum m g) likely end
+      tryif (constr_eq l (sum n f); constr_eq r (sum m g)) then fail else written (sum n f) (sum m g) close end
   | context [?f ?n ?a] =>
       lazymatch type of a with Z -> K => idtac end; is_var f;
-      match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk likely) end
+      match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk close) end
   | context [read ?b ?a ?o] => match r with context [read ?c ?d o] =>
-      written (read b a o) (read c d o) ltac:(apply f_equal3; [first [reflexivity | arith] | likely | reflexivity]) end
+      written (read b a o) (read c d o) ltac:(apply f_equal3; [first [reflexivity | arith] | close | reflexivity]) end
   | context [bracket ?a] => match r with context [bracket ?b] =>
       written (bracket a) (bracket b)
         ltac:(apply (f_equal bracket); first [arith | apply (f_equal2 at_id); [lia | reflexivity]]) end
-  end
-with kindred := alike; repeat (match goal with |- ?l = ?r => kin l r end)
+  end.
+Ltac kindred := alike; repeat (match goal with |- ?l = ?r => kin l r ltac:(likely) end)
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
@@ -315,24 +315,7 @@ with applied := match goal with
   | |- ?f _ _ = ?f _ _ => is_var f; apply (@f_equal2 K K K f); pinning
   end
 with inner := first [brackets | progress cases; agree]
-with likenesses := alike; repeat (match goal with |- ?l = ?r => likeness l r end)
-with likeness l r :=
-  match l with
-  | context [sum ?n ?f] => match r with context [sum ?m ?g] =>
-      tryif (constr_eq l (sum n f); constr_eq r (sum m g)) then fail else written (sum n f) (sum m g) ltac:(pinning) end
-  | context [?f ?a] =>
-      lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
-      match r with context [f ?b] => written (f a) (f b) ltac:(apply (f_equal f); pinning) end
-  | context [?f ?a ?b] =>
-      is_var f; lazymatch type of f with K -> K -> K => idtac end;
-      lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
-      match r with context [f ?c ?d] => written (f a b) (f c d) ltac:(apply (f_equal2 f); pinning) end
-  | context [read ?b ?a ?o] => match r with context [read ?c ?d o] =>
-      written (read b a o) (read c d o) ltac:(apply f_equal3; [arith | pinning | reflexivity]) end
-  | context [?f ?n ?a] =>
-      lazymatch type of a with Z -> K => idtac end; is_var f;
-      match r with context [f n ?b] => written (f n a) (f n b) ltac:(parts ltac:(pinning)) end
-  end
+with likenesses := alike; repeat (match goal with |- ?l = ?r => kin l r ltac:(pinning) end)
 with pinning :=
   first [reflexivity | ring |
     eapply eq_trans; [level | symmetry]; eapply eq_trans; [level | symmetry]; paired].
