@@ -93,7 +93,7 @@ def _changed(derivation: Derivation) -> Iterator[tuple[Fold, Theorem, list[tuple
         yield fold, theorem, [(n, e) for n, row in enumerate(theorem.rows) for e in mutants(row.after, 2, random)]
 
 
-@pytest.mark.parametrize("name", ["batch norm of planes", "rms norm"])
+@pytest.mark.parametrize("name", [pytest.param("batch norm of planes", marks=pytest.mark.campaign), "rms norm"])
 def test_a_line_of_a_fold_with_one_change_is_refused_or_true(name: str) -> None:
     derivation = model(name).derive()
     extents = extents_for(derivation.forward, 2)

@@ -48,7 +48,12 @@ WRONG: dict[str, tuple[cr.Optimizer, Program]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+LONG = ("a number", "another parameter's state", "another length", "a norm over one parameter")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.campaign] if name in LONG else []) for name in WRONG]
+)
 def test_of_a_wrong_step_the_lines_are_refused_that_are_false(name: str) -> None:
     """Those that the field finds false, and no other."""
     rule, program = WRONG[name]
