@@ -103,8 +103,8 @@ def test_a_line_of_a_fold_with_one_change_is_refused_or_true(name: str) -> None:
         goal = f"Goal {theorem.line(row.before)} = {theorem.line(line)}."
         return coq.accepts(f"{goal}\nProof. {theorem.proof(row, ())}. Qed.", 2)
 
-    with Session() as coq:
-        assert coq.accepts(theorems(), 600)
+    with Session(theorems()) as coq:
+        assert coq.begun()
         for fold, theorem, lines in _changed(derivation):
             (_, opening), (_, given), *_ = theorem.parts()
             coq.said(opening)
@@ -135,7 +135,7 @@ def test_a_corrupted_rule_of_folds_is_refused(rule: str) -> None:
     old, new = WRONG[rule]
     text = theorems("Rules.v")
     assert text.count(old) == 1
-    with Session() as coq:
-        assert coq.accepts(text, 600)
-    with Session() as coq:
-        assert not coq.accepts(text.replace(old, new), 600)
+    with Session(text) as coq:
+        assert coq.begun()
+    with Session(text.replace(old, new)) as coq:
+        assert not coq.begun()

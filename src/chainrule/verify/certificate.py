@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
@@ -30,7 +31,7 @@ from chainrule.verify.claims import Claim, of_programs
 from chainrule.verify.exact import Check, GradientCheck, ProgramCheck, SceneCheck
 from chainrule.verify.loops import loops_agree, reduced_step
 from chainrule.verify.plan import LEMMA_SAMPLES, MOST_TRIALS, Planned, broken_citation, checks_of, exact_within, planned
-from chainrule.verify.proof import MISSING, Proof, Proved
+from chainrule.verify.proof import MISSING, Proof, Proved, started
 from chainrule.verify.proof import prove as proved_by_coq
 
 Tier = Literal["proved", "exact", "exact up to a constant", "evidence", "loops"]
@@ -322,9 +323,10 @@ def certify(
         raise VerificationError("the backward program", "its text", broken, "the lemma's")
     plan = planned([*checks_of(derivation, samples), *((check, False) for check in more)])
     entries, telling = list[Entry](), list[int]()
-    for item in plan:
-        entries += settle(item, seed, telling)
-    proof = proved_by_coq(derivation, keep, steps) if prove or keep is not None else None
+    with (started() if prove or keep is not None else None) or nullcontext() as coq:
+        for item in plan:
+            entries += settle(item, seed, telling)
+        proof = proved_by_coq(derivation, keep, steps, coq) if coq is not None else None
     if proof is not None:
         entries = _with_proof(entries, proof)
     looked = [_of_loops(derivation, optimizer, seed)] if loops else []

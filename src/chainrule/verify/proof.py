@@ -18,7 +18,7 @@ from chainrule.errors import VerificationError
 from chainrule.verify.claims import Claim, claims
 from chainrule.verify.coq import UnprintableError, theorems
 from chainrule.verify.network import REAL_AXIOMS, Network
-from chainrule.verify.session import SECONDS, Session
+from chainrule.verify.session import Session
 from chainrule.verify.theorem import Theorem, text_of
 
 MISSING = "not proved: Coq is not installed; `apt install coq` brings it, and every check above stands without it"
@@ -64,8 +64,14 @@ def coqc() -> str | None:
     return which("coqc") if which("coqtop") else None
 
 
+def started() -> Session | None:
+    """Coq, which reads the rules while other work goes on; None where it is not installed."""
+    return Session(theorems()) if coqc() else None
+
+
 def prove(
-    derivation: Derivation, keep: str | PathLike[str] | None = None, more: Iterable[Claim] = ()
+    derivation: Derivation, keep: str | PathLike[str] | None = None, more: Iterable[Claim] = (),
+    coq: Session | None = None,
 ) -> Proof | None:
     """Prove every line that can be, and `more` claims with them; None where Coq is not installed. What Coq accepted is
     written to `keep`. Raises VerificationError where that rests on an axiom that is not allowed."""
@@ -75,7 +81,7 @@ def prove(
     start = perf_counter()
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r"version (\S+)", version)
-    text, theorems, axioms = proved([*claims(derivation), *more])
+    text, theorems, axioms = proved([*claims(derivation), *more], coq)
     if not ALLOWED.issuperset(axioms):
         raise VerificationError("the proof", "what it rests on", ", ".join(axioms), "the axioms that are allowed")
     if keep is not None:
@@ -83,14 +89,17 @@ def prove(
     return Proof(found[1] if found else "", theorems, axioms, perf_counter() - start)
 
 
-def proved(every: Sequence[Claim]) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
+def proved(
+    every: Sequence[Claim], coq: Session | None = None
+) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
     """The file, what it proves, and its axioms. A claim that Coq refuses is tried with more and more extents as
-    numbers, and what stays open is left out. What is the same but for its names is tried once."""
+    numbers, and what stays open is left out. What is the same but for its names is tried once. Ends the session that
+    was `started` for it."""
     known: dict[str, tuple[str, str]] = {}
     sections: list[str] = []
     found: list[Proved] = []
-    with Session() as coq:
-        if not coq.accepts(theorems(), 20 * SECONDS):
+    with coq or Session(theorems()) as coq:
+        if not coq.begun():
             raise VerificationError("the proof", "the rules", "refused by Coq", "accepted")
         for n, claim in enumerate(every):
             one, section = _proved(coq, claim, f"claim_{n}", known)
