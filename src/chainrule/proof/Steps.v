@@ -150,19 +150,23 @@ Ltac pulled close :=
 Ltac plain :=
   first [ring | outside | pulled ltac:(walk plain) | progress (likened ltac:(walk plain)); first [reflexivity | ring]].
 Ltac direct := walk plain.
-(* A sum over an index that a bracket pins to one number is its term there; other sums may stand between them. *)
+(* A sum over an index that a bracket pins to one number is its term there; other sums may stand between them. A factor
+   pins it, before what stands within other factors. *)
 Ltac at_zero i e := let p := eval pattern i in e in match p with ?h _ => eval cbv beta in (h 0%Z) end.
+Ltac pins i t :=
+  match t with
+  | ?a * ?b => first [pins i a | pins i b]
+  | bracket (i =? ?s)%Z => exact s
+  | bracket (?s =? i)%Z => exact s
+  | bracket (?a =? ?b)%Z =>
+      let d := constr:((a - b)%Z) in match d with context [i] => idtac end; let d0 := at_zero i d in
+      first [ let _ := constr:(ltac:(lia) : (d = i + d0)%Z) in exact (- d0)%Z
+            | let _ := constr:(ltac:(lia) : (d = - i + d0)%Z) in exact d0 ]
+  end.
 Ltac pinned f :=
   let i := fresh "i" in  (* not one of the names in f *)
   let g := constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
-    match t with
-    | context [bracket (i =? ?s)%Z] => exact s
-    | context [bracket (?s =? i)%Z] => exact s
-    | context [bracket (?a =? ?b)%Z] =>
-        let d := constr:((a - b)%Z) in match d with context [i] => idtac end; let d0 := at_zero i d in
-        first [ let _ := constr:(ltac:(lia) : (d = i + d0)%Z) in exact (- d0)%Z
-              | let _ := constr:(ltac:(lia) : (d = - i + d0)%Z) in exact d0 ]
-    end)) in
+    first [pins i t | match t with context [bracket ?b] => pins i (bracket b) end])) in
   match g with fun _ => ?s => s end.
 Ltac sink :=
   cbv beta;
@@ -225,7 +229,7 @@ Ltac float :=
   | |- _ => reflexivity
   end
 with level := eapply eq_trans; [float | pin].
-(* Subscripts that are equal numbers are written alike; brackets in every case that arithmetic leaves. *)
+(* Subscripts that are equal numbers are written alike. *)
 Ltac entry f := lazymatch f with ?g _ => entry g | _ => is_var f end.
 Ltac alike :=
   repeat match goal with |- context [?f ?a] =>
@@ -233,10 +237,6 @@ Ltac alike :=
     match goal with |- context [f ?b] =>
       tryif constr_eq a b then fail else replace (f b) with (f a) by (apply (f_equal f); lia) end
   end.
-Ltac brackets :=
-  repeat match goal with |- context [bracket ?b] =>
-    let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
-  first [ring | alike; ring].
 (* The sum at place k to the front; it is the first of the left side, and what is below `rest` closes. *)
 Ltac nth_front k :=
   lazymatch k with
@@ -290,6 +290,11 @@ Ltac lightly :=
 Ltac guards :=
   first [lightly | plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain
         | progress cases; first [ring | walk plain]].
+(* Brackets in every case that arithmetic leaves. *)
+Ltac brackets :=
+  repeat match goal with |- context [bracket ?b] =>
+    let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
+  first [ring | progress kindred; ring].
 Ltac settle := first [ring | progress kindred; first [ring | brackets] | brackets].
 Ltac terms := first [apply (f_equal2 add); terms | same settle].
 (* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
