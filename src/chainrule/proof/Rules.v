@@ -147,6 +147,8 @@ Proof.
     unfold Qeq_bool, Qplus; cbn [Qnum Qden]. apply Zeq_is_eq_bool. lia. }
   rewrite G. repeat f_equal. lia.
 Qed.
+Lemma sum_counted n k c : k = num (Z.max 0 n # 1) -> sum n (fun _ => c) = k * c.
+Proof. intros ->. apply sum_constant. Qed.
 (* Two sums whose indices are functions of each other, j = u i, run over the same terms but for zeros. *)
 Lemma reindex n m u v f g : (forall i, v (u i) = i)%Z -> (forall j, u (v j) = j)%Z ->
   (forall i, 0 <= i < n -> 0 <= u i < m -> f i = g (u i))%Z -> (forall i, inside (u i) m = false -> f i = zero) ->

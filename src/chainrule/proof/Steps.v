@@ -210,6 +210,7 @@ Ltac float :=
   | |- sum ?n (fun _ => ?c) = _ =>
       lazymatch isZcst n with true => idtac end; let m := eval compute in (Z.max 0 n) in
       eapply eq_trans; [exact (sum_constant n c : _ = num (m # 1) * c) | float]
+  | S : _ = num (Z.max 0 ?n # 1) |- sum ?n (fun _ => ?c) = _ => eapply eq_trans; [exact (sum_counted n _ c S) | float]
   | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; float
   | |- ?a * ?b = _ =>
       match goal with |- context [sum _ _] => idtac end;
@@ -257,6 +258,14 @@ Ltac meaning rest := eapply eq_trans; [level | symmetry; eapply eq_trans; [level
 Ltac written a b close :=
   lazymatch goal with |- ?l = _ =>
     tryif (match l with context [b] => idtac end) then fail else replace b with a by close end.
+Ltac reads l r close :=
+  match l with
+  | context [read ?b ?a ?o] => match r with context [read ?c ?d o] =>
+      written (read b a o) (read c d o) ltac:(apply f_equal3; [first [reflexivity | arith] | close | reflexivity]) end
+  | context [bracket ?a] => match r with context [bracket ?b] =>
+      written (bracket a) (bracket b)
+        ltac:(apply (f_equal bracket); first [arith | apply (f_equal2 at_id); [lia | reflexivity]]) end
+  end.
 Ltac kin l r close :=
   match l with
   | context [?f ?a] =>
@@ -271,13 +280,48 @@ Ltac kin l r close :=
   | context [?f ?n ?a] =>
       lazymatch type of a with Z -> K => idtac end; is_var f;
       match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk close) end
-  | context [read ?b ?a ?o] => match r with context [read ?c ?d o] =>
-      written (read b a o) (read c d o) ltac:(apply f_equal3; [first [reflexivity | arith] | close | reflexivity]) end
-  | context [bracket ?a] => match r with context [bracket ?b] =>
-      written (bracket a) (bracket b)
-        ltac:(apply (f_equal bracket); first [arith | apply (f_equal2 at_id); [lia | reflexivity]]) end
+  | _ => reads l r close
   end.
-Ltac kindred := alike; repeat (match goal with |- ?l = ?r => kin l r ltac:(likely) end)
+(* What `ring` takes for one thing: functions, maxima and sums. Those that hold no others come first; where both sides
+   have one alike it is a value without a name from then on, so that what is around it is small. *)
+Ltac whole e :=
+  lazymatch e with
+  | sum _ _ => idtac
+  | power _ _ => idtac
+  | ?f _ _ =>
+      is_var f;
+      lazymatch type of f with
+      | K -> K -> K => lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end
+      | Z -> (Z -> K) -> _ => idtac
+      end
+  | ?f _ => is_var f; lazymatch type of f with K -> K => idtac end
+  end.
+Ltac within e := match e with context [?d] => tryif constr_eq d e then fail else whole d end.
+Ltac as_this e d close := tryif constr_eq e d then fail else replace d with e by (solve [close]).
+Ltac valued close :=
+  match goal with |- ?l = _ =>
+    match l with context [?e] =>
+      whole e; tryif within e then fail else idtac;
+      repeat match goal with |- _ = ?r =>
+        lazymatch e with
+        | sum _ _ => match r with context [sum ?n ?f] =>
+            tryif (constr_eq l e; constr_eq r (sum n f)) then fail else as_this e (sum n f) close end
+        | power ?q _ => match r with context [power q ?b] =>
+            as_this e (power q b) ltac:(apply (@f_equal K K (power q)); close) end
+        | ?f ?n _ =>
+            lazymatch type of n with
+            | Z => match r with context [f n ?d] => as_this e (f n d) ltac:(walk close) end
+            | K => match r with context [f ?c ?d] => as_this e (f c d) ltac:(walk close) end
+            end
+        | ?f _ => match r with context [f ?b] => as_this e (f b) ltac:(apply (@f_equal K K f); close) end
+        end
+      end;
+      lazymatch goal with |- _ = ?r => lazymatch r with context [e] => let v := fresh "v" in generalize e; intros v end end
+    end
+  end.
+Ltac kindred :=
+  alike; repeat match goal with |- context [read ?b ?a ?o] => rewrite (read_true b a o) by arith end;
+  repeat (match goal with |- ?l = ?r => reads l r ltac:(likely) end); repeat (valued ltac:(likely))
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
@@ -296,7 +340,7 @@ Ltac brackets :=
     let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
   first [ring | progress kindred; ring].
 Ltac settle := first [ring | progress kindred; first [ring | brackets] | brackets].
-Ltac terms := first [apply (f_equal2 add); terms | same settle].
+Ltac terms := first [settle | apply (f_equal2 add); terms | same settle].
 (* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
    partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
    sides; then they are a rearrangement, or one in each case of their ranges. *)

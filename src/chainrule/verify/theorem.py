@@ -70,7 +70,7 @@ class Theorem(Lines):
 
     def _given(self) -> list[str]:
         """All that is declared, the steps having been printed."""
-        given = self._moved() + self._gradient() + self._known() + self._divided() + self._ranges()
+        given = self._moved() + self._gradient() + self._known() + self._sized() + self._divided() + self._ranges()
         return self._declared() + given
 
     def _steps(self) -> list[tuple[str, str, str, str]]:
@@ -156,8 +156,8 @@ class Theorem(Lines):
         return text if len(left) == len(places) else ""
 
     def _sums(self, e: Expr) -> list[Index]:
-        """The indices of the sums that stay in front of a term: not of those that only count a number of times, nor of
-        those that a bracket pins to one number."""
+        """The indices of the sums that stay in front of a term: not of those that only count how many times, where that
+        is known, nor of those that a bracket pins to one number."""
         sums, zeros = _front(e)
         found: list[Index] = []
         for i, body in ((i, one.body) for one in sums for i in one.indices):
@@ -165,7 +165,7 @@ class Theorem(Lines):
             if at is not None:
                 zero = zeros.pop(at[0])
                 zeros = [z.substitute({i: Affine.of(i) - zero * at[1]}) for z in zeros]
-            elif i.extent != 1 and (i in body.free or not self.extent(i).isdigit()):
+            elif i.extent != 1 and (i in body.free or not (self.extent(i).isdigit() or i.extent in self._counted())):
                 found.append(i)
         return found
 
@@ -316,9 +316,32 @@ class Theorem(Lines):
         ways = [*([every] if len(rewrites) > 1 else []), *(f"rewrite !{h}; close" for h in rewrites)]
         return [*hypotheses, f"Ltac known close := first [{' | '.join(ways) or 'fail'}]."]
 
+    def _sized(self) -> list[str]:
+        """How many samples there are, where the lines count on it."""
+        found: list[str] = []
+        for extent in self._counted():
+            self.assumed["size", extent] = None
+            count = f"num (Z.max 0 {self.extent(Index('n', extent))} # 1)"
+            found.append(f"Hypothesis {self._size(extent)} : {self.line(Size(extent))} = {count}.")
+        return found
+
+    def _size(self, extent: str) -> str:
+        return self.named(("size", extent), f"size_{extent}")
+
+    def _counted(self) -> list[str]:
+        """Of which extents the lines have the number: where a layer's formula divides by it, and where a form has it in
+        place of a sum of terms that are all the same."""
+        sides = [side for row in self.rows for side in (row.before, row.after)]
+        sizes = dict.fromkeys(node.extent for node in nodes(*sides) if isinstance(node, Size))
+        if self.rows[-1].rule == "form":
+            sums = [node for node in nodes(*sides) if isinstance(node, Reduce) and node.kind == "sum"]
+            again = {i.extent for one in sums for i in one.indices if i not in one.body.free}
+            return [extent for extent in sizes if extent in again]
+        return [extent for extent in sizes if Size(extent) in self.claim.divisors]
+
     def _divided(self) -> list[str]:
-        """What folds stand on: divisors that are not 0, powers of a root, whole powers as products, and how many
-        samples there are. A tactic for the first, and one that rewrites with the others."""
+        """What folds stand on: divisors that are not 0, powers of a root, and whole powers as products. A tactic for the
+        first, and one that rewrites with the others, and with how many samples there are."""
         if not any(row.rule in FOLDING for row in self.rows):
             return []
         found: list[str] = []
@@ -329,11 +352,7 @@ class Theorem(Lines):
             return own
 
         units = [self._divisor(divisor, given) for divisor in self.claim.divisors]
-        rewrites: list[str] = []
-        for size in (divisor for divisor in self.claim.divisors if isinstance(divisor, Size)):
-            self.assumed["size", size.extent] = None
-            count = f"num (Z.max 0 {self.extent(Index('n', size.extent))} # 1)"
-            rewrites.append(f"<- ?{given('size', size.extent, f'{self.line(size)} = {count}')}")
+        rewrites = [f"<- ?{self._size(extent)}" for extent in self._counted()]
         every = nodes(*(side for row in self.rows for side in (row.before, row.after)))
         exponents = [*dict.fromkeys(node.exponent for node in every if isinstance(node, Power))]
         for root in (fact.value.exponent for fact in self.claim.facts if isinstance(fact.value, Power)):
