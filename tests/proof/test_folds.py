@@ -106,9 +106,9 @@ def test_a_line_of_a_fold_with_one_change_is_refused_or_true(name: str) -> None:
     with Session(theorems()) as coq:
         assert coq.begun()
         for fold, theorem, lines in _changed(derivation):
-            (_, opening), (_, given), *_ = theorem.parts()
-            coq.said(opening)
-            assert coq.accepts(given)
+            opening, given, *_ = theorem.parts()
+            coq.said(opening.said)
+            assert coq.accepts(given.said)
             assert all(closes(theorem, row, row.after) for row in theorem.rows)
             for n, line in lines:
                 row, tried = theorem.rows[n], tried + 1

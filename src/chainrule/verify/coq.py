@@ -304,15 +304,15 @@ class Printer:
             return f"(dfun ({names[0]} {v}) ({names[2]} {v}) {self.dual(b)})"
         return f"(dfun2 {' '.join(names)} {self.dual(a)} {self.dual(b)})"
 
-    def laws(self) -> Iterator[tuple[str, str]]:
-        """What is known of the derivatives of functions: a name, and the hypothesis."""
+    def laws(self) -> Iterator[tuple[str, str, str]]:
+        """What is known of the derivatives of functions: which, a name, and the hypothesis."""
         for function in [f for f in self.functions if split_derivative(f)[1] is not None]:
             arguments = tuple(Component(Tensor(f"{ARGUMENT}{n}", ()), ()) for n in range(self.functions[function]))
             names = " ".join(self.named(a.tensor, "a") for a in arguments)
             value = self.line(apply_law(Apply(function, arguments)))
             name = self.named(("law ", function), f"law_{function}")
             left = f"{self.function(function, len(arguments))} {names}"
-            yield name, f"Hypothesis {name} : forall {names}, {left} = {value}."
+            yield function, name, f"Hypothesis {name} : forall {names}, {left} = {value}."
 
 
 class Lines(Printer):

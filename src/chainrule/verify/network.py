@@ -416,7 +416,7 @@ class Network(Printer):
 
     def section(self) -> str:
         body = "\n".join([*self.defined(), *self.steps(), *self.whole()])
-        self.known_laws = tuple(self.laws())
+        self.known_laws = tuple((name, law) for _, name, law in self.laws())
         return "\n".join([*self.lemmas, "Section network.", *self.declared(), body, "End network.", ""])
 
 

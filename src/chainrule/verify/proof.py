@@ -19,7 +19,7 @@ from chainrule.verify.claims import Claim, claims
 from chainrule.verify.coq import UnprintableError, theorems
 from chainrule.verify.network import REAL_AXIOMS, Network
 from chainrule.verify.session import Session
-from chainrule.verify.theorem import Theorem, text_of
+from chainrule.verify.theorem import Part, Theorem
 
 MISSING = "not proved: Coq is not installed; `apt install coq` brings it, and every check above stands without it"
 ALLOWED: frozenset[str] = frozenset()
@@ -122,27 +122,31 @@ def _proved(coq: Session, claim: Claim, name: str, known: dict[str, tuple[str, s
         except UnprintableError as error:
             reason = str(error)
             break
-        pattern = theorem.pattern(text_of(parts))
+        pattern = theorem.pattern("".join(part.text for part in parts))
         cited, reason = known.get(pattern, ("", ""))
         if not reason:
             parts = [*theorem.parts(cited)] if cited else parts
-            reason = _refused(coq, theorem, parts)
+            text, reason = _told(coq, theorem, parts)
             known.setdefault(pattern, (name, reason))
-        if not reason:
-            assumed, numbers = tuple(theorem.assumed), theorem.extents.numbers
-            return Proved(claim.what, claim.places, assumed, numbers, level), text_of(parts)
+            if not reason:
+                assumed, numbers = tuple(theorem.assumed), theorem.extents.numbers
+                return Proved(claim.what, claim.places, assumed, numbers, level), text
     return Proved(claim.what, claim.places, reason=reason), ""
 
 
-def _refused(coq: Session, theorem: Theorem, parts: Sequence[tuple[str, str]]) -> str:
-    """Why Coq does not take a section, of which it then knows nothing; "" where it does."""
-    (_, opening), *others = parts
-    coq.said(opening)
-    for rule, part in others:
-        if not coq.accepts(part):
+def _told(coq: Session, theorem: Theorem, parts: Sequence[Part]) -> tuple[str, str]:
+    """What Coq takes, each step by the first way that closes it; or why it does not, and knows nothing of it then."""
+    opening, *others = parts
+    coq.said(opening.said)
+    taken = [opening.said]
+    for part in others:
+        texts = [part.by(way) for way in part.ways] or [part.said]
+        text = next((text for text in texts if coq.accepts(text)), "")
+        if not text:
             coq.said(f"Reset {theorem.name}_section.")
-            return f"Coq does not close the step {rule}" if rule else "Coq refuses what is given"
-    return ""
+            return "", f"Coq does not close the step {part.rule}" if part.rule else "Coq refuses what is given"
+        taken.append(text)
+    return "".join(taken), ""
 
 
 def prove_gradient(derivation: Derivation, keep: str | PathLike[str] | None = None) -> str | None:

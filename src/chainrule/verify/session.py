@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
-SECONDS = 30  # for one step, by the clock: a tactic that runs on counts as one that fails, and others may be at work
+SECONDS = 15  # for a part, by the clock: a tactic that runs on counts as one that fails, and others may be at work
 
 
 class Session:
@@ -25,7 +25,7 @@ class Session:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
         self._mark = f"told_{uuid4().hex}"  # is nothing's name, as `Locate` says in one line
-        self._tell(self._loading("first.v", first, 20 * SECONDS))
+        self._tell(self._loading("first.v", first, 40 * SECONDS))
         self._begun: bool | None = None
 
     def __enter__(self) -> Self:

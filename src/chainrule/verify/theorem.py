@@ -4,7 +4,9 @@ step is a lemma closed by the tactic of its rule, and the theorem is "first line
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
 from chainrule.derive.fold import FOLDING
@@ -12,6 +14,8 @@ from chainrule.ir.expr import (
     LOSS,
     ZERO,
     Add,
+    Apply,
+    Component,
     Delta,
     Expr,
     Multiply,
@@ -31,26 +35,42 @@ from chainrule.verify.claims import Cleared, Row
 from chainrule.verify.coq import ARGUMENT, WORD, Lines, UnprintableError
 
 
+@dataclass(frozen=True)
+class Part:
+    """What Coq is told at once: of a step its lemma, with the ways to close it from the cheapest to the dearest."""
+
+    rule: str
+    said: str
+    ways: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return self.by(first_of(self.ways)) if self.ways else self.said
+
+    def by(self, way: str) -> str:
+        return f"{self.said}Proof. {way}. Qed.\n"
+
+
 class Theorem(Lines):
     """The section of one claim."""
 
     def section(self, cited: str = "", using: str = " using All") -> str:
         """With its proof; or with that of another section of the same `pattern`, the name of whose theorem is `cited`.
         Raises UnprintableError for what has no text."""
-        return text_of(self.parts(cited, using))
+        return "".join(part.text for part in self.parts(cited, using))
 
-    def parts(self, cited: str = "", using: str = " using All") -> Iterator[tuple[str, str]]:
+    def parts(self, cited: str = "", using: str = " using All") -> Iterator[Part]:
         """The section as Coq is told it: its opening, what is given, each step under its rule, and the theorem."""
         name, steps = self.name, self._steps()
         head = f"(* {str(self.claim.what).replace('*', '×')} *)"
-        yield "", f"{head}\nSection {name}_section.\n"
-        yield "", "\n".join((*self._given(), ""))
+        yield Part("", f"{head}\nSection {name}_section.\n")
+        yield Part("", "\n".join((*self._given(), "")))
         proof = f"({cited} {' '.join(self.variables())})" if cited else f"{name}_1"
-        for n, (rule, before, after, tactic) in enumerate(() if cited else steps, 1):
-            yield rule, f"Lemma {name}_{n} : (* {rule} *)\n  {before}\n  = {after}.\nProof. {tactic}. Qed.\n"
+        for n, (rule, before, after, ways) in enumerate(() if cited else steps, 1):
+            yield Part(rule, f"Lemma {name}_{n} : (* {rule} *)\n  {before}\n  = {after}.\n", ways)
             proof = proof if n == 1 else f"(eq_trans {proof} {name}_{n})"
         statement = f"Theorem {name} :\n  {steps[0][1]}\n  = {steps[-1][2]}."
-        yield "", f"{statement}\nProof{using}. exact {proof}. Qed.\nEnd {name}_section.\n"
+        yield Part("", f"{statement}\nProof{using}. exact {proof}. Qed.\nEnd {name}_section.\n")
 
     def pattern(self, section: str) -> str:
         """A section but for its names: two claims that have one are the same theorem."""
@@ -73,61 +93,75 @@ class Theorem(Lines):
         given = self._moved() + self._gradient() + self._known() + self._sized() + self._divided() + self._ranges()
         return self._declared() + given
 
-    def _steps(self) -> list[tuple[str, str, str, str]]:
-        """Of each step the rule, both lines, and the proof."""
+    def _steps(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
+        """Of each step the rule, both lines, and the ways to prove it."""
         rows = self.rows
         lines = [self.real(rows[0].before), *(self.real(row.after) for row in rows)]
         for row, above in zip(rows, lines, strict=False):
             if self.real(row.before) != above:
                 raise UnprintableError(f"the line before {row.rule} is not the one above it")
-        proofs = [self.proof(row, found) for row, found in zip(rows, self.cleared, strict=True)]
+        proofs = [self.ways(row, found) for row, found in zip(rows, self.cleared, strict=True)]
         return [(row.rule, lines[n], lines[n + 1], proofs[n]) for n, row in enumerate(rows)]
 
-    # Proofs: one tactic for each step.
+    # Proofs: the ways to close a step.
 
     def proof(self, row: Row, found: Cleared) -> str:
+        return first_of(self.ways(row, found))
+
+    def ways(self, row: Row, found: Cleared) -> tuple[str, ...]:
+        """Tactics of which one closes the step, from the cheapest to the dearest."""
         match row.rule:
             case "chain":
-                return "apply gradient_of_loss; intros; reflexivity"
+                return ("apply gradient_of_loss; intros; reflexivity",)
             case "error_signal":
                 constant = self.claim.constant is not None
-                return "walk ltac:(first [apply signal | known direct])" if constant else "reflexivity"
+                return ("walk ltac:(first [apply signal | known direct])" if constant else "reflexivity",)
             case "definition":
-                return f"unfold {self.y}; reflexivity"
+                return (f"unfold {self.y}; reflexivity",)
             case "bracket" | "solve" | "residues":
-                return self._clearing(row, found)
+                return (self._clearing(row, found),)
             case "distribute":
-                return "first [spread | equal]"
+                return ("spread", "equal")
             case "radix":
-                return self._digits(row)
+                return (self._digits(row),)
             case "take_out":
-                others = ["direct", "each ltac:(first [symmetry; lift | agree])"]
-                return f"first [{' | '.join([*self._partners(row), 'walk likely', *others])}]"
+                lifted = "each ltac:(first [symmetry; lift | agree])"
+                return ("direct", "walk likely", *self._partners(row), lifted)
             case "single":
-                return "alone"
+                return ("alone",)
             case "padding" | "range":
-                return "walk guards"
+                return ("walk guards",)
             case "form":
                 whole = "direct" if any(map(self._sums, _terms(row.before))) else "walk guards"
-                return f"first [{' | '.join([*self._partners(row), 'walk likely', whole, 'pinning', 'equal'])}]"
+                return (*self._partners(row), "walk likely", whole, "pinning", "equal")
             case "law" | "reuse" | "cite":
-                return "first [walk ltac:(first [known ltac:(walk guards) | guards]) | known direct]"
+                put = self._put(row)
+                walked = [f"walk ltac:({put}; {way})" for way in ("walk likely", "walk guards", "direct")]
+                return (*walked, f"{put}; direct")
             case "vanish":
-                return "walk ltac:(vanish ltac:(known ltac:(rewritten; count; divided ltac:(divisor))))"
+                return ("walk ltac:(vanish ltac:(known ltac:(rewritten; count; divided ltac:(divisor))))",)
             case "root":
-                return "walk ltac:(known ltac:(rewritten; reflexivity))"
+                return ("walk ltac:(known ltac:(rewritten; reflexivity))",)
             case "quotient":
-                return "walk ltac:(known ltac:(divided ltac:(divisor)))"
+                return ("walk ltac:(known ltac:(divided ltac:(divisor)))",)
             case "powers" | "denominator":
-                return "walk ltac:(rewritten; divided ltac:(divisor))"
+                return ("walk ltac:(rewritten; divided ltac:(divisor))",)
             case "unit" | "zero" if self.claim.wrt is not None:
-                return f"first [walk likely | walk guards | unfold {self.x}; duals; walk guards]"
+                return ("walk likely", "walk guards", f"unfold {self.x}; duals; walk guards")
             case rule if rule.startswith("derivative."):
-                return f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])"
+                return (f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])",)
             case _ if self.claim.wrt is not None:
-                return f"first [direct | unfold {self.x}; duals; direct]"
+                return ("direct", f"unfold {self.x}; duals; direct")
             case _:
-                return "equal"
+                return ("equal",)
+
+    def _put(self, row: Row) -> str:
+        """The definitions and laws of which a line has less than the one above it, or more where it reuses a value."""
+        new, old = (row.before, row.after) if row.rule == "reuse" else (row.after, row.before)
+        less = Counter(_named(old)) - Counter(_named(new))
+        every = {name: rewriting for name, _, rewriting in self._facts()}
+        found = [rewriting for name, rewriting in every.items() if name in less] or [*every.values()]
+        return f"progress ({'; '.join(f'rewrite ?{one}' for one in found)})"
 
     def _partners(self, row: Row) -> Iterator[str]:
         """Which sum of a line is which of the line that it is written anew, term by term: that over the same axes, else
@@ -293,8 +327,14 @@ class Theorem(Lines):
 
     def _known(self) -> list[str]:
         """Equations whose values are reused, and the laws of functions; and a tactic that rewrites with them."""
-        hypotheses: list[str] = []
-        rewrites: list[str] = []
+        facts = [*self._facts()]
+        rewrites = [rewriting for _, _, rewriting in facts]
+        every = f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); first [ring | close]"  # on both sides
+        ways = [*([every] if len(rewrites) > 1 else []), *(f"rewrite !{h}; close" for h in rewrites)]
+        return [*(law for _, law, _ in facts), f"Ltac known close := first [{' | '.join(ways) or 'fail'}]."]
+
+    def _facts(self) -> Iterator[tuple[str, str, str]]:
+        """Of each what it is about, the hypothesis, and what rewrites with it."""
         for fact in self.claim.facts:
             if fact.tensor in self.tensors:
                 kind = "cited" if is_gradient(fact.tensor) else "definition"
@@ -305,16 +345,10 @@ class Theorem(Lines):
                 ranges = [f"(0 <= {self.index(i)} < {self.extent(i)})%Z -> " for i in indices if not plain]
                 every = f"forall {' '.join(map(self.index, indices))}, " if indices else ""
                 value = self.real(fact.value) if fact.tensor.dtype == "real" else self.line(fact.value)
-                hypotheses.append(
-                    f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {value}."
-                )
-                rewrites.append(f"{name}{'' if plain else ' by arith'}")
-        for name, law in self.laws():
-            hypotheses.append(law)
-            rewrites.append(name)
-        every = f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); first [ring | close]"  # on both sides
-        ways = [*([every] if len(rewrites) > 1 else []), *(f"rewrite !{h}; close" for h in rewrites)]
-        return [*hypotheses, f"Ltac known close := first [{' | '.join(ways) or 'fail'}]."]
+                law = f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {value}."
+                yield fact.tensor.name, law, f"{name}{'' if plain else ' by arith'}"
+        for function, name, law in self.laws():
+            yield function, law, name
 
     def _sized(self) -> list[str]:
         """How many samples there are, where the lines count on it."""
@@ -340,8 +374,8 @@ class Theorem(Lines):
         return [extent for extent in sizes if Size(extent) in self.claim.divisors]
 
     def _divided(self) -> list[str]:
-        """What folds stand on: divisors that are not 0, powers of a root, and whole powers as products. A tactic for the
-        first, and one that rewrites with the others, and with how many samples there are."""
+        """What folds stand on: divisors that are not 0, powers of a root, and whole powers as products. A tactic for
+        the first, and one that rewrites with the others, and with how many samples there are."""
         if not any(row.rule in FOLDING for row in self.rows):
             return []
         found: list[str] = []
@@ -417,8 +451,8 @@ class Theorem(Lines):
         return f"{m} * ({size} - 1) + {at.offset} < {whole} <= {m} * {size} + {at.offset}"
 
 
-def text_of(parts: Iterable[tuple[str, str]]) -> str:
-    return "".join(text for _, text in parts)
+def first_of(ways: Sequence[str]) -> str:
+    return ways[0] if len(ways) == 1 else f"first [{' | '.join(ways)}]"
 
 
 def _terms(e: Expr) -> list[Expr]:
@@ -439,6 +473,15 @@ def _front(e: Expr) -> tuple[list[Reduce], list[Affine]]:
             return [], [left - right]
         case _:
             return [], []
+
+
+def _named(e: Expr) -> Iterator[str]:
+    """The tensors and functions of a line, each as often as it stands there."""
+    for node in nodes(e):
+        if isinstance(node, Component):
+            yield node.tensor.name
+        elif isinstance(node, Apply):
+            yield node.function
 
 
 def _axes(e: Expr, i: Index) -> set[tuple[Tensor, int]]:
