@@ -151,22 +151,29 @@ Ltac plain :=
   first [ring | outside | pulled ltac:(walk plain) | progress (likened ltac:(walk plain)); first [reflexivity | ring]].
 Ltac direct := walk plain.
 (* A sum over an index that a bracket pins to one number is its term there; other sums may stand between them. A factor
-   pins it, before what stands within other factors. *)
+   pins it, before what stands within other factors; an index itself, before what is computed from it. *)
 Ltac at_zero i e := let p := eval pattern i in e in match p with ?h _ => eval cbv beta in (h 0%Z) end.
-Ltac pins i t :=
-  match t with
-  | ?a * ?b => first [pins i a | pins i b]
-  | bracket (i =? ?s)%Z => exact s
-  | bracket (?s =? i)%Z => exact s
-  | bracket (?a =? ?b)%Z =>
-      let d := constr:((a - b)%Z) in match d with context [i] => idtac end; let d0 := at_zero i d in
-      first [ let _ := constr:(ltac:(lia) : (d = i + d0)%Z) in exact (- d0)%Z
-            | let _ := constr:(ltac:(lia) : (d = - i + d0)%Z) in exact d0 ]
+Ltac direct_pin i b :=
+  match b with
+  | (i =? ?s)%Z => exact s
+  | (?s =? i)%Z => exact s
+  end.
+Ltac solved_pin i b :=
+  match b with (?a =? ?c)%Z =>
+    let d := constr:((a - c)%Z) in match d with context [i] => idtac end; let d0 := at_zero i d in
+    first [ let _ := constr:(ltac:(lia) : (d = i + d0)%Z) in exact (- d0)%Z
+          | let _ := constr:(ltac:(lia) : (d = - i + d0)%Z) in exact d0 ]
+  end.
+Ltac factors t pin :=
+  lazymatch t with
+  | ?a * ?b => first [factors a pin | factors b pin]
+  | bracket ?b => pin b
   end.
 Ltac pinned f :=
   let i := fresh "i" in  (* not one of the names in f *)
   let g := constr:(fun i : Z => ltac:(let t := eval cbv beta in (f i) in
-    first [pins i t | match t with context [bracket ?b] => pins i (bracket b) end])) in
+    first [ factors t ltac:(direct_pin i) | factors t ltac:(solved_pin i)
+          | match t with context [bracket ?b] => first [direct_pin i b | solved_pin i b] end ])) in
   match g with fun _ => ?s => s end.
 Ltac sink :=
   cbv beta;
@@ -218,8 +225,10 @@ Ltac float :=
   | |- ?a + ?b = _ =>
       match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [float | float]
   | |- max ?n (fun _ => ?c) = _ => eapply eq_trans; [apply (max_constant n c); lia | float]
-  | |- max ?n (fun i => ?f) = _ =>
+  | |- max ?n ?f = _ =>
       match f with context [sum _ _] => idtac end; eapply max_ext; let i := fresh "i" in intros i ?; level
+  | |- logsumexp ?n ?f = _ =>
+      match f with context [sum _ _] => idtac end; eapply logsumexp_ext; let i := fresh "i" in intros i ?; level
   | |- ?f ?a = _ =>
       lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
       match a with context [sum _ _] => idtac end; eapply (@f_equal K K f); level
@@ -320,7 +329,7 @@ Ltac valued close :=
     end
   end.
 Ltac kindred :=
-  alike; repeat match goal with |- context [read ?b ?a ?o] => rewrite (read_true b a o) by arith end;
+  alike; decide_brackets; repeat match goal with |- context [read ?b ?a ?o] => rewrite (read_true b a o) by arith end;
   repeat (match goal with |- ?l = ?r => reads l r ltac:(likely) end); repeat (valued ltac:(likely))
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=

@@ -145,7 +145,8 @@ class Theorem(Lines):
             case "quotient":
                 return ("walk ltac:(known ltac:(divided ltac:(divisor)))",)
             case "powers" | "denominator":
-                return ("walk ltac:(rewritten; divided ltac:(divisor))",)
+                divided = "rewritten; divided ltac:(divisor)"
+                return (f"walk ltac:({divided})", f"walk ltac:(kindred; {divided})")
             case "unit" | "zero" if self.claim.wrt is not None:
                 return ("walk likely", "walk guards", f"unfold {self.x}; duals; walk guards")
             case rule if rule.startswith("derivative."):
