@@ -262,6 +262,30 @@ Ltac partner k rest :=
   eapply eq_trans; [ | symmetry; nth_front k];
   lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
 Ltac meaning rest := eapply eq_trans; [level | symmetry; eapply eq_trans; [level | symmetry]]; rest.
+(* Before that, a factor of a sum of terms that are sums goes into each. *)
+Ltac sums e := lazymatch e with
+  | ?a + ?b => sums a; sums b
+  | ?a * ?b => first [sums a | sums b]
+  | sum _ _ => idtac
+  end.
+Ltac each_of a c := sums a; tryif sums c then fail else idtac.
+Ltac apart :=
+  lazymatch goal with
+  | |- _ + _ = _ => eapply (f_equal2 add); [apart | apart]
+  | |- _ * _ = _ => eapply eq_trans; [eapply (f_equal2 mul); [apart | apart] | into_terms]
+  | |- _ => reflexivity
+  end
+with into_terms :=
+  match goal with
+  | |- (?a + ?b) * ?c = _ =>
+      each_of (a + b) c;
+      eapply eq_trans; [exact (distribute_right c a b) | eapply (f_equal2 add); [into_terms | into_terms]]
+  | |- ?c * (?a + ?b) = _ =>
+      each_of (a + b) c;
+      eapply eq_trans; [exact (distribute_left c a b) | eapply (f_equal2 add); [into_terms | into_terms]]
+  | |- _ => reflexivity
+  end.
+Ltac by_terms rest := eapply eq_trans; [apart | symmetry; eapply eq_trans; [apart | symmetry]]; meaning rest.
 (* Functions of what is equal but for the order of its sums, and sums and reads that are, are written alike: each pair is
    tried in a moment, without cases. *)
 Ltac written a b close :=

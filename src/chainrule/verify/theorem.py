@@ -173,7 +173,7 @@ class Theorem(Lines):
             text = found[0]
             for one in found[1:]:
                 text = f"apply (f_equal2 add); [{text} | {one}]"
-            yield f"meaning ltac:({text})"
+            yield f"{'meaning' if len(left) == 1 else 'by_terms'} ltac:({text})"
 
     def _partner(self, before: Expr, after: Expr) -> str:
         """The same of one term; "" where the sums of both do not match."""
@@ -457,7 +457,16 @@ def first_of(ways: Sequence[str]) -> str:
 
 
 def _terms(e: Expr) -> list[Expr]:
-    return [term for part in e.terms for term in _terms(part)] if isinstance(e, Add) else [e]
+    """The terms of a line; where sums are added up in a factor, those of the line multiplied out."""
+    if isinstance(e, Add):
+        return [term for part in e.terms for term in _terms(part)]
+    if isinstance(e, Multiply):
+        for k, factor in enumerate(e.factors):
+            others = e.factors[:k] + e.factors[k + 1 :]
+            terms = _terms(factor)
+            if len(terms) > 1 and all(_front(t)[0] for t in terms) and not any(_front(f)[0] for f in others):
+                return [multiply((*others, term)) for term in terms]
+    return [e]
 
 
 def _front(e: Expr) -> tuple[list[Reduce], list[Affine]]:
