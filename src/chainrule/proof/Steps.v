@@ -16,9 +16,19 @@ Ltac index :=
    one is false little is left, and where it is true it often decides the others. *)
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
-Ltac decide_brackets :=
-  repeat match goal with |- context [bracket ?b] =>
-    first [rewrite (true_one b) by arith | rewrite (false_zero b) by arith] end.
+Ltac brackets_of t found :=
+  match t with
+  | context [bracket ?b] =>
+      let new := lazymatch found with context [cons b _] => fail | _ => constr:(I) end in
+      brackets_of t constr:(cons b found)
+  | _ => found
+  end.
+Ltac decided l :=
+  lazymatch l with
+  | cons ?b ?l => try first [rewrite (true_one b) by arith | rewrite (false_zero b) by arith]; decided l
+  | nil => idtac
+  end.
+Ltac decide_brackets := lazymatch goal with |- ?g => let l := brackets_of g constr:(@nil bool) in decided l end.
 Ltac in_range a n zero_there :=
   first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
         | let E := fresh "E" in destruct (inside a n) eqn:E; [ | zero_there]].
@@ -241,12 +251,24 @@ Ltac float :=
 with level := eapply eq_trans; [float | pin].
 (* Subscripts that are equal numbers are written alike. *)
 Ltac entry f := lazymatch f with ?g _ => entry g | _ => is_var f end.
-Ltac alike :=
-  repeat match goal with |- context [?f ?a] =>
-    lazymatch type of a with Z => idtac end; entry f;
-    match goal with |- context [f ?b] =>
-      tryif constr_eq a b then fail else replace (f b) with (f a) by (apply (f_equal f); lia) end
+Ltac subscripts_of t found :=
+  match t with
+  | context [?f ?a] =>
+      let Z_type := lazymatch type of a with Z => constr:(I) end in
+      let read := match goal with |- _ => entry f end in
+      let new := lazymatch found with context [cons a _] => fail | _ => constr:(I) end in
+      subscripts_of t constr:(cons a found)
+  | _ => found
   end.
+Ltac one_subscript a b :=
+  let E := fresh "E" in
+  assert (E : a = b) by lia;
+  repeat match goal with |- context [?f b] =>
+    entry f; replace (f b) with (f a) by (apply (f_equal f); exact E) end;
+  clear E.
+Ltac with_others a l := lazymatch l with cons ?b ?l => try one_subscript a b; with_others a l | nil => idtac end.
+Ltac each_pair l := lazymatch l with cons ?a ?l => with_others a l; each_pair l | nil => idtac end.
+Ltac alike := lazymatch goal with |- ?g => let l := subscripts_of g constr:(@nil Z) in each_pair l end.
 (* The sum at place k to the front; it is the first of the left side, and what is below `rest` closes. *)
 Ltac nth_front k :=
   lazymatch k with
