@@ -352,31 +352,54 @@ Ltac whole e :=
   | ?f _ => is_var f; lazymatch type of f with K -> K => idtac end
   end.
 Ltac within e := match e with context [?d] => tryif constr_eq d e then fail else whole d end.
-Ltac as_this e d close := tryif constr_eq e d then fail else replace d with e by (solve [close]).
+Ltac wholes_of t found chosen :=
+  match t with
+  | context [?e] =>
+      let own := match goal with |- _ => whole e; chosen e end in
+      let new := lazymatch found with context [(_, e)] => fail | _ => constr:(I) end in
+      wholes_of t constr:((found, e)) chosen
+  | _ => found
+  end.
+Ltac lacks e d :=
+  match e with context [?x] =>
+    is_var x; lazymatch x with zero => fail | one => fail | add => fail | mul => fail | num => fail | _ => idtac end;
+    tryif (match d with context [x] => idtac end) then fail else idtac end.
+Ltac twin e d close :=
+  tryif first [lacks e d | lacks d e] then fail else idtac;
+  lazymatch goal with |- ?l = ?r => tryif (constr_eq l e; constr_eq r d) then fail else idtac end;
+  lazymatch constr:((e, d)) with
+  | (sum _ _, sum _ _) => replace d with e by (solve [close])
+  | (power ?q _, power ?q _) => replace d with e by (apply (@f_equal K K (power q)); solve [close])
+  | (?f ?n _, ?f ?m _) => tryif constr_eq f power then fail else
+      lazymatch type of n with
+      | Z => tryif constr_eq n m then replace d with e by (walk ltac:(solve [close])) else fail
+      | K => replace d with e by (walk ltac:(solve [close]))
+      end
+  | (?f _, ?f _) => replace d with e by (apply (@f_equal K K f); solve [close])
+  end.
+Ltac twins e others close :=
+  lazymatch others with
+  | (?others, ?d) => (tryif constr_eq e d then idtac else (try twin e d close)); twins e others close
+  | _ => idtac
+  end.
+Ltac values found others close :=
+  lazymatch found with
+  | (?found, ?e) =>
+      twins e others close;
+      try (lazymatch goal with |- _ = ?r => lazymatch r with context [e] => idtac end end;
+           let v := fresh "v" in generalize e; intros v);
+      values found others close
+  | _ => idtac
+  end.
 Ltac valued close :=
-  match goal with |- ?l = _ =>
-    match l with context [?e] =>
-      whole e; tryif within e then fail else idtac;
-      repeat match goal with |- _ = ?r =>
-        lazymatch e with
-        | sum _ _ => match r with context [sum ?n ?f] =>
-            tryif (constr_eq l e; constr_eq r (sum n f)) then fail else as_this e (sum n f) close end
-        | power ?q _ => match r with context [power q ?b] =>
-            as_this e (power q b) ltac:(apply (@f_equal K K (power q)); close) end
-        | ?f ?n _ =>
-            lazymatch type of n with
-            | Z => match r with context [f n ?d] => as_this e (f n d) ltac:(walk close) end
-            | K => match r with context [f ?c ?d] => as_this e (f c d) ltac:(walk close) end
-            end
-        | ?f _ => match r with context [f ?b] => as_this e (f b) ltac:(apply (@f_equal K K f); close) end
-        end
-      end;
-      lazymatch goal with |- _ = ?r => lazymatch r with context [e] => let v := fresh "v" in generalize e; intros v end end
-    end
+  lazymatch goal with |- ?l = ?r =>
+    let found := wholes_of l tt ltac:(fun e => tryif within e then fail else idtac) in
+    let others := wholes_of r tt ltac:(fun e => idtac) in
+    values found others close
   end.
 Ltac kindred :=
   alike; decide_brackets; repeat match goal with |- context [read ?b ?a ?o] => rewrite (read_true b a o) by arith end;
-  repeat (match goal with |- ?l = ?r => reads l r ltac:(likely) end); repeat (valued ltac:(likely))
+  repeat (match goal with |- ?l = ?r => reads l r ltac:(likely) end); repeat (progress (valued ltac:(likely)))
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)

@@ -130,13 +130,13 @@ class Theorem(Lines):
             case "single":
                 return ("alone",)
             case "padding" | "range":
-                return ("walk guards",)
+                return ("walk lightly", "walk guards")
             case "form":
-                whole = "direct" if any(map(self._sums, _terms(row.before))) else "walk guards"
-                return (*self._partners(row), "walk likely", whole, "pinning", "equal")
+                whole = ["direct"] if any(map(self._sums, _terms(row.before))) else ["walk lightly", "walk guards"]
+                return (*self._partners(row), "walk likely", *whole, "pinning", "equal")
             case "law" | "reuse" | "cite":
                 put = self._put(row)
-                walked = [f"walk ltac:({put}; {way})" for way in ("walk likely", "walk guards", "direct")]
+                walked = [f"walk ltac:({put}; {way})" for way in ("walk likely", "walk lightly", "direct")]
                 return (*walked, f"{put}; direct")
             case "vanish":
                 return ("walk ltac:(vanish ltac:(known ltac:(rewritten; count; divided ltac:(divisor))))",)
@@ -148,7 +148,7 @@ class Theorem(Lines):
                 divided = "rewritten; divided ltac:(divisor)"
                 return (f"walk ltac:({divided})", f"walk ltac:(kindred; {divided})")
             case "unit" | "zero" if self.claim.wrt is not None:
-                return ("walk likely", "walk guards", f"unfold {self.x}; duals; walk guards")
+                return ("walk likely", "walk lightly", "walk guards", f"unfold {self.x}; duals; walk guards")
             case rule if rule.startswith("derivative."):
                 return (f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])",)
             case _ if self.claim.wrt is not None:
