@@ -81,6 +81,8 @@ Ltac parts leaf :=
     end
   | leaf ].
 Ltac same leaf := first [reflexivity | under; ring | parts leaf].
+(* Term by term, `close` what is no rearrangement. *)
+Ltac each close := under; first [ring | apply (f_equal2 add); each close | close].
 Ltac outside := apply read_whole; intros; rewrite ?both; apply false_zero; arith.
 Ltac subscripts :=
   match goal with
@@ -406,6 +408,14 @@ with ordered :=
         | progress kindred; ring].
 (* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. What takes a
    moment comes first. *)
+Ltac at_factor t :=
+  lazymatch t with
+  | ?a * ?b => first [at_factor a | at_factor b]
+  | bracket (inside ?a ?n) => in_range a n ltac:(cbn [bracket]; zeros; ring)
+  end.
+Ltac at_factors :=
+  repeat (lazymatch goal with |- ?l = _ => at_factor l end; with_strategy transparent [read] cbn [andb bracket read]).
+Ltac by_factors := progress at_factors; first [ring | progress kindred; ring].
 Ltac lightly :=
   first [ring | outside | pulled ltac:(walk likely) | progress cases; first [ring | walk likely] | likely
         | progress (rewrite ?power_one); likely | progress decide_brackets; likely | progress zeros; likely].
@@ -451,8 +461,7 @@ Ltac tidy :=
   first
   [ reflexivity | ring | progress (rewrite ?power_one); ring | outside | subscripts | progress zeros; ring
   | decide_brackets; ring | progress cases; first [decide_brackets; ring | agree] ].
-(* A step that only writes its line anew: term by term, `close` what is no rearrangement; or where its parts differ. *)
-Ltac each close := under; first [ring | apply (f_equal2 add); each close | close].
+(* A step that only writes its line anew. *)
 Ltac equal := first [direct | each ltac:(agree) | same tidy].
 (* Terms in which a bracket is false everywhere; brackets between two numbers of the same radix. *)
 Ltac absent :=

@@ -130,7 +130,7 @@ class Theorem(Lines):
             case "single":
                 return ("alone",)
             case "padding" | "range":
-                return ("walk lightly", "walk guards")
+                return ("each ltac:(by_factors)", "walk lightly", "walk guards")
             case "form":
                 whole = ["direct"] if any(map(self._sums, _terms(row.before))) else ["walk lightly", "walk guards"]
                 return (*self._partners(row), "walk likely", *whole, "pinning", "equal")
@@ -148,7 +148,8 @@ class Theorem(Lines):
                 divided = "rewritten; divided ltac:(divisor)"
                 return (f"walk ltac:({divided})", f"walk ltac:(kindred; {divided})")
             case "unit" | "zero" if self.claim.wrt is not None:
-                return ("walk likely", "walk lightly", "walk guards", f"unfold {self.x}; duals; walk guards")
+                ways = ("walk likely", "each ltac:(by_factors)", "walk lightly", "walk guards")
+                return (*ways, f"unfold {self.x}; duals; walk guards")
             case rule if rule.startswith("derivative."):
                 return (f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])",)
             case _ if self.claim.wrt is not None:
