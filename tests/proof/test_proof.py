@@ -126,6 +126,9 @@ def test_an_open_line_leaves_the_others_proved_and_names_its_step(coqc: str) -> 
     text, found, axioms = proved([every[0], wrong, *every[1:]])
     assert [t.reason for t in found] == ["", "Coq does not close the step form", *("" for _ in every[1:])]
     assert "wrong" not in text and not axioms
+    steps = [part for part in Theorem(every[0], "claim_0").parts() if len(part.ways) > 1]
+    assert steps  # the file says of each the way that closed it
+    assert all(part.text not in text and any(part.by(way) in text for way in part.ways) for part in steps)
 
 
 def test_a_part_that_is_refused_or_runs_on_leaves_nothing(coqc: str) -> None:
@@ -194,6 +197,12 @@ KINDS = {
         Case("a sum read in a bracket alone", "y[n, j] = tanh(sum[k<3, i<2](x[n, k + 1]))*x[n, j]", {"x": ("N", 5)}),
         Case("a position beside a window", "y[n, i<7] = sin(max[j<4](pad(x, -inf)[n, i + j - 1]))", {"x": ("N", 7)}),
         Case("a position as a form", "y[n] = argmax[k<3](x[n, k])*z[n]", {"x": ("N", 3), "z": ("N",)}),
+        Case("a bracket beside another", "y[n, k<2] = pad(x, -1)[n, k, k] + x[n, k + 1, k]", {"x": ("N", 3, 2)}),
+        Case("a mean of equal terms", "y[n, j<4] = a[n, j]*mean[m<N](C[j, 1]**3)", {"a": ("N", 4), "C": (4, 3)}),
+        Case(
+            "a bracket that pins a sum of brackets", "y[n, j<2] = tanh(v[n, j, j]*(x[n, j, j]*x[n, j, 1 - j]))*z[n, j]",
+            {"v": ("N", 2, 2), "x": ("N", 2, 2), "z": ("N", 2)},
+        ),
         Case("a maximum of one value", "y[n] = max[k<2](u[n] + u[n])", {"u": ("N",)}),
     )
 }
