@@ -323,22 +323,6 @@ Ltac reads l r close :=
       written (bracket a) (bracket b)
         ltac:(apply (f_equal bracket); first [arith | apply (f_equal2 at_id); [lia | reflexivity]]) end
   end.
-Ltac kin l r close :=
-  match l with
-  | context [?f ?a] =>
-      lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
-      match r with context [f ?b] => written (f a) (f b) ltac:(apply (@f_equal K K f); close) end
-  | context [?f ?a ?b] =>
-      is_var f; lazymatch type of f with K -> K -> K => idtac end;
-      lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
-      match r with context [f ?c ?d] => written (f a b) (f c d) ltac:(apply (@f_equal2 K K K f); close) end
-  | context [sum ?n ?f] => match r with context [sum ?m ?g] =>
-      tryif (constr_eq l (sum n f); constr_eq r (sum m g)) then fail else written (sum n f) (sum m g) close end
-  | context [?f ?n ?a] =>
-      lazymatch type of a with Z -> K => idtac end; is_var f;
-      match r with context [f n ?b] => written (f n a) (f n b) ltac:(walk close) end
-  | _ => reads l r close
-  end.
 (* What `ring` takes for one thing: functions, maxima and sums. Those that hold no others come first; where both sides
    have one alike it is a value without a name from then on, so that what is around it is small. *)
 Ltac whole e :=
@@ -399,9 +383,10 @@ Ltac valued close :=
     let others := wholes_of r tt ltac:(fun e => idtac) in
     values found others close
   end.
-Ltac kindred :=
+Ltac paired_by close :=
   alike; decide_brackets; repeat match goal with |- context [read ?b ?a ?o] => rewrite (read_true b a o) by arith end;
-  repeat (match goal with |- ?l = ?r => reads l r ltac:(likely) end); repeat (progress (valued ltac:(likely)))
+  repeat (match goal with |- ?l = ?r => reads l r close end); repeat (progress (valued close)).
+Ltac kindred := paired_by ltac:(likely)
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
@@ -446,13 +431,12 @@ with reindexed := cbv beta; lazymatch goal with |- sum ?n ?f = sum ?m ?g =>
     cbv beta; [intros; cbv beta; paired | nowhere | nowhere]
   end
 with summands := first [agree | apply (f_equal2 add); summands]
-with agree := first [ring | applied | progress ranges; agree | progress likenesses; first [ring | inner] | inner]
+with agree := first [ring | applied | progress ranges; agree | progress (paired_by ltac:(pinning)); first [ring | inner] | inner]
 with applied := match goal with
   | |- ?f _ = ?f _ => first [is_var f | match f with power _ => idtac end]; apply (@f_equal K K f); pinning
   | |- ?f _ _ = ?f _ _ => is_var f; apply (@f_equal2 K K K f); pinning
   end
 with inner := first [brackets | progress cases; agree]
-with likenesses := alike; repeat (match goal with |- ?l = ?r => kin l r ltac:(pinning) end)
 with pinning :=
   first [reflexivity | ring |
     eapply eq_trans; [level | symmetry]; eapply eq_trans; [level | symmetry]; paired].
