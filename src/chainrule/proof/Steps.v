@@ -16,6 +16,7 @@ Ltac index :=
    one is false little is left, and where it is true it often decides the others. *)
 Ltac zeros :=
   repeat match goal with |- context [sum ?n ?f] => rewrite (sum_vanish n f) by (intros; cbv beta; zeros; ring) end.
+(* The distinct ones of a line, each of which is tried once. *)
 Ltac brackets_of t found :=
   match t with
   | context [bracket ?b] =>
@@ -256,8 +257,8 @@ Ltac entry f := lazymatch f with ?g _ => entry g | _ => is_var f end.
 Ltac subscripts_of t found :=
   match t with
   | context [?f ?a] =>
-      let Z_type := lazymatch type of a with Z => constr:(I) end in
-      let read := match goal with |- _ => entry f end in
+      let number := lazymatch type of a with Z => constr:(I) end in
+      let subscript := match goal with |- _ => entry f end in
       let new := lazymatch found with context [cons a _] => fail | _ => constr:(I) end in
       subscripts_of t constr:(cons a found)
   | _ => found
@@ -286,7 +287,7 @@ Ltac partner k rest :=
   eapply eq_trans; [ | symmetry; nth_front k];
   lazymatch goal with |- sum ?n _ = sum ?n _ => apply sum_ext; let i := fresh "i" in intros i ?; cbv beta; rest end.
 Ltac meaning rest := eapply eq_trans; [level | symmetry; eapply eq_trans; [level | symmetry]]; rest.
-(* Before that, a factor of a sum of terms that are sums goes into each. *)
+(* Where a factor has terms that are all sums, and the others have none, the others go into each term first. *)
 Ltac sums e := lazymatch e with
   | ?a + ?b => sums a; sums b
   | ?a * ?b => first [sums a | sums b]
@@ -310,8 +311,7 @@ with into_terms :=
   | |- _ => reflexivity
   end.
 Ltac by_terms rest := eapply eq_trans; [apart | symmetry; eapply eq_trans; [apart | symmetry]]; meaning rest.
-(* Functions of what is equal but for the order of its sums, and sums and reads that are, are written alike: each pair is
-   tried in a moment, without cases. *)
+(* Reads and brackets that are equal are written alike. *)
 Ltac written a b close :=
   lazymatch goal with |- ?l = _ =>
     tryif (match l with context [b] => idtac end) then fail else replace b with a by close end.
@@ -323,8 +323,9 @@ Ltac reads l r close :=
       written (bracket a) (bracket b)
         ltac:(apply (f_equal bracket); first [arith | apply (f_equal2 at_id); [lia | reflexivity]]) end
   end.
-(* What `ring` takes for one thing: functions, maxima and sums. Those that hold no others come first; where both sides
-   have one alike it is a value without a name from then on, so that what is around it is small. *)
+(* What `ring` takes for one thing: functions, maxima and sums. Those that hold no others come first: what is equal to one
+   of the left side, by `close`, is written as it, and is a value of its own from then on, so that what is around it is
+   small. Two that speak of different tensors are not tried. *)
 Ltac whole e :=
   lazymatch e with
   | sum _ _ => idtac
@@ -391,8 +392,8 @@ with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
         | progress kindred; ring].
-(* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. What takes a
-   moment comes first. *)
+(* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. Those that
+   are factors come first, and may leave nothing to decide; what takes a moment comes before what searches. *)
 Ltac at_factor t :=
   lazymatch t with
   | ?a * ?b => first [at_factor a | at_factor b]
@@ -431,7 +432,8 @@ with reindexed := cbv beta; lazymatch goal with |- sum ?n ?f = sum ?m ?g =>
     cbv beta; [intros; cbv beta; paired | nowhere | nowhere]
   end
 with summands := first [agree | apply (f_equal2 add); summands]
-with agree := first [ring | applied | progress ranges; agree | progress (paired_by ltac:(pinning)); first [ring | inner] | inner]
+with agree :=
+  first [ring | applied | progress ranges; agree | progress (paired_by ltac:(pinning)); first [ring | inner] | inner]
 with applied := match goal with
   | |- ?f _ = ?f _ => first [is_var f | match f with power _ => idtac end]; apply (@f_equal K K f); pinning
   | |- ?f _ _ = ?f _ _ => is_var f; apply (@f_equal2 K K K f); pinning
