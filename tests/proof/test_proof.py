@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 
@@ -19,7 +20,7 @@ from chainrule.derive.scene import Line, extents_for, of_lemma
 from chainrule.derive.subject import Subject
 from chainrule.derive.trace import RULES
 from chainrule.derive.trial import failures
-from chainrule.ir.expr import Expr
+from chainrule.ir.expr import Constant, Expr, Size, multiply
 from chainrule.ir.parse import parse_equation
 from chainrule.train.models import BUILT_IN, read_model
 from chainrule.verify.certificate import Certificate
@@ -217,6 +218,16 @@ def test_small_equations_of_each_kind_are_proved(coqc: str) -> None:
         assert not one.reason, f"{name}: {one.what}: {one.reason}"
         generic = claim.rows[-1].rule == "form" or one.level == 0
         assert generic, f"{name}: {one.what} is proved at the numbers of the layer alone"
+
+
+def test_a_sum_of_equal_terms_counts_them_and_no_other_number(coqc: str) -> None:
+    every = claims(KINDS["a mean of equal terms"])
+    claim = next(c for c in every if c.rows[-1].rule == "form" and str(c.what) == "y itself")
+    (row,) = claim.rows
+    lines = (row.after, multiply((Constant(Fraction(2)), row.after)), multiply((Size("N"), row.after)))
+    _, found, _ = proved([replace(claim, rows=(Row("form", row.before, line),)) for line in lines])
+    assert [one.reason for one in found] == ["", *["Coq does not close the step form"] * 2]
+    assert ("size", "N") in found[0].assumed
 
 
 @pytest.mark.parametrize(
