@@ -349,7 +349,8 @@ Ltac wholes_of t found chosen :=
   end.
 Ltac lacks e d :=
   match e with context [?x] =>
-    is_var x; lazymatch x with zero => fail | one => fail | add => fail | mul => fail | num => fail | _ => idtac end;
+    is_var x; lazymatch type of x with Z => fail | _ => idtac end;
+    lazymatch x with zero => fail | one => fail | add => fail | mul => fail | num => fail | _ => idtac end;
     tryif (match d with context [x] => idtac end) then fail else idtac end.
 Ltac twin e d close :=
   tryif first [lacks e d | lacks d e] then fail else idtac;
