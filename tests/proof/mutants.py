@@ -1,14 +1,18 @@
-"""Lines that are wrong: a line of a derivation with one thing in it changed."""
+"""What is wrong: a line of a derivation with one thing in it changed, a theorem that says something else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from random import Random
 
 from chainrule.ir.expr import Add, Component, Constant, Delta, Derivative, Expr, Guard, Multiply, Reduce, add, multiply
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import rebuild
+from chainrule.verify.claims import Cleared, Row
+from chainrule.verify.session import Session
+from chainrule.verify.theorem import Theorem
 
 
 def _places(root: Expr) -> Iterator[tuple[Expr, tuple[Index, ...], Callable[[Expr], Expr]]]:
@@ -63,3 +67,34 @@ def mutants(line: Expr, count: int, random: Random) -> list[Expr]:
     every = [put(changed) for node, seen, put in _places(line) for changed in _changes(node, seen)]
     every = [new for new in dict.fromkeys(every) if new is not line]
     return random.sample(every, min(count, len(every)))
+
+
+def given(coq: Session, theorem: Theorem) -> None:
+    """Opens the section of a theorem, with all that its steps stand on."""
+    opening, given, *_ = theorem.parts()
+    coq.said(opening.said)
+    assert coq.accepts(given.said)
+
+
+def closes(coq: Session, theorem: Theorem, row: Row, found: Cleared, line: str, seconds: int) -> bool:
+    """Whether a step's own proof closes it with this as its last line."""
+    return coq.accepts(f"Goal {theorem.line(row.before)} = {line}.\nProof. {theorem.proof(row, found)}. Qed.", seconds)
+
+
+def refused(text: str, wrong: Mapping[str, tuple[str, str]]) -> set[str]:
+    """Of copies of a file, each with one thing in it replaced, those that Coq refuses: what stands above is as it is,
+    and accepted."""
+    found: set[str] = set()
+    at = 0
+    with Session() as coq:
+        for name, (old, new) in sorted(wrong.items(), key=lambda item: text.index(item[1][0])):
+            assert text.count(old) == 1
+            above = text[: text.index(old) + 1]
+            *_, start = (m.start() for m in re.finditer("^(?:Lemma|Theorem|Definition|Fixpoint) ", above, re.MULTILINE))
+            assert coq.accepts(text[at:start], 100)
+            at = start
+            with coq.aside():
+                if not coq.accepts(text[at:].replace(old, new), 100):
+                    found.add(name)
+        assert coq.accepts(text[at:], 100)
+    return found

@@ -17,14 +17,14 @@ from chainrule.derive.subject import Subject
 from chainrule.derive.trial import failures
 from chainrule.ir.expr import Constant, Expr, Multiply, Tensor
 from chainrule.verify.certificate import Certificate
-from chainrule.verify.claims import Claim, Row, of_formula
+from chainrule.verify.claims import Claim, of_formula
 from chainrule.verify.coq import theorems
 from chainrule.verify.plan import fold_subject
 from chainrule.verify.proof import proved
 from chainrule.verify.session import Session
 from chainrule.verify.theorem import Theorem
 from tests.derive.test_fold import NETWORKS, model
-from tests.proof.mutants import mutants
+from tests.proof.mutants import closes, given, mutants, refused
 
 pytestmark = pytest.mark.proof
 
@@ -37,11 +37,11 @@ NORMALISATIONS = {
 """Each with the folds of its input and of its scale."""
 
 
-def test_the_formulas_of_normalisations_are_proved() -> None:
+def test_the_formulas_of_normalisations_are_proved(coq: Session) -> None:
     """For all extents but those that the mean divides by as numbers."""
     folds = [fold for one in NORMALISATIONS.values() for fold in one.derive().folds]
     every = [of_formula(fold, fold_subject(fold)) for fold in folds]
-    _, found, axioms = proved(every)
+    _, found, axioms = proved(every, coq)
     assert len(found) >= 2 * len(NORMALISATIONS) and not axioms
     assert [(str(one.what), one.reason) for one in found if one.reason] == []
     assert {one.level for one in found} == {0}
@@ -70,7 +70,7 @@ def test_the_certificate_shows_the_lines_of_a_fold_as_proved() -> None:
 # What is given, and wrong lines.
 
 
-def test_a_fold_is_refused_where_what_it_stands_on_is_another_or_is_missing() -> None:
+def test_a_fold_is_refused_where_what_it_stands_on_is_another_or_is_missing(coq: Session) -> None:
     (fold, _) = model("layer norm").derive().folds
     claim = of_formula(fold, fold_subject(fold))
 
@@ -81,9 +81,8 @@ def test_a_fold_is_refused_where_what_it_stands_on_is_another_or_is_missing() ->
 
     wrong = {"vanish": doubled(fold.forward[0].tensor), "root": doubled(fold.names[0].tensor)}
     wrong |= {"quotient": replace(claim, divisors=()), "cite": doubled(fold.cited[0].tensor)}
-    _, found, _ = proved([claim, *wrong.values()])
+    _, found, _ = proved([claim, *wrong.values()], coq)
     assert [one.reason for one in found] == ["", *(f"Coq does not close the step {rule}" for rule in wrong)]
-
 
 
 def _changed(derivation: Derivation) -> Iterator[tuple[Fold, Theorem, list[tuple[int, Expr]]]]:
@@ -94,30 +93,21 @@ def _changed(derivation: Derivation) -> Iterator[tuple[Fold, Theorem, list[tuple
 
 
 @pytest.mark.parametrize("name", [pytest.param("batch norm of planes", marks=pytest.mark.campaign), "rms norm"])
-def test_a_line_of_a_fold_with_one_change_is_refused_or_true(name: str) -> None:
+def test_a_line_of_a_fold_with_one_change_is_refused_or_true(name: str, coq: Session) -> None:
     derivation = model(name).derive()
     extents = extents_for(derivation.forward, 2)
     tried, accepted = 0, 0
-
-    def closes(theorem: Theorem, row: Row, line: Expr) -> bool:
-        goal = f"Goal {theorem.line(row.before)} = {theorem.line(line)}."
-        return coq.accepts(f"{goal}\nProof. {theorem.proof(row, ())}. Qed.", 2)
-
-    with Session(theorems()) as coq:
-        assert coq.begun()
-        for fold, theorem, lines in _changed(derivation):
-            opening, given, *_ = theorem.parts()
-            coq.said(opening.said)
-            assert coq.accepts(given.said)
-            assert all(closes(theorem, row, row.after) for row in theorem.rows)
-            for n, line in lines:
-                row, tried = theorem.rows[n], tried + 1
-                if closes(theorem, row, line):
-                    accepted += 1
-                    scene = of_fold(fold, extents, fold_subject(fold), forms=False)
-                    scene = replace(scene, lines=(Line(Subject("other"), row.rule, row.before, line),))
-                    assert failures(scene, 7) == {}, f"{row.before} = {line} is false and was proved"
-            coq.said(f"Reset {theorem.name}_section.")
+    for fold, theorem, lines in _changed(derivation):
+        given(coq, theorem)
+        assert all(closes(coq, theorem, row, (), theorem.line(row.after), 2) for row in theorem.rows)
+        for n, line in lines:
+            row, tried = theorem.rows[n], tried + 1
+            if closes(coq, theorem, row, (), theorem.line(line), 2):
+                accepted += 1
+                scene = of_fold(fold, extents, fold_subject(fold), forms=False)
+                scene = replace(scene, lines=(Line(Subject("other"), row.rule, row.before, line),))
+                assert failures(scene, 7) == {}, f"{row.before} = {line} is false and was proved"
+        coq.said(f"Reset {theorem.name}_section.")
     assert tried > 20 and accepted <= tried // 10
 
 
@@ -130,12 +120,5 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("rule", FOLDING)
-def test_a_corrupted_rule_of_folds_is_refused(rule: str) -> None:
-    old, new = WRONG[rule]
-    text = theorems("Rules.v")
-    assert text.count(old) == 1
-    with Session(text) as coq:
-        assert coq.begun()
-    with Session(text.replace(old, new)) as coq:
-        assert not coq.begun()
+def test_a_corrupted_rule_of_folds_is_refused() -> None:
+    assert refused(theorems("Rules.v"), WRONG) == {*WRONG} == {*FOLDING}

@@ -27,11 +27,11 @@ from chainrule.verify.certificate import Certificate
 from chainrule.verify.claims import Claim, Cleared, Row, claims, of_piece
 from chainrule.verify.coq import theorems
 from chainrule.verify.plan import every_lemma
-from chainrule.verify.proof import ALLOWED, compiled, document, prove, proved
+from chainrule.verify.proof import ALLOWED, prove, proved
 from chainrule.verify.session import Session
 from chainrule.verify.theorem import Theorem
 from tests.derive.cases import CASES, Case
-from tests.proof.mutants import mutants
+from tests.proof.mutants import closes, given, mutants, refused
 from tests.proof.windows import WINDOWS
 
 pytestmark = pytest.mark.proof
@@ -48,10 +48,10 @@ def coqc() -> str:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_every_line_of_a_built_in_model_is_proved_for_all_extents(name: str) -> None:
+def test_every_line_of_a_built_in_model_is_proved_for_all_extents(name: str, coq: Session) -> None:
     """But for the forms whose windows are strided, which are proved at the numbers of the layer."""
     derivation = read_model(name).derive()
-    proof, every = prove(derivation), [*claims(derivation)]
+    proof, every = prove(derivation, coq=coq), [*claims(derivation)]
     assert proof is not None and set(proof.axioms) <= ALLOWED
     forms = [claim.rows[-1].rule == "form" for claim in every]
     assert [str(t.what) for t in proof.theorems if t.reason] == []
@@ -111,20 +111,20 @@ def test_equations_of_a_users_own_are_proved() -> None:
         ("sum[i<3, p<2](d[n, i]*[2*i + p + 1 == j])", "sum[p<2](sum[i<3]([j - p == 2*i]*d[n, i]))"),
     ],
 )
-def test_a_form_that_says_something_else_is_refused(wrong: str, right: str, coqc: str) -> None:
+def test_a_form_that_says_something_else_is_refused(wrong: str, right: str, coq: Session) -> None:
     what = Subject("form", y="y")
-    values = [parse_equation(f"y[n<5, j<6] = {text}").value for text in (wrong, right)]
-    for before, after, accepted in ((*values, False), (values[1], values[1], True)):
-        claim = Claim(what, (0,), (Row("form", before, after),), ())
-        assert (compiled(document([Theorem(claim, "claim_0").section()]), coqc).returncode == 0) == accepted
+    false, true = (parse_equation(f"y[n<5, j<6] = {text}").value for text in (wrong, right))
+    lines = [Claim(what, (0,), (Row("form", before, true),), ()) for before in (false, true)]
+    _, found, _ = proved(lines, coq)
+    assert [one.reason for one in found] == ["Coq does not close the step form", ""]
 
 
-def test_an_open_line_leaves_the_others_proved_and_names_its_step(coqc: str) -> None:
+def test_an_open_line_leaves_the_others_proved_and_names_its_step(coq: Session) -> None:
     every = [*claims(cr.derive("y[n, k] = 2*x[n, k] + 3"))]
     what = Subject("form", y="wrong")
     before, after = (parse_equation(f"y[n<5] = {e}").value for e in ("a[n]", "a[n]**2"))
     wrong = Claim(what, (0,), (Row("form", before, after),), ())
-    text, found, axioms = proved([every[0], wrong, *every[1:]])
+    text, found, axioms = proved([every[0], wrong, *every[1:]], coq)
     assert [t.reason for t in found] == ["", "Coq does not close the step form", *("" for _ in every[1:])]
     assert "wrong" not in text and not axioms
     steps = [part for part in Theorem(every[0], "claim_0").parts() if len(part.ways) > 1]
@@ -132,11 +132,13 @@ def test_an_open_line_leaves_the_others_proved_and_names_its_step(coqc: str) -> 
     assert all(part.text not in text and any(part.by(way) in text for way in part.ways) for part in steps)
 
 
-def test_a_part_that_is_refused_or_runs_on_leaves_nothing(coqc: str) -> None:
+def test_a_part_that_is_refused_or_runs_on_leaves_nothing() -> None:
     true, false = "Lemma a : True. Proof. exact I. Qed.", "Lemma b : False. Proof. exact I. Qed."
     with Session() as coq:
         assert not coq.accepts(f"{true}\n{false}") and "No object" in coq.said("Locate a.")
         assert not coq.accepts(f"Ltac loop := loop.\n{true.replace('exact I', 'loop')}", 1)
+        with coq.aside():
+            assert coq.accepts(true) and "Top.a" in coq.said("Locate a.")
         assert "No object" in coq.said("Locate a.") and coq.accepts(true) and "Top.a" in coq.said("Locate a.")
         with pytest.raises(RuntimeError, match="Coq has ended"):
             coq.said("Quit.")
@@ -180,13 +182,10 @@ OTHERS = {
 }  # fmt: skip
 
 
-def test_what_is_equal_inside_functions_is_found(coqc: str) -> None:
-    goals = "".join(
-        f'Goal {goal}.\nProof. tryif timeout 60 solve [equal] then idtac "closed {name}" else idtac. Abort.\n'
-        for name, goal in {**INSIDE, **OTHERS}.items()
-    )
-    done = compiled(f"{theorems()}{GIVEN}{goals}End Chainrule.\n", coqc)
-    assert not done.returncode and re.findall(r"^closed (.*)$", done.stdout, re.MULTILINE) == [*INSIDE]
+def test_what_is_equal_inside_functions_is_found(coq: Session) -> None:
+    assert coq.accepts(GIVEN)
+    every = {**INSIDE, **OTHERS}
+    assert [name for name, goal in every.items() if coq.accepts(f"Goal {goal}.\nProof. equal. Qed.", 60)] == [*INSIDE]
 
 
 KINDS = {
@@ -210,9 +209,9 @@ KINDS = {
 """Small equations of which lines had stayed open, or closed only at the layer's numbers."""
 
 
-def test_small_equations_of_each_kind_are_proved(coqc: str) -> None:
+def test_small_equations_of_each_kind_are_proved(coq: Session) -> None:
     every = [(name, claim) for name, derivation in KINDS.items() for claim in claims(derivation)]
-    _, found, axioms = proved([claim for _, claim in every])
+    _, found, axioms = proved([claim for _, claim in every], coq)
     assert not axioms and len(found) > 50
     for (name, claim), one in zip(every, found, strict=True):
         assert not one.reason, f"{name}: {one.what}: {one.reason}"
@@ -220,12 +219,12 @@ def test_small_equations_of_each_kind_are_proved(coqc: str) -> None:
         assert generic, f"{name}: {one.what} is proved at the numbers of the layer alone"
 
 
-def test_a_sum_of_equal_terms_counts_them_and_no_other_number(coqc: str) -> None:
+def test_a_sum_of_equal_terms_counts_them_and_no_other_number(coq: Session) -> None:
     every = claims(KINDS["a mean of equal terms"])
     claim = next(c for c in every if c.rows[-1].rule == "form" and str(c.what) == "y itself")
     (row,) = claim.rows
     lines = (row.after, multiply((Constant(Fraction(2)), row.after)), multiply((Size("N"), row.after)))
-    _, found, _ = proved([replace(claim, rows=(Row("form", row.before, line),)) for line in lines])
+    _, found, _ = proved([replace(claim, rows=(Row("form", row.before, line),)) for line in lines], coq)
     assert [one.reason for one in found] == ["", *["Coq does not close the step form"] * 2]
     assert ("size", "N") in found[0].assumed
 
@@ -240,24 +239,18 @@ def test_a_sum_of_equal_terms_counts_them_and_no_other_number(coqc: str) -> None
     ],
 )
 def test_windows_of_three_indices_are_proved_and_a_wrong_line_refused(
-    name: str, rule: str, old: str, new: str, coqc: str
+    name: str, rule: str, old: str, new: str, coq: Session
 ) -> None:
     every = [*claims(WINDOWS[name].derivation)]
-    _, found, axioms = proved(every)
+    _, found, axioms = proved(every, coq)
     assert len(found) >= 4 and not axioms and [t.reason for t in found if t.reason] == []
     theorem = Theorem(every[0], "claim_0")
-    section = theorem.section()
+    given(coq, theorem)
     row, clearing = next(step for step in zip(theorem.rows, theorem.cleared, strict=True) if step[0].rule == rule)
     line = theorem.line(row.after)
     assert old in line
-    goals = "".join(
-        f"Goal {theorem.line(row.before)} = {text}.\nProof. tryif timeout 20 "
-        f'solve [{theorem.proof(row, clearing)}] then idtac "accepted {what}" else idtac. Abort.\n'
-        for what, text in (("wrong", line.replace(old, new)), ("right", line))
-    )
-    end = section.index("Theorem claim_0 :")
-    done = compiled(document([section[:end] + goals + section[end:]]), coqc)
-    assert not done.returncode and re.findall(r"accepted (\w+)", done.stdout) == ["right"]
+    wrong = line.replace(old, new)
+    assert [closes(coq, theorem, row, clearing, text, 20) for text in (line, wrong)] == [True, False]
 
 
 # Wrong rules.
@@ -309,14 +302,9 @@ def test_every_rule_has_a_corrupted_copy() -> None:
     assert set(CORRUPTED) == set(RULES)
 
 
-@pytest.mark.parametrize("rule", {**CORRUPTED, **WINDOW})
-def test_a_corrupted_rule_is_refused(rule: str, coqc: str, tmp_path: Path) -> None:
-    old, new = {**CORRUPTED, **WINDOW}[rule]
-    text = theorems()
-    assert text.count(old) == 1
-    path = tmp_path / "Rules.v"
-    path.write_text(text.replace(old, new) + "End Chainrule.\n", encoding="utf-8")
-    assert subprocess.run([coqc, "-q", path.name], cwd=tmp_path, capture_output=True, check=False).returncode
+def test_a_corrupted_rule_is_refused() -> None:
+    wrong = {**CORRUPTED, **WINDOW}
+    assert refused(theorems("Rules.v"), wrong) == {*wrong}
 
 
 # Wrong lines.
@@ -346,32 +334,21 @@ def test_more_than_500_lines_are_changed() -> None:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_line_with_one_change_is_refused_or_true(name: str, coqc: str) -> None:
+def test_a_line_with_one_change_is_refused_or_true(name: str, coq: Session) -> None:
     """The step's own proof is tried; what Coq accepts the field must too."""
     extents = extents_for(_derivation(name).forward, 2)
-    tried: dict[int, tuple[Lemma, Row, Expr]] = {}
-    sections: list[str] = []
+    tried = accepted = 0
     for lemma, theorem, lines in _changed(name):
-        section = theorem.section()
-        goals: list[str] = []
+        given(coq, theorem)
         for row, found, line in lines:
-            number = len(tried)
-            tried[number] = (lemma, row, line)
-            goals.append(
-                f"Goal {theorem.line(row.before)} = {theorem.line(line)}.\nProof. tryif timeout 1 "
-                f"solve [{theorem.proof(row, found)}] then idtac \"accepted {number}\" else idtac. Abort.\n"
-            )
-        end = section.index(f"Theorem {theorem.name} :")
-        sections.append(section[:end] + "".join(goals) + section[end:])
-    done = compiled(document(sections), coqc)
-    assert not done.returncode, done.stderr
-    accepted = [int(n) for n in re.findall(r"accepted (\d+)", done.stdout)]
-    for number in accepted:
-        lemma, row, line = tried[number]
-        scene = of_lemma(replace(lemma, pieces=lemma.pieces[:1]), extents, forms=False)
-        scene = replace(scene, lines=(Line(_subject(0), row.rule, row.before, line),))
-        assert failures(scene, 7) == {}, f"{row.before} = {line} is false and was proved"
-    assert len(tried) >= 10 and len(accepted) <= len(tried) // 10
+            tried += 1
+            if closes(coq, theorem, row, found, theorem.line(line), 1):
+                accepted += 1
+                scene = of_lemma(replace(lemma, pieces=lemma.pieces[:1]), extents, forms=False)
+                scene = replace(scene, lines=(Line(_subject(0), row.rule, row.before, line),))
+                assert failures(scene, 7) == {}, f"{row.before} = {line} is false and was proved"
+        coq.said(f"Reset {theorem.name}_section.")
+    assert tried >= 10 and accepted <= tried // 10
 
 
 def _subject(number: int) -> Subject:

@@ -10,6 +10,7 @@ from chainrule.ir.program import Program
 from chainrule.verify.certificate import Certificate
 from chainrule.verify.claims import of_programs
 from chainrule.verify.proof import proved
+from chainrule.verify.session import Session
 from chainrule.verify.steps import step_check
 from chainrule.verify.theorem import Theorem
 from tests.verify.test_steps import PAIRS, RULES, first_alone, mixed_up, rewritten, scaled, without_last
@@ -17,9 +18,9 @@ from tests.verify.test_steps import PAIRS, RULES, first_alone, mixed_up, rewritt
 pytestmark = pytest.mark.proof
 
 
-def test_every_optimizers_step_is_proved_for_all_extents() -> None:
+def test_every_optimizers_step_is_proved_for_all_extents(coq: Session) -> None:
     every = [claim for rule in RULES.values() for claim in of_programs(step_check(rule, PAIRS))]
-    _, found, axioms = proved(every)
+    _, found, axioms = proved(every, coq)
     assert len(every) > 100 and not axioms
     assert not [str(one.what) for one in found if one.reason or one.level or one.numbers or one.assumed]
 
@@ -48,17 +49,12 @@ WRONG: dict[str, tuple[cr.Optimizer, Program]] = {
 }
 
 
-LONG = ("a number", "another parameter's state", "another length", "a norm over one parameter")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.campaign] if name in LONG else []) for name in WRONG]
-)
-def test_of_a_wrong_step_the_lines_are_refused_that_are_false(name: str) -> None:
+@pytest.mark.parametrize("name", WRONG)
+def test_of_a_wrong_step_the_lines_are_refused_that_are_false(name: str, coq: Session) -> None:
     """Those that the field finds false, and no other."""
     rule, program = WRONG[name]
     check = step_check(rule, FEW, program)
-    _, found, _ = proved([*of_programs(check)])
+    _, found, _ = proved([*of_programs(check)], coq)
     refused = {number for number, one in enumerate(found) if one.reason}
     assert refused == {*check.run(1)} and refused
 

@@ -221,6 +221,9 @@ Ltac front :=
       eapply eq_trans; [exact (sum_mul n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
   | |- ?c * sum ?n ?f = _ =>
       eapply eq_trans; [exact (mul_sum n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
+  | |- num ?q * (?a + ?b) = _ =>
+      match goal with |- context [sum _ _] => idtac end;
+      eapply eq_trans; [exact (distribute_left (num q) a b) | eapply (f_equal2 add); [front | front]]
   | |- _ => reflexivity
   end.
 Ltac float :=
@@ -402,13 +405,27 @@ Ltac at_factor t :=
   end.
 Ltac at_factors :=
   repeat (lazymatch goal with |- ?l = _ => at_factor l end; with_strategy transparent [read] cbn [andb bracket read]).
-Ltac by_factors := progress at_factors; first [ring | progress kindred; ring].
+Ltac by_factors put := progress at_factors; put; first [ring | progress kindred; ring].
 Ltac lightly :=
   first [ring | outside | pulled ltac:(walk likely) | progress cases; first [ring | walk likely] | likely
         | progress (rewrite ?power_one); likely | progress decide_brackets; likely | progress zeros; likely].
 Ltac guards :=
   first [lightly | plain | progress (rewrite ?power_one); plain | progress decide_brackets; plain | progress zeros; plain
         | progress cases; first [ring | walk plain]].
+(* A digit of a number, by Z.div, or what is left of the number, by Z.modulo, coefficient by coefficient. *)
+Ltac scaled k i := lazymatch k with 0%Z => k | 1%Z => i | _ => constr:((k * i)%Z) end.
+Ltac total op a b := lazymatch constr:((op, a, b)) with (_, _, 0%Z) => a | (Z.add, 0%Z, _) => b | _ => constr:(op a b) end.
+Ltac digit op m s :=
+  lazymatch s with
+  | (?a + ?b)%Z => let a := digit op m a in let b := digit op m b in total Z.add a b
+  | (?a - ?b)%Z => let a := digit op m a in let b := digit op m b in total Z.sub a b
+  | (?c * ?i)%Z => let k := eval compute in (op c m) in scaled k i
+  | _ =>
+      lazymatch isZcst s with
+      | true => eval compute in (op s m)
+      | _ => let k := eval compute in (op 1%Z m) in scaled k s
+      end
+  end.
 (* Brackets in every case that arithmetic leaves. *)
 Ltac brackets :=
   repeat match goal with |- context [bracket ?b] =>
@@ -506,7 +523,7 @@ Ltac expand :=
   | |- _ * _ = _ => eapply eq_trans; [eapply (f_equal2 mul); [grow | grow] | push]
   end
 with grow := first [expand | reflexivity].
-Ltac spread := eapply eq_trans; [grow | rewrite ?associate_terms; first [direct | same tidy]].
+Ltac spread := eapply eq_trans; [grow | rewrite ?associate_terms; direct].
 (* Where lines divide: `unit` knows of a divisor that it is not zero, and then it goes out against its reciprocal. *)
 Ltac reciprocals unit :=
   repeat match goal with |- context [power (-1 # 1) ?a] =>

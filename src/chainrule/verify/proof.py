@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -93,19 +94,20 @@ def proved(
     every: Sequence[Claim], coq: Session | None = None
 ) -> tuple[str, tuple[Proved, ...], tuple[str, ...]]:
     """The file, what it proves, and its axioms. A claim that Coq refuses is tried with more and more extents as
-    numbers, and what stays open is left out. What is the same but for its names is tried once. Ends the session that
-    was `started` for it."""
+    numbers, and what stays open is left out. What is the same but for its names is tried once. A session that was
+    `started` before is as it was afterwards."""
     known: dict[str, tuple[str, str]] = {}
     sections: list[str] = []
     found: list[Proved] = []
-    with coq or Session(theorems()) as coq:
+    with nullcontext(coq) if coq else Session(theorems()) as coq:
         if not coq.begun():
             raise VerificationError("the proof", "the rules", "refused by Coq", "accepted")
-        for n, claim in enumerate(every):
-            one, section = _proved(coq, claim, f"claim_{n}", known)
-            found.append(one)
-            sections.append(section)
-        printed = coq.said(_end(sections))
+        with coq.aside():
+            for n, claim in enumerate(every):
+                one, section = _proved(coq, claim, f"claim_{n}", known)
+                found.append(one)
+                sections.append(section)
+            printed = coq.said(_end(sections))
     if any(sections) and "Closed" not in printed and "Axioms:" not in printed:
         raise VerificationError("the proof", "what it rests on", printed, "what Coq prints of the theorems")
     return document(sections), tuple(found), tuple(sorted(axioms_of(printed)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -47,6 +48,14 @@ class Session:
     def accepts(self, part: str, seconds: int = SECONDS) -> bool:
         """Whether Coq takes it, in at most so many seconds."""
         return _accepted(self.said(self._loading("part.v", part, seconds)))
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What it is told in here it forgets afterwards."""
+        mark = f"aside_{uuid4().hex}"
+        self.said(f"Definition {mark} := tt.")
+        yield
+        self.said(f"Reset {mark}.")
 
     def said(self, commands: str) -> str:
         """What Coq prints when it is told this."""

@@ -121,7 +121,7 @@ class Theorem(Lines):
             case "bracket" | "solve" | "residues":
                 return (self._clearing(row, found),)
             case "distribute":
-                return ("spread", "equal")
+                return ("spread",)
             case "radix":
                 return (self._digits(row),)
             case "take_out":
@@ -130,14 +130,14 @@ class Theorem(Lines):
             case "single":
                 return ("alone",)
             case "padding" | "range":
-                return ("each ltac:(by_factors)", "walk lightly", "walk guards")
+                return ("each ltac:(by_factors idtac)", "walk lightly", "walk guards")
             case "form":
                 whole = ["direct"] if any(map(self._sums, _terms(row.before))) else ["walk lightly", "walk guards"]
                 return (*self._partners(row), "walk likely", *whole, "pinning", "equal")
             case "law" | "reuse" | "cite":
                 put = self._put(row)
                 walked = [f"walk ltac:({put}; {way})" for way in ("walk likely", "walk lightly", "direct")]
-                return (*walked, f"{put}; direct")
+                return (*walked, f"{put}; direct", f"each ltac:(by_factors ltac:({put}))")
             case "vanish":
                 return ("walk ltac:(vanish ltac:(known ltac:(rewritten; count; divided ltac:(divisor))))",)
             case "root":
@@ -148,22 +148,19 @@ class Theorem(Lines):
                 divided = "rewritten; divided ltac:(divisor)"
                 return (f"walk ltac:({divided})", f"walk ltac:(kindred; {divided})")
             case "unit" | "zero" if self.claim.wrt is not None:
-                ways = ("walk likely", "each ltac:(by_factors)", "walk lightly", "walk guards")
+                ways = ("walk likely", "each ltac:(by_factors idtac)", "walk lightly", "walk guards")
                 return (*ways, f"unfold {self.x}; duals; walk guards")
             case rule if rule.startswith("derivative."):
                 return (f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])",)
-            case _ if self.claim.wrt is not None:
-                return ("direct", f"unfold {self.x}; duals; direct")
             case _:
-                return ("equal",)
+                return ("direct",)
 
     def _put(self, row: Row) -> str:
         """The definitions and laws of which a line has less than the one above it, or more where it reuses a value."""
         new, old = (row.before, row.after) if row.rule == "reuse" else (row.after, row.before)
         less = Counter(_named(old)) - Counter(_named(new))
-        every = {name: rewriting for name, _, rewriting in self._facts()}
-        found = [rewriting for name, rewriting in every.items() if name in less] or [*every.values()]
-        return f"progress ({'; '.join(f'rewrite ?{one}' for one in found)})"
+        every = {name: putting for name, _, putting in self._facts()}
+        return _progress([putting for name, putting in every.items() if name in less] or [*every.values()])
 
     def _partners(self, row: Row) -> Iterator[str]:
         """Which sum of a line is which of the line that it is written anew, term by term: that over the same axes, else
@@ -328,15 +325,15 @@ class Theorem(Lines):
         return found
 
     def _known(self) -> list[str]:
-        """Equations whose values are reused, and the laws of functions; and a tactic that rewrites with them."""
+        """Equations whose values are reused, and the laws of functions; and what puts them in, on both sides."""
         facts = [*self._facts()]
-        rewrites = [rewriting for _, _, rewriting in facts]
-        every = f"progress ({'; '.join(f'rewrite ?{h}' for h in rewrites)}); first [ring | close]"  # on both sides
-        ways = [*([every] if len(rewrites) > 1 else []), *(f"rewrite !{h}; close" for h in rewrites)]
+        every = [putting for _, _, putting in facts]
+        ways = [f"{_progress(every)}; first [ring | close]"] if len(every) > 1 else []
+        ways += [f"{_progress([putting])}; close" for putting in every]
         return [*(law for _, law, _ in facts), f"Ltac known close := first [{' | '.join(ways) or 'fail'}]."]
 
     def _facts(self) -> Iterator[tuple[str, str, str]]:
-        """Of each what it is about, the hypothesis, and what rewrites with it."""
+        """Of each what it is about, the hypothesis, and what puts it in wherever it applies."""
         for fact in self.claim.facts:
             if fact.tensor in self.tensors:
                 kind = "cited" if is_gradient(fact.tensor) else "definition"
@@ -348,9 +345,25 @@ class Theorem(Lines):
                 every = f"forall {' '.join(map(self.index, indices))}, " if indices else ""
                 value = self.real(fact.value) if fact.tensor.dtype == "real" else self.line(fact.value)
                 law = f"Hypothesis {name} : {every}{''.join(ranges)}{self.line(fact.target)} = {value}."
-                yield fact.tensor.name, law, f"{name}{'' if plain else ' by arith'}"
+                by_digits = "" if plain else f" by arith; {self._by_digits(fact.target, name)}"
+                yield fact.tensor.name, law, f"rewrite ?{name}{by_digits}"
         for function, name, law in self.laws():
-            yield function, law, name
+            yield function, law, f"rewrite ?{name}"
+
+    def _by_digits(self, target: Component, law: str) -> str:
+        """Puts in the definition of what stands at a number: its digits are the indices of the definition."""
+        names = [f"s{k}" for k in range(len(target.subscripts))]
+        found = ""
+        for s, name in zip(target.subscripts, names, strict=True):
+            found += f"let r := constr:(({name} - {s.offset})%Z) in "
+            for i, c in sorted(s.terms, key=lambda term: -term[1]):
+                found += f"let {self.index(i)} := digit Z.div {c}%Z r in let r := digit Z.modulo {c}%Z r in "
+        whole, indices = self.tensors[target.tensor], " ".join(map(self.index, target.free))
+        return (
+            f"repeat match goal with |- context [{whole} {' '.join('?' + name for name in names)}] => {found}"
+            f"replace ({whole} {' '.join(names)}) with {self.line(target)} by (f_equal; lia); "
+            f"rewrite ({law} {indices}) by arith end"
+        )
 
     def _sized(self) -> list[str]:
         """How many samples there are, where the lines count on it."""
@@ -451,6 +464,10 @@ class Theorem(Lines):
         if len(at.terms) > 1:
             return f"{whole} = {m} * {size}"
         return f"{m} * ({size} - 1) + {at.offset} < {whole} <= {m} * {size} + {at.offset}"
+
+
+def _progress(tactics: Iterable[str]) -> str:
+    return f"progress ({'; '.join(tactics)})"
 
 
 def first_of(ways: Sequence[str]) -> str:
