@@ -212,8 +212,8 @@ Ltac pin :=
   | |- _ => reflexivity
   end.
 (* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
-   product, those that a bracket pins away, within functions too; then the sums of both sides one by one, whichever of the
-   right ones agrees with the first of the left. *)
+   product, and numbers into sums of terms, where sums are among them; those that a bracket pins away, within functions
+   too; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
 Ltac front :=
   cbv beta;
   match goal with
@@ -224,6 +224,9 @@ Ltac front :=
   | |- num ?q * (?a + ?b) = _ =>
       match goal with |- context [sum _ _] => idtac end;
       eapply eq_trans; [exact (distribute_left (num q) a b) | eapply (f_equal2 add); [front | front]]
+  | |- (?a + ?b) * num ?q = _ =>
+      match goal with |- context [sum _ _] => idtac end;
+      eapply eq_trans; [exact (distribute_right (num q) a b) | eapply (f_equal2 add); [front | front]]
   | |- _ => reflexivity
   end.
 Ltac float :=
