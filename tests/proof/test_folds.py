@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from random import Random
+from typing import ClassVar
 
 import pytest
 
@@ -49,6 +50,25 @@ def test_the_formulas_of_normalisations_are_proved(coq: Session) -> None:
     numbers = {str(one.what): one.numbers for one in found}
     assert numbers["∂dense1.u by all of batchnorm1.y"] == (), "every N and every width"
     assert numbers["∂conv2d1.u by all of batchnorm1.y"] == (("i", 2), ("j", 3)), "what its mean is over, and not c < 2"
+
+
+class _Own(cr.Layer):
+    """Sums within sums, with numbers outside and inside."""
+
+    equation = """
+        U[d, i] = 1/3*sum[n](x[n, d]*x[n, i])
+        y[n, o] = tanh(1/2*(1/3*(1/2*sum[m<N, v](x[m, v]*x[m, o]) - b[o])))*U[o, o]
+    """
+    init: ClassVar = {"b": cr.normal(0.5, 2)}
+
+
+def test_a_common_denominator_past_sums_within_sums_is_proved(coq: Session) -> None:
+    network = cr.Sequential(cr.Input(2), _Own(), cr.Dense(2), loss="half_squared_error")
+    (fold,) = network.derive().folds
+    claim = of_formula(fold, fold_subject(fold))
+    assert "denominator" in {row.rule for row in claim.rows}
+    _, (one,), _ = proved([claim], coq)
+    assert (one.reason, one.level) == ("", 0)
 
 
 def test_the_certificate_shows_the_lines_of_a_fold_as_proved() -> None:

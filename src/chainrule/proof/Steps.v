@@ -212,8 +212,8 @@ Ltac pin :=
   | |- _ => reflexivity
   end.
 (* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
-   product, and numbers into sums of terms, where sums are among them; those that a bracket pins away, within functions
-   too; then the sums of both sides one by one, whichever of the right ones agrees with the first of the left. *)
+   product, those that a bracket pins away, within functions too; then the sums of both sides one by one, whichever of the
+   right ones agrees with the first of the left. *)
 Ltac front :=
   cbv beta;
   match goal with
@@ -221,12 +221,6 @@ Ltac front :=
       eapply eq_trans; [exact (sum_mul n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
   | |- ?c * sum ?n ?f = _ =>
       eapply eq_trans; [exact (mul_sum n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
-  | |- num ?q * (?a + ?b) = _ =>
-      match goal with |- context [sum _ _] => idtac end;
-      eapply eq_trans; [exact (distribute_left (num q) a b) | eapply (f_equal2 add); [front | front]]
-  | |- (?a + ?b) * num ?q = _ =>
-      match goal with |- context [sum _ _] => idtac end;
-      eapply eq_trans; [exact (distribute_right (num q) a b) | eapply (f_equal2 add); [front | front]]
   | |- _ => reflexivity
   end.
 Ltac float :=
@@ -399,6 +393,8 @@ with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
         | progress kindred; ring].
+(* Where all sums stay where they are, and only what is in them is written anew. *)
+Ltac beneath := paired_by ltac:(first [reflexivity | ring | under; progress beneath; ring]).
 (* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. Those that
    are factors come first, and may leave nothing to decide; what takes a moment comes before what searches. *)
 Ltac at_factor t :=

@@ -146,7 +146,7 @@ class Theorem(Lines):
                 return ("walk ltac:(known ltac:(divided ltac:(divisor)))",)
             case "powers" | "denominator":
                 divided = "rewritten; divided ltac:(divisor)"
-                return (f"walk ltac:({divided})", f"walk ltac:(kindred; {divided})")
+                return tuple(f"walk ltac:({before}{divided})" for before in ("", "beneath; ", "kindred; "))
             case "unit" | "zero" if self.claim.wrt is not None:
                 ways = ("walk likely", "each ltac:(by_factors idtac)", "walk lightly", "walk guards")
                 return (*ways, f"unfold {self.x}; duals; walk guards")
