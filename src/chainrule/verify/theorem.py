@@ -136,7 +136,7 @@ class Theorem(Lines):
                 return (*self._partners(row), "walk likely", *whole, "pinning", "equal")
             case "law" | "reuse" | "cite":
                 put = self._put(row)
-                walked = [f"walk ltac:({put}; {way})" for way in ("walk likely", "walk lightly", "direct")]
+                walked = [f"walk ltac:({put}; {way})" for way in ("walk lightly", "direct")]
                 return (*walked, f"{put}; direct", f"each ltac:(by_factors ltac:({put}))")
             case "vanish":
                 return ("walk ltac:(vanish ltac:(known ltac:(rewritten; count; divided ltac:(divisor))))",)
@@ -148,7 +148,7 @@ class Theorem(Lines):
                 divided = "rewritten; divided ltac:(divisor)"
                 return tuple(f"walk ltac:({before}{divided})" for before in ("", "beneath; ", "kindred; "))
             case "unit" | "zero" if self.claim.wrt is not None:
-                ways = ("walk likely", "each ltac:(by_factors idtac)", "walk lightly", "walk guards")
+                ways = ("walk lightly", "each ltac:(by_factors idtac)", "walk guards")
                 return (*ways, f"unfold {self.x}; duals; walk guards")
             case rule if rule.startswith("derivative."):
                 return (f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])",)
