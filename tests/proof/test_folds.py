@@ -18,7 +18,7 @@ from chainrule.derive.subject import Subject
 from chainrule.derive.trial import failures
 from chainrule.ir.expr import Constant, Expr, Multiply, Tensor
 from chainrule.verify.certificate import Certificate
-from chainrule.verify.claims import Claim, of_formula
+from chainrule.verify.claims import Claim, of_formula, of_shares
 from chainrule.verify.coq import theorems
 from chainrule.verify.plan import fold_subject
 from chainrule.verify.proof import proved
@@ -77,10 +77,10 @@ def test_the_certificate_shows_the_lines_of_a_fold_as_proved() -> None:
     assert Certificate.from_json(certificate.to_json()) == certificate
     for fold in derivation.folds:
         entries = [e for e in certificate.entries if e.what == fold_subject(fold)]
-        claim = of_formula(fold, fold_subject(fold))
-        assert [entries[place].rule for place in claim.places] == [row.rule for row in claim.rows]
-        tiers = [e.tier for e in entries]
-        assert tiers[0] == "exact" and set(tiers[1:]) == {"proved"}, "that the shares add is checked, and not proved"
+        shares, formula = of_shares(fold, fold_subject(fold)), of_formula(fold, fold_subject(fold))
+        rows = (*shares.rows, *formula.rows)
+        assert [entries[place].rule for place in (*shares.places, *formula.places)] == [row.rule for row in rows]
+        assert {e.tier for e in entries} == {"proved"}
     text = certificate.to_text(width=1000)
     assert "δbatchnorm1.v as its lemmas have it, " in text and "batchnorm1.y.root is not 0, " in text
     written = derivation.to_markdown(detail="full", certificate=certificate)
@@ -88,6 +88,22 @@ def test_the_certificate_shows_the_lines_of_a_fold_as_proved() -> None:
 
 
 # What is given, and wrong lines.
+
+
+def test_the_shares_of_all_uses_add_up_and_no_others_do(coq: Session) -> None:
+    """Of three uses of x, and of the only one of a scale."""
+    by_input, by_scale = model("batch norm").derive().folds
+    claims = [of_shares(fold, fold_subject(fold)) for fold in (by_input, by_scale)]
+    assert [(row.rule, len(claim.links[0].by)) for claim in claims for row in claim.rows] == [("uses", 3), ("cite", 1)]
+    for n, claim in enumerate(claims):
+        theorem = Theorem(claim, f"claim_{n}")
+        (row,) = theorem.rows
+        given(coq, theorem)
+        assert closes(coq, theorem, row, (), theorem.line(row.after), 5)
+        wrong = mutants(row.after, 12, Random("mutants of shares"))
+        assert len(wrong) > 6
+        assert [str(line) for line in wrong if closes(coq, theorem, row, (), theorem.line(line), 5)] == []
+        coq.said(f"Reset {theorem.name}_section.")
 
 
 def test_a_fold_is_refused_where_what_it_stands_on_is_another_or_is_missing(coq: Session) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.cli import main
-from chainrule.derive import Derivation, Lemma
+from chainrule.derive import Derivation, Lemma, derive_program
+from chainrule.derive.compose import composites
 from chainrule.derive.scene import Line, extents_for, of_lemma
 from chainrule.derive.subject import Subject
 from chainrule.derive.trace import RULES
@@ -24,7 +25,7 @@ from chainrule.ir.expr import Constant, Expr, Size, multiply
 from chainrule.ir.parse import parse_equation
 from chainrule.train.models import BUILT_IN, read_model
 from chainrule.verify.certificate import Certificate
-from chainrule.verify.claims import Claim, Cleared, Row, claims, of_piece
+from chainrule.verify.claims import Claim, Cleared, Row, claims, of_chain, of_piece
 from chainrule.verify.coq import theorems
 from chainrule.verify.plan import every_lemma
 from chainrule.verify.proof import ALLOWED, prove, proved
@@ -69,7 +70,7 @@ def test_the_kept_proof_is_checked_without_chainrule(
     assert "lines proved by Coq" in capsys.readouterr().out
     certificate = Certificate.from_json(saved.read_text(encoding="utf-8"))
     assert certificate.count("proved") > 150 and certificate.proof is not None
-    assert {e.tier for e in certificate.entries if e.what.kind == "step"} == {"proved"}
+    assert {e.what.kind for e in certificate.entries if e.tier != "proved"} == {"gradients", "loops", "program"}
     assert certificate == Certificate.from_json(certificate.to_json())
     done = subprocess.run([coqc, "-q", kept.name], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "Closed under the global context" in done.stdout
@@ -255,6 +256,36 @@ def test_windows_of_three_indices_are_proved_and_a_wrong_line_refused(
     assert old in line
     wrong = line.replace(old, new)
     assert [closes(coq, theorem, row, clearing, text, 20) for text in (line, wrong)] == [True, False]
+
+
+def test_the_chain_rule_is_proved_for_any_functions_and_a_wrong_line_refused(coq: Session) -> None:
+    (repeated, *_) = composites(read_model("mlp").derive())
+    _chain_rule(coq, of_chain(repeated.composite, Subject("composite", number=1)), 2)
+
+
+def test_the_chain_rule_is_proved_where_the_outer_function_is_the_loss(coq: Session) -> None:
+    """∂ℓ/∂x = (∂ℓ/∂ℓ)(∂ℓ/∂x) is its first line."""
+    text = "u[n, k] = sum[j](W[k, j]*x[n, j])\nz[n, k] = tanh(u[n, k])\nloss = sum[n, k](z[n, k]*t[n, k])"
+    program = Case("a loss of its own", text, {"x": ("N", 4), "t": ("N", 3), "W": (3, 4)}).program
+    forward = replace(program, inputs=program.inputs[:2], parameters=program.inputs[2:])
+    (repeated,) = composites(derive_program(forward, forward.outputs[0], forward.parameters))
+    _chain_rule(coq, of_chain(repeated.composite, Subject("composite", number=1)), 1)
+
+
+def _chain_rule(coq: Session, claim: Claim, links: int) -> None:
+    """Closes with its own lines, and with no other but for the factor ∂ℓ/∂ℓ, which is 1."""
+    theorem, random = Theorem(claim, "claim_0"), Random("mutants of the chain rule")
+    assert [row.rule for row in theorem.rows] == ["chain", "chain", "distribute"] and len(claim.links) == links
+    given(coq, theorem)
+    assert all(closes(coq, theorem, row, (), theorem.line(row.after), 5) for row in theorem.rows)
+
+    def own(line: Expr) -> str:
+        return str(line).replace("*D(loss, loss)", "").replace("D(loss, loss)*", "")
+
+    for row in theorem.rows:
+        others = [line for line in mutants(row.after, 6, random) if own(line) != own(row.after)]
+        assert others
+        assert [str(line) for line in others if closes(coq, theorem, row, (), theorem.line(line), 5)] == []
 
 
 # Wrong rules.

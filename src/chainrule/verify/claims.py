@@ -21,6 +21,7 @@ from chainrule.derive.eliminate import (
     terms_of,
 )
 from chainrule.derive.fold import Fold, put
+from chainrule.derive.lemma import adjoint_of
 from chainrule.derive.scene import FORMS, Scene, of_composite, of_fold, of_lemma
 from chainrule.derive.subject import Subject
 from chainrule.ir.expr import (
@@ -36,6 +37,7 @@ from chainrule.ir.expr import (
     Reduce,
     Size,
     Tensor,
+    derived,
 )
 from chainrule.ir.index import Affine, Extent, Index
 from chainrule.ir.program import Equation, Program
@@ -55,10 +57,19 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A link of the chain rule: y as a function of tensors, each over indices of its own. However they are moved,
+    the tangent of y is the sum of theirs times these factors: the loss moves so by its error signal."""
+
+    y: Component
+    by: tuple[tuple[Component, Component], ...]
+
+
+@dataclass(frozen=True)
 class Claim:
     """That the first line of these rows is the last, given `facts`; `places` are theirs among all lines of the subject.
-    Derivatives are by `wrt`, of the loss through `equation`, whose error signal is `signal`, and that a `constant`.
-    `divisors` are not 0."""
+    Derivatives are by `wrt`, of the loss along `links`, and through `equation`, whose error signal is a `constant`, if
+    it is known. `divisors` are not 0."""
 
     what: Subject
     places: tuple[int, ...]
@@ -66,7 +77,7 @@ class Claim:
     facts: tuple[Equation, ...]
     wrt: Component | None = None
     equation: Equation | None = None
-    signal: Component | None = None
+    links: tuple[Link, ...] = ()
     constant: Expr | None = None
     divisors: tuple[Expr, ...] = ()
 
@@ -90,14 +101,15 @@ def of_piece(lemma: Lemma, number: int, what: Subject) -> Claim:
     scene = of_lemma(one, {}, what, forms=False)
     pairs = zip(scene.lines, one.all_steps, strict=True)
     rows = tuple(Row(s.rule, line.before, line.after, s.split) for line, s in pairs)
-    signal, equation = None, scene.definitions[LOSS.name]
+    links, equation = (), scene.definitions[LOSS.name]
     if lemma.equation.tensor != LOSS:
         signal = Component(lemma.error_signal, lemma.equation.target.subscripts)
         equation = next(e for name, e in scene.definitions.items() if name != LOSS.name)
+        links = (Link(Component(LOSS, ()), ((equation.target, signal),)),)
     facts = tuple(e for e in scene.equations if e.tensor != LOSS)
     common, before = len(lemma.steps), sum(len(piece.steps) for piece in lemma.pieces[:number])
     places = (*range(common), *range(common + before, before + len(rows)))
-    return Claim(what, places, rows, facts, lemma.wrt, equation, signal, lemma.signal)
+    return Claim(what, places, rows, facts, lemma.wrt, equation, links, lemma.signal)
 
 
 def of_map(composite: Composite, what: Subject) -> Claim:
@@ -110,14 +122,51 @@ def of_map(composite: Composite, what: Subject) -> Claim:
     return replace(inner, places=tuple(range(len(composite.steps))), rows=rows, facts=facts)
 
 
-def of_form(scene: Scene) -> Claim:
-    """That the last line of a scene, a concise form written out by its meaning, is the component form."""
-    line = scene.lines[-1]
-    return Claim(line.what, (len(scene.lines) - 1,), (Row("form", line.before, line.after),), ())
+def of_chain(composite: Composite, what: Subject) -> Claim:
+    """The chain rule through u = h(x) and z = g(u), whatever g and h are: both move as their derivatives say."""
+    by_z, by_u, _ = (node for node in nodes(composite.jacobian[-1].after) if isinstance(node, Derivative))
+    rows = tuple(Row(step.rule, step.before, step.after) for step in composite.jacobian)
+    each = [(by.of, by.wrt) for by in (by_z, by_u) if by.of is not by.wrt]  # the loss as z moves as it moves
+    links = tuple(Link(of, ((wrt, partial(of, wrt)),)) for of, wrt in each if isinstance(of, Component))
+    first = len(composite.steps)
+    return Claim(what, tuple(range(first, first + len(rows))), rows, (), composite.target, links=links)
+
+
+def partial(of: Component, wrt: Component) -> Component:
+    """∂of/∂wrt as a component of a tensor, over the indices of both."""
+    if of.tensor == LOSS:
+        return Component(adjoint_of(wrt.tensor), wrt.subscripts)
+    shape = (*of.tensor.shape, *wrt.tensor.shape)
+    tensor = derived(f"by {wrt.tensor.name}", of.tensor, shape=shape, dtype="real")
+    return Component(tensor, (*of.subscripts, *wrt.subscripts))
+
+
+def of_forms(scene: Scene) -> Iterator[Claim]:
+    """That the concise forms of a scene, written out by their meaning, are the component forms; a Jacobian in them is
+    any matrix."""
+
+    def visit(node: Expr) -> Expr:
+        assert isinstance(node, Derivative) and isinstance(node.of, Component)
+        return partial(node.of, node.wrt)
+
+    for place, line in enumerate(scene.lines):
+        if line.rule in FORMS:
+            before, after = (transform(side, visit, Derivative) for side in (line.before, line.after))
+            yield Claim(line.what, (place,), (Row("form", before, after),), ())
+
+
+def of_shares(fold: Fold, what: Subject) -> Claim:
+    """The first line of a fold, that ∂ℓ/∂x is the sum of the shares of its uses: x is moved in all of them."""
+    first = fold.steps[0]
+    shares = (Component(use.contribution, fold.target.subscripts) for use in fold.uses)
+    link = Link(Component(LOSS, ()), tuple((fold.target, share) for share in shares))
+    facts = fold.cited[: len(fold.uses)] if first.rule == "cite" else ()
+    rows = (Row(first.rule, first.before, first.after),)
+    return Claim(what, (0,), rows, facts, fold.target, links=(link,))
 
 
 def of_formula(fold: Fold, what: Subject) -> Claim:
-    """The lines of a fold from the shares of its uses to its formula; that their sum is ∂ℓ/∂x is its first line."""
+    """The lines of a fold from the shares of its uses to its formula."""
     rows = tuple(Row(step.rule, step.before, step.after) for step in fold.steps[1:])
     means = {t for row in rows if row.rule == "vanish" for body in _added(row.before) for t in body.tensors}
     facts = (*fold.cited, *fold.names, *(e for e in fold.forward if e.tensor in means))
@@ -192,17 +241,23 @@ def claims(derivation: Derivation) -> Iterator[Claim]:
         for number in range(len(lemma.pieces)):
             yield of_piece(lemma, number, what)
         if lemma.concise is not None and printed(lambda known=lemma: forms_hold(known)):
-            yield of_form(of_lemma(lemma, {}, what))
+            yield from of_forms(of_lemma(lemma, {}, what))
     for number, repeated in enumerate(composites(derivation), 1):
         for composite, one in ((repeated.composite, False), (repeated.sample, True)):
             if composite is not None:
-                yield of_map(composite, Subject("composite", number=number, form=repeated.form, one_sample=one))
+                what = Subject("composite", number=number, form=repeated.form, one_sample=one)
+                yield of_map(composite, what)
+                yield of_chain(composite, what)
+                if printed(lambda known=composite: forms_hold(known)):
+                    yield from of_forms(of_composite(composite, {}, what))
     for fold in derivation.folds:
         what = fold_subject(fold)
+        yield of_shares(fold, what)
         yield of_formula(fold, what)
-        if printed(lambda known=fold: forms_hold(known)) and (scene := of_fold(fold, {}, what)).lines[-1].rule in FORMS:
-            yield of_form(scene)
-    yield from map(of_form, equation_forms(derivation.forward, {}))
+        if printed(lambda known=fold: forms_hold(known)):
+            yield from of_forms(of_fold(fold, {}, what))
+    for scene in equation_forms(derivation.forward, {}):
+        yield from of_forms(scene)
 
 
 Cleared = tuple[tuple[Term, tuple[Move, ...]], ...]
@@ -288,6 +343,7 @@ class Extents:
         outer = {*_spatial(claim), *(spatial_of(claim.equation) if claim.equation is not None else ())}
         roots = [side for row in lines.rows for side in (row.before, row.after)]
         roots += [side for e in claim.equations for side in (e.target, e.value)]
+        roots += [c for link in claim.links for c in (link.y, *(one for pair in link.by for one in pair))]
         roots += [m.term.expr for each in lines.cleared for _, some in each for m in some if m.term is not None]
         for root in [*roots, *((claim.wrt,) if claim.wrt is not None else ())]:
             self._see(root)
@@ -312,7 +368,7 @@ class Extents:
                 self._windows(row)
             if row.rule in ("form", "vanish"):
                 numbers |= _counted(row)
-            elif row.rule == "distribute":
+            elif row.rule == "distribute" and linear_in_brackets(row.before):
                 for opened, term in zip(_opened(row.before), terms_of(row.after), strict=True):
                     for i, j in zip(opened, term.indices, strict=True):
                         self._join(i, j, i.extent)

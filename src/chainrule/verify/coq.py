@@ -32,7 +32,7 @@ from chainrule.ir.expr import (
 from chainrule.ir.functions import derivative_name, split_derivative
 from chainrule.ir.index import Affine, Index
 from chainrule.ir.walk import substitute
-from chainrule.verify.claims import Claim, Extents, aligned
+from chainrule.verify.claims import Claim, Extents, Link, aligned
 
 PROOF = Path(__file__).parents[1] / "proof"
 RULES = ("Rules.v", "Steps.v")
@@ -345,24 +345,35 @@ class Lines(Printer):
         return self.size(self.extents.place(g.subscript, g.extent))
 
     def moved(self, tensor: Tensor) -> str:
-        return self.x
+        """The dual numbers that stand for it: x moved along one component, y of that, and what links make of these."""
+        claim = self.claim
+        if claim.equation is not None and tensor == claim.equation.tensor:
+            return self.y
+        for link in claim.links:
+            if link.y.tensor == tensor:
+                return f"({' '.join([self.link(link), *(self.moved(x.tensor) for x, _ in link.by)])})"
+        return self.x if tensor in self.moving else self.named(("moved", tensor), tensor.name)
+
+    def link(self, link: Link) -> str:
+        """The name of y as a function."""
+        return "loss" if link.y.tensor == LOSS else self.named(("link", link), link.y.tensor.name)
 
     def derivative(self, of: Expr, wrt: Component) -> str:
-        """∂of/∂wrt: a tangent, or the error signal."""
-        claim = self.claim
-        if claim.equation is None or claim.wrt is None:
-            raise UnprintableError("a derivative outside a lemma")
-        y = claim.equation.target
-        if of is Component(LOSS, ()) and wrt.tensor == y.tensor and claim.signal is not None:
-            at = {s.plain: at for s, at in zip(y.subscripts, wrt.subscripts, strict=True) if s.plain is not None}
-            return self.line(substitute(claim.signal, at))
-        if wrt.tensor not in self.moving or wrt.subscripts != self.target:
-            raise UnprintableError(f"a derivative by {wrt}")
-        if of is Component(LOSS, ()):
-            return f"(snd {self.y})" if y.tensor == LOSS else f"(snd (loss {self.y}))"
-        if isinstance(of, Component) and of.tensor == y.tensor:
-            return f"(snd {self.applied(self.y, of.subscripts)})"
-        return f"(snd {self.dual(of)})"
+        """∂of/∂wrt: a tangent, or the factor of a link."""
+        if wrt.tensor in self.moving and wrt.subscripts == self.target:
+            linked = {LOSS, *(t for link in self.claim.links for t in (link.y.tensor, *(x.tensor for x, _ in link.by)))}
+            if isinstance(of, Component) and of.tensor in linked:
+                return f"(snd {self.applied(self.moved(of.tensor), of.subscripts)})"
+            return f"(snd {self.dual(of)})"
+        if of is wrt:
+            return self.number(Fraction(1))
+        for link in self.claim.links:
+            for x, factor in link.by:
+                if isinstance(of, Component) and (of.tensor, wrt.tensor) == (link.y.tensor, x.tensor):
+                    own, others = (*link.y.subscripts, *x.subscripts), (*of.subscripts, *wrt.subscripts)
+                    at = {s.plain: at for s, at in zip(own, others, strict=True) if s.plain is not None}
+                    return self.line(substitute(factor, at))
+        raise UnprintableError(f"a derivative by {wrt}")
 
 
 def _apart(maximum: Reduce) -> Reduce:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from chainrule.derive.eliminate import Move, Term, digits, terms_of
 from chainrule.derive.fold import FOLDING
 from chainrule.ir.expr import (
-    LOSS,
     ZERO,
     Add,
     Apply,
@@ -90,7 +89,7 @@ class Theorem(Lines):
 
     def _given(self) -> list[str]:
         """All that is declared, the steps having been printed."""
-        given = self._moved() + self._gradient() + self._known() + self._sized() + self._divided() + self._ranges()
+        given = self._moved() + self._links() + self._known() + self._sized() + self._divided() + self._ranges()
         return self._declared() + given
 
     def _steps(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
@@ -112,7 +111,12 @@ class Theorem(Lines):
         """Tactics of which one closes the step, from the cheapest to the dearest."""
         match row.rule:
             case "chain":
-                return ("apply gradient_of_loss; intros; reflexivity",)
+                steps = " | ".join(f"apply gradient_of_{self.link(link)}" for link in self.claim.links)
+                return (f"walk ltac:(first [{steps} | ring]; intros; reflexivity)",)
+            case "uses":
+                return (self._along_uses("ring"),)
+            case "cite" if self.claim.links and self.claim.equation is None:
+                return (self._along_uses("known ltac:(direct)"),)
             case "error_signal":
                 constant = self.claim.constant is not None
                 return ("walk ltac:(first [apply signal | known direct])" if constant else "reflexivity",)
@@ -148,12 +152,18 @@ class Theorem(Lines):
                 divided = "rewritten; divided ltac:(divisor)"
                 return tuple(f"walk ltac:({before}{divided})" for before in ("", "beneath; ", "kindred; "))
             case "unit" | "zero" if self.claim.wrt is not None:
+                gone = any(isinstance(node, Multiply) and ZERO in node.factors for node in nodes(row.before))
                 ways = ("walk lightly", "each ltac:(by_factors idtac)", "walk guards")
-                return (*ways, f"unfold {self.x}; duals; walk guards")
+                return (*["zeros; direct"] * gone, *ways, f"unfold {self.x}; duals; walk guards")
             case rule if rule.startswith("derivative."):
                 return (f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])",)
             case _:
                 return ("direct",)
+
+    def _along_uses(self, close: str) -> str:
+        """x is moved along one component in all its uses: of each share that component is left."""
+        moved = f"apply gradient_of_loss; intros; reflexivity | unfold {self.x}; duals"
+        return f"eapply eq_trans; [{moved}; eapply eq_trans; [level | {close}]]"
 
     def _put(self, row: Row) -> str:
         """The definitions and laws of which a line has less than the one above it, or more where it reuses a value."""
@@ -226,7 +236,8 @@ class Theorem(Lines):
 
     def _cleared(self, rule: str, term: Term, move: Move) -> str:
         if move.index is None or move.at is None:
-            return "absent" if move.term == Term((), (ZERO,)) else self._under(term.indices, "sum_ext") + "equal"
+            decided = self._under(term.indices, "sum_ext") + "first [decide_brackets; ring | equal]"
+            return "absent" if move.term == Term((), (ZERO,)) else decided
         k = term.indices.index(move.index)
         outer, inner = term.indices[:k], term.indices[k + 1 :]
         if rule == "residues":
@@ -290,38 +301,49 @@ class Theorem(Lines):
         return found
 
     def _moved(self) -> list[str]:
-        """The tensor x moved along one of its components, and y with it."""
+        """The tensor x moved along one of its components, and y with it; or what links begin with, moved in any way."""
         wrt, equation = self.claim.wrt, self.claim.equation
-        if wrt is None or equation is None:
+        if wrt is None:
             return []
+        begin = {x.tensor: x for link in self.claim.links for x, _ in link.by}
+        if equation is None and wrt.tensor not in begin:
+            inner = {link.y.tensor for link in self.claim.links}
+            return [f"Variable {self.moved(t)} : {_family(x)}." for t, x in begin.items() if t not in inner]
         places = [self.named(("place ", k), f"p{k}") for k in range(len(wrt.subscripts))]
         tests = [f"bracket ({p} =? {self.affine(s)})%Z" for p, s in zip(places, self.target, strict=True)]
         value = f"({' '.join([self.tensor(wrt.tensor), *places])}, {' * '.join(tests) or 'one'})"
         own = "".join(f" ({p} : Z)" for p in places)
-        indices = "".join(f" ({self.index(i)} : Z)" for i in equation.target.free)
-        return [
-            f"Definition {self.x}{own} : dual := {value}.",
-            f"Definition {self.y}{indices} : dual := {self.dual(equation.value)}.",
-        ]
+        found = [f"Definition {self.x}{own} : dual := {value}."]
+        if equation is not None:
+            indices = "".join(f" ({self.index(i)} : Z)" for i in equation.target.free)
+            found.append(f"Definition {self.y}{indices} : dual := {self.dual(equation.value)}.")
+        return found
 
-    def _gradient(self) -> list[str]:
-        """The loss: it moves with y as its gradient by y says, however y is moved."""
-        equation, signal, constant = self.claim.equation, self.claim.signal, self.claim.constant
-        if equation is None or signal is None or equation.tensor == LOSS:
-            return []
-        indices = equation.target.free
-        names = " ".join(map(self.index, indices))
-        every, at = (f"forall {names}, ", f"(v {names})") if names else ("", "v")
-        moved = f"({'Z -> ' * len(indices)}dual)"
-        same = f"({every}fst {at} = fst {self.applied(self.y, [Affine.of(i) for i in indices])})"
-        total = self.nested("sum", indices, f"({self.line(signal)} * snd {at})")
-        found = [
-            f"Variable loss : {moved} -> dual.",
-            f"Hypothesis gradient_of_loss : forall v : {moved}, {same} -> snd (loss v) = {total}.",
-        ]
-        if constant is not None:
+    def _links(self) -> list[str]:
+        """Functions of what moves, the loss among them: they move as their derivatives say, however that is moved."""
+        found: list[str] = []
+        for link in reversed(self.claim.links):
+            function = self.link(link)
+            moved, same, totals, own = "", "", list[str](), list[str]()
+            for n, (x, factor) in enumerate(link.by):
+                own.append(self.named(("along", n), "v") if n else "v")
+                names = " ".join(map(self.index, x.free))
+                every, at = (f"forall {names}, ", f"({own[-1]} {names})") if names else ("", own[-1])
+                given = self.applied(self.moved(x.tensor), [Affine.of(i) for i in x.free])
+                moved += f"forall {own[-1]} : {_family(x)}, "
+                same += f"({every}fst {at} = fst {given}) -> "
+                totals.append(self.nested("sum", x.free, f"({self.line(factor)} * snd {at})"))
+            places = "".join(f"forall {self.index(i)}, " for i in link.y.free)
+            value = self.applied(f"({' '.join([function, *own])})", [Affine.of(i) for i in link.y.free])
+            types = "".join(f"{_family(x)} -> " for x, _ in link.by)
+            found.append(f"Variable {function} : {types}{_family(link.y)}.")
+            law = f"{moved}{same}{places}snd {value} = {' + '.join(totals)}"
+            found.append(f"Hypothesis gradient_of_{function} : {law}.")
+        if self.claim.constant is not None:
+            ((y, signal),) = self.claim.links[0].by
+            every = f"forall {' '.join(map(self.index, y.free))}, " if y.free else ""
             self.assumed["signal", ""] = None
-            found.append(f"Hypothesis signal : {every}{self.line(signal)} = {self.line(constant)}.")
+            found.append(f"Hypothesis signal : {every}{self.line(signal)} = {self.line(self.claim.constant)}.")
         return found
 
     def _known(self) -> list[str]:
@@ -464,6 +486,11 @@ class Theorem(Lines):
         if len(at.terms) > 1:
             return f"{whole} = {m} * {size}"
         return f"{m} * ({size} - 1) + {at.offset} < {whole} <= {m} * {size} + {at.offset}"
+
+
+def _family(c: Component) -> str:
+    """The type of dual numbers over the indices of a component."""
+    return f"({'Z -> ' * len(c.free)}dual)" if c.free else "dual"
 
 
 def _progress(tactics: Iterable[str]) -> str:
