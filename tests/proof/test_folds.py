@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -59,7 +59,7 @@ class _Own(cr.Layer):
         U[d, i] = 1/3*sum[n](x[n, d]*x[n, i])
         y[n, o] = tanh(1/2*(1/3*(1/2*sum[m<N, v](x[m, v]*x[m, o]) - b[o])))*U[o, o]
     """
-    init: ClassVar = {"b": cr.normal(0.5, 2)}
+    init: ClassVar[Any] = {"b": cr.normal(0.5, 2)}
 
 
 def test_a_common_denominator_past_sums_within_sums_is_proved(coq: Session) -> None:

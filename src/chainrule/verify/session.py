@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,7 +50,7 @@ class Session:
         return _accepted(self.said(self._loading("part.v", part, seconds)))
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> Generator[None]:
         """What it is told in here it forgets afterwards."""
         mark = f"aside_{uuid4().hex}"
         self.said(f"Definition {mark} := tt.")
