@@ -204,7 +204,7 @@ KINDS = {
             "a bracket that pins a sum of brackets", "y[n, j<2] = tanh(v[n, j, j]*(x[n, j, j]*x[n, j, 1 - j]))*z[n, j]",
             {"v": ("N", 2, 2), "x": ("N", 2, 2), "z": ("N", 2)},
         ),
-        Case("a maximum of one value", "y[n] = max[k<2](u[n] + u[n])", {"u": ("N",)}),
+        Case("a maximum of one value", "y[n] = sin(max[k<2](u[n] + u[n]))*u[n]", {"u": ("N",)}),
         Case(
             "a value at a number of two digits",
             "y[n, 2*(i<3) + (q<2)] = sigmoid(sum[j<2](pad(x, 0)[n, i + j - 1, j]*a[q]))", {"x": ("N", 3, 2), "a": (2,)},

@@ -212,8 +212,8 @@ Ltac pin :=
   | |- _ => reflexivity
   end.
 (* A concise form written out by its meaning has its sums in other places and in another order. Sums to the front of a
-   product, those that a bracket pins away, within functions too; then the sums of both sides one by one, whichever of the
-   right ones agrees with the first of the left. *)
+   product, those that a bracket pins away, within functions too, and maxima of one value; then the sums of both sides one
+   by one, whichever of the right ones agrees with the first of the left. *)
 Ltac front :=
   cbv beta;
   match goal with
@@ -223,6 +223,7 @@ Ltac front :=
       eapply eq_trans; [exact (mul_sum n c f) | eapply sum_ext; let i := fresh "i" in intros i ?; front]
   | |- _ => reflexivity
   end.
+Ltac movable t := match t with context [sum _ _] => idtac | context [max _ (fun _ => _)] => idtac end.
 Ltac float :=
   cbv beta;
   match goal with
@@ -232,23 +233,18 @@ Ltac float :=
       eapply eq_trans; [exact (sum_constant n c : _ = num (m # 1) * c) | float]
   | S : _ = num (Z.max 0 ?n # 1) |- sum ?n (fun _ => ?c) = _ => eapply eq_trans; [exact (sum_counted n _ c S) | float]
   | |- sum ?n _ = _ => eapply sum_ext; let i := fresh "i" in intros i ?; float
-  | |- ?a * ?b = _ =>
-      match goal with |- context [sum _ _] => idtac end;
-      eapply eq_trans; [eapply (f_equal2 mul); [float | float] | front]
-  | |- ?a + ?b = _ =>
-      match goal with |- context [sum _ _] => idtac end; eapply (f_equal2 add); [float | float]
+  | |- ?a * ?b = _ => movable (a * b); eapply eq_trans; [eapply (f_equal2 mul); [float | float] | front]
+  | |- ?a + ?b = _ => movable (a + b); eapply (f_equal2 add); [float | float]
   | |- max ?n (fun _ => ?c) = _ => eapply eq_trans; [apply (max_constant n c); lia | float]
-  | |- max ?n ?f = _ =>
-      match f with context [sum _ _] => idtac end; eapply max_ext; let i := fresh "i" in intros i ?; level
-  | |- logsumexp ?n ?f = _ =>
-      match f with context [sum _ _] => idtac end; eapply logsumexp_ext; let i := fresh "i" in intros i ?; level
+  | |- max ?n ?f = _ => movable f; eapply max_ext; let i := fresh "i" in intros i ?; level
+  | |- logsumexp ?n ?f = _ => movable f; eapply logsumexp_ext; let i := fresh "i" in intros i ?; level
   | |- ?f ?a = _ =>
       lazymatch type of f with K -> K => idtac end; first [is_var f | match f with power _ => idtac end];
-      match a with context [sum _ _] => idtac end; eapply (@f_equal K K f); level
+      movable a; eapply (@f_equal K K f); level
   | |- ?f ?a ?b = _ =>
       is_var f; lazymatch type of f with K -> K -> K => idtac end;
       lazymatch f with add => fail | mul => fail | sub => fail | _ => idtac end;
-      match goal with |- context [sum _ _] => idtac end; eapply (@f_equal2 K K K f); [level | level]
+      movable (f a b); eapply (@f_equal2 K K K f); [level | level]
   | |- _ => reflexivity
   end
 with level := eapply eq_trans; [float | pin].

@@ -484,10 +484,10 @@ def _opened(e: Expr) -> list[tuple[Index, ...]]:
 
 def _counted(row: Row) -> Set[Index]:
     """The indices of sums whose terms do not read them: of such a sum a form has the number of its terms, and a mean
-    that vanishes in a line is divided by it."""
-    sums = [node for side in (row.before, row.after) for node in nodes(side) if isinstance(node, Reduce)]
+    that vanishes in a line is divided by it. And of such maxima: that of some equal values is that value."""
+    every = [node for side in (row.before, row.after) for node in nodes(side) if isinstance(node, Reduce)]
     found: set[Index] = set()
-    for node in (node for node in sums if node.kind == "sum"):
+    for node in (node for node in every if node.kind in ("sum", "max")):
         terms = node.body.terms if row.rule == "vanish" and isinstance(node.body, Add) else (node.body,)
         found |= {i for term in terms for i in node.indices if i not in term.free}
     return found

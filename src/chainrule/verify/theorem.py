@@ -374,7 +374,7 @@ class Theorem(Lines):
 
     def _by_digits(self, target: Component, law: str) -> str:
         """Puts in the definition of what stands at a number: its digits are the indices of the definition."""
-        names = [f"s{k}" for k in range(len(target.subscripts))]
+        names = [self.named(("number", k), "s") for k in range(len(target.subscripts))]
         found = ""
         for s, name in zip(target.subscripts, names, strict=True):
             found += f"let r := constr:(({name} - {s.offset})%Z) in "
