@@ -30,14 +30,18 @@ Ltac decided l :=
   | nil => idtac
   end.
 Ltac decide_brackets := lazymatch goal with |- ?g => let l := brackets_of g constr:(@nil bool) in decided l end.
+Ltac decided_range a n :=
+  first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)].
 Ltac in_range a n zero_there :=
-  first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)
-        | let E := fresh "E" in destruct (inside a n) eqn:E; [ | zero_there]].
+  first [decided_range a n | let E := fresh "E" in destruct (inside a n) eqn:E; [ | zero_there]].
 Ltac cases :=
   repeat match goal with |- context [bracket (inside ?a ?n)] =>
     in_range a n ltac:(try (cbn [bracket]; zeros; ring)); cbn [bracket] end;
   repeat match goal with |- context [inside ?a ?n] => in_range a n idtac end;
   with_strategy transparent [read] cbn [andb bracket read].
+Ltac ranged :=
+  progress (decide_brackets; repeat match goal with |- context [inside ?a ?n] => decided_range a n end;
+  with_strategy transparent [read] cbn [andb bracket read]).
 Ltac ranges :=
   repeat match goal with |- context [bracket (inside ?a ?n)] =>
     let E := fresh "E" in destruct (inside a n) eqn:E end; cbn [bracket].

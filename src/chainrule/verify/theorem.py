@@ -133,15 +133,16 @@ class Theorem(Lines):
                 return ("direct", "walk likely", *self._partners(row), lifted)
             case "single":
                 return ("alone",)
-            case "padding" | "range":
-                return ("each ltac:(by_factors idtac)", "walk lightly", "walk guards")
+            case "padding":
+                return ("each ltac:(by_factors idtac)", "walk lightly")
+            case "range":
+                return ("each ltac:(by_factors idtac)", "walk ltac:(ranged; lightly)")
             case "form":
-                whole = ["direct"] if any(map(self._sums, _terms(row.before))) else ["walk lightly", "walk guards"]
-                return (*self._partners(row), "walk likely", *whole, "pinning", "equal")
+                whole = [] if any(map(self._sums, _terms(row.before))) else ["walk lightly", "walk guards"]
+                return (*self._partners(row), "walk likely", *whole, "pinning")
             case "law" | "reuse" | "cite":
                 put = self._put(row)
-                walked = [f"walk ltac:({put}; {way})" for way in ("walk lightly", "direct")]
-                return (*walked, f"{put}; direct", f"each ltac:(by_factors ltac:({put}))")
+                return (f"walk ltac:({put}; walk lightly)", f"each ltac:(by_factors ltac:({put}))")
             case "vanish":
                 return ("walk ltac:(vanish ltac:(known ltac:(rewritten; count; divided ltac:(divisor))))",)
             case "root":
@@ -153,8 +154,7 @@ class Theorem(Lines):
                 return tuple(f"walk ltac:({before}{divided})" for before in ("", "beneath; ", "kindred; "))
             case "unit" | "zero" if self.claim.wrt is not None:
                 gone = any(isinstance(node, Multiply) and ZERO in node.factors for node in nodes(row.before))
-                ways = ("walk lightly", "each ltac:(by_factors idtac)", "walk guards")
-                return (*["zeros; direct"] * gone, *ways, f"unfold {self.x}; duals; walk guards")
+                return (*["zeros; direct"] * gone, "walk lightly", f"unfold {self.x}; duals; walk guards")
             case rule if rule.startswith("derivative."):
                 return (f"unfold {self.x}; duals; walk ltac:(first [guards | known direct])",)
             case _:
