@@ -204,6 +204,11 @@ KINDS = {
             "a bracket that pins a sum of brackets", "y[n, j<2] = tanh(v[n, j, j]*(x[n, j, j]*x[n, j, 1 - j]))*z[n, j]",
             {"v": ("N", 2, 2), "x": ("N", 2, 2), "z": ("N", 2)},
         ),
+        Case(
+            "a sum of nothing but functions",
+            "y[n, i<3] = a[i]*sin(sum[l<2](logsumexp[p<3](v[n, p]*sum[q<2](w[l, 2*q]*u[q, i]))))",
+            {"v": ("N", 3), "a": (3,), "w": (2, 4), "u": (2, 3)},
+        ),
         Case("a maximum of one value", "y[n] = sin(max[k<2](u[n] + u[n]))*u[n]", {"u": ("N",)}),
         Case(
             "a value at a number of two digits",

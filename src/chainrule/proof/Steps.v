@@ -392,7 +392,11 @@ Ltac kindred := paired_by ltac:(likely)
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
-        | progress kindred; ring].
+        | progress kindred; ring
+        | lazymatch goal with
+          | |- sum _ _ = _ => fail
+          | |- ?l = _ => whole l; walk ltac:(solve [likely])
+          end].
 (* Where all sums stay where they are, and only what is in them is written anew. *)
 Ltac beneath := paired_by ltac:(first [reflexivity | ring | under; progress beneath; ring]).
 (* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. Those that
@@ -477,13 +481,7 @@ Ltac vanishing :=
 Ltac digits :=
   rewrite ?both; f_equal; apply eq_true_iff_eq; rewrite ?andb_true_iff, ?Z.eqb_eq;
   split; intros; lia.
-(* Factors back into a sum; sums over one index. *)
-Ltac lift :=
-  match goal with
-  | |- _ * sum ?n _ = sum ?n _ =>
-      rewrite mul_sum; apply sum_ext; let i := fresh "i" in let R := fresh "R" in intros i R; cbv beta; lift
-  | |- _ => equal
-  end.
+(* Sums over one index. *)
 Ltac alone := same ltac:(first [rewrite single_term; cbv beta; alone | tidy]).
 (* What `distribute` makes of a line: a sum of terms, each a sum of products; what holds no bracket stays closed. *)
 Ltac open e := match e with context [Z.eqb] => idtac end.

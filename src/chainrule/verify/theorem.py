@@ -129,8 +129,7 @@ class Theorem(Lines):
             case "radix":
                 return (self._digits(row),)
             case "take_out":
-                lifted = "each ltac:(first [symmetry; lift | agree])"
-                return ("direct", "walk likely", *self._partners(row), lifted)
+                return ("direct", "walk likely")
             case "single":
                 return ("alone",)
             case "padding":
@@ -138,7 +137,7 @@ class Theorem(Lines):
             case "range":
                 return ("each ltac:(by_factors idtac)", "walk ltac:(ranged; lightly)")
             case "form":
-                whole = [] if any(map(self._sums, _terms(row.before))) else ["walk lightly", "walk guards"]
+                whole = [] if any(map(self._sums, _terms(row.before))) else ["walk guards"]
                 return (*self._partners(row), "walk likely", *whole, "pinning")
             case "law" | "reuse" | "cite":
                 put = self._put(row)
