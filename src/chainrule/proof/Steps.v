@@ -392,11 +392,13 @@ Ltac kindred := paired_by ltac:(likely)
 with likely := first [reflexivity | ring | meaning ltac:(ordered)]
 with ordered :=
   first [ring | partner 0%nat ltac:(ordered) | partner 1%nat ltac:(ordered) | partner 2%nat ltac:(ordered)
-        | progress kindred; ring
-        | lazymatch goal with
-          | |- sum _ _ = _ => fail
-          | |- ?l = _ => whole l; walk ltac:(solve [likely])
-          end].
+        | progress kindred; ring | functions]
+with functions :=  (* of one kind, and nothing beside them *)
+  match goal with
+  | |- sum _ _ = _ => fail 1
+  | |- ?f ?a = ?f _ => whole (f a); walk ltac:(solve [likely])
+  | |- ?f ?a ?b = ?f _ _ => whole (f a b); walk ltac:(solve [likely])
+  end.
 (* Where all sums stay where they are, and only what is in them is written anew. *)
 Ltac beneath := paired_by ltac:(first [reflexivity | ring | under; progress beneath; ring]).
 (* Where a bracket is false both sides are zero; where it is true, its range holds within the other factors. Those that
