@@ -206,13 +206,13 @@ KINDS = {
         ),
         Case(
             "a sum of nothing but functions",
-            "y[n, i<3] = a[i]*sin(sum[l<2](logsumexp[p<3](v[n, p]*sum[q<2](w[l, 2*q]*u[q, i]))))",
-            {"v": ("N", 3), "a": (3,), "w": (2, 4), "u": (2, 3)},
+            "y[i<3] = a[i]*sin(sum[l<2](logsumexp[p<3](v[p]*sum[q<2](w[l, 2*q]*u[q, i]))))",
+            {"v": (3,), "a": (3,), "w": (2, 4), "u": (2, 3)},
         ),
         Case("a maximum of one value", "y[n] = sin(max[k<2](u[n] + u[n]))*u[n]", {"u": ("N",)}),
         Case(
             "a value at a number of two digits",
-            "y[n, 2*(i<3) + (q<2)] = sigmoid(sum[j<2](pad(x, 0)[n, i + j - 1, j]*a[q]))", {"x": ("N", 3, 2), "a": (2,)},
+            "y[2*(i<3) + (q<2)] = sigmoid(sum[j<2](pad(x, 0)[i + j - 1, j]*a[q]))", {"x": (3, 2), "a": (2,)},
         ),
     )
 }
