@@ -209,6 +209,11 @@ KINDS = {
             "y[i<3] = a[i]*sin(sum[l<2](logsumexp[p<3](v[p]*sum[q<2](w[l, 2*q]*u[q, i]))))",
             {"v": (3,), "a": (3,), "w": (2, 4), "u": (2, 3)},
         ),
+        Case(
+            "two sums of one line that are equal",
+            "y[n, i<2] = (sum[m<N](x[n, i] - x[m, i]) - sum[m<N](x[m, i] - x[n, i]) + z[i])*sum[m<N](x[m, i]*x[m, i])",
+            {"x": ("N", 2), "z": (2,)},
+        ),
         Case("a maximum of one value", "y[n] = sin(max[k<2](u[n] + u[n]))*u[n]", {"u": ("N",)}),
         Case(
             "a value at a number of two digits",

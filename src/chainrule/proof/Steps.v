@@ -379,12 +379,13 @@ Ltac values found others close :=
       values found others close
   | _ => idtac
   end.
+Ltac innermost l := wholes_of l tt ltac:(fun e => tryif within e then fail else idtac).
 Ltac valued close :=
   lazymatch goal with |- ?l = ?r =>
-    let found := wholes_of l tt ltac:(fun e => tryif within e then fail else idtac) in
-    let others := wholes_of r tt ltac:(fun e => idtac) in
-    values found others close
+    let found := innermost l in let others := wholes_of r tt ltac:(fun e => idtac) in values found others close
   end.
+(* The same of the left side alone: two of it may be equal. *)
+Ltac own_values close := lazymatch goal with |- ?l = _ => let found := innermost l in values found found close end.
 Ltac paired_by close :=
   alike; decide_brackets; repeat match goal with |- context [read ?b ?a ?o] => rewrite (read_true b a o) by arith end;
   repeat (match goal with |- ?l = ?r => reads l r close end); repeat (progress (valued close)).
@@ -436,7 +437,9 @@ Ltac brackets :=
   repeat match goal with |- context [bracket ?b] =>
     let E := fresh "E" in destruct b eqn:E; cbn [bracket]; try solve [exfalso; arith] end;
   first [ring | progress kindred; ring].
-Ltac settle := first [ring | progress kindred; first [ring | brackets] | brackets].
+Ltac settle :=
+  first [ring | progress kindred; first [ring | brackets] | brackets
+        | repeat (progress (own_values ltac:(likely))); progress kindred; ring].
 Ltac terms := first [settle | apply (f_equal2 add); terms | same settle].
 (* Where brackets pin sums, and where sums stand within functions and within sums of other factors, any sum may be the
    partner. What is no sum or product of others, a function of what is equal in the same way, is written alike on both
