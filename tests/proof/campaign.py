@@ -41,7 +41,7 @@ def _loss(name: str) -> Derivation:
 
 
 SUBJECTS: Mapping[str, tuple[Iterable[str], Made, int]] = {
-    "models": (BUILT_IN, lambda name: claims(read_model(name).derive()), 1),
+    "models": (BUILT_IN, lambda name: claims(read_model(name).derive()), 8),
     "layers": (LAYERS, lambda name: claims(model_with(name).derive()), 8),
     "losses": (LOSSES, lambda name: claims(_loss(name)), 9),
     "cases": (CASES, lambda name: claims(CASES[name].derivation), 8),
