@@ -82,8 +82,8 @@ def closes(coq: Session, theorem: Theorem, row: Row, found: Cleared, line: str, 
 
 
 def refused(text: str, wrong: Mapping[str, tuple[str, str]]) -> set[str]:
-    """Of copies of a file, each with one thing in it replaced, those that Coq refuses: what stands above is as it is,
-    and accepted."""
+    """Of copies of a file, each with one thing in it replaced, those that Coq refuses: a theorem in its own proof, a
+    definition anywhere below. What stands above is as it is, and accepted."""
     found: set[str] = set()
     at = 0
     with Session() as coq:
@@ -93,8 +93,10 @@ def refused(text: str, wrong: Mapping[str, tuple[str, str]]) -> set[str]:
             *_, start = (m.start() for m in re.finditer("^(?:Lemma|Theorem|Definition|Fixpoint) ", above, re.MULTILINE))
             assert coq.accepts(text[at:start], 100)
             at = start
+            proven = text.startswith(("Lemma", "Theorem"), start)
+            end = text.index("Qed.", text.index(old)) + len("Qed.") if proven else len(text)
             with coq.aside():
-                if not coq.accepts(text[at:].replace(old, new), 100):
+                if not coq.accepts(text[at:end].replace(old, new), 100):
                     found.add(name)
         assert coq.accepts(text[at:], 100)
     return found
