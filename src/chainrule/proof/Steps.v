@@ -30,6 +30,7 @@ Ltac decided l :=
   | nil => idtac
   end.
 Ltac decide_brackets := lazymatch goal with |- ?g => let l := brackets_of g constr:(@nil bool) in decided l end.
+Ltac decided_reads := with_strategy transparent [read] cbn [andb bracket read].
 Ltac decided_range a n :=
   first [replace (inside a n) with true by (symmetry; arith) | replace (inside a n) with false by (symmetry; arith)].
 Ltac in_range a n zero_there :=
@@ -38,10 +39,10 @@ Ltac cases :=
   repeat match goal with |- context [bracket (inside ?a ?n)] =>
     in_range a n ltac:(try (cbn [bracket]; zeros; ring)); cbn [bracket] end;
   repeat match goal with |- context [inside ?a ?n] => in_range a n idtac end;
-  with_strategy transparent [read] cbn [andb bracket read].
+  decided_reads.
 Ltac ranged :=
   progress (decide_brackets; repeat match goal with |- context [inside ?a ?n] => decided_range a n end;
-  with_strategy transparent [read] cbn [andb bracket read]).
+  decided_reads).
 Ltac ranges :=
   repeat match goal with |- context [bracket (inside ?a ?n)] =>
     let E := fresh "E" in destruct (inside a n) eqn:E end; cbn [bracket].
@@ -410,7 +411,7 @@ Ltac at_factor t :=
   | bracket (inside ?a ?n) => in_range a n ltac:(cbn [bracket]; zeros; ring)
   end.
 Ltac at_factors :=
-  repeat (lazymatch goal with |- ?l = _ => at_factor l end; with_strategy transparent [read] cbn [andb bracket read]).
+  repeat (lazymatch goal with |- ?l = _ => at_factor l end; decided_reads).
 Ltac by_factors put := progress at_factors; put; first [ring | progress kindred; ring].
 Ltac lightly :=
   first [ring | outside | pulled ltac:(walk likely) | progress cases; first [ring | walk likely] | likely
